@@ -1,0 +1,66 @@
+"""The curriculum: how likely a page is noisy as training goes on, and the draw for each query.
+
+ZeroSearch, equation 4:  p_i = p_s + (b^(i/m) - 1) / (b - 1) * (p_e - p_s),  with b = 4.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Literal
+
+from zerosearch.errors import ConfigError
+from zerosearch.search import Quality
+
+CurriculumKind = Literal["exponential", "linear", "fixed", "steps"]
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """Noise probability as a function of training progress.
+
+    `exponential` is the paper's; `linear` is its limit b = 1; `fixed` stays at `start`; `steps` climbs from `start`
+    to `end` in `stages` equal stairs. Raises `ConfigError` for a probability outside [0, 1] or a base <= 0.
+    """
+
+    kind: CurriculumKind = "exponential"
+    start: float = 0.0
+    end: float = 0.5
+    base: float = 4.0
+    stages: int = 4
+
+    def __post_init__(self) -> None:
+        for name, value in (("start", self.start), ("end", self.end)):
+            if not 0.0 <= value <= 1.0:
+                raise ConfigError(f"curriculum.{name} is {value}; a probability lies between 0 and 1")
+        if self.base <= 0:
+            raise ConfigError(f"curriculum.base is {self.base}; it must be above 0")
+        if self.stages < 1:
+            raise ConfigError(f"curriculum.stages is {self.stages}; it must be at least 1")
+
+    def noise(self, step: int, total_steps: int) -> float:
+        """p_i for training step `step` (0-based) of `total_steps` (m): `start` at step 0, `end` at step m."""
+        progress = min(max(step / total_steps, 0.0), 1.0) if total_steps > 0 else 0.0
+        return self.start + self._shape(progress) * (self.end - self.start)
+
+    def _shape(self, progress: float) -> float:
+        if self.kind == "fixed":
+            return 0.0
+        if self.kind == "steps":
+            if self.stages == 1:
+                return 0.0
+            return min(int(progress * self.stages), self.stages - 1) / (self.stages - 1)
+        if self.kind == "linear" or self.base == 1.0:
+            return progress
+        return (self.base**progress - 1.0) / (self.base - 1.0)
+
+
+def derive_seed(*parts: str | int) -> int:
+    """A 63-bit seed from the parts: the same parts give the same seed on every machine and in every process."""
+    text = "\x1f".join(str(part) for part in parts).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
+
+
+def draw_quality(noise: float, seed: int) -> Quality:
+    """NOISY with probability `noise`, decided by `seed` alone."""
+    return Quality.NOISY if derive_seed("quality", seed) / 2**63 < noise else Quality.USEFUL

@@ -1,0 +1,202 @@
+"""An episode: one question being answered, turn by turn, in token space. A pure state machine: no I/O, no torch.
+
+    episode = Episode(question, prompt_ids, codec, limits)
+    while not isinstance(step := episode.next(), Done):
+        if isinstance(step, Generate): episode.feed_generation(...)   # sampled ids and log-probs, kept as they are
+        else:                          episode.feed_page(...)         # encoded once, mask 0
+
+`ids`, `mask` and `logprobs` have one length at every moment. `mask` is 1 exactly where the policy sampled the token.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from zerosearch.generation import Generation
+from zerosearch.protocol import (
+    INVALID_TURN_NOTE,
+    LAST_TURN_NOTE,
+    Action,
+    Document,
+    parse_turn,
+    render_document,
+)
+from zerosearch.questions import Question
+
+StopReason = Literal["answer", "no_answer", "refused_search", "context", "engine_error"]
+
+
+@dataclass(frozen=True)
+class Codec:
+    """Text to ids and back. `encode` adds no special tokens; `decode` leaves nothing out and tidies nothing up."""
+
+    encode: Callable[[str], list[int]]
+    decode: Callable[[Sequence[int]], str]
+    special_tokens: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class EpisodeLimits:
+    """Bounds of an episode; lengths in tokens.
+
+    `max_searches` searches, then one turn that can only answer. A turn that is neither a search nor an answer uses up
+    one of the turns and, where `retry_invalid`, is told so; otherwise it ends the episode.
+    """
+
+    max_searches: int = 5
+    max_turn_tokens: int = 500
+    max_page_tokens: int = 500
+    max_context_tokens: int = 4096
+    answer_reserve_tokens: int = 32
+    retry_invalid: bool = True
+
+
+@dataclass(frozen=True)
+class Generate:
+    """The policy writes next: at most `max_tokens` after `prompt_ids`. `last` is the turn that cannot search."""
+
+    prompt_ids: list[int]
+    max_tokens: int
+    last: bool
+
+
+@dataclass(frozen=True)
+class Search:
+    """The engine is asked next. `index` counts the searches of this episode from 0."""
+
+    query: str
+    index: int
+
+
+@dataclass(frozen=True)
+class Done:
+    stop_reason: StopReason
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One policy segment: `ids[start:end]`, what it says and what it does."""
+
+    start: int
+    end: int
+    text: str
+    action: Action
+    stop_reason: str
+    last: bool
+
+
+class Episode:
+    """See the module's text. Raises `RuntimeError` when it is fed something that `next()` did not ask for."""
+
+    def __init__(self, question: Question, prompt_ids: Sequence[int], codec: Codec, limits: EpisodeLimits) -> None:
+        self.question = question
+        self.limits = limits
+        self.prompt_length = len(prompt_ids)
+        self.ids: list[int] = list(prompt_ids)
+        self.mask: list[int] = [0] * len(prompt_ids)
+        self.logprobs: list[float] = [0.0] * len(prompt_ids)
+        self.turns: list[Turn] = []
+        self.answer: str | None = None
+        self._codec = codec
+        self._searches = 0
+        self._step: Generate | Search | Done = self._generate()
+
+    def next(self) -> Generate | Search | Done:
+        """What the episode needs now. Calling it again changes nothing."""
+        return self._step
+
+    @property
+    def searches(self) -> int:
+        """Searches asked of the engine so far."""
+        return self._searches
+
+    @property
+    def well_formed(self) -> bool:
+        """Every turn a thought and one action, the last of them an answer."""
+        return self.answer is not None and all(turn.action.well_formed for turn in self.turns)
+
+    def feed_generation(self, generation: Generation) -> None:
+        """Take the ids that were sampled, with the log-probs they were sampled with."""
+        step = self._expect(Generate)
+        ids, logprobs = list(generation.token_ids), list(generation.logprobs)
+        if len(ids) != len(logprobs):
+            raise RuntimeError(f"{len(ids)} sampled ids came with {len(logprobs)} log-probs")
+        if len(ids) > step.max_tokens:
+            raise RuntimeError(f"{len(ids)} ids were sampled where {step.max_tokens} were allowed")
+        start = len(self.ids)
+        self._append(ids, 1, logprobs)
+        text = self._codec.decode(ids)
+        action = parse_turn(text)
+        self.turns.append(Turn(start, len(self.ids), text, action, generation.stop_reason, step.last))
+        if action.kind == "answer":
+            self.answer = action.text
+            self._step = Done("answer")
+        elif step.last:
+            self._step = Done("refused_search" if action.kind == "search" else "no_answer")
+        elif action.kind == "search":
+            self._step = Search(action.text, self._searches)
+            self._searches += 1
+        elif not self.limits.retry_invalid:
+            self._step = Done("no_answer")
+        else:
+            self._observe(INVALID_TURN_NOTE)
+
+    def feed_page(self, documents: Sequence[Document]) -> None:
+        """Take a result page. What is too long loses documents, then text, never a tag."""
+        self._expect(Search)
+        encode = self._codec.encode
+        head, foot = encode("\n<information>\n"), encode("</information>\n")
+        note = encode(LAST_TURN_NOTE) if self._turns_left() == 1 else []
+        room = self._room() - len(head) - len(foot) - len(note) - self.limits.answer_reserve_tokens
+        if room <= 0:
+            self._step = Done("context")
+            return
+        body = self._fit(documents, min(room, self.limits.max_page_tokens))
+        self._append([*head, *body, *foot, *note], 0)
+        self._step = self._generate()
+
+    def feed_failure(self) -> None:
+        """The search failed for good: the episode ends here, and says so; no page is made up."""
+        self._expect(Search)
+        self._step = Done("engine_error")
+
+    def _observe(self, note: str) -> None:
+        ids = self._codec.encode(note + (LAST_TURN_NOTE if self._turns_left() == 1 else ""))
+        if self._room() - len(ids) < self.limits.answer_reserve_tokens:
+            self._step = Done("context")
+            return
+        self._append(ids, 0)
+        self._step = self._generate()
+
+    def _fit(self, documents: Sequence[Document], room: int) -> list[int]:
+        body: list[int] = []
+        for rank, document in enumerate(documents, start=1):
+            line = self._codec.encode(render_document(document, rank, self._codec.special_tokens) + "\n")
+            if len(body) + len(line) > room:
+                return body if body else line[:room]
+            body += line
+        return body
+
+    def _generate(self) -> Generate | Done:
+        room = self._room()
+        if room < self.limits.answer_reserve_tokens:
+            return Done("context")
+        return Generate(list(self.ids), min(room, self.limits.max_turn_tokens), self._turns_left() == 1)
+
+    def _turns_left(self) -> int:
+        return self.limits.max_searches + 1 - len(self.turns)
+
+    def _room(self) -> int:
+        return self.limits.max_context_tokens - len(self.ids)
+
+    def _append(self, ids: list[int], mask: int, logprobs: list[float] | None = None) -> None:
+        self.ids += ids
+        self.mask += [mask] * len(ids)
+        self.logprobs += logprobs if logprobs is not None else [0.0] * len(ids)
+
+    def _expect(self, kind: type[Generate] | type[Search]) -> Generate | Search:
+        if not isinstance(self._step, kind):
+            raise RuntimeError(f"the episode asked for {type(self._step).__name__}, not for {kind.__name__}")
+        return self._step

@@ -1,0 +1,43 @@
+"""Typed errors. A `ZeroSearchError` is something the user can act on: its text is one clear line, never a traceback."""
+
+from __future__ import annotations
+
+
+class ZeroSearchError(Exception):
+    """Base of every error that the command line prints as one line before it exits with `exit_code`."""
+
+    exit_code = 2
+
+
+class ConfigError(ZeroSearchError):
+    """A setting is unknown, out of range, or contradicts another."""
+
+
+class DataError(ZeroSearchError):
+    """A data file cannot be used: names the file and, where there is one, the line."""
+
+
+class ModelError(ZeroSearchError):
+    """A model or adapter is not there or does not fit."""
+
+
+class CheckpointError(ZeroSearchError):
+    """A checkpoint is missing, unreadable, or belongs to another configuration."""
+
+
+class RunError(ZeroSearchError):
+    """A run had to stop: what was written so far is kept."""
+
+    exit_code = 3
+
+
+class EngineError(Exception):
+    """A search failed after its retries. `kind` is one of `deadline`, `http`, `connection`, `empty`, `malformed`, `refused`.
+
+    Not a `ZeroSearchError`: one failed search ends one episode and is counted; only the error-rate limit ends a run.
+    """
+
+    def __init__(self, kind: str, message: str, *, attempts: int = 1) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.attempts = attempts

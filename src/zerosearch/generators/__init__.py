@@ -1,0 +1,1 @@
+"""Generators: what samples tokens from a language model."""

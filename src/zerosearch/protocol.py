@@ -1,0 +1,134 @@
+"""The text format of an episode: the prompt, the tags, the stop strings, and how a turn is read.
+
+The policy reasons in `<think>`, asks in `<search>`, is shown pages in `<information>` and answers in `<answer>` (the
+tags of Search-R1 and ZeroSearch). Whatever else the world writes into an episode is *neutralised* first: a page cannot
+speak the protocol.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from zerosearch.errors import ConfigError
+
+TAGS = ("think", "search", "information", "answer")
+STOP_STRINGS = ("</search>", "</answer>")
+
+PROMPT = """Answer the question below. You may look things up before you answer.
+Reason inside <think> and </think>, first of all and again whenever you learn something new. If you are missing a \
+fact, write a query inside <search> and </search>: the pages found are then shown between <information> and \
+</information>. Search as often as you need, one fact at a time. Once you know enough, write only the answer itself \
+inside <answer> and </answer>, for example <answer> Lake Titicaca </answer>.
+Question: {question}
+"""
+
+PROMPT_WITHOUT_SEARCH = """Answer the question below.
+Reason inside <think> and </think> first. Then write only the answer itself inside <answer> and </answer>, for example \
+<answer> Lake Titicaca </answer>.
+Question: {question}
+"""
+
+LAST_TURN_NOTE = "No searches are left. Give the answer now, inside <answer> and </answer>.\n"
+INVALID_TURN_NOTE = (
+    "\nThat was neither a search nor an answer. Write a query inside <search> and </search>, or the answer inside "
+    "<answer> and </answer>.\n"
+)
+
+_TAG = re.compile(r"<(\s*/?\s*(?:" + "|".join(TAGS) + r")\s*/?\s*)>", re.IGNORECASE)
+_WELL_FORMED = re.compile(r"\s*<think>(?P<thought>.*?)</think>\s*<(?P<tag>search|answer)>.*</(?P=tag)>\s*", re.DOTALL)
+
+ActionKind = Literal["search", "answer", "invalid"]
+
+
+@dataclass(frozen=True)
+class Action:
+    """What one turn does. `text` is the query or the answer, stripped; empty for an invalid turn.
+
+    `well_formed` says whether the turn was a thought followed by one action and nothing else.
+    """
+
+    kind: ActionKind
+    text: str
+    well_formed: bool
+
+
+class Document(Protocol):
+    """What `render_page` needs of a document."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+
+
+class Tokenizer(Protocol):
+    """The part of a Hugging Face tokenizer that the protocol uses."""
+
+    chat_template: Any
+
+    def encode(self, text: str, *, add_special_tokens: bool = ...) -> Any: ...
+    def apply_chat_template(self, conversation: Any, **kwargs: Any) -> Any: ...
+
+
+def render_prompt(question: str, *, template: str = PROMPT) -> str:
+    """The instructions with the question in them. `template` must hold `{question}` once."""
+    if template.count("{question}") != 1:
+        raise ConfigError("protocol.prompt must hold {question} exactly once")
+    return template.replace("{question}", question)
+
+
+def prompt_text(prompt: str, tokenizer: Tokenizer, *, chat: Literal["auto", "always", "never"] = "auto") -> str:
+    """What the model is really shown: the chat template's rendering for instruct models, the raw text for base models.
+
+    Raises `ConfigError` for `chat="always"` with a tokenizer that has no chat template.
+    """
+    if chat == "never" or (chat == "auto" and not tokenizer.chat_template):
+        return prompt
+    if not tokenizer.chat_template:
+        raise ConfigError("protocol.chat is 'always' but the model's tokenizer has no chat template")
+    conversation = [{"role": "user", "content": prompt}]
+    return str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))
+
+
+def parse_turn(text: str) -> Action:
+    """Read one turn of the policy. The first closing tag decides; its opening tag is the nearest one before it.
+
+    >>> parse_turn("<think>Which country?</think><search> capital Kathmandu </search>")
+    Action(kind='search', text='capital Kathmandu', well_formed=True)
+    """
+    ends = [(text.find(f"</{tag}>"), tag) for tag in ("search", "answer")]
+    found = min(((position, tag) for position, tag in ends if position >= 0), default=None)
+    if found is None:
+        return Action("invalid", "", False)
+    end, tag = found
+    start = text.rfind(f"<{tag}>", 0, end)
+    if start < 0:
+        return Action("invalid", "", False)
+    body = text[start + len(tag) + 2 : end].strip()
+    turn = text[: end + len(tag) + 3]
+    match = _WELL_FORMED.fullmatch(turn)
+    tidy = match is not None and not _TAG.search(match["thought"]) and turn.count(f"<{tag}>") == 1
+    if tag == "search":
+        return Action("search", body, tidy)
+    return Action("answer", body, tidy) if body else Action("invalid", "", False)
+
+
+def neutralize(text: str, special_tokens: Sequence[str] = ()) -> str:
+    """Make `text` unable to speak the protocol or the chat template: `<answer>` becomes `[answer]`.
+
+    `special_tokens` are the tokenizer's own (`<|im_end|>`, ...): a tokenizer would turn their text into control ids.
+    """
+    text = _TAG.sub(r"[\1]", text)
+    for token in special_tokens:
+        while token and token in text:
+            text = text.replace(token, token[:1] + " " + token[1:] if len(token) > 1 else " ")
+    return text
+
+
+def render_document(document: Document, rank: int, special_tokens: Sequence[str] = ()) -> str:
+    """One line of a result page: `[1] Title: text`, neutralised, white space squeezed."""
+    body = f"{document.title}: {document.text}" if document.title else document.text
+    return f"[{rank}] {neutralize(' '.join(body.split()), special_tokens)}"

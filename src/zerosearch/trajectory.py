@@ -1,0 +1,181 @@
+"""The record of a finished episode. One artefact serves reward, training, evaluation and the pages to look at."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import zstandard
+
+from zerosearch.episode import Episode
+from zerosearch.errors import DataError
+from zerosearch.questions import Question
+from zerosearch.scoring import RewardName, Scores, reward_from_scores, score_answer
+from zerosearch.search import Document, SearchPage
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class SearchRecord:
+    """One search of an episode. `error` is None, or the kind of the failure that ended the episode.
+
+    `noise` is the probability in force when `quality` was drawn; None with a real engine.
+    """
+
+    query: str
+    documents: tuple[Document, ...]
+    engine: str
+    quality: str | None = None
+    noise: float | None = None
+    cached: bool = False
+    parsed: bool = True
+    seconds: float = 0.0
+    cost_usd: float = 0.0
+    attempts: int = 1
+    error: str | None = None
+
+    @classmethod
+    def of(cls, query: str, page: SearchPage, noise: float | None) -> SearchRecord:
+        quality = str(page.quality) if page.quality is not None else None
+        return cls(
+            query, page.documents, page.engine, quality, noise if quality is not None else None, page.cached,
+            page.parsed, page.seconds, page.cost_usd, page.attempts,
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TurnRecord:
+    """A policy segment `ids[start:end]`, its text and what it did (`search`, `answer`, `invalid`)."""
+
+    start: int
+    end: int
+    text: str
+    action: str
+    well_formed: bool
+    stop_reason: str
+    last: bool
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A finished episode. `ids`, `mask` and `logprobs` have one length; `mask` is 1 on the policy's own tokens.
+
+    `group` counts the questions of its batch, `rollout` the tries at one question. `valid` is False where the engine
+    failed: such a trajectory is kept and counted, and takes no part in the loss.
+    """
+
+    question: Question
+    ids: tuple[int, ...]
+    mask: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    prompt_length: int
+    turns: tuple[TurnRecord, ...]
+    searches: tuple[SearchRecord, ...]
+    answer: str | None
+    scores: Scores
+    reward: float
+    stop_reason: str
+    step: int = 0
+    group: int = 0
+    rollout: int = 0
+    seconds: float = 0.0
+    version: int = field(default=SCHEMA_VERSION)
+
+    @property
+    def valid(self) -> bool:
+        return self.stop_reason != "engine_error"
+
+    @property
+    def policy_tokens(self) -> int:
+        return sum(self.mask)
+
+
+def finish(
+    episode: Episode,
+    searches: Iterable[SearchRecord],
+    *,
+    reward: RewardName = "f1",
+    format_reward: float = 0.0,
+    step: int = 0,
+    group: int = 0,
+    rollout: int = 0,
+    seconds: float = 0.0,
+) -> Trajectory:
+    """Score a finished episode and freeze it. The answer is the one the policy itself wrote; none scores 0."""
+    done = episode.next()
+    stop_reason = getattr(done, "stop_reason", None)
+    if stop_reason is None:
+        raise RuntimeError("the episode is not finished")
+    scores = score_answer(episode.answer, episode.question.golden_answers, well_formed=episode.well_formed)
+    return Trajectory(
+        question=episode.question,
+        ids=tuple(episode.ids),
+        mask=tuple(episode.mask),
+        logprobs=tuple(episode.logprobs),
+        prompt_length=episode.prompt_length,
+        turns=tuple(
+            TurnRecord(t.start, t.end, t.text, t.action.kind, t.action.well_formed, t.stop_reason, t.last)
+            for t in episode.turns
+        ),
+        searches=tuple(searches),
+        answer=episode.answer,
+        scores=scores,
+        reward=reward_from_scores(scores, name=reward, format_reward=format_reward),
+        stop_reason=stop_reason,
+        step=step,
+        group=group,
+        rollout=rollout,
+        seconds=seconds,
+    )
+
+
+def to_dict(trajectory: Trajectory) -> dict[str, Any]:
+    """A JSON-ready dict; `from_dict` gives the same trajectory back."""
+    row = asdict(trajectory)
+    row["question"] = trajectory.question.as_dict()
+    return row
+
+
+def from_dict(row: dict[str, Any], where: str = "trajectory") -> Trajectory:
+    """Raises `DataError` for a row of another schema version or without the fields of this one."""
+    if row.get("version") != SCHEMA_VERSION:
+        raise DataError(f"{where}: schema version {row.get('version')!r}; this release reads {SCHEMA_VERSION}")
+    try:
+        fields = dict(row)
+        q = fields.pop("question")
+        fields["question"] = Question(q["id"], q["question"], tuple(q["golden_answers"]))
+        fields["turns"] = tuple(TurnRecord(**turn) for turn in fields["turns"])
+        fields["searches"] = tuple(
+            SearchRecord(**{**s, "documents": tuple(Document(**d) for d in s["documents"])}) for s in fields["searches"]
+        )
+        fields["scores"] = Scores(**fields["scores"])
+        for name in ("ids", "mask", "logprobs"):
+            fields[name] = tuple(fields[name])
+        return Trajectory(**fields)
+    except (KeyError, TypeError) as error:
+        raise DataError(f"{where}: not a trajectory ({error})") from None
+
+
+def write_trajectories(path: Path, trajectories: Iterable[Trajectory]) -> None:
+    """Write a `.jsonl.zst` file, whole or not at all (write, flush to disk, rename)."""
+    from zerosearch.runs import atomic_write
+
+    lines = "".join(json.dumps(to_dict(t), ensure_ascii=False) + "\n" for t in trajectories)
+    atomic_write(path, zstandard.ZstdCompressor(level=6).compress(lines.encode()))
+
+
+def read_trajectories(path: Path) -> Iterator[Trajectory]:
+    """Read a `.jsonl.zst` file. Raises `DataError` naming file and line."""
+    try:
+        with path.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as stream:
+            for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8"), start=1):
+                yield from_dict(json.loads(line), f"{path}:{number}")
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (zstandard.ZstdError, json.JSONDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from None
