@@ -6,8 +6,9 @@ ZeroSearch, equation 4:  p_i = p_s + (b^(i/m) - 1) / (b - 1) * (p_e - p_s),  wit
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from zerosearch.errors import ConfigError
 from zerosearch.search import Quality
@@ -20,7 +21,8 @@ class Curriculum:
     """Noise probability as a function of training progress.
 
     `exponential` is the paper's; `linear` is its limit b = 1; `fixed` stays at `start`; `steps` climbs from `start`
-    to `end` in `stages` equal stairs. Raises `ConfigError` for a probability outside [0, 1] or a base <= 0.
+    to `end` in `stages` equal stairs. Raises `ConfigError` for an unknown kind, a probability outside
+    [0, 1], a base that is not above 0, or fewer than one stage.
     """
 
     kind: CurriculumKind = "exponential"
@@ -30,11 +32,13 @@ class Curriculum:
     stages: int = 4
 
     def __post_init__(self) -> None:
+        if self.kind not in get_args(CurriculumKind):
+            raise ConfigError(f"curriculum.kind is {self.kind!r}; use one of {', '.join(get_args(CurriculumKind))}")
         for name, value in (("start", self.start), ("end", self.end)):
             if not 0.0 <= value <= 1.0:
                 raise ConfigError(f"curriculum.{name} is {value}; a probability lies between 0 and 1")
-        if self.base <= 0:
-            raise ConfigError(f"curriculum.base is {self.base}; it must be above 0")
+        if not 0.0 < self.base < math.inf:  # also refuses nan, which TOML can hold
+            raise ConfigError(f"curriculum.base is {self.base}; it must be a number above 0")
         if self.stages < 1:
             raise ConfigError(f"curriculum.stages is {self.stages}; it must be at least 1")
 
@@ -50,9 +54,10 @@ class Curriculum:
             if self.stages == 1:
                 return 0.0
             return min(int(progress * self.stages), self.stages - 1) / (self.stages - 1)
-        if self.kind == "linear" or self.base == 1.0:
+        growth = math.log(self.base)
+        if self.kind == "linear" or growth == 0.0:
             return progress
-        return (self.base**progress - 1.0) / (self.base - 1.0)
+        return math.expm1(progress * growth) / math.expm1(growth)  # (b^x - 1) / (b - 1), exact near b = 1 too
 
 
 def derive_seed(*parts: str | int) -> int:

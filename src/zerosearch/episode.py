@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeVar
 
 from zerosearch.generation import Generation
 from zerosearch.protocol import (
@@ -85,6 +85,9 @@ class Turn:
     action: Action
     stop_reason: str
     last: bool
+
+
+_Step = TypeVar("_Step", Generate, Search)
 
 
 class Episode:
@@ -181,7 +184,7 @@ class Episode:
 
     def _generate(self) -> Generate | Done:
         room = self._room()
-        if room < self.limits.answer_reserve_tokens:
+        if room < max(self.limits.answer_reserve_tokens, 1):  # never ask for 0 tokens
             return Done("context")
         return Generate(list(self.ids), min(room, self.limits.max_turn_tokens), self._turns_left() == 1)
 
@@ -196,7 +199,7 @@ class Episode:
         self.mask += [mask] * len(ids)
         self.logprobs += logprobs if logprobs is not None else [0.0] * len(ids)
 
-    def _expect(self, kind: type[Generate] | type[Search]) -> Generate | Search:
+    def _expect(self, kind: type[_Step]) -> _Step:
         if not isinstance(self._step, kind):
             raise RuntimeError(f"the episode asked for {type(self._step).__name__}, not for {kind.__name__}")
         return self._step

@@ -32,8 +32,9 @@ class RunError(ZeroSearchError):
 
 
 class EngineError(Exception):
-    """A search failed after its retries. `kind` is one of `deadline`, `http`, `connection`, `empty`, `malformed`, `refused`.
+    """A search failed after its retries.
 
+    `kind` is one of `deadline`, `http`, `connection`, `empty`, `malformed`, `refused`.
     Not a `ZeroSearchError`: one failed search ends one episode and is counted; only the error-rate limit ends a run.
     """
 

@@ -38,7 +38,9 @@ INVALID_TURN_NOTE = (
 )
 
 _TAG = re.compile(r"<(\s*/?\s*(?:" + "|".join(TAGS) + r")\s*/?\s*)>", re.IGNORECASE)
-_WELL_FORMED = re.compile(r"\s*<think>(?P<thought>.*?)</think>\s*<(?P<tag>search|answer)>.*</(?P=tag)>\s*", re.DOTALL)
+_WELL_FORMED = re.compile(
+    r"\s*<think>(?P<thought>.*?)</think>\s*<(?P<tag>search|answer)>(?P<body>.*)</(?P=tag)>\s*", re.DOTALL
+)
 
 ActionKind = Literal["search", "answer", "invalid"]
 
@@ -110,7 +112,7 @@ def parse_turn(text: str) -> Action:
     body = text[start + len(tag) + 2 : end].strip()
     turn = text[: end + len(tag) + 3]
     match = _WELL_FORMED.fullmatch(turn)
-    tidy = match is not None and not _TAG.search(match["thought"]) and turn.count(f"<{tag}>") == 1
+    tidy = match is not None and not _TAG.search(match["thought"]) and not _TAG.search(match["body"])
     if tag == "search":
         return Action("search", body, tidy)
     return Action("answer", body, tidy) if body else Action("invalid", "", False)
@@ -120,9 +122,11 @@ def neutralize(text: str, special_tokens: Sequence[str] = ()) -> str:
     """Make `text` unable to speak the protocol or the chat template: `<answer>` becomes `[answer]`.
 
     `special_tokens` are the tokenizer's own (`<|im_end|>`, ...): a tokenizer would turn their text into control ids.
+    White space around one is not part of it. Half a character (a lone surrogate, as JSON can hold), which no tokenizer
+    takes, becomes `?`.
     """
-    text = _TAG.sub(r"[\1]", text)
-    for token in special_tokens:
+    text = _TAG.sub(r"[\1]", text.encode("utf-8", "replace").decode())
+    for token in map(str.strip, special_tokens):  # a space at an end would let the loop make what it removes
         while token and token in text:
             text = text.replace(token, token[:1] + " " + token[1:] if len(token) > 1 else " ")
     return text

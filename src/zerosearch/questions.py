@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import json
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from zerosearch.errors import DataError
+from zerosearch.errors import ConfigError, DataError
 
 _QUESTION_FIELDS = ("question", "query", "text")
 _ANSWER_FIELDS = ("golden_answers", "answers", "answer", "possible_answers")
@@ -37,8 +39,10 @@ def load_questions(source: str, *, limit: int | None = None) -> list[Question]:
     `answers` / `answer`) and, if it likes, `id`; other fields are kept in `Question.extra`.
 
     Raises `DataError` for a missing or empty file, a malformed line (with its number), a question without answers,
-    and two questions with one id.
+    and two questions with one id; `ConfigError` for a `limit` below 1.
     """
+    if limit is not None and limit < 1:
+        raise ConfigError(f"the limit on questions is {limit}; it must be at least 1")
     if source.startswith("hub:"):
         rows: Iterable[tuple[str, Any]] = _hub_rows(source)
     else:
@@ -69,6 +73,10 @@ def parse_question(row: Any, where: str) -> Question:
     answers = _answers(row[answers_field]) if answers_field else ()
     if not answers:
         raise DataError(f"{where}: the question {text.strip()[:60]!r} has no answer in the field 'golden_answers'")
+    try:
+        "\n".join((text, *answers)).encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{where}: the text holds half a character (a lone surrogate escape such as \\ud83d)") from None
     identifier = str(row["id"]) if row.get("id") is not None else _stable_id(text, answers)
     known = {"id", "question", answers_field}
     extra = {key: value for key, value in row.items() if key not in known}
@@ -98,7 +106,7 @@ def read_jsonl(path: Path) -> Iterator[tuple[str, Any]]:
                         raise DataError(f"{where}: not valid JSON ({error.msg} at column {error.colno})") from None
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from None
 
 
@@ -145,12 +153,12 @@ def _hub_rows(source: str) -> Iterator[tuple[str, Any]]:
 def _answers(value: Any) -> tuple[str, ...]:
     if isinstance(value, dict):  # TriviaQA, SQuAD: {"aliases": [...]}, {"text": [...]}
         value = value.get("aliases") or value.get("text") or value.get("value") or []
-    if isinstance(value, (str, int, float)):
-        value = [value]
-    try:
-        texts = [str(item).strip() for item in value]
-    except TypeError:
-        return ()
+    if isinstance(value, str) and value.lstrip().startswith("["):  # PopQA keeps its list as JSON text
+        with contextlib.suppress(ValueError):
+            value = json.loads(value)
+    items = value if isinstance(value, (list, tuple)) else [value]
+    # A null, a NaN, a list in a list or an object is no answer: its Python spelling must not become one.
+    texts = [str(item).strip() for item in items if isinstance(item, (str, int, float)) and item == item]
     return tuple(dict.fromkeys(text for text in texts if text))
 
 

@@ -1,17 +1,19 @@
 """The run folder: files that a kill at any moment leaves readable.
 
-runs/<name>/  config.toml  manifest.json  metrics.jsonl  trajectories/*.jsonl.zst  tensorboard/  checkpoints/  evaluations/
+runs/<name>/  config.toml  manifest.json  metrics.jsonl  trajectories/*.jsonl.zst  tensorboard/  checkpoints/
+              evaluations/
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from zerosearch.errors import RunError
+from zerosearch.errors import DataError, RunError
 
 
 def atomic_write(path: Path, data: bytes) -> None:
@@ -19,45 +21,68 @@ def atomic_write(path: Path, data: bytes) -> None:
 
     Raises `RunError` where the disk is full or not writable; an older file at `path` is left as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("wb") as out:
             out.write(data)
             out.flush()
             os.fsync(out.fileno())
         os.replace(partial, path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink()
         raise RunError(
             f"{path}: could not be written ({error.strerror or error}); what was there before is kept"
         ) from None
 
 
 def write_json(path: Path, value: Any) -> None:
-    atomic_write(path, (json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True) + "\n").encode())
+    text = json.dumps(value, indent=2, ensure_ascii=False, sort_keys=True) + "\n"
+    atomic_write(path, text.encode("utf-8", "replace"))  # "replace": half a character in a web page must not end a run
 
 
 def append_jsonl(path: Path, row: dict[str, Any]) -> None:
-    """Append one line and flush it. A line cut off by a kill is dropped again by `read_rows` and `trim_rows`."""
+    """Append one line and flush it. A line cut off by a kill is left out by `read_rows` and removed by the next append.
+
+    Raises `RunError` where the disk is full or not writable.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("ab") as out:
-            out.write((json.dumps(row, ensure_ascii=False) + "\n").encode())
+        with path.open("ab+") as out:
+            _drop_cut_line(out)
+            out.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
             out.flush()
             os.fsync(out.fileno())
     except OSError as error:
         raise RunError(f"{path}: could not be written ({error.strerror or error})") from None
 
 
+def _drop_cut_line(file: IO[bytes]) -> None:
+    """Cut the file back to its last newline, so that the next line is not glued to half a one."""
+    size = os.fstat(file.fileno()).st_size
+    if size == 0:
+        return
+    file.seek(size - 1)
+    if file.read(1) != b"\n":
+        file.seek(0)
+        file.truncate(file.read().rfind(b"\n") + 1)
+
+
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of an append-only JSONL file; a last line without its newline (a kill cut it off) is left out."""
+    """The rows of an append-only JSONL file; a last line without its newline (a kill cut it off) is left out.
+
+    Raises `DataError`, naming the line, where the file is damaged in another way.
+    """
     if not path.exists():
         return
     with path.open("rb") as lines:
-        for line in lines:
+        for number, line in enumerate(lines, start=1):
             if line.endswith(b"\n"):
-                yield json.loads(line)
+                try:
+                    yield json.loads(line)
+                except ValueError as error:
+                    raise DataError(f"{path}:{number}: not valid JSON ({error})") from None
 
 
 def trim_rows(path: Path, *, keep_below: int) -> None:

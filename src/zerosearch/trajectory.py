@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -136,29 +135,37 @@ def finish(
 
 def to_dict(trajectory: Trajectory) -> dict[str, Any]:
     """A JSON-ready dict; `from_dict` gives the same trajectory back."""
-    row = asdict(trajectory)
+    row = {f.name: getattr(trajectory, f.name) for f in fields(trajectory)}  # asdict would copy every id by itself
     row["question"] = trajectory.question.as_dict()
+    row["turns"] = [asdict(turn) for turn in trajectory.turns]
+    row["searches"] = [asdict(search) for search in trajectory.searches]
+    row["scores"] = asdict(trajectory.scores)
     return row
 
 
-def from_dict(row: dict[str, Any], where: str = "trajectory") -> Trajectory:
-    """Raises `DataError` for a row of another schema version or without the fields of this one."""
+def from_dict(row: Any, where: str = "trajectory") -> Trajectory:
+    """Raises `DataError` for a row of another schema version, without the fields of this one, or of uneven lengths."""
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: not a trajectory (expected an object, found {type(row).__name__})")
     if row.get("version") != SCHEMA_VERSION:
         raise DataError(f"{where}: schema version {row.get('version')!r}; this release reads {SCHEMA_VERSION}")
     try:
-        fields = dict(row)
-        q = fields.pop("question")
-        fields["question"] = Question(q["id"], q["question"], tuple(q["golden_answers"]))
-        fields["turns"] = tuple(TurnRecord(**turn) for turn in fields["turns"])
-        fields["searches"] = tuple(
-            SearchRecord(**{**s, "documents": tuple(Document(**d) for d in s["documents"])}) for s in fields["searches"]
+        values = dict(row)
+        q = values.pop("question")
+        values["question"] = Question(q["id"], q["question"], tuple(q["golden_answers"]))
+        values["turns"] = tuple(TurnRecord(**turn) for turn in values["turns"])
+        values["searches"] = tuple(
+            SearchRecord(**{**s, "documents": tuple(Document(**d) for d in s["documents"])}) for s in values["searches"]
         )
-        fields["scores"] = Scores(**fields["scores"])
+        values["scores"] = Scores(**values["scores"])
         for name in ("ids", "mask", "logprobs"):
-            fields[name] = tuple(fields[name])
-        return Trajectory(**fields)
+            values[name] = tuple(values[name])
+        trajectory = Trajectory(**values)
     except (KeyError, TypeError) as error:
         raise DataError(f"{where}: not a trajectory ({error})") from None
+    if not len(trajectory.ids) == len(trajectory.mask) == len(trajectory.logprobs):
+        raise DataError(f"{where}: ids, mask and logprobs differ in length")
+    return trajectory
 
 
 def write_trajectories(path: Path, trajectories: Iterable[Trajectory]) -> None:
@@ -166,16 +173,34 @@ def write_trajectories(path: Path, trajectories: Iterable[Trajectory]) -> None:
     from zerosearch.runs import atomic_write
 
     lines = "".join(json.dumps(to_dict(t), ensure_ascii=False) + "\n" for t in trajectories)
-    atomic_write(path, zstandard.ZstdCompressor(level=6).compress(lines.encode()))
+    atomic_write(path, zstandard.ZstdCompressor(level=6).compress(lines.encode("utf-8", "replace")))
 
 
 def read_trajectories(path: Path) -> Iterator[Trajectory]:
-    """Read a `.jsonl.zst` file. Raises `DataError` naming file and line."""
+    """Read a `.jsonl.zst` file. Raises `DataError` naming the file, and the line where there is one."""
     try:
-        with path.open("rb") as raw, zstandard.ZstdDecompressor().stream_reader(raw) as stream:
-            for number, line in enumerate(io.TextIOWrapper(stream, encoding="utf-8"), start=1):
-                yield from_dict(json.loads(line), f"{path}:{number}")
+        text = _decompress(path.read_bytes()).decode()
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (zstandard.ZstdError, json.JSONDecodeError) as error:
+    except (OSError, zstandard.ZstdError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from None
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line:
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{path}:{number}: not valid JSON ({error})") from None
+        yield from_dict(row, f"{path}:{number}")
+
+
+def _decompress(data: bytes) -> bytes:
+    """All frames of a zstd file. Raises `ZstdError` where it is cut off: a plain stream reader would just end there."""
+    parts: list[bytes] = []
+    while data or not parts:
+        frame = zstandard.ZstdDecompressor().decompressobj()
+        parts.append(frame.decompress(data))
+        if not frame.eof:
+            raise zstandard.ZstdError("the file is cut off")
+        data = frame.unused_data
+    return b"".join(parts)

@@ -1,0 +1,106 @@
+"""The text of a result page, `[1] Title: text` line by line: what simulators learn to write, and how it is read.
+
+Models drift from the form they were shown, so `parse_page` also understands the other ways in which they number
+documents. Whatever was not in the form asked for is marked, and what cannot be told apart stays one document: a page
+is never made up.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from zerosearch.prompts import one_line
+from zerosearch.protocol import Document as DocumentLike
+from zerosearch.search import Document
+
+_THOUGHT = re.compile(r"\s*<think>(?:.*?</think>|.*\Z)", re.DOTALL)
+_FENCE = re.compile(r"^[ \t]*(?:```\w*|</?information>)[ \t]*$", re.MULTILINE)
+_WORD = re.compile(r"\w")
+_EXACT = re.compile(r"\[(\d{1,3})\] (\S.*)")
+# Where a document may begin, each with its number, and a title where the style marks one. Tried in this order.
+_LEAD = r"^[ \t>#*_-]*"
+_BARE = re.compile(_LEAD + r"(\d{1,2})[.)][*_]*[ \t]+", re.MULTILINE)
+_STYLES = (
+    re.compile(_LEAD + r"\[(?:Doc(?:ument)?\s*)?(\d{1,3})\][*_:.]*[ \t]*", re.MULTILINE | re.IGNORECASE),
+    re.compile(
+        _LEAD + r"Doc(?:ument)?\s*(\d{1,3})\s*\(\s*Title:\s*[\"“]?(?P<title>.*?)[\"”]?\s*\)[*_:.]*[ \t]*",
+        re.MULTILINE | re.IGNORECASE,
+    ),
+    re.compile(_LEAD + r"Doc(?:ument)?\s*(\d{1,3})[*_]*\s*[:.)-][*_]*[ \t]*", re.MULTILINE | re.IGNORECASE),
+    _BARE,
+)
+
+
+@dataclass(frozen=True)
+class ParsedPage:
+    """`well_formed`: the text was exactly `top_k` lines of the form `[n] Title: text`, numbered from 1."""
+
+    documents: tuple[Document, ...]
+    well_formed: bool
+
+
+def format_page(documents: Sequence[DocumentLike]) -> str:
+    """One line a document, `[1] Title: text`; without a title `[1] text`. Documents without a word are left out."""
+    bodies = (one_line(f"{d.title}: {d.text}" if d.title.strip() else d.text) for d in documents)
+    return "\n".join(f"[{rank}] {body}" for rank, body in enumerate(filter(_WORD.search, bodies), start=1))
+
+
+def parse_page(text: str, top_k: int) -> ParsedPage:
+    """Read the page that a simulator wrote when it was asked for `top_k` documents.
+
+    More than `top_k` documents are cut, fewer are kept. Text without any numbering is one document; empty text none.
+    A leading `<think>` block is no part of the page, and one that never ends leaves nothing: a model's thoughts hold
+    the golden answer.
+
+    >>> parse_page("[1] Nepal: Kathmandu is the capital of Nepal.", 1)
+    ParsedPage(documents=(Document(title='Nepal', text='Kathmandu is the capital of Nepal.', id=''),), well_formed=True)
+    """
+    text = _THOUGHT.sub("", text, count=1) if _THOUGHT.match(text) else text
+    exact = _read_exact(text)
+    if exact is not None:
+        return ParsedPage(exact[:top_k], len(exact) == top_k)
+    text = _FENCE.sub("", text)
+    for style in _STYLES:
+        documents = _read_marked(text, style)
+        if documents is not None:
+            return ParsedPage(documents[:top_k], False)
+    whole = one_line(text)
+    return ParsedPage((Document("", whole),) if _WORD.search(whole) else (), False)
+
+
+def _read_exact(text: str) -> tuple[Document, ...] | None:
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    documents = []
+    for rank, line in enumerate(lines, start=1):
+        match = _EXACT.fullmatch(line)
+        if match is None or int(match[1]) != rank or not _WORD.search(match[2]):
+            return None
+        documents.append(_document(match[2]))
+    return tuple(documents) or None
+
+
+def _read_marked(text: str, style: re.Pattern[str]) -> tuple[Document, ...] | None:
+    """The documents between the marks of one style, None without a mark.
+
+    A bare "7. " may begin a line of a document by chance: there the numbers must run on from 1.
+    """
+    marks: list[re.Match[str]] = []
+    for mark in style.finditer(text):
+        if style is not _BARE or int(mark[1]) == (int(marks[-1][1]) + 1 if marks else 1):
+            marks.append(mark)
+    if not marks:
+        return None
+    documents = []
+    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    for mark, end in zip(marks, ends, strict=True):
+        body, title = one_line(text[mark.end() : end]), one_line(mark.groupdict().get("title") or "")
+        if _WORD.search(body):
+            documents.append(Document(title, body) if title else _document(body))
+    return tuple(documents)
+
+
+def _document(body: str) -> Document:
+    title, colon, text = one_line(body).partition(": ")
+    return Document(title, text) if colon else Document("", title)

@@ -1,0 +1,71 @@
+"""Snippets: what a web engine shows of a page, the few sentences that fit the query.
+
+Short pages cost a small model little context, and a simulator little time. `Snippets` wraps any engine.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, replace
+
+import Stemmer
+
+from zerosearch.engines.base import SearchEngine
+from zerosearch.search import Document, SearchPage, SearchRequest
+
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=\S)")
+_WORD = re.compile(r"\w+")
+_STEMMER = Stemmer.Stemmer("english")
+
+
+@dataclass(frozen=True)
+class Snippets:
+    """A `SearchEngine` that cuts the documents of another down to about `max_words` words each."""
+
+    engine: SearchEngine
+    max_words: int
+
+    @property
+    def name(self) -> str:
+        return f"{self.engine.name}/snippets-{self.max_words}"
+
+    async def search(self, request: SearchRequest) -> SearchPage:
+        page = await self.engine.search(request)
+        documents = tuple(cut(document, request.query, self.max_words) for document in page.documents)
+        return replace(page, documents=documents, engine=self.name)
+
+
+def cut(document: Document, query: str, max_words: int) -> Document:
+    """The document with only those sentences that share most words with the query, in their order.
+
+    Words of the title count for nothing, as the title is shown anyway. At least one sentence is kept, cut
+    where it is more than a third longer than `max_words`: a date is better seen whole.
+    """
+    return replace(document, text=snippet(document.text, query, max_words, title=document.title))
+
+
+def snippet(text: str, query: str, max_words: int, title: str = "") -> str:
+    """See `cut`."""
+    sentences = _SENTENCE_END.split(text.strip())
+    if len(text.split()) <= max_words:
+        return text
+    wanted = _stems(query) - _stems(title)
+    order = sorted(
+        range(len(sentences)), key=lambda i: (-len(wanted & _stems(sentences[i])), _repeats(sentences[i], title), i)
+    )
+    kept, words = [order[0]], len(sentences[order[0]].split())
+    for i in order[1:]:
+        size = len(sentences[i].split())
+        if words + size <= max_words and not _repeats(sentences[i], title):
+            kept.append(i)
+            words += size
+    chosen = " ".join(sentences[i] for i in sorted(kept)).split()
+    return " ".join(chosen[: max_words + max_words // 3])
+
+
+def _repeats(sentence: str, title: str) -> bool:
+    return _stems(sentence) <= _stems(title)
+
+
+def _stems(text: str) -> set[str]:
+    return set(_STEMMER.stemWords(_WORD.findall(text.lower())))

@@ -1,0 +1,112 @@
+"""Decoding a static batch: prefill once, then one token a row and step, rows leaving the batch as they finish."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import DynamicCache
+
+from zerosearch.generation import Generation, GenerationStop, Sampling
+from zerosearch.generators.sampling import StopStrings, next_tokens
+
+
+@dataclass
+class _Row:
+    index: int
+    sampling: Sampling
+    stops: StopStrings
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+
+    def take(self, token: int, logprob: float, eos_ids: frozenset[int]) -> GenerationStop | None:
+        self.ids.append(token)
+        self.logprobs.append(logprob)
+        if token in eos_ids:
+            return "eos"
+        if self.stops.completed(self.ids):
+            return "stop"
+        return "length" if len(self.ids) >= self.sampling.max_tokens else None
+
+
+@torch.inference_mode()
+def decode_batch(
+    model: Any,
+    prompts: Sequence[list[int]],
+    sampling: Sequence[Sampling],
+    *,
+    tokenizer: Any,
+    eos_ids: frozenset[int],
+    prefill_tokens: int = 8192,
+) -> list[Generation]:
+    """Sample a continuation for each prompt; `prompts[i]` goes with `sampling[i]`.
+
+    The batch is padded on the left; a padded position is masked by the attention mask, never by its id. Prompts are
+    prefilled together; when more than half of the rows are done the cache is narrowed to the others.
+    """
+    device = model.device
+    stops: dict[tuple[str, ...], StopStrings] = {}
+    for s in sampling:
+        stops.setdefault(s.stop, StopStrings(tokenizer, s.stop))
+    rows = [_Row(i, s, stops[s.stop]) for i, s in enumerate(sampling)]
+    done: dict[int, Generation] = {}
+    tokens, attention = _left_pad(prompts, device)
+    positions = (attention.cumsum(dim=1) - 1).clamp_min(0)
+    cache = DynamicCache(config=model.config)
+    logits = _prefill(model, tokens, attention, positions, cache, prefill_tokens)
+    last_positions = positions[:, -1]
+    alive = list(range(len(rows)))  # rows[i] that sit in the cache, in the cache's order
+    for step in range(max(s.max_tokens for s in sampling)):
+        ids, logprobs = next_tokens(logits, [rows[i].sampling for i in alive], step)
+        for i, token, logprob in zip(alive, ids.tolist(), logprobs.tolist(), strict=True):
+            if i not in done and (reason := rows[i].take(token, logprob, eos_ids)) is not None:
+                done[i] = Generation(rows[i].ids, rows[i].logprobs, reason)
+        if len(done) == len(rows):
+            break
+        unfinished = [place for place, i in enumerate(alive) if i not in done]
+        if len(unfinished) * 2 <= len(alive):
+            keep = torch.tensor(unfinished, device=device)
+            cache.batch_select_indices(keep)
+            attention, ids, last_positions = attention[keep], ids[keep], last_positions[keep]
+            alive = [alive[place] for place in unfinished]
+        attention = torch.cat([attention, attention.new_ones(len(alive), 1)], dim=1)
+        last_positions = last_positions + 1
+        logits = model(
+            input_ids=ids.unsqueeze(1),
+            attention_mask=attention,
+            position_ids=last_positions.unsqueeze(1),
+            past_key_values=cache,
+            use_cache=True,
+        ).logits[:, -1]
+    return [done[i] for i in range(len(rows))]
+
+
+def _prefill(
+    model: Any, tokens: Tensor, attention: Tensor, positions: Tensor, cache: DynamicCache, budget: int
+) -> Tensor:
+    """Fill the cache in slices of columns, so that activations stay within `budget` tokens; logits (B, V) of the end."""
+    width = max(budget // tokens.shape[0], 32)
+    logits: Tensor | None = None
+    for start in range(0, tokens.shape[1], width):
+        end = min(start + width, tokens.shape[1])
+        logits = model(
+            input_ids=tokens[:, start:end],
+            attention_mask=attention[:, :end],
+            position_ids=positions[:, start:end],
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
+    assert logits is not None
+    return logits
+
+
+def _left_pad(prompts: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask, both (B, T); pads are id 0 and mask 0."""
+    longest = max(len(p) for p in prompts)
+    tokens = torch.tensor([[0] * (longest - len(p)) + p for p in prompts], device=device)
+    attention = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
+    return tokens, attention

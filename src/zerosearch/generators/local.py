@@ -1,0 +1,208 @@
+"""One language model in memory, with any number of LoRA adapters on it: policy, reference and simulator share its weights."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import LoraConfig, PeftModel
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from zerosearch.embedded import resolve_model
+from zerosearch.episode import Codec
+from zerosearch.errors import ModelError
+
+DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
+LORA_TARGETS = "all-linear"
+
+
+class LocalModel:
+    """A causal language model, its tokenizer, and the LoRA adapters on it.
+
+    `device` is a torch device; `dtype` that of the base weights. Adapters are float32 wherever the base is not, so
+    that small updates are not lost to rounding.
+    """
+
+    def __init__(self, model: Any, tokenizer: Any, name: str, device: torch.device) -> None:
+        self.base = model
+        self.tokenizer = tokenizer
+        self.name = name
+        self.device = device
+        self.adapters: list[str] = []
+        self._peft: PeftModel | None = None
+        self._active: str | None = None
+
+    @classmethod
+    def load(cls, name: str, *, dtype: DtypeName = "auto", device: str = "auto") -> LocalModel:
+        """Load an embedded model, a folder or a hub id.
+
+        `dtype` auto is bfloat16 on a GPU and float32 on a CPU, where bfloat16 is slower. Raises `ModelError`.
+        """
+        path = resolve_model(name)
+        place = torch.device(pick_device(device))
+        chosen = dtype if dtype != "auto" else ("bfloat16" if place.type == "cuda" else "float32")
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(path)
+            model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, chosen))
+        except (OSError, ValueError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+            raise ModelError(f"model {name}: could not be loaded ({reason})") from None
+        model.to(place).eval()
+        model.requires_grad_(False)
+        return cls(model, tokenizer, name, place)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.base.parameters()).dtype
+
+    @property
+    def eos_ids(self) -> frozenset[int]:
+        """Ids that end a text: those of the generation config and the tokenizer's own."""
+        ids: set[int] = set()
+        config = getattr(self.base, "generation_config", None)
+        for source in (getattr(config, "eos_token_id", None), self.tokenizer.eos_token_id):
+            if source is not None:
+                ids.update(source if isinstance(source, (list, tuple)) else [source])
+        return frozenset(ids)
+
+    @property
+    def codec(self) -> Codec:
+        tokenizer = self.tokenizer
+
+        def encode(text: str) -> list[int]:
+            return list(tokenizer.encode(text, add_special_tokens=False))
+
+        def decode(ids: Sequence[int]) -> str:
+            return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+        return Codec(encode, decode, tuple(tokenizer.all_special_tokens))
+
+    def add_adapter(
+        self, name: str, source: Path | None = None, *, rank: int = 8, alpha: float = 16.0, trainable: bool = False
+    ) -> None:
+        """Put an adapter on the model: from a folder, or a new one that changes nothing yet (B = 0).
+
+        Raises `ModelError` where the folder holds no adapter, or one made for another model.
+        """
+        if source is not None:
+            config = read_adapter_config(source)
+            rank, alpha = config["r"], config["lora_alpha"]
+        lora = LoraConfig(
+            r=rank,
+            lora_alpha=alpha,
+            target_modules=config["target_modules"] if source is not None else LORA_TARGETS,
+            task_type="CAUSAL_LM",
+            use_rslora=bool(config.get("use_rslora")) if source is not None else False,
+        )
+        if self._peft is None:
+            self._peft = PeftModel(self.base, lora, adapter_name=name)
+        else:
+            self._peft.add_adapter(name, lora)
+        self.adapters.append(name)
+        if source is not None:
+            self._load_weights(name, source)
+        self._peft.eval()
+        self._active = None
+        self.activate(name, trainable=trainable)
+
+    def activate(self, name: str | None, *, trainable: bool = False) -> None:
+        """Make one adapter speak; None is the bare base model."""
+        if self._peft is None:
+            if name is not None:
+                raise ModelError(f"model {self.name}: has no adapter {name!r}")
+            return
+        if name is not None and name not in self.adapters:
+            raise ModelError(f"model {self.name}: has no adapter {name!r} (it has {', '.join(self.adapters)})")
+        if name is None:
+            self._peft.base_model.disable_adapter_layers()
+        else:
+            if self._active is None:
+                self._peft.base_model.enable_adapter_layers()
+            self._peft.set_adapter(name, inference_mode=not trainable)
+        self._active = name
+
+    @contextmanager
+    def speaking_as(self, name: str | None) -> Iterator[None]:
+        """Activate an adapter for a while, without gradients, then the one before."""
+        before = self._active
+        self.activate(name)
+        try:
+            yield
+        finally:
+            self.activate(before)
+
+    def adapter_parameters(self, name: str) -> dict[str, torch.nn.Parameter]:
+        """The adapter's parameters by name, in the model's order."""
+        return {key: p for key, p in self.base.named_parameters() if "lora_" in key and f".{name}." in key}
+
+    def adapter_state(self, name: str) -> dict[str, Tensor]:
+        """Copies of the adapter's weights on the CPU, without the adapter's name in the keys."""
+        return {
+            key.replace(f".{name}.", "."): p.detach().to("cpu", copy=True)
+            for key, p in self.adapter_parameters(name).items()
+        }
+
+    def load_adapter_state(self, name: str, state: dict[str, Tensor]) -> None:
+        """Raises `ModelError` where names or shapes differ."""
+        own = {key.replace(f".{name}.", "."): p for key, p in self.adapter_parameters(name).items()}
+        if own.keys() != state.keys() or any(own[key].shape != state[key].shape for key in own):
+            raise ModelError(f"model {self.name}: the adapter's weights have other names or shapes; was it made for it?")
+        with torch.no_grad():
+            for key, parameter in own.items():
+                parameter.copy_(state[key].to(parameter))
+
+    def save_adapter(self, name: str, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
+        """Write a standard PEFT adapter folder (`adapter_config.json`, `adapter_model.safetensors`), whole or not at all."""
+        from safetensors.torch import save_file
+
+        if self._peft is None or name not in self.adapters:
+            raise ModelError(f"model {self.name}: has no adapter {name!r}")
+        partial = folder.with_name(f".{folder.name}.partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        prefix = "base_model.model."
+        state = {prefix + key: value.to(dtype).contiguous() for key, value in self.adapter_state(name).items()}
+        save_file(state, str(partial / "adapter_model.safetensors"), metadata={"format": "pt"})
+        config = self._peft.peft_config[name].to_dict()
+        config["base_model_name_or_path"] = self.name
+        config["inference_mode"] = True
+        plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
+        (partial / "adapter_config.json").write_text(json.dumps(plain, indent=2, default=str, sort_keys=True) + "\n")
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
+
+    def _load_weights(self, name: str, source: Path) -> None:
+        from safetensors.torch import load_file
+
+        try:
+            state = load_file(str(source / "adapter_model.safetensors"))
+        except Exception as error:  # safetensors has errors of its own for cut files
+            raise ModelError(f"adapter {source}: cannot be read ({error})") from None
+        prefix = "base_model.model."
+        self.load_adapter_state(name, {key.removeprefix(prefix): value for key, value in state.items()})
+
+
+def read_adapter_config(source: Path) -> dict[str, Any]:
+    """The `adapter_config.json` of a PEFT folder. Raises `ModelError` where there is none or it is no LoRA."""
+    try:
+        config: dict[str, Any] = json.loads((source / "adapter_config.json").read_text())
+    except FileNotFoundError:
+        raise ModelError(f"adapter {source}: no adapter_config.json there") from None
+    except json.JSONDecodeError as error:
+        raise ModelError(f"adapter {source}: adapter_config.json is not valid JSON ({error.msg})") from None
+    if config.get("peft_type") != "LORA":
+        raise ModelError(f"adapter {source}: is {config.get('peft_type')}, not LORA")
+    return config
+
+
+def pick_device(device: str = "auto") -> str:
+    """`auto` is the first GPU if there is one, else the CPU."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"

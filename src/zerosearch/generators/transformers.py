@@ -1,0 +1,135 @@
+"""The transformers generator: requests wait in lanes, a worker decodes whatever waits as one static batch.
+
+All generators over one `LocalModel` share one `Worker`: the policy and the simulator take turns on the same weights,
+each with its own adapter. The event loop goes on while a batch is decoded, so pages from elsewhere are not held up.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+from zerosearch.generation import Generation, Sampling
+from zerosearch.generators.decoding import decode_batch
+from zerosearch.generators.local import LocalModel
+
+_SETTLE_TURNS = 8  # passes of the event loop without a new request before a batch is closed
+
+
+@dataclass
+class _Job:
+    prompt_ids: list[int]
+    sampling: Sampling
+    result: asyncio.Future[Generation]
+
+
+@dataclass
+class DecodingTotals:
+    """What a worker has decoded since it was made; `seconds` is wall-clock time inside the model."""
+
+    batches: int = 0
+    rows: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+
+
+@dataclass
+class Worker:
+    """Decodes for every generator over one model, one batch at a time.
+
+    A batch is closed once the event loop has gone round a few times without a new request. With engines that answer
+    inside the process the order of events, and so the make-up of every batch, is the same in every run.
+    `max_batch_tokens` bounds rows x (longest prompt + tokens to come): the size of the KV cache.
+    """
+
+    model: LocalModel
+    max_batch_rows: int = 256
+    max_batch_tokens: int = 262_144
+    totals: dict[str | None, DecodingTotals] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._lanes: dict[str | None, list[_Job]] = {}
+        self._task: asyncio.Task[None] | None = None
+        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode")
+
+    async def submit(self, lane: str | None, prompt_ids: list[int], sampling: Sampling) -> Generation:
+        """Wait for a continuation of `prompt_ids` by the adapter `lane` (None: the bare base)."""
+        job = _Job(prompt_ids, sampling, asyncio.get_running_loop().create_future())
+        self._lanes.setdefault(lane, []).append(job)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._run())
+        return await job.result
+
+    def close(self) -> None:
+        self._executor.shutdown()
+
+    async def _run(self) -> None:
+        while True:
+            await self._settle()
+            lane = max(self._lanes, key=lambda name: len(self._lanes[name]), default=None)
+            jobs = [job for job in self._lanes.get(lane, []) if not job.result.cancelled()]
+            batch = self._cut(jobs)
+            self._lanes[lane] = jobs[len(batch) :]
+            if not batch:
+                if any(self._lanes.values()):
+                    continue
+                return
+            try:
+                generations = await asyncio.get_running_loop().run_in_executor(
+                    self._executor, self._decode, lane, batch
+                )
+            except Exception as error:
+                for job in batch:
+                    if not job.result.done():
+                        job.result.set_exception(error)
+                continue
+            for job, generation in zip(batch, generations, strict=True):
+                if not job.result.done():
+                    job.result.set_result(generation)
+
+    async def _settle(self) -> None:
+        quiet, waiting = 0, -1
+        while quiet < _SETTLE_TURNS:
+            await asyncio.sleep(0)
+            now = sum(len(jobs) for jobs in self._lanes.values())
+            quiet = quiet + 1 if now == waiting else 0
+            waiting = now
+
+    def _cut(self, jobs: list[_Job]) -> list[_Job]:
+        longest, batch = 0, []
+        for job in jobs[: self.max_batch_rows]:
+            longest = max(longest, len(job.prompt_ids) + job.sampling.max_tokens)
+            if batch and longest * (len(batch) + 1) > self.max_batch_tokens:
+                break
+            batch.append(job)
+        return batch
+
+    def _decode(self, lane: str | None, batch: list[_Job]) -> list[Generation]:
+        started = time.perf_counter()
+        with self.model.speaking_as(lane):
+            generations = decode_batch(
+                self.model.base,
+                [job.prompt_ids for job in batch],
+                [job.sampling for job in batch],
+                tokenizer=self.model.tokenizer,
+                eos_ids=self.model.eos_ids,
+            )
+        totals = self.totals.setdefault(lane, DecodingTotals())
+        totals.batches += 1
+        totals.rows += len(batch)
+        totals.tokens += sum(len(g.token_ids) for g in generations)
+        totals.seconds += time.perf_counter() - started
+        return generations
+
+
+@dataclass(frozen=True)
+class TransformersGenerator:
+    """A `Generator` over a `LocalModel` and one of its adapters (None: the bare base)."""
+
+    worker: Worker
+    adapter: str | None = None
+
+    async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Generation:
+        return await self.worker.submit(self.adapter, prompt_ids, sampling)

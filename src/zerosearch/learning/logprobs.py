@@ -1,0 +1,84 @@
+"""Log-probs of given tokens under a model, with the LM head run only where they are asked for.
+
+The head is the dearest layer of a small model (SmolLM2: 28 of 135 million parameters, 49,152 outputs a token), and an
+episode's prompt and pages need no logits at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from zerosearch.learning.losses import entropy_from_logits
+
+
+@dataclass(frozen=True)
+class TokenLogprobs:
+    """`logprobs_N` and `entropy_N` (None if not asked for) of the N masked tokens of a micro-batch, row by row."""
+
+    logprobs_N: Tensor
+    entropy_N: Tensor | None
+    hidden_N: Tensor
+
+
+def head_is_plain(model: Any) -> bool:
+    """Whether the model's logits are its output embedding applied to the decoder's last hidden states, and no more.
+
+    Models that scale or cap their logits (Gemma 2, Cohere, Granite) are not plain: they run the whole head.
+    """
+    ids = torch.arange(4, device=model.device).unsqueeze(0)
+    with torch.no_grad():
+        hidden = model.get_decoder()(input_ids=ids, use_cache=False).last_hidden_state
+        return bool(torch.equal(model.get_output_embeddings()(hidden), model(input_ids=ids, use_cache=False).logits))
+
+
+def token_logprobs(
+    model: Any,
+    ids_BT: Tensor,
+    mask_BT: Tensor,
+    *,
+    temperature: float = 1.0,
+    entropy: bool = False,
+    plain_head: bool = True,
+    chunk: int = 2048,
+) -> TokenLogprobs:
+    """Log-probs (N,) of the tokens where `mask_BT` is 1, at the sampling temperature, in float32.
+
+    A token at position t is predicted from position t - 1; a masked token at position 0 cannot be, and is an error.
+    `chunk` rows of logits exist at a time; they are recomputed in the backward pass.
+    """
+    if bool(mask_BT[:, 0].any()):
+        raise ValueError("the first token of a sequence has nothing before it to be predicted from")
+    predicted = mask_BT[:, 1:].bool()
+    targets_N = ids_BT[:, 1:][predicted]
+    if plain_head:
+        hidden_BTH = model.get_decoder()(input_ids=ids_BT, use_cache=False).last_hidden_state
+        hidden_N = hidden_BTH[:, :-1][predicted]
+        head = model.get_output_embeddings()
+    else:
+        output = model(input_ids=ids_BT, use_cache=False, output_hidden_states=True)
+        hidden_N, head = output.logits[:, :-1][predicted], torch.nn.Identity()
+
+    def piece(hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        logits = head(hidden).float() / temperature
+        chosen = logits.gather(1, targets.unsqueeze(1)).squeeze(1) - torch.logsumexp(logits, dim=1)
+        return chosen, entropy_from_logits(logits) if entropy else torch.zeros_like(chosen)
+
+    chosen, entropies = [], []
+    several = len(targets_N) > chunk and torch.is_grad_enabled()
+    for start in range(0, max(len(targets_N), 1), chunk):
+        part = (hidden_N[start : start + chunk], targets_N[start : start + chunk])
+        logprob, entropy_n = checkpoint(piece, *part, use_reentrant=False) if several else piece(*part)
+        chosen.append(logprob)
+        entropies.append(entropy_n)
+    return TokenLogprobs(torch.cat(chosen), torch.cat(entropies) if entropy else None, hidden_N)
+
+
+def scatter(values_N: Tensor, mask_BT: Tensor) -> Tensor:
+    """Put (N,) values back where the mask is 1: (B, T), 0 elsewhere. The inverse of `x_BT[mask_BT.bool()]`."""
+    out = values_N.new_zeros(mask_BT.shape)
+    return out.masked_scatter(mask_BT.bool(), values_N)

@@ -1,0 +1,76 @@
+"""What the two embedded adapters are trained on: scripted episodes for the policy, query-page pairs for the simulator."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from zerosearch.engines.bm25 import BM25Engine
+from zerosearch.engines.pages import format_page
+from zerosearch.episode import EpisodeLimits
+from zerosearch.factbook.pairs import pairs
+from zerosearch.factbook.questions import FactbookQuestion
+from zerosearch.factbook.scripted import encode_script, finder, scripts
+from zerosearch.generators.local import LocalModel
+from zerosearch.learning.sft import Example
+from zerosearch.prompts import simulator_messages
+from zerosearch.protocol import prompt_text, render_prompt
+
+TOP_K = 3
+SNIPPET_WORDS = 15
+LIMITS = EpisodeLimits(
+    max_searches=3, max_turn_tokens=96, max_page_tokens=224, max_context_tokens=1280, answer_reserve_tokens=32
+)
+"""The embedded default's episode: what `configs/demo.toml` says too."""
+
+
+def policy_examples(
+    model: LocalModel,
+    questions: Sequence[FactbookQuestion],
+    engine: BM25Engine,
+    *,
+    limit: int,
+    two_search_share: float,
+    seed: int = 0,
+) -> list[Example]:
+    """At most `limit` scripted episodes as the policy would have lived them: protocol, chat template, pages and all."""
+    chosen = random.Random(seed).sample(list(questions), min(limit, len(questions)))
+    find = finder(engine, TOP_K, SNIPPET_WORDS)
+    codec = model.codec
+
+    def prompt(text: str) -> list[int]:
+        return codec.encode(prompt_text(render_prompt(text), model.tokenizer))
+
+    examples = []
+    for script in scripts(chosen, find, two_search_share=two_search_share, seed=seed):
+        encoded = encode_script(script, prompt, codec, LIMITS)
+        if encoded is not None:
+            examples.append(Example(*encoded, key=script.question.id))
+    return examples
+
+
+def simulator_examples(
+    model: LocalModel,
+    questions: Sequence[FactbookQuestion],
+    engine: BM25Engine,
+    *,
+    limit: int,
+    per_question: int = 1,
+    seed: int = 0,
+) -> list[Example]:
+    """At most `limit` pages, half of them useful and half noisy, each after the prompt it is asked for with."""
+    shuffled = random.Random(seed).sample(list(questions), len(questions))
+    codec = model.codec
+    end = [int(model.tokenizer.eos_token_id)]
+    examples: list[Example] = []
+    for pair in pairs(
+        shuffled, engine, top_k=TOP_K, snippet_words=SNIPPET_WORDS, per_question=per_question, seed=seed
+    ):
+        messages = simulator_messages(pair.request, "tuned")
+        text = model.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        before, page = codec.encode(str(text)), codec.encode(format_page(pair.documents)) + end
+        assert pair.request.question is not None
+        examples.append(Example(before + page, [0] * len(before) + [1] * len(page), pair.request.question.id))
+        if len(examples) >= limit:
+            break
+    return examples

@@ -1,0 +1,102 @@
+"""What a simulator is told: the job, the query with its question, and the quality of the page to write.
+
+Two styles. `instruct` explains the job to any instruct model. `tuned` is the short form that a tuned simulator learns
+and is asked with: it is all overhead in a small model's context, so it spends no word twice.
+
+A simulator sees the golden answer, and is tempted to print it whatever the query says; a policy trained with such pages
+learns to search once with the whole question. The `instruct` style therefore ties every document to the *query*.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from zerosearch.protocol import neutralize
+from zerosearch.search import Quality, SearchRequest
+
+PromptStyle = Literal["instruct", "tuned"]
+Message = dict[str, str]
+
+MAX_ANSWERS_SHOWN = 3
+WORDS_PER_DOCUMENT = 30
+
+# Control texts of common chat templates. A server's tokenizer would turn them into control ids, and the query comes
+# from a policy: it may hold anything.
+_CONTROL_TEXTS = ("<|", "<s>", "</s>", "<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>", "[INST]", "[/INST]")
+
+_INSTRUCT_SYSTEM = (
+    "You play a web search engine. Given a query, you write the page of results that such an engine would return: "
+    "short excerpts of documents in the sober style of encyclopaedias, news and reference sites."
+)
+_MEANING = {
+    Quality.USEFUL: (
+        "Useful means: the documents state, correctly and concretely, facts that this query asks for, as the best "
+        "pages of the web would."
+    ),
+    Quality.NOISY: (
+        "Noisy means: the documents look like results for this query and share its words or its subject, but none of "
+        "them holds the facts it asks for. They mislead by being beside the point, not by being nonsense."
+    ),
+}
+_FIT_THE_QUERY = (
+    "Every document must fit the query. The question and its golden answer below only tell you what the searcher wants "
+    "in the end; the query may be one step on the way there, or miss the point. Let the golden answer appear only "
+    "where a real document found with this very query would state it, and never in a noisy document."
+)
+_TUNED_SYSTEM = "You write search results."
+
+
+def one_line(text: str) -> str:
+    """`text` with all white space, line ends too, squeezed to single spaces; lone surrogates become `?`."""
+    return " ".join(text.split()).encode("utf-8", "replace").decode("utf-8")
+
+
+def simulator_messages(request: SearchRequest, style: PromptStyle = "instruct") -> list[Message]:
+    """The chat that asks a simulator for the page of `request`: a system and a user message.
+
+    Query, question and golden answers are put on one line each and neutralised, so that none of them can add a line,
+    a protocol tag or a turn of the chat. At most `MAX_ANSWERS_SHOWN` golden answers are shown. Without a question
+    (`request.question is None`) only the query is.
+    """
+    if style == "tuned":
+        return [_message("system", _TUNED_SYSTEM), _message("user", _tuned(request))]
+    return [_message("system", _INSTRUCT_SYSTEM), _message("user", _instruct(request))]
+
+
+def _tuned(request: SearchRequest) -> str:
+    # The query and the order stand last, next to the page: a small model heeds best what it read last.
+    lines = []
+    if request.question is not None:
+        lines = [f"Question: {_field(request.question.text)}", f"Answer: {_answers(request)}"]
+    lines += [f"Query: {_field(request.query)}", f"Write {request.top_k} {request.quality.value} documents."]
+    return "\n".join(lines)
+
+
+def _instruct(request: SearchRequest) -> str:
+    count, quality = request.top_k, request.quality
+    noun = "document" if count == 1 else "documents"
+    shape = "\n".join(f"[{rank}] Title: text" for rank in range(1, count + 1))
+    paragraphs = [f"Write {count} {quality.value} {noun} for the query below. {_MEANING[quality]}"]
+    if request.question is not None:
+        paragraphs.append(_FIT_THE_QUERY)
+    paragraphs.append(
+        f"Give each document one line of about {WORDS_PER_DOCUMENT} words, in exactly this form, with nothing before, "
+        f"between or after:\n{shape}"
+    )
+    lines = [f"Query: {_field(request.query)}"]
+    if request.question is not None:
+        lines += [f"Question: {_field(request.question.text)}", f"Golden answer: {_answers(request)}"]
+    return "\n\n".join([*paragraphs, "\n".join(lines)])
+
+
+def _answers(request: SearchRequest) -> str:
+    golden = request.question.golden_answers if request.question is not None else ()
+    return "; ".join(_field(answer) for answer in golden[:MAX_ANSWERS_SHOWN])
+
+
+def _field(text: str) -> str:
+    return neutralize(one_line(text), _CONTROL_TEXTS)
+
+
+def _message(role: str, content: str) -> Message:
+    return {"role": role, "content": content}

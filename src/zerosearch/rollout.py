@@ -1,0 +1,156 @@
+"""Rollout: many episodes at once over one generator and one engine, each its own asyncio task."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from zerosearch.curriculum import derive_seed, draw_quality
+from zerosearch.engines.base import SearchEngine
+from zerosearch.episode import Codec, Done, Episode, EpisodeLimits, Generate
+from zerosearch.errors import EngineError, RunError
+from zerosearch.generation import Sampling
+from zerosearch.generators.base import Generator
+from zerosearch.protocol import STOP_STRINGS
+from zerosearch.questions import Question
+from zerosearch.scoring import RewardName
+from zerosearch.search import Quality, SearchRequest
+from zerosearch.trajectory import SearchRecord, Trajectory, finish
+
+
+@dataclass(frozen=True)
+class RolloutSettings:
+    """What all episodes of a run have in common. `prompt` turns a question's text into the prompt's ids."""
+
+    codec: Codec
+    prompt: Callable[[str], list[int]]
+    limits: EpisodeLimits
+    sampling: Sampling
+    top_k: int = 5
+    reward: RewardName = "f1"
+    format_reward: float = 0.0
+    seed: int = 0
+
+
+class ErrorRate:
+    """Counts searches and failures; stops the run where failures pass `limit` (a share of all searches).
+
+    A single failure among the first few searches says little, so at least `minimum` failures are waited for.
+    """
+
+    def __init__(self, limit: float = 0.2, minimum: int = 4) -> None:
+        self.limit, self.minimum = limit, minimum
+        self.searches = 0
+        self.failures: dict[str, int] = {}
+
+    def success(self) -> None:
+        self.searches += 1
+
+    def failure(self, error: EngineError) -> None:
+        """Raises `RunError` once the limit is passed."""
+        self.searches += 1
+        self.failures[error.kind] = self.failures.get(error.kind, 0) + 1
+        failed = sum(self.failures.values())
+        if failed >= self.minimum and failed > self.limit * self.searches:
+            raise RunError(
+                f"{failed} of {self.searches} searches failed (limit {self.limit:.0%}); the last one: {error}. "
+                "Nothing written so far is lost; mend the engine and run the same command again"
+            )
+
+
+async def run_episode(
+    question: Question,
+    generator: Generator,
+    engine: SearchEngine,
+    settings: RolloutSettings,
+    errors: ErrorRate,
+    *,
+    noise: float | None = None,
+    step: int = 0,
+    group: int = 0,
+    rollout: int = 0,
+) -> Trajectory:
+    """Play one episode to its end. `noise` is the chance that a page is noisy; None: the engine is a real one.
+
+    Every draw (tokens, quality, page) has a seed of its own, made from the run's seed, the step, the question, the
+    rollout and the place in the episode: whatever finishes first elsewhere changes nothing here.
+    """
+    started = time.perf_counter()
+    episode = Episode(question, settings.prompt(question.text), settings.codec, settings.limits)
+    searches: list[SearchRecord] = []
+    key = (settings.seed, step, question.id, rollout)
+    while not isinstance(action := episode.next(), Done):
+        if isinstance(action, Generate):
+            s = settings.sampling
+            seed = derive_seed(*key, "turn", len(episode.turns))
+            sampling = Sampling(s.temperature, s.top_p, s.top_k, action.max_tokens, STOP_STRINGS, seed)
+            episode.feed_generation(await generator.generate(action.prompt_ids, sampling))
+            continue
+        seed = derive_seed(*key, "page", action.index)
+        quality = draw_quality(noise, seed) if noise is not None else None
+        request = SearchRequest(
+            query=action.query,
+            top_k=settings.top_k,
+            question=question,
+            quality=quality or Quality.USEFUL,
+            seed=seed,
+        )
+        try:
+            page = await engine.search(request)
+        except EngineError as error:
+            searches.append(
+                SearchRecord(
+                    action.query, (), engine.name, quality, noise, error=error.kind, attempts=error.attempts
+                )
+            )
+            episode.feed_failure()
+            errors.failure(error)
+        else:
+            errors.success()
+            searches.append(SearchRecord.of(action.query, page, noise))
+            episode.feed_page(page.documents)
+    return finish(
+        episode,
+        searches,
+        reward=settings.reward,
+        format_reward=settings.format_reward,
+        step=step,
+        group=group,
+        rollout=rollout,
+        seconds=time.perf_counter() - started,
+    )
+
+
+async def roll_out(
+    questions: Sequence[Question],
+    generator: Generator,
+    engine: SearchEngine,
+    settings: RolloutSettings,
+    errors: ErrorRate,
+    *,
+    rollouts: int = 1,
+    noise: float | None = None,
+    step: int = 0,
+) -> list[Trajectory]:
+    """`rollouts` episodes for each question, all at once; the result is ordered by question, then rollout.
+
+    The first error that ends a run cancels the other episodes and is raised.
+    """
+    tasks = [
+        asyncio.create_task(
+            run_episode(
+                question, generator, engine, settings, errors, noise=noise, step=step, group=group, rollout=rollout
+            )
+        )
+        for group, question in enumerate(questions)
+        for rollout in range(rollouts)
+    ]
+    try:
+        return list(await asyncio.gather(*tasks))
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise

@@ -1,0 +1,138 @@
+"""The noise probability over training, and the draw for each query (rule 13 of the design)."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zerosearch.curriculum import Curriculum, CurriculumKind, derive_seed, draw_quality
+from zerosearch.errors import ConfigError
+from zerosearch.search import Quality
+
+probability = st.floats(0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "base", "step", "p"),
+    [
+        (0.0, 0.75, 4.0, 0, 0.0),
+        (0.0, 0.75, 4.0, 100, 0.25),  # (4^.5 - 1) / 3 = 1/3 of the way
+        (0.0, 0.75, 4.0, 50, 0.75 * (math.sqrt(2) - 1) / 3),
+        (0.0, 0.75, 4.0, 200, 0.75),
+        (0.25, 0.5, 4.0, 100, 0.25 + 0.25 / 3),
+        (0.8, 0.2, 4.0, 100, 0.6),  # from noisy to clean
+        (0.0, 1.0, 9.0, 100, 0.25),
+        (0.0, 1.0, 0.25, 100, 2 / 3),  # a base below 1 hurries at first
+        (0.0, 0.5, 1.0, 50, 0.125),  # b = 1 is linear
+        (0.0, 0.5, 1.0 + 1e-13, 50, 0.125),  # and there is no gap beside it
+        (0.0, 0.5, 1.0 - 1e-15, 150, 0.375),
+        (0.0, 0.5, 1e300, 199, 0.5 * 1e300 ** (-1 / 200)),
+    ],
+)
+def test_exponential_follows_equation_4(start: float, end: float, base: float, step: int, p: float) -> None:
+    assert Curriculum("exponential", start, end, base).noise(step, 200) == pytest.approx(p, rel=1e-9, abs=1e-12)
+
+
+def test_the_default_is_the_papers_shape() -> None:
+    assert Curriculum() == Curriculum("exponential", base=4.0)
+
+
+@pytest.mark.parametrize(("step", "p"), [(0, 0.1), (50, 0.2), (200, 0.5), (300, 0.5)])
+def test_linear(step: int, p: float) -> None:
+    assert Curriculum("linear", 0.1, 0.5, base=4.0).noise(step, 200) == pytest.approx(p)
+
+
+@pytest.mark.parametrize("step", [0, 57, 200])
+def test_fixed_stays_at_start(step: int) -> None:
+    assert Curriculum("fixed", 0.3, 0.9).noise(step, 200) == 0.3
+
+
+def test_steps_are_equal_stairs_from_start_to_end() -> None:
+    stairs = [Curriculum("steps", 0.0, 0.6, stages=4).noise(step, 8) for step in range(9)]
+    assert stairs == pytest.approx([0.0, 0.0, 0.2, 0.2, 0.4, 0.4, 0.6, 0.6, 0.6])
+    assert {Curriculum("steps", 0.1, 0.6, stages=1).noise(step, 8) for step in range(9)} == {0.1}
+
+
+@given(
+    st.sampled_from(["exponential", "linear", "steps"]),
+    probability,
+    probability,
+    st.floats(1e-3, 1e3),
+    st.integers(1, 300),
+)
+def test_noise_goes_from_start_to_end_and_never_back(
+    kind: CurriculumKind, start: float, end: float, base: float, total: int
+) -> None:
+    curriculum = Curriculum(kind, start, end, base)
+    values = [curriculum.noise(step, total) for step in range(total + 1)]
+    assert values[0] == start
+    assert values[-1] == pytest.approx(end)
+    way = 1 if end >= start else -1
+    assert all((after - before) * way >= -1e-12 for before, after in pairwise(values))
+    assert curriculum.noise(total + 5, total) == values[-1]
+    assert curriculum.noise(0, 0) == start
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"start": -0.1}, "curriculum.start"),
+        ({"end": 1.1}, "curriculum.end"),
+        ({"end": math.nan}, "curriculum.end"),
+        ({"base": 0.0}, "curriculum.base"),
+        ({"base": -4.0}, "curriculum.base"),
+        ({"base": math.nan}, "curriculum.base"),
+        ({"base": math.inf}, "curriculum.base"),
+        ({"kind": "exponentail"}, "curriculum.kind"),
+        ({"kind": "steps", "stages": 0}, "curriculum.stages"),
+    ],
+)
+def test_a_setting_out_of_range_is_named(settings: dict[str, float], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        Curriculum(**settings)  # type: ignore[arg-type]
+
+
+def test_seeds_are_the_same_in_every_process_and_release() -> None:
+    assert derive_seed("quality", 7) == 3299945916706529359
+    assert derive_seed(1, "question-1", 0, "page", 2) == 6447022788553571215
+
+
+def test_seeds_differ_where_any_part_differs() -> None:
+    parts: list[tuple[int | str, ...]] = [
+        (0, "q", 1, "page", 0),
+        (1, "q", 1, "page", 0),
+        (0, "q", 1, "turn", 0),
+        (0, "q", 1, "page", 1),
+    ]
+    parts += [(0, "q", 11, "page", 0), (0, "q1", 1, "page", 0), (0, "", "q", 1, "page", 0), (0, "q", 0, "page", 1)]
+    seeds = [derive_seed(*p) for p in parts]
+    assert len(set(seeds)) == len(parts)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+@pytest.mark.parametrize("p", [0.05, 0.25, 0.5, 0.9])
+def test_pages_are_noisy_as_often_as_asked(p: float) -> None:
+    n = 10_000
+    noisy = sum(draw_quality(p, derive_seed(3, "question", i)) is Quality.NOISY for i in range(n))
+    assert abs(noisy / n - p) < 4 * math.sqrt(p * (1 - p) / n)
+
+
+@given(st.integers(0, 2**63 - 1), probability, probability)
+def test_the_draw_is_the_seeds_alone_and_grows_with_the_noise(seed: int, p: float, q: float) -> None:
+    assert draw_quality(p, seed) is draw_quality(p, seed)
+    assert draw_quality(0.0, seed) is Quality.USEFUL
+    assert draw_quality(1.0, seed) is Quality.NOISY
+    if draw_quality(min(p, q), seed) is Quality.NOISY:
+        assert draw_quality(max(p, q), seed) is Quality.NOISY
+
+
+def test_neighbouring_queries_are_drawn_apart() -> None:
+    # a draw per query, not per episode or per step: all sixteen outcomes of four queries turn up
+    outcomes = {
+        tuple(draw_quality(0.5, derive_seed(0, 9, f"q{i}", 0, "page", index)) for index in range(4)) for i in range(300)
+    }
+    assert len(outcomes) == 16
