@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -30,3 +31,19 @@ def byte_codec() -> Codec:
         return raw.decode(errors="replace")
 
     return Codec(encode, decode, ("<|im_end|>",))
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer() -> Any:
+    """A real byte-level BPE tokenizer of about 400 tokens, trained on the protocol's own texts."""
+    from tiny import tiny_tokenizer
+
+    return tiny_tokenizer()
+
+
+@pytest.fixture
+def tiny_model(tiny_tokenizer: Any) -> Any:
+    """A `LocalModel` over a random Llama of under 100,000 parameters; new for each test, always the same weights."""
+    from tiny import tiny_local_model
+
+    return tiny_local_model(tiny_tokenizer)

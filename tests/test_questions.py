@@ -36,13 +36,13 @@ def written(path: Path, text: str) -> str:
 
 
 def test_jsonl_gzip_and_parquet_hold_the_same_questions(tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     plain = written(tmp_path / "q.jsonl", "\n" + jsonl(*ROWS) + "\n \n")
-    zipped, parquet = tmp_path / "q.jsonl.gz", tmp_path / "q.parquet"
+    zipped, columns = tmp_path / "q.jsonl.gz", tmp_path / "q.parquet"
     zipped.write_bytes(gzip.compress(jsonl(*ROWS).encode()))
     table = pyarrow.Table.from_pylist([{**row, "id": str(row["id"])} for row in ROWS])
-    __import__("pyarrow.parquet").parquet.write_table(table, parquet)
-    for source in (plain, str(zipped), str(parquet)):
+    parquet.write_table(table, columns)
+    for source in (plain, str(zipped), str(columns)):
         questions = load_questions(source)
         assert questions == QUESTIONS
         assert questions[0].extra == {"hops": 1}
@@ -152,9 +152,9 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
 
 
 def test_a_bad_parquet_row_is_named(tmp_path: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
+    pyarrow, parquet = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
     table = pyarrow.Table.from_pylist([{"question": "q", "answer": "a"}, {"question": "r", "answer": None}])
-    __import__("pyarrow.parquet").parquet.write_table(table, tmp_path / "q.parquet")
+    parquet.write_table(table, tmp_path / "q.parquet")
     with pytest.raises(DataError, match=r"q\.parquet: row 2: the question 'r' has no answer"):
         load_questions(str(tmp_path / "q.parquet"))
 

@@ -204,6 +204,9 @@ def _reason(stderr: str) -> str:
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     errors = [line.removeprefix("ERROR:").strip() for line in lines if line.startswith("ERROR:")]
     line = (errors or lines or ["it gave no reason"])[-1]
+    # Without a network pip ends with "No matching distribution", as for a package that does not exist.
+    if re.search(r"connection broken|ConnectionError|timed out", stderr, flags=re.IGNORECASE):
+        line = f"the package index does not answer: {line}"
     return re.sub(r"//[^/@\s]+@", "//", line)[:300]
 
 

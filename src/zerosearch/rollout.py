@@ -55,7 +55,7 @@ class ErrorRate:
         failed = sum(self.failures.values())
         if failed >= self.minimum and failed > self.limit * self.searches:
             raise RunError(
-                f"{failed} of {self.searches} searches failed (limit {self.limit:.0%}); the last one: {error}. "
+                f"{failed} of {self.searches} searches failed (limit {self.limit:.0%}); the last one: {' '.join(str(error).split())}. "
                 "Nothing written so far is lost; mend the engine and run the same command again"
             )
 

@@ -56,17 +56,22 @@ def pairs(
         rng = random.Random(f"{seed}-{question.id}")
         for asked in _queries(question, countries, rng, per_question):
             ranked = engine.search_many([asked.query], NOISE_POOL)[0]
-            useful = ranked[:top_k]
+            shown = [cut(d, asked.query, snippet_words) for d in ranked]
+            useful = shown[:top_k]
             banned = (*asked.wanted, *question.golden_answers)
-            rest = [d for d in ranked if not contains_answer(f"{d.title}\n{d.text}", banned)]
+            # the snippet is looked at too: a cut can bring words together that the passage keeps apart
+            rest = [s for d, s in zip(ranked, shown, strict=True) if not _holds(d, banned) and not _holds(s, banned)]
             if not useful or len(rest) < top_k:
                 continue
             noisy = [rest[i] for i in sorted(rng.sample(range(len(rest)), top_k))]
             for quality, documents in ((Quality.USEFUL, useful), (Quality.NOISY, noisy)):
                 request = SearchRequest(asked.query, top_k, plain_question(question), quality)
-                shown = tuple(cut(d, asked.query, snippet_words) for d in documents)
-                made.append(Pair(request, shown, asked.kind))
+                made.append(Pair(request, tuple(documents), asked.kind))
     return made
+
+
+def _holds(document: Document, banned: Sequence[str]) -> bool:
+    return contains_answer(f"{document.title}\n{document.text}", banned)
 
 
 def _queries(question: FactbookQuestion, countries: Sequence[str], rng: random.Random, count: int) -> list[Asked]:
@@ -83,8 +88,9 @@ def _queries(question: FactbookQuestion, countries: Sequence[str], rng: random.R
             *[whole] * 2,
         ]
         target = question.queries[1]
-    if question.subject in target:
-        other = rng.choice([country for country in countries if country != question.subject])
+    others = [country for country in countries if country != question.subject]
+    if others and question.subject in target:
+        other = rng.choice(others)
         kinds.append(Asked(target.replace(question.subject, other), "wrong_country", (other,)))
     rng.shuffle(kinds)
     distinct = list({asked.query: asked for asked in kinds}.values())

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.engines.snippets import cut
-from zerosearch.episode import Codec, Done, Episode, EpisodeLimits
+from zerosearch.episode import Codec, Episode, EpisodeLimits, Done, Generate, Search
 from zerosearch.factbook.questions import FactbookQuestion
 from zerosearch.generation import Generation
 from zerosearch.questions import Question
@@ -93,10 +93,10 @@ def encode_script(
     for turn in script.turns:
         ids = codec.encode(turn)
         step = episode.next()
-        if isinstance(step, Done) or len(ids) > getattr(step, "max_tokens", 0):
+        if not isinstance(step, Generate) or len(ids) > step.max_tokens:
             return None
         episode.feed_generation(Generation(ids, [0.0] * len(ids), "stop"))
-        if episode.turns[-1].action.kind == "search":
+        if isinstance(episode.next(), Search):  # not on the last turn, where a search is refused
             episode.feed_page(next(pages))
     return (episode.ids, episode.mask) if episode.next() == Done("answer") else None
 

@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, PeftModel
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -37,6 +38,7 @@ class LocalModel:
         self.adapters: list[str] = []
         self._peft: PeftModel | None = None
         self._active: str | None = None
+        self._trainable = False
 
     @classmethod
     def load(cls, name: str, *, dtype: DtypeName = "auto", device: str = "auto") -> LocalModel:
@@ -50,7 +52,7 @@ class LocalModel:
         try:
             tokenizer = AutoTokenizer.from_pretrained(path)
             model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, chosen))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, SafetensorError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ModelError(f"model {name}: could not be loaded ({reason})") from None
         model.to(place).eval()
@@ -81,32 +83,38 @@ class LocalModel:
         def decode(ids: Sequence[int]) -> str:
             return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
-        return Codec(encode, decode, tuple(tokenizer.all_special_tokens))
+        # all_special_tokens lists the named ones only; a page must not be able to write any control token
+        added = getattr(tokenizer, "added_tokens_decoder", {})
+        special = {token.content for token in added.values() if token.special} | set(tokenizer.all_special_tokens)
+        return Codec(encode, decode, tuple(sorted(special)))
 
     def add_adapter(
         self, name: str, source: Path | None = None, *, rank: int = 8, alpha: float = 16.0, trainable: bool = False
     ) -> None:
         """Put an adapter on the model: from a folder, or a new one that changes nothing yet (B = 0).
 
-        Raises `ModelError` where the folder holds no adapter, or one made for another model.
+        Raises `ModelError` where the folder holds no adapter, or one made for another model, or where the name is
+        taken; the model is then as it was before.
         """
+        if name in self.adapters:
+            raise ModelError(f"model {self.name}: already has an adapter {name!r}")
         if source is not None:
-            config = read_adapter_config(source)
-            rank, alpha = config["r"], config["lora_alpha"]
-        lora = LoraConfig(
-            r=rank,
-            lora_alpha=alpha,
-            target_modules=config["target_modules"] if source is not None else LORA_TARGETS,
-            task_type="CAUSAL_LM",
-            use_rslora=bool(config.get("use_rslora")) if source is not None else False,
-        )
-        if self._peft is None:
-            self._peft = PeftModel(self.base, lora, adapter_name=name)
+            lora, state = _read_adapter(source)
         else:
-            self._peft.add_adapter(name, lora)
-        self.adapters.append(name)
-        if source is not None:
-            self._load_weights(name, source)
+            lora, state = LoraConfig(r=rank, lora_alpha=alpha, target_modules=LORA_TARGETS, task_type="CAUSAL_LM"), None
+        before, was_trainable = self._active, self._trainable
+        try:
+            if self._peft is None:
+                self._peft = PeftModel(self.base, lora, adapter_name=name)
+            else:
+                self._peft.add_adapter(name, lora)
+            self.adapters.append(name)
+            if state is not None:
+                self.load_adapter_state(name, state)
+        except (ModelError, ValueError) as error:  # peft: target modules that the model does not have
+            self._forget(name)
+            self.activate(before, trainable=was_trainable)
+            raise ModelError(f"adapter {source or name}: does not fit the model {self.name} ({error})") from None
         self._peft.eval()
         self._active = None
         self.activate(name, trainable=trainable)
@@ -125,17 +133,17 @@ class LocalModel:
             if self._active is None:
                 self._peft.base_model.enable_adapter_layers()
             self._peft.set_adapter(name, inference_mode=not trainable)
-        self._active = name
+        self._active, self._trainable = name, trainable
 
     @contextmanager
     def speaking_as(self, name: str | None) -> Iterator[None]:
-        """Activate an adapter for a while, without gradients, then the one before."""
-        before = self._active
+        """Activate an adapter for a while, without gradients; then the one before, trainable again if it was."""
+        before, trainable = self._active, self._trainable
         self.activate(name)
         try:
             yield
         finally:
-            self.activate(before)
+            self.activate(before, trainable=trainable)
 
     def adapter_parameters(self, name: str) -> dict[str, torch.nn.Parameter]:
         """The adapter's parameters by name, in the model's order."""
@@ -177,15 +185,31 @@ class LocalModel:
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
 
-    def _load_weights(self, name: str, source: Path) -> None:
-        from safetensors.torch import load_file
+    def _forget(self, name: str) -> None:
+        """Take an adapter off again that could not be put on whole."""
+        if name in self.adapters:
+            self.adapters.remove(name)
+        if self._peft is not None and not self.adapters:
+            self._peft.unload()
+            self._peft = None
+        elif self._peft is not None and name in self._peft.peft_config:
+            self._peft.delete_adapter(name)
+        self._active = None  # so that activate() switches the others on again
 
-        try:
-            state = load_file(str(source / "adapter_model.safetensors"))
-        except Exception as error:  # safetensors has errors of its own for cut files
-            raise ModelError(f"adapter {source}: cannot be read ({error})") from None
-        prefix = "base_model.model."
-        self.load_adapter_state(name, {key.removeprefix(prefix): value for key, value in state.items()})
+
+def _read_adapter(source: Path) -> tuple[LoraConfig, dict[str, Tensor]]:
+    """Configuration and weights of a PEFT folder. Raises `ModelError`."""
+    from safetensors.torch import load_file
+
+    read_adapter_config(source)
+    try:
+        state = load_file(str(source / "adapter_model.safetensors"))
+    except Exception as error:  # safetensors has errors of its own for cut files
+        raise ModelError(f"adapter {source}: cannot be read ({error})") from None
+    prefix = "base_model.model."
+    # peft's own reader: an adapter may have a rank, a scale or a choice of layers of its own for some modules
+    lora: LoraConfig = LoraConfig.from_pretrained(str(source), inference_mode=False)
+    return lora, {key.removeprefix(prefix): value for key, value in state.items()}
 
 
 def read_adapter_config(source: Path) -> dict[str, Any]:

@@ -18,7 +18,8 @@ def uniforms(seeds: Sequence[int], position: int) -> Tensor:
 
     Counter-based, so a row draws the same numbers whatever it is batched with and wherever a run is resumed.
     """
-    return torch.tensor([derive_seed("token", seed, position) / 2**63 for seed in seeds], dtype=torch.float64)
+    # 53 bits, what a float64 holds: all 63 could round up to 1
+    return torch.tensor([(derive_seed("token", seed, position) >> 10) / 2**53 for seed in seeds], dtype=torch.float64)
 
 
 def next_tokens(logits_BV: Tensor, sampling: Sequence[Sampling], position: int) -> tuple[Tensor, Tensor]:
@@ -49,7 +50,7 @@ def truncate(logits_V: Tensor, top_k: int, top_p: float) -> Tensor:
     if top_p < 1.0:
         ordered, order = torch.sort(logits_V, descending=True)
         mass_before = torch.softmax(ordered, dim=-1).cumsum(dim=-1).roll(1)
-        mass_before[0] = 0.0
+        mass_before[0] = -1.0  # the likeliest stays, whatever `top_p`
         dropped = torch.zeros_like(logits_V, dtype=torch.bool)
         dropped[order] = mass_before >= top_p
         logits_V = logits_V.masked_fill(dropped, float("-inf"))

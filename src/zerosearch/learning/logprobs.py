@@ -7,13 +7,15 @@ episode's prompt and pages need no logits at all.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from zerosearch.learning.losses import entropy_from_logits
+
+EntropyUse = Literal["none", "metric", "loss"]
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,15 @@ def token_logprobs(
     mask_BT: Tensor,
     *,
     temperature: float = 1.0,
-    entropy: bool = False,
+    entropy: EntropyUse = "none",
     plain_head: bool = True,
     chunk: int = 2048,
 ) -> TokenLogprobs:
     """Log-probs (N,) of the tokens where `mask_BT` is 1, at the sampling temperature, in float32.
 
     A token at position t is predicted from position t - 1; a masked token at position 0 cannot be, and is an error.
-    `chunk` rows of logits exist at a time; they are recomputed in the backward pass.
+    `chunk` rows of logits exist at a time; they are recomputed in the backward pass. The entropy has a gradient only
+    where it is part of the loss.
     """
     if bool(mask_BT[:, 0].any()):
         raise ValueError("the first token of a sequence has nothing before it to be predicted from")
@@ -61,21 +64,24 @@ def token_logprobs(
         head = model.get_output_embeddings()
     else:
         output = model(input_ids=ids_BT, use_cache=False, output_hidden_states=True)
-        hidden_N, head = output.logits[:, :-1][predicted], torch.nn.Identity()
+        hidden_N, head = output.hidden_states[-1][:, :-1][predicted], torch.nn.Identity()
+    inputs_N = hidden_N if plain_head else output.logits[:, :-1][predicted]
 
     def piece(hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         logits = head(hidden).float() / temperature
         chosen = logits.gather(1, targets.unsqueeze(1)).squeeze(1) - torch.logsumexp(logits, dim=1)
-        return chosen, entropy_from_logits(logits) if entropy else torch.zeros_like(chosen)
+        if entropy == "none":
+            return chosen, torch.zeros_like(chosen)
+        return chosen, entropy_from_logits(logits if entropy == "loss" else logits.detach())
 
     chosen, entropies = [], []
     several = len(targets_N) > chunk and torch.is_grad_enabled()
     for start in range(0, max(len(targets_N), 1), chunk):
-        part = (hidden_N[start : start + chunk], targets_N[start : start + chunk])
+        part = (inputs_N[start : start + chunk], targets_N[start : start + chunk])
         logprob, entropy_n = checkpoint(piece, *part, use_reentrant=False) if several else piece(*part)
         chosen.append(logprob)
         entropies.append(entropy_n)
-    return TokenLogprobs(torch.cat(chosen), torch.cat(entropies) if entropy else None, hidden_N)
+    return TokenLogprobs(torch.cat(chosen), torch.cat(entropies) if entropy != "none" else None, hidden_N)
 
 
 def scatter(values_N: Tensor, mask_BT: Tensor) -> Tensor:

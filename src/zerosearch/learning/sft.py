@@ -69,10 +69,25 @@ def train_sft(
     The loss is the mean over all target tokens of a step, however they are cut into micro-batches. Stops early after
     `patience` evaluations without a gain. Raises `RunError` on a loss that is not finite.
     """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(settings.matmul_precision)
+    try:
+        return _train(model, adapter, examples, settings, report)
+    finally:
+        torch.set_float32_matmul_precision(before)  # log-probs taken later must not lose theirs
+
+
+def _train(
+    model: LocalModel,
+    adapter: str,
+    examples: Sequence[Example],
+    settings: SFTSettings,
+    report: Callable[[dict[str, float]], None],
+) -> SFTResult:
     training, validation = split_by_key(examples, settings.validation_share, settings.seed)
     if not training or not validation:
-        raise RunError(f"{len(examples)} examples are too few to train and validate on")
-    torch.set_float32_matmul_precision(settings.matmul_precision)
+        keys = len({e.key for e in examples})
+        raise RunError(f"{len(examples)} examples with {keys} keys are too few to train and validate on")
     model.activate(adapter, trainable=True)
     parameters = list(model.adapter_parameters(adapter).values())
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
@@ -85,7 +100,7 @@ def train_sft(
     order = _order(len(training), settings.batch_size, total, settings.seed)
     for step, rows in enumerate(order, start=1):
         for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * _schedule(step / total, settings.warmup)
+            group["lr"] = settings.learning_rate * _schedule((step - 0.5) / total, settings.warmup)
         batch = [training[i] for i in rows]
         train_loss = _step(model, batch, settings.micro_batch_tokens, plain, backward=True)
         if not math.isfinite(train_loss):
@@ -99,6 +114,8 @@ def train_sft(
         if step % every == 0 or step == total or out_of_time:
             with torch.no_grad():
                 validation_loss = _step(model, validation, settings.micro_batch_tokens, plain, backward=False)
+            if not math.isfinite(validation_loss):
+                raise RunError(f"SFT step {step}: the validation loss is {validation_loss}")
             row["validation_loss"] = validation_loss
             since_best = 0 if validation_loss < best else since_best + 1
             if validation_loss < best:
@@ -140,6 +157,7 @@ def _order(count: int, batch_size: int, total: int, seed: int) -> list[list[int]
 
 
 def _schedule(progress: float, warmup: float) -> float:
+    """Share of the learning rate; `progress` is taken at the middle of a step, so that no step has a rate of 0."""
     if progress < warmup:
         return progress / warmup
     return 0.5 * (1 + math.cos(math.pi * (progress - warmup) / (1 - warmup)))

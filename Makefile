@@ -1,0 +1,62 @@
+# Needs make and Python 3.11 to 3.13; everything else is installed into .venv, at the versions in constraints.txt.
+# Another Python: make demo PYTHON=/path/to/python
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test test-slow lint format constraints check-constraints clean train-env dev-env
+
+# ensurepip is what a Python needs to make a virtual environment; Debian leaves it out of the plain python3.
+SUITABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+ifdef PYTHON
+EXACT := --exact
+else
+PYTHON := $(shell for python in python3.11 python3.12 python3.13 python3 python; do \
+	$$python -c '$(SUITABLE)' 2>/dev/null && echo $$python && break; done)
+endif
+CHECK_PYTHON = @'$(or $(PYTHON),false)' -c '$(SUITABLE)' 2>/dev/null || { echo \
+	"make: $(or $(PYTHON),no python) is no Python 3.11 to 3.13 with venv: name one, make demo PYTHON=/path/to/python" >&2; exit 1; }
+
+# One thread a process: two processes that each take all cores spend their time waiting for each other.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false .venv/bin/python -m pytest
+
+help:  ## this list
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-18s %s\n", $$1, $$2 }'
+
+demo: train-env  ## install, then train the small built-in model for a few minutes on a CPU
+	@.venv/bin/zerosearch train configs/demo.toml
+
+test: dev-env  ## install, then run the fast tests
+	@$(PYTEST) -n 2 --dist loadfile
+
+test-slow: dev-env  ## install, then run the tests that take minutes each
+	@$(PYTEST) -m slow
+
+lint: dev-env  ## check code, format and types
+	@status=0; \
+	.venv/bin/ruff check . || status=1; \
+	.venv/bin/ruff format --check . || status=1; \
+	.venv/bin/mypy || status=1; \
+	exit $$status
+
+format: dev-env  ## put the code in its format
+	@.venv/bin/ruff check --fix-only --quiet .
+	@.venv/bin/ruff format .
+
+constraints:  ## write constraints.txt anew (Python 3.11; TORCH=x.y.z changes torch)
+	$(CHECK_PYTHON)
+	@'$(PYTHON)' scripts/constraints.py $(if $(TORCH),--torch $(TORCH))
+
+check-constraints:  ## see whether constraints.txt suits a Python (PYTHON=python3.13)
+	$(CHECK_PYTHON)
+	@'$(PYTHON)' scripts/constraints.py --check
+
+clean:  ## remove .venv and what the tools left; runs/ stays
+	@rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
+
+train-env:
+	$(CHECK_PYTHON)
+	@'$(PYTHON)' scripts/install.py train $(EXACT)
+
+dev-env:
+	$(CHECK_PYTHON)
+	@'$(PYTHON)' scripts/install.py train,dev $(EXACT)

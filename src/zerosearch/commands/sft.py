@@ -1,0 +1,111 @@
+"""`zerosearch sft`: make the two embedded adapters, the warm-started policy and the tuned simulator."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from dataclasses import asdict
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from zerosearch.runtime import prepare, quiet_libraries
+
+console = Console(highlight=False)
+
+
+class Role(StrEnum):
+    """What the adapter will play."""
+
+    policy = "policy"
+    simulator = "simulator"
+
+
+def sft(
+    role: Annotated[Role, typer.Argument(help="policy: a warm start. simulator: a search engine's pages.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the adapter to.")],
+    model: Annotated[str, typer.Option(help="The base model.")] = "smollm2-135m",
+    examples: Annotated[int, typer.Option(min=40, help="At most so many training texts.")] = 6000,
+    epochs: Annotated[float, typer.Option(min=0.01)] = 2.0,
+    rank: Annotated[int, typer.Option(min=1, help="LoRA rank (alpha is twice as much).")] = 8,
+    learning_rate: Annotated[float, typer.Option()] = 1e-3,
+    batch_size: Annotated[int, typer.Option(min=1)] = 16,
+    micro_batch_tokens: Annotated[int, typer.Option(min=64)] = 4096,
+    two_search_share: Annotated[
+        float, typer.Option(min=0, max=1, help="policy: share of two-hop scripts that search twice.")
+    ] = 0.25,
+    per_question: Annotated[int, typer.Option(min=1, help="simulator: queries a question.")] = 1,
+    max_minutes: Annotated[float | None, typer.Option(help="Stop after so many minutes, with the best weights.")] = None,
+    fast_matmul: Annotated[
+        bool, typer.Option("--fast-matmul", help="Multiply in bfloat16 on CPUs that can (AMX).")
+    ] = False,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Tune a LoRA adapter on Factbook questions: scripted episodes (policy) or query-page pairs (simulator).
+
+    The policy learns the protocol, and to search once where two searches are needed; the rest is left to reinforcement
+    learning. The simulator learns to write what BM25 returns for the query (useful), or what it ranks beside the point
+    (noisy).
+    """
+    prepare()
+    import torch
+
+    from zerosearch.engines.bm25 import BM25Engine
+    from zerosearch.factbook import build, load_factbook_questions
+    from zerosearch.generators.local import LocalModel
+    from zerosearch.learning import warmstart
+    from zerosearch.learning.sft import SFTSettings, train_sft
+
+    quiet_libraries()
+    torch.manual_seed(seed)
+    paths = build()
+    engine = BM25Engine.open(paths.corpus)
+    questions = load_factbook_questions(paths.train)
+    local = LocalModel.load(model, dtype="float32")
+    local.add_adapter(role.value, rank=rank, alpha=2.0 * rank, trainable=True)
+    if role is Role.policy:
+        texts = warmstart.policy_examples(
+            local, questions, engine, limit=examples, two_search_share=two_search_share, seed=seed
+        )
+    else:
+        texts = warmstart.simulator_examples(
+            local, questions, engine, limit=examples, per_question=per_question, seed=seed
+        )
+    tokens = sum(len(t.ids) for t in texts)
+    console.print(f"{role.value}: {len(texts)} texts, {tokens} tokens, {sum(sum(t.mask) for t in texts)} of them to learn")
+    settings = SFTSettings(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        micro_batch_tokens=micro_batch_tokens,
+        max_seconds=60 * max_minutes if max_minutes else None,
+        matmul_precision="medium" if fast_matmul else "highest",
+        seed=seed,
+    )
+
+    def report(row: dict[str, float]) -> None:
+        validation = f"  validation {row['validation_loss']:.4f}" if "validation_loss" in row else ""
+        console.print(f"step {row['step']:.0f}/{row['total']:.0f}  loss {row['loss']:.4f}{validation}  {row['seconds']:.0f} s")
+
+    result = train_sft(local, role.value, texts, settings, report)
+    local.save_adapter(role.value, out, dtype=torch.float16)
+    card = {
+        "role": role.value,
+        "base": model,
+        "command": shlex.join(["zerosearch", *sys.argv[1:]]),
+        "data": f"factbook:train ({paths.manifest.name} in the data's folder)",
+        "texts": len(texts),
+        "tokens": tokens,
+        "top_k": warmstart.TOP_K,
+        "snippet_words": warmstart.SNIPPET_WORDS,
+        "style": "tuned",
+        "settings": asdict(settings),
+        "result": asdict(result),
+    }
+    (out / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+    size = (out / "adapter_model.safetensors").stat().st_size
+    console.print(f"{out}: validation loss {result.best_validation_loss:.4f}, {size / 2**20:.1f} MiB ({result.stopped})")

@@ -1,0 +1,147 @@
+"""`zerosearch train`: teach a policy to search."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from zerosearch.runtime import prepare, quiet_libraries
+
+if TYPE_CHECKING:
+    from zerosearch.config import TrainConfig
+
+console = Console(highlight=False)
+
+
+def train(
+    config: Annotated[Path | None, typer.Argument(help="A TOML file, such as configs/demo.toml.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: training.steps=20.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name of the run's folder.")] = None,
+    folder: Annotated[str | None, typer.Option(help="Where run folders lie.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over; an older run is set aside, not deleted.")] = False,
+) -> None:
+    """Teach a policy to search by reinforcement learning, with a simulated (or a real) search engine.
+
+    The same command goes on with an interrupted run from its last checkpoint. `zerosearch check CONFIG` shows what a
+    configuration means before anything is loaded.
+    """
+    prepare()
+    from zerosearch.settings import load_config
+
+    settings = load_config(config, set_ or ())
+    console.print("loading models and data ...", style="dim")
+    from zerosearch.learning.assembly import assemble, set_aside, with_overrides
+    from zerosearch.learning.sinks import open_sinks
+
+    quiet_libraries()
+    settings = with_overrides(settings, name=name, folder=folder)
+    if fresh and (aside := set_aside(settings.run_folder)) is not None:
+        console.print(f"the older run is now {aside}")
+    lines = Lines(settings)
+    run = assemble(settings, sinks=lambda path, start: [*open_sinks(settings, path, start), lines], say=console.print)
+    console.print(describe(settings))
+    try:
+        complete = run.trainer.run()
+    finally:
+        run.close()
+    _conclude(settings, complete)
+
+
+class Lines:
+    """One line of the screen a step: a `Sink`."""
+
+    def __init__(self, config: TrainConfig) -> None:
+        self._steps = config.training.steps
+        self._first: int | None = None
+        self._started = time.monotonic()
+
+    def log(self, row: dict[str, Any]) -> None:
+        step = row["step"]
+        if self._first is None:
+            self._first = step
+            self._started = time.monotonic() - row["timing"]["seconds"]
+        done = step + 1 - self._first
+        left = (time.monotonic() - self._started) / done * (self._steps - step - 1)
+        noise = "   -" if row["noise"] is None else f"{row['noise']:4.0%}"
+        console.print(
+            f"step {step + 1:>{len(str(self._steps))}}/{self._steps}  reward {row['reward']:.3f}  "
+            f"searches {row['searches']:.2f}  valid {row['valid_actions']:4.0%}  noise {noise}  "
+            f"{row['timing']['policy_tokens_per_second']:.0f} tok/s  {row['timing']['seconds']:.0f} s  left {clock(left)}"
+            + (f"  [red]{row['search_errors']} searches failed[/red]" if row["search_errors"] else "")
+        )
+
+    def close(self) -> None:
+        pass
+
+
+def describe(config: TrainConfig) -> str:
+    """The run in two lines."""
+    training, judged = config.training, config.evaluation.engine or config.engine
+    episodes = training.questions_per_step * training.rollouts
+    return (
+        f"[bold]{config.name}[/bold]: {config.algorithm.name} teaches {config.model.name} with a {config.engine.kind} "
+        f"engine, {training.steps} steps of {training.questions_per_step} questions x {training.rollouts} rollouts\n"
+        f"  ({episodes} episodes a step, at most {config.protocol.max_searches} searches each); judged with {judged.kind} "
+        f"on {config.evaluation.questions}"
+    )
+
+
+def clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
+
+
+def _conclude(config: TrainConfig, complete: bool) -> None:
+    """Print the evaluations side by side, draw the curves, and say where everything lies."""
+    from zerosearch.curves import plot_curves
+    from zerosearch.runs import read_rows
+
+    folder = config.run_folder
+    rows = list(read_rows(folder / "metrics.jsonl"))
+    if rows:
+        plot_curves({config.name: rows}, folder / "curves.png", smooth=max(1, len(rows) // 10))
+    evaluations = [json.loads(path.read_text()) for path in sorted((folder / "evaluations").glob("step-*.json"))]
+    if evaluations:
+        console.print(results_table(evaluations))
+    console.print(f"run folder   {folder}/")
+    console.print(f"  metrics    {folder}/metrics.jsonl, curves.png (or: tensorboard --logdir {folder}/tensorboard)")
+    console.print(f"  episodes   {folder}/trajectories/*.jsonl.zst, evaluations/*.jsonl.zst")
+    console.print(f"  weights    {folder}/checkpoints/step-*/policy")
+    if not complete:
+        console.print("the run is not complete: the same command goes on with it", style="yellow")
+
+
+def results_table(evaluations: list[dict[str, Any]]) -> Table:
+    """Before, in between, after: one column an evaluation."""
+    first, summaries = evaluations[0], [e["summary"] for e in evaluations]
+    table = Table(
+        title=f"{first['summary']['questions']} held-out questions, {first['engine']}, top {first['top_k']}, greedy"
+    )
+    table.add_column("")
+    for evaluation in evaluations:
+        table.add_column(f"after {evaluation['step']} steps" if evaluation["step"] else "before", justify="right")
+    for key, label in (
+        ("f1", "F1"),
+        ("em", "EM"),
+        ("cover_em", "cover-EM"),
+        ("searches", "searches per episode"),
+        ("evidence", "page held the answer"),
+        ("valid_actions", "valid actions"),
+        ("answered", "answered"),
+    ):
+        table.add_row(label, *(f"{s[key]:.3f}" for s in summaries))
+    transfers = [e.get("transfer") for e in evaluations]
+    if any(transfers):
+        for key, label in (("transfer_gap", "transfer gap (F1)"), ("leak_rate", "leak rate of the simulator")):
+            values = [None if t is None else t[key] for t in transfers]
+            table.add_row(label, *("-" if v is None else f"{v:+.3f}" if key == "transfer_gap" else f"{v:.3f}" for v in values))
+    return table

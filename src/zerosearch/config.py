@@ -1,0 +1,291 @@
+"""The one configuration of a training run. Every field's text is its help; `settings.py` reads and writes it as TOML."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from zerosearch.curriculum import Curriculum, CurriculumKind
+from zerosearch.episode import EpisodeLimits
+from zerosearch.scoring import RewardName
+
+
+UNSET = "none"
+"""TOML has no null: `key = "none"` unsets an optional setting."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unset(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        choices = {key: str(field.annotation) for key, field in cls.model_fields.items()}
+        return {
+            key: None if value == UNSET and "None" in choices.get(key, "") else value for key, value in values.items()
+        }
+
+
+class DataConfig(Section):
+    train: str = "factbook:train"
+    """Training questions: a .jsonl, .jsonl.gz or .parquet file, `hub:NAME:SPLIT`, or `factbook:SPLIT[:one-hop|two-hop]`."""
+    limit: int | None = Field(None, ge=1)
+    """Use only the first so many."""
+
+
+class LoraConfig(Section):
+    rank: int = Field(8, ge=1)
+    """Rank of the two factors."""
+    alpha: float = Field(16.0, gt=0)
+    """The update is scaled by alpha / rank."""
+
+
+class ModelConfig(Section):
+    name: str = "smollm2-135m"
+    """The policy: `smollm2-135m` (embedded), a folder, or a hub id."""
+    adapter: str | None = None
+    """A LoRA adapter to start from: a folder, or `embedded:policy`. It is the reference too."""
+    lora: LoraConfig | None = LoraConfig()
+    """Train a LoRA adapter of this size; `"none"` together with `full = true` for full fine-tuning."""
+    full: bool = False
+    """Train all weights. The reference is then a second copy of the model, kept only where the KL needs it."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the base weights; auto: bfloat16 on a GPU, float32 on a CPU."""
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:1, mps."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory, about a third more time."""
+
+
+class ProtocolConfig(Section):
+    chat: Literal["auto", "always", "never"] = "auto"
+    """Use the tokenizer's chat template: auto does where there is one."""
+    prompt: str | None = None
+    """Your own instructions, holding {question}; None: the built-in ones."""
+    max_searches: int = Field(5, ge=0)
+    """Searches an episode may make; then comes one turn that can only answer. 0: no search at all."""
+    max_turn_tokens: int = Field(500, ge=1)
+    """Tokens the policy may write in a turn."""
+    max_page_tokens: int = Field(500, ge=16)
+    """Tokens of a result page, tags excluded; longer pages lose documents from the end."""
+    max_context_tokens: int = Field(4096, ge=64)
+    """Tokens of a whole episode."""
+    answer_reserve_tokens: int = Field(32, ge=1)
+    """Tokens always kept free for the answer."""
+    retry_invalid: bool = True
+    """Tell the policy when a turn was neither a search nor an answer, and let it go on; else the episode ends."""
+
+    def limits(self) -> EpisodeLimits:
+        return EpisodeLimits(
+            max_searches=self.max_searches,
+            max_turn_tokens=self.max_turn_tokens,
+            max_page_tokens=self.max_page_tokens,
+            max_context_tokens=self.max_context_tokens,
+            answer_reserve_tokens=self.answer_reserve_tokens,
+            retry_invalid=self.retry_invalid,
+        )
+
+
+class SimulatorConfig(Section):
+    model: str = "smollm2-135m"
+    """The simulator's model; where it is the policy's, the two share one set of weights in memory."""
+    adapter: str | None = None
+    """Its LoRA adapter: a folder, or `embedded:simulator`."""
+    base_url: str | None = None
+    """An OpenAI-compatible server (http://host:port/v1) to use instead of a local model."""
+    api_key_env: str | None = None
+    """Name of the environment variable that holds the server's key; the key itself stands in no file."""
+    style: Literal["instruct", "tuned"] = "instruct"
+    """The prompt: `instruct` for any instruct model, `tuned` for one that was tuned on query-page pairs."""
+    temperature: float = Field(0.8, ge=0)
+    max_tokens: int = Field(600, ge=16)
+
+
+class EngineConfig(Section):
+    kind: Literal["simulated", "bm25"] = "simulated"
+    """`simulated`: a language model writes the pages. `bm25`: search in a corpus."""
+    top_k: int = Field(5, ge=1)
+    """Documents a page."""
+    corpus: str | None = None
+    """For bm25: a .jsonl or .jsonl.gz file with id, title, text; or `factbook`."""
+    k1: float = Field(0.9, ge=0)
+    b: float = Field(0.4, ge=0, le=1)
+    snippet_words: int | None = Field(None, ge=5)
+    """For bm25: show of each document only the sentences that fit the query, about so many words."""
+    simulator: SimulatorConfig = SimulatorConfig()
+    attempts: int = Field(3, ge=1)
+    """Tries a search, with growing pauses in between."""
+    deadline_seconds: float | None = Field(120.0, gt=0)
+    """For one search with all its tries; queueing counts. Only for engines behind a URL."""
+    max_error_rate: float = Field(0.2, ge=0, le=1)
+    """Failed searches, as a share of all, at which the run stops."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> EngineConfig:
+        if self.kind == "bm25" and self.corpus is None:
+            raise ValueError("engine bm25 needs engine.corpus")
+        if self.kind == "simulated" and self.corpus is not None:
+            raise ValueError("corpus is set, but a simulated engine has none (kind = 'bm25'?)")
+        if self.kind == "simulated" and self.snippet_words is not None:
+            raise ValueError("snippet_words is set, but a simulated engine writes snippets by itself (kind = 'bm25'?)")
+        if self.simulator.base_url and self.simulator.adapter:
+            raise ValueError("simulator.adapter cannot be used with simulator.base_url: load it in the server")
+        return self
+
+
+class EvaluationConfig(Section):
+    questions: str = "factbook:dev"
+    """Questions for the evaluations before, during and after training; written like `data.train`."""
+    limit: int | None = Field(200, ge=1)
+    """Use only the first so many."""
+    every: int = Field(0, ge=0)
+    """Steps between evaluations; 0: only before and after."""
+    engine: EngineConfig | None = None
+    """The engine to evaluate with; none: the training engine."""
+    transfer_limit: int = Field(0, ge=0)
+    """Where training is simulated and this engine is real: ask so many of the questions with the simulated engine too,
+    and report the transfer gap and the leak rate."""
+
+
+class CurriculumConfig(Section):
+    kind: CurriculumKind = "exponential"
+    """exponential (the paper's), linear, fixed (stays at `start`), steps (`stages` equal stairs)."""
+    start: float = Field(0.0, ge=0, le=1)
+    """Noise probability at the first step (p_s)."""
+    end: float = Field(0.5, ge=0, le=1)
+    """Noise probability at the end (p_e)."""
+    base: float = Field(4.0, gt=0)
+    """b of the exponential; 1 is linear."""
+    stages: int = Field(4, ge=1)
+
+    def build(self) -> Curriculum:
+        return Curriculum(self.kind, self.start, self.end, self.base, self.stages)
+
+
+class RewardConfig(Section):
+    name: RewardName = "f1"
+    """f1 (the paper's), em or cover_em."""
+    format: float = Field(0.0, ge=0, le=1)
+    """What a well-formed episode with a wrong answer still earns."""
+
+
+class AlgorithmConfig(Section):
+    name: Literal["reinforce", "grpo", "ppo"] = "reinforce"
+    baseline: Literal["none", "batch", "group"] = "group"
+    """reinforce: what is subtracted from the reward; group is leave-one-out (RLOO)."""
+    whiten: bool = False
+    """reinforce: whiten token-level returns over the batch (REINFORCE++). ppo whitens its advantages always."""
+    scale: Literal["group", "batch", "none"] = "group"
+    """grpo: whose standard deviation divides the advantage; none is Dr. GRPO."""
+    clip_low: float = Field(0.2, gt=0, lt=1)
+    clip_high: float = Field(0.2, gt=0)
+    """The ratio is clipped to [1 - clip_low, 1 + clip_high]; DAPO uses .28 above."""
+    dual_clip: float | None = Field(None, gt=1)
+    ratio_level: Literal["token", "sequence"] = "token"
+    aggregation: Literal["token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm"] = (
+        "token-mean"
+    )
+    """How token losses become one number; seq-mean-token-sum-norm divides by `max_turn_tokens` x turns (Dr. GRPO)."""
+    updates_per_batch: int = Field(1, ge=1)
+    """Optimizer steps a batch of rollouts is cut into."""
+    epochs: int = Field(1, ge=1)
+    """Times a batch of rollouts is gone through."""
+    kl: Literal["none", "reward", "loss"] = "loss"
+    """Where the KL to the reference goes."""
+    kl_estimator: Literal["k1", "k2", "k3"] = "k3"
+    kl_coef: float = Field(0.001, ge=0)
+    entropy_coef: float = Field(0.0, ge=0)
+    gamma: float = Field(1.0, ge=0, le=1)
+    """ppo: discount from policy token to policy token."""
+    lam: float = Field(1.0, ge=0, le=1)
+    """ppo: lambda of GAE."""
+    critic_learning_rate: float = Field(1e-5, gt=0)
+    critic_warmup_steps: int = Field(0, ge=0)
+    """ppo: first steps in which only the critic learns."""
+    value_clip: float | None = Field(0.5, gt=0)
+    correct_sampler: float | None = Field(2.0, gt=0)
+    """Cap of the truncated importance weight that corrects a sampler whose log-probs differ from the trainer's: below
+    float32, or with top_p or top_k. In float32 the two agree to 1e-4 and nothing is corrected."""
+
+
+class TrainingConfig(Section):
+    steps: int = Field(200, ge=1)
+    questions_per_step: int = Field(64, ge=1)
+    rollouts: int = Field(5, ge=1)
+    """Episodes a question."""
+    learning_rate: float = Field(1e-6, gt=0)
+    warmup_steps: int = Field(0, ge=0)
+    weight_decay: float = Field(0.0, ge=0)
+    max_grad_norm: float = Field(1.0, gt=0)
+    temperature: float = Field(1.0, gt=0)
+    """Of the policy's sampling; the trainer's log-probs use it too."""
+    top_p: float = Field(1.0, gt=0, le=1)
+    top_k: int = Field(0, ge=0)
+    micro_batch_tokens: int = Field(16384, ge=64)
+    """Padded tokens of a forward and backward pass."""
+    max_batch_rows: int = Field(256, ge=1)
+    """Sequences decoded at once."""
+    max_batch_tokens: int = Field(262_144, ge=64)
+    """Bound on the tokens of the KV cache."""
+    checkpoint_every: int = Field(25, ge=0)
+    """Steps between checkpoints; 0: only at the end."""
+    keep_checkpoints: int = Field(2, ge=1)
+    max_minutes: float | None = Field(None, gt=0)
+    """Stop with a checkpoint once a step ends after so many minutes; the same command goes on from there."""
+
+
+class LoggingConfig(Section):
+    tensorboard: bool = True
+    wandb: bool = False
+    trackio: bool = False
+    trajectories_every: int = Field(1, ge=0)
+    """Steps between trajectory files; 0: none."""
+
+
+class TrainConfig(Section):
+    """A whole run."""
+
+    name: str = "run"
+    """The run's folder is `folder/name`."""
+    folder: str = "runs"
+    seed: int = Field(0, ge=0)
+    data: DataConfig = DataConfig()
+    model: ModelConfig = ModelConfig()
+    protocol: ProtocolConfig = ProtocolConfig()
+    engine: EngineConfig = EngineConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+    curriculum: CurriculumConfig = CurriculumConfig()
+    reward: RewardConfig = RewardConfig()
+    algorithm: AlgorithmConfig = AlgorithmConfig()
+    training: TrainingConfig = TrainingConfig()
+    logging: LoggingConfig = LoggingConfig()
+
+    @model_validator(mode="after")
+    def _agree(self) -> TrainConfig:
+        algorithm, training = self.algorithm, self.training
+        grouped = (algorithm.name == "grpo" and algorithm.scale != "batch") or (
+            algorithm.name == "reinforce" and algorithm.baseline == "group"
+        )
+        if grouped and training.rollouts < 2:
+            raise ValueError(f"{algorithm.name} compares rollouts of one question: training.rollouts must be 2 or more")
+        if algorithm.kl == "loss" and algorithm.kl_estimator == "k1" and algorithm.kl_coef > 0:
+            raise ValueError("algorithm.kl = 'loss' with kl_estimator = 'k1' has no gradient on average; use k2 or k3")
+        if algorithm.kl == "reward" and algorithm.kl_estimator != "k1" and algorithm.kl_coef > 0:
+            raise ValueError(f"algorithm.kl = 'reward' with '{algorithm.kl_estimator}' hardly pulls at all; use k1")
+        if self.model.full == (self.model.lora is not None):
+            raise ValueError("choose one: model.full = true with model.lora = 'none', or a model.lora table without model.full")
+        if self.model.full and self.model.adapter is not None:
+            raise ValueError("model.adapter is a LoRA adapter and cannot be trained with model.full")
+        if algorithm.updates_per_batch > training.questions_per_step * training.rollouts:
+            raise ValueError("algorithm.updates_per_batch is larger than the number of episodes a step")
+        if self.protocol.answer_reserve_tokens >= self.protocol.max_context_tokens:
+            raise ValueError("protocol.answer_reserve_tokens leaves no room in protocol.max_context_tokens")
+        return self
+
+    @property
+    def run_folder(self) -> Path:
+        return Path(self.folder) / self.name

@@ -1,0 +1,50 @@
+"""The curves of a run, or of several side by side, as one PNG."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+_PANELS = (
+    ("reward", "reward (training)"),
+    ("searches", "searches per episode"),
+    ("valid_actions", "valid actions"),
+    ("noise", "noise probability"),
+    ("policy_tokens", "policy tokens per episode"),
+    ("entropy", "entropy (nats per token)"),
+)
+
+
+def plot_curves(runs: Mapping[str, Sequence[dict[str, Any]]], path: Path, *, smooth: int = 1) -> None:
+    """Draw the metrics rows of `runs` (name -> rows) to `path`; thin lines are raw, thick ones means over `smooth` steps."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(2, 3, figsize=(12, 6), constrained_layout=True)
+    for axis, (key, title) in zip(axes.flat, _PANELS, strict=True):
+        for number, (name, rows) in enumerate(runs.items()):
+            points = [(row["step"] + 1, row[key]) for row in rows if row.get(key) is not None]
+            if not points:
+                continue
+            steps, values = zip(*points, strict=True)
+            color = f"C{number}"
+            if smooth > 1:
+                axis.plot(steps, values, color=color, alpha=0.25, linewidth=1)
+                values = moving_mean(values, smooth)
+            axis.plot(steps, values, color=color, label=name, linewidth=1.8)
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel("step", fontsize=9)
+        axis.grid(alpha=0.3)
+        axis.margins(x=0.02)
+    if len(runs) > 1:
+        axes.flat[0].legend(fontsize=9)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def moving_mean(values: Sequence[float], width: int) -> list[float]:
+    """The mean of each value and up to `width - 1` before it."""
+    return [sum(values[max(0, i + 1 - width) : i + 1]) / min(i + 1, width) for i in range(len(values))]

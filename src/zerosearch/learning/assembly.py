@@ -1,0 +1,192 @@
+"""From a configuration to a `Trainer`: models loaded once, adapters put on them, engines opened, run folder begun."""
+
+from __future__ import annotations
+
+import platform
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zerosearch.adapters import read_card, resolve_adapter
+from zerosearch.config import TrainConfig
+from zerosearch.errors import ConfigError
+from zerosearch.generators.local import LocalModel
+from zerosearch.generators.transformers import TransformersGenerator
+from zerosearch.learning.checkpoints import check_settings, list_checkpoints
+from zerosearch.learning.critic import Critic
+from zerosearch.learning.learner import Learner
+from zerosearch.learning.policy import POLICY, Policy
+from zerosearch.learning.trainer import Parts, Sink, Trainer
+from zerosearch.parts import Models, open_engine, open_questions, rollout_settings
+from zerosearch.questions import questions_digest
+from zerosearch.runs import atomic_write, write_json
+from zerosearch.settings import config_toml
+
+
+@dataclass
+class Run:
+    """A trainer with what has to be closed after it."""
+
+    trainer: Trainer
+    models: Models
+
+    def close(self) -> None:
+        for sink in self.trainer.sinks:
+            sink.close()
+        self.models.close()
+
+
+def assemble(
+    config: TrainConfig, *, sinks: Callable[[Path, int], Sequence[Sink]], say: Callable[[str], None] = print
+) -> Run:
+    """Build all parts and begin (or go on with) the run folder.
+
+    `sinks` is given the folder and the step that the run starts from. Everything that can be wrong is looked at before
+    anything is written: a checkpoint of another configuration, missing models, data and adapters.
+    """
+    checkpoints = list_checkpoints(config.run_folder / "checkpoints")
+    if checkpoints:
+        check_settings(checkpoints[-1], config)
+    torch.manual_seed(config.seed)
+    questions = open_questions(config.data.train, config.data.limit)
+    evaluation_questions = open_questions(config.evaluation.questions, config.evaluation.limit)
+    training = config.training
+    models = Models(
+        config.model.device, config.model.dtype, training.max_batch_rows, training.max_batch_tokens
+    )
+    # full fine-tuning keeps float32 weights: an update of 1e-6 would round away in bfloat16
+    model, worker = models.get(config.model.name, dtype="float32" if config.model.full else None)
+    policy = _policy(config, model)
+    if config.model.gradient_checkpointing:
+        model.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    learner = Learner(
+        policy,
+        _critic(config, model) if config.algorithm.name == "ppo" else None,
+        config.algorithm,
+        training,
+        max_policy_tokens=config.protocol.max_turn_tokens * (config.protocol.max_searches + 1),
+        seed=config.seed,
+    )
+    _warn_of_other_settings(config, say)
+    engine = open_engine(config.engine, models)
+    evaluation_engine = engine if config.evaluation.engine is None else open_engine(config.evaluation.engine, models)
+    judged = config.evaluation.engine or config.engine
+    parts = Parts(
+        questions=questions,
+        evaluation_questions=evaluation_questions,
+        generator=TransformersGenerator(worker, None if config.model.full else POLICY),
+        engine=engine,
+        evaluation_engine=evaluation_engine,
+        learner=learner,
+        training=rollout_settings(config, model, temperature=training.temperature, top_k=config.engine.top_k),
+        evaluation=rollout_settings(config, model, temperature=0.0, top_k=judged.top_k),
+    )
+    folder = config.run_folder
+    shutil.rmtree(folder / ".partial", ignore_errors=True)
+    atomic_write(folder / "config.toml", config_toml(config).encode())
+    write_json(
+        folder / "manifest.json",
+        manifest(config) | {
+            "engine": engine.name,
+            "evaluation_engine": evaluation_engine.name,
+            "train_questions": {"count": len(questions), "digest": questions_digest(questions)},
+            "evaluation_questions": {
+                "count": len(evaluation_questions),
+                "digest": questions_digest(evaluation_questions),
+            },
+        },
+    )
+    start = checkpoints[-1].step if checkpoints else 0
+    return Run(Trainer(config, parts, sinks(folder, start), say), models)
+
+
+def _policy(config: TrainConfig, model: LocalModel) -> Policy:
+    if not config.model.full:
+        source = resolve_adapter(config.model.adapter) if config.model.adapter else None
+        lora = config.model.lora
+        assert lora is not None  # the config's own check
+        return Policy.lora(model, source, rank=lora.rank, alpha=lora.alpha)
+    reference = None
+    if config.algorithm.kl != "none" and config.algorithm.kl_coef > 0:
+        reference = LocalModel.load(config.model.name, dtype=config.model.dtype, device=config.model.device)
+    return Policy.full_weights(model, reference)
+
+
+def _critic(config: TrainConfig, model: LocalModel) -> Critic:
+    if config.model.full:
+        return Critic.full_weights(LocalModel.load(config.model.name, dtype="float32", device=config.model.device))
+    assert config.model.lora is not None
+    return Critic.lora(model, rank=config.model.lora.rank, alpha=config.model.lora.alpha)
+
+
+def _warn_of_other_settings(config: TrainConfig, say: Callable[[str], None]) -> None:
+    """Say where an adapter is asked for something it was not trained on."""
+    simulator = config.engine.simulator
+    if config.engine.kind != "simulated" or simulator.adapter is None:
+        return
+    card = read_card(resolve_adapter(simulator.adapter))
+    for key, ours in (("top_k", config.engine.top_k), ("style", simulator.style), ("base", simulator.model)):
+        theirs = card.get(key)
+        if theirs is not None and theirs != ours:
+            say(f"warning: the simulator {simulator.adapter} was tuned with {key} = {theirs}, this run asks for {ours}")
+
+
+def manifest(config: TrainConfig) -> dict[str, Any]:
+    """What it takes to know a run again: versions, git commit, machine, seeds."""
+    packages = {}
+    for name in ("zerosearch", "torch", "transformers", "peft", "accelerate", "bm25s", "tokenizers", "numpy"):
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            packages[name] = None
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return {
+        "schema": 1,
+        "seed": config.seed,
+        "packages": packages,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "git": _git_commit(),
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the source tree, with + for changes; None outside of one."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+        dirty = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"], cwd=here, capture_output=True, text=True, timeout=10
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("+" if dirty else "")
+
+
+def set_aside(folder: Path) -> Path | None:
+    """Rename an existing run folder to `NAME.old-N`, so that a fresh run loses nothing. Returns the new name."""
+    if not folder.exists():
+        return None
+    number = 1
+    while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
+        number += 1
+    folder.rename(aside)
+    return aside
+
+
+def with_overrides(config: TrainConfig, *, name: str | None, folder: str | None) -> TrainConfig:
+    if name is not None and ("/" in name or name in ("", ".", "..")):
+        raise ConfigError(f"--name {name!r}: a run's name is a plain folder name")
+    return config.model_copy(update={k: v for k, v in {"name": name, "folder": folder}.items() if v is not None})
+
+

@@ -1,0 +1,127 @@
+"""Checkpoints: written whole or not at all, readable after a kill at any moment, and only by the run they belong to."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zerosearch.config import TrainConfig
+from zerosearch.errors import CheckpointError, RunError
+from zerosearch.learning.learner import Learner
+
+_STATE = "state.json"
+_FREE = {"name", "folder", "logging"}
+_FREE_TRAINING = {"checkpoint_every", "keep_checkpoints", "max_minutes", "max_batch_rows", "max_batch_tokens"}
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder `step-000050`; `step` training steps are behind it."""
+
+    folder: Path
+    step: int
+
+
+def save_checkpoint(root: Path, step: int, learner: Learner, config: TrainConfig, *, keep: int) -> Checkpoint:
+    """Write `root/step-NNNNNN` and drop all but the newest `keep`.
+
+    Everything is written beside, flushed to disk and renamed. Raises `RunError` where the disk is full: the older
+    checkpoints stay.
+    """
+    folder = root / f"step-{step:06d}"
+    partial = root / f".{folder.name}.partial"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        learner.policy.save(partial / "policy")
+        torch.save(_learner_state(learner), partial / "learner.pt")
+        state = {"step": step, "settings": binding_settings(config)}
+        (partial / _STATE).write_text(json.dumps(state, sort_keys=True) + "\n")
+        for path in [*partial.rglob("*"), partial]:
+            _flush(path)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(partial, folder)
+        _flush(root)
+    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+        shutil.rmtree(partial, ignore_errors=True)
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise RunError(f"{folder}: the checkpoint could not be written ({reason}); older ones are kept") from None
+    for old in list_checkpoints(root)[:-keep]:
+        shutil.rmtree(old.folder, ignore_errors=True)
+    return Checkpoint(folder, step)
+
+
+def list_checkpoints(root: Path) -> list[Checkpoint]:
+    """The whole checkpoints under `root`, oldest first."""
+    found = [Checkpoint(p, int(p.name[5:])) for p in root.glob("step-*") if (p / _STATE).is_file()]
+    return sorted(found, key=lambda checkpoint: checkpoint.step)
+
+
+def load_checkpoint(checkpoint: Checkpoint, learner: Learner, config: TrainConfig) -> None:
+    """Put weights and optimizer states back.
+
+    Raises `CheckpointError` for a checkpoint of another configuration (naming the first setting that differs) or one
+    that cannot be read.
+    """
+    check_settings(checkpoint, config)
+    try:
+        state = torch.load(checkpoint.folder / "learner.pt", map_location="cpu", weights_only=True)
+        learner.policy.load_state(state["policy"])
+        learner.optimizer.load_state_dict(state["optimizer"])
+        if learner.critic is not None and learner.critic_optimizer is not None:
+            learner.critic.load_state(state["critic"])
+            learner.critic_optimizer.load_state_dict(state["critic_optimizer"])
+    except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
+        raise CheckpointError(f"{checkpoint.folder}: cannot be read ({str(error).splitlines()[0]})") from None
+
+
+def check_settings(checkpoint: Checkpoint, config: TrainConfig) -> None:
+    """Raises `CheckpointError` that names the first setting in which the checkpoint's run differs from `config`."""
+    path = checkpoint.folder / _STATE
+    try:
+        theirs = json.loads(path.read_text())["settings"]
+    except (OSError, json.JSONDecodeError, KeyError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error})") from None
+    ours = binding_settings(config)
+    for key in sorted(theirs.keys() | ours.keys()):
+        if theirs.get(key) != ours.get(key):
+            raise CheckpointError(
+                f"{checkpoint.folder}: was made with {key} = {theirs.get(key)!r}, now it is {ours.get(key)!r}; "
+                "take the old setting, another name, or --fresh"
+            )
+
+
+def binding_settings(config: TrainConfig) -> dict[str, Any]:
+    """The settings that shape the numbers, flat: `training.steps`, `engine.simulator.model`, ..."""
+    values = config.model_dump(mode="json", exclude=_FREE)  # type: ignore[arg-type]
+    values["training"] = {k: v for k, v in values["training"].items() if k not in _FREE_TRAINING}
+    return dict(_flat("", values))
+
+
+def _flat(prefix: str, value: Any) -> list[tuple[str, Any]]:
+    if not isinstance(value, dict):
+        return [(prefix, value)]
+    return [pair for key, item in value.items() for pair in _flat(f"{prefix}.{key}" if prefix else key, item)]
+
+
+def _learner_state(learner: Learner) -> dict[str, Any]:
+    state: dict[str, Any] = {"policy": learner.policy.state(), "optimizer": learner.optimizer.state_dict()}
+    if learner.critic is not None and learner.critic_optimizer is not None:
+        state["critic"] = learner.critic.state()
+        state["critic_optimizer"] = learner.critic_optimizer.state_dict()
+    return state
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

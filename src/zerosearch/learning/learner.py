@@ -1,0 +1,319 @@
+"""From trajectories to an optimizer step: advantages once a batch, then losses over micro-batches."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zerosearch.config import AlgorithmConfig, TrainingConfig
+from zerosearch.curriculum import derive_seed
+from zerosearch.errors import RunError
+from zerosearch.learning.advantages import (
+    gae,
+    grpo_advantages,
+    reinforce_advantages,
+    returns_to_go,
+    spread,
+    token_rewards,
+    whiten,
+)
+from zerosearch.learning.batches import MicroBatch, Sequences, micro_batches, pad
+from zerosearch.learning.critic import Critic
+from zerosearch.learning.logprobs import scatter
+from zerosearch.learning.losses import (
+    kl_estimate,
+    policy_loss,
+    token_weights,
+    truncated_importance_weights,
+    value_loss,
+    weighted_sum,
+)
+from zerosearch.learning.policy import Policy
+from zerosearch.trajectory import Trajectory
+
+Metrics = dict[str, float]
+
+
+class NotFinite(RunError):
+    """A loss or a gradient is not a number. The trainer saves the batch before it stops."""
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """One batch of rollouts, padded to (B, T), with everything that stays fixed while the policy is updated."""
+
+    sequences: Sequences
+    mask_BT: Tensor
+    old_logprobs_BT: Tensor
+    correction_BT: Tensor | None
+    reference_BT: Tensor | None
+    advantages_BT: Tensor
+    values_BT: Tensor | None
+    returns_BT: Tensor | None
+
+
+class Learner:
+    """Owns policy, critic and their optimizers; `update` turns a batch of trajectories into optimizer steps."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        critic: Critic | None,
+        algorithm: AlgorithmConfig,
+        training: TrainingConfig,
+        *,
+        max_policy_tokens: int,
+        seed: int,
+    ) -> None:
+        """`max_policy_tokens` is the most that a policy can write in an episode: the norm of Dr. GRPO."""
+        if (algorithm.name == "ppo") != (critic is not None):
+            raise ValueError("ppo needs a critic, and nothing else does")
+        self.policy, self.critic = policy, critic
+        self.algorithm, self.training, self.seed = algorithm, training, seed
+        self.max_policy_tokens = max_policy_tokens
+        self.device = policy.model.device
+        self.optimizer = _adam(policy.parameters(), training.learning_rate, training.weight_decay)
+        self.critic_optimizer = (
+            _adam(critic.parameters(), algorithm.critic_learning_rate, training.weight_decay) if critic else None
+        )
+
+    def update(self, trajectories: Sequence[Trajectory], step: int) -> Metrics:
+        """Learn from one batch; `step` counts from 0.
+
+        Trajectories whose search failed, and those without a policy token, take no part. Raises `NotFinite`.
+        """
+        rows = [t for t in trajectories if t.valid and t.policy_tokens]
+        if not rows:
+            return {"trained_rows": 0.0}
+        metrics: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        batch = self._prepare(rows, metrics)
+        self._set_learning_rates(step)
+        first = True
+        for epoch in range(self.algorithm.epochs):
+            for part in self._parts(len(rows), step, epoch):
+                self._update_part(batch, part, step, metrics, compare=first)
+                first = False
+        self.policy.eval_mode()
+        out = {key: sum(v * w for v, w in pairs) / max(sum(w for _, w in pairs), 1e-9) for key, pairs in metrics.items()}
+        for key in ("ratio_max", "sampler_gap_max"):
+            if key in metrics:
+                out[key] = max(v for v, _ in metrics[key])
+        return out | {"trained_rows": float(len(rows))}
+
+    def _prepare(self, rows: Sequence[Trajectory], metrics: dict[str, list[tuple[float, float]]]) -> _Batch:
+        algorithm = self.algorithm
+        sequences = Sequences([list(t.ids) for t in rows], [list(t.mask) for t in rows])
+        mask = pad(sequences.mask, self.device)
+        sampled = pad([t.logprobs for t in rows], self.device, torch.float32)
+        rewards = torch.tensor([t.reward for t in rows], device=self.device)
+        groups = torch.tensor([t.group for t in rows], device=self.device)
+        micros = micro_batches(sequences, self.training.micro_batch_tokens, self.device)
+        old, correction = sampled, None
+        self.policy.train_mode()
+        if self._sampler_differs():
+            old = self._fill(mask, micros, lambda m: self.policy.logprobs(m, self.training.temperature).logprobs_N)
+            gap = (old - sampled)[mask.bool()].abs()
+            metrics["sampler_gap_max"].append((float(gap.max()), 1.0))
+            metrics["sampler_gap"].append((float(gap.mean()), 1.0))
+            if algorithm.correct_sampler is not None:
+                correction = truncated_importance_weights(old, sampled, mask.bool(), cap=algorithm.correct_sampler)
+        reference = None
+        if algorithm.kl != "none" and algorithm.kl_coef > 0:
+            temperature = self.training.temperature
+            reference = self._fill(mask, micros, lambda m: self.policy.reference_logprobs(m, temperature))
+        kl = None
+        if reference is not None and algorithm.kl == "reward":
+            kl = kl_estimate(old, reference, algorithm.kl_estimator) * mask
+            metrics["kl"].append((float(kl.sum() / mask.sum()), 1.0))
+        values = returns = None
+        if self.critic is not None:
+            self.critic.train_mode()
+            values = self._fill(mask, micros, self.critic.values)
+            token = token_rewards(rewards, mask, kl, algorithm.kl_coef if kl is not None else 0.0)
+            advantages, returns = gae(token, values, mask, algorithm.gamma, algorithm.lam)
+            explained = 1 - (returns - values)[mask.bool()].var() / returns[mask.bool()].var().clamp_min(1e-8)
+            metrics["explained_variance"].append((float(explained), 1.0))
+            advantages = whiten(advantages, mask)
+        else:
+            advantages = self._advantages(rewards, groups, mask, kl)
+        return _Batch(sequences, mask, old, correction, reference, advantages, values, returns)
+
+    def _advantages(self, rewards_B: Tensor, groups_B: Tensor, mask_BT: Tensor, kl_BT: Tensor | None) -> Tensor:
+        """(B, T) advantages of `reinforce` and `grpo`; a KL in the reward is taken off first."""
+        algorithm = self.algorithm
+        token = token_rewards(rewards_B, mask_BT, kl_BT, algorithm.kl_coef if kl_BT is not None else 0.0)
+        total = token.sum(dim=1)
+        if algorithm.name == "grpo":
+            return spread(grpo_advantages(total, groups_B, algorithm.scale), mask_BT)
+        if algorithm.whiten:
+            baseline = total - reinforce_advantages(total, groups_B, algorithm.baseline)
+            return whiten(returns_to_go(token, mask_BT) - baseline.unsqueeze(1) * mask_BT, mask_BT)
+        return spread(reinforce_advantages(total, groups_B, algorithm.baseline), mask_BT)
+
+    def _update_part(
+        self,
+        batch: _Batch,
+        part: Sequence[int],
+        step: int,
+        metrics: dict[str, list[tuple[float, float]]],
+        *,
+        compare: bool,
+    ) -> None:
+        """One optimizer step of the policy (and the critic) on the rows `part`."""
+        index = torch.tensor(part, device=self.device)
+        mask = batch.mask_BT[index]
+        weights = torch.zeros_like(batch.mask_BT, dtype=torch.float32)
+        weights[index] = token_weights(mask, self.algorithm.aggregation, max_tokens=self.max_policy_tokens)
+        if batch.correction_BT is not None:
+            weights = weights * batch.correction_BT
+        if self.critic is not None:
+            self._critic_step(batch, part, token_mean(batch.mask_BT, index), metrics)
+            if step < self.algorithm.critic_warmup_steps:
+                return
+        self.policy.train_mode()
+        learned = [i for i in part if self._has_gradient(batch, i)]
+        total = 0.0
+        for micro in self._micros(batch, learned):
+            loss = self._policy_loss(batch, micro, weights, metrics, compare=compare)
+            loss.backward()  # type: ignore[no-untyped-call]
+            total += float(loss.detach())
+        norm_before = self._step(self.optimizer, self.policy.parameters(), total, f"policy, step {step}")
+        metrics["loss"].append((total, 1.0))
+        metrics["grad_norm"].append((norm_before, 1.0))
+
+    def _policy_loss(
+        self,
+        batch: _Batch,
+        micro: MicroBatch,
+        weights_BT: Tensor,
+        metrics: dict[str, list[tuple[float, float]]],
+        *,
+        compare: bool,
+    ) -> Tensor:
+        algorithm = self.algorithm
+        rows, width = list(micro.rows), micro.ids_BT.shape[1]
+        use = "loss" if algorithm.entropy_coef > 0 else "metric"
+        out = self.policy.logprobs(micro, self.training.temperature, entropy=use)
+        logprobs = scatter(out.logprobs_N, micro.mask_BT)
+        weights, old = weights_BT[rows, :width], batch.old_logprobs_BT[rows, :width]
+        result = policy_loss(
+            logprobs,
+            old,
+            batch.advantages_BT[rows, :width],
+            micro.mask_BT,
+            weights,
+            clip_low=algorithm.clip_low,
+            clip_high=algorithm.clip_high,
+            dual_clip=algorithm.dual_clip,
+            ratio_level=algorithm.ratio_level,
+        )
+        loss, tokens = result.loss, float(result.tokens)
+        if batch.reference_BT is not None and algorithm.kl == "loss":
+            kl = kl_estimate(logprobs, batch.reference_BT[rows, :width], algorithm.kl_estimator)
+            loss = loss + algorithm.kl_coef * weighted_sum(kl, weights)
+            metrics["kl"].append((float((kl.detach() * micro.mask_BT).sum()) / max(tokens, 1.0), tokens))
+        assert out.entropy_N is not None
+        entropy = out.entropy_N
+        if algorithm.entropy_coef > 0:
+            loss = loss - algorithm.entropy_coef * weighted_sum(scatter(entropy, micro.mask_BT), weights)
+        metrics["entropy"].append((float(entropy.detach().mean()) if len(entropy) else 0.0, tokens))
+        for key in ("clip_fraction", "ratio_mean", "ratio_max", "approx_kl"):
+            metrics[key].append((float(getattr(result, key)), tokens))
+        if compare and not self._sampler_differs():
+            gap = (logprobs.detach() - old)[micro.mask_BT.bool()].abs()
+            metrics["sampler_gap_max"].append((float(gap.max()), tokens))
+            metrics["sampler_gap"].append((float(gap.mean()), tokens))
+        return loss
+
+    def _critic_step(
+        self, batch: _Batch, part: Sequence[int], weights_BT: Tensor, metrics: dict[str, list[tuple[float, float]]]
+    ) -> None:
+        assert self.critic is not None and self.critic_optimizer is not None
+        assert batch.values_BT is not None and batch.returns_BT is not None
+        self.critic.train_mode()
+        total = 0.0
+        for micro in self._micros(batch, part):
+            rows, width = list(micro.rows), micro.ids_BT.shape[1]
+            values = scatter(self.critic.values(micro), micro.mask_BT)
+            result = value_loss(
+                values,
+                batch.values_BT[rows, :width],
+                batch.returns_BT[rows, :width],
+                weights_BT[rows, :width],
+                clip=self.algorithm.value_clip,
+            )
+            result.loss.backward()  # type: ignore[no-untyped-call]
+            total += float(result.loss.detach())
+        norm = self._step(self.critic_optimizer, self.critic.parameters(), total, "critic")
+        metrics["critic_loss"].append((total, 1.0))
+        metrics["critic_grad_norm"].append((norm, 1.0))
+
+    def _step(
+        self, optimizer: torch.optim.Optimizer, parameters: dict[str, torch.nn.Parameter], loss: float, what: str
+    ) -> float:
+        """Clip and step. Returns the norm before clipping; raises `NotFinite` and leaves the weights as they were."""
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters.values(), self.training.max_grad_norm))
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            optimizer.zero_grad(set_to_none=True)
+            raise NotFinite(f"{what}: the loss is {loss} and its gradient's norm {norm}")
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    def _has_gradient(self, batch: _Batch, row: int) -> bool:
+        """False where a row's every loss term is 0 (a group without spread): it need not be run through the model."""
+        if self.algorithm.entropy_coef > 0 or (batch.reference_BT is not None and self.algorithm.kl == "loss"):
+            return True
+        return bool(batch.advantages_BT[row].any())
+
+    def _sampler_differs(self) -> bool:
+        """Whether the sampler's log-probs are not the trainer's: rounding below float32, or a truncated distribution."""
+        model, training = self.policy.model, self.training
+        rounded = model.dtype != torch.float32 or (self.policy.full and model.device.type == "cuda")
+        return rounded or training.top_p < 1 or training.top_k > 0
+
+    def _micros(self, batch: _Batch, rows: Sequence[int]) -> list[MicroBatch]:
+        if not rows:
+            return []
+        part = Sequences([batch.sequences.ids[i] for i in rows], [batch.sequences.mask[i] for i in rows])
+        micros = micro_batches(part, self.training.micro_batch_tokens, self.device)
+        return [MicroBatch(tuple(rows[i] for i in m.rows), m.ids_BT, m.mask_BT) for m in micros]
+
+    @torch.no_grad()
+    def _fill(self, mask_BT: Tensor, micros: Sequence[MicroBatch], compute: Callable[[MicroBatch], Tensor]) -> Tensor:
+        """Run `compute` over the micro-batches without gradients and put its (N,) results in place: (B, T)."""
+        out = torch.zeros_like(mask_BT, dtype=torch.float32)
+        for micro in micros:
+            out[list(micro.rows), : micro.ids_BT.shape[1]] = scatter(compute(micro).float(), micro.mask_BT)
+        return out
+
+    def _parts(self, rows: int, step: int, epoch: int) -> list[list[int]]:
+        """The rows of each optimizer step. One update a batch keeps the order; several deal the rows out by seed."""
+        updates = min(self.algorithm.updates_per_batch, rows)
+        if updates == 1:
+            return [list(range(rows))]
+        order = np.random.default_rng(derive_seed(self.seed, "parts", step, epoch)).permutation(rows)
+        return [sorted(part.tolist()) for part in np.array_split(order, updates)]
+
+    def _set_learning_rates(self, step: int) -> None:
+        warmup = self.training.warmup_steps
+        factor = min(1.0, (step + 1) / (warmup + 1)) if warmup else 1.0
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.training.learning_rate * factor
+
+
+def token_mean(mask_BT: Tensor, rows: Tensor) -> Tensor:
+    """(B, T) weights of a mean over the policy tokens of `rows`."""
+    weights = torch.zeros_like(mask_BT, dtype=torch.float32)
+    weights[rows] = token_weights(mask_BT[rows], "token-mean")
+    return weights
+
+
+def _adam(parameters: dict[str, torch.nn.Parameter], rate: float, decay: float) -> torch.optim.AdamW:
+    return torch.optim.AdamW(list(parameters.values()), lr=rate, weight_decay=decay, betas=(0.9, 0.999))

@@ -1,0 +1,109 @@
+"""The policy that is trained, and the frozen reference that the KL is measured against."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from zerosearch.generators.local import LocalModel
+from zerosearch.learning.batches import MicroBatch
+from zerosearch.learning.logprobs import EntropyUse, TokenLogprobs, head_is_plain, token_logprobs
+
+POLICY, REFERENCE = "policy", "reference"
+
+
+class Policy:
+    """A trainable view of a `LocalModel`.
+
+    With LoRA the reference is the same weights with the adapter off or, where training started from an adapter, with a
+    frozen copy of it: no second model. With full fine-tuning it is `reference`, a second model, or none.
+    """
+
+    def __init__(self, model: LocalModel, *, full: bool = False, reference: LocalModel | None = None) -> None:
+        self.model = model
+        self.full = full
+        self.adapter = None if full else POLICY
+        self._reference_model = reference
+        self.plain_head = head_is_plain(model.base)
+
+    @classmethod
+    def lora(cls, model: LocalModel, source: Path | None, *, rank: int, alpha: float) -> Policy:
+        """Put a trainable adapter on `model`: a new one, or a copy of `source`, which is then the reference too."""
+        if source is not None:
+            model.add_adapter(REFERENCE, source)
+        model.add_adapter(POLICY, source, rank=rank, alpha=alpha, trainable=True)
+        return cls(model)
+
+    @classmethod
+    def full_weights(cls, model: LocalModel, reference: LocalModel | None) -> Policy:
+        model.base.requires_grad_(True)
+        return cls(model, full=True, reference=reference)
+
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        """The trainable parameters by name, always in one order."""
+        if self.full:
+            return dict(self.model.base.named_parameters())
+        return self.model.adapter_parameters(POLICY)
+
+    def train_mode(self) -> None:
+        """Make the policy speak, with gradients."""
+        self.model.activate(self.adapter, trainable=True)
+        self.model.base.train()
+
+    def eval_mode(self) -> None:
+        self.model.base.eval()
+
+    def logprobs(self, micro: MicroBatch, temperature: float, *, entropy: EntropyUse = "metric") -> TokenLogprobs:
+        """Log-probs of the policy tokens of a micro-batch; call `train_mode` before."""
+        with self._precision(self.model):
+            return token_logprobs(
+                self.model.base,
+                micro.ids_BT,
+                micro.mask_BT,
+                temperature=temperature,
+                entropy=entropy,
+                plain_head=self.plain_head,
+            )
+
+    @torch.no_grad()
+    def reference_logprobs(self, micro: MicroBatch, temperature: float) -> Tensor:
+        """(N,) log-probs under the reference."""
+        if self.full:
+            if self._reference_model is None:
+                raise RuntimeError("full fine-tuning without a reference model has no KL")
+            model, speaker = self._reference_model, None
+        else:
+            model, speaker = self.model, REFERENCE if REFERENCE in self.model.adapters else None
+        with model.speaking_as(speaker), self._precision(model):
+            return token_logprobs(
+                model.base, micro.ids_BT, micro.mask_BT, temperature=temperature, plain_head=self.plain_head
+            ).logprobs_N
+
+    def state(self) -> dict[str, Tensor]:
+        """Copies of the trained weights on the CPU."""
+        if self.full:
+            return {key: value.detach().to("cpu", copy=True) for key, value in self.parameters().items()}
+        return self.model.adapter_state(POLICY)
+
+    def load_state(self, state: dict[str, Tensor]) -> None:
+        if self.full:
+            self.model.base.load_state_dict(state, strict=False)  # tied weights are stored once
+        else:
+            self.model.load_adapter_state(POLICY, state)
+
+    def save(self, folder: Path) -> None:
+        """Write what a user loads: an adapter folder, or a whole model with its tokenizer."""
+        if self.full:
+            self.model.base.save_pretrained(folder)
+            self.model.tokenizer.save_pretrained(folder)
+        else:
+            self.model.save_adapter(POLICY, folder)
+
+    def _precision(self, model: LocalModel) -> AbstractContextManager[object]:
+        """Full fine-tuning keeps float32 weights (small updates would round away) and computes in bfloat16 on a GPU."""
+        if self.full and model.device.type == "cuda" and model.dtype == torch.float32:
+            return torch.autocast("cuda", dtype=torch.bfloat16)
+        return nullcontext()

@@ -1,0 +1,127 @@
+"""From a configuration to the parts of a run: questions, models, engines, generators."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from zerosearch.adapters import resolve_adapter
+from zerosearch.config import EngineConfig, TrainConfig
+from zerosearch.engines.base import SearchEngine
+from zerosearch.engines.bm25 import BM25Engine
+from zerosearch.engines.retry import Retry
+from zerosearch.engines.simulated import SimulatedEngine
+from zerosearch.engines.snippets import Snippets
+from zerosearch.engines.writers import GeneratorWriter, OpenAIWriter, Writer
+from zerosearch.episode import EpisodeLimits
+from zerosearch.errors import ConfigError, DataError
+from zerosearch.factbook import build as build_factbook
+from zerosearch.factbook import load_factbook_questions
+from zerosearch.generation import Sampling
+from zerosearch.generators.local import LocalModel
+from zerosearch.generators.transformers import TransformersGenerator, Worker
+from zerosearch.protocol import PROMPT, PROMPT_WITHOUT_SEARCH, prompt_text, render_prompt
+from zerosearch.questions import Question, load_questions
+from zerosearch.rollout import RolloutSettings
+
+SIMULATOR = "simulator"
+
+
+def open_questions(source: str, limit: int | None = None) -> list[Question]:
+    """`factbook:SPLIT[:one-hop|two-hop]`, or anything that `load_questions` reads."""
+    if not source.startswith("factbook:"):
+        return load_questions(source, limit=limit)
+    parts = source.split(":")[1:]
+    hops = {"one-hop": 1, "two-hop": 2}
+    if len(parts) > 2 or parts[0] not in ("train", "dev", "test") or (len(parts) == 2 and parts[1] not in hops):
+        raise ConfigError(f"{source}: write factbook:train, :dev or :test, and :one-hop or :two-hop after it if you like")
+    rows = load_factbook_questions(build_factbook().folder / f"{parts[0]}.jsonl")
+    chosen = [row for row in rows if len(parts) == 1 or row.hops == hops[parts[1]]][:limit]
+    if not chosen:
+        raise DataError(f"{source}: holds no questions")
+    return [Question(q.id, q.question, q.golden_answers, {"hops": q.hops}) for q in chosen]
+
+
+@dataclass
+class Models:
+    """The models of a run by name, each loaded once, with the one worker that decodes for it."""
+
+    device: str = "auto"
+    dtype: str = "auto"
+    max_batch_rows: int = 256
+    max_batch_tokens: int = 262_144
+    loaded: dict[str, tuple[LocalModel, Worker]] = field(default_factory=dict)
+
+    def get(self, name: str, *, dtype: str | None = None) -> tuple[LocalModel, Worker]:
+        if name not in self.loaded:
+            model = LocalModel.load(name, dtype=dtype or self.dtype, device=self.device)  # type: ignore[arg-type]
+            self.loaded[name] = (model, Worker(model, self.max_batch_rows, self.max_batch_tokens))
+        return self.loaded[name]
+
+    def close(self) -> None:
+        for _, worker in self.loaded.values():
+            worker.close()
+
+
+def open_engine(config: EngineConfig, models: Models) -> SearchEngine:
+    """The engine that `config` describes. A local simulator shares its model's weights with whoever else uses it."""
+    if config.kind == "bm25":
+        assert config.corpus is not None  # the config's own check
+        corpus = build_factbook().corpus if config.corpus == "factbook" else Path(config.corpus)
+        engine: SearchEngine = BM25Engine.open(corpus, k1=config.k1, b=config.b)
+        return Snippets(engine, config.snippet_words) if config.snippet_words else engine
+    simulator = config.simulator
+    # a local model's pages wait in line behind the policy's batches: a deadline would only punish the queue
+    deadline = config.deadline_seconds if simulator.base_url else None
+    return SimulatedEngine(
+        _writer(config, models),
+        style=simulator.style,
+        temperature=simulator.temperature,
+        max_tokens=simulator.max_tokens,
+        retry=Retry(attempts=config.attempts, deadline_seconds=deadline),
+    )
+
+
+def _writer(config: EngineConfig, models: Models) -> Writer:
+    simulator = config.simulator
+    if simulator.base_url is not None:
+        return OpenAIWriter(
+            simulator.base_url,
+            simulator.model,
+            api_key_env=simulator.api_key_env,
+            timeout_seconds=config.deadline_seconds or 600.0,
+        )
+    model, worker = models.get(simulator.model)
+    if simulator.adapter is not None and SIMULATOR not in model.adapters:
+        model.add_adapter(SIMULATOR, resolve_adapter(simulator.adapter))
+    adapter = SIMULATOR if simulator.adapter is not None else None
+    name = simulator.model if simulator.adapter is None else f"{simulator.model}+{simulator.adapter}"
+    return GeneratorWriter(TransformersGenerator(worker, adapter), model.tokenizer, model=name)
+
+
+def rollout_settings(config: TrainConfig, model: LocalModel, *, temperature: float, top_k: int) -> RolloutSettings:
+    """What the episodes of a run have in common; `temperature` 0 for evaluation."""
+    codec, protocol = model.codec, config.protocol
+    template = protocol.prompt or (PROMPT if protocol.max_searches else PROMPT_WITHOUT_SEARCH)
+
+    def prompt(question: str) -> list[int]:
+        text = prompt_text(render_prompt(question, template=template), model.tokenizer, chat=protocol.chat)
+        return codec.encode(text)
+
+    training = config.training
+    greedy = temperature == 0
+    limits: EpisodeLimits = protocol.limits()
+    return RolloutSettings(
+        codec=codec,
+        prompt=prompt,
+        limits=limits,
+        sampling=Sampling(
+            temperature=temperature,
+            top_p=1.0 if greedy else training.top_p,
+            top_k=0 if greedy else training.top_k,
+        ),
+        top_k=top_k,
+        reward=config.reward.name,
+        format_reward=config.reward.format,
+        seed=config.seed,
+    )

@@ -1,0 +1,1 @@
+"""What turns a language model into a search engine, and how good an engine it is."""

@@ -1,0 +1,69 @@
+"""Micro-batches: every row once, within the budget, and pads that nobody takes for tokens."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zerosearch.learning.batches import Sequences, micro_batches, pad
+
+END = 2  # ends a text and pads it, as with SmolLM2
+ROWS = st.lists(
+    st.lists(st.tuples(st.sampled_from([0, END, 7, 411]), st.integers(0, 1)), min_size=1, max_size=30),
+    min_size=1,
+    max_size=25,
+)
+
+
+def sequences(rows: list[list[tuple[int, int]]]) -> Sequences:
+    return Sequences([[i for i, _ in row] for row in rows], [[m for _, m in row] for row in rows])
+
+
+@given(ROWS, st.integers(1, 120))
+def test_every_row_is_in_exactly_one_micro_batch_just_as_it_was(rows: list[list[tuple[int, int]]], budget: int) -> None:
+    whole = sequences(rows)
+    batches = micro_batches(whole, budget)
+    assert sorted(row for batch in batches for row in batch.rows) == list(range(len(rows)))
+    for batch in batches:
+        assert batch.ids_BT.shape == batch.mask_BT.shape
+        assert batch.ids_BT.dtype == torch.int64
+        for place, row in enumerate(batch.rows):
+            length = whole.lengths[row]
+            assert batch.ids_BT[place, :length].tolist() == whole.ids[row]
+            assert batch.mask_BT[place, :length].tolist() == whole.mask[row]
+            # An id 0 or END of a row may be a target; a pad never is, whatever its id looks like.
+            assert not batch.mask_BT[place, length:].any()
+    assert sum(int(batch.mask_BT.sum()) for batch in batches) == sum(whole.target_counts)
+
+
+@given(ROWS, st.integers(1, 120))
+def test_the_token_budget_is_kept_and_used(rows: list[list[tuple[int, int]]], budget: int) -> None:
+    batches = micro_batches(sequences(rows), budget)
+    for batch in batches:
+        assert batch.ids_BT.numel() <= budget or len(batch.rows) == 1
+    widths = [batch.ids_BT.shape[1] for batch in batches]
+    assert widths == sorted(widths, reverse=True)  # the largest first: out of memory shows at once
+    for batch, after in zip(batches, batches[1:], strict=False):
+        assert batch.ids_BT.shape[1] * (len(batch.rows) + 1) > budget
+        assert after.ids_BT.shape[1] <= len(min((rows[r] for r in batch.rows), key=len))
+
+
+def test_equal_lengths_keep_their_order_and_the_split_is_the_one_expected() -> None:
+    rows = [[(7, 1)] * n for n in (3, 5, 3, 5, 2)]
+    assert [batch.rows for batch in micro_batches(sequences(rows), 10)] == [(1, 3), (0, 2, 4)]
+    assert [batch.rows for batch in micro_batches(sequences(rows), 9)] == [(1,), (3,), (0, 2, 4)]
+    assert [batch.rows for batch in micro_batches(sequences(rows), 4)] == [(1,), (3,), (0,), (2,), (4,)]
+    assert micro_batches(Sequences([], []), 4) == []
+
+
+def test_uneven_ids_and_mask_are_refused() -> None:
+    with pytest.raises(ValueError, match="differ in length"):
+        Sequences([[1, 2], [3]], [[1, 1], [1, 0]])
+
+
+def test_padding_is_zero_on_the_right() -> None:
+    assert pad([[1, 2, 3], [4]]).tolist() == [[1, 2, 3], [4, 0, 0]]
+    assert pad([[1.5], []], width=3).tolist() == [[1.5, 0.0, 0.0], [0.0, 0.0, 0.0]]
+    assert pad([[1], [2]], dtype=torch.float32).dtype == torch.float32

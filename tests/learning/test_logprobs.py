@@ -1,0 +1,179 @@
+"""Log-probs of given tokens: the same with and without the head's short cut, for pads and chunks of any kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import give_adapter, tiny_llama
+from torch import Tensor
+
+from zerosearch.generators.local import LocalModel
+from zerosearch.learning.logprobs import head_is_plain, scatter, token_logprobs
+
+SHAPE = {
+    "vocab_size": 97,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "initializer_range": 0.3,
+}
+
+
+def other_model(name: str, **settings: Any) -> Any:
+    import transformers
+
+    torch.manual_seed(4)
+    config = getattr(transformers, f"{name}Config")(**SHAPE, **settings)
+    return getattr(transformers, f"{name}ForCausalLM")(config).eval().requires_grad_(False)
+
+
+MODELS = {
+    "llama": (True, lambda: tiny_llama(97)),
+    "llama, untied": (True, lambda: tiny_llama(97, tie_word_embeddings=False)),
+    "granite": (False, lambda: other_model("Granite", logits_scaling=8.0)),
+    "gemma 2": (False, lambda: other_model("Gemma2", head_dim=8, final_logit_softcapping=3.0)),
+    "cohere": (False, lambda: other_model("Cohere", logit_scale=0.5)),
+}
+
+
+def batch() -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(3, 97, (3, 14), generator=generator)
+    mask = torch.randint(0, 2, (3, 14), generator=generator)
+    mask[:, 0] = 0
+    mask[1, 9:] = 0  # pads
+    mask[2] = 0  # a row without a target
+    return ids, mask
+
+
+def straight(model: Any, ids: Tensor, mask: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Log-probs and entropies, token by token from a forward of each row alone and the whole softmax."""
+    logprobs, entropies = [], []
+    for row in range(len(ids)):
+        places = mask[row].nonzero().flatten().tolist()
+        if not places:
+            continue
+        length = places[-1] + 1
+        distribution = torch.log_softmax(model(input_ids=ids[row : row + 1, :length]).logits[0] / temperature, dim=-1)
+        for place in places:
+            logprobs.append(distribution[place - 1, ids[row, place]])
+            entropies.append(-(distribution[place - 1].exp() * distribution[place - 1]).sum())
+    return torch.stack(logprobs), torch.stack(entropies)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_head_that_does_more_than_multiply_is_recognised(name: str) -> None:
+    plain, make = MODELS[name]
+    assert head_is_plain(make()) is plain
+
+
+@pytest.mark.parametrize("temperature", [1.0, 0.6])
+@pytest.mark.parametrize("name", MODELS)
+def test_logprobs_and_entropy_are_those_of_the_models_own_logits(name: str, temperature: float) -> None:
+    plain, make = MODELS[name]
+    model = make()
+    ids, mask = batch()
+    logprobs, entropies = straight(model, ids, mask, temperature)
+    ways = [token_logprobs(model, ids, mask, temperature=temperature, entropy="metric", plain_head=plain)]
+    ways.append(token_logprobs(model, ids, mask, temperature=temperature, entropy="metric", plain_head=False, chunk=4))
+    for found in ways:
+        torch.testing.assert_close(found.logprobs_N, logprobs, rtol=0, atol=2e-5)
+        assert found.entropy_N is not None
+        torch.testing.assert_close(found.entropy_N, entropies, rtol=0, atol=2e-5)
+        torch.testing.assert_close(found.hidden_N, ways[0].hidden_N, rtol=0, atol=1e-5)
+        assert found.hidden_N.shape == (int(mask.sum()), model.config.hidden_size)
+    if not plain:  # taking the short cut there would be wrong
+        wrong = token_logprobs(model, ids, mask, temperature=temperature, plain_head=True).logprobs_N
+        assert (wrong - logprobs).abs().max() > 0.01
+
+
+def test_with_an_adapter_too(tiny_model: LocalModel) -> None:
+    assert head_is_plain(tiny_model.base)
+    give_adapter(tiny_model, "policy")
+    assert head_is_plain(tiny_model.base)
+    ids, mask = batch()
+    found = token_logprobs(tiny_model.base, ids, mask).logprobs_N
+    torch.testing.assert_close(found, straight(tiny_model.base, ids, mask, 1.0)[0], rtol=0, atol=2e-5)
+    with tiny_model.speaking_as(None):
+        assert (token_logprobs(tiny_model.base, ids, mask).logprobs_N - found).abs().max() > 0.01
+
+
+@pytest.mark.parametrize("plain", [True, False])
+def test_chunks_change_neither_values_nor_gradients(plain: bool) -> None:
+    ids, mask = batch()
+    found = []
+    for chunk in (3, 2048):
+        model = tiny_llama(97).requires_grad_(True)
+        out = token_logprobs(model, ids, mask, temperature=0.7, entropy="loss", plain_head=plain, chunk=chunk)
+        assert out.entropy_N is not None
+        (out.logprobs_N.sum() + 0.3 * out.entropy_N.sum()).backward()
+        found.append((out.logprobs_N.detach(), model.model.layers[0].mlp.up_proj.weight.grad))
+    torch.testing.assert_close(found[0], found[1])
+    model = tiny_llama(97).requires_grad_(True)
+    logprobs, entropies = straight(model, ids, mask, 0.7)
+    (logprobs.sum() + 0.3 * entropies.sum()).backward()
+    torch.testing.assert_close(found[0][1], model.model.layers[0].mlp.up_proj.weight.grad, rtol=1e-3, atol=1e-5)
+
+
+def test_entropy_as_a_metric_has_no_gradient() -> None:
+    ids, mask = batch()
+    model = tiny_llama(97).requires_grad_(True)
+    found = {use: token_logprobs(model, ids, mask, entropy=use).entropy_N for use in ("none", "metric", "loss")}
+    assert found["none"] is None
+    assert not found["metric"].requires_grad
+    assert found["loss"].requires_grad
+    torch.testing.assert_close(found["metric"], found["loss"].detach())
+
+
+def test_pads_have_no_influence_even_with_the_id_of_a_real_token() -> None:
+    model = tiny_llama(97)
+    ids, mask = batch()
+    before = token_logprobs(model, ids, mask).logprobs_N
+    for filler in (0, 2, 50):
+        changed = ids.clone()
+        changed[1, 9:] = filler
+        changed[2] = filler
+        torch.testing.assert_close(token_logprobs(model, changed, mask).logprobs_N, before)
+    wider = torch.nn.functional.pad(ids, (0, 20)), torch.nn.functional.pad(mask, (0, 20))
+    torch.testing.assert_close(token_logprobs(model, *wider).logprobs_N, before, rtol=0, atol=1e-5)
+
+
+def test_a_target_with_nothing_before_it_is_an_error() -> None:
+    ids, mask = batch()
+    mask[1, 0] = 1
+    with pytest.raises(ValueError, match="nothing before it"):
+        token_logprobs(tiny_llama(97), ids, mask)
+
+
+def test_a_batch_without_targets_gives_nothing_and_can_still_be_differentiated() -> None:
+    ids, mask = batch()
+    model = tiny_llama(97).requires_grad_(True)
+    out = token_logprobs(model, ids, torch.zeros_like(mask), entropy="loss")
+    assert out.logprobs_N.shape == (0,)
+    out.logprobs_N.sum().backward()
+    assert not model.model.layers[0].mlp.up_proj.weight.grad.any()
+
+
+@given(st.integers(1, 5), st.integers(1, 9), st.integers(0, 2**32 - 1))
+def test_scatter_is_the_inverse_of_masking(rows: int, columns: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    mask = torch.randint(0, 2, (rows, columns), generator=generator)
+    values = 1.0 + torch.rand(int(mask.sum()), generator=generator)
+    scattered = scatter(values, mask)
+    assert scattered.shape == mask.shape
+    assert torch.equal(scattered[mask.bool()], values)
+    assert not scattered[~mask.bool()].any()
+
+
+def test_scatter_lets_gradients_through() -> None:
+    values = torch.ones(3, requires_grad=True)
+    scattered = scatter(values, torch.tensor([[0, 1, 1], [1, 0, 0]]))
+    (scattered * torch.tensor([[9.0, 1.0, 2.0], [3.0, 9.0, 9.0]])).sum().backward()
+    assert values.grad is not None
+    assert values.grad.tolist() == [1.0, 2.0, 3.0]

@@ -1,0 +1,138 @@
+"""Killed at any moment and resumed, a run gives the numbers that it would have given, to the last digit."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import random
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from learning.toy import toy_config, toy_trainer
+
+from zerosearch.errors import CheckpointError, RunError
+from zerosearch.learning.checkpoints import list_checkpoints
+from zerosearch.learning.trainer import Trainer
+from zerosearch.runs import read_rows
+from zerosearch.trajectory import read_trajectories
+
+ALGORITHMS: dict[str, dict[str, Any]] = {
+    "grpo": {"name": "grpo", "kl": "loss", "updates_per_batch": 2, "epochs": 2},
+    "ppo": {"name": "ppo", "kl": "none", "critic_learning_rate": 3e-3},
+}
+STEPS, KILLS = 32, 12
+
+
+def _config(folder: Path, algorithm: str) -> Any:
+    config = toy_config(
+        folder, ALGORITHMS[algorithm], steps=STEPS, checkpoint_every=2, questions_per_step=8, warmup_steps=3
+    )
+    logging = config.logging.model_copy(update={"trajectories_every": 1})
+    return config.model_copy(
+        update={"logging": logging, "evaluation": config.evaluation.model_copy(update={"every": 5})}
+    )
+
+
+def _run(folder: Path, algorithm: str) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    toy_trainer(_config(folder, algorithm)).run()
+
+
+def _numbers(folder: Path) -> list[dict[str, Any]]:
+    rows = list(read_rows(folder / "toy" / "metrics.jsonl"))
+    return [{key: value for key, value in row.items() if key != "timing"} for row in rows]
+
+
+def _evaluations(folder: Path) -> dict[str, Any]:
+    return {p.name: json.loads(p.read_text()) for p in (folder / "toy" / "evaluations").glob("*.json")}
+
+
+def _lines(folder: Path) -> int:
+    path = folder / "toy" / "metrics.jsonl"
+    return path.read_bytes().count(b"\n") if path.exists() else 0
+
+
+def _everything_is_readable(folder: Path) -> None:
+    run = folder / "toy"
+    list(read_rows(run / "metrics.jsonl"))
+    for path in [*run.glob("trajectories/*.zst"), *run.glob("evaluations/*.zst")]:
+        assert list(read_trajectories(path))
+    for path in run.glob("evaluations/*.json"):
+        json.loads(path.read_text())
+    for checkpoint in list_checkpoints(run / "checkpoints"):
+        json.loads((checkpoint.folder / "state.json").read_text())
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_killed_ten_times_and_resumed_gives_the_same_numbers(algorithm: str, tmp_path: Path) -> None:
+    _run_quietly(_config(tmp_path / "whole", algorithm))
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["learning.toy"])
+    moments = random.Random(algorithm)
+    folder = tmp_path / "killed"
+    for kill in range(KILLS):
+        process = context.Process(target=_run, args=(folder, algorithm))
+        process.start()
+        # each time a little further, and then at a random moment of whatever it does next
+        while process.is_alive() and _lines(folder) < 1 + kill * (STEPS - 4) // KILLS:
+            process.join(timeout=0.005)
+        process.join(timeout=moments.uniform(0, 0.12))
+        assert process.is_alive(), f"the run ended before kill {kill}"
+        os.kill(process.pid or 0, signal.SIGKILL)
+        process.join()
+        _everything_is_readable(folder)
+    process = context.Process(target=_run, args=(folder, algorithm))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    assert _numbers(folder) == _numbers(tmp_path / "whole")
+    assert len(_numbers(folder)) == STEPS
+    assert _evaluations(folder) == _evaluations(tmp_path / "whole")
+
+
+def _run_quietly(config: Any) -> Trainer:
+    trainer = toy_trainer(config)
+    trainer.run()
+    return trainer
+
+
+def test_a_checkpoint_of_another_configuration_is_refused_by_name(tmp_path: Path) -> None:
+    _run_quietly(toy_config(tmp_path, ALGORITHMS["ppo"], steps=2, checkpoint_every=1))
+    other = toy_config(tmp_path, ALGORITHMS["ppo"], steps=2, checkpoint_every=1, learning_rate=0.5)
+    with pytest.raises(CheckpointError, match=r"training\.learning_rate = 0\.003, now it is 0\.5"):
+        toy_trainer(other).run()
+
+
+def test_a_damaged_checkpoint_is_one_line(tmp_path: Path) -> None:
+    config = toy_config(tmp_path, ALGORITHMS["ppo"], steps=2, checkpoint_every=1)
+    _run_quietly(config)
+    (checkpoint,) = list_checkpoints(config.run_folder / "checkpoints")[-1:]
+    path = checkpoint.folder / "learner.pt"
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="cannot be read") as caught:
+        toy_trainer(config).run()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_full_disk_keeps_the_older_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = toy_config(tmp_path, ALGORITHMS["grpo"], steps=3, checkpoint_every=1)
+    trainer = toy_trainer(config)
+    saved = []
+
+    def full(*args: Any, **kwargs: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    def save(step: int, original: Any = trainer._checkpoint) -> None:
+        if saved:
+            monkeypatch.setattr("torch.save", full)
+        original(step)
+        saved.append(step)
+
+    monkeypatch.setattr(trainer, "_checkpoint", save)
+    with pytest.raises(RunError, match="No space left on device.*older ones are kept"):
+        trainer.run()
+    assert [c.step for c in list_checkpoints(config.run_folder / "checkpoints")] == [1]
+    assert len(list(read_rows(config.run_folder / "metrics.jsonl"))) == 2

@@ -1,0 +1,120 @@
+"""A toy that can learn: a random model of 30 thousand parameters, twelve words, and questions whose answer is their word.
+
+The whole house is used: episodes over a real generator, the real trainer, a run folder. Only the engine is of the toy.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import WhitespaceSplit
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from zerosearch.config import TrainConfig
+from zerosearch.generators.local import LocalModel
+from zerosearch.generators.transformers import TransformersGenerator, Worker
+from zerosearch.learning.critic import Critic
+from zerosearch.learning.learner import Learner
+from zerosearch.learning.policy import Policy
+from zerosearch.learning.trainer import Parts, Trainer
+from zerosearch.parts import rollout_settings
+from zerosearch.questions import Question
+from zerosearch.search import Document, SearchPage, SearchRequest
+from zerosearch.settings import config_from_dict
+
+COLORS = ("red", "blue", "green", "gold")
+WORDS = ("<eos>", "<unk>", "<answer>", "</answer>", "<search>", "</search>", *COLORS)
+
+
+class ToyEngine:
+    """Answers every query with the golden answer of its question."""
+
+    name = "toy"
+
+    async def search(self, request: SearchRequest) -> SearchPage:
+        assert request.question is not None
+        return SearchPage((Document("", request.question.golden_answers[0]),), self.name)
+
+
+def toy_model(seed: int = 0, *, name: str = "toy") -> LocalModel:
+    torch.manual_seed(seed)
+    inner = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
+    inner.pre_tokenizer = WhitespaceSplit()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>", unk_token="<unk>")
+    config = LlamaConfig(
+        vocab_size=len(WORDS),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        max_position_embeddings=128,
+        bos_token_id=None,
+        eos_token_id=0,
+        pad_token_id=0,
+    )
+    return LocalModel(LlamaForCausalLM(config).eval(), tokenizer, name, torch.device("cpu"))
+
+
+def toy_questions(count: int = 64) -> list[Question]:
+    return [Question(f"t{i}", COLORS[i % len(COLORS)], (COLORS[i % len(COLORS)],)) for i in range(count)]
+
+
+def toy_config(folder: Path, algorithm: dict[str, Any], **training: Any) -> TrainConfig:
+    return config_from_dict(
+        {
+            "folder": str(folder),
+            "name": "toy",
+            "model": {"name": "toy", "full": True, "lora": "none"},
+            "protocol": {
+                "chat": "never",
+                "prompt": "{question}",
+                "max_searches": 1,
+                "max_turn_tokens": 6,
+                "max_page_tokens": 16,
+                "max_context_tokens": 100,
+                "answer_reserve_tokens": 6,
+            },
+            "engine": {"kind": "bm25", "corpus": "none.jsonl", "top_k": 1},
+            "algorithm": algorithm,
+            "training": {
+                "questions_per_step": 16,
+                "rollouts": 8,
+                "learning_rate": 3e-3,
+                "checkpoint_every": 0,
+                **training,
+            },
+            "logging": {"tensorboard": False, "trajectories_every": 0},
+            "evaluation": {"limit": 8},
+        },
+        "toy",
+    )
+
+
+def toy_trainer(config: TrainConfig, model: LocalModel | None = None) -> Trainer:
+    model = model or toy_model(config.seed)
+    policy = Policy.full_weights(model, toy_model(config.seed) if config.algorithm.kl != "none" else None)
+    critic = Critic.full_weights(toy_model(config.seed)) if config.algorithm.name == "ppo" else None
+    learner = Learner(
+        policy,
+        critic,
+        config.algorithm,
+        config.training,
+        max_policy_tokens=config.protocol.max_turn_tokens * (config.protocol.max_searches + 1),
+        seed=config.seed,
+    )
+    engine = ToyEngine()
+    parts = Parts(
+        questions=toy_questions(),
+        evaluation_questions=toy_questions(8),
+        generator=TransformersGenerator(Worker(model), None),
+        engine=engine,
+        evaluation_engine=engine,
+        learner=learner,
+        training=rollout_settings(config, model, temperature=1.0, top_k=1),
+        evaluation=rollout_settings(config, model, temperature=0.0, top_k=1),
+    )
+    return Trainer(config, parts, say=lambda text: None)
