@@ -12,8 +12,8 @@ else
 PYTHON := $(shell for python in python3.11 python3.12 python3.13 python3 python; do \
 	$$python -c '$(SUITABLE)' 2>/dev/null && echo $$python && break; done)
 endif
-CHECK_PYTHON = @'$(or $(PYTHON),false)' -c '$(SUITABLE)' 2>/dev/null || { echo \
-	"make: $(or $(PYTHON),no python) is no Python 3.11 to 3.13 with venv: name one, make demo PYTHON=/path/to/python" >&2; exit 1; }
+BAD_PYTHON := $(if $(PYTHON),$(PYTHON) is no,found no) Python 3.11 to 3.13 with venv: name one with PYTHON=/path/to/python
+CHECK_PYTHON = @'$(or $(PYTHON),false)' -c '$(SUITABLE)' 2>/dev/null || { echo "make: $(BAD_PYTHON)" >&2; exit 1; }
 
 # One thread a process: two processes that each take all cores spend their time waiting for each other.
 PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE TOKENIZERS_PARALLELISM=false .venv/bin/python -m pytest

@@ -40,6 +40,8 @@ INSPECT = """
 import importlib.metadata, json, os, sys
 found, damaged = {}, []
 for d in importlib.metadata.distributions():
+    if not str(d.locate_file("")).startswith(sys.prefix):
+        continue
     name = d.metadata["Name"]
     found[name] = d.version
     files = d.files
@@ -177,9 +179,12 @@ def run(command: list[str], failure: str) -> None:
                 print(f"\r  {time.monotonic() - started:.0f} s ", end="", flush=True)
     if live:
         print("\r" + " " * 12 + "\r", end="", flush=True)
-    if process.returncode != 0:
+    if process.returncode < 0:
+        raise InstallError(f"{failure}: it was killed by signal {-process.returncode}")
+    if process.returncode > 0:
+        UNFINISHED.unlink(missing_ok=True)  # it gave up by itself, and took back what it had begun
         sys.stderr.writelines(line for line in output.splitlines(keepends=True) if not NOISE.search(line))
-        raise InstallError(f"{failure} (its own words are above)")
+        raise InstallError(f"{failure}; its own words are above")
 
 
 def say(line: str) -> None:

@@ -1,4 +1,4 @@
-"""Many episodes at once: pairing, the last turn, failures, slow engines, and the same run twice (rules 1, 8, 11, 13)."""
+"""Many episodes at once: pairing, the last turn, failures, slow engines, the same run twice (rules 1, 8, 11, 13)."""
 
 from __future__ import annotations
 
@@ -99,7 +99,9 @@ async def simulated(request: SearchRequest) -> SearchPage:
 
 
 def settings(codec: Codec, **changes: Any) -> RolloutSettings:
-    base = RolloutSettings(codec, lambda text: codec.encode(f"Question: {text}\n"), LIMITS, Sampling(), top_k=3, seed=11)
+    base = RolloutSettings(
+        codec, lambda text: codec.encode(f"Question: {text}\n"), LIMITS, Sampling(), top_k=3, seed=11
+    )
     return replace(base, **changes)
 
 
@@ -352,12 +354,12 @@ async def moody_pages(request: SearchRequest) -> SearchPage:
 
 
 def timeless(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
-    return [
-        replace(t, seconds=0.0, searches=tuple(replace(s, seconds=0.0) for s in t.searches)) for t in trajectories
-    ]
+    return [replace(t, seconds=0.0, searches=tuple(replace(s, seconds=0.0) for s in t.searches)) for t in trajectories]
 
 
-def moody_roll(codec: Codec, questions: Sequence[Question] = QUESTIONS, seed: int = 1, step: int = 3) -> list[Trajectory]:
+def moody_roll(
+    codec: Codec, questions: Sequence[Question] = QUESTIONS, seed: int = 1, step: int = 3
+) -> list[Trajectory]:
     return timeless(
         roll(
             questions, Author(codec, moody), Engine(moody_pages), settings(codec, seed=seed), ErrorRate(1.0),

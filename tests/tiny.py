@@ -1,4 +1,4 @@
-"""A language model small enough for every test: a Llama with random weights and a real tokenizer trained on the spot."""
+"""A model small enough for every test: a Llama with random weights, and a real tokenizer trained on the spot."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def tiny_tokenizer() -> Any:
         show_progress=False,
     )
     tokenizer.train_from_iterator(LINES * 3, trainer)
-    return PreTrainedTokenizerFast(
+    return PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer, eos_token=END, pad_token=END, bos_token=START, chat_template=CHAT
     )
 
@@ -62,7 +62,8 @@ def tiny_llama(vocabulary: int, seed: int = 0, **settings: Any) -> Any:
         "pad_token_id": 2,
     }
     config = LlamaConfig(vocab_size=vocabulary, **(shape | settings))
-    return LlamaForCausalLM(config).eval().requires_grad_(False)
+    model: Any = LlamaForCausalLM(config)
+    return model.eval().requires_grad_(False)
 
 
 def tiny_local_model(tokenizer: Any, seed: int = 0, **settings: Any) -> LocalModel:

@@ -1,4 +1,4 @@
-"""The one configuration of a training run. Every field's text is its help; `settings.py` reads and writes it as TOML."""
+"""The one configuration of a training run. Every field's text is its help; `settings.py` reads and writes TOML."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from zerosearch.curriculum import Curriculum, CurriculumKind
 from zerosearch.episode import EpisodeLimits
 from zerosearch.scoring import RewardName
-
 
 UNSET = "none"
 """TOML has no null: `key = "none"` unsets an optional setting."""
@@ -32,7 +31,7 @@ class Section(BaseModel):
 
 class DataConfig(Section):
     train: str = "factbook:train"
-    """Training questions: a .jsonl, .jsonl.gz or .parquet file, `hub:NAME:SPLIT`, or `factbook:SPLIT[:one-hop|two-hop]`."""
+    """Training questions: a .jsonl(.gz) or .parquet file, `hub:NAME:SPLIT`, or `factbook:SPLIT[:one-hop|two-hop]`."""
     limit: int | None = Field(None, ge=1)
     """Use only the first so many."""
 
@@ -277,7 +276,7 @@ class TrainConfig(Section):
         if algorithm.kl == "reward" and algorithm.kl_estimator != "k1" and algorithm.kl_coef > 0:
             raise ValueError(f"algorithm.kl = 'reward' with '{algorithm.kl_estimator}' hardly pulls at all; use k1")
         if self.model.full == (self.model.lora is not None):
-            raise ValueError("choose one: model.full = true with model.lora = 'none', or a model.lora table without model.full")
+            raise ValueError("choose one: model.full = true with model.lora = 'none', or model.lora without model.full")
         if self.model.full and self.model.adapter is not None:
             raise ValueError("model.adapter is a LoRA adapter and cannot be trained with model.full")
         if algorithm.updates_per_batch > training.questions_per_step * training.rollouts:

@@ -17,7 +17,7 @@ _PANELS = (
 
 
 def plot_curves(runs: Mapping[str, Sequence[dict[str, Any]]], path: Path, *, smooth: int = 1) -> None:
-    """Draw the metrics rows of `runs` (name -> rows) to `path`; thin lines are raw, thick ones means over `smooth` steps."""
+    """Draw the metrics rows of `runs` (name -> rows) to `path`; thick lines are means over `smooth` steps."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -29,7 +29,7 @@ def plot_curves(runs: Mapping[str, Sequence[dict[str, Any]]], path: Path, *, smo
             points = [(row["step"] + 1, row[key]) for row in rows if row.get(key) is not None]
             if not points:
                 continue
-            steps, values = zip(*points, strict=True)
+            steps, values = [step for step, _ in points], [value for _, value in points]
             color = f"C{number}"
             if smooth > 1:
                 axis.plot(steps, values, color=color, alpha=0.25, linewidth=1)

@@ -34,7 +34,9 @@ def open_questions(source: str, limit: int | None = None) -> list[Question]:
     parts = source.split(":")[1:]
     hops = {"one-hop": 1, "two-hop": 2}
     if len(parts) > 2 or parts[0] not in ("train", "dev", "test") or (len(parts) == 2 and parts[1] not in hops):
-        raise ConfigError(f"{source}: write factbook:train, :dev or :test, and :one-hop or :two-hop after it if you like")
+        raise ConfigError(
+            f"{source}: write factbook:train, :dev or :test, and :one-hop or :two-hop after it if you like"
+        )
     rows = load_factbook_questions(build_factbook().folder / f"{parts[0]}.jsonl")
     chosen = [row for row in rows if len(parts) == 1 or row.hops == hops[parts[1]]][:limit]
     if not chosen:

@@ -54,8 +54,9 @@ class ErrorRate:
         self.failures[error.kind] = self.failures.get(error.kind, 0) + 1
         failed = sum(self.failures.values())
         if failed >= self.minimum and failed > self.limit * self.searches:
+            last = " ".join(str(error).split())  # one line
             raise RunError(
-                f"{failed} of {self.searches} searches failed (limit {self.limit:.0%}); the last one: {' '.join(str(error).split())}. "
+                f"{failed} of {self.searches} searches failed (limit {self.limit:.0%}); the last one: {last}. "
                 "Nothing written so far is lost; mend the engine and run the same command again"
             )
 
@@ -101,9 +102,7 @@ async def run_episode(
             page = await engine.search(request)
         except EngineError as error:
             searches.append(
-                SearchRecord(
-                    action.query, (), engine.name, quality, noise, error=error.kind, attempts=error.attempts
-                )
+                SearchRecord(action.query, (), engine.name, quality, noise, error=error.kind, attempts=error.attempts)
             )
             episode.feed_failure()
             errors.failure(error)
@@ -133,8 +132,11 @@ async def roll_out(
     rollouts: int = 1,
     noise: float | None = None,
     step: int = 0,
+    groups: Sequence[int] | None = None,
 ) -> list[Trajectory]:
     """`rollouts` episodes for each question, all at once; the result is ordered by question, then rollout.
+
+    `groups` numbers the questions, where they are part of a larger batch; by default they count from 0.
 
     The first error that ends a run cancels the other episodes and is raised.
     """
@@ -144,7 +146,7 @@ async def roll_out(
                 question, generator, engine, settings, errors, noise=noise, step=step, group=group, rollout=rollout
             )
         )
-        for group, question in enumerate(questions)
+        for group, question in zip(groups or range(len(questions)), questions, strict=True)
         for rollout in range(rollouts)
     ]
     try:

@@ -42,5 +42,5 @@ def quiet_libraries() -> None:
     """Turn off the progress bars that transformers prints while it loads; call it once it is imported."""
     from transformers.utils import logging as transformers_logging
 
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.set_verbosity_error()  # type: ignore[no-untyped-call]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -60,7 +59,8 @@ def two_hop(row: tuple[str, ...], fact: str, place: int) -> FactbookQuestion:
     bridge = {"country": row[0], "attribute": "capital", "value": row[1]}
     return FactbookQuestion(
         f"2-{row[0]}-{fact}", f"What is the {fact} of the country whose capital is {row[1]}?", (row[place],), 2, row[0],
-        fact, bridge, {"queries": [f"country whose capital is {row[1]}", f"{row[0]} {fact}"], "passages": [], "facts": []},
+        fact, bridge,
+        {"queries": [f"country whose capital is {row[1]}", f"{row[0]} {fact}"], "passages": [], "facts": []},
     )  # fmt: skip
 
 

@@ -151,7 +151,7 @@ def test_pairs_depend_on_the_seed_and_the_question_alone(
 
 
 def test_words_that_only_a_cut_brings_together_are_an_answer_too(tmp_path: Path) -> None:
-    """ "Blue" ends one sentence and "River" begins the next but one: the passage holds no "Blue River", its cut does."""
+    """A sentence ends with "Blue", the next but one begins with "River": the cut holds a "Blue River"."""
     texts = [
         "Longest stream: Blue. There is much else to say about this land. River trade: none.",
         *(f"Longest stream: number {n}." for n in range(5)),

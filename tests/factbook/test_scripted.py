@@ -58,7 +58,7 @@ def test_the_pages_are_what_the_engine_finds_for_the_very_queries(
 def test_the_answer_is_on_the_last_page_or_a_guess_from_its_first_document(
     every: list[tuple[FactbookQuestion, Script]],
 ) -> None:
-    kinds = Counter()
+    kinds: Counter[tuple[int, int, bool]] = Counter()
     for question, script in every:
         answer = actions(script)[-1][1]
         on_page = held_answer(question.golden_answers, script.pages[-1])
@@ -139,7 +139,10 @@ def test_scripts_depend_on_the_seed_and_the_question_alone(
     ("document", "expected"),
     [
         (Document("Nepal: Government", "Nepal. Capital - name: Kathmandu. Time: UTC+5.75."), "Kathmandu"),
-        (Document("t", "Industries: tourism, carpets, textiles, small rice mills."), "tourism, carpets, textiles, small"),
+        (
+            Document("t", "Industries: tourism, carpets, textiles, small rice mills."),
+            "tourism, carpets, textiles, small",
+        ),
         (Document("t", "No colon here at all"), "No colon here at"),
         (Document("Nepal: Government", ""), "Nepal"),
         (Document("Nepal: Government", "Label: ."), "Nepal"),
@@ -199,7 +202,7 @@ def test_what_does_not_fit_the_limits_is_left_out(byte_codec: Codec) -> None:
     search, answer = "<think>t</think><search> q </search>", "<think>t</think><answer> Kathmandu </answer>"
     two = Script(Question("q", "Which?", ("Kathmandu",)), (search, search, answer), (page, page))
 
-    def encoded(script: Script = two, **limits: int) -> Any:
+    def encoded(script: Script = two, **limits: Any) -> Any:
         return encode_script(script, byte_codec.encode, byte_codec, replace(WIDE, **limits))
 
     assert encoded() is not None
@@ -218,7 +221,10 @@ def test_what_does_not_fit_the_limits_is_left_out(byte_codec: Codec) -> None:
 
 
 def test_the_policys_examples_are_the_scripts_under_the_real_prompt(
-    world: BM25Engine, one_hop_questions: list[FactbookQuestion], two_hop_questions: list[FactbookQuestion], tiny_model: Any
+    world: BM25Engine,
+    one_hop_questions: list[FactbookQuestion],
+    two_hop_questions: list[FactbookQuestion],
+    tiny_model: Any,
 ) -> None:
     questions = [*one_hop_questions, *two_hop_questions]
     made = policy_examples(tiny_model, questions, world, limit=30, two_search_share=0.5, seed=3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -78,8 +79,8 @@ def test_greedy_tokens_are_those_of_transformers_with_a_sliding_window(tiny_toke
     settings = tiny_llama(len(tiny_tokenizer)).config.to_dict()
     names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
              "num_key_value_heads", "initializer_range")  # fmt: skip
-    base = MistralForCausalLM(MistralConfig(**{name: settings[name] for name in names}, sliding_window=window)).eval()
-    model = LocalModel(base, tiny_tokenizer, "mistral", torch.device("cpu"))
+    base: Any = MistralForCausalLM(MistralConfig(**{name: settings[name] for name in names}, sliding_window=window))
+    model = LocalModel(base.eval(), tiny_tokenizer, "mistral", torch.device("cpu"))
     prompts = prompts_of(model)
     for prompt, generation in zip(prompts, decode(model, prompts, Sampling(0.0, max_tokens=24)), strict=True):
         ids = torch.tensor([prompt])
@@ -99,8 +100,8 @@ def test_a_row_is_the_same_alone_and_in_a_batch(tiny_model: LocalModel) -> None:
         (alone,) = decode(tiny_model, [prompt], [one])
         assert_same(alone, together[n])
     backwards = decode(tiny_model, prompts[::-1], settings[::-1])
-    for one, other in zip(backwards[::-1], together, strict=True):
-        assert_same(one, other)
+    for backward, forward in zip(backwards[::-1], together, strict=True):
+        assert_same(backward, forward)
 
 
 def assert_same(one: Generation, other: Generation) -> None:
@@ -153,7 +154,7 @@ def token(tokenizer: Any, text: str) -> int:
 
 def follow(tokenizer: Any, *texts: str) -> dict[int, int]:
     ids = [token(tokenizer, text) for text in texts]
-    return dict(zip(ids, ids[1:], strict=False))
+    return dict(pairwise(ids))
 
 
 @pytest.mark.parametrize("closing", [">", ">.", ">></"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -42,19 +43,19 @@ def test_a_new_adapter_changes_nothing_and_a_trained_one_does(tiny_model: LocalM
 
 
 def test_each_name_speaks_with_its_own_weights_whoever_spoke_before(tiny_model: LocalModel) -> None:
-    said = {None: logits(tiny_model.base)}
+    said: dict[str | None, Tensor] = {None: logits(tiny_model.base)}
     for seed, name in enumerate(("policy", "simulator")):
         give_adapter(tiny_model, name, seed=seed)
         said[name] = logits(tiny_model.base)
     assert not torch.allclose(said["policy"], said["simulator"])
-    for name in ("policy", None, "simulator", None, None, "policy", "simulator"):
-        tiny_model.activate(name)
-        assert torch.equal(logits(tiny_model.base), said[name])
+    for speaker in ("policy", None, "simulator", None, None, "policy", "simulator"):
+        tiny_model.activate(speaker)
+        assert torch.equal(logits(tiny_model.base), said[speaker])
     with tiny_model.speaking_as("policy"):
         assert torch.equal(logits(tiny_model.base), said["policy"])
-        with pytest.raises(KeyError), tiny_model.speaking_as(None):
+        with contextlib.suppress(KeyError), tiny_model.speaking_as(None):
             assert torch.equal(logits(tiny_model.base), said[None])
-            raise KeyError
+            raise KeyError  # an error in between changes nothing
         assert torch.equal(logits(tiny_model.base), said["policy"])
     assert torch.equal(logits(tiny_model.base), said["simulator"])
 
@@ -72,8 +73,8 @@ def test_only_the_adapter_being_trained_has_gradients_and_it_has_them_again_afte
     own = set(tiny_model.adapter_parameters("policy"))
     assert len(own) == 2 * 2 * 7  # A and B of seven layers in each of two blocks
     assert trainable(tiny_model) == own
-    for name in ("simulator", None, "policy"):
-        with tiny_model.speaking_as(name):
+    for speaker in ("simulator", None, "policy"):
+        with tiny_model.speaking_as(speaker):
             assert trainable(tiny_model) == set()
         assert trainable(tiny_model) == own
     tiny_model.activate("policy")
@@ -136,7 +137,12 @@ def test_peft_loads_what_we_save(tiny_model: LocalModel, tiny_tokenizer: Any, tm
         {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"]},
         {"r": 2, "lora_alpha": 3, "target_modules": "all-linear", "lora_dropout": 0.5},
         {"r": 4, "lora_alpha": 8, "target_modules": r".*mlp\.(up|down)_proj", "use_rslora": True},
-        {"r": 4, "target_modules": ["q_proj", "k_proj"], "rank_pattern": {"k_proj": 2}, "alpha_pattern": {"q_proj": 40}},
+        {
+            "r": 4,
+            "target_modules": ["q_proj", "k_proj"],
+            "rank_pattern": {"k_proj": 2},
+            "alpha_pattern": {"q_proj": 40},
+        },
         {"r": 4, "target_modules": ["q_proj"], "layers_to_transform": [1]},
     ],
     ids=["some layers", "all layers, dropout", "a pattern, rslora", "ranks and scales of their own", "one block"],
@@ -151,6 +157,8 @@ def test_we_load_what_peft_saves(tiny_tokenizer: Any, tmp_path: Path, settings: 
     bare = logits(model.base)
     model.add_adapter("policy", tmp_path / "theirs")
     assert not torch.allclose(logits(model.base), bare)
+    torch.testing.assert_close(logits(model.base), logits(theirs), rtol=0, atol=1e-6)
+    model.base.train()  # no dropout in training either: the generator has none (rule 4)
     torch.testing.assert_close(logits(model.base), logits(theirs), rtol=0, atol=1e-6)
     model.save_adapter("policy", tmp_path / "ours")  # and what we make of it, peft reads again
     again = PeftModel.from_pretrained(tiny_llama(len(tiny_tokenizer)), str(tmp_path / "ours"))
@@ -193,6 +201,11 @@ def no_json(tokenizer: Any, folder: Path) -> None:
     (folder / "adapter_config.json").write_text("{")
 
 
+def pissa(tokenizer: Any, folder: Path) -> None:
+    settings = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights="pissa", task_type="CAUSAL_LM")
+    get_peft_model(tiny_llama(len(tokenizer)), settings).save_pretrained(str(folder))
+
+
 def no_lora(tokenizer: Any, folder: Path) -> None:
     folder.mkdir()
     (folder / "adapter_config.json").write_text('{"peft_type": "IA3"}')
@@ -213,6 +226,7 @@ def missing(tokenizer: Any, folder: Path) -> None:
         (no_weights, "cannot be read"),
         (no_json, "not valid JSON"),
         (no_lora, "IA3"),
+        (pissa, "changes the base"),
         (missing, "no adapter_config.json"),
     ],
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 from hypothesis import given
@@ -45,7 +47,7 @@ def test_the_token_budget_is_kept_and_used(rows: list[list[tuple[int, int]]], bu
         assert batch.ids_BT.numel() <= budget or len(batch.rows) == 1
     widths = [batch.ids_BT.shape[1] for batch in batches]
     assert widths == sorted(widths, reverse=True)  # the largest first: out of memory shows at once
-    for batch, after in zip(batches, batches[1:], strict=False):
+    for batch, after in pairwise(batches):
         assert batch.ids_BT.shape[1] * (len(batch.rows) + 1) > budget
         assert after.ids_BT.shape[1] <= len(min((rows[r] for r in batch.rows), key=len))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from tiny import give_adapter, tiny_llama
 from torch import Tensor
 
 from zerosearch.generators.local import LocalModel
-from zerosearch.learning.logprobs import head_is_plain, scatter, token_logprobs
+from zerosearch.learning.logprobs import EntropyUse, head_is_plain, scatter, token_logprobs
 
 SHAPE = {
     "vocab_size": 97,
@@ -33,7 +34,7 @@ def other_model(name: str, **settings: Any) -> Any:
     return getattr(transformers, f"{name}ForCausalLM")(config).eval().requires_grad_(False)
 
 
-MODELS = {
+MODELS: dict[str, tuple[bool, Callable[[], Any]]] = {
     "llama": (True, lambda: tiny_llama(97)),
     "llama, untied": (True, lambda: tiny_llama(97, tie_word_embeddings=False)),
     "granite": (False, lambda: other_model("Granite", logits_scaling=8.0)),
@@ -50,6 +51,10 @@ def batch() -> tuple[Tensor, Tensor]:
     mask[1, 9:] = 0  # pads
     mask[2] = 0  # a row without a target
     return ids, mask
+
+
+def backward(value: Tensor) -> None:
+    value.backward()  # type: ignore[no-untyped-call]
 
 
 def straight(model: Any, ids: Tensor, mask: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
@@ -112,23 +117,24 @@ def test_chunks_change_neither_values_nor_gradients(plain: bool) -> None:
         model = tiny_llama(97).requires_grad_(True)
         out = token_logprobs(model, ids, mask, temperature=0.7, entropy="loss", plain_head=plain, chunk=chunk)
         assert out.entropy_N is not None
-        (out.logprobs_N.sum() + 0.3 * out.entropy_N.sum()).backward()
+        backward(out.logprobs_N.sum() + 0.3 * out.entropy_N.sum())
         found.append((out.logprobs_N.detach(), model.model.layers[0].mlp.up_proj.weight.grad))
     torch.testing.assert_close(found[0], found[1])
     model = tiny_llama(97).requires_grad_(True)
     logprobs, entropies = straight(model, ids, mask, 0.7)
-    (logprobs.sum() + 0.3 * entropies.sum()).backward()
+    backward(logprobs.sum() + 0.3 * entropies.sum())
     torch.testing.assert_close(found[0][1], model.model.layers[0].mlp.up_proj.weight.grad, rtol=1e-3, atol=1e-5)
 
 
 def test_entropy_as_a_metric_has_no_gradient() -> None:
     ids, mask = batch()
     model = tiny_llama(97).requires_grad_(True)
-    found = {use: token_logprobs(model, ids, mask, entropy=use).entropy_N for use in ("none", "metric", "loss")}
-    assert found["none"] is None
-    assert not found["metric"].requires_grad
-    assert found["loss"].requires_grad
-    torch.testing.assert_close(found["metric"], found["loss"].detach())
+    none, metric, loss = (token_logprobs(model, ids, mask, entropy=use).entropy_N for use in get_args(EntropyUse))
+    assert none is None
+    assert metric is not None
+    assert loss is not None
+    assert (metric.requires_grad, loss.requires_grad) == (False, True)
+    torch.testing.assert_close(metric, loss.detach())
 
 
 def test_pads_have_no_influence_even_with_the_id_of_a_real_token() -> None:
@@ -156,7 +162,7 @@ def test_a_batch_without_targets_gives_nothing_and_can_still_be_differentiated()
     model = tiny_llama(97).requires_grad_(True)
     out = token_logprobs(model, ids, torch.zeros_like(mask), entropy="loss")
     assert out.logprobs_N.shape == (0,)
-    out.logprobs_N.sum().backward()
+    backward(out.logprobs_N.sum())
     assert not model.model.layers[0].mlp.up_proj.weight.grad.any()
 
 
@@ -174,6 +180,6 @@ def test_scatter_is_the_inverse_of_masking(rows: int, columns: int, seed: int) -
 def test_scatter_lets_gradients_through() -> None:
     values = torch.ones(3, requires_grad=True)
     scattered = scatter(values, torch.tensor([[0, 1, 1], [1, 0, 0]]))
-    (scattered * torch.tensor([[9.0, 1.0, 2.0], [3.0, 9.0, 9.0]])).sum().backward()
+    backward((scattered * torch.tensor([[9.0, 1.0, 2.0], [3.0, 9.0, 9.0]])).sum())
     assert values.grad is not None
     assert values.grad.tolist() == [1.0, 2.0, 3.0]

@@ -39,7 +39,9 @@ def sft(
         float, typer.Option(min=0, max=1, help="policy: share of two-hop scripts that search twice.")
     ] = 0.25,
     per_question: Annotated[int, typer.Option(min=1, help="simulator: queries a question.")] = 1,
-    max_minutes: Annotated[float | None, typer.Option(help="Stop after so many minutes, with the best weights.")] = None,
+    max_minutes: Annotated[
+        float | None, typer.Option(help="Stop after so many minutes with the best weights.")
+    ] = None,
     fast_matmul: Annotated[
         bool, typer.Option("--fast-matmul", help="Multiply in bfloat16 on CPUs that can (AMX).")
     ] = False,
@@ -76,7 +78,9 @@ def sft(
             local, questions, engine, limit=examples, per_question=per_question, seed=seed
         )
     tokens = sum(len(t.ids) for t in texts)
-    console.print(f"{role.value}: {len(texts)} texts, {tokens} tokens, {sum(sum(t.mask) for t in texts)} of them to learn")
+    console.print(
+        f"{role.value}: {len(texts)} texts, {tokens} tokens, {sum(sum(t.mask) for t in texts)} of them to learn"
+    )
     settings = SFTSettings(
         epochs=epochs,
         batch_size=batch_size,
@@ -89,7 +93,9 @@ def sft(
 
     def report(row: dict[str, float]) -> None:
         validation = f"  validation {row['validation_loss']:.4f}" if "validation_loss" in row else ""
-        console.print(f"step {row['step']:.0f}/{row['total']:.0f}  loss {row['loss']:.4f}{validation}  {row['seconds']:.0f} s")
+        console.print(
+            f"step {row['step']:.0f}/{row['total']:.0f}  loss {row['loss']:.4f}{validation}  {row['seconds']:.0f} s"
+        )
 
     result = train_sft(local, role.value, texts, settings, report)
     local.save_adapter(role.value, out, dtype=torch.float16)
@@ -108,4 +114,6 @@ def sft(
     }
     (out / "card.json").write_text(json.dumps(card, indent=2) + "\n")
     size = (out / "adapter_model.safetensors").stat().st_size
-    console.print(f"{out}: validation loss {result.best_validation_loss:.4f}, {size / 2**20:.1f} MiB ({result.stopped})")
+    console.print(
+        f"{out}: validation loss {result.best_validation_loss:.4f}, {size / 2**20:.1f} MiB ({result.stopped})"
+    )

@@ -70,11 +70,12 @@ class Lines:
             self._started = time.monotonic() - row["timing"]["seconds"]
         done = step + 1 - self._first
         left = (time.monotonic() - self._started) / done * (self._steps - step - 1)
+        timing = row["timing"]
         noise = "   -" if row["noise"] is None else f"{row['noise']:4.0%}"
         console.print(
             f"step {step + 1:>{len(str(self._steps))}}/{self._steps}  reward {row['reward']:.3f}  "
             f"searches {row['searches']:.2f}  valid {row['valid_actions']:4.0%}  noise {noise}  "
-            f"{row['timing']['policy_tokens_per_second']:.0f} tok/s  {row['timing']['seconds']:.0f} s  left {clock(left)}"
+            f"{timing['policy_tokens_per_second']:.0f} tok/s  {timing['seconds']:.0f} s  left {clock(left)}"
             + (f"  [red]{row['search_errors']} searches failed[/red]" if row["search_errors"] else "")
         )
 
@@ -89,8 +90,8 @@ def describe(config: TrainConfig) -> str:
     return (
         f"[bold]{config.name}[/bold]: {config.algorithm.name} teaches {config.model.name} with a {config.engine.kind} "
         f"engine, {training.steps} steps of {training.questions_per_step} questions x {training.rollouts} rollouts\n"
-        f"  ({episodes} episodes a step, at most {config.protocol.max_searches} searches each); judged with {judged.kind} "
-        f"on {config.evaluation.questions}"
+        f"  ({episodes} episodes a step, at most {config.protocol.max_searches} searches each); "
+        f"judged with {judged.kind} on {config.evaluation.questions}"
     )
 
 
@@ -143,5 +144,7 @@ def results_table(evaluations: list[dict[str, Any]]) -> Table:
     if any(transfers):
         for key, label in (("transfer_gap", "transfer gap (F1)"), ("leak_rate", "leak rate of the simulator")):
             values = [None if t is None else t[key] for t in transfers]
-            table.add_row(label, *("-" if v is None else f"{v:+.3f}" if key == "transfer_gap" else f"{v:.3f}" for v in values))
+            table.add_row(
+                label, *("-" if v is None else f"{v:+.3f}" if key == "transfer_gap" else f"{v:.3f}" for v in values)
+            )
     return table

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass, replace
 
 import Stemmer
+from bm25s.stopwords import STOPWORDS_EN
 
 from zerosearch.engines.base import SearchEngine
 from zerosearch.search import Document, SearchPage, SearchRequest
@@ -16,6 +17,7 @@ from zerosearch.search import Document, SearchPage, SearchRequest
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=\S)")
 _WORD = re.compile(r"\w+")
 _STEMMER = Stemmer.Stemmer("english")
+_STOP_WORDS = frozenset(_STEMMER.stemWords(list(STOPWORDS_EN)))  # the ones that BM25 leaves out too
 
 
 @dataclass(frozen=True)
@@ -38,8 +40,8 @@ class Snippets:
 def cut(document: Document, query: str, max_words: int) -> Document:
     """The document with only those sentences that share most words with the query, in their order.
 
-    Words of the title count for nothing, as the title is shown anyway. At least one sentence is kept, cut
-    where it is more than a third longer than `max_words`: a date is better seen whole.
+    Words of the title count for nothing, as the title is shown anyway, and neither do stop words. At least one sentence
+    is kept, cut where it is more than a third longer than `max_words`: a date is better seen whole.
     """
     return replace(document, text=snippet(document.text, query, max_words, title=document.title))
 
@@ -49,7 +51,7 @@ def snippet(text: str, query: str, max_words: int, title: str = "") -> str:
     sentences = _SENTENCE_END.split(text.strip())
     if len(text.split()) <= max_words:
         return text
-    wanted = _stems(query) - _stems(title)
+    wanted = _stems(query) - _stems(title) - _STOP_WORDS
     order = sorted(
         range(len(sentences)), key=lambda i: (-len(wanted & _stems(sentences[i])), _repeats(sentences[i], title), i)
     )

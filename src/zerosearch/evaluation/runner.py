@@ -64,16 +64,20 @@ async def evaluate(
 ) -> tuple[Evaluation, list[Trajectory]]:
     """One episode a question, with the temperature of `settings`. `noise` 0 asks a simulator for useful pages only."""
     trajectories = await roll_out(questions, generator, engine, settings, errors, noise=noise)
-    evaluation = Evaluation(
+    return describe(trajectories, engine.name, settings), trajectories
+
+
+def describe(trajectories: Sequence[Trajectory], engine: str, settings: RolloutSettings) -> Evaluation:
+    """Sum up the trajectories of an evaluation that was made with `settings`."""
+    return Evaluation(
         summary=summarize(trajectories),
-        engine=engine.name,
+        engine=engine,
         top_k=settings.top_k,
         temperature=settings.sampling.temperature,
         seed=settings.seed,
-        questions_digest=questions_digest(questions),
+        questions_digest=questions_digest([t.question for t in trajectories]),
         stop_reasons=dict(sorted(Counter(t.stop_reason for t in trajectories).items())),
     )
-    return evaluation, trajectories
 
 
 def summarize(trajectories: Sequence[Trajectory]) -> Summary:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.engines.snippets import cut
-from zerosearch.episode import Codec, Episode, EpisodeLimits, Done, Generate, Search
+from zerosearch.episode import Codec, Done, Episode, EpisodeLimits, Generate, Search
 from zerosearch.factbook.questions import FactbookQuestion
 from zerosearch.generation import Generation
 from zerosearch.questions import Question

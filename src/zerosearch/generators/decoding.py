@@ -45,7 +45,8 @@ def decode_batch(
     """Sample a continuation for each prompt; `prompts[i]` goes with `sampling[i]`.
 
     The batch is padded on the left; a padded position is masked by the attention mask, never by its id. Prompts are
-    prefilled together; when more than half of the rows are done the cache is narrowed to the others.
+    prefilled together, equal ones once (the rollouts of one question begin with the same prompt). When more than half
+    of the rows are done, the cache is narrowed to the others.
     """
     device = model.device
     stops: dict[tuple[str, ...], StopStrings] = {}
@@ -53,10 +54,15 @@ def decode_batch(
         stops.setdefault(s.stop, StopStrings(tokenizer, s.stop))
     rows = [_Row(i, s, stops[s.stop]) for i, s in enumerate(sampling)]
     done: dict[int, Generation] = {}
-    tokens, attention = _left_pad(prompts, device)
+    distinct = {prompt: number for number, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
+    tokens, attention = _left_pad(list(distinct), device)
     positions = (attention.cumsum(dim=1) - 1).clamp_min(0)
     cache = DynamicCache(config=model.config)
     logits = _prefill(model, tokens, attention, positions, cache, prefill_tokens)
+    if len(distinct) < len(prompts):
+        spread = torch.tensor([distinct[tuple(prompt)] for prompt in prompts], device=device)
+        cache.batch_select_indices(spread)
+        attention, positions, logits = attention[spread], positions[spread], logits[spread]
     last_positions = positions[:, -1]
     alive = list(range(len(rows)))  # rows[i] that sit in the cache, in the cache's order
     for step in range(max(s.max_tokens for s in sampling)):
@@ -87,7 +93,7 @@ def decode_batch(
 def _prefill(
     model: Any, tokens: Tensor, attention: Tensor, positions: Tensor, cache: DynamicCache, budget: int
 ) -> Tensor:
-    """Fill the cache in slices of columns, so that activations stay within `budget` tokens; logits (B, V) of the end."""
+    """Fill the cache in slices of columns, to keep activations within `budget` tokens; logits (B, V) of the end."""
     width = max(budget // tokens.shape[0], 32)
     logits: Tensor | None = None
     for start in range(0, tokens.shape[1], width):
@@ -104,9 +110,9 @@ def _prefill(
     return logits
 
 
-def _left_pad(prompts: Sequence[list[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+def _left_pad(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
     """Token ids and attention mask, both (B, T); pads are id 0 and mask 0."""
     longest = max(len(p) for p in prompts)
-    tokens = torch.tensor([[0] * (longest - len(p)) + p for p in prompts], device=device)
+    tokens = torch.tensor([[0] * (longest - len(p)) + list(p) for p in prompts], device=device)
     attention = torch.tensor([[0] * (longest - len(p)) + [1] * len(p) for p in prompts], device=device)
     return tokens, attention

@@ -1,4 +1,4 @@
-"""One language model in memory, with any number of LoRA adapters on it: policy, reference and simulator share its weights."""
+"""One language model in memory with any number of LoRA adapters: policy, reference and simulator share its weights."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class LocalModel:
         self.name = name
         self.device = device
         self.adapters: list[str] = []
-        self._peft: PeftModel | None = None
+        self._peft: Any = None  # a PeftModel from the first adapter on
         self._active: str | None = None
         self._trainable = False
 
@@ -51,7 +51,7 @@ class LocalModel:
         chosen = dtype if dtype != "auto" else ("bfloat16" if place.type == "cuda" else "float32")
         try:
             tokenizer = AutoTokenizer.from_pretrained(path)
-            model = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, chosen))
+            model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, chosen))
         except (OSError, ValueError, SafetensorError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ModelError(f"model {name}: could not be loaded ({reason})") from None
@@ -61,7 +61,8 @@ class LocalModel:
 
     @property
     def dtype(self) -> torch.dtype:
-        return next(self.base.parameters()).dtype
+        dtype: torch.dtype = next(self.base.parameters()).dtype
+        return dtype
 
     @property
     def eos_ids(self) -> frozenset[int]:
@@ -98,10 +99,11 @@ class LocalModel:
         """
         if name in self.adapters:
             raise ModelError(f"model {self.name}: already has an adapter {name!r}")
+        settings: dict[str, Any] = {"r": rank, "lora_alpha": alpha, "target_modules": LORA_TARGETS}
+        lora = LoraConfig(**settings, task_type="CAUSAL_LM")
+        state = None
         if source is not None:
             lora, state = _read_adapter(source)
-        else:
-            lora, state = LoraConfig(r=rank, lora_alpha=alpha, target_modules=LORA_TARGETS, task_type="CAUSAL_LM"), None
         before, was_trainable = self._active, self._trainable
         try:
             if self._peft is None:
@@ -109,6 +111,8 @@ class LocalModel:
             else:
                 self._peft.add_adapter(name, lora)
             self.adapters.append(name)
+            for parameter in self.adapter_parameters(name).values():
+                parameter.data = parameter.data.float()  # peft 0.18 does so for the first adapter only
             if state is not None:
                 self.load_adapter_state(name, state)
         except (ModelError, ValueError) as error:  # peft: target modules that the model does not have
@@ -132,7 +136,8 @@ class LocalModel:
         else:
             if self._active is None:
                 self._peft.base_model.enable_adapter_layers()
-            self._peft.set_adapter(name, inference_mode=not trainable)
+            # not PeftModel.set_adapter, which knows no inference_mode in peft 0.18
+            self._peft.base_model.set_adapter(name, inference_mode=not trainable)
         self._active, self._trainable = name, trainable
 
     @contextmanager
@@ -160,13 +165,15 @@ class LocalModel:
         """Raises `ModelError` where names or shapes differ."""
         own = {key.replace(f".{name}.", "."): p for key, p in self.adapter_parameters(name).items()}
         if own.keys() != state.keys() or any(own[key].shape != state[key].shape for key in own):
-            raise ModelError(f"model {self.name}: the adapter's weights have other names or shapes; was it made for it?")
+            raise ModelError(
+                f"model {self.name}: the adapter's weights have other names or shapes; was it made for it?"
+            )
         with torch.no_grad():
             for key, parameter in own.items():
                 parameter.copy_(state[key].to(parameter))
 
     def save_adapter(self, name: str, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
-        """Write a standard PEFT adapter folder (`adapter_config.json`, `adapter_model.safetensors`), whole or not at all."""
+        """Write a PEFT adapter folder (`adapter_config.json`, `adapter_model.safetensors`), whole or not at all."""
         from safetensors.torch import save_file
 
         if self._peft is None or name not in self.adapters:
@@ -190,7 +197,7 @@ class LocalModel:
         if name in self.adapters:
             self.adapters.remove(name)
         if self._peft is not None and not self.adapters:
-            self._peft.unload()
+            self._peft.base_model.unload()
             self._peft = None
         elif self._peft is not None and name in self._peft.peft_config:
             self._peft.delete_adapter(name)
@@ -201,7 +208,9 @@ def _read_adapter(source: Path) -> tuple[LoraConfig, dict[str, Tensor]]:
     """Configuration and weights of a PEFT folder. Raises `ModelError`."""
     from safetensors.torch import load_file
 
-    read_adapter_config(source)
+    start = read_adapter_config(source).get("init_lora_weights")
+    if isinstance(start, str) and start not in ("gaussian", "eva", "orthogonal"):
+        raise ModelError(f"adapter {source}: init_lora_weights {start!r} changes the base; save it as plain LoRA first")
     try:
         state = load_file(str(source / "adapter_model.safetensors"))
     except Exception as error:  # safetensors has errors of its own for cut files
@@ -209,6 +218,7 @@ def _read_adapter(source: Path) -> tuple[LoraConfig, dict[str, Tensor]]:
     prefix = "base_model.model."
     # peft's own reader: an adapter may have a rank, a scale or a choice of layers of its own for some modules
     lora: LoraConfig = LoraConfig.from_pretrained(str(source), inference_mode=False)
+    lora.lora_dropout = 0.0  # dropout would part the trainer's log-probs from the generator's
     return lora, {key.removeprefix(prefix): value for key, value in state.items()}
 
 

@@ -98,7 +98,8 @@ class Worker:
             waiting = now
 
     def _cut(self, jobs: list[_Job]) -> list[_Job]:
-        longest, batch = 0, []
+        longest = 0
+        batch: list[_Job] = []
         for job in jobs[: self.max_batch_rows]:
             longest = max(longest, len(job.prompt_ids) + job.sampling.max_tokens)
             if batch and longest * (len(batch) + 1) > self.max_batch_tokens:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import shutil
 import subprocess
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -21,10 +20,11 @@ from zerosearch.generators.transformers import TransformersGenerator
 from zerosearch.learning.checkpoints import check_settings, list_checkpoints
 from zerosearch.learning.critic import Critic
 from zerosearch.learning.learner import Learner
+from zerosearch.learning.parallel import Processes
 from zerosearch.learning.policy import POLICY, Policy
 from zerosearch.learning.trainer import Parts, Sink, Trainer
 from zerosearch.parts import Models, open_engine, open_questions, rollout_settings
-from zerosearch.questions import questions_digest
+from zerosearch.questions import Question, questions_digest
 from zerosearch.runs import atomic_write, write_json
 from zerosearch.settings import config_toml
 
@@ -57,9 +57,8 @@ def assemble(
     questions = open_questions(config.data.train, config.data.limit)
     evaluation_questions = open_questions(config.evaluation.questions, config.evaluation.limit)
     training = config.training
-    models = Models(
-        config.model.device, config.model.dtype, training.max_batch_rows, training.max_batch_tokens
-    )
+    processes = Processes.current()
+    models = Models(config.model.device, config.model.dtype, training.max_batch_rows, training.max_batch_tokens)
     # full fine-tuning keeps float32 weights: an update of 1e-6 would round away in bfloat16
     model, worker = models.get(config.model.name, dtype="float32" if config.model.full else None)
     policy = _policy(config, model)
@@ -72,6 +71,7 @@ def assemble(
         training,
         max_policy_tokens=config.protocol.max_turn_tokens * (config.protocol.max_searches + 1),
         seed=config.seed,
+        processes=processes,
     )
     _warn_of_other_settings(config, say)
     engine = open_engine(config.engine, models)
@@ -88,22 +88,12 @@ def assemble(
         evaluation=rollout_settings(config, model, temperature=0.0, top_k=judged.top_k),
     )
     folder = config.run_folder
-    shutil.rmtree(folder / ".partial", ignore_errors=True)
-    atomic_write(folder / "config.toml", config_toml(config).encode())
-    write_json(
-        folder / "manifest.json",
-        manifest(config) | {
-            "engine": engine.name,
-            "evaluation_engine": evaluation_engine.name,
-            "train_questions": {"count": len(questions), "digest": questions_digest(questions)},
-            "evaluation_questions": {
-                "count": len(evaluation_questions),
-                "digest": questions_digest(evaluation_questions),
-            },
-        },
-    )
+    if processes.first:
+        atomic_write(folder / "config.toml", config_toml(config).encode())
+        write_json(folder / "manifest.json", manifest(config, parts))
     start = checkpoints[-1].step if checkpoints else 0
-    return Run(Trainer(config, parts, sinks(folder, start), say), models)
+    opened = sinks(folder, start) if processes.first else ()
+    return Run(Trainer(config, parts, opened, say, processes), models)
 
 
 def _policy(config: TrainConfig, model: LocalModel) -> Policy:
@@ -137,9 +127,9 @@ def _warn_of_other_settings(config: TrainConfig, say: Callable[[str], None]) -> 
             say(f"warning: the simulator {simulator.adapter} was tuned with {key} = {theirs}, this run asks for {ours}")
 
 
-def manifest(config: TrainConfig) -> dict[str, Any]:
-    """What it takes to know a run again: versions, git commit, machine, seeds."""
-    packages = {}
+def manifest(config: TrainConfig, parts: Parts) -> dict[str, Any]:
+    """What it takes to know a run again: versions, git commit, machine, seeds, engines, the questions' digests."""
+    packages: dict[str, str | None] = {}
     for name in ("zerosearch", "torch", "transformers", "peft", "accelerate", "bm25s", "tokenizers", "numpy"):
         try:
             packages[name] = version(name)
@@ -155,7 +145,15 @@ def manifest(config: TrainConfig) -> dict[str, Any]:
         "device": device,
         "threads": torch.get_num_threads(),
         "git": _git_commit(),
+        "engine": parts.engine.name,
+        "evaluation_engine": parts.evaluation_engine.name,
+        "train_questions": _digest(parts.questions),
+        "evaluation_questions": _digest(parts.evaluation_questions),
     }
+
+
+def _digest(questions: Sequence[Question]) -> dict[str, Any]:
+    return {"count": len(questions), "digest": questions_digest(questions)}
 
 
 def _git_commit() -> str | None:
@@ -166,7 +164,11 @@ def _git_commit() -> str | None:
             ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True, timeout=10
         ).stdout.strip()
         dirty = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"], cwd=here, capture_output=True, text=True, timeout=10
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=10,
         ).stdout.strip()
     except (OSError, subprocess.SubprocessError):
         return None
@@ -188,5 +190,3 @@ def with_overrides(config: TrainConfig, *, name: str | None, folder: str | None)
     if name is not None and ("/" in name or name in ("", ".", "..")):
         raise ConfigError(f"--name {name!r}: a run's name is a plain folder name")
     return config.model_copy(update={k: v for k, v in {"name": name, "folder": folder}.items() if v is not None})
-
-

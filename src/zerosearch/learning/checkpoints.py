@@ -100,7 +100,7 @@ def check_settings(checkpoint: Checkpoint, config: TrainConfig) -> None:
 
 def binding_settings(config: TrainConfig) -> dict[str, Any]:
     """The settings that shape the numbers, flat: `training.steps`, `engine.simulator.model`, ..."""
-    values = config.model_dump(mode="json", exclude=_FREE)  # type: ignore[arg-type]
+    values = config.model_dump(mode="json", exclude=_FREE)
     values["training"] = {k: v for k, v in values["training"].items() if k not in _FREE_TRAINING}
     return dict(_flat("", values))
 

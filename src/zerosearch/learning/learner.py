@@ -25,7 +25,7 @@ from zerosearch.learning.advantages import (
 )
 from zerosearch.learning.batches import MicroBatch, Sequences, micro_batches, pad
 from zerosearch.learning.critic import Critic
-from zerosearch.learning.logprobs import scatter
+from zerosearch.learning.logprobs import EntropyUse, scatter
 from zerosearch.learning.losses import (
     kl_estimate,
     policy_loss,
@@ -34,6 +34,7 @@ from zerosearch.learning.losses import (
     value_loss,
     weighted_sum,
 )
+from zerosearch.learning.parallel import ALONE, Processes
 from zerosearch.learning.policy import Policy
 from zerosearch.trajectory import Trajectory
 
@@ -70,13 +71,14 @@ class Learner:
         *,
         max_policy_tokens: int,
         seed: int,
+        processes: Processes = ALONE,
     ) -> None:
         """`max_policy_tokens` is the most that a policy can write in an episode: the norm of Dr. GRPO."""
         if (algorithm.name == "ppo") != (critic is not None):
             raise ValueError("ppo needs a critic, and nothing else does")
         self.policy, self.critic = policy, critic
         self.algorithm, self.training, self.seed = algorithm, training, seed
-        self.max_policy_tokens = max_policy_tokens
+        self.max_policy_tokens, self.processes = max_policy_tokens, processes
         self.device = policy.model.device
         self.optimizer = _adam(policy.parameters(), training.learning_rate, training.weight_decay)
         self.critic_optimizer = (
@@ -94,13 +96,18 @@ class Learner:
         metrics: dict[str, list[tuple[float, float]]] = defaultdict(list)
         batch = self._prepare(rows, metrics)
         self._set_learning_rates(step)
+        own: dict[str, list[tuple[float, float]]] = defaultdict(list)
         first = True
         for epoch in range(self.algorithm.epochs):
             for part in self._parts(len(rows), step, epoch):
-                self._update_part(batch, part, step, metrics, compare=first)
+                self._update_part(batch, part, step, own, compare=first)
                 first = False
         self.policy.eval_mode()
-        out = {key: sum(v * w for v, w in pairs) / max(sum(w for _, w in pairs), 1e-9) for key, pairs in metrics.items()}
+        for key, value, weight in self.processes.gather([(k, v, w) for k, pairs in own.items() for v, w in pairs]):
+            metrics[key].append((value, weight))
+        out = {
+            key: sum(v * w for v, w in pairs) / max(sum(w for _, w in pairs), 1e-9) for key, pairs in metrics.items()
+        }
         for key in ("ratio_max", "sampler_gap_max"):
             if key in metrics:
                 out[key] = max(v for v, _ in metrics[key])
@@ -179,13 +186,13 @@ class Learner:
         self.policy.train_mode()
         learned = [i for i in part if self._has_gradient(batch, i)]
         total = 0.0
-        for micro in self._micros(batch, learned):
+        for micro in self.processes.share(self._micros(batch, learned)):
             loss = self._policy_loss(batch, micro, weights, metrics, compare=compare)
             loss.backward()  # type: ignore[no-untyped-call]
             total += float(loss.detach())
-        norm_before = self._step(self.optimizer, self.policy.parameters(), total, f"policy, step {step}")
+        total, norm = self._step(self.optimizer, self.policy.parameters(), total, f"policy, step {step}")
         metrics["loss"].append((total, 1.0))
-        metrics["grad_norm"].append((norm_before, 1.0))
+        metrics["grad_norm"].append((norm, 1.0))
 
     def _policy_loss(
         self,
@@ -198,7 +205,7 @@ class Learner:
     ) -> Tensor:
         algorithm = self.algorithm
         rows, width = list(micro.rows), micro.ids_BT.shape[1]
-        use = "loss" if algorithm.entropy_coef > 0 else "metric"
+        use: EntropyUse = "loss" if algorithm.entropy_coef > 0 else "metric"
         out = self.policy.logprobs(micro, self.training.temperature, entropy=use)
         logprobs = scatter(out.logprobs_N, micro.mask_BT)
         weights, old = weights_BT[rows, :width], batch.old_logprobs_BT[rows, :width]
@@ -234,11 +241,13 @@ class Learner:
     def _critic_step(
         self, batch: _Batch, part: Sequence[int], weights_BT: Tensor, metrics: dict[str, list[tuple[float, float]]]
     ) -> None:
-        assert self.critic is not None and self.critic_optimizer is not None
-        assert batch.values_BT is not None and batch.returns_BT is not None
+        assert self.critic is not None
+        assert self.critic_optimizer is not None
+        assert batch.values_BT is not None
+        assert batch.returns_BT is not None
         self.critic.train_mode()
         total = 0.0
-        for micro in self._micros(batch, part):
+        for micro in self.processes.share(self._micros(batch, part)):
             rows, width = list(micro.rows), micro.ids_BT.shape[1]
             values = scatter(self.critic.values(micro), micro.mask_BT)
             result = value_loss(
@@ -250,21 +259,26 @@ class Learner:
             )
             result.loss.backward()  # type: ignore[no-untyped-call]
             total += float(result.loss.detach())
-        norm = self._step(self.critic_optimizer, self.critic.parameters(), total, "critic")
+        total, norm = self._step(self.critic_optimizer, self.critic.parameters(), total, "critic")
         metrics["critic_loss"].append((total, 1.0))
         metrics["critic_grad_norm"].append((norm, 1.0))
 
     def _step(
         self, optimizer: torch.optim.Optimizer, parameters: dict[str, torch.nn.Parameter], loss: float, what: str
-    ) -> float:
-        """Clip and step. Returns the norm before clipping; raises `NotFinite` and leaves the weights as they were."""
+    ) -> tuple[float, float]:
+        """Add up over processes, clip and step. Returns the loss, and the norm before clipping.
+
+        Raises `NotFinite`, with the weights as they were.
+        """
+        self.processes.add_up_gradients(parameters.values())
+        loss = float(self.processes.add_up(torch.tensor(loss, device=self.device)))
         norm = float(torch.nn.utils.clip_grad_norm_(parameters.values(), self.training.max_grad_norm))
         if not (math.isfinite(loss) and math.isfinite(norm)):
             optimizer.zero_grad(set_to_none=True)
             raise NotFinite(f"{what}: the loss is {loss} and its gradient's norm {norm}")
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        return norm
+        return loss, norm
 
     def _has_gradient(self, batch: _Batch, row: int) -> bool:
         """False where a row's every loss term is 0 (a group without spread): it need not be run through the model."""
@@ -273,7 +287,7 @@ class Learner:
         return bool(batch.advantages_BT[row].any())
 
     def _sampler_differs(self) -> bool:
-        """Whether the sampler's log-probs are not the trainer's: rounding below float32, or a truncated distribution."""
+        """Whether the sampler's log-probs are not the trainer's: rounding, or a truncated distribution."""
         model, training = self.policy.model, self.training
         rounded = model.dtype != torch.float32 or (self.policy.full and model.device.type == "cuda")
         return rounded or training.top_p < 1 or training.top_k > 0
@@ -289,9 +303,9 @@ class Learner:
     def _fill(self, mask_BT: Tensor, micros: Sequence[MicroBatch], compute: Callable[[MicroBatch], Tensor]) -> Tensor:
         """Run `compute` over the micro-batches without gradients and put its (N,) results in place: (B, T)."""
         out = torch.zeros_like(mask_BT, dtype=torch.float32)
-        for micro in micros:
+        for micro in self.processes.share(micros):
             out[list(micro.rows), : micro.ids_BT.shape[1]] = scatter(compute(micro).float(), micro.mask_BT)
-        return out
+        return self.processes.add_up(out)
 
     def _parts(self, rows: int, step: int, epoch: int) -> list[list[int]]:
         """The rows of each optimizer step. One update a batch keeps the order; several deal the rows out by seed."""
@@ -306,6 +320,10 @@ class Learner:
         factor = min(1.0, (step + 1) / (warmup + 1)) if warmup else 1.0
         for group in self.optimizer.param_groups:
             group["lr"] = self.training.learning_rate * factor
+
+
+def _weighted_mean(pairs: Sequence[tuple[float, float]]) -> float:
+    return sum(value * weight for value, weight in pairs) / max(sum(weight for _, weight in pairs), 1e-9)
 
 
 def token_mean(mask_BT: Tensor, rows: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The one supervised trainer: next-token loss on the tokens whose mask is 1. Warm starts and simulators are made with it."""
+"""The one supervised trainer: next-token loss on the tokens whose mask is 1, for warm starts and simulators."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from zerosearch.learning.logprobs import head_is_plain, token_logprobs
 
 @dataclass(frozen=True)
 class Example:
-    """One training text. `mask` is 1 on the tokens to be learned. `key` decides the validation split (a question's id)."""
+    """One training text. `mask` is 1 on the tokens to learn; `key` (a question's id) decides the validation split."""
 
     ids: list[int]
     mask: list[int]
@@ -149,7 +149,8 @@ def _step(model: LocalModel, batch: Sequence[Example], budget: int, plain: bool,
 
 
 def _order(count: int, batch_size: int, total: int, seed: int) -> list[list[int]]:
-    rng, batches = np.random.default_rng(seed), []
+    rng = np.random.default_rng(seed)
+    batches: list[list[int]] = []
     while len(batches) < total:
         rows = rng.permutation(count).tolist()
         batches += [rows[i : i + batch_size] for i in range(0, count, batch_size)]

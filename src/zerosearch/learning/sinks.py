@@ -47,7 +47,9 @@ class _TrackerSink:
         try:
             self._tracker: Any = __import__(package)
         except ImportError:
-            raise ConfigError(f"logging.{package} is on, but {package} is missing: pip install 'zerosearch[{package}]'") from None
+            raise ConfigError(
+                f"logging.{package} is on, but {package} is missing: pip install 'zerosearch[{package}]'"
+            ) from None
         options = {"dir": str(folder)} if package == "wandb" else {}
         self._tracker.init(project="zerosearch", name=config.name, config=config.model_dump(mode="json"), **options)
 

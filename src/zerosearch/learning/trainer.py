@@ -15,10 +15,11 @@ from zerosearch.config import TrainConfig
 from zerosearch.curriculum import derive_seed
 from zerosearch.engines.base import SearchEngine
 from zerosearch.errors import RunError
-from zerosearch.evaluation.runner import Evaluation, evaluate, summarize
+from zerosearch.evaluation.runner import Evaluation, describe, summarize
 from zerosearch.generators.base import Generator
 from zerosearch.learning.checkpoints import list_checkpoints, load_checkpoint, save_checkpoint
 from zerosearch.learning.learner import Learner, NotFinite
+from zerosearch.learning.parallel import ALONE, Processes
 from zerosearch.questions import Question
 from zerosearch.rollout import ErrorRate, RolloutSettings, roll_out
 from zerosearch.runs import append_jsonl, trim_rows, write_json
@@ -55,9 +56,15 @@ class Trainer:
     """
 
     def __init__(
-        self, config: TrainConfig, parts: Parts, sinks: Sequence[Sink] = (), say: Callable[[str], None] = print
+        self,
+        config: TrainConfig,
+        parts: Parts,
+        sinks: Sequence[Sink] = (),
+        say: Callable[[str], None] = print,
+        processes: Processes = ALONE,
     ) -> None:
-        self.config, self.parts, self.sinks, self.say = config, parts, sinks, say
+        self.config, self.parts, self.sinks, self.processes = config, parts, sinks, processes
+        self.say = say if processes.first else lambda text: None
         self.folder = config.run_folder
         self.errors = ErrorRate(config.engine.max_error_rate)
         self._started = time.monotonic()
@@ -74,15 +81,17 @@ class Trainer:
                 runner.run(self._evaluate(0))
             for step in range(start, training.steps):
                 row = runner.run(self._step(step))
-                for sink in self.sinks:
+                for sink in self.sinks if self.processes.first else ():
                     sink.log(row)
                 done = step + 1
                 every = self.config.evaluation.every
                 if done < training.steps and every and done % every == 0:
                     runner.run(self._evaluate(done))
                 out_of_time = self._out_of_time()
-                if done == training.steps or out_of_time or (
-                    training.checkpoint_every and done % training.checkpoint_every == 0
+                if (
+                    done == training.steps
+                    or out_of_time
+                    or (training.checkpoint_every and done % training.checkpoint_every == 0)
                 ):
                     self._checkpoint(done)
                 if out_of_time and done < training.steps:
@@ -111,26 +120,21 @@ class Trainer:
         started = time.perf_counter()
         simulated = config.engine.kind == "simulated"
         noise = config.curriculum.build().noise(step, config.training.steps) if simulated else None
-        trajectories = await roll_out(
-            self.batch(step),
-            parts.generator,
-            parts.engine,
-            parts.training,
-            self.errors,
-            rollouts=config.training.rollouts,
-            noise=noise,
-            step=step,
+        rollouts = config.training.rollouts
+        trajectories = await self._play(
+            self.batch(step), parts.engine, parts.training, noise=noise, rollouts=rollouts, step=step
         )
         rolled = time.perf_counter()
         self._all_failed(trajectories)
         every = config.logging.trajectories_every
-        if every and step % every == 0:
+        if every and step % every == 0 and self.processes.first:
             write_trajectories(self.folder / "trajectories" / f"step-{step:06d}.jsonl.zst", trajectories)
         try:
             learned = parts.learner.update(trajectories, step)
         except NotFinite as error:
             saved = self.folder / f"not-finite-step-{step:06d}.jsonl.zst"
-            write_trajectories(saved, trajectories)
+            if self.processes.first:
+                write_trajectories(saved, trajectories)
             raise RunError(
                 f"step {step}: {error}. The batch is in {saved}; the last checkpoint is as it was. A smaller "
                 "learning rate or clip usually helps"
@@ -150,35 +154,62 @@ class Trainer:
                 "search_seconds": sum(s.seconds for t in trajectories for s in t.searches),
             },
         }
-        append_jsonl(self.folder / "metrics.jsonl", row)
+        if self.processes.first:
+            append_jsonl(self.folder / "metrics.jsonl", row)
         return row
+
+    async def _play(
+        self,
+        questions: Sequence[Question],
+        engine: SearchEngine,
+        settings: RolloutSettings,
+        *,
+        noise: float | None,
+        rollouts: int = 1,
+        step: int = 0,
+    ) -> list[Trajectory]:
+        """Episodes of all processes, in the order of the questions; each process plays its share."""
+        groups = self.processes.share(range(len(questions)))
+        own = await roll_out(
+            [questions[group] for group in groups],
+            self.parts.generator,
+            engine,
+            settings,
+            self.errors,
+            rollouts=rollouts,
+            noise=noise,
+            step=step,
+            groups=groups,
+        )
+        return sorted(self.processes.gather(own), key=lambda t: (t.group, t.rollout))
 
     async def _evaluate(self, step: int) -> None:
         """Evaluate the policy as it is after `step` steps, unless this run already has."""
         path = self.folder / "evaluations" / f"step-{step:06d}.json"
+        self.processes.wait()
         if path.exists():
             return
-        parts, config = self.parts, self.config
-        real = parts.evaluation_engine is not parts.engine
+        parts, config, engine = self.parts, self.config, self.parts.evaluation_engine
         kind = (config.evaluation.engine or config.engine).kind
         noise = 0.0 if kind == "simulated" else None
-        self.say(f"evaluating after {step} steps: {len(parts.evaluation_questions)} questions, {parts.evaluation_engine.name}")
-        result, trajectories = await evaluate(
-            parts.evaluation_questions, parts.generator, parts.evaluation_engine, parts.evaluation, self.errors, noise=noise
-        )
+        self.say(f"evaluating after {step} steps: {len(parts.evaluation_questions)} questions, {engine.name}")
+        trajectories = await self._play(parts.evaluation_questions, engine, parts.evaluation, noise=noise)
+        result = describe(trajectories, engine.name, parts.evaluation)
         record: dict[str, Any] = {"step": step, **result.as_dict()}
         limit = config.evaluation.transfer_limit
-        if real and limit and config.engine.kind == "simulated" and kind != "simulated":
+        if engine is not parts.engine and limit and config.engine.kind == "simulated" and kind != "simulated":
             record["transfer"] = await self._transfer(trajectories[:limit], result)
-        write_trajectories(path.with_suffix(".jsonl.zst"), trajectories)
-        write_json(path, record)
+        if self.processes.first:
+            write_trajectories(path.with_suffix(".jsonl.zst"), trajectories)
+            write_json(path, record)
+        self.processes.wait()
 
     async def _transfer(self, real: Sequence[Trajectory], evaluation: Evaluation) -> dict[str, Any]:
         """The same questions with the simulated engine, useful pages only: transfer gap and leak rate."""
         parts = self.parts
         settings = replace(parts.evaluation, top_k=parts.training.top_k)
         questions = [t.question for t in real]
-        _, simulated = await evaluate(questions, parts.generator, parts.engine, settings, self.errors, noise=0.0)
+        simulated = await self._play(questions, parts.engine, settings, noise=0.0)
         found = await leak(simulated, parts.evaluation_engine, evaluation.top_k)
         pages = [s for t in simulated for s in t.searches]
         return {
@@ -195,17 +226,26 @@ class Trainer:
     def _resume(self) -> int:
         checkpoints = list_checkpoints(self.folder / "checkpoints")
         start = 0
+        self.processes.wait()
         if checkpoints:
             load_checkpoint(checkpoints[-1], self.parts.learner, self.config)
             start = checkpoints[-1].step
             self.say(f"going on from {checkpoints[-1].folder}")
+        if self.processes.first:
+            self._take_back(start)
+        self.processes.wait()
+        return start
+
+    def _take_back(self, start: int) -> None:
+        """Take out what was written after the checkpoint: it will be written again."""
         trim_rows(self.folder / "metrics.jsonl", keep_below=start)
         for path in sorted((self.folder / "evaluations").glob("step-*.json")):
             if int(path.stem[5:]) > start:
                 path.unlink()
-        return start
 
     def _checkpoint(self, step: int) -> None:
+        if not self.processes.first:
+            return
         save_checkpoint(
             self.folder / "checkpoints",
             step,

@@ -1,4 +1,4 @@
-"""What the two embedded adapters are trained on: scripted episodes for the policy, query-page pairs for the simulator."""
+"""What the two embedded adapters learn from: scripted episodes (policy) and query-page pairs (simulator)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.engines.pages import format_page
+from zerosearch.engines.writers import render_messages
 from zerosearch.episode import EpisodeLimits
 from zerosearch.factbook.pairs import pairs
 from zerosearch.factbook.questions import FactbookQuestion
@@ -63,12 +64,9 @@ def simulator_examples(
     codec = model.codec
     end = [int(model.tokenizer.eos_token_id)]
     examples: list[Example] = []
-    for pair in pairs(
-        shuffled, engine, top_k=TOP_K, snippet_words=SNIPPET_WORDS, per_question=per_question, seed=seed
-    ):
-        messages = simulator_messages(pair.request, "tuned")
-        text = model.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        before, page = codec.encode(str(text)), codec.encode(format_page(pair.documents)) + end
+    for pair in pairs(shuffled, engine, top_k=TOP_K, snippet_words=SNIPPET_WORDS, per_question=per_question, seed=seed):
+        before = render_messages(simulator_messages(pair.request, "tuned"), model.tokenizer)
+        page = codec.encode(format_page(pair.documents)) + end
         assert pair.request.question is not None
         examples.append(Example(before + page, [0] * len(before) + [1] * len(page), pair.request.question.id))
         if len(examples) >= limit:

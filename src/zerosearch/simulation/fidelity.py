@@ -1,8 +1,8 @@
 """How faithful a simulator is to the engine it stands in for: leak rate and transfer gap.
 
-A simulator sees the golden answer. If it prints the answer whatever the query says, a policy learns that one search with
-the whole question always works, and fails with a real engine. The *leak rate* measures that directly, the *transfer
-gap* by its effect.
+A simulator sees the golden answer. If it prints the answer whatever the query says, a policy learns that one search
+with the whole question always works, and fails with a real engine. The *leak rate* measures that directly, the
+*transfer gap* by its effect.
 """
 
 from __future__ import annotations

@@ -1,0 +1,92 @@
+"""The zerosearch arm: two `Learner.update`s on canned rollouts, the second one measured. Started by `training_step.py`."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from canned import Rollout, read_rollouts
+from metering import Moment, arm_parser, peak_bytes, sketch, write_result
+
+from zerosearch.runtime import prepare
+
+
+def build(args: argparse.Namespace) -> Any:
+    """A learner as a run would have it: GRPO, float32, CPU."""
+    import torch
+
+    from zerosearch.config import AlgorithmConfig, TrainingConfig
+    from zerosearch.generators.local import LocalModel
+    from zerosearch.learning.learner import Learner
+    from zerosearch.learning.policy import Policy
+
+    model = LocalModel.load(args.model, dtype="float32", device="cpu")
+    if args.train == "lora":
+        torch.manual_seed(args.seed)
+        policy = Policy.lora(model, None, rank=args.lora_rank, alpha=args.lora_alpha)
+    else:
+        reference = LocalModel.load(args.model, dtype="float32", device="cpu") if args.kl_coef else None
+        policy = Policy.full_weights(model, reference)
+    algorithm = AlgorithmConfig(name="grpo", kl="loss" if args.kl_coef else "none", kl_coef=args.kl_coef)
+    training = TrainingConfig(learning_rate=args.learning_rate, micro_batch_tokens=args.batch)
+    return Learner(policy, None, algorithm, training, max_policy_tokens=args.max_completion, seed=args.seed)
+
+
+def trajectory(rollout: Rollout) -> Any:
+    from zerosearch.questions import Question
+    from zerosearch.scoring import Scores
+    from zerosearch.trajectory import Trajectory
+
+    start = len(rollout.prompt_ids)
+    return Trajectory(
+        question=Question(f"q{rollout.group}", "canned", ("canned",)),
+        ids=tuple(rollout.prompt_ids + rollout.completion_ids),
+        mask=(0,) * start + tuple(rollout.mask),
+        logprobs=(0.0,) * start + tuple(rollout.logprobs),
+        prompt_length=start,
+        turns=(),
+        searches=(),
+        answer=None,
+        scores=Scores(em=0.0, f1=rollout.reward, cover_em=0.0, format=1.0),
+        reward=rollout.reward,
+        stop_reason="answer",
+        group=rollout.group,
+    )
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    import torch
+
+    learner = build(args)
+    trajectories = [trajectory(r) for r in read_rollouts(args.rollouts)]
+    gradients: dict[str, float] = {}
+
+    def keep(*_: Any) -> None:
+        named = learner.policy.parameters().items()
+        gradients.update(sketch((name.replace(".policy.", "."), p.grad) for name, p in named if p.grad is not None))
+
+    handle = learner.optimizer.register_step_pre_hook(keep)
+    before = peak_bytes()
+    first = learner.update(trajectories, 0)
+    handle.remove()
+    start = Moment.now()
+    second = learner.update(trajectories, 1)
+    cost = start.until_now()
+    return cost | {
+        "bytes_before": before,
+        "threads": torch.get_num_threads(),
+        "sketch": gradients,
+        "steps": [{key: step[key] for key in ("loss", "grad_norm", "kl") if key in step} for step in (first, second)],
+        "sampler_gap_max": first["sampler_gap_max"],
+    }
+
+
+def main() -> None:
+    args = arm_parser(__doc__, "padded tokens of a micro-batch").parse_args()
+    prepare()  # the malloc setting of it stands back where the environment has one
+    write_result(args.out, ("torch", "transformers", "peft"), run(args))
+
+
+if __name__ == "__main__":
+    main()

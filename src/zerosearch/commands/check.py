@@ -1,0 +1,349 @@
+"""`zerosearch check`: what a configuration means, and how an episode's text would be read and rewarded."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import BaseModel
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from zerosearch.runtime import prepare
+
+if TYPE_CHECKING:
+    from zerosearch.config import EngineConfig, TrainConfig
+    from zerosearch.generators.local import LocalModel
+    from zerosearch.questions import Question
+    from zerosearch.transcript import Reading
+
+console = Console(highlight=False, emoji=False)  # ":train:" is a split, not a picture
+
+GOOGLE_USD_PER_SEARCH = 586.70 / 64_000
+"""What about 64,000 searches with Google through SerpAPI cost: ZeroSearch (arXiv 2505.04588), its table of costs."""
+
+
+def check(
+    config: Annotated[Path | None, typer.Argument(help="A TOML file, such as configs/demo.toml.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: reward.name=em.")
+    ] = None,
+    question: Annotated[str | None, typer.Option(help="Show the prompt for this question.")] = None,
+    answer: Annotated[list[str] | None, typer.Option(help="A golden answer; again for every further one.")] = None,
+    text: Annotated[str | None, typer.Option(help="An episode to read and reward; - reads standard input.")] = None,
+    file: Annotated[Path | None, typer.Option(help="The same, from a file; - reads standard input.")] = None,
+    toml: Annotated[bool, typer.Option("--toml", help="Print all settings, defaults included, and stop.")] = False,
+) -> None:
+    """Show what a configuration means before anything is loaded, and why an episode is rewarded as it is.
+
+    An episode's text holds the policy's turns, and the pages between <information> and </information>:
+
+    zerosearch check --question "Capital of Nepal?" --answer Kathmandu --text "<think>?</think><answer>Nepal</answer>"
+
+    Only the tokenizer is loaded, never the weights, and nothing is asked of a server or a model hub.
+    """
+    prepare()
+    from zerosearch.errors import ConfigError, ModelError
+    from zerosearch.settings import config_toml, load_config
+
+    settings = load_config(config, set_ or ())
+    if toml:
+        print(config_toml(settings), end="")
+        return
+    episode = _episode_text(text, file)
+    if answer and episode is None:
+        raise ConfigError(
+            "--answer says what an episode is scored against: give the episode too, with --text or --file"
+        )
+    if config is not None or episode is None:
+        print_settings(settings, str(config or "the defaults"))
+    missing = [] if episode is not None and config is None else list(not_here(settings))
+    asked = None
+    if question is None and (config is not None or episode is None):
+        asked, data_missing = first_question(settings)
+        missing += data_missing
+    asked_text = question or (asked.text if asked else "")
+    golden = tuple(answer or ())
+    try:
+        model = open_tokenizer(settings.model.name)
+    except ModelError as error:
+        if episode is not None:
+            raise
+        missing.append(str(error))
+    else:
+        if asked_text or episode is None:
+            print_prompt(settings, model, asked_text or "{question}")
+        if episode is not None:
+            print_episode(settings, model, asked_text, golden, episode)
+    for line in missing:
+        console.print(Text.assemble(("not here: ", "yellow"), line), soft_wrap=True)
+    if config is not None:
+        console.print(f"{config}: the settings are right" + (f"; {len(missing)} not here yet" if missing else ""))
+
+
+def print_settings(config: TrainConfig, where: str) -> None:
+    """The run in a few lines: what differs from the defaults, the curriculum, and the searches it may make."""
+    from zerosearch.commands.train import describe
+    from zerosearch.config import TrainConfig
+
+    console.print(describe(config), soft_wrap=True)
+    changed = dict(differences(config, TrainConfig.model_validate({})))
+    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0), title=Text(f"\n{where}"), title_justify="left")
+    for section in TrainConfig.model_fields:
+        mine = [
+            (key.removeprefix(f"{section}."), v) for key, v in changed.items() if f"{key}.".startswith(f"{section}.")
+        ]
+        if mine or isinstance(getattr(config, section), BaseModel):
+            said = "  ".join(f"{key} = {value}" if key != section else str(value) for key, value in mine)
+            table.add_row(Text(section, style="bold"), Text(said or "as by default", style="" if said else "dim"))
+    console.print(table)
+    console.print("(what differs from the defaults; --toml prints every setting)\n", style="dim")
+    if config.engine.kind == "simulated":
+        curve = config.curriculum.build()
+        points = "   ".join(f"{percent} %: {curve.noise(percent, 100):.3f}" for percent in (0, 25, 50, 75, 100))
+        console.print(f"noise, by the share of training done ({config.curriculum.kind})   {points}", soft_wrap=True)
+    else:
+        console.print("noise: none, the engine is a real one and the curriculum is not used")
+    print_searches(config)
+
+
+def print_searches(config: TrainConfig) -> None:
+    training, evaluations = most_searches(config)
+    total = training + evaluations
+    whole = "" if config.evaluation.limit else " (evaluations not counted: evaluation.limit is none)"
+    console.print(
+        f"searches at most: {training:,} in training + {evaluations:,} in evaluations = {total:,}{whole}; with Google, "
+        f"at the paper's $586.70 for 64,000 (arXiv 2505.04588): ${total * GOOGLE_USD_PER_SEARCH:,.2f}",
+        soft_wrap=True,
+    )
+
+
+def most_searches(config: TrainConfig) -> tuple[int, int]:
+    """The most searches of a whole run: in training, and in its evaluations (0 for those where `limit` is None).
+
+    Retries of one search count once.
+    """
+    training, evaluation, each = config.training, config.evaluation, config.protocol.max_searches
+    made = training.steps * training.questions_per_step * training.rollouts * each
+    rounds = 2 + ((training.steps - 1) // evaluation.every if evaluation.every else 0)
+    questions = evaluation.limit or 0
+    real = evaluation.engine is not None and evaluation.engine.kind != "simulated"
+    again = min(questions, evaluation.transfer_limit) if real and config.engine.kind == "simulated" else 0
+    return made, rounds * (questions + again) * each
+
+
+def differences(ours: BaseModel, defaults: BaseModel | None, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """`("engine.top_k", 3)` for every setting that is not the default; for a section without one, not its own default."""
+    for key in type(ours).model_fields:
+        value = getattr(ours, key)
+        default = getattr(defaults, key) if defaults is not None else None
+        if isinstance(value, BaseModel):
+            yield from differences(value, default if default is not None else type(value)(), f"{prefix}{key}.")
+        elif value != default:
+            shown = "none" if value is None else value
+            yield prefix + key, str(shown).lower() if isinstance(shown, bool) else shown
+
+
+def not_here(config: TrainConfig) -> Iterator[str]:
+    """What the run will need and this machine does not have: adapters, corpora, keys, packages."""
+    from zerosearch.adapters import resolve_adapter
+    from zerosearch.errors import ModelError
+
+    engines = [("engine", config.engine)]
+    if config.evaluation.engine is not None:
+        engines.append(("evaluation.engine", config.evaluation.engine))
+    adapters = [("model.adapter", config.model.adapter)]
+    adapters += [(f"{name}.simulator.adapter", e.simulator.adapter) for name, e in engines if e.kind == "simulated"]
+    for name, adapter in adapters:
+        try:
+            if adapter is not None:
+                resolve_adapter(adapter)
+        except ModelError as error:
+            yield f"{name}: {error}"
+    for name, engine in engines:
+        yield from _engine_not_here(name, engine)
+    for package in ("wandb", "trackio"):
+        if getattr(config.logging, package) and importlib.util.find_spec(package) is None:
+            yield f"logging.{package}: the package is missing (pip install 'zerosearch[{package}]')"
+
+
+def _engine_not_here(name: str, engine: EngineConfig) -> Iterator[str]:
+    corpus, simulator = engine.corpus, engine.simulator
+    if corpus is not None and corpus != "factbook" and not Path(corpus).is_file():
+        yield f"{name}.corpus: {corpus}: no such file"
+    if engine.kind == "simulated" and simulator.base_url is not None:
+        if simulator.api_key_env is not None and not os.environ.get(simulator.api_key_env):
+            yield f"{name}.simulator.api_key_env: the environment variable {simulator.api_key_env} is not set"
+        console.print(
+            f"{name}: the simulator is {simulator.model} at a URL; zerosearch doctor --url asks whether it is up"
+        )
+
+
+def first_question(config: TrainConfig) -> tuple[Question | None, list[str]]:
+    """The first training question, after all questions were read; and what of them is not here.
+
+    Raises `DataError` for a file that is here and malformed.
+    """
+    from zerosearch.errors import DataError
+    from zerosearch.parts import open_questions
+
+    first, missing = None, []
+    for name, source, limit in (
+        ("data.train", config.data.train, config.data.limit),
+        ("evaluation.questions", config.evaluation.questions, config.evaluation.limit),
+    ):
+        if source.startswith("hub:"):
+            missing.append(f"{name}: {source} is read from the model hub when the run starts, not by this check")
+            continue
+        if not source.startswith("factbook:") and not Path(source).exists():
+            missing.append(f"{name}: {source}: no such file")
+            continue
+        try:
+            questions = open_questions(source, limit)
+        except DataError as error:
+            if not source.startswith("factbook:"):
+                raise
+            missing.append(f"{name}: {error}")  # it could not be fetched
+            continue
+        console.print(f"{name}: {len(questions):,} questions of {source}", soft_wrap=True, markup=False)
+        if name == "data.train":
+            first = questions[0]
+    return first, missing
+
+
+def open_tokenizer(name: str) -> LocalModel:
+    """A `LocalModel` without weights. Raises `ModelError` where its tokenizer is not on this machine."""
+    from zerosearch.embedded import resolve_model
+    from zerosearch.errors import ModelError
+
+    path = resolve_model(name)
+    try:
+        import torch
+        from transformers import AutoTokenizer
+
+        from zerosearch.generators.local import LocalModel
+        from zerosearch.runtime import quiet_libraries
+    except ImportError as error:
+        raise ModelError(f"prompts and tokens need {error.name}: pip install 'zerosearch[train]'") from None
+    quiet_libraries()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+    except Exception as error:  # the hub client and the tokenizer readers raise what they like
+        if path == name and not Path(path).exists():
+            raise ModelError(
+                f"model {name}: its tokenizer is not on this machine (a run gets it from the model hub, this check not)"
+            ) from None
+        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+        raise ModelError(f"model {name}: no tokenizer could be read there ({reason})") from None
+    return LocalModel(None, tokenizer, name, torch.device("cpu"))
+
+
+def print_prompt(config: TrainConfig, model: LocalModel, question: str) -> None:
+    """The prompt exactly as the model is shown it: the very ids, decoded."""
+    ids = _rollout(config, model).prompt(question)
+    chat = "with the chat template" if _is_chat(config, model) else "without a chat template"
+    console.print(Text(f"\nprompt: {len(ids)} tokens of {model.name}, {chat}", style="bold"))
+    console.print(Text(model.codec.decode(ids), style="cyan"), soft_wrap=True)
+
+
+def print_episode(config: TrainConfig, model: LocalModel, question: str, golden: tuple[str, ...], text: str) -> None:
+    """Read an episode's text; print its segments with their masks, what each turn does, and the reward."""
+    from zerosearch.questions import Question
+    from zerosearch.transcript import read_transcript
+
+    settings, codec = _rollout(config, model), model.codec
+    prompt = settings.prompt(question)
+    ends = [codec.decode([i]) for i in sorted(model.eos_ids)]
+    written = text.strip().removeprefix(codec.decode(prompt).strip())
+    reading = read_transcript(written, Question("check", question, golden), prompt, codec, settings.limits, ends=ends)
+    ids, mask = reading.episode.ids, reading.episode.mask
+    console.print(
+        f"\n[bold]episode: {len(ids)} tokens[/bold], [green]{sum(mask)} the policy's own (trained on, mask 1)[/green], "
+        f"[dim]{len(ids) - sum(mask)} masked[/dim]"
+    )
+    for segment in reading.segments:
+        own = segment.kind == "turn"
+        place = f"  tokens {segment.start}-{segment.end}, {'policy' if own else 'masked'}"
+        console.print(Text.assemble((segment.name, "bold"), place))
+        if segment.kind == "prompt":
+            continue
+        decoded = codec.decode(ids[segment.start : segment.end]).strip("\n")
+        console.print(Text(decoded, style="green" if own else "dim"), soft_wrap=True)
+        if own:
+            _print_turn(reading, segment.number - 1)
+    for remark in reading.remarks:
+        console.print(Text.assemble(("note: ", "yellow"), remark), soft_wrap=True)
+    _print_reward(config, reading, golden)
+
+
+def _print_turn(reading: Reading, index: int) -> None:
+    from zerosearch.transcript import turn_fault
+
+    turn = reading.episode.turns[index]
+    fault = turn_fault(turn.text)
+    line = Text(f"  -> {turn.action.kind}", style="bold")
+    if turn.action.kind != "invalid":
+        line.append(f" {turn.action.text!r}")
+    line.append(
+        ", well formed" if fault is None else f", not well formed: {fault}", style="" if fault is None else "red"
+    )
+    console.print(line, soft_wrap=True)
+
+
+def _print_reward(config: TrainConfig, reading: Reading, golden: tuple[str, ...]) -> None:
+    from zerosearch.scoring import reward_from_scores
+    from zerosearch.transcript import explain, score_reading
+
+    answer = reading.episode.answer
+    console.print(
+        Text(f"\nanswer   {answer!r}" if answer is not None else "\nanswer   none", style="bold"), soft_wrap=True
+    )
+    console.print(f"stopped  {reading.stop_reason}")
+    if not golden:
+        console.print("reward   not known: give the golden answers, with --answer", style="yellow")
+        return
+    scores, reward = score_reading(reading, golden), config.reward
+    named = {"EM": scores.em, "F1": scores.f1, "cover-EM": scores.cover_em, "format": scores.format}
+    console.print("scores   " + "   ".join(f"{label} {value:.2f}" for label, value in named.items()))
+    value = reward_from_scores(scores, name=reward.name, format_reward=reward.format)
+    style = "bold green" if value > 0 else "bold red"
+    why = explain(reading, golden, reward.name, reward.format)
+    console.print(
+        Text.assemble((f"reward   {value:.3f}", style), f" ({reward.name}, format {reward.format:g}): {why}"),
+        soft_wrap=True,
+    )
+
+
+def _rollout(config: TrainConfig, model: LocalModel) -> Any:
+    from zerosearch.parts import rollout_settings
+
+    return rollout_settings(config, model, temperature=config.training.temperature, top_k=config.engine.top_k)
+
+
+def _is_chat(config: TrainConfig, model: LocalModel) -> bool:
+    return config.protocol.chat != "never" and bool(model.tokenizer.chat_template)
+
+
+def _episode_text(text: str | None, file: Path | None) -> str | None:
+    from zerosearch.errors import ConfigError, DataError
+
+    if text is not None and file is not None:
+        raise ConfigError("--text and --file both give an episode: choose one")
+    if text == "-" or (file is not None and str(file) == "-"):
+        text, where = sys.stdin.read(), "standard input"
+    elif file is not None:
+        try:
+            text, where = file.read_text(encoding="utf-8"), str(file)
+        except (OSError, UnicodeDecodeError) as error:
+            raise DataError(f"{file}: cannot be read ({error})") from None
+    else:
+        where = "--text"
+    if text is not None and not text.strip():
+        raise DataError(f"{where}: holds no episode, the text is empty")
+    return text

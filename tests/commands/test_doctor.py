@@ -1,0 +1,226 @@
+"""`zerosearch doctor`: the ranges it checks, the server it asks, and the secrets it keeps."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import tomllib
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zerosearch.adapters import shipped_adapters
+from zerosearch.commands import doctor
+from zerosearch.commands.doctor import Finding, disk, server, variables, version_numbers, version_text, without_password
+
+ROOT = Path(__file__).parents[2]
+MODELS = json.dumps({"object": "list", "data": [{"id": "qwen"}, {"id": "odd\x1b[31m"}]}).encode()
+
+
+class Server:
+    """Answers every GET with `status` and `body`, or not before it is released."""
+
+    def __init__(self) -> None:
+        self.status, self.body, self.hold = 200, MODELS, False
+        self.paths: list[str] = []
+        self.keys: list[str | None] = []
+        self.released = threading.Event()
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.paths.append(self.path)
+                outer.keys.append(self.headers.get("Authorization"))
+                if outer.hold:
+                    outer.released.wait()
+                    return
+                self.send_response(outer.status)
+                self.send_header("Content-Length", str(len(outer.body)))
+                self.end_headers()
+                self.wfile.write(outer.body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self.http.server_port}"
+        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
+        self.thread.start()
+
+    def close(self) -> None:
+        self.released.set()
+        self.http.shutdown()
+        self.thread.join()
+        self.http.server_close()
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Server]:
+    endpoint = Server()
+    yield endpoint
+    endpoint.close()
+
+
+def ask(url: str, key: str | None = None, timeout: float = 30.0) -> Finding:
+    (finding,) = server(url, key, timeout)
+    assert "\n" not in finding.said
+    assert finding.said.isprintable()
+    return finding
+
+
+@pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/"])
+def test_a_server_is_asked_for_its_models(endpoint: Server, ending: str) -> None:
+    finding = ask(endpoint.url + ending)
+    assert finding.level == "ok"
+    assert endpoint.paths == ["/v1/models"]
+    assert f'{endpoint.url}/v1 serves qwen, odd [31m: base_url = "{endpoint.url}/v1"' in finding.said
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "said"),
+    [
+        (401, b"no", "answers HTTP 401, it wants a key: --api-key-env"),
+        (404, b"", "answers HTTP 404"),
+        (307, b"", "answers HTTP 307"),
+        (503, b"busy", "answers HTTP 503"),
+        (200, b"<html>", "not with a list of models"),
+        (200, b'{"data": 3}', "not with a list of models"),
+        (200, b"[]", "not with a list of models"),
+        (200, b'{"data": []}', "serves no model"),
+    ],
+)
+def test_a_server_that_is_not_usable_is_one_line(endpoint: Server, status: int, body: bytes, said: str) -> None:
+    endpoint.status, endpoint.body = status, body
+    finding = ask(endpoint.url)
+    assert finding.level == "missing"
+    assert finding.said.startswith(f"{endpoint.url}/v1/models answers")
+    assert said in finding.said
+
+
+def test_a_silent_server_is_not_waited_for(endpoint: Server) -> None:
+    endpoint.hold = True
+    assert "does not answer within 0.2 s" in ask(endpoint.url, timeout=0.2).said
+
+
+def test_no_server_is_one_line() -> None:
+    finding = ask("http://127.0.0.1:9/v1")  # the discard port: nothing listens
+    assert finding.level == "missing"
+    assert "http://127.0.0.1:9/v1/models cannot be reached" in finding.said
+
+
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://host/v1", "", "http://", "http://u:hush@host:bad/"])
+def test_what_is_no_address_is_said(url: str) -> None:
+    said = ask(url).said
+    assert "is no http address" in said
+    assert "hush" not in said
+
+
+@pytest.mark.parametrize("url", ["http://user:hush@host/v1", "http://host/v1?key=hush"])
+def test_a_password_in_the_address_is_refused_and_not_shown(url: str) -> None:
+    finding = ask(url)
+    assert finding.level == "missing"
+    assert "hush" not in finding.said
+
+
+def test_the_key_goes_to_the_server_and_nowhere_else(endpoint: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_KEY", "hush")
+    assert "hush" not in ask(endpoint.url, "MY_KEY").said
+    assert endpoint.keys == ["Bearer hush"]
+    monkeypatch.delenv("MY_KEY")
+    assert "MY_KEY holds no key" in ask(endpoint.url, "MY_KEY").said
+    assert len(endpoint.keys) == 1
+
+
+def test_variables_show_no_secrets() -> None:
+    environment = {
+        "HF_TOKEN": "hush",
+        "WANDB_API_KEY": "hush",
+        "MY_PASSWORD": "hush",
+        "HF_ENDPOINT": "https://me:hush@mirror.example/hf?token=hush",
+        "OMP_NUM_THREADS": "4",
+        "HF_HUB_OFFLINE": "1",
+    }
+    said = {finding.name: finding.said for finding in variables(environment)}
+    assert "hush" not in " ".join(said.values())
+    assert said["HF_TOKEN"] == "set (not shown)"
+    assert said["HF_ENDPOINT"] == "https://mirror.example/hf"
+    assert said["OMP_NUM_THREADS"] == "4"
+    assert "MY_PASSWORD" not in said
+
+
+@pytest.mark.parametrize(("value", "level"), [("ACTIVE", "warning"), ("passive", "info")])
+def test_spinning_threads_are_warned_of(value: str, level: str) -> None:
+    (finding,) = variables({"OMP_WAIT_POLICY": value})
+    assert finding.level == level
+
+
+def test_passwords_are_cut_out_of_addresses() -> None:
+    assert without_password("http://a:b@c@host/x?y=z /plain/path?") == "http://host/x /plain/path?"
+
+
+def test_the_ranges_are_those_of_the_package() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    ranges = {}
+    for requirement in project["dependencies"] + project["optional-dependencies"]["train"]:
+        name, low, high = re.fullmatch(r"([\w-]+)>=([\d.]+),<([\d.]+)", requirement).groups()  # type: ignore[union-attr]
+        ranges[name] = (version_numbers(low), version_numbers(high))
+    assert doctor.PACKAGES.items() <= ranges.items()
+    assert set(project["optional-dependencies"]["train"]) <= {
+        f"{name}>={version_text(low)},<{version_text(high)}" for name, (low, high) in doctor.PACKAGES.items()
+    }
+    low, high = map(version_text, doctor.PYTHON)
+    assert project["requires-python"] == f">={low},<{high}"
+    assert set(doctor.EXTRAS) <= set(project["optional-dependencies"])
+
+
+def test_a_package_out_of_range_is_a_warning_and_one_not_there_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "PACKAGES", {"numpy": ((1,), (1, 1)), "no-such-package": ((1,), (2,))})
+    monkeypatch.setattr(doctor, "EXTRAS", {"none": ("no_such_module",)})
+    findings = list(doctor.packages())
+    assert [finding.level for finding in findings] == ["warning", "missing", "info"]
+    assert "is outside of the supported range: 1 or newer, below 1.1" in findings[0].said
+    assert "pip install 'zerosearch[none]'" in findings[2].said
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"), [("2.13.0+cpu", (2, 13, 0)), ("5.18.0.dev0", (5, 18, 0)), ("4", (4,)), ("dev", ())]
+)
+def test_versions_are_read(text: str, numbers: tuple[int, ...]) -> None:
+    assert version_numbers(text) == numbers
+
+
+def test_a_folder_that_cannot_be_written_to_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (finding,) = disk("cache", tmp_path / "file" / "below")
+    assert finding.level == "missing"
+    assert "cannot be written to" in finding.said
+    (finding,) = disk("cache", tmp_path / "not" / "yet")
+    assert finding.level != "missing"
+    assert not (tmp_path / "not").exists()
+
+
+def test_the_report_ends_with_1_only_where_something_is_missing(spawn: Any) -> None:
+    result = spawn("doctor", HF_TOKEN="hush-token", OMP_WAIT_POLICY="ACTIVE", SOME_KEY="hush-key")
+    lacking = {"embedded:policy", "embedded:simulator"} - set(shipped_adapters())
+    last = result.out.splitlines()[-1]
+    assert result.err == ""
+    if lacking:
+        assert (result.code, last) == (1, f"missing: {', '.join(sorted(lacking))}")
+    else:
+        assert result.code == 0
+        assert last.startswith("nothing is missing")
+    assert "hush" not in result.out
+    for name in ("python", "cores", "memory", "transformers", "peft", "bm25s", "smollm2-135m"):
+        assert re.search(rf"^  \S+ +{name} ", result.out, re.M), name
+    assert re.search(r"^  warning +OMP_WAIT_POLICY +ACTIVE", result.out, re.M)
+
+
+def test_a_dead_server_makes_the_report_fail(zerosearch: Any) -> None:
+    result = zerosearch("doctor", "--url", "http://127.0.0.1:9")
+    assert result.code == 1
+    assert "cannot be reached" in result.out
+    assert "url" in result.out.splitlines()[-1]
