@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import os
 import tempfile
-from pathlib import Path
 from typing import Any
 
 from canned import Rollout, read_rollouts
@@ -47,7 +46,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
     from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
     from trl import GRPOConfig, GRPOTrainer
 
-    class Watch(TrainerCallback):  # type: ignore[misc]
+    class Watch(TrainerCallback):
         """Keeps the first step's gradients, and what the second one cost up to the end of the optimizer's step."""
 
         def __init__(self) -> None:
@@ -56,18 +55,18 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
             self.before = 0
             self.start = Moment.now()
 
-        def on_step_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             if state.global_step == 0:
                 self.before = peak_bytes()
             self.start = Moment.now()
 
-        def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, model: Any, **_: Any) -> None:
+        def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             if state.global_step == 0:
-                named = ((n, p) for n, p in model.named_parameters() if p.grad is not None)
+                named = ((n, p) for n, p in kwargs["model"].named_parameters() if p.grad is not None)
                 plain = ((n.removeprefix("base_model.model.").replace(".default.", "."), p.grad) for n, p in named)
                 self.sketch = sketch(plain)
 
-        def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             self.cost = self.start.until_now()
 
     rollouts = read_rollouts(args.rollouts)

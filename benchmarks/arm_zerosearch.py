@@ -1,9 +1,8 @@
-"""The zerosearch arm: two `Learner.update`s on canned rollouts, the second one measured. Started by `training_step.py`."""
+"""The zerosearch arm: two `Learner.update`s on canned rollouts, the second measured. Started by `training_step.py`."""
 
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from canned import Rollout, read_rollouts

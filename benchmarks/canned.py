@@ -2,9 +2,9 @@
 
     python benchmarks/canned.py --model FOLDER --out rollouts.json
 
-An episode is a prompt, then policy turns (mask 1) with result pages (mask 0) between them. Token ids are drawn at random
-(what a step costs does not depend on which they are), log-probs are the model's own, so that the first step on them is
-on-policy. Only `score` imports torch, so that any interpreter can read the file.
+An episode is a prompt, then policy turns (mask 1) with result pages (mask 0) between them. Token ids are drawn at
+random (what a step costs does not depend on which they are), log-probs are the model's own, so that the first step on
+them is on-policy. Only `score` imports torch, so that any interpreter can read the file.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
 
@@ -58,8 +59,8 @@ class Rollout:
 def make_rollouts(shape: Shape, seed: int = 0) -> list[Rollout]:
     """Rollouts of exactly `shape.tokens` tokens, without log-probs (0.0); equal for equal arguments.
 
-    Unequal: 0, 1, 2, 3, 0, ... searches, turns and pages of varied lengths. Equal: 2 searches, equal lengths (give or take
-    a token). Rewards have spread in every group, so that no trainer can leave a row out. Raises ValueError for a batch
+    Unequal: 0, 1, 2, 3, 0, ... searches, turns and pages of varied lengths. Equal: 2 searches, lengths equal but for a
+    token. Rewards have spread in every group, so that no trainer can leave a row out. Raises ValueError for a batch
     too small to hold a token in every part.
     """
     rng = random.Random(seed)
@@ -95,7 +96,7 @@ def split(total: int, parts: int, rng: random.Random, *, varied: bool) -> list[i
     for weight in weights:
         seen += weight
         bounds.append(round((total - parts) * seen / sum(weights)))
-    return [1 + after - before for before, after in zip(bounds, bounds[1:], strict=False)]
+    return [1 + after - before for before, after in pairwise(bounds)]
 
 
 def _per_row(total: int, counts: Sequence[int], rng: random.Random, *, varied: bool) -> list[list[int]]:
@@ -116,7 +117,7 @@ def score(rollouts: Sequence[Rollout], model_folder: str) -> list[Rollout]:
     import torch
     from transformers import AutoModelForCausalLM
 
-    model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_pretrained(model_folder, dtype=torch.float32)
     scored = []
     for rollout in rollouts:
         ids = torch.tensor([rollout.prompt_ids + rollout.completion_ids])
@@ -138,7 +139,7 @@ def read_rollouts(path: Path) -> list[Rollout]:
 
 
 def describe(rollouts: Sequence[Rollout]) -> dict[str, Any]:
-    """Sizes of a batch: sequences, tokens, policy tokens, shortest and longest row, positions once padded to one width."""
+    """Sizes of a batch: sequences, tokens, policy tokens, shortest and longest row, positions when padded to it."""
     lengths = [r.length for r in rollouts]
     return {
         "sequences": len(rollouts),

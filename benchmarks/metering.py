@@ -1,4 +1,4 @@
-"""What a step cost this process: CPU seconds of all threads, wall seconds, peak memory. And a fingerprint of gradients."""
+"""What a step cost this process: CPU seconds of all threads, wall seconds, peak memory. And a sketch of gradients."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def peak_bytes() -> int:
 def sketch(gradients: Iterable[tuple[str, Any]]) -> dict[str, float]:
     """One number a parameter: its gradient (a torch tensor) times a fixed pattern of cosines.
 
-    A linear map, so equal gradients have equal sketches and, but for chance, different ones have different sketches: sign,
-    scale and order all count. The pattern is as long as the tensor, each value the cosine of its index.
+    A linear map, so equal gradients have equal sketches and, but for chance, different ones have different sketches:
+    sign, scale and order all count. The pattern is as long as the tensor, each value the cosine of its index.
     """
     import torch
 

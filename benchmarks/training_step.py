@@ -88,7 +88,7 @@ def _run(command: list[str], environment: dict[str, str], threads: int) -> None:
 
 
 def agreement(ours: dict[str, Any], theirs: dict[str, Any]) -> dict[str, float]:
-    """How far the first steps are apart, relative: the loss, the gradient's norm before the clip, the gradient after it."""
+    """How far the first steps are apart, relative: the loss, the gradient's norm, the clipped gradient."""
     one, other = ours["steps"][0], theirs["steps"][0]
     return {
         "loss": abs(one["loss"] - other["loss"]) / abs(other["loss"]),
@@ -159,7 +159,7 @@ def main() -> None:
         args.json.write_text(json.dumps(record, indent=1) + "\n")
     far = [other for other, difference in differences.items() if max(difference.values()) > AGREEMENT]
     if far:
-        raise SystemExit(f"the arms did not do the same: {', '.join(far)} differs by more than {AGREEMENT} from {first}")
+        raise SystemExit(f"not the same step: {', '.join(far)} differs by more than {AGREEMENT} from {first}")
 
 
 def _make_rollouts(shape: Shape, path: Path, args: argparse.Namespace) -> None:
@@ -190,7 +190,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--plain-malloc", dest="malloc", action="store_const", const="plain", help="--malloc plain")
     lengths: tuple[Lengths, ...] = ("unequal", "equal")
     parser.add_argument("--lengths", choices=lengths, default="unequal", help="equal: no padding anywhere")
-    parser.add_argument("--micro-batch-tokens", type=int, nargs="+", default=[16384], help="zerosearch; several: compare")
+    parser.add_argument(
+        "--micro-batch-tokens", type=int, nargs="+", default=[16384], help="of zerosearch's micro-batches"
+    )
     parser.add_argument("--trl-batch", type=int, nargs="+", default=[16], help="TRL's sequences a micro-batch")
     parser.add_argument("--groups", type=int, default=Shape.groups, help="questions, of 4 rollouts each")
     parser.add_argument("--tokens", type=int, default=Shape.tokens)

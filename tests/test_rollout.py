@@ -395,6 +395,13 @@ def test_an_episode_is_the_same_whatever_else_is_rolled_out(byte_codec: Codec) -
     assert one == together[22]
 
 
+def test_questions_of_a_larger_batch_keep_their_numbers(byte_codec: Codec) -> None:
+    author, engine = Author(byte_codec, search_then_answer), Engine(prompt_answer)
+    out = roll(QUESTIONS[2:4], author, engine, settings(byte_codec), rollouts=2, groups=[7, 4])
+    numbers = [(t.question.id, t.group, t.rollout) for t in out]
+    assert numbers == [("q2", 7, 0), ("q2", 7, 1), ("q3", 4, 0), ("q3", 4, 1)]
+
+
 @pytest.mark.parametrize(("noise", "quality"), [(0.0, Quality.USEFUL), (1.0, Quality.NOISY)])
 def test_the_quality_that_was_drawn_is_asked_for_and_recorded(
     byte_codec: Codec, noise: float, quality: Quality

@@ -125,7 +125,11 @@ def test_an_answer_that_only_a_document_gives_is_none(byte_codec: Codec) -> None
 @pytest.mark.parametrize(
     ("name", "answer", "why"),
     [
-        ("em", "Kathmandu city", "not the same: 'kathmandu city' against 'kathmandu' / 'katmandu' (normalised); F1 would"),
+        (
+            "em",
+            "Kathmandu city",
+            "not the same: 'kathmandu city' against 'kathmandu' / 'katmandu' (normalised); F1 would",
+        ),
         ("em", "Kathmandu.", "the answer is right"),
         ("cover_em", "in Kathmandu city", "contains a golden one"),
         ("cover_em", "Kathmandus", "no golden answer is contained"),
@@ -149,7 +153,9 @@ def test_golden_answers_that_normalise_to_nothing_are_named(byte_codec: Codec) -
 
 def test_a_turn_over_the_limit_is_cut_and_said(byte_codec: Codec) -> None:
     reading = read(SEARCH + PAGE + ANSWER, byte_codec, EpisodeLimits(max_turn_tokens=20))
-    assert reading.remarks[0].startswith(f"turn 1 has {len(SEARCH)} tokens: protocol.max_turn_tokens cuts it off after 20")
+    assert reading.remarks[0].startswith(
+        f"turn 1 has {len(SEARCH)} tokens: protocol.max_turn_tokens cuts it off after 20"
+    )
     assert [turn.end - turn.start for turn in reading.episode.turns] == [20]
     assert reading.stop_reason == "unfinished"
 
@@ -186,7 +192,19 @@ def test_a_page_too_long_is_remarked(byte_codec: Codec) -> None:
 
 
 pieces = st.sampled_from(
-    ["<think>", "</think>", "<search>", "</search>", "<answer>", "</answer>", "<information>", " ", "\n", "word", "< Answer>"]
+    [
+        "<think>",
+        "</think>",
+        "<search>",
+        "</search>",
+        "<answer>",
+        "</answer>",
+        "<information>",
+        " ",
+        "\n",
+        "word",
+        "< Answer>",
+    ]
 )
 
 

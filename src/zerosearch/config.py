@@ -230,6 +230,8 @@ class TrainingConfig(Section):
     """Sequences decoded at once."""
     max_batch_tokens: int = Field(262_144, ge=64)
     """Bound on the tokens of the KV cache."""
+    merge_adapters: bool | None = None
+    """Sample from copies with the adapters merged in: faster on a GPU, more memory. none: on a GPU yes, on a CPU no."""
     checkpoint_every: int = Field(25, ge=0)
     """Steps between checkpoints; 0: only at the end."""
     keep_checkpoints: int = Field(2, ge=1)

@@ -46,19 +46,35 @@ def open_questions(source: str, limit: int | None = None) -> list[Question]:
 
 @dataclass
 class Models:
-    """The models of a run by name, each loaded once, with the one worker that decodes for it."""
+    """The models of a run by name, each loaded once, with the one worker that decodes for it.
+
+    `merge` None merges adapters for sampling wherever there is a GPU.
+    """
 
     device: str = "auto"
     dtype: str = "auto"
     max_batch_rows: int = 256
     max_batch_tokens: int = 262_144
-    loaded: dict[str, tuple[LocalModel, Worker]] = field(default_factory=dict)
+    merge: bool | None = None
+    loaded: dict[tuple[str, bool], tuple[LocalModel, Worker]] = field(default_factory=dict)
+    simulators: dict[tuple[str, Path], str] = field(default_factory=dict)
 
-    def get(self, name: str, *, dtype: str | None = None) -> tuple[LocalModel, Worker]:
-        if name not in self.loaded:
+    def get(self, name: str, *, dtype: str | None = None, alone: bool = False) -> tuple[LocalModel, Worker]:
+        """`alone`: weights that nobody else uses, as they are about to change."""
+        if (name, alone) not in self.loaded:
             model = LocalModel.load(name, dtype=dtype or self.dtype, device=self.device)  # type: ignore[arg-type]
-            self.loaded[name] = (model, Worker(model, self.max_batch_rows, self.max_batch_tokens))
-        return self.loaded[name]
+            merge = model.device.type != "cpu" if self.merge is None else self.merge
+            self.loaded[name, alone] = (model, Worker(model, self.max_batch_rows, self.max_batch_tokens, merge))
+        return self.loaded[name, alone]
+
+    def simulator(self, name: str, source: Path) -> str:
+        """Put the adapter `source` on the model `name`, unless it is; its name there. Two simulators have two."""
+        key = (name, source)
+        if key not in self.simulators:
+            adapter = f"{SIMULATOR}{len(self.simulators) + 1}" if self.simulators else SIMULATOR
+            self.get(name)[0].add_adapter(adapter, source)
+            self.simulators[key] = adapter
+        return self.simulators[key]
 
     def close(self) -> None:
         for _, worker in self.loaded.values():
@@ -94,9 +110,7 @@ def _writer(config: EngineConfig, models: Models) -> Writer:
             timeout_seconds=config.deadline_seconds or 600.0,
         )
     model, worker = models.get(simulator.model)
-    if simulator.adapter is not None and SIMULATOR not in model.adapters:
-        model.add_adapter(SIMULATOR, resolve_adapter(simulator.adapter))
-    adapter = SIMULATOR if simulator.adapter is not None else None
+    adapter = models.simulator(simulator.model, resolve_adapter(simulator.adapter)) if simulator.adapter else None
     name = simulator.model if simulator.adapter is None else f"{simulator.model}+{simulator.adapter}"
     return GeneratorWriter(TransformersGenerator(worker, adapter), model.tokenizer, model=name)
 

@@ -255,7 +255,7 @@ def _elsewhere(reading: Reading, golden_answers: Sequence[str], *, thoughts: boo
         if contains_answer("\n".join(document.text for document in page), golden_answers):
             return f"; a golden answer stands on page {number}, but only the policy's own <answer> counts"
     for number, turn in enumerate(reading.episode.turns if thoughts else (), start=1):
-        if contains_answer(turn.text, golden_answers):
+        if contains_answer(_ANY_TAG.sub(" ", turn.text), golden_answers):
             return f"; a golden answer stands in turn {number}, but outside of <answer>"
     return ""
 

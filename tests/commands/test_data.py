@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def test_limit_reads_no_further(zerosearch: Any, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        (GOOD + "{'question': 1}\n", ":2: not valid JSON (Expecting property name enclosed in double quotes at column 2)"),
+        (GOOD + "{'question': 1}\n", ":2: not valid JSON ("),
         (GOOD + "\n" + '{"question": "Why?"}\n', ":3: the question 'Why?' has no answer in the field 'golden_answers'"),
         (GOOD + '{"question": "Why?", "answer": []}\n', ":2: the question 'Why?' has no answer"),
         ('{"answer": "x"}\n', ":1: has no text in the field 'question'"),
@@ -81,7 +82,7 @@ def test_factbook_says_what_is_in_it(zerosearch: Any) -> None:
         ["corpus.jsonl"], ["train.jsonl"], ["dev.jsonl"], ["test.jsonl"],
     ]  # fmt: skip
     train = load_factbook_questions(paths.train)
-    assert f"│ {len(train)} │" in result.out
+    assert re.search(rf"│ train.jsonl +│ +{len(train)} │", result.out)
     assert train[0].question in result.out
     assert train[1].question not in result.out
 
@@ -98,4 +99,4 @@ def test_a_real_process_says_the_line_too(spawn: Any, tmp_path: Path) -> None:
     result = spawn("data", "show", str(path))
     assert result.code == 2
     assert result.out == ""
-    assert result.line == f"error: {path}:2: not valid JSON (Expecting property name enclosed in double quotes at column 2)"
+    assert result.line.startswith(f"error: {path}:2: not valid JSON (")

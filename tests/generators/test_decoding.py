@@ -111,13 +111,25 @@ def assert_same(one: Generation, other: Generation) -> None:
 
 
 def test_a_row_is_the_same_while_others_finish_and_leave(tiny_model: LocalModel) -> None:
-    prompts = prompts_of(tiny_model) + prompts_of(tiny_model)[:2]
+    prompts = [*prompts_of(tiny_model), [7, 8, 9], [9, 8]]
     tokens = [2, 20, 3, 3, 9, 2, 30, 6]  # rows in the middle leave first
     settings = [Sampling(max_tokens=count, seed=n) for n, count in enumerate(tokens)]
     with watched(tiny_model) as shapes:
         together = decode(tiny_model, prompts, settings, eos_ids=frozenset())
     assert [len(g.token_ids) for g in together] == tokens
     assert [rows for rows, _ in shapes] == [8] * 3 + [4] * 6 + [2] * 11 + [1] * 10
+    for prompt, one, generation in zip(prompts, settings, together, strict=True):
+        assert_same(decode(tiny_model, [prompt], [one], eos_ids=frozenset())[0], generation)
+
+
+def test_equal_prompts_are_read_once_and_every_row_is_still_itself(tiny_model: LocalModel) -> None:
+    distinct = prompts_of(tiny_model)[:3]
+    prompts = [distinct[n] for n in (1, 0, 1, 2, 0, 1)]
+    settings = [Sampling(max_tokens=6 + n, seed=n) for n in range(len(prompts))]
+    with watched(tiny_model) as shapes:
+        together = decode(tiny_model, prompts, settings, eos_ids=frozenset())
+    assert [rows for rows, _ in shapes[:2]] == [3, 6]
+    assert len({tuple(g.token_ids) for g in together}) == 6
     for prompt, one, generation in zip(prompts, settings, together, strict=True):
         assert_same(decode(tiny_model, [prompt], [one], eos_ids=frozenset())[0], generation)
 

@@ -102,6 +102,16 @@ def test_a_token_without_mass_is_never_drawn_at_either_end() -> None:
     assert torch.isfinite(logprobs).all()
 
 
+@pytest.mark.parametrize(("draw", "token"), [(0.0, 1), (1 - 2**-53, 3)])
+def test_not_even_the_outermost_draws_give_a_token_without_mass(
+    monkeypatch: pytest.MonkeyPatch, draw: float, token: int
+) -> None:
+    drawn = torch.tensor([draw], dtype=torch.float64)
+    monkeypatch.setattr("zerosearch.generators.sampling.uniforms", lambda seeds, position: drawn)
+    logits = torch.tensor([[float("-inf"), 0.0, float("-inf"), 1.0, float("-inf")]])
+    assert next_tokens(logits, [Sampling()], 0)[0].tolist() == [token]
+
+
 def test_uniforms_depend_on_seed_and_position_alone() -> None:
     together = uniforms([0, 1, 2**63 - 1], 7)
     assert together.dtype == torch.float64

@@ -37,7 +37,7 @@ def expected(model: LocalModel, lane: str | None, prompt: list[int], sampling: S
 
 @contextmanager
 def before_each_batch(model: LocalModel, call: Callable[[int, int], None]) -> Iterator[None]:
-    """Calls `call(batch number, rows)` inside the decoding thread, before each prefill."""
+    """Calls `call(batch number, distinct prompts)` inside the decoding thread, before each prefill."""
     batches = 0
 
     def hook(module: Any, args: Any, kwargs: Any) -> None:
@@ -106,7 +106,7 @@ def test_requests_that_come_while_a_batch_runs_are_the_next_batch(model: LocalMo
         submitted = threading.Event()
 
         def submit_more() -> None:
-            late.extend(loop.create_task(worker.submit("policy", [5, 6], s)) for s in wanted[2:])
+            late.extend(loop.create_task(worker.submit("policy", [5, s.seed], s)) for s in wanted[2:])
             loop.call_soon(submitted.set)  # after the tasks have run
 
         def during(batch: int, rows: int) -> None:
@@ -116,12 +116,12 @@ def test_requests_that_come_while_a_batch_runs_are_the_next_batch(model: LocalMo
                 assert submitted.wait(PATIENCE)
 
         with before_each_batch(model, during):
-            first = await asyncio.gather(*(worker.submit("policy", [5, 6], s) for s in wanted[:2]))
+            first = await asyncio.gather(*(worker.submit("policy", [5, s.seed], s) for s in wanted[:2]))
             return [*first, *await asyncio.gather(*late)]
 
     out = run(worker, main())
     assert sizes == [2, 3]
-    assert [g.token_ids for g in out] == [expected(model, "policy", [5, 6], s).token_ids for s in wanted]
+    assert [g.token_ids for g in out] == [expected(model, "policy", [5, s.seed], s).token_ids for s in wanted]
 
 
 def test_the_event_loop_goes_on_while_a_batch_is_decoded(model: LocalModel) -> None:
@@ -240,7 +240,7 @@ def test_a_lane_in_which_everybody_gave_up_does_not_stop_the_others(model: Local
 def test_a_batch_keeps_within_rows_and_tokens(model: LocalModel, limits: dict[str, Any], sizes: list[int]) -> None:
     worker = Worker(model, **limits)
     seen: list[int] = []
-    prompts = [[5] * length for length in (10, 4, 10, 20, 3, 200)]
+    prompts = [[token] * length for token, length in enumerate((10, 4, 10, 20, 3, 200), start=5)]
 
     async def main() -> list[Generation]:
         with before_each_batch(model, lambda batch, rows: seen.append(rows)):

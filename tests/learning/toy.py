@@ -19,6 +19,7 @@ from zerosearch.generators.local import LocalModel
 from zerosearch.generators.transformers import TransformersGenerator, Worker
 from zerosearch.learning.critic import Critic
 from zerosearch.learning.learner import Learner
+from zerosearch.learning.parallel import ALONE, Processes
 from zerosearch.learning.policy import Policy
 from zerosearch.learning.trainer import Parts, Trainer
 from zerosearch.parts import rollout_settings
@@ -94,7 +95,7 @@ def toy_config(folder: Path, algorithm: dict[str, Any], **training: Any) -> Trai
     )
 
 
-def toy_trainer(config: TrainConfig, model: LocalModel | None = None) -> Trainer:
+def toy_trainer(config: TrainConfig, model: LocalModel | None = None, processes: Processes = ALONE) -> Trainer:
     model = model or toy_model(config.seed)
     policy = Policy.full_weights(model, toy_model(config.seed) if config.algorithm.kl != "none" else None)
     critic = Critic.full_weights(toy_model(config.seed)) if config.algorithm.name == "ppo" else None
@@ -105,6 +106,7 @@ def toy_trainer(config: TrainConfig, model: LocalModel | None = None) -> Trainer
         config.training,
         max_policy_tokens=config.protocol.max_turn_tokens * (config.protocol.max_searches + 1),
         seed=config.seed,
+        processes=processes,
     )
     engine = ToyEngine()
     parts = Parts(
@@ -117,4 +119,4 @@ def toy_trainer(config: TrainConfig, model: LocalModel | None = None) -> Trainer
         training=rollout_settings(config, model, temperature=1.0, top_k=1),
         evaluation=rollout_settings(config, model, temperature=0.0, top_k=1),
     )
-    return Trainer(config, parts, say=lambda text: None)
+    return Trainer(config, parts, say=lambda text: None, processes=processes)

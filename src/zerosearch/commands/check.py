@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import BaseModel
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -18,6 +17,8 @@ from rich.text import Text
 from zerosearch.runtime import prepare
 
 if TYPE_CHECKING:
+    from pydantic import BaseModel
+
     from zerosearch.config import EngineConfig, TrainConfig
     from zerosearch.generators.local import LocalModel
     from zerosearch.questions import Question
@@ -84,11 +85,14 @@ def check(
     for line in missing:
         console.print(Text.assemble(("not here: ", "yellow"), line), soft_wrap=True)
     if config is not None:
-        console.print(f"{config}: the settings are right" + (f"; {len(missing)} not here yet" if missing else ""))
+        more = f"; {len(missing)} not here yet" if missing else ""
+        console.print(Text(f"{config}: the settings are right{more}"), soft_wrap=True)
 
 
 def print_settings(config: TrainConfig, where: str) -> None:
     """The run in a few lines: what differs from the defaults, the curriculum, and the searches it may make."""
+    from pydantic import BaseModel
+
     from zerosearch.commands.train import describe
     from zerosearch.config import TrainConfig
 
@@ -125,10 +129,7 @@ def print_searches(config: TrainConfig) -> None:
 
 
 def most_searches(config: TrainConfig) -> tuple[int, int]:
-    """The most searches of a whole run: in training, and in its evaluations (0 for those where `limit` is None).
-
-    Retries of one search count once.
-    """
+    """The most searches in training, and in all evaluations (0 where `limit` is None). Retries do not count."""
     training, evaluation, each = config.training, config.evaluation, config.protocol.max_searches
     made = training.steps * training.questions_per_step * training.rollouts * each
     rounds = 2 + ((training.steps - 1) // evaluation.every if evaluation.every else 0)
@@ -139,7 +140,11 @@ def most_searches(config: TrainConfig) -> tuple[int, int]:
 
 
 def differences(ours: BaseModel, defaults: BaseModel | None, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """`("engine.top_k", 3)` for every setting that is not the default; for a section without one, not its own default."""
+    """`("engine.top_k", 3)` for every setting that is not the default. A section that is none by default is compared
+    with what it holds by default when it is there.
+    """
+    from pydantic import BaseModel
+
     for key in type(ours).model_fields:
         value = getattr(ours, key)
         default = getattr(defaults, key) if defaults is not None else None
@@ -151,7 +156,7 @@ def differences(ours: BaseModel, defaults: BaseModel | None, prefix: str = "") -
 
 
 def not_here(config: TrainConfig) -> Iterator[str]:
-    """What the run will need and this machine does not have: adapters, corpora, keys, packages."""
+    """What the run needs and this machine lacks: adapters, corpora, keys, packages."""
     from zerosearch.adapters import resolve_adapter
     from zerosearch.errors import ModelError
 
@@ -247,9 +252,11 @@ def open_tokenizer(name: str) -> LocalModel:
 def print_prompt(config: TrainConfig, model: LocalModel, question: str) -> None:
     """The prompt exactly as the model is shown it: the very ids, decoded."""
     ids = _rollout(config, model).prompt(question)
-    chat = "with the chat template" if _is_chat(config, model) else "without a chat template"
-    console.print(Text(f"\nprompt: {len(ids)} tokens of {model.name}, {chat}", style="bold"))
-    console.print(Text(model.codec.decode(ids), style="cyan"), soft_wrap=True)
+    chat = "without a" if config.protocol.chat == "never" or not model.tokenizer.chat_template else "with the"
+    console.print(
+        Text(f"\nprompt: {len(ids)} tokens of {model.name}, {chat} chat template", style="bold"), soft_wrap=True
+    )
+    typer.secho(model.codec.decode(ids), fg="cyan")  # to the letter: rich would turn tabs into spaces
 
 
 def print_episode(config: TrainConfig, model: LocalModel, question: str, golden: tuple[str, ...], text: str) -> None:
@@ -274,7 +281,7 @@ def print_episode(config: TrainConfig, model: LocalModel, question: str, golden:
         if segment.kind == "prompt":
             continue
         decoded = codec.decode(ids[segment.start : segment.end]).strip("\n")
-        console.print(Text(decoded, style="green" if own else "dim"), soft_wrap=True)
+        typer.secho(decoded, fg="green" if own else None, dim=not own)
         if own:
             _print_turn(reading, segment.number - 1)
     for remark in reading.remarks:
@@ -324,10 +331,6 @@ def _rollout(config: TrainConfig, model: LocalModel) -> Any:
     from zerosearch.parts import rollout_settings
 
     return rollout_settings(config, model, temperature=config.training.temperature, top_k=config.engine.top_k)
-
-
-def _is_chat(config: TrainConfig, model: LocalModel) -> bool:
-    return config.protocol.chat != "never" and bool(model.tokenizer.chat_template)
 
 
 def _episode_text(text: str | None, file: Path | None) -> str | None:

@@ -38,15 +38,19 @@ def train(
 
     settings = load_config(config, set_ or ())
     console.print("loading models and data ...", style="dim")
-    from zerosearch.learning.assembly import assemble, set_aside, with_overrides
-    from zerosearch.learning.sinks import open_sinks
+    from zerosearch.learning.assembly import assemble, with_overrides
+    from zerosearch.learning.sinks import check_sinks, open_sinks
 
     quiet_libraries()
     settings = with_overrides(settings, name=name, folder=folder)
-    if fresh and (aside := set_aside(settings.run_folder)) is not None:
-        console.print(f"the older run is now {aside}")
+    check_sinks(settings)
     lines = Lines(settings)
-    run = assemble(settings, sinks=lambda path, start: [*open_sinks(settings, path, start), lines], say=console.print)
+    run = assemble(
+        settings,
+        sinks=lambda path, start: [*open_sinks(settings, path, start), lines],
+        say=console.print,
+        fresh=fresh,
+    )
     console.print(describe(settings))
     try:
         complete = run.trainer.run()

@@ -11,3 +11,9 @@ class Generator(Protocol):
     """Samples from the policy. Many calls wait at once; the generator batches whatever waits."""
 
     async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Generation: ...
+
+
+class TrainedGenerator(Generator, Protocol):
+    """A generator whose model is being trained: `sync` is called whenever its weights have changed."""
+
+    def sync(self) -> None: ...

@@ -35,7 +35,10 @@ def next_tokens(logits_BV: Tensor, sampling: Sequence[Sampling], position: int) 
         scaled = torch.stack([truncate(row, s.top_k, s.top_p) for row, s in zip(scaled, sampling, strict=True)])
     logprobs = torch.log_softmax(scaled, dim=-1)
     cumulative = logprobs.double().exp().cumsum(dim=-1)
-    draws = uniforms([s.seed for s in sampling], position).to(logits.device) * cumulative[:, -1]
+    total = cumulative[:, -1]
+    draws = uniforms([s.seed for s in sampling], position).to(logits.device) * total
+    # below the total even where the product was rounded up to it: a token of mass 0 could lie there
+    draws = draws.minimum(torch.nextafter(total, torch.zeros_like(total)))
     sampled = torch.searchsorted(cumulative, draws.unsqueeze(1), right=True).squeeze(1)
     sampled = sampled.clamp_max(logits.shape[1] - 1)
     ids = torch.where(greedy, logits.argmax(dim=-1), sampled)

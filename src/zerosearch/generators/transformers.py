@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from zerosearch.generation import Generation, Sampling
 from zerosearch.generators.decoding import decode_batch
 from zerosearch.generators.local import LocalModel
+from zerosearch.generators.merged import MergedAdapters
 
 _SETTLE_TURNS = 8  # passes of the event loop without a new request before a batch is closed
 
@@ -41,17 +43,20 @@ class Worker:
 
     A batch is closed once the event loop has gone round a few times without a new request. With engines that answer
     inside the process the order of events, and so the make-up of every batch, is the same in every run.
-    `max_batch_tokens` bounds rows x (longest prompt + tokens to come): the size of the KV cache.
+    `max_batch_tokens` bounds rows x (longest prompt + tokens to come): the size of the KV cache. `merge` samples from
+    copies of the model with the adapter merged in.
     """
 
     model: LocalModel
     max_batch_rows: int = 256
     max_batch_tokens: int = 262_144
+    merge: bool = False
     totals: dict[str | None, DecodingTotals] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._lanes: dict[str | None, list[_Job]] = {}
         self._task: asyncio.Task[None] | None = None
+        self._merged = MergedAdapters(self.model)
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode")
 
     async def submit(self, lane: str | None, prompt_ids: list[int], sampling: Sampling) -> Generation:
@@ -61,6 +66,11 @@ class Worker:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
         return await job.result
+
+    def refresh(self, lane: str | None) -> None:
+        """The weights of `lane` have changed."""
+        if lane is not None:
+            self._merged.refresh(lane)
 
     def close(self) -> None:
         self._executor.shutdown()
@@ -109,9 +119,10 @@ class Worker:
 
     def _decode(self, lane: str | None, batch: list[_Job]) -> list[Generation]:
         started = time.perf_counter()
-        with self.model.speaking_as(lane):
+        merged = self.merge and lane is not None
+        with nullcontext() if merged else self.model.speaking_as(lane):
             generations = decode_batch(
-                self.model.base,
+                self._merged.get(lane) if merged and lane is not None else self.model.base,
                 [job.prompt_ids for job in batch],
                 [job.sampling for job in batch],
                 tokenizer=self.model.tokenizer,
@@ -134,3 +145,7 @@ class TransformersGenerator:
 
     async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Generation:
         return await self.worker.submit(self.adapter, prompt_ids, sampling)
+
+    def sync(self) -> None:
+        """The policy has learned: sample from its new weights from now on."""
+        self.worker.refresh(self.adapter)

@@ -43,14 +43,19 @@ class Run:
 
 
 def assemble(
-    config: TrainConfig, *, sinks: Callable[[Path, int], Sequence[Sink]], say: Callable[[str], None] = print
+    config: TrainConfig,
+    *,
+    sinks: Callable[[Path, int], Sequence[Sink]],
+    say: Callable[[str], None] = print,
+    fresh: bool = False,
 ) -> Run:
     """Build all parts and begin (or go on with) the run folder.
 
     `sinks` is given the folder and the step that the run starts from. Everything that can be wrong is looked at before
-    anything is written: a checkpoint of another configuration, missing models, data and adapters.
+    anything is written: a checkpoint of another configuration, missing models, data and adapters. `fresh` sets an older
+    run folder aside.
     """
-    checkpoints = list_checkpoints(config.run_folder / "checkpoints")
+    checkpoints = [] if fresh else list_checkpoints(config.run_folder / "checkpoints")
     if checkpoints:
         check_settings(checkpoints[-1], config)
     torch.manual_seed(config.seed)
@@ -58,9 +63,17 @@ def assemble(
     evaluation_questions = open_questions(config.evaluation.questions, config.evaluation.limit)
     training = config.training
     processes = Processes.current()
-    models = Models(config.model.device, config.model.dtype, training.max_batch_rows, training.max_batch_tokens)
-    # full fine-tuning keeps float32 weights: an update of 1e-6 would round away in bfloat16
-    model, worker = models.get(config.model.name, dtype="float32" if config.model.full else None)
+    models = Models(
+        config.model.device,
+        config.model.dtype,
+        training.max_batch_rows,
+        training.max_batch_tokens,
+        training.merge_adapters,
+    )
+    # Full fine-tuning keeps float32 weights (an update of 1e-6 would round away in bfloat16), and shares them with no
+    # simulator: it would change with the policy.
+    full = config.model.full
+    model, worker = models.get(config.model.name, dtype="float32" if full else None, alone=full)
     policy = _policy(config, model)
     if config.model.gradient_checkpointing:
         model.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
@@ -88,9 +101,12 @@ def assemble(
         evaluation=rollout_settings(config, model, temperature=0.0, top_k=judged.top_k),
     )
     folder = config.run_folder
+    if fresh and processes.first and (aside := set_aside(folder)) is not None:
+        say(f"the older run is now {aside}")
     if processes.first:
         atomic_write(folder / "config.toml", config_toml(config).encode())
         write_json(folder / "manifest.json", manifest(config, parts))
+    processes.wait()  # nobody looks into the folder before an older one is out of the way
     start = checkpoints[-1].step if checkpoints else 0
     opened = sinks(folder, start) if processes.first else ()
     return Run(Trainer(config, parts, opened, say, processes), models)

@@ -7,6 +7,7 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -17,7 +18,14 @@ from zerosearch.learning.learner import Learner
 
 _STATE = "state.json"
 _FREE = {"name", "folder", "logging"}
-_FREE_TRAINING = {"checkpoint_every", "keep_checkpoints", "max_minutes", "max_batch_rows", "max_batch_tokens"}
+_FREE_TRAINING = {
+    "checkpoint_every", "keep_checkpoints", "max_minutes", "max_batch_rows", "max_batch_tokens", "micro_batch_tokens",
+}  # fmt: skip
+# where the engine is found and how long it is waited for: a server may come back at another address
+_FREE_ENDS = tuple(
+    f"engine.{key}"
+    for key in ("simulator.base_url", "simulator.api_key_env", "attempts", "deadline_seconds", "max_error_rate")
+)
 
 
 @dataclass(frozen=True)
@@ -60,7 +68,8 @@ def save_checkpoint(root: Path, step: int, learner: Learner, config: TrainConfig
 
 def list_checkpoints(root: Path) -> list[Checkpoint]:
     """The whole checkpoints under `root`, oldest first."""
-    found = [Checkpoint(p, int(p.name[5:])) for p in root.glob("step-*") if (p / _STATE).is_file()]
+    folders = [p for p in root.glob("step-*") if p.name[5:].isdigit()]  # a user's copy may be named as it likes
+    found = [Checkpoint(p, int(p.name[5:])) for p in folders if (p / _STATE).is_file()]
     return sorted(found, key=lambda checkpoint: checkpoint.step)
 
 
@@ -78,8 +87,9 @@ def load_checkpoint(checkpoint: Checkpoint, learner: Learner, config: TrainConfi
         if learner.critic is not None and learner.critic_optimizer is not None:
             learner.critic.load_state(state["critic"])
             learner.critic_optimizer.load_state_dict(state["critic_optimizer"])
-    except (OSError, RuntimeError, KeyError, ValueError, EOFError) as error:
-        raise CheckpointError(f"{checkpoint.folder}: cannot be read ({str(error).splitlines()[0]})") from None
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, EOFError, UnpicklingError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise CheckpointError(f"{checkpoint.folder}: cannot be read ({reason})") from None
 
 
 def check_settings(checkpoint: Checkpoint, config: TrainConfig) -> None:
@@ -87,7 +97,7 @@ def check_settings(checkpoint: Checkpoint, config: TrainConfig) -> None:
     path = checkpoint.folder / _STATE
     try:
         theirs = json.loads(path.read_text())["settings"]
-    except (OSError, json.JSONDecodeError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error})") from None
     ours = binding_settings(config)
     for key in sorted(theirs.keys() | ours.keys()):
@@ -102,7 +112,7 @@ def binding_settings(config: TrainConfig) -> dict[str, Any]:
     """The settings that shape the numbers, flat: `training.steps`, `engine.simulator.model`, ..."""
     values = config.model_dump(mode="json", exclude=_FREE)
     values["training"] = {k: v for k, v in values["training"].items() if k not in _FREE_TRAINING}
-    return dict(_flat("", values))
+    return {key: value for key, value in _flat("", values) if not key.endswith(_FREE_ENDS)}
 
 
 def _flat(prefix: str, value: Any) -> list[tuple[str, Any]]:

@@ -93,6 +93,7 @@ class Learner:
         rows = [t for t in trajectories if t.valid and t.policy_tokens]
         if not rows:
             return {"trained_rows": 0.0}
+        _check_finite(rows)
         metrics: dict[str, list[tuple[float, float]]] = defaultdict(list)
         batch = self._prepare(rows, metrics)
         self._set_learning_rates(step)
@@ -144,8 +145,9 @@ class Learner:
             values = self._fill(mask, micros, self.critic.values)
             token = token_rewards(rewards, mask, kl, algorithm.kl_coef if kl is not None else 0.0)
             advantages, returns = gae(token, values, mask, algorithm.gamma, algorithm.lam)
-            explained = 1 - (returns - values)[mask.bool()].var() / returns[mask.bool()].var().clamp_min(1e-8)
-            metrics["explained_variance"].append((float(explained), 1.0))
+            explained = explained_variance(returns[mask.bool()], values[mask.bool()])
+            if explained is not None:
+                metrics["explained_variance"].append((explained, 1.0))
             advantages = whiten(advantages, mask)
         else:
             advantages = self._advantages(rewards, groups, mask, kl)
@@ -271,6 +273,10 @@ class Learner:
         Raises `NotFinite`, with the weights as they were.
         """
         self.processes.add_up_gradients(parameters.values())
+        if all(parameter.grad is None for parameter in parameters.values()):
+            # every row was skipped: a gradient of 0, which the optimizer's momentum outlives; None would stop it
+            for parameter in parameters.values():
+                parameter.grad = torch.zeros_like(parameter)
         loss = float(self.processes.add_up(torch.tensor(loss, device=self.device)))
         norm = float(torch.nn.utils.clip_grad_norm_(parameters.values(), self.training.max_grad_norm))
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -326,11 +332,33 @@ def _weighted_mean(pairs: Sequence[tuple[float, float]]) -> float:
     return sum(value * weight for value, weight in pairs) / max(sum(weight for _, weight in pairs), 1e-9)
 
 
+def explained_variance(returns_N: Tensor, values_N: Tensor) -> float | None:
+    """1 - Var(returns - values) / Var(returns): 1 for a perfect critic, 0 for a constant one.
+
+    None where the returns hardly differ: there is nothing to explain, and the quotient would be any number.
+    """
+    variance = float(returns_N.var(correction=0))
+    if variance < 1e-6:
+        return None
+    return 1 - float((returns_N - values_N).var(correction=0)) / variance
+
+
 def token_mean(mask_BT: Tensor, rows: Tensor) -> Tensor:
     """(B, T) weights of a mean over the policy tokens of `rows`."""
     weights = torch.zeros_like(mask_BT, dtype=torch.float32)
     weights[rows] = token_weights(mask_BT[rows], "token-mean")
     return weights
+
+
+def _check_finite(rows: Sequence[Trajectory]) -> None:
+    """Raises `NotFinite`.
+
+    The loss alone does not tell: a model gone wrong earns 0 everywhere, and rewards without spread make a loss of 0.
+    """
+    for row in rows:
+        if not (math.isfinite(row.reward) and all(map(math.isfinite, row.logprobs))):
+            what = "reward" if not math.isfinite(row.reward) else "log-prob of a sampled token"
+            raise NotFinite(f"question {row.question.id}, rollout {row.rollout}: a {what} is not a number")
 
 
 def _adam(parameters: dict[str, torch.nn.Parameter], rate: float, decay: float) -> torch.optim.AdamW:

@@ -51,7 +51,8 @@ class Policy:
     def train_mode(self) -> None:
         """Make the policy speak, with gradients."""
         self.model.activate(self.adapter, trainable=True)
-        self.model.base.train()
+        # Training mode only where gradient checkpointing needs it: dropout would part the log-probs from the sampler's
+        self.model.base.train(any(getattr(m, "gradient_checkpointing", False) for m in self.model.base.modules()))
 
     def eval_mode(self) -> None:
         self.model.base.eval()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,22 @@ from zerosearch.errors import ConfigError
 from zerosearch.learning.trainer import Sink
 
 
+def check_sinks(config: TrainConfig) -> None:
+    """Raises `ConfigError`, before anything is loaded or written, naming the extra that is missing."""
+    wanted = {
+        "tensorboard": config.logging.tensorboard,
+        "wandb": config.logging.wandb,
+        "trackio": config.logging.trackio,
+    }
+    for package, on in wanted.items():
+        if on and importlib.util.find_spec(package) is None:
+            extra = "train" if package == "tensorboard" else package
+            raise ConfigError(f"logging.{package} is on, but {package} is missing: pip install 'zerosearch[{extra}]'")
+
+
 def open_sinks(config: TrainConfig, folder: Path, start: int) -> list[Sink]:
     """The sinks that `config.logging` asks for. Raises `ConfigError` naming the extra that is missing."""
+    check_sinks(config)
     sinks: list[Sink] = []
     if config.logging.tensorboard:
         sinks.append(TensorBoardSink(folder / "tensorboard", start))
@@ -44,12 +60,7 @@ class _TrackerSink:
     """wandb, or trackio, which speaks its language."""
 
     def __init__(self, package: str, config: TrainConfig, folder: Path) -> None:
-        try:
-            self._tracker: Any = __import__(package)
-        except ImportError:
-            raise ConfigError(
-                f"logging.{package} is on, but {package} is missing: pip install 'zerosearch[{package}]'"
-            ) from None
+        self._tracker: Any = importlib.import_module(package)
         options = {"dir": str(folder)} if package == "wandb" else {}
         self._tracker.init(project="zerosearch", name=config.name, config=config.model_dump(mode="json"), **options)
 

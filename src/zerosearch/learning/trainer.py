@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ from zerosearch.curriculum import derive_seed
 from zerosearch.engines.base import SearchEngine
 from zerosearch.errors import RunError
 from zerosearch.evaluation.runner import Evaluation, describe, summarize
-from zerosearch.generators.base import Generator
+from zerosearch.generators.base import TrainedGenerator
 from zerosearch.learning.checkpoints import list_checkpoints, load_checkpoint, save_checkpoint
 from zerosearch.learning.learner import Learner, NotFinite
 from zerosearch.learning.parallel import ALONE, Processes
@@ -40,7 +41,7 @@ class Parts:
 
     questions: Sequence[Question]
     evaluation_questions: Sequence[Question]
-    generator: Generator
+    generator: TrainedGenerator
     engine: SearchEngine
     evaluation_engine: SearchEngine
     learner: Learner
@@ -77,6 +78,9 @@ class Trainer:
         training = self.config.training
         with asyncio.Runner() as runner:
             start = self._resume()
+            if start == training.steps and self._evaluation_file(start).exists():
+                self.say(f"{self.folder} is complete: {start} steps; --fresh or another --name starts a new run")
+                return True
             if start == 0:
                 runner.run(self._evaluate(0))
             for step in range(start, training.steps):
@@ -131,6 +135,7 @@ class Trainer:
             write_trajectories(self.folder / "trajectories" / f"step-{step:06d}.jsonl.zst", trajectories)
         try:
             learned = parts.learner.update(trajectories, step)
+            parts.generator.sync()
         except NotFinite as error:
             saved = self.folder / f"not-finite-step-{step:06d}.jsonl.zst"
             if self.processes.first:
@@ -185,7 +190,7 @@ class Trainer:
 
     async def _evaluate(self, step: int) -> None:
         """Evaluate the policy as it is after `step` steps, unless this run already has."""
-        path = self.folder / "evaluations" / f"step-{step:06d}.json"
+        path = self._evaluation_file(step)
         self.processes.wait()
         if path.exists():
             return
@@ -211,7 +216,7 @@ class Trainer:
         questions = [t.question for t in real]
         simulated = await self._play(questions, parts.engine, settings, noise=0.0)
         found = await leak(simulated, parts.evaluation_engine, evaluation.top_k)
-        pages = [s for t in simulated for s in t.searches]
+        pages = [s for t in simulated for s in t.searches if s.error is None]
         return {
             "questions": len(questions),
             "simulated_f1": summarize(simulated).f1,
@@ -229,6 +234,7 @@ class Trainer:
         self.processes.wait()
         if checkpoints:
             load_checkpoint(checkpoints[-1], self.parts.learner, self.config)
+            self.parts.generator.sync()
             start = checkpoints[-1].step
             self.say(f"going on from {checkpoints[-1].folder}")
         if self.processes.first:
@@ -237,11 +243,17 @@ class Trainer:
         return start
 
     def _take_back(self, start: int) -> None:
-        """Take out what was written after the checkpoint: it will be written again."""
+        """Take out what was written after the checkpoint: it will be written again.
+
+        Without a checkpoint that is everything: nothing says that an older evaluation was made with these settings.
+        """
         trim_rows(self.folder / "metrics.jsonl", keep_below=start)
-        for path in sorted((self.folder / "evaluations").glob("step-*.json")):
-            if int(path.stem[5:]) > start:
+        for path in sorted((self.folder / "evaluations").glob("step-[0-9]*.json")):
+            if start == 0 or (path.stem[5:].isdigit() and int(path.stem[5:]) > start):
                 path.unlink()
+
+    def _evaluation_file(self, step: int) -> Path:
+        return self.folder / "evaluations" / f"step-{step:06d}.json"
 
     def _checkpoint(self, step: int) -> None:
         if not self.processes.first:
@@ -281,7 +293,7 @@ def _rollout_metrics(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
         "policy_tokens": summary.policy_tokens,
         "episodes": len(trajectories),
         "noisy_pages": _share([s.quality == "noisy" for s in searches]),
-        "pages_parsed": _share([s.parsed for s in searches]),
+        "pages_parsed": _share([s.parsed for s in searches if s.error is None]),
         "search_errors": sum(s.error is not None for s in searches),
         "cost_usd": float(sum(s.cost_usd for s in searches)),
         "stops": dict(sorted(stops.items())),

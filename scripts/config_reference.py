@@ -1,0 +1,91 @@
+"""Write docs/configuration.md from the configuration's own field texts.
+
+    python scripts/config_reference.py            # writes the page
+    python scripts/config_reference.py --check    # exit status 1 where the page is not what the code says
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import types
+import typing
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from zerosearch.config import TrainConfig
+
+PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
+HEAD = """# Configuration
+
+Every setting of `zerosearch train`, made from the code by `python scripts/config_reference.py`. A configuration is a
+TOML file (`configs/`); `--set section.key=value` changes a setting on the command line, and `key = "none"` unsets an
+optional one. An unknown setting, a value out of range, and settings that contradict each other are errors that name
+the setting. `zerosearch check CONFIG` says what a file amounts to.
+"""
+
+
+def render() -> str:
+    """The whole page."""
+    parts = [HEAD, *_section("", TrainConfig)]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _section(name: str, model: type[BaseModel]) -> list[str]:
+    lines = ["", f"## `[{name}]`" if name else "## Top level", ""]
+    lines += ["| setting | values | default | |", "|---|---|---|---|"]
+    nested: list[tuple[str, type[BaseModel]]] = []
+    for key, field in model.model_fields.items():
+        inner = _nested(field.annotation)
+        path = f"{name}.{key}" if name else key
+        if inner is not None:
+            nested.append((path, inner))
+        default = field.get_default(call_default_factory=True)
+        shown = "a table, below" if isinstance(default, BaseModel) else f"`{_toml(default)}`"
+        text = " ".join((field.description or "").split()).replace("|", "\\|")
+        lines.append(f"| `{key}` | {_values(field.annotation)} | {shown} | {text} |")
+    for path, inner in nested:
+        if path == "evaluation.engine":  # the same table as [engine]
+            continue
+        lines += _section(path, inner)
+    return lines
+
+
+def _nested(annotation: object) -> type[BaseModel] | None:
+    for kind in (annotation, *typing.get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            return kind
+    return None
+
+
+def _values(annotation: object) -> str:
+    if _nested(annotation):
+        return "table"
+    if typing.get_origin(annotation) is typing.Literal:
+        return ", ".join(f"`{value}`" for value in typing.get_args(annotation))
+    if isinstance(annotation, types.UnionType):
+        kinds = [kind for kind in typing.get_args(annotation) if kind is not types.NoneType]
+        return ", ".join(_values(kind) for kind in kinds) + ", `none`"
+    return {str: "text", int: "whole number", float: "number", bool: "`true`, `false`"}.get(annotation, str(annotation))  # type: ignore[call-overload]
+
+
+def _toml(value: object) -> str:
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="compare instead of writing")
+    args = parser.parse_args()
+    if args.check:
+        if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != render():
+            sys.exit(f"{PAGE.name} is not what the code says: run python scripts/config_reference.py")
+        return
+    PAGE.write_text(render(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

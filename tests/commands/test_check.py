@@ -1,0 +1,278 @@
+"""`zerosearch check`: the prompt as the model sees it, a run in a few lines, rewards that are never silently 0."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from transformers import AutoTokenizer
+
+from zerosearch.commands.check import GOOGLE_USD_PER_SEARCH, differences, most_searches, open_tokenizer
+from zerosearch.config import TrainConfig
+from zerosearch.errors import ModelError
+from zerosearch.protocol import PROMPT, prompt_text, render_prompt
+from zerosearch.settings import config_from_dict
+
+ROOT = Path(__file__).parents[2]
+EPISODE = (
+    "<think>Which city?</think><search> capital of Nepal </search>\n"
+    "<information>\n[1] Nepal: The capital is Kathmandu.\n</information>\n"
+    "<think>There.</think><answer> Kathmandu </answer>"
+)
+ASK = ("--question", "Capital of Nepal?", "--answer", "Kathmandu", "--answer", "Katmandu")
+
+
+@pytest.fixture
+def check(zerosearch: Any, tokenizer_folder: Path, questions_file: Path) -> Any:
+    """`check(...)` with a tokenizer that has no weights, and two questions."""
+    settings = {
+        "model.name": tokenizer_folder,
+        "data.train": questions_file,
+        "evaluation.questions": questions_file,
+    }
+    given = [argument for key, value in settings.items() for argument in ("--set", f"{key}={value}")]
+    return lambda *args, **more: zerosearch("check", *given, *args, **more)
+
+
+def test_the_prompt_is_what_the_model_is_shown(check: Any, tokenizer_folder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    text = prompt_text(render_prompt("Why [1] :train: is\tit?", template=PROMPT), tokenizer)
+    result = check("--question", "Why [1] :train: is\tit?")
+    assert result.code == 0
+    assert text in result.out
+    count = len(tokenizer.encode(text, add_special_tokens=False))
+    assert f"prompt: {count} tokens of {tokenizer_folder}, with the chat template" in result.out
+    plain = check("--question", "Why?", "--set", "protocol.chat=never")
+    assert "without a chat template" in plain.out
+    assert "<|im_start|>" not in plain.out
+
+
+def test_without_a_question_the_first_of_the_data_is_shown(check: Any) -> None:
+    assert "Question: Capital of Nepal?\n" in check().out
+
+
+def test_an_episode_is_split_masked_scored_and_rewarded(check: Any) -> None:
+    result = check(*ASK, "--text", EPISODE)
+    assert result.code == 0
+    assert result.err == ""
+    found = re.search(r"episode: (\d+) tokens, (\d+) the policy's own \(trained on, mask 1\), (\d+) masked", result.out)
+    assert found
+    total, own, masked = map(int, found.groups())
+    assert own + masked == total
+    spans = re.findall(r"^(prompt|turn \d|page \d)  tokens (\d+)-(\d+), (policy|masked)$", result.out, re.M)
+    assert [(name, kind) for name, _, _, kind in spans] == [
+        ("prompt", "masked"), ("turn 1", "policy"), ("page 1", "masked"), ("turn 2", "policy"),
+    ]  # fmt: skip
+    assert sum(int(end) - int(start) for _, start, end, kind in spans if kind == "policy") == own
+    assert "-> search 'capital of Nepal', well formed" in result.out
+    assert "-> answer 'Kathmandu', well formed" in result.out
+    assert "EM 1.00   F1 1.00   cover-EM 1.00   format 1.00" in result.out
+    assert "reward   1.000 (f1, format 0): the answer is right" in result.out
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("<think>Kathmandu</think>", "no answer: in turn 1, there is neither <search> nor <answer> in it"),
+        (
+            EPISODE.replace("> Kathmandu <", "> Pokhara <"),
+            "no word is shared: 'pokhara' against 'kathmandu' / 'katmandu'",
+        ),
+        (EPISODE.partition("<think>There")[0] + "so", "a golden answer stands on page 1, but only the policy's own"),
+        ("<think>x</think><Answer>Kathmandu</Answer>", "'<Answer>' is not a tag"),
+        ("<answer></answer>", "the answer is empty"),
+    ],
+)
+def test_a_reward_of_0_says_why(check: Any, text: str, why: str) -> None:
+    result = check(*ASK, "--text", text)
+    assert result.code == 0
+    (line,) = [line for line in result.out.splitlines() if line.startswith("reward ")]
+    assert line.startswith("reward   0.000")
+    assert why in line
+
+
+def test_the_reward_is_the_configs(check: Any) -> None:
+    wrong = "<think>x</think><answer>Kathmandu city</answer>"
+    assert "reward   0.667 (f1, format 0)" in check(*ASK, "--text", wrong).out
+    as_em = check(*ASK, "--text", wrong, "--set", "reward.name=em", "--set", "reward.format=0.1").out
+    assert "reward   0.100 (em, format 0.1): not the same" in as_em
+    assert "reward   1.000" in check(*ASK, "--text", wrong, "--set", "reward.name=cover_em").out
+
+
+def test_without_golden_answers_the_reward_is_not_known(check: Any) -> None:
+    result = check("--text", EPISODE)
+    assert "reward   not known: give the golden answers, with --answer" in result.out
+    assert "scores" not in result.out
+
+
+def test_a_pasted_episode_may_begin_with_its_prompt(check: Any, tokenizer_folder: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
+    prompt = prompt_text(render_prompt("Capital of Nepal?"), tokenizer)
+    bare, pasted = check(*ASK, "--text", EPISODE), check(*ASK, "--text", prompt + EPISODE)
+    assert pasted.out == bare.out
+
+
+@pytest.mark.parametrize("way", [("--file", "-"), ("--text", "-")])
+def test_an_episode_comes_from_standard_input_or_a_file(check: Any, tmp_path: Path, way: tuple[str, str]) -> None:
+    (tmp_path / "episode.txt").write_text(EPISODE)
+    from_file = check(*ASK, "--file", str(tmp_path / "episode.txt"))
+    assert "reward   1.000" in from_file.out
+    assert check(*ASK, *way, stdin=EPISODE).out == from_file.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--set", "training.stepz=3"), "error: the settings: unknown setting training.stepz"),
+        (("--set", "curiculum.end=1"), "error: the settings: unknown setting curiculum"),
+        (("--set", "training.steps=many"), "error: the settings: training.steps: "),
+        (("--set", "training.rollouts=1"), "error: the settings: reinforce compares rollouts of one question"),
+        (("--set", "engine.kind=bm25"), "error: the settings: engine: engine bm25 needs engine.corpus"),
+        (("--set", "model.full=true"), "error: the settings: choose one: model.full"),
+        (("--set", "steps"), "error: --set steps: write section.key=value"),
+        (("no-such.toml",), "error: no-such.toml: no such configuration file"),
+        (("--set", "protocol.prompt=Answer!"), "error: protocol.prompt must hold {question} exactly once"),
+        (("--text", " "), "error: --text: holds no episode, the text is empty"),
+        (("--text", "a", "--file", "b"), "error: --text and --file both give an episode: choose one"),
+        (("--file", "no-such.txt"), "error: no-such.txt: cannot be read"),
+        (("--answer", "x"), "error: --answer says what an episode is scored against"),
+        (("--text", "a", "--set", "model.name=no/such/model"), "error: no model 'no/such/model'"),
+        (("--text", "a", "--set", "model.name=no-such/model"), "error: model no-such/model: its tokenizer is not on"),
+    ],
+)
+def test_what_is_wrong_is_one_line(check: Any, arguments: tuple[str, ...], line: str) -> None:
+    result = check(*arguments)
+    assert result.code == 2
+    assert result.line.startswith(line)
+
+
+def test_a_broken_tokenizer_is_one_line(zerosearch: Any, tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.json").write_text("{")
+    result = zerosearch("check", "--set", f"model.name={tmp_path}", "--text", "x")
+    assert result.code == 2
+    assert result.line.startswith(f"error: model {tmp_path}: no tokenizer could be read there (")
+
+
+def test_a_malformed_data_file_is_an_error_and_a_missing_one_is_listed(check: Any, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"question": "Why?", "answer": "x"}\n{"question": "Why not?"}\n')
+    result = check("--set", f"data.train={bad}")
+    assert result.code == 2
+    assert result.line.startswith(f"error: {bad}:2: the question 'Why not?' has no answer")
+    missing = check("--set", "data.train=gone.jsonl")
+    assert missing.code == 0
+    assert "not here: data.train: gone.jsonl: no such file" in missing.out
+
+
+def test_what_is_not_here_is_listed(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_SUCH_KEY", raising=False)
+    result = check(
+        *("--set", "model.name=no-such/model"),
+        *("--set", "model.adapter=no/such/adapter"),
+        *("--set", "engine.simulator.base_url=http://localhost:9/v1"),
+        *("--set", "engine.simulator.api_key_env=NO_SUCH_KEY"),
+        *("--set", "evaluation.engine.kind=bm25"),
+        *("--set", "evaluation.engine.corpus=gone.jsonl"),
+        *("--set", "data.train=hub:someone/something:train"),
+    )
+    assert result.code == 0
+    lines = [line.removeprefix("not here: ") for line in result.out.splitlines() if line.startswith("not here: ")]
+    assert [line.partition(": ")[0] for line in lines] == [
+        "model.adapter",
+        "engine.simulator.api_key_env",
+        "evaluation.engine.corpus",
+        "data.train",
+        "model no-such/model",
+    ]
+
+
+def test_toml_gives_every_setting(check: Any) -> None:
+    result = check("--toml", "--set", "training.steps=7")
+    config = config_from_dict(tomllib.loads(result.out), "test")
+    assert config.training.steps == 7
+    assert set(tomllib.loads(result.out)) == set(TrainConfig.model_fields)
+
+
+def test_the_curriculum_is_shown_at_the_quarters(check: Any) -> None:
+    out = check("--set", "curriculum.end=0.25").out
+    # b = 4: (4 ** x - 1) / 3 * .25
+    assert "(exponential)   0 %: 0.000   25 %: 0.035   50 %: 0.083   75 %: 0.152   100 %: 0.250" in out
+    assert "noise: none" in check("--set", "engine.kind=bm25", "--set", "engine.corpus=factbook").out
+
+
+def test_searches_and_their_price_are_counted() -> None:
+    paper = config_from_dict({"evaluation": {"limit": 100, "every": 50}}, "test")
+    # before, after, and after 50, 100, 150 of 200 steps
+    assert most_searches(paper) == (200 * 64 * 5 * 5, 5 * 100 * 5)
+    assert round(64_000 * GOOGLE_USD_PER_SEARCH, 2) == 586.70
+    real = {"kind": "bm25", "corpus": "factbook"}
+    transfer = {"limit": 100, "transfer_limit": 30, "engine": real}
+    assert most_searches(config_from_dict({"evaluation": transfer}, "test"))[1] == 2 * (100 + 30) * 5
+    assert most_searches(config_from_dict({"evaluation": transfer, "engine": real}, "test"))[1] == 2 * 100 * 5
+    assert most_searches(config_from_dict({"protocol": {"max_searches": 0}}, "test")) == (0, 0)
+
+
+def test_the_price_is_printed_with_its_source(check: Any) -> None:
+    out = check("--set", "evaluation.limit=100").out
+    assert "320,000 in training + 1,000 in evaluations = 321,000" in out
+    assert "$586.70 for 64,000 (arXiv 2505.04588): $2,942.67" in out
+
+
+def test_only_what_differs_from_the_defaults_is_listed() -> None:
+    defaults = TrainConfig.model_validate({})
+    assert dict(differences(defaults, defaults)) == {}
+    values = {"training": {"steps": 5}, "evaluation": {"engine": {"kind": "bm25", "corpus": "x"}}, "model": {
+        "full": True, "lora": "none"}}  # fmt: skip
+    assert dict(differences(config_from_dict(values, "test"), defaults)) == {
+        "training.steps": 5,
+        "evaluation.engine.kind": "bm25",
+        "evaluation.engine.corpus": "x",
+        "model.full": "true",
+        "model.lora": "none",
+    }
+
+
+def test_a_tokenizer_needs_no_weights_and_no_network(tokenizer_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = open_tokenizer(str(tokenizer_folder))
+    assert model.codec.decode(model.codec.encode("<answer> Kathmandu")) == "<answer> Kathmandu"
+    # a hub that must not be asked: the port of the discard service, where nothing listens
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(ModelError, match="its tokenizer is not on this machine"):
+        open_tokenizer("no-such/model")
+
+
+@pytest.mark.data
+@pytest.mark.model
+@pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.toml")), ids=lambda path: path.stem)
+def test_every_config_that_ships_is_checked(zerosearch: Any, config: Path, tmp_path: Path) -> None:
+    result = zerosearch("check", str(config))
+    assert result.code == 0, result.err
+    assert f"{config}: the settings are right" in result.out
+    if config.stem.startswith("demo"):
+        assert "questions of factbook:train:two-hop" in result.out
+        assert re.search(r"prompt: \d+ tokens of smollm2-135m, with the chat template", result.out)
+    else:
+        assert "not here: model Qwen/Qwen2.5-3B: its tokenizer is not on this machine" in result.out or (
+            "tokens of Qwen/Qwen2.5-3B" in result.out
+        )
+
+
+def test_the_command_line_starts_without_the_heavy_packages() -> None:
+    code = "import sys, zerosearch.cli; print(sorted(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    for heavy in ("torch", "transformers", "peft", "numpy", "pydantic"):
+        assert f"'{heavy}'" not in done.stdout, heavy
+
+
+def test_a_real_process_reads_standard_input(spawn: Any, tokenizer_folder: Path) -> None:
+    result = spawn("check", *ASK, "--file", "-", "--set", f"model.name={tokenizer_folder}", stdin=EPISODE)
+    assert (result.code, result.err) == (0, "")
+    assert "reward   1.000" in result.out
+    wrong = spawn("check", "--set", "reward.nmae=f1")
+    assert wrong.code == 2
+    assert wrong.line == "error: the settings: unknown setting reward.nmae"

@@ -1,0 +1,228 @@
+"""Policy and reference: who is frozen, what the first KL is, and what is saved."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from learning.toy import ToyEngine, toy_config, toy_model, toy_questions
+from tiny import give_adapter, tiny_local_model
+from torch import Tensor
+
+from zerosearch.generators.local import LocalModel
+from zerosearch.generators.transformers import TransformersGenerator, Worker
+from zerosearch.learning.batches import MicroBatch, Sequences, micro_batches
+from zerosearch.learning.critic import Critic
+from zerosearch.learning.learner import Learner
+from zerosearch.learning.policy import POLICY, REFERENCE, Policy
+from zerosearch.parts import rollout_settings
+from zerosearch.rollout import ErrorRate, roll_out
+from zerosearch.trajectory import Trajectory
+
+
+def one_batch(model: LocalModel) -> MicroBatch:
+    top = len(model.tokenizer)
+    ids = [[i * 7 % top for i in range(1, 30)], [i * 5 % top for i in range(3, 15)]]
+    mask = [[0] * 9 + [1] * 8 + [0] * 5 + [1] * 7, [0] * 4 + [1] * 8]
+    (micro,) = micro_batches(Sequences(ids, mask), 10**6)
+    return micro
+
+
+def make(model: LocalModel, start: Path | None, kind: str = "grpo", **algorithm: Any) -> Learner:
+    """A learner of a LoRA policy, with a critic on the same base where PPO needs one."""
+    settings = toy_config(Path("unused"), {"name": kind, "kl_coef": 0.1, **algorithm}, steps=4)
+    policy = Policy.lora(model, start, rank=4, alpha=8.0)
+    critic = Critic.lora(model, rank=4, alpha=8.0) if kind == "ppo" else None
+    return Learner(policy, critic, settings.algorithm, settings.training, max_policy_tokens=12, seed=0)
+
+
+def episodes(model: LocalModel, adapter: str | None) -> list[Trajectory]:
+    """What the policy says, with a reward that differs within each group."""
+    settings = toy_config(Path("unused"), {"name": "grpo"}, steps=1)
+    generator = TransformersGenerator(Worker(model), adapter)
+    played = asyncio.run(
+        roll_out(
+            toy_questions(4),
+            generator,
+            ToyEngine(),
+            rollout_settings(settings, model, temperature=1.0, top_k=1),
+            ErrorRate(),
+            rollouts=4,
+        )
+    )
+    return [replace(t, reward=float(t.rollout)) for t in played]
+
+
+def everything(model: LocalModel) -> dict[str, Tensor]:
+    return {key: value.detach().clone() for key, value in model.base.named_parameters()}
+
+
+def changed(before: dict[str, Tensor], model: LocalModel) -> set[str]:
+    return {key for key, value in model.base.named_parameters() if not torch.equal(value, before[key])}
+
+
+@pytest.fixture
+def adapter_folder(tmp_path: Path) -> Path:
+    """An adapter that changes the toy."""
+    model = toy_model()
+    give_adapter(model, "trained", scale=1.0)
+    model.save_adapter("trained", tmp_path / "adapter")
+    return tmp_path / "adapter"
+
+
+@pytest.mark.parametrize("start", ["new", "adapter"])
+@pytest.mark.parametrize("kl", [("loss", "k2"), ("loss", "k3"), ("reward", "k1")])
+def test_before_the_first_step_policy_and_reference_are_one_to_the_last_bit(
+    start: str, kl: tuple[str, str], adapter_folder: Path
+) -> None:
+    model = toy_model()
+    bare = toy_model()
+    source = adapter_folder if start == "adapter" else None
+    made = make(model, source, kl=kl[0], kl_estimator=kl[1])
+    micro = one_batch(model)
+    made.policy.train_mode()
+    with torch.no_grad():
+        own = made.policy.logprobs(micro, 1.0).logprobs_N
+        base = Policy.full_weights(bare, bare).reference_logprobs(micro, 1.0)
+    assert torch.equal(made.policy.reference_logprobs(micro, 1.0), own)
+    assert torch.equal(own, base) == (source is None)  # a start adapter really says something else
+    assert made.update(episodes(model, POLICY), 0)["kl"] == 0.0
+
+
+@pytest.mark.parametrize("start", ["new", "adapter"])
+@pytest.mark.parametrize("kind", ["grpo", "ppo"])
+def test_an_update_changes_the_policys_adapter_and_nothing_else(start: str, kind: str, adapter_folder: Path) -> None:
+    model = toy_model()
+    give_adapter(model, "simulator", seed=5)
+    made = make(
+        model, adapter_folder if start == "adapter" else None, kind=kind, kl="none" if kind == "ppo" else "loss"
+    )
+    rows = episodes(model, POLICY)
+    before = everything(model)
+    micro = one_batch(model)
+    reference = made.policy.reference_logprobs(micro, 1.0)
+    for step in range(2):  # the first makes B other than 0, the second A too
+        made.update(rows, step)
+    moved = changed(before, model)
+    allowed = (f".{POLICY}.", ".critic.") if kind == "ppo" else (f".{POLICY}.",)
+    assert {key for key in moved if f".{POLICY}." in key} == set(made.policy.parameters())
+    assert all(any(name in key for name in allowed) for key in moved)
+    if kind == "ppo":
+        assert any(".critic." in key for key in moved)
+    assert torch.equal(made.policy.reference_logprobs(micro, 1.0), reference)
+    made.policy.train_mode()
+    assert not torch.equal(made.policy.logprobs(micro, 1.0).logprobs_N, reference)
+
+
+def test_the_reference_is_asked_in_between_and_the_policy_still_learns() -> None:
+    """Switching adapters must give the policy its gradients back."""
+    made = make(toy_model(), None)
+    micro = one_batch(made.policy.model)
+    made.policy.train_mode()
+    made.policy.reference_logprobs(micro, 1.0)
+    made.policy.logprobs(micro, 1.0).logprobs_N.sum().backward()  # type: ignore[no-untyped-call]
+    grads = [p.grad for key, p in made.policy.parameters().items() if "lora_B" in key]
+    assert all(grad is not None and bool(grad.any()) for grad in grads)
+    assert all(p.grad is None for key, p in made.policy.model.base.named_parameters() if "lora_" not in key)
+
+
+def test_full_fine_tuning_leaves_its_reference_alone() -> None:
+    settings = toy_config(Path("unused"), {"name": "grpo", "kl_coef": 0.1}, steps=1)
+    model, reference = toy_model(0), toy_model(0)
+    policy = Policy.full_weights(model, reference)
+    made = Learner(policy, None, settings.algorithm, settings.training, max_policy_tokens=12, seed=0)
+    before, rows = everything(reference), episodes(model, None)
+    assert made.update(rows, 0)["kl"] == 0.0
+    assert changed(before, model) == set(policy.parameters())  # every weight learns
+    assert not changed(before, reference)
+    assert made.update(rows, 1)["kl"] > 0
+    assert all(p.grad is None for p in reference.base.parameters())
+
+
+def test_a_temperature_shapes_the_references_log_probs_too() -> None:
+    model = toy_model()
+    policy, micro = Policy.lora(model, None, rank=2, alpha=4.0), one_batch(model)
+    policy.train_mode()
+    with torch.no_grad():
+        hot = policy.logprobs(micro, 2.0).logprobs_N
+    assert torch.equal(policy.reference_logprobs(micro, 2.0), hot)
+    assert not torch.allclose(policy.reference_logprobs(micro, 1.0), hot)
+
+
+@pytest.mark.parametrize("kind", ["lora", "full"])
+def test_what_is_saved_is_what_was_trained(kind: str, tmp_path: Path, tiny_tokenizer: Any) -> None:
+    """Loaded as a user loads it, into a fresh process's model."""
+    model = tiny_local_model(tiny_tokenizer)
+    policy = Policy.full_weights(model, None) if kind == "full" else Policy.lora(model, None, rank=4, alpha=8.0)
+    with torch.no_grad():
+        for number, parameter in enumerate(policy.parameters().values()):
+            parameter.add_(0.05 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(number)))
+    policy.save(tmp_path / "policy")
+    micro = one_batch(model)
+    policy.train_mode()
+    with torch.no_grad():
+        expected = policy.logprobs(micro, 1.0).logprobs_N
+    if kind == "full":
+        again = Policy.full_weights(LocalModel.load(str(tmp_path / "policy"), device="cpu"), None)
+    else:
+        again = Policy.lora(tiny_local_model(tiny_tokenizer), tmp_path / "policy", rank=1, alpha=1.0)
+    again.train_mode()
+    with torch.no_grad():
+        assert torch.equal(again.logprobs(micro, 1.0).logprobs_N, expected)
+    assert not torch.allclose(expected, logprobs_of(tiny_local_model(tiny_tokenizer), micro))
+
+
+def logprobs_of(model: LocalModel, micro: MicroBatch) -> Tensor:
+    with torch.no_grad():
+        return Policy.full_weights(model, None).logprobs(micro, 1.0).logprobs_N
+
+
+@pytest.mark.parametrize("kind", ["lora", "full"])
+def test_a_state_is_a_copy_and_goes_back_whole(kind: str, tiny_tokenizer: Any) -> None:
+    model = tiny_local_model(tiny_tokenizer)
+    policy = Policy.full_weights(model, None) if kind == "full" else Policy.lora(model, None, rank=4, alpha=8.0)
+    state = policy.state()
+    kept = {key: value.clone() for key, value in state.items()}
+    with torch.no_grad():
+        for parameter in policy.parameters().values():
+            parameter.add_(1.0)
+    assert all(torch.equal(state[key], kept[key]) for key in kept)
+    policy.load_state(state)
+    assert all(torch.equal(a, b) for a, b in zip(policy.state().values(), kept.values(), strict=True))
+
+
+@pytest.mark.parametrize("start", [None, "adapter"])
+def test_the_reference_costs_no_second_model(start: str | None, adapter_folder: Path) -> None:
+    model = toy_model()
+    Policy.lora(model, adapter_folder if start else None, rank=4, alpha=8.0)
+    assert model.adapters == ([REFERENCE, POLICY] if start else [POLICY])
+
+
+def test_gradient_checkpointing_gives_the_same_gradients(tiny_tokenizer: Any) -> None:
+    found = []
+    for checkpointing in (False, True):
+        model = tiny_local_model(tiny_tokenizer)
+        policy = Policy.lora(model, None, rank=4, alpha=8.0)
+        calls = _count_forwards(model)
+        if checkpointing:
+            model.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        policy.train_mode()
+        policy.logprobs(one_batch(model), 1.0).logprobs_N.sum().backward()  # type: ignore[no-untyped-call]
+        found.append([p.grad for p in policy.parameters().values() if p.grad is not None])
+        assert calls[0] == (2 if checkpointing else 1)  # the layer is run again on the way back
+    assert len(found[0]) == len(found[1]) > 0
+    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*found, strict=True))
+
+
+def _count_forwards(model: LocalModel) -> list[int]:
+    calls = [0]
+
+    def count(*_: Any) -> None:
+        calls[0] += 1
+
+    model.base.model.layers[0].mlp.register_forward_hook(count)
+    return calls

@@ -1,0 +1,244 @@
+"""Settings in and out: shipped files parse, TOML gives the same settings back, what is wrong is named in one line."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel
+
+from zerosearch.config import TrainConfig
+from zerosearch.errors import ConfigError
+from zerosearch.settings import config_from_dict, config_toml, load_config
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
+FULL = {"full": True, "lora": "none"}
+
+
+def again(config: TrainConfig) -> TrainConfig:
+    return config_from_dict(tomllib.loads(config_toml(config)), "again")
+
+
+def test_the_shipped_configs_are_found() -> None:
+    assert {"demo", "demo-gpu", "paper-qwen2.5-3b"} <= {path.stem for path in CONFIGS}
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_a_shipped_config_parses_under_its_own_name(path: Path) -> None:
+    config = load_config(path)
+    assert config.name == path.stem
+    assert again(config) == config
+
+
+def test_the_paper_config_is_the_papers_setting() -> None:
+    """ZeroSearch, arXiv 2505.04588; the REINFORCE row of Qwen2.5-3B."""
+    config = load_config(next(path for path in CONFIGS if path.stem == "paper-qwen2.5-3b"))
+    training, algorithm, simulator = config.training, config.algorithm, config.engine.simulator
+    assert (training.questions_per_step, training.rollouts, training.steps) == (64, 5, 200)
+    assert (training.learning_rate, algorithm.critic_learning_rate) == (1e-6, 1e-5)
+    assert (training.temperature, training.top_p, training.top_k, training.max_grad_norm) == (1.0, 1.0, 0, 1.0)
+    assert (config.protocol.max_searches, config.protocol.max_turn_tokens, config.engine.top_k) == (5, 500, 5)
+    assert (algorithm.name, algorithm.clip_low, algorithm.clip_high) == ("reinforce", 0.2, 0.2)
+    assert (algorithm.kl_coef, algorithm.entropy_coef) == (0.001, 0.0)
+    assert (config.reward.name, config.reward.format) == ("f1", 0.0)
+    curriculum = config.curriculum.build()
+    assert [curriculum.noise(step, 200) for step in (0, 200)] == [0.0, 0.25]
+    assert (curriculum.kind, curriculum.base) == ("exponential", 4.0)
+    assert (simulator.base_url, simulator.temperature, simulator.max_tokens) == ("http://localhost:8000/v1", 0.8, 600)
+    assert config.model.full
+    assert config.model.lora is None
+
+
+def test_the_gpu_demo_differs_from_the_demo_in_size_only() -> None:
+    small, large = (load_config(next(p for p in CONFIGS if p.stem == stem)) for stem in ("demo", "demo-gpu"))
+    for section in ("data", "protocol", "engine", "reward", "logging"):
+        assert getattr(small, section) == getattr(large, section)
+    assert small.evaluation.engine == large.evaluation.engine
+    assert small.evaluation.questions == large.evaluation.questions
+    assert large.training.steps * large.training.questions_per_step * large.training.rollouts == 16_000
+
+
+VALID: list[dict[str, Any]] = [
+    {},
+    {"model": FULL},
+    {"model": {"full": True, "lora": "none", "dtype": "bfloat16"}, "algorithm": {"kl": "none"}},
+    {"evaluation": {"engine": {"kind": "bm25", "corpus": "a\\b", "snippet_words": 15}, "limit": "none"}},
+    {"algorithm": {"value_clip": "none", "correct_sampler": "none", "dual_clip": 3}, "data": {"limit": 1}},
+    {"algorithm": {"kl": "reward", "kl_estimator": "k1"}},
+    {"algorithm": {"kl": "loss", "kl_estimator": "k1", "kl_coef": 0}},
+    {"algorithm": {"name": "ppo"}, "training": {"rollouts": 1}},
+    {"algorithm": {"name": "reinforce", "baseline": "batch"}, "training": {"rollouts": 1}},
+    {"algorithm": {"name": "grpo", "scale": "batch"}, "training": {"rollouts": 1}},
+    {"engine": {"deadline_seconds": "none", "simulator": {"base_url": "http://h/v1", "api_key_env": "KEY"}}},
+    {"protocol": {"prompt": 'Say "{question}"\n\tnow\\ é 😀'}},
+]
+
+
+@pytest.mark.parametrize("values", VALID, ids=str)
+def test_what_fits_together_is_taken_and_written_out_again(values: dict[str, Any]) -> None:
+    config = config_from_dict(values, "test")
+    assert again(config) == config
+
+
+# TOML holds no lone surrogates, and pydantic takes none either
+texts = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="\x7f"), max_size=30)
+positive = st.floats(min_value=1e-300, max_value=1e300)
+
+
+@given(texts, texts, positive, positive, st.integers(1, 2**63))
+def test_any_text_and_number_survives_toml(name: str, prompt: str, rate: float, alpha: float, limit: int) -> None:
+    values = {
+        "name": name,
+        "protocol": {"prompt": prompt},
+        "model": {"lora": {"alpha": alpha}},
+        "training": {"learning_rate": rate},
+        "data": {"limit": limit},
+    }
+    config = config_from_dict(values, "test")
+    assert again(config) == config
+    assert again(config).name == name
+
+
+def test_the_written_file_names_every_setting() -> None:
+    """So that a run's config.toml says everything, whatever later releases have as their defaults."""
+
+    def count(section: BaseModel) -> int:
+        values = [getattr(section, key) for key in type(section).model_fields]
+        return sum(count(value) if isinstance(value, BaseModel) else 1 for value in values)
+
+    config = config_from_dict({"evaluation": {"engine": {"kind": "bm25", "corpus": "x"}}}, "test")
+    lines = [line for line in config_toml(config).splitlines() if " = " in line]
+    unset_by_default = [
+        "data.limit", "model.adapter", "protocol.prompt", "algorithm.dual_clip", "training.max_minutes",
+        "engine.corpus", "engine.snippet_words", "evaluation.engine.snippet_words",
+        *(f"{engine}.simulator.{key}" for engine in ("engine", "evaluation.engine")
+          for key in ("adapter", "base_url", "api_key_env")),
+    ]  # fmt: skip
+    assert len(lines) == count(config) - len(unset_by_default)
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"stepz": 3}, "unknown setting stepz"),
+        ({"training": {"stepz": 3}}, "unknown setting training.stepz"),
+        ({"engine": {"simulator": {"modle": "x"}}}, "unknown setting engine.simulator.modle"),
+        ({"training": {"steps": 0}}, "training.steps: Input should be greater than or equal to 1 (found 0)"),
+        ({"training": {"steps": "many"}}, "training.steps: Input should be a valid integer"),
+        ({"training": {"steps": 1.5}}, "training.steps: Input should be a valid integer"),
+        ({"training": {"steps": "none"}}, "training.steps: Input should be a valid integer"),
+        ({"training": 3}, "training: Input should be a valid dictionary"),
+        ({"training": {"top_p": 0}}, "training.top_p: Input should be greater than 0 (found 0)"),
+        ({"algorithm": {"name": "dpo"}}, "algorithm.name: Input should be 'reinforce', 'grpo' or 'ppo' (found 'dpo')"),
+        ({"reward": {"name": "bleu"}}, "reward.name: Input should be 'f1', 'em' or 'cover_em' (found 'bleu')"),
+        ({"curriculum": {"end": 1.5}}, "curriculum.end: Input should be less than or equal to 1 (found 1.5)"),
+        ({"engine": {"kind": "bm25"}}, "engine: engine bm25 needs engine.corpus"),
+        ({"evaluation": {"engine": {"kind": "bm25"}}}, "evaluation.engine: engine bm25 needs engine.corpus"),
+        ({"engine": {"corpus": "factbook"}}, "engine: corpus is set, but a simulated engine has none"),
+        ({"engine": {"snippet_words": 9}}, "engine: snippet_words is set, but a simulated engine"),
+        ({"engine": {"simulator": {"base_url": "http://h/v1", "adapter": "a"}}}, "engine: simulator.adapter cannot be"),
+        ({"training": {"rollouts": 1}}, "training.rollouts must be 2 or more"),
+        ({"algorithm": {"name": "grpo"}, "training": {"rollouts": 1}}, "grpo compares rollouts of one question"),
+        ({"algorithm": {"kl_estimator": "k1"}}, "algorithm.kl = 'loss' with kl_estimator = 'k1' has no gradient"),
+        ({"algorithm": {"kl": "reward"}}, "algorithm.kl = 'reward' with 'k3' hardly pulls at all"),
+        ({"model": {"full": True}}, "choose one: model.full = true with model.lora = 'none'"),
+        ({"model": {"lora": "none"}}, "choose one: model.full = true with model.lora = 'none'"),
+        ({"model": {**FULL, "adapter": "a"}}, "model.adapter is a LoRA adapter and cannot be trained with model.full"),
+        (
+            {"algorithm": {"updates_per_batch": 321}},
+            "algorithm.updates_per_batch is larger than the number of episodes",
+        ),
+        (
+            {"protocol": {"max_context_tokens": 64, "answer_reserve_tokens": 64}},
+            "protocol.answer_reserve_tokens leaves no room in protocol.max_context_tokens",
+        ),
+    ],
+    ids=str,
+)
+def test_what_is_wrong_is_named_in_one_line(values: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        config_from_dict(values, "a.toml")
+    assert str(caught.value).startswith("a.toml: ")
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_further_problems_are_counted() -> None:
+    with pytest.raises(ConfigError, match=r"^x: .*, and 2 more problem\(s\)$"):
+        config_from_dict({"a": 1, "b": 2, "seed": -1}, "x")
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [
+        ("training.steps=20", ("training", "steps"), 20),
+        (" training.learning_rate = 1e-4 ", ("training", "learning_rate"), 1e-4),
+        ("name=my run", ("name",), "my run"),
+        ('name="quoted"', ("name",), "quoted"),
+        ("data.train=factbook:train:two-hop", ("data", "train"), "factbook:train:two-hop"),
+        ("protocol.prompt=a=b {question}", ("protocol", "prompt"), "a=b {question}"),
+        ("algorithm.whiten=true", ("algorithm", "whiten"), True),
+        ("algorithm.value_clip=none", ("algorithm", "value_clip"), None),
+        ("engine.simulator.max_tokens=32", ("engine", "simulator", "max_tokens"), 32),
+    ],
+)
+def test_an_override_is_toml_or_a_bare_word(override: str, key: tuple[str, ...], value: Any) -> None:
+    found: Any = load_config(None, [override])
+    for part in key:
+        found = getattr(found, part)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_overrides_win_over_the_file_and_the_last_one_wins(tmp_path: Path) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text("name = 'file'\n[training]\nsteps = 3\nrollouts = 4\n")
+    config = load_config(path, ["training.steps=5", "training.steps=6"])
+    assert (config.name, config.training.steps, config.training.rollouts) == ("file", 6, 4)
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("steps", "--set steps: write section.key=value"),
+        ("=3", "--set =3: write section.key=value"),
+        ("training.=3", "--set training.=3: write section.key=value"),
+        ("name.first=x", "--set name.first=x: name is a value, not a section"),
+        ("training.stepz=1", "unknown setting training.stepz"),
+    ],
+)
+def test_a_wrong_override_is_named(tmp_path: Path, override: str, said: str) -> None:
+    path = tmp_path / "a.toml"
+    path.write_text("name = 'file'\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, [override])
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"name = \n", "is not valid TOML ("),
+        (b"name = 1\nname = 2\n", "is not valid TOML ("),
+        (b"\xff\xfe", "is not valid TOML ("),
+        (b"name = 3\n", "name: Input should be a valid string (found 3)"),
+    ],
+)
+def test_a_file_that_is_wrong_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "a.toml"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert str(caught.value).startswith(f"{path}: {said}")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"gone\.toml: no such configuration file"):
+        load_config(tmp_path / "gone.toml")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path)
