@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import os
@@ -36,6 +37,16 @@ def prepare() -> None:
             pass  # not glibc: nothing to tune
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers.*")
     logging.getLogger("transformers").setLevel(logging.ERROR)
+
+
+def release_memory() -> None:
+    """Hand freed memory back to the system; call it between steps.
+
+    `prepare` makes glibc keep what is freed, and buffers of many sizes would slowly break it into pieces.
+    """
+    if sys.platform == "linux":
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def quiet_libraries() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import subprocess
 import sys
 import tomllib
@@ -240,10 +241,12 @@ def test_only_what_differs_from_the_defaults_is_listed() -> None:
 def test_a_tokenizer_needs_no_weights_and_no_network(tokenizer_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = open_tokenizer(str(tokenizer_folder))
     assert model.codec.decode(model.codec.encode("<answer> Kathmandu")) == "<answer> Kathmandu"
-    # a hub that must not be asked: the port of the discard service, where nothing listens
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    asked: list[Any] = []
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *host, **_: asked.append(host) or [])
+    monkeypatch.setattr(socket.socket, "connect", lambda _, address: asked.append(address))
     with pytest.raises(ModelError, match="its tokenizer is not on this machine"):
         open_tokenizer("no-such/model")
+    assert asked == []
 
 
 @pytest.mark.data

@@ -89,8 +89,8 @@ def test_factbook_says_what_is_in_it(zerosearch: Any) -> None:
 
 @pytest.mark.data
 def test_a_part_of_the_factbook_can_be_shown(zerosearch: Any) -> None:
-    result = zerosearch("data", "show", "factbook:dev:two-hop", "--show", "0", "--limit", "7")
-    assert result.out.startswith("factbook:dev:two-hop: 7 questions")
+    result = zerosearch("data", "show", "factbook:train:two-hop", "--show", "0", "--limit", "7")
+    assert result.out.startswith("factbook:train:two-hop: 7 questions")
 
 
 def test_a_real_process_says_the_line_too(spawn: Any, tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import END, chain_model, give_adapter, tiny_llama
+from tiny import END, chain_model, give_adapter
+from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
 
 from zerosearch.generation import Generation, Sampling
 from zerosearch.generators.decoding import decode_batch
@@ -71,22 +72,35 @@ def test_greedy_tokens_are_those_of_transformers(tiny_model: LocalModel, prefill
         assert generation.token_ids == theirs[0, len(prompt) :].tolist()
 
 
-@pytest.mark.parametrize("window", [None, 16])
-def test_greedy_tokens_are_those_of_transformers_with_a_sliding_window(tiny_tokenizer: Any, window: int | None) -> None:
-    from transformers import MistralConfig, MistralForCausalLM
+def mistral(vocabulary: int, **settings: Any) -> Any:
+    shape = {"hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 4}
+    return MistralForCausalLM(
+        MistralConfig(vocab_size=vocabulary, num_key_value_heads=2, initializer_range=0.2, **(shape | settings))
+    )
 
+
+def gpt2(vocabulary: int) -> Any:
+    return GPT2LMHeadModel(
+        GPT2Config(vocab_size=vocabulary, n_embd=48, n_layer=2, n_head=4, n_positions=256, initializer_range=0.2)
+    )
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda v: mistral(v, sliding_window=None), lambda v: mistral(v, sliding_window=16), gpt2],
+    ids=["mistral", "mistral with a sliding window", "gpt-2 with absolute positions"],
+)
+def test_greedy_tokens_are_those_of_transformers_for_other_models(tiny_tokenizer: Any, make: Any) -> None:
     torch.manual_seed(3)
-    settings = tiny_llama(len(tiny_tokenizer)).config.to_dict()
-    names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
-             "num_key_value_heads", "initializer_range")  # fmt: skip
-    base: Any = MistralForCausalLM(MistralConfig(**{name: settings[name] for name in names}, sliding_window=window))
-    model = LocalModel(base.eval(), tiny_tokenizer, "mistral", torch.device("cpu"))
+    base = make(len(tiny_tokenizer)).eval()
+    model = LocalModel(base, tiny_tokenizer, "other", torch.device("cpu"))
     prompts = prompts_of(model)
+    ends = sorted(model.eos_ids)
     for prompt, generation in zip(prompts, decode(model, prompts, Sampling(0.0, max_tokens=24)), strict=True):
         ids = torch.tensor([prompt])
         theirs = base.generate(
             ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=24, use_cache=False,
-            eos_token_id=sorted(model.eos_ids), pad_token_id=2,
+            eos_token_id=ends, pad_token_id=2,
         )  # fmt: skip
         assert generation.token_ids == theirs[0, len(prompt) :].tolist()
 

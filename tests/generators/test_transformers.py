@@ -233,6 +233,7 @@ def test_a_lane_in_which_everybody_gave_up_does_not_stop_the_others(model: Local
         ({}, [6]),
         ({"max_batch_rows": 4}, [4, 2]),
         ({"max_batch_tokens": 60}, [3, 2, 1]),  # 3 x (10 + 6), 2 x (20 + 6), then one that is too long by itself
+        ({"max_batch_tokens": 48}, [3, 1, 1, 1]),  # 3 x 16 just fits, 2 x 26 does not
         ({"max_batch_tokens": 1}, [1] * 6),
         ({"max_batch_rows": 2, "max_batch_tokens": 60}, [2, 2, 1, 1]),
     ],

@@ -90,7 +90,9 @@ def test_before_the_first_step_policy_and_reference_are_one_to_the_last_bit(
         base = Policy.full_weights(bare, bare).reference_logprobs(micro, 1.0)
     assert torch.equal(made.policy.reference_logprobs(micro, 1.0), own)
     assert torch.equal(own, base) == (source is None)  # a start adapter really says something else
-    assert made.update(episodes(model, POLICY), 0)["kl"] == 0.0
+    found = made.update(episodes(model, POLICY), 0)["kl"]
+    # in the reward it is measured with the sampler's log-probs, which differ from the trainer's in the last bits
+    assert found == 0.0 if kl[0] == "loss" else abs(found) < 1e-6
 
 
 @pytest.mark.parametrize("start", ["new", "adapter"])
@@ -224,5 +226,5 @@ def _count_forwards(model: LocalModel) -> list[int]:
     def count(*_: Any) -> None:
         calls[0] += 1
 
-    model.base.model.layers[0].mlp.register_forward_hook(count)
+    model.base.model.layers[0].mlp.register_forward_pre_hook(count)
     return calls

@@ -132,7 +132,7 @@ def test_a_full_disk_keeps_the_older_checkpoint(tmp_path: Path, monkeypatch: pyt
         saved.append(step)
 
     monkeypatch.setattr(trainer, "_checkpoint", save)
-    with pytest.raises(RunError, match="No space left on device.*older ones are kept"):
+    with pytest.raises(RunError, match=r"No space left on device.*older ones are kept"):
         trainer.run()
     assert [c.step for c in list_checkpoints(config.run_folder / "checkpoints")] == [1]
     assert len(list(read_rows(config.run_folder / "metrics.jsonl"))) == 2

@@ -1,4 +1,4 @@
-"""A toy that can learn: a random model of 30 thousand parameters, twelve words, and questions whose answer is their word.
+"""A toy that can learn: a random model of 30 thousand parameters, ten words, questions whose answer is their word.
 
 The whole house is used: episodes over a real generator, the real trainer, a run folder. Only the engine is of the toy.
 """

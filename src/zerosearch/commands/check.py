@@ -185,16 +185,12 @@ def _engine_not_here(name: str, engine: EngineConfig) -> Iterator[str]:
     if engine.kind == "simulated" and simulator.base_url is not None:
         if simulator.api_key_env is not None and not os.environ.get(simulator.api_key_env):
             yield f"{name}.simulator.api_key_env: the environment variable {simulator.api_key_env} is not set"
-        console.print(
-            f"{name}: the simulator is {simulator.model} at a URL; zerosearch doctor --url asks whether it is up"
-        )
+        said = f"{name}: the simulator is {simulator.model} at a URL; zerosearch doctor --url asks whether it is up"
+        console.print(Text(said), soft_wrap=True)
 
 
 def first_question(config: TrainConfig) -> tuple[Question | None, list[str]]:
-    """The first training question, after all questions were read; and what of them is not here.
-
-    Raises `DataError` for a file that is here and malformed.
-    """
+    """The first training question, once all were read; and what is not here. Raises `DataError` for malformed files."""
     from zerosearch.errors import DataError
     from zerosearch.parts import open_questions
 

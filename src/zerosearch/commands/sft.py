@@ -15,7 +15,7 @@ from rich.console import Console
 
 from zerosearch.runtime import prepare, quiet_libraries
 
-console = Console(highlight=False)
+console = Console(highlight=False, emoji=False)
 
 
 class Role(StrEnum):
@@ -97,8 +97,10 @@ def sft(
             f"step {row['step']:.0f}/{row['total']:.0f}  loss {row['loss']:.4f}{validation}  {row['seconds']:.0f} s"
         )
 
-    result = train_sft(local, role.value, texts, settings, report)
-    local.save_adapter(role.value, out, dtype=torch.float16)
+    def keep() -> None:
+        local.save_adapter(role.value, out, dtype=torch.float16)
+
+    result = train_sft(local, role.value, texts, settings, report, keep)
     card = {
         "role": role.value,
         "base": model,

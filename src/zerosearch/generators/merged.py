@@ -1,4 +1,4 @@
-"""Copies of a model with an adapter merged in, to sample from: a GPU waits for Python, and every LoRA layer is more of it.
+"""Copies of a model with an adapter merged in, to sample from: fewer calls a token, which a GPU waits for.
 
 A copy costs memory for the layers that the adapter changes; everything else is shared with the base.
 """
@@ -16,8 +16,8 @@ from zerosearch.generators.local import LocalModel
 class MergedAdapters:
     """Merged copies of `model` by adapter, made when first asked for.
 
-    A copy is computed anew from base and adapter each time it is refreshed, so nothing drifts: in float32 it agrees with
-    the unmerged model to rounding. Below float32 the sum is rounded, and sampler and trainer differ by it.
+    A copy is computed anew from base and adapter each time it is refreshed, so nothing drifts: in float32 it agrees
+    with the unmerged model to rounding. Below float32 the sum is rounded, and sampler and trainer differ by it.
     """
 
     def __init__(self, model: LocalModel) -> None:
@@ -63,7 +63,8 @@ class MergedAdapters:
         for name, module in layers.items():
             if isinstance(module, LoraLayer) and adapter in module.lora_A:
                 weight = module.get_base_layer().weight
-                parameters[f"{name}.weight"].copy_(weight + module.get_delta_weight(adapter).to(weight.dtype))
+                delta = module.get_delta_weight(adapter)  # type: ignore[attr-defined]  # of its subclasses
+                parameters[f"{name}.weight"].copy_(weight + delta.to(weight.dtype))
 
 
 def _put(model: torch.nn.Module, name: str, value: Any, *, buffer: bool = False) -> None:

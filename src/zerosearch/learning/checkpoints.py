@@ -7,7 +7,6 @@ import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -87,7 +86,7 @@ def load_checkpoint(checkpoint: Checkpoint, learner: Learner, config: TrainConfi
         if learner.critic is not None and learner.critic_optimizer is not None:
             learner.critic.load_state(state["critic"])
             learner.critic_optimizer.load_state_dict(state["critic_optimizer"])
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError, EOFError, UnpicklingError) as error:
+    except Exception as error:  # for a damaged file torch raises whatever its reader stumbles over
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise CheckpointError(f"{checkpoint.folder}: cannot be read ({reason})") from None
 
@@ -96,7 +95,7 @@ def check_settings(checkpoint: Checkpoint, config: TrainConfig) -> None:
     """Raises `CheckpointError` that names the first setting in which the checkpoint's run differs from `config`."""
     path = checkpoint.folder / _STATE
     try:
-        theirs = json.loads(path.read_text())["settings"]
+        theirs = dict(json.loads(path.read_text())["settings"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error})") from None
     ours = binding_settings(config)

@@ -14,6 +14,7 @@ from zerosearch.errors import RunError
 from zerosearch.generators.local import LocalModel
 from zerosearch.learning.batches import Sequences, micro_batches
 from zerosearch.learning.logprobs import head_is_plain, token_logprobs
+from zerosearch.runtime import release_memory
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class SFTSettings:
     max_grad_norm: float = 1.0
     micro_batch_tokens: int = 4096
     validation_share: float = 0.05
-    evaluations: int = 4
+    evaluations: int = 6
     patience: int = 2
     seed: int = 0
     max_seconds: float | None = None
@@ -63,8 +64,12 @@ def train_sft(
     examples: Sequence[Example],
     settings: SFTSettings,
     report: Callable[[dict[str, float]], None] = lambda row: None,
+    keep: Callable[[], None] = lambda: None,
 ) -> SFTResult:
     """Train the adapter in place; it ends with the weights of the best validation loss.
+
+    `keep` is called whenever the validation loss is the best so far, with the model speaking as the adapter: save it
+    there, and a run that is killed loses little.
 
     The loss is the mean over all target tokens of a step, however they are cut into micro-batches. Stops early after
     `patience` evaluations without a gain. Raises `RunError` on a loss that is not finite.
@@ -108,6 +113,7 @@ def _train(
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+        release_memory()
         row = {"step": step, "total": total, "loss": train_loss, "grad_norm": norm}
         seconds = time.perf_counter() - started
         out_of_time = settings.max_seconds is not None and seconds > settings.max_seconds
@@ -120,6 +126,7 @@ def _train(
             since_best = 0 if validation_loss < best else since_best + 1
             if validation_loss < best:
                 best, best_state = validation_loss, model.adapter_state(adapter)
+                keep()
         report({**row, "seconds": seconds})
         if out_of_time or since_best >= settings.patience:
             stopped = "time" if out_of_time else "validation loss rose"

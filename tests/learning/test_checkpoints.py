@@ -1,0 +1,176 @@
+"""Checkpoints: which ones are there, what belongs to which run, and what a damaged one says."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from learning.toy import toy_config, toy_model
+
+from zerosearch.config import TrainConfig
+from zerosearch.errors import CheckpointError
+from zerosearch.learning.checkpoints import (
+    Checkpoint,
+    binding_settings,
+    check_settings,
+    list_checkpoints,
+    load_checkpoint,
+    save_checkpoint,
+)
+from zerosearch.learning.learner import Learner
+from zerosearch.learning.policy import Policy
+from zerosearch.settings import config_from_dict
+
+CONFIG = toy_config(Path("runs"), {"name": "reinforce", "kl": "none"}, steps=9)
+
+
+def learner(seed: int = 0) -> Learner:
+    policy = Policy.full_weights(toy_model(seed), None)
+    return Learner(policy, None, CONFIG.algorithm, CONFIG.training, max_policy_tokens=12, seed=0)
+
+
+def changed(**changes: Any) -> TrainConfig:
+    """`CONFIG` with some settings changed: training__steps=3."""
+    values = CONFIG.model_dump(mode="json")
+    for key, value in changes.items():
+        *path, last = key.split("__")
+        table = values
+        for part in path:
+            table[part] = table.get(part) or {}
+            table = table[part]
+        table[last] = value
+    values["model"]["lora"] = "none"
+    return config_from_dict(values, "test")
+
+
+@pytest.fixture
+def saved(tmp_path: Path) -> Checkpoint:
+    return save_checkpoint(tmp_path, 3, learner(), CONFIG, keep=2)
+
+
+def test_the_newest_are_kept_and_listed_by_step(tmp_path: Path) -> None:
+    for step in (2, 10, 9, 100):
+        save_checkpoint(tmp_path, step, learner(), CONFIG, keep=3)
+    assert [c.step for c in list_checkpoints(tmp_path)] == [9, 10, 100]
+    assert list_checkpoints(tmp_path / "nothing") == []
+
+
+def test_only_whole_checkpoints_count_and_a_users_own_copies_are_left_alone(tmp_path: Path, saved: Checkpoint) -> None:
+    (tmp_path / ".step-000004.partial").mkdir()
+    (tmp_path / "step-000005").mkdir()  # no state.json: never finished
+    copy = tmp_path / "step-000003-the-good-one"
+    copy.mkdir()
+    (copy / "state.json").write_text("{}")
+    assert list_checkpoints(tmp_path) == [saved]
+    for step in (4, 6):
+        save_checkpoint(tmp_path, step, learner(), CONFIG, keep=1)
+    assert [c.step for c in list_checkpoints(tmp_path)] == [6]
+    assert copy.is_dir()
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_weights_and_optimizer_come_back(tmp_path: Path) -> None:
+    first = learner()
+    for parameter in first.policy.parameters().values():
+        parameter.grad = torch.ones_like(parameter)
+    first.optimizer.step()
+    checkpoint = save_checkpoint(tmp_path, 1, first, CONFIG, keep=1)
+    second = learner(seed=1)
+    load_checkpoint(checkpoint, second, CONFIG)
+    for parameters in (first.policy.parameters(), second.policy.parameters()):
+        for parameter in parameters.values():
+            parameter.grad = torch.full_like(parameter, 0.5)
+    first.optimizer.step()
+    second.optimizer.step()
+    ours, theirs = first.policy.state(), second.policy.state()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"seed": 1}, "seed = 0, now it is 1"),
+        ({"training__steps": 10}, "training.steps = 9, now it is 10"),
+        ({"algorithm__kl": "loss"}, "algorithm.kl = 'none', now it is 'loss'"),
+        ({"engine__top_k": 2}, "engine.top_k = 1, now it is 2"),
+        ({"protocol__prompt": "Now: {question}"}, "protocol.prompt = "),
+        ({"evaluation__engine": {"kind": "bm25", "corpus": "x.jsonl"}}, "evaluation.engine"),
+        ({"curriculum__end": 0.9}, "curriculum.end = 0.5, now it is 0.9"),
+    ],
+)
+def test_a_setting_that_shapes_the_numbers_binds_the_run_and_is_named(
+    saved: Checkpoint, changes: dict[str, Any], named: str
+) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        check_settings(saved, changed(**changes))
+    assert named in str(caught.value)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(CheckpointError):
+        load_checkpoint(saved, learner(), changed(**changes))
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "other"},
+        {"folder": "elsewhere"},
+        {"logging__tensorboard": True},
+        {"training__checkpoint_every": 1, "training__keep_checkpoints": 9, "training__max_minutes": 5.0},
+        {"training__max_batch_rows": 3, "training__max_batch_tokens": 999, "training__micro_batch_tokens": 64},
+        {"engine__simulator__base_url": "http://127.0.0.1:9/v1", "engine__simulator__api_key_env": "OTHER_KEY"},
+        {"engine__attempts": 9, "engine__deadline_seconds": 1.0, "engine__max_error_rate": 0.9},
+    ],
+)
+def test_where_things_lie_and_how_fast_they_go_may_change_in_between(
+    saved: Checkpoint, changes: dict[str, Any]
+) -> None:
+    assert changed(**changes) != CONFIG
+    check_settings(saved, changed(**changes))
+
+
+def test_settings_that_bind_are_flat_and_hold_no_place() -> None:
+    settings = binding_settings(CONFIG)
+    assert settings["training.steps"] == 9
+    assert settings["engine.simulator.model"] == "smollm2-135m"
+    assert not {"name", "folder", "engine.simulator.base_url"} & settings.keys()
+
+
+DAMAGE = {
+    "empty": b"",
+    "text": b"this is no checkpoint\n",
+    "another pickle": pickle.dumps({"policy": object}, protocol=2),
+    "a list": None,
+    "weights missing": None,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_weights_file_is_one_line(saved: Checkpoint, damage: str) -> None:
+    path = saved.folder / "learner.pt"
+    if damage == "a list":
+        torch.save([1, 2], path)
+    elif damage == "weights missing":
+        torch.save({"optimizer": {}}, path)
+    else:
+        path.write_bytes(DAMAGE[damage] or b"")
+    with pytest.raises(CheckpointError, match="cannot be read") as caught:
+        load_checkpoint(saved, learner(), CONFIG)
+    assert "\n" not in str(caught.value)
+    assert str(saved.folder) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"settings": 3}', "\udc80"])
+def test_a_damaged_state_file_is_one_line(saved: Checkpoint, text: str) -> None:
+    (saved.folder / "state.json").write_bytes(text.encode(errors="surrogateescape"))
+    with pytest.raises(CheckpointError) as caught:
+        check_settings(saved, CONFIG)
+    assert "\n" not in str(caught.value)
+
+
+def test_the_state_file_says_how_far_the_run_was(saved: Checkpoint) -> None:
+    assert json.loads((saved.folder / "state.json").read_text())["step"] == 3
+    assert (saved.folder / "policy" / "config.json").is_file()  # what a user loads
