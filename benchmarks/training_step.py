@@ -14,6 +14,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import sys
@@ -83,6 +84,8 @@ def _run(command: list[str], environment: dict[str, str], threads: int) -> None:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith(("MALLOC_", "GLIBC_TUNABLES", "OMP_", "MKL_"))}
     common = {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE", "TOKENIZERS_PARALLELISM": "false"}
     done = subprocess.run(command, env=inherited | common | environment, capture_output=True, text=True)
+    if done.returncode == -signal.SIGKILL:
+        raise SystemExit(f"{' '.join(command)}\nwas killed, likely for want of memory: take smaller micro-batches")
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(command)}\nfailed with {done.returncode}:\n{(done.stdout + done.stderr)[-3000:]}")
 

@@ -124,6 +124,7 @@ def rollout_settings(config: TrainConfig, model: LocalModel, *, temperature: flo
         text = prompt_text(render_prompt(question, template=template), model.tokenizer, chat=protocol.chat)
         return codec.encode(text)
 
+    prompt("")  # instructions or a chat template that cannot be used are an error now, not after the first search
     training = config.training
     greedy = temperature == 0
     limits: EpisodeLimits = protocol.limits()

@@ -106,9 +106,7 @@ class Learner:
         self.policy.eval_mode()
         for key, value, weight in self.processes.gather([(k, v, w) for k, pairs in own.items() for v, w in pairs]):
             metrics[key].append((value, weight))
-        out = {
-            key: sum(v * w for v, w in pairs) / max(sum(w for _, w in pairs), 1e-9) for key, pairs in metrics.items()
-        }
+        out = {key: _weighted_mean(pairs) for key, pairs in metrics.items()}
         for key in ("ratio_max", "sampler_gap_max"):
             if key in metrics:
                 out[key] = max(v for v, _ in metrics[key])

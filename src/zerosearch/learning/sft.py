@@ -77,7 +77,7 @@ def train_sft(
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(settings.matmul_precision)
     try:
-        return _train(model, adapter, examples, settings, report)
+        return _train(model, adapter, examples, settings, report, keep)
     finally:
         torch.set_float32_matmul_precision(before)  # log-probs taken later must not lose theirs
 
@@ -88,6 +88,7 @@ def _train(
     examples: Sequence[Example],
     settings: SFTSettings,
     report: Callable[[dict[str, float]], None],
+    keep: Callable[[], None],
 ) -> SFTResult:
     training, validation = split_by_key(examples, settings.validation_share, settings.seed)
     if not training or not validation:

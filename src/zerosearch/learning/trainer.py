@@ -24,6 +24,7 @@ from zerosearch.learning.parallel import ALONE, Processes
 from zerosearch.questions import Question
 from zerosearch.rollout import ErrorRate, RolloutSettings, roll_out
 from zerosearch.runs import append_jsonl, trim_rows, write_json
+from zerosearch.runtime import release_memory
 from zerosearch.simulation.fidelity import leak
 from zerosearch.trajectory import Trajectory, write_trajectories
 
@@ -144,6 +145,7 @@ class Trainer:
                 f"step {step}: {error}. The batch is in {saved}; the last checkpoint is as it was. A smaller "
                 "learning rate or clip usually helps"
             ) from None
+        release_memory()
         ended = time.perf_counter()
         tokens = sum(t.policy_tokens for t in trajectories)
         row = {

@@ -1,0 +1,322 @@
+"""`zerosearch train`, run as it is installed: real model folders, a real server, and what is left when things break."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import zstandard
+from engines.conftest import PAGE, Endpoint, Reply, completion
+from tiny import chain_model
+
+from zerosearch.commands.train import clock, results_table
+from zerosearch.runs import read_rows
+from zerosearch.settings import load_config
+from zerosearch.trajectory import read_trajectories
+
+SECRET = "sk-mustnotbewrittenanywhere"
+CONFIG = """
+name = "small"
+folder = "{folder}"
+[data]
+train = "{questions}"
+[model]
+name = "{model}"
+device = "cpu"
+[protocol]
+max_searches = 1
+max_turn_tokens = 12
+max_page_tokens = 24
+max_context_tokens = 400
+[engine]
+top_k = 2
+attempts = 1
+[engine.simulator]
+model = "served"
+base_url = "{url}"
+api_key_env = "ZS_TEST_KEY"
+[evaluation]
+questions = "{questions}"
+[algorithm]
+entropy_coef = 0.1
+[training]
+steps = 2
+questions_per_step = 2
+rollouts = 2
+learning_rate = 0.01
+"""
+
+
+def serve() -> Endpoint:
+    """A server that knows one page. It says nothing of clients that go away: standard error is looked at here."""
+    endpoint = Endpoint()
+    endpoint.script = [Reply(body=completion(PAGE))]
+    endpoint._server.handle_error = lambda *_: None  # type: ignore[method-assign]
+    return endpoint
+
+
+@pytest.fixture
+def server() -> Iterator[Endpoint]:
+    endpoint = serve()
+    yield endpoint
+    endpoint.stop()
+
+
+@pytest.fixture(scope="module")
+def models(tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A model that searches for nepal in every turn; and the same with a weight that is not a number."""
+    ids = tiny_tokenizer.encode("\n<search>nepal</search>", add_special_tokens=False)
+    model = chain_model(tiny_tokenizer, dict(pairwise(ids)))
+    folders = []
+    for name in ("good", "poisoned"):
+        folder = tmp_path_factory.mktemp("models") / name
+        model.base.save_pretrained(folder)
+        tiny_tokenizer.save_pretrained(folder)
+        folders.append(folder)
+        with torch.no_grad():
+            model.base.lm_head.weight[7, 7] = torch.nan
+    return folders[0], folders[1]
+
+
+@pytest.fixture
+def config(
+    tmp_path: Path, models: tuple[Path, Path], server: Endpoint, questions_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ZS_TEST_KEY", SECRET)
+    monkeypatch.setenv("COLUMNS", "300")  # no line is broken at a word that a test looks for
+    path = tmp_path / "small.toml"
+    path.write_text(CONFIG.format(folder=tmp_path / "runs", questions=questions_file, model=models[0], url=server.url))
+    return path
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path) -> Path:
+    return tmp_path / "runs" / "small"
+
+
+def everything(folder: Path) -> dict[str, bytes]:
+    """The run's files; compressed ones unpacked."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file():
+            data = path.read_bytes()
+            found[str(path.relative_to(folder))] = (
+                zstandard.ZstdDecompressor().decompressobj().decompress(data) if path.suffix == ".zst" else data
+            )
+    return found
+
+
+def is_readable(folder: Path) -> None:
+    """Whatever happened, what is there can be read."""
+    load_config(folder / "config.toml")
+    json.loads((folder / "manifest.json").read_text())
+    list(read_rows(folder / "metrics.jsonl"))
+    for path in folder.rglob("*.jsonl.zst"):
+        assert list(read_trajectories(path))
+    assert not list(folder.rglob("*.partial*"))
+
+
+def test_a_run_leaves_its_folder_and_says_where(
+    zerosearch: Any, config: Path, run_folder: Path, server: Endpoint
+) -> None:
+    result = zerosearch("train", str(config))
+    assert (result.code, result.err) == (0, "")
+    assert "2 steps of 2 questions x 2 rollouts" in result.out
+    assert "step 1/2" in result.out
+    assert "2 held-out questions, simulated:served, top 2, greedy" in result.out
+    assert f"{run_folder}/metrics.jsonl" in result.out
+    found = everything(run_folder)
+    assert found.keys() >= {
+        "config.toml", "manifest.json", "metrics.jsonl", "curves.png", "checkpoints/step-000002/state.json",
+        "checkpoints/step-000002/policy/adapter_model.safetensors", "trajectories/step-000000.jsonl.zst",
+        "trajectories/step-000001.jsonl.zst", "evaluations/step-000000.json", "evaluations/step-000002.json",
+    }  # fmt: skip
+    assert any(name.startswith("tensorboard/events") for name in found)
+    is_readable(run_folder)
+    rows = list(read_rows(run_folder / "metrics.jsonl"))
+    assert [row["pages_parsed"] for row in rows] == [1.0, 1.0]
+    asked = [request["messages"][-1]["content"] for request in server.requests]
+    assert len(asked) == 2 + 4 + 4 + 2  # before, two steps, after: each episode searches once
+    assert all("nepal" in text for text in asked)
+
+
+def test_a_complete_run_run_again_does_nothing(zerosearch: Any, config: Path, run_folder: Path) -> None:
+    assert zerosearch("train", str(config)).code == 0
+    kept = ("metrics", "trajectories", "evaluations", "checkpoints")
+    before = {name: data for name, data in everything(run_folder).items() if name.startswith(kept)}
+    result = zerosearch("train", str(config))
+    assert (result.code, result.err) == (0, "")
+    assert f"{run_folder} is complete: 2 steps" in result.out
+    assert "step 1/2" not in result.out
+    assert {name: data for name, data in everything(run_folder).items() if name.startswith(kept)} == before
+
+
+def test_out_of_time_is_no_failure_and_the_same_command_goes_on(
+    zerosearch: Any, config: Path, run_folder: Path
+) -> None:
+    command = ("train", str(config), "--set", "training.max_minutes=0.0000001")
+    first = zerosearch(*command)
+    assert first.code == 0
+    assert "stopped after step 1 of 2" in first.out
+    assert "the run is not complete: the same command goes on with it" in first.out
+    second = zerosearch(*command)
+    assert "going on from" in second.out
+    assert "not complete" not in second.out
+    assert [row["step"] for row in read_rows(run_folder / "metrics.jsonl")] == [0, 1]
+    is_readable(run_folder)
+
+
+def test_fresh_starts_over_and_loses_nothing(zerosearch: Any, config: Path, run_folder: Path) -> None:
+    assert zerosearch("train", str(config), "--set", "training.steps=1").code == 0
+    before = everything(run_folder)
+    refused = zerosearch("train", str(config))
+    assert refused.code == 2
+    assert "training.steps = 1, now it is 2" in refused.line
+    missing = zerosearch("train", str(config), "--fresh", "--set", "model.adapter=nowhere")
+    assert "adapter nowhere: no such folder" in missing.line
+    assert everything(run_folder) == before
+    result = zerosearch("train", str(config), "--fresh", "--set", "training.steps=1")
+    assert result.code == 0
+    assert f"the older run is now {run_folder}.old-1" in result.out
+    assert everything(run_folder.with_name("small.old-1")) == before
+
+
+BROKEN: dict[str, tuple[Reply, str]] = {
+    "down": (Reply(), "connection"),
+    "500": (Reply(status=500, body=b'{"error": {"message": "out of memory"}}'), "HTTP 500: out of memory"),
+    "401 that tells the key": (Reply(status=401, body=f"bad key {SECRET}".encode()), "HTTP 401: bad key [key]"),
+    "not JSON": (Reply(body=b"<html>hello</html>"), "the answer is not JSON"),
+    "no choices": (Reply(body=b"{}"), "the answer has no choices"),
+    "nothing said": (Reply(body=completion("")), "the answer is empty"),
+    "no document": (Reply(body=completion("```\n***\n```")), "wrote no document"),
+    "silence": (Reply(hold=True), "no answer within the deadline of 0.3 s"),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_a_broken_server_ends_the_run_with_one_line(
+    case: str, zerosearch: Any, config: Path, run_folder: Path, server: Endpoint
+) -> None:
+    reply, text = BROKEN[case]
+    server.script = [reply]
+    if case == "down":
+        server.stop()
+    result = zerosearch(
+        "train", str(config), "--set", "training.questions_per_step=4", "--set", "evaluation.limit=1",
+        "--set", f"engine.deadline_seconds={0.3 if case == 'silence' else 60}",
+    )  # fmt: skip
+    assert result.code == 3
+    if case == "down":
+        assert f"{server.url}/chat/completions" in result.line
+    else:
+        assert text in result.line
+    assert "searches failed (limit 20%)" in result.line
+    assert SECRET not in result.out + result.err
+    is_readable(run_folder)
+    assert not (run_folder / "metrics.jsonl").exists()
+
+
+def test_nonsense_from_the_server_is_kept_and_counted(
+    zerosearch: Any, config: Path, run_folder: Path, server: Endpoint
+) -> None:
+    server.script = [Reply(body=completion("As an AI I cannot\x00 \ud83d search <answer> the web </answer>"))]
+    result = zerosearch("train", str(config))
+    assert (result.code, result.err) == (0, "")
+    rows = list(read_rows(run_folder / "metrics.jsonl"))
+    assert [row["pages_parsed"] for row in rows] == [0.0, 0.0]
+    assert [row["search_errors"] for row in rows] == [0, 0]
+    assert [row["trained_rows"] for row in rows] == [4, 4]
+    is_readable(run_folder)
+
+
+def test_a_server_may_come_back_elsewhere(zerosearch: Any, config: Path, run_folder: Path, server: Endpoint) -> None:
+    assert zerosearch("train", str(config), "--set", "training.max_minutes=0.0000001").code == 0
+    other = serve()
+    try:
+        server.stop()
+        result = zerosearch("train", str(config), "--set", f"engine.simulator.base_url={other.url}")
+    finally:
+        other.stop()
+    assert (result.code, result.err) == (0, "")
+    assert [row["step"] for row in read_rows(run_folder / "metrics.jsonl")] == [0, 1]
+
+
+def test_the_key_is_used_and_stands_in_no_file_and_no_output(
+    zerosearch: Any, config: Path, run_folder: Path, server: Endpoint
+) -> None:
+    result = zerosearch("train", str(config))
+    assert result.code == 0
+    assert {headers["authorization"] for headers in server.headers} == {f"Bearer {SECRET}"}
+    found = everything(run_folder)
+    assert len(found) > 10
+    for name, data in found.items():
+        assert SECRET.encode() not in data, name
+    assert b"ZS_TEST_KEY" in found["config.toml"]
+    assert SECRET not in result.out + result.err
+
+
+@pytest.mark.parametrize("algorithm", ["grpo", "reinforce", "ppo"])
+def test_a_weight_that_is_not_a_number_ends_the_run_with_one_line(
+    algorithm: str, zerosearch: Any, config: Path, run_folder: Path, models: tuple[Path, Path]
+) -> None:
+    result = zerosearch(
+        "train", str(config), "--set", f"model.name={models[1]}", "--set", f"algorithm.name={algorithm}",
+        "--set", "algorithm.entropy_coef=0", "--set", "algorithm.kl=none",
+    )  # fmt: skip
+    assert result.code == 3
+    assert "step 0: " in result.line
+    saved = run_folder / "not-finite-step-000000.jsonl.zst"
+    assert str(saved) in result.line
+    assert len(list(read_trajectories(saved))) == 4
+    is_readable(run_folder)
+    assert not (run_folder / "checkpoints").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ("training.stepz=3", "unknown setting training.stepz"),
+        ("training.steps=0", "training.steps"),
+        ("logging.trackio=true", "pip install 'zerosearch[trackio]'"),
+        ("data.train=nowhere.jsonl", "nowhere.jsonl: no such file"),
+        ("engine.simulator.api_key_env=ZS_NOT_SET", "ZS_NOT_SET is not set"),
+        ("protocol.prompt=hello", "protocol.prompt must hold {question}"),
+        ("algorithm.updates_per_batch=99", "algorithm.updates_per_batch is larger"),
+    ],
+)
+def test_a_mistake_is_one_line_and_nothing_is_written(
+    change: str, text: str, zerosearch: Any, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("ZS_NOT_SET", raising=False)
+    result = zerosearch("train", str(config), "--set", change)
+    assert result.code == 2
+    assert text in result.line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_no_such_file(zerosearch: Any, tmp_path: Path) -> None:
+    result = zerosearch("train", str(tmp_path / "x.toml"))
+    assert result.code == 2
+    assert "x.toml: no such configuration file" in result.line
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0:00"), (59.6, "1:00"), (3599, "59:59"), (3661, "1:01:01")])
+def test_a_clock(seconds: float, text: str) -> None:
+    assert clock(seconds) == text
+
+
+def test_the_table_has_a_column_for_each_evaluation_and_rows_for_the_transfer() -> None:
+    summary = dict.fromkeys(("f1", "em", "cover_em", "searches", "evidence", "valid_actions", "answered"), 0.25)
+    first = {"step": 0, "engine": "bm25:x", "top_k": 3, "summary": summary | {"questions": 9}}
+    last = first | {"step": 7, "transfer": {"transfer_gap": -0.5, "leak_rate": None}}
+    plain, both = results_table([first]), results_table([first, last])
+    assert [str(column.header) for column in both.columns] == ["", "before", "after 7 steps"]
+    assert both.row_count == plain.row_count + 2
+    assert list(both.columns[2].cells)[-2:] == ["-0.500", "-"]
+    assert list(both.columns[1].cells)[-2:] == ["-", "-"]
