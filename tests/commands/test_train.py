@@ -129,7 +129,7 @@ def test_a_run_leaves_its_folder_and_says_where(
     assert (result.code, result.err) == (0, "")
     assert "2 steps of 2 questions x 2 rollouts" in result.out
     assert "step 1/2" in result.out
-    assert "2 held-out questions, simulated:served, top 2, greedy" in result.out
+    assert "2 held-out questions, simulated:served, top 2, greedy" in " ".join(result.out.split())
     assert f"{run_folder}/metrics.jsonl" in result.out
     found = everything(run_folder)
     assert found.keys() >= {

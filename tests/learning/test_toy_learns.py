@@ -21,7 +21,9 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
 def test_a_random_model_learns_to_answer(algorithm: str, tmp_path: Path) -> None:
     model = toy_model()
     assert sum(p.numel() for p in model.base.parameters()) < 1_000_000
-    config = toy_config(tmp_path, ALGORITHMS[algorithm], steps=120)
+    # ppo whitens its advantages: once all rewards are alike, a large step follows noise
+    speed = {"learning_rate": 1.5e-3, "steps": 140} if algorithm == "ppo" else {"learning_rate": 3e-3, "steps": 120}
+    config = toy_config(tmp_path, ALGORITHMS[algorithm], **speed)
     assert toy_trainer(config, model).run()
     rewards = [row["reward"] for row in read_rows(config.run_folder / "metrics.jsonl")]
     assert rewards[0] < 0.2
