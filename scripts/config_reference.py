@@ -1,7 +1,7 @@
 """Write docs/configuration.md from the configuration's own field texts.
 
-    python scripts/config_reference.py            # writes the page
-    python scripts/config_reference.py --check    # exit status 1 where the page is not what the code says
+python scripts/config_reference.py            # writes the page
+python scripts/config_reference.py --check    # exit status 1 where the page is not what the code says
 """
 
 from __future__ import annotations

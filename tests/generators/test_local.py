@@ -215,7 +215,7 @@ def missing(tokenizer: Any, folder: Path) -> None:
     pass
 
 
-@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("there", ["nothing", "an adapter", "a silent adapter"])
 @pytest.mark.parametrize(
     ("make", "words"),
     [
@@ -231,13 +231,13 @@ def missing(tokenizer: Any, folder: Path) -> None:
     ],
 )
 def test_an_adapter_that_does_not_fit_is_refused_and_leaves_the_model_as_it_was(
-    tiny_tokenizer: Any, tmp_path: Path, make: Any, words: str, first: bool
+    tiny_tokenizer: Any, tmp_path: Path, make: Any, words: str, there: str
 ) -> None:
     make(tiny_tokenizer, tmp_path / "policy")
     model = tiny_local_model(tiny_tokenizer)
-    if not first:
+    if there != "nothing":
         give_adapter(model, "simulator")
-        model.activate("simulator", trainable=True)
+        model.activate("simulator" if there == "an adapter" else None, trainable=True)
     before, training, names = logits(model.base), trainable(model), list(model.adapters)
     for _ in range(2):  # the second time it is not another error
         with pytest.raises(ModelError) as raised:
@@ -248,7 +248,7 @@ def test_an_adapter_that_does_not_fit_is_refused_and_leaves_the_model_as_it_was(
         assert model.adapters == names
     give_adapter(model, "policy", seed=7)  # the name is still free
     assert not torch.allclose(logits(model.base), before)
-    model.activate(None if first else "simulator")
+    model.activate("simulator" if there == "an adapter" else None)
     assert torch.equal(logits(model.base), before)
 
 

@@ -124,6 +124,23 @@ def test_requests_that_come_while_a_batch_runs_are_the_next_batch(model: LocalMo
     assert [g.token_ids for g in out] == [expected(model, "policy", [5, s.seed], s).token_ids for s in wanted]
 
 
+def test_requests_a_few_turns_of_the_event_loop_apart_make_one_batch(model: LocalModel) -> None:
+    worker = Worker(model)
+    sizes: list[int] = []
+
+    async def after(turns: int) -> Generation:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        return await worker.submit("policy", [5, turns], Sampling(max_tokens=2))
+
+    async def main() -> None:
+        with before_each_batch(model, lambda batch, rows: sizes.append(rows)):
+            await asyncio.gather(*map(after, (0, 4, 8, 12)))
+
+    run(worker, main())
+    assert sizes == [4]
+
+
 def test_the_event_loop_goes_on_while_a_batch_is_decoded(model: LocalModel) -> None:
     worker = Worker(model)
     progressed = threading.Event()

@@ -274,7 +274,7 @@ def test_without_a_reward_the_kl_moves_the_policy_toward_its_reference(
     policy, reference = sharp(0), sharp(1)
     made = learner(config(algorithm, learning_rate=3e-3), model=policy, reference=reference)
     before = divergence(policy, reference, unrewarded)
-    assert made.update(unrewarded, 0)["kl"] == pytest.approx(before, rel=0.5)
+    assert made.update(unrewarded, 0)["kl"] > 0.5 * before  # of the sampled tokens, and k2 is biased
     assert divergence(policy, reference, unrewarded) < 0.95 * before
 
 

@@ -29,9 +29,10 @@ def sft(
     role: Annotated[Role, typer.Argument(help="policy: a warm start. simulator: a search engine's pages.")],
     out: Annotated[Path, typer.Option(help="Folder to write the adapter to.")],
     model: Annotated[str, typer.Option(help="The base model.")] = "smollm2-135m",
+    start: Annotated[str | None, typer.Option(help="Go on from this adapter: a folder, or embedded:policy.")] = None,
     examples: Annotated[int, typer.Option(min=40, help="At most so many training texts.")] = 6000,
     epochs: Annotated[float, typer.Option(min=0.01)] = 2.0,
-    rank: Annotated[int, typer.Option(min=1, help="LoRA rank (alpha is twice as much).")] = 8,
+    rank: Annotated[int, typer.Option(min=1, help="LoRA rank of a new adapter; alpha is twice as much.")] = 8,
     learning_rate: Annotated[float, typer.Option()] = 1e-3,
     batch_size: Annotated[int, typer.Option(min=1)] = 16,
     micro_batch_tokens: Annotated[int, typer.Option(min=64)] = 4096,
@@ -39,9 +40,7 @@ def sft(
         float, typer.Option(min=0, max=1, help="policy: share of two-hop scripts that search twice.")
     ] = 0.25,
     per_question: Annotated[int, typer.Option(min=1, help="simulator: queries a question.")] = 1,
-    max_minutes: Annotated[
-        float | None, typer.Option(help="Stop after so many minutes with the best weights.")
-    ] = None,
+    max_minutes: Annotated[float | None, typer.Option(help="Stop after so many minutes with the best weights.")] = None,
     fast_matmul: Annotated[
         bool, typer.Option("--fast-matmul", help="Multiply in bfloat16 on CPUs that can (AMX).")
     ] = False,
@@ -56,6 +55,7 @@ def sft(
     prepare()
     import torch
 
+    from zerosearch.adapters import read_card, resolve_adapter
     from zerosearch.engines.bm25 import BM25Engine
     from zerosearch.factbook import build, load_factbook_questions
     from zerosearch.generators.local import LocalModel
@@ -68,7 +68,8 @@ def sft(
     engine = BM25Engine.open(paths.corpus)
     questions = load_factbook_questions(paths.train)
     local = LocalModel.load(model, dtype="float32")
-    local.add_adapter(role.value, rank=rank, alpha=2.0 * rank, trainable=True)
+    source = resolve_adapter(start) if start else None
+    local.add_adapter(role.value, source, rank=rank, alpha=2.0 * rank, trainable=True)
     if role is Role.policy:
         texts = warmstart.policy_examples(
             local, questions, engine, limit=examples, two_search_share=two_search_share, seed=seed
@@ -111,6 +112,7 @@ def sft(
         "top_k": warmstart.TOP_K,
         "snippet_words": warmstart.SNIPPET_WORDS,
         "style": "tuned",
+        "start": read_card(source) if source else None,
         "settings": asdict(settings),
         "result": asdict(result),
     }

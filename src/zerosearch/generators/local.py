@@ -201,7 +201,6 @@ class LocalModel:
             self._peft = None
         elif self._peft is not None and name in self._peft.peft_config:
             self._peft.delete_adapter(name)
-        self._active = None  # so that activate() switches the others on again
 
 
 def _read_adapter(source: Path) -> tuple[LoraConfig, dict[str, Tensor]]:
