@@ -239,6 +239,7 @@ def test_an_adapter_that_does_not_fit_is_refused_and_leaves_the_model_as_it_was(
         give_adapter(model, "simulator")
         model.activate("simulator" if there == "an adapter" else None, trainable=True)
     before, training, names = logits(model.base), trainable(model), list(model.adapters)
+    parameters = [key for key, _ in model.base.named_parameters()]
     for _ in range(2):  # the second time it is not another error
         with pytest.raises(ModelError) as raised:
             model.add_adapter("policy", tmp_path / "policy")
@@ -246,6 +247,7 @@ def test_an_adapter_that_does_not_fit_is_refused_and_leaves_the_model_as_it_was(
         assert torch.equal(logits(model.base), before)
         assert trainable(model) == training
         assert model.adapters == names
+        assert [key for key, _ in model.base.named_parameters()] == parameters
     give_adapter(model, "policy", seed=7)  # the name is still free
     assert not torch.allclose(logits(model.base), before)
     model.activate("simulator" if there == "an adapter" else None)

@@ -117,7 +117,7 @@ class LocalModel:
                 self.load_adapter_state(name, state)
         except (ModelError, ValueError) as error:  # peft: target modules that the model does not have
             self._forget(name)
-            self.activate(before, trainable=was_trainable)
+            self.activate(before, trainable=was_trainable)  # peft 0.18 leaves the others otherwise than they were
             raise ModelError(f"adapter {source or name}: does not fit the model {self.name} ({error})") from None
         self._peft.eval()
         self._active = None
