@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import pytest
+from matplotlib.figure import Figure
 
 from zerosearch.curves import moving_mean, plot_curves
 
@@ -20,7 +21,7 @@ def row(step: int, **changes: Any) -> dict[str, Any]:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
     """What each panel shows when the figure is saved: title -> lines of (label, steps, values)."""
     panels: dict[str, list[Any]] = {}
-    save = plt.Figure.savefig
+    save = Figure.savefig
 
     def keep(self: Any, *args: Any, **options: Any) -> None:
         for axis in self.axes:
@@ -28,7 +29,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
             panels[axis.get_title()] = [(x.get_label(), list(x.get_xdata()), list(x.get_ydata())) for x in lines]
         save(self, *args, **options)
 
-    monkeypatch.setattr(plt.Figure, "savefig", keep)
+    monkeypatch.setattr(Figure, "savefig", keep)
     return panels
 
 

@@ -54,7 +54,7 @@ def test_a_value_knows_what_was_written_before_its_token_and_nothing_more(kind: 
 def test_body_and_head_both_learn(kind: str) -> None:
     made = critic(kind)
     made.train_mode()
-    made.values(BATCH).square().sum().backward()
+    made.values(BATCH).square().sum().backward()  # type: ignore[no-untyped-call]
     learning = {key for key, p in made.parameters().items() if p.grad is not None and bool(p.grad.any())}
     assert {"head.weight", "head.bias"} < learning
     assert any("lora_B" in key if kind == "lora" else "layers.0" in key for key in learning)
@@ -66,7 +66,7 @@ def test_on_one_base_policy_and_critic_have_adapters_of_their_own(tiny_tokenizer
     made = critic("lora", model)
     assert not set(policy.parameters()) & set(made.parameters())
     made.train_mode()
-    made.values(BATCH).sum().backward()
+    made.values(BATCH).sum().backward()  # type: ignore[no-untyped-call]
     assert all(p.grad is None for p in policy.parameters().values())
     assert any(p.grad is not None and bool(p.grad.any()) for p in model.adapter_parameters(CRITIC).values())
     policy.train_mode()

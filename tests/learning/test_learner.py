@@ -84,7 +84,8 @@ def learner(
     critic = Critic.full_weights(toy_model(2)) if settings.algorithm.name == "ppo" else None
     made = Learner(policy, critic, settings.algorithm, settings.training, max_policy_tokens=12, seed=0)
     if sgd:
-        made.optimizer = torch.optim.SGD(policy.parameters().values(), lr=1.0)  # `update` sets the rate
+        descent: Any = torch.optim.SGD(policy.parameters().values(), lr=1.0)  # `update` sets the rate
+        made.optimizer = descent
     return made
 
 
@@ -139,7 +140,8 @@ def test_the_critics_step_too_is_the_same_however_the_batch_is_cut() -> None:
     for tokens in (64, 100_000):
         made = learner(config(LOSSES["ppo"] | {"critic_learning_rate": 1.0}, micro_batch_tokens=tokens))
         assert made.critic is not None
-        made.critic_optimizer = torch.optim.SGD(made.critic.parameters().values(), lr=1.0)
+        descent: Any = torch.optim.SGD(made.critic.parameters().values(), lr=1.0)
+        made.critic_optimizer = descent
         made.update(uneven(), 0)
         found.append(made.critic.state())
     assert float(found[0]["head.weight"].abs().max()) > 1e-3
@@ -309,7 +311,8 @@ def test_below_float32_old_log_probs_are_the_trainers_and_the_correction_is_capp
     made = learner(settings, model=model)
     rows = uneven()
     rows[1] = replace(rows[1], logprobs=tuple(x - 3.0 * m for x, m in zip(rows[1].logprobs, rows[1].mask, strict=True)))
-    batch = made._prepare(rows, metrics := defaultdict(list))
+    metrics: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    batch = made._prepare(rows, metrics)
     assert batch.correction_BT is not None
     (micro,) = micro_batches(Sequences([list(t.ids) for t in rows], [list(t.mask) for t in rows]), 10**6)
     with torch.no_grad():

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from zerosearch.runtime import prepare, quiet_libraries
 
-console = Console(highlight=False, emoji=False)
+console = Console(highlight=False, emoji=False, soft_wrap=True)
 
 
 class Role(StrEnum):

@@ -16,7 +16,7 @@ from zerosearch.runtime import prepare, quiet_libraries
 if TYPE_CHECKING:
     from zerosearch.config import TrainConfig
 
-console = Console(highlight=False, emoji=False)
+console = Console(highlight=False, emoji=False, soft_wrap=True)
 
 
 def train(
