@@ -10,9 +10,10 @@ from dataclasses import replace
 import pytest
 
 from zerosearch.engines.bm25 import BM25Engine
+from zerosearch.errors import EngineError
 from zerosearch.questions import Question
 from zerosearch.scoring import Scores
-from zerosearch.search import Document
+from zerosearch.search import Document, SearchPage, SearchRequest
 from zerosearch.simulation.fidelity import Leak, holds_answer, leak
 from zerosearch.trajectory import SearchRecord, Trajectory
 
@@ -116,3 +117,16 @@ def test_an_episode_whose_search_failed_still_counts_its_other_pages(real: BM25E
         episode(PERU, search("llamas", "Lima"), search("llamas", "", error="http")), stop_reason="engine_error"
     )
     assert measure(real, broken) == Leak(1, 1)
+
+
+def test_a_real_engine_that_fails_takes_the_query_out_of_the_count(real: BM25Engine) -> None:
+    class Flaky:
+        name = "flaky"
+
+        async def search(self, request: SearchRequest) -> SearchPage:
+            if "llamas" in request.query:
+                raise EngineError("deadline", "too slow")
+            return await real.search(request)
+
+    asked = episode(PERU, search("country with llamas", "Lima"), search("peru", "Lima"))
+    assert asyncio.run(leak([asked], Flaky(), 1)) == Leak(queries=1, leaked=1)

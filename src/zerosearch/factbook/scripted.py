@@ -2,7 +2,7 @@
 
 The scripts know the protocol and how to read a page, and search badly on purpose: most two-hop questions are thrown at
 the engine whole, in one search that finds the answer in about 1 % of cases, and answered with a guess from its first
-document. A minority (`two_search_share`) finds the country first and then the answer. Which of the two pays is left
+document. The others (`two_search_share`) find the country first and then the answer. Which of the two pays is left
 to reinforcement learning to find out.
 """
 

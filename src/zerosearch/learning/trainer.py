@@ -269,8 +269,10 @@ class Trainer:
         )
 
     def _out_of_time(self) -> bool:
+        """Decided together: clocks differ, and a process that stopped alone would leave the others waiting."""
         limit = self.config.training.max_minutes
-        return limit is not None and time.monotonic() - self._started > 60 * limit
+        over = limit is not None and time.monotonic() - self._started > 60 * limit
+        return any(self.processes.gather([over]))
 
     def _all_failed(self, trajectories: Sequence[Trajectory]) -> None:
         searches = [s for t in trajectories for s in t.searches]

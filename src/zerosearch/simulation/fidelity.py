@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zerosearch.engines.base import SearchEngine
+from zerosearch.errors import EngineError
 from zerosearch.scoring import contains_answer
 from zerosearch.search import Document, SearchRequest
 from zerosearch.trajectory import Trajectory
@@ -36,7 +37,10 @@ async def leak(trajectories: Sequence[Trajectory], real: SearchEngine, top_k: in
         for search in trajectory.searches:
             if search.quality != "useful" or search.error is not None:
                 continue
-            page = await real.search(SearchRequest(search.query, top_k))
+            try:
+                page = await real.search(SearchRequest(search.query, top_k))
+            except EngineError:
+                continue  # what the real engine would have shown is not known: the query counts on neither side
             if holds_answer(page.documents, golden):
                 continue
             queries += 1
