@@ -9,15 +9,16 @@ import os
 import sys
 import warnings
 
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+_LARGEST_KEPT = 32 * 2**20  # the most that glibc accepts as a threshold
 
 
 def prepare() -> None:
     """Make this process a fast and quiet one. Call it first; what the user has set in the environment stands.
 
     - OpenMP threads sleep at barriers: spinning ones slow decoding tenfold as soon as another job wants a core.
-    - glibc keeps freed memory: handing the large buffers of every forward pass back to the system and faulting them in
-      again costs a CPU step up to half of its time.
+    - glibc keeps freed buffers of up to 32 MB: handing those of every layer back to the system and faulting them in again
+      costs a CPU step up to half of its time.
     - Tokenizers do not fork, model hubs are not asked for what is on disk, progress bars of libraries stay off.
     """
     for name, value in {
@@ -31,7 +32,7 @@ def prepare() -> None:
     if sys.platform == "linux" and not any(k.startswith(("MALLOC_", "GLIBC_TUNABLES")) for k in os.environ):
         try:
             libc = ctypes.CDLL("libc.so.6")
-            libc.mallopt(_M_MMAP_MAX, 0)
+            libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT)
             libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
         except (OSError, AttributeError):
             pass  # not glibc: nothing to tune
