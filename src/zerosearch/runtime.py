@@ -17,8 +17,8 @@ def prepare() -> None:
     """Make this process a fast and quiet one. Call it first; what the user has set in the environment stands.
 
     - OpenMP threads sleep at barriers: spinning ones slow decoding tenfold as soon as another job wants a core.
-    - glibc keeps freed buffers of up to 32 MB: handing those of every layer back to the system and faulting them in again
-      costs a CPU step up to half of its time.
+    - glibc keeps freed buffers of up to 32 MB: handing those of every layer back to the system and faulting them in
+      again costs a CPU step up to half of its time.
     - Tokenizers do not fork, model hubs are not asked for what is on disk, progress bars of libraries stay off.
     """
     for name, value in {
