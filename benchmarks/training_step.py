@@ -29,7 +29,8 @@ from metering import relative_difference
 HERE = Path(__file__).parent
 AGREEMENT = 1e-3
 """Relative. TRL adds 1e-4 to the standard deviation that divides advantages, zerosearch 1e-6: about 3e-4 by itself."""
-MALLOC_AS_ZEROSEARCH = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
+MALLOC_AS_ZEROSEARCH = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
+"""What `zerosearch.runtime.prepare` sets."""
 MALLOC_OF_GLIBC = {"GLIBC_TUNABLES": "glibc.malloc.mxfast=128"}
 """The default value, written out: zerosearch leaves malloc alone where the environment sets something."""
 

@@ -16,6 +16,7 @@ from zerosearch.generation import Generation, Sampling
 from zerosearch.generators.decoding import decode_batch
 from zerosearch.generators.local import LocalModel
 from zerosearch.generators.merged import MergedAdapters
+from zerosearch.runtime import release_memory
 
 _SETTLE_TURNS = 8  # passes of the event loop without a new request before a batch is closed
 
@@ -128,6 +129,7 @@ class Worker:
                 tokenizer=self.model.tokenizer,
                 eos_ids=self.model.eos_ids,
             )
+        release_memory()  # a cache that grew by a token a step leaves buffers of every size behind
         totals = self.totals.setdefault(lane, DecodingTotals())
         totals.batches += 1
         totals.rows += len(batch)
