@@ -54,6 +54,9 @@ class ModelConfig(Section):
     """Train all weights. The reference is then a second copy of the model, kept only where the KL needs it."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the base weights; auto: bfloat16 on a GPU, float32 on a CPU."""
+    matmul_precision: Literal["highest", "high", "medium"] = "highest"
+    """How float32 matrices are multiplied: high is TF32 on a GPU, medium also bfloat16 on CPUs with AMX. Below highest,
+    sampler and trainer differ a little, and the trainer corrects for it."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
     gradient_checkpointing: bool = False
@@ -208,7 +211,8 @@ class AlgorithmConfig(Section):
     value_clip: float | None = Field(0.5, gt=0)
     correct_sampler: float | None = Field(2.0, gt=0)
     """Cap of the truncated importance weight that corrects a sampler whose log-probs differ from the trainer's: below
-    float32, or with top_p or top_k. In float32 the two agree to 1e-4 and nothing is corrected."""
+    float32, with a `matmul_precision` below highest, or with top_p or top_k. Otherwise the two agree to 1e-4 and
+    nothing is corrected."""
 
 
 class TrainingConfig(Section):
@@ -232,6 +236,9 @@ class TrainingConfig(Section):
     """Bound on the tokens of the KV cache."""
     merge_adapters: bool | None = None
     """Sample from copies with the adapters merged in: faster on a GPU, more memory. none: on a GPU yes, on a CPU no."""
+    fixed_cache: bool | None = None
+    """Decode with a cache of fixed size, whose steps a GPU records as CUDA graphs: several times faster where a model
+    is so small that the GPU waits for Python. none: on a GPU yes, on a CPU no."""
     checkpoint_every: int = Field(25, ge=0)
     """Steps between checkpoints; 0: only at the end."""
     keep_checkpoints: int = Field(2, ge=1)

@@ -48,7 +48,7 @@ def open_questions(source: str, limit: int | None = None) -> list[Question]:
 class Models:
     """The models of a run by name, each loaded once, with the one worker that decodes for it.
 
-    `merge` None merges adapters for sampling wherever there is a GPU.
+    `merge` None merges adapters for sampling wherever there is a GPU; `fixed` None uses caches of fixed size there.
     """
 
     device: str = "auto"
@@ -56,6 +56,7 @@ class Models:
     max_batch_rows: int = 256
     max_batch_tokens: int = 262_144
     merge: bool | None = None
+    fixed: bool | None = None
     loaded: dict[tuple[str, bool], tuple[LocalModel, Worker]] = field(default_factory=dict)
     simulators: dict[tuple[str, Path], str] = field(default_factory=dict)
 
@@ -64,7 +65,8 @@ class Models:
         if (name, alone) not in self.loaded:
             model = LocalModel.load(name, dtype=dtype or self.dtype, device=self.device)  # type: ignore[arg-type]
             merge = model.device.type != "cpu" if self.merge is None else self.merge
-            self.loaded[name, alone] = (model, Worker(model, self.max_batch_rows, self.max_batch_tokens, merge))
+            fixed = model.device.type == "cuda" if self.fixed is None else self.fixed
+            self.loaded[name, alone] = (model, Worker(model, self.max_batch_rows, self.max_batch_tokens, merge, fixed))
         return self.loaded[name, alone]
 
     def simulator(self, name: str, source: Path) -> str:

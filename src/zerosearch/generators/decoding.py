@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from zerosearch.generation import Generation, GenerationStop, Sampling
+from zerosearch.generators.fixed import FixedBatch, FixedDecoder
 from zerosearch.generators.sampling import StopStrings, next_tokens
 
 
@@ -41,12 +42,14 @@ def decode_batch(
     tokenizer: Any,
     eos_ids: frozenset[int],
     prefill_tokens: int = 8192,
+    fixed: FixedDecoder | None = None,
 ) -> list[Generation]:
     """Sample a continuation for each prompt; `prompts[i]` goes with `sampling[i]`.
 
     The batch is padded on the left; a padded position is masked by the attention mask, never by its id. Prompts are
     prefilled together, equal ones once (the rollouts of one question begin with the same prompt). When more than half
-    of the rows are done, the cache is narrowed to the others.
+    of the rows are done, the cache is narrowed to the others. `fixed` decodes with a cache of fixed size, where the
+    model's attention allows it.
     """
     device = model.device
     stops: dict[tuple[str, ...], StopStrings] = {}
@@ -64,8 +67,15 @@ def decode_batch(
         cache.batch_select_indices(spread)
         attention, positions, logits = attention[spread], positions[spread], logits[spread]
     last_positions = positions[:, -1]
+    longest = max(s.max_tokens for s in sampling)
+    batch: GrowingBatch | FixedBatch
+    if fixed is not None and fixed.suits(model, cache):
+        batch = fixed.begin(cache, attention, longest)
+        cache.layers.clear()  # its memory; what comes now lies in the fixed one
+    else:
+        batch = GrowingBatch(model, cache, attention)
     alive = list(range(len(rows)))  # rows[i] that sit in the cache, in the cache's order
-    for step in range(max(s.max_tokens for s in sampling)):
+    for step in range(longest):
         ids, logprobs = next_tokens(logits, [rows[i].sampling for i in alive], step)
         for i, token, logprob in zip(alive, ids.tolist(), logprobs.tolist(), strict=True):
             if i not in done and (reason := rows[i].take(token, logprob, eos_ids)) is not None:
@@ -75,19 +85,37 @@ def decode_batch(
         unfinished = [place for place, i in enumerate(alive) if i not in done]
         if len(unfinished) * 2 <= len(alive):
             keep = torch.tensor(unfinished, device=device)
-            cache.batch_select_indices(keep)
-            attention, ids, last_positions = attention[keep], ids[keep], last_positions[keep]
+            batch.keep(keep)
+            ids, last_positions = ids[keep], last_positions[keep]
             alive = [alive[place] for place in unfinished]
-        attention = torch.cat([attention, attention.new_ones(len(alive), 1)], dim=1)
         last_positions = last_positions + 1
-        logits = model(
-            input_ids=ids.unsqueeze(1),
-            attention_mask=attention,
-            position_ids=last_positions.unsqueeze(1),
-            past_key_values=cache,
+        logits = batch.forward(ids, last_positions)
+    return [done[i] for i in range(len(rows))]
+
+
+class GrowingBatch:
+    """A batch whose cache grows by a token a step."""
+
+    def __init__(self, model: Any, cache: DynamicCache, attention_BT: Tensor) -> None:
+        self._model, self._cache, self._attention = model, cache, attention_BT
+
+    def keep(self, places: Tensor) -> None:
+        """Go on with the rows `places` only."""
+        self._cache.batch_select_indices(places)
+        self._attention = self._attention[places]
+
+    def forward(self, ids_B: Tensor, positions_B: Tensor) -> Tensor:
+        """Logits (B, V) after one more token a row."""
+        seen = self._attention.new_ones(len(ids_B), 1)
+        self._attention = torch.cat([self._attention, seen], dim=1)
+        logits: Tensor = self._model(
+            input_ids=ids_B.unsqueeze(1),
+            attention_mask=self._attention,
+            position_ids=positions_B.unsqueeze(1),
+            past_key_values=self._cache,
             use_cache=True,
         ).logits[:, -1]
-    return [done[i] for i in range(len(rows))]
+        return logits
 
 
 def _prefill(

@@ -11,9 +11,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 from zerosearch.generation import Generation, Sampling
 from zerosearch.generators.decoding import decode_batch
+from zerosearch.generators.fixed import FixedDecoder, Storage
 from zerosearch.generators.local import LocalModel
 from zerosearch.generators.merged import MergedAdapters
 from zerosearch.runtime import release_memory
@@ -45,19 +47,23 @@ class Worker:
     A batch is closed once the event loop has gone round a few times without a new request. With engines that answer
     inside the process the order of events, and so the make-up of every batch, is the same in every run.
     `max_batch_tokens` bounds rows x (longest prompt + tokens to come): the size of the KV cache. `merge` samples from
-    copies of the model with the adapter merged in.
+    copies of the model with the adapter merged in; `fixed` decodes with a cache of fixed size, and on a GPU records its
+    steps as CUDA graphs.
     """
 
     model: LocalModel
     max_batch_rows: int = 256
     max_batch_tokens: int = 262_144
     merge: bool = False
+    fixed: bool = False
     totals: dict[str | None, DecodingTotals] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._lanes: dict[str | None, list[_Job]] = {}
         self._task: asyncio.Task[None] | None = None
         self._merged = MergedAdapters(self.model)
+        self._storage = Storage()
+        self._decoders: dict[str | None, FixedDecoder] = {}
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode")
 
     async def submit(self, lane: str | None, prompt_ids: list[int], sampling: Sampling) -> Generation:
@@ -122,12 +128,14 @@ class Worker:
         started = time.perf_counter()
         merged = self.merge and lane is not None
         with nullcontext() if merged else self.model.speaking_as(lane):
+            speaker = self._merged.get(lane) if merged and lane is not None else self.model.base
             generations = decode_batch(
-                self._merged.get(lane) if merged and lane is not None else self.model.base,
+                speaker,
                 [job.prompt_ids for job in batch],
                 [job.sampling for job in batch],
                 tokenizer=self.model.tokenizer,
                 eos_ids=self.model.eos_ids,
+                fixed=self._decoder(lane, speaker) if self.fixed else None,
             )
         release_memory()  # a cache that grew by a token a step leaves buffers of every size behind
         totals = self.totals.setdefault(lane, DecodingTotals())
@@ -136,6 +144,12 @@ class Worker:
         totals.tokens += sum(len(g.token_ids) for g in generations)
         totals.seconds += time.perf_counter() - started
         return generations
+
+    def _decoder(self, lane: str | None, speaker: Any) -> FixedDecoder:
+        """One for each lane: what is recorded holds the adapter that spoke, or the merged copy's weights."""
+        if lane not in self._decoders:
+            self._decoders[lane] = FixedDecoder(speaker, self._storage, record=self.model.device.type == "cuda")
+        return self._decoders[lane]
 
 
 @dataclass(frozen=True)

@@ -35,8 +35,10 @@ class Run:
 
     trainer: Trainer
     models: Models
+    matmul_precision: str  # of the process, before this run
 
     def close(self) -> None:
+        torch.set_float32_matmul_precision(self.matmul_precision)
         for sink in self.trainer.sinks:
             sink.close()
         self.models.close()
@@ -69,7 +71,10 @@ def assemble(
         training.max_batch_rows,
         training.max_batch_tokens,
         training.merge_adapters,
+        training.fixed_cache,
     )
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(config.model.matmul_precision)
     # Full fine-tuning keeps float32 weights (an update of 1e-6 would round away in bfloat16), and shares them with no
     # simulator: it would change with the policy.
     full = config.model.full
@@ -109,7 +114,7 @@ def assemble(
     processes.wait()  # nobody looks into the folder before an older one is out of the way
     start = checkpoints[-1].step if checkpoints else 0
     opened = sinks(folder, start) if processes.first else ()
-    return Run(Trainer(config, parts, opened, say, processes), models)
+    return Run(Trainer(config, parts, opened, say, processes), models, precision)
 
 
 def _policy(config: TrainConfig, model: LocalModel) -> Policy:

@@ -294,6 +294,7 @@ class Learner:
         """Whether the sampler's log-probs are not the trainer's: rounding, or a truncated distribution."""
         model, training = self.policy.model, self.training
         rounded = model.dtype != torch.float32 or (self.policy.full and model.device.type == "cuda")
+        rounded = rounded or torch.get_float32_matmul_precision() != "highest"
         return rounded or training.top_p < 1 or training.top_k > 0
 
     def _micros(self, batch: _Batch, rows: Sequence[int]) -> list[MicroBatch]:
