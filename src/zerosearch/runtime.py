@@ -19,10 +19,12 @@ def prepare() -> None:
     - OpenMP threads sleep at barriers: spinning ones slow decoding tenfold as soon as another job wants a core.
     - glibc keeps freed buffers of up to 32 MB: handing those of every layer back to the system and faulting them in
       again costs a CPU step up to half of its time.
+    - The GPU's memory is handed out in segments that grow: micro-batches of ever new sizes leave no gaps behind.
     - Tokenizers do not fork, model hubs are not asked for what is on disk, progress bars of libraries stay off.
     """
     for name, value in {
         "OMP_WAIT_POLICY": "PASSIVE",
+        "PYTORCH_CUDA_ALLOC_CONF": "expandable_segments:True",
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",

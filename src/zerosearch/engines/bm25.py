@@ -25,13 +25,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import bm25s
 import numpy as np
 import numpy.typing as npt
 import Stemmer
 
 from zerosearch.embedded import cache_dir
 from zerosearch.engines.corpus import PassageReader, scan, sha256_of, unpack, unreadable
+from zerosearch.engines.lexical import bm25s
 from zerosearch.errors import ConfigError, DataError, RunError
 from zerosearch.runs import write_json
 from zerosearch.search import Document, SearchPage, SearchRequest

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-import bm25s
 import Stemmer
 
+from zerosearch.engines.lexical import bm25s
 from zerosearch.factbook.build import FactbookPaths, build
 from zerosearch.factbook.questions import FactbookQuestion, load_factbook_questions
 from zerosearch.questions import read_jsonl

@@ -122,7 +122,7 @@ class _Slots:
 class _Step:
     """One decoding step for `rows` rows and buffers of one length: static inputs, and the graph once recorded."""
 
-    def __init__(self, model: Any, layers: list[tuple[Tensor, Tensor]], storage: Storage, record: bool) -> None:
+    def __init__(self, model: Any, layers: list[tuple[Tensor, Tensor]]) -> None:
         rows, _, length, _ = layers[0][0].shape
         device, self._model = layers[0][0].device, model
         self.layers = layers
@@ -132,10 +132,9 @@ class _Step:
         self.bias = torch.zeros(rows, 1, 1, length, dtype=layers[0][0].dtype, device=device)
         self._slots = _Slots(layers, self.index)
         self._graph: torch.cuda.CUDAGraph | None = None
-        if record:
-            self._record(storage)
 
-    def _record(self, storage: Storage) -> None:
+    def record(self, storage: Storage) -> None:
+        """Run the step for what it leaves in memory, then record it. Raises `RuntimeError` where that cannot be."""
         warm = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         warm.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(warm):
@@ -144,9 +143,9 @@ class _Step:
         torch.cuda.current_stream().wait_stream(warm)
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph, pool=storage.pool, capture_error_mode="thread_local"):
-            self._logits = self._forward()
+            logits = self._forward()
         storage.pool = graph.pool()
-        self._graph = graph
+        self._graph, self._logits = graph, logits
 
     def run(self) -> Tensor:
         """Logits (rows, V); on a GPU they are overwritten by the next step of any size."""
@@ -209,7 +208,13 @@ class FixedDecoder:
             self._steps.clear()
             self._epoch = self._storage.epoch
         if (rows, length) not in self._steps:
-            self._steps[rows, length] = _Step(self._model, layers, self._storage, self._record)
+            self._steps[rows, length] = step = _Step(self._model, layers)
+            if self._record:
+                try:
+                    step.record(self._storage)
+                except RuntimeError as error:  # a model whose forward pass waits for the GPU cannot be recorded
+                    self._record = False
+                    log.warning("decoding without CUDA graphs, which is slow: %s", str(error).splitlines()[0])
         return self._steps[rows, length]
 
 
