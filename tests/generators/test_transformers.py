@@ -106,7 +106,7 @@ def test_requests_that_come_while_a_batch_runs_are_the_next_batch(model: LocalMo
         submitted = threading.Event()
 
         def submit_more() -> None:
-            late.extend(loop.create_task(worker.submit("policy", [5, s.seed], s)) for s in wanted[2:])
+            late.extend(loop.create_task(worker.submit("policy", [5 + s.seed, 5], s)) for s in wanted[2:])
             loop.call_soon(submitted.set)  # after the tasks have run
 
         def during(batch: int, rows: int) -> None:
@@ -116,12 +116,12 @@ def test_requests_that_come_while_a_batch_runs_are_the_next_batch(model: LocalMo
                 assert submitted.wait(PATIENCE)
 
         with before_each_batch(model, during):
-            first = await asyncio.gather(*(worker.submit("policy", [5, s.seed], s) for s in wanted[:2]))
+            first = await asyncio.gather(*(worker.submit("policy", [5 + s.seed, 5], s) for s in wanted[:2]))
             return [*first, *await asyncio.gather(*late)]
 
     out = run(worker, main())
     assert sizes == [2, 3]
-    assert [g.token_ids for g in out] == [expected(model, "policy", [5, s.seed], s).token_ids for s in wanted]
+    assert [g.token_ids for g in out] == [expected(model, "policy", [5 + s.seed, 5], s).token_ids for s in wanted]
 
 
 def test_requests_a_few_turns_of_the_event_loop_apart_make_one_batch(model: LocalModel) -> None:
@@ -131,7 +131,7 @@ def test_requests_a_few_turns_of_the_event_loop_apart_make_one_batch(model: Loca
     async def after(turns: int) -> Generation:
         for _ in range(turns):
             await asyncio.sleep(0)
-        return await worker.submit("policy", [5, turns], Sampling(max_tokens=2))
+        return await worker.submit("policy", [5 + turns, 5], Sampling(max_tokens=2))
 
     async def main() -> None:
         with before_each_batch(model, lambda batch, rows: sizes.append(rows)):
@@ -202,7 +202,9 @@ def test_who_gives_up_harms_nobody(model: LocalModel, when: str) -> None:
     async def main() -> list[Any]:
         loop = asyncio.get_running_loop()
         cancelled = threading.Event()
-        tasks = [loop.create_task(worker.submit("policy", [5, n], Sampling(max_tokens=3, seed=n))) for n in range(4, 8)]
+        tasks = [
+            loop.create_task(worker.submit("policy", [5 + n, 5], Sampling(max_tokens=3, seed=n))) for n in range(4, 8)
+        ]
 
         def give_up() -> None:
             tasks[1].cancel()
@@ -224,7 +226,7 @@ def test_who_gives_up_harms_nobody(model: LocalModel, when: str) -> None:
     assert sizes == [3 if when == "waiting" else 4]
     assert isinstance(out.pop(1), asyncio.CancelledError)
     for generation, n in zip(out, (4, 6, 7), strict=True):
-        assert generation.token_ids == expected(model, "policy", [5, n], Sampling(max_tokens=3, seed=n)).token_ids
+        assert generation.token_ids == expected(model, "policy", [5 + n, 5], Sampling(max_tokens=3, seed=n)).token_ids
 
 
 def test_a_lane_in_which_everybody_gave_up_does_not_stop_the_others(model: LocalModel) -> None:

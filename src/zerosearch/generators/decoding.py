@@ -46,10 +46,10 @@ def decode_batch(
 ) -> list[Generation]:
     """Sample a continuation for each prompt; `prompts[i]` goes with `sampling[i]`.
 
-    The batch is padded on the left; a padded position is masked by the attention mask, never by its id. Prompts are
-    prefilled together, equal ones once (the rollouts of one question begin with the same prompt). When more than half
-    of the rows are done, the cache is narrowed to the others. `fixed` decodes with a cache of fixed size, where the
-    model's attention allows it.
+    The tokens that all prompts begin with (instructions, mostly) are prefilled once; after them the batch is padded on
+    the left. A padded position is masked by the attention mask, never by its id. Prompts are prefilled together, equal
+    ones once (the rollouts of one question begin with the same prompt). When more than half of the rows are done, the
+    cache is narrowed to the others. `fixed` decodes with a cache of fixed size, where the model's attention allows it.
     """
     device = model.device
     stops: dict[tuple[str, ...], StopStrings] = {}
@@ -58,10 +58,15 @@ def decode_batch(
     rows = [_Row(i, s, stops[s.stop]) for i, s in enumerate(sampling)]
     done: dict[int, Generation] = {}
     distinct = {prompt: number for number, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
-    tokens, attention = _left_pad(list(distinct), device)
-    positions = (attention.cumsum(dim=1) - 1).clamp_min(0)
     cache = DynamicCache(config=model.config)
-    logits = _prefill(model, tokens, attention, positions, cache, prefill_tokens)
+    shared = common_prefix(list(distinct)) if len(distinct) > 1 else 0
+    if shared:
+        _prefill(model, *_left_pad([next(iter(distinct))[:shared]], device), cache, prefill_tokens)
+        cache.batch_repeat_interleave(len(distinct))
+    tokens, attention = _left_pad([prompt[shared:] for prompt in distinct], device)
+    attention = torch.cat([attention.new_ones(len(distinct), shared), attention], dim=1)
+    logits = _prefill(model, tokens, attention, cache, prefill_tokens)
+    positions = _positions(attention)
     if len(distinct) < len(prompts):
         spread = torch.tensor([distinct[tuple(prompt)] for prompt in prompts], device=device)
         cache.batch_select_indices(spread)
@@ -118,24 +123,38 @@ class GrowingBatch:
         return logits
 
 
-def _prefill(
-    model: Any, tokens: Tensor, attention: Tensor, positions: Tensor, cache: DynamicCache, budget: int
-) -> Tensor:
-    """Fill the cache in slices of columns, to keep activations within `budget` tokens; logits (B, V) of the end."""
+def common_prefix(prompts: Sequence[tuple[int, ...]]) -> int:
+    """How many tokens all prompts begin with; one less where a prompt holds no more, as each needs one of its own."""
+    first, last = min(prompts), max(prompts)  # in lexicographic order: the two that differ soonest
+    most = min(map(len, prompts)) - 1
+    return next((i for i in range(most) if first[i] != last[i]), most)
+
+
+def _prefill(model: Any, tokens: Tensor, attention: Tensor, cache: DynamicCache, budget: int) -> Tensor:
+    """Fill the cache with `tokens` (B, T), in slices of columns to keep activations within `budget` tokens.
+
+    `attention` (B, S + T) covers the S columns that the cache holds already. Returns the logits (B, V) of the end.
+    """
     width = max(budget // tokens.shape[0], 32)
+    held, positions = attention.shape[1] - tokens.shape[1], _positions(attention)
     logits: Tensor | None = None
     for start in range(0, tokens.shape[1], width):
         end = min(start + width, tokens.shape[1])
         logits = model(
             input_ids=tokens[:, start:end],
-            attention_mask=attention[:, :end],
-            position_ids=positions[:, start:end],
+            attention_mask=attention[:, : held + end],
+            position_ids=positions[:, held + start : held + end],
             past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
         ).logits[:, -1]
     assert logits is not None
     return logits
+
+
+def _positions(attention: Tensor) -> Tensor:
+    """The place of each token among those of its row that are seen; pads get some number."""
+    return (attention.cumsum(dim=1) - 1).clamp_min(0)
 
 
 def _left_pad(prompts: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:

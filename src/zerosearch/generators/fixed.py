@@ -93,7 +93,7 @@ class Storage:
         room = [x.numel() if x.dtype == layout.dtype else 0 for x in self.memory] or [0] * len(need)
         if len(room) != len(need) or any(have < n for have, n in zip(room, need, strict=True)):
             room = [max(pair) for pair in zip(need, room, strict=True)] if len(room) == len(need) else need
-            self.memory = []  # before the new memory is asked for
+            self.memory, self.pool = [], None  # before the new memory is asked for; its graphs go with the old one
             self.memory = [torch.zeros(n, dtype=layout.dtype, device=layout.device) for n in room]
             self.epoch += 1
         cut = [
