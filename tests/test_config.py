@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from zerosearch.config import TrainConfig
 from zerosearch.errors import ConfigError
@@ -89,7 +89,10 @@ texts = st.text(st.characters(blacklist_categories=("Cs",)), max_size=30)
 positive = st.floats(min_value=1e-300, max_value=1e300)
 
 
-@given(texts, texts, positive, positive, st.integers(1, 2**63))
+names = st.text(st.characters(blacklist_categories=("Cs",), blacklist_characters="/\\\0"), min_size=1, max_size=30)
+
+
+@given(names.filter(lambda name: name not in (".", "..")), texts, positive, positive, st.integers(1, 2**63))
 def test_any_text_and_number_survives_toml(name: str, prompt: str, rate: float, alpha: float, limit: int) -> None:
     values = {
         "name": name,
@@ -245,3 +248,9 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         load_config(tmp_path / "gone.toml")
     with pytest.raises(ConfigError, match="cannot be read"):
         load_config(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "..", "../other", "a/b", "a\\b"])
+def test_a_name_that_leads_out_of_the_runs_folder_is_refused(name: str) -> None:
+    with pytest.raises(ValidationError, match="plain folder name"):
+        TrainConfig(name=name)

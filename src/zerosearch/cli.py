@@ -13,11 +13,15 @@ from rich.logging import RichHandler
 
 from zerosearch import __version__
 from zerosearch.commands.check import check
+from zerosearch.commands.collect import collect
 from zerosearch.commands.data import data
 from zerosearch.commands.doctor import doctor
+from zerosearch.commands.fidelity import fidelity
+from zerosearch.commands.label import label
 from zerosearch.commands.models import models
 from zerosearch.commands.sft import sft
 from zerosearch.commands.train import train
+from zerosearch.commands.tune import tune
 from zerosearch.errors import ZeroSearchError
 
 app = typer.Typer(
@@ -34,6 +38,10 @@ app.command()(models)
 app.command()(check)
 app.command()(doctor)
 app.command()(sft)
+app.command()(collect)
+app.command()(label)
+app.command()(tune)
+app.command()(fidelity)
 
 
 @app.callback(invoke_without_command=True)

@@ -254,6 +254,11 @@ class LoggingConfig(Section):
     """Steps between trajectory files; 0: none."""
 
 
+def plain_name(name: str) -> bool:
+    """Whether `name` is the name of a folder, and no way out of the folder that it shall lie in."""
+    return name not in ("", ".", "..") and not any(c in name for c in "/\\\0")
+
+
 class TrainConfig(Section):
     """A whole run."""
 
@@ -275,6 +280,8 @@ class TrainConfig(Section):
     @model_validator(mode="after")
     def _agree(self) -> TrainConfig:
         algorithm, training = self.algorithm, self.training
+        if not plain_name(self.name):
+            raise ValueError(f"name is {self.name!r}: a run's name is a plain folder name")
         grouped = (algorithm.name == "grpo" and algorithm.scale != "batch") or (
             algorithm.name == "reinforce" and algorithm.baseline == "group"
         )

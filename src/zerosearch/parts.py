@@ -14,9 +14,8 @@ from zerosearch.engines.simulated import SimulatedEngine
 from zerosearch.engines.snippets import Snippets
 from zerosearch.engines.writers import GeneratorWriter, OpenAIWriter, Writer
 from zerosearch.episode import EpisodeLimits
-from zerosearch.errors import ConfigError, DataError
 from zerosearch.factbook import build as build_factbook
-from zerosearch.factbook import load_factbook_questions
+from zerosearch.factbook.sources import PREFIX, factbook_rows
 from zerosearch.generation import Sampling
 from zerosearch.generators.local import LocalModel
 from zerosearch.generators.transformers import TransformersGenerator, Worker
@@ -29,19 +28,9 @@ SIMULATOR = "simulator"
 
 def open_questions(source: str, limit: int | None = None) -> list[Question]:
     """`factbook:SPLIT[:one-hop|two-hop]`, or anything that `load_questions` reads."""
-    if not source.startswith("factbook:"):
+    if not source.startswith(PREFIX):
         return load_questions(source, limit=limit)
-    parts = source.split(":")[1:]
-    hops = {"one-hop": 1, "two-hop": 2}
-    if len(parts) > 2 or parts[0] not in ("train", "dev", "test") or (len(parts) == 2 and parts[1] not in hops):
-        raise ConfigError(
-            f"{source}: write factbook:train, :dev or :test, and :one-hop or :two-hop after it if you like"
-        )
-    rows = load_factbook_questions(build_factbook().folder / f"{parts[0]}.jsonl")
-    chosen = [row for row in rows if len(parts) == 1 or row.hops == hops[parts[1]]][:limit]
-    if not chosen:
-        raise DataError(f"{source}: holds no questions")
-    return [Question(q.id, q.question, q.golden_answers, {"hops": q.hops}) for q in chosen]
+    return [Question(q.id, q.question, q.golden_answers, {"hops": q.hops}) for q in factbook_rows(source)[:limit]]
 
 
 @dataclass

@@ -67,8 +67,8 @@ def _tuned(request: SearchRequest) -> str:
     # The query and the order stand last, next to the page: a small model heeds best what it read last.
     lines = []
     if request.question is not None:
-        lines = [f"Question: {_field(request.question.text)}", f"Answer: {_answers(request)}"]
-    lines += [f"Query: {_field(request.query)}", f"Write {request.top_k} {request.quality.value} documents."]
+        lines = [f"Question: {field_text(request.question.text)}", f"Answer: {_answers(request)}"]
+    lines += [f"Query: {field_text(request.query)}", f"Write {request.top_k} {request.quality.value} documents."]
     return "\n".join(lines)
 
 
@@ -83,18 +83,19 @@ def _instruct(request: SearchRequest) -> str:
         f"Give each document one line of about {WORDS_PER_DOCUMENT} words, in exactly this form, with nothing before, "
         f"between or after:\n{shape}"
     )
-    lines = [f"Query: {_field(request.query)}"]
+    lines = [f"Query: {field_text(request.query)}"]
     if request.question is not None:
-        lines += [f"Question: {_field(request.question.text)}", f"Golden answer: {_answers(request)}"]
+        lines += [f"Question: {field_text(request.question.text)}", f"Golden answer: {_answers(request)}"]
     return "\n\n".join([*paragraphs, "\n".join(lines)])
 
 
 def _answers(request: SearchRequest) -> str:
     golden = request.question.golden_answers if request.question is not None else ()
-    return "; ".join(_field(answer) for answer in golden[:MAX_ANSWERS_SHOWN])
+    return "; ".join(field_text(answer) for answer in golden[:MAX_ANSWERS_SHOWN])
 
 
-def _field(text: str) -> str:
+def field_text(text: str) -> str:
+    """`text` as it may stand in a prompt: on one line, and without tags or control texts that a model would obey."""
     return neutralize(one_line(text), _CONTROL_TEXTS)
 
 

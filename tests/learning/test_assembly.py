@@ -13,6 +13,7 @@ import torch
 from tiny import chain_model, give_adapter, tiny_local_model
 from torch import Tensor
 
+from zerosearch import __version__
 from zerosearch.config import TrainConfig
 from zerosearch.engines.simulated import SimulatedEngine
 from zerosearch.errors import CheckpointError, ConfigError, ZeroSearchError
@@ -142,6 +143,7 @@ def test_a_run_is_built_from_a_model_folder_and_trains(values: dict[str, Any], q
     assert manifest["evaluation_questions"]["count"] == 2
     assert manifest["engine"] == manifest["evaluation_engine"] == f"simulated:{values['model']['name']}"
     assert manifest["seed"] == 0
+    assert manifest["packages"]["zerosearch"] == __version__
     assert manifest["packages"].keys() >= {"zerosearch", "torch", "transformers", "peft"}
     rows = list(read_rows(folder / "metrics.jsonl"))
     assert len(rows) == 2

@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -13,8 +14,9 @@ from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.errors import EngineError
 from zerosearch.questions import Question
 from zerosearch.scoring import Scores
-from zerosearch.search import Document, SearchPage, SearchRequest
-from zerosearch.simulation.fidelity import Leak, holds_answer, leak
+from zerosearch.search import Document, Quality, SearchPage, SearchRequest
+from zerosearch.simulation.fidelity import Asked, Leak, compare, fidelity, holds_answer, leak
+from zerosearch.simulation.gallery import page
 from zerosearch.trajectory import SearchRecord, Trajectory
 
 CORPUS = [
@@ -130,3 +132,93 @@ def test_a_real_engine_that_fails_takes_the_query_out_of_the_count(real: BM25Eng
 
     asked = episode(PERU, search("country with llamas", "Lima"), search("peru", "Lima"))
     assert asyncio.run(leak([asked], Flaky(), 1)) == Leak(queries=1, leaked=1)
+
+
+class Simulator:
+    """Useful pages hold the answer, noisy ones only for queries in `leaks`, and none without a question."""
+
+    name = "simulated:x"
+
+    def __init__(self, leaks: frozenset[str] = frozenset(), fails: frozenset[str] = frozenset()) -> None:
+        self.leaks, self.fails = leaks, fails
+        self.requests: list[SearchRequest] = []
+
+    async def search(self, request: SearchRequest) -> SearchPage:
+        self.requests.append(request)
+        if request.query in self.fails:
+            raise EngineError("empty", "nothing")
+        good = request.quality is Quality.USEFUL and request.query != "llamas"
+        if request.question is None or not (good or request.query in self.leaks):
+            texts = ["Hills and more hills.", "The sea."]
+        else:
+            texts = [f"It is {request.question.golden_answers[0]}.", "The sea."]
+        documents = tuple(Document("Page", text) for text in texts[: request.top_k])
+        return SearchPage(documents, self.name, request.quality, seconds=0.5, cost_usd=0.001)
+
+
+ASKED = [
+    Asked("capital nepal", NEPAL, "one_hop"),  # BM25 finds Kathmandu
+    Asked("andes mountains", PERU, "second_hop"),  # and Lima
+    Asked("llamas", PERU, "first_hop"),  # and no Lima
+]
+
+
+def report_on(real: BM25Engine, simulator: Simulator, **options: int) -> dict[str, Any]:
+    compared = asyncio.run(compare(ASKED, simulator, real, top_k=2, **options))
+    return fidelity(compared, top_k=2)
+
+
+def test_control_is_what_the_word_decides_where_the_real_page_holds_the_answer(real: BM25Engine) -> None:
+    report = report_on(real, Simulator())
+    assert (report["queries"], report["findable"], report["failed"]) == (3, 2, 0)
+    assert report["control"] == {"useful": 1.0, "noisy": 0.0}
+    assert report["leak"] == {"queries": 1, "useful": 0.0, "noisy": 0.0}
+    assert report["kinds"]["first_hop"] == {"queries": 1, "real": 0.0, "useful": 0.0, "noisy": 0.0}
+    assert report["kinds"]["one_hop"] == {"queries": 1, "real": 1.0, "useful": 1.0, "noisy": 0.0}
+
+
+def test_a_leak_and_a_noisy_page_with_the_answer_are_seen(real: BM25Engine) -> None:
+    report = report_on(real, Simulator(leaks=frozenset(("llamas", "capital nepal"))))
+    assert report["leak"] == {"queries": 1, "useful": 1.0, "noisy": 1.0}
+    assert report["control"] == {"useful": 1.0, "noisy": 0.5}
+
+
+def test_the_answer_in_the_prompt_is_held_against_pages_written_without_it(real: BM25Engine) -> None:
+    simulator = Simulator()
+    report = report_on(real, simulator, blind=1)
+    assert report["answer_in_prompt"] == {"queries": 1, "with": 1.0, "without": 0.0}
+    assert [r.query for r in simulator.requests if r.question is None] == ["capital nepal"]
+
+
+def test_queries_that_failed_count_on_no_side(real: BM25Engine) -> None:
+    report = report_on(real, Simulator(fails=frozenset(("llamas",))))
+    assert (report["queries"], report["failed"], report["findable"], report["leak"]["queries"]) == (3, 1, 2, 0)
+    assert report["leak"]["useful"] is None
+
+
+def test_each_query_is_simulated_with_its_own_question_and_a_seed_of_its_own(real: BM25Engine) -> None:
+    simulator = Simulator()
+    report_on(real, simulator)
+    assert {(r.query, r.question) for r in simulator.requests} == {(a.query, a.question) for a in ASKED}
+    assert len({r.seed for r in simulator.requests}) == 2 * len(ASKED)
+
+
+def test_pages_short_of_documents_are_not_whole(real: BM25Engine) -> None:
+    compared = asyncio.run(compare(ASKED, Simulator(), real, top_k=2))
+    assert fidelity(compared, top_k=2)["whole_pages"] == 1.0
+    assert fidelity(compared, top_k=3)["whole_pages"] == 0.0
+    assert fidelity(compared, top_k=2)["seconds_per_page"] == 0.5
+
+
+def test_nothing_of_a_page_can_become_markup(real: BM25Engine) -> None:
+    bad = Question("x", "<script>alert(1)</script>?", ("<b>Lima</b>",))
+    asked = [Asked("<img src=x onerror=alert(2)>", bad, "<kind>")]
+    compared = asyncio.run(compare(asked, Simulator(), real, top_k=2))
+    names = {"simulator": "<s>", "engine": "e&e"}
+    html = page({**names, **fidelity(compared, top_k=2)}, compared)
+    assert "<script>" not in html
+    assert "<img" not in html
+    assert "<kind>" not in html
+    assert "<b>Lima" not in html
+    assert "It is &lt;b&gt;Lima&lt;/b&gt;." in html
+    assert 'class="holds"' in html

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
+from zerosearch.runs import write_json
 from zerosearch.runtime import prepare, quiet_libraries
+
+if TYPE_CHECKING:
+    from zerosearch.examples import Example
+    from zerosearch.generators.local import LocalModel
+    from zerosearch.learning.sft import SFTResult, SFTSettings
 
 console = Console(highlight=False, emoji=False, soft_wrap=True)
 
@@ -60,7 +66,7 @@ def sft(
     from zerosearch.factbook import build, load_factbook_questions
     from zerosearch.generators.local import LocalModel
     from zerosearch.learning import warmstart
-    from zerosearch.learning.sft import SFTSettings, train_sft
+    from zerosearch.learning.sft import SFTSettings
 
     quiet_libraries()
     torch.manual_seed(seed)
@@ -78,10 +84,6 @@ def sft(
         texts = warmstart.simulator_examples(
             local, questions, engine, limit=examples, per_question=per_question, seed=seed
         )
-    tokens = sum(len(t.ids) for t in texts)
-    console.print(
-        f"{role.value}: {len(texts)} texts, {tokens} tokens, {sum(sum(t.mask) for t in texts)} of them to learn"
-    )
     settings = SFTSettings(
         epochs=epochs,
         batch_size=batch_size,
@@ -92,6 +94,34 @@ def sft(
         seed=seed,
     )
 
+    card = {
+        "role": role.value,
+        "base": model,
+        "data": f"factbook:train ({paths.manifest.name} in the data's folder)",
+        "top_k": warmstart.TOP_K,
+        "snippet_words": warmstart.SNIPPET_WORDS,
+        "style": "tuned",
+        "start": read_card(source) if source else None,
+    }
+    tune_adapter(local, role.value, texts, settings, out, card)
+
+
+def tune_adapter(
+    local: LocalModel,
+    adapter: str,
+    texts: Sequence[Example],
+    settings: SFTSettings,
+    out: Path,
+    card: dict[str, Any],
+) -> SFTResult:
+    """Tune, print a line now and then, keep the best weights in `out` as they come, and write its card."""
+    import torch
+
+    from zerosearch.learning.sft import train_sft
+
+    tokens = sum(len(t.ids) for t in texts)
+    console.print(f"{adapter}: {len(texts)} texts, {tokens} tokens, {sum(sum(t.mask) for t in texts)} of them to learn")
+
     def report(row: dict[str, float]) -> None:
         validation = f"  validation {row['validation_loss']:.4f}" if "validation_loss" in row else ""
         console.print(
@@ -99,25 +129,20 @@ def sft(
         )
 
     def keep() -> None:
-        local.save_adapter(role.value, out, dtype=torch.float16)
+        local.save_adapter(adapter, out, dtype=torch.float16)
 
-    result = train_sft(local, role.value, texts, settings, report, keep)
+    result = train_sft(local, adapter, texts, settings, report, keep)
     card = {
-        "role": role.value,
-        "base": model,
+        **card,
         "command": shlex.join(["zerosearch", *sys.argv[1:]]),
-        "data": f"factbook:train ({paths.manifest.name} in the data's folder)",
         "texts": len(texts),
         "tokens": tokens,
-        "top_k": warmstart.TOP_K,
-        "snippet_words": warmstart.SNIPPET_WORDS,
-        "style": "tuned",
-        "start": read_card(source) if source else None,
         "settings": asdict(settings),
         "result": asdict(result),
     }
-    (out / "card.json").write_text(json.dumps(card, indent=2) + "\n")
+    write_json(out / "card.json", card)
     size = (out / "adapter_model.safetensors").stat().st_size
     console.print(
         f"{out}: validation loss {result.best_validation_loss:.4f}, {size / 2**20:.1f} MiB ({result.stopped})"
     )
+    return result

@@ -15,9 +15,12 @@ from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.engines.snippets import cut
 from zerosearch.factbook.questions import FactbookQuestion
 from zerosearch.factbook.scripted import plain_question
+from zerosearch.factbook.sources import factbook_rows
+from zerosearch.questions import Question
 from zerosearch.scoring import contains_answer
 from zerosearch.search import Document, Quality, SearchRequest
 
+KINDS = ("one_hop", "first_hop", "second_hop", "whole", "wrong_country")
 NOISE_POOL = 16
 """How deep into BM25's ranking a noisy page reaches."""
 
@@ -54,7 +57,7 @@ def pairs(
     made: list[Pair] = []
     for question in questions:
         rng = random.Random(f"{seed}-{question.id}")
-        for asked in _queries(question, countries, rng, per_question):
+        for asked in asked_of(question, countries, rng, per_question):
             ranked = engine.search_many([asked.query], NOISE_POOL)[0]
             shown = [cut(d, asked.query, snippet_words) for d in ranked]
             useful = shown[:top_k]
@@ -74,7 +77,7 @@ def _holds(document: Document, banned: Sequence[str]) -> bool:
     return contains_answer(f"{document.title}\n{document.text}", banned)
 
 
-def _queries(question: FactbookQuestion, countries: Sequence[str], rng: random.Random, count: int) -> list[Asked]:
+def asked_of(question: FactbookQuestion, countries: Sequence[str], rng: random.Random, count: int) -> list[Asked]:
     """Queries as policies write them: right ones, the whole question, and a right one about the wrong country."""
     whole = Asked(question.question.rstrip("?."), "whole", question.golden_answers)
     if question.hops == 1:
@@ -95,3 +98,20 @@ def _queries(question: FactbookQuestion, countries: Sequence[str], rng: random.R
     rng.shuffle(kinds)
     distinct = list({asked.query: asked for asked in kinds}.values())
     return distinct[:count]
+
+
+def factbook_queries(source: str, limit: int, seed: int = 0) -> list[tuple[str, Question, str]]:
+    """One query for each of the first `limit` questions of `factbook:SPLIT[:one-hop|two-hop]`: (query, question, kind).
+
+    The kinds are those that simulators are tuned on, in equal turns as far as a question has them.
+    """
+    rows = factbook_rows(source)
+    countries = sorted({q.subject for q in rows})
+    made = []
+    for turn, question in enumerate(rows[:limit]):
+        rng = random.Random(f"{seed}-{question.id}")
+        found = {asked.kind: asked for asked in asked_of(question, countries, rng, len(KINDS))}
+        kinds = [kind for kind in KINDS if kind in found]
+        asked = found[kinds[turn % len(kinds)]]
+        made.append((asked.query, plain_question(question), asked.kind))
+    return made

@@ -23,7 +23,7 @@ from transformers.integrations.sdpa_attention import sdpa_attention_forward
 log = logging.getLogger(__name__)
 
 ATTENTION = "zerosearch_grouped"
-_LENGTH_STEP = 256
+_LENGTH_STEP, _RECORDED_LENGTH_STEP = 64, 256  # each length that is recorded takes its time and memory
 
 
 def rows_for(count: int) -> int:
@@ -34,9 +34,9 @@ def rows_for(count: int) -> int:
     return size
 
 
-def length_for(columns: int) -> int:
+def length_for(columns: int, step: int = _LENGTH_STEP) -> int:
     """The length of the buffers for `columns` tokens. The last place is never used: recording writes there."""
-    return -(-(columns + 1) // _LENGTH_STEP) * _LENGTH_STEP
+    return -(-(columns + 1) // step) * step
 
 
 def grouped_attention(
@@ -193,7 +193,8 @@ class FixedDecoder:
     def begin(self, cache: Any, attention_BT: Tensor, new_tokens: int) -> FixedBatch:
         """Go on from a filled `cache` with its attention mask (1: seen), for at most `new_tokens` more."""
         rows, columns = attention_BT.shape
-        batch = FixedBatch(self, Layout.of(cache), rows, columns, length_for(columns + new_tokens))
+        length = length_for(columns + new_tokens, _RECORDED_LENGTH_STEP if self._record else _LENGTH_STEP)
+        batch = FixedBatch(self, Layout.of(cache), rows, columns, length)
         bias = batch.step.bias
         bias.fill_(torch.finfo(bias.dtype).min)
         bias[:rows, 0, 0, :columns].masked_fill_(attention_BT.bool(), 0.0)

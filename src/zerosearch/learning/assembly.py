@@ -12,8 +12,10 @@ from typing import Any
 
 import torch
 
+from zerosearch import __version__
 from zerosearch.adapters import read_card, resolve_adapter
-from zerosearch.config import TrainConfig
+from zerosearch.config import TrainConfig, plain_name
+from zerosearch.engines.corpus import sha256_of
 from zerosearch.errors import ConfigError
 from zerosearch.generators.local import LocalModel
 from zerosearch.generators.transformers import TransformersGenerator
@@ -149,13 +151,14 @@ def _warn_of_other_settings(config: TrainConfig, say: Callable[[str], None]) -> 
 
 
 def manifest(config: TrainConfig, parts: Parts) -> dict[str, Any]:
-    """What it takes to know a run again: versions, git commit, machine, seeds, engines, the questions' digests."""
+    """What it takes to know a run again: versions, git commit, machine, seeds, and digests of questions and models."""
     packages: dict[str, str | None] = {}
     for name in ("zerosearch", "torch", "transformers", "peft", "accelerate", "bm25s", "tokenizers", "numpy"):
         try:
             packages[name] = version(name)
         except PackageNotFoundError:
             packages[name] = None
+    packages["zerosearch"] = __version__  # also where it runs from a source tree that is not installed
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     return {
         "schema": 1,
@@ -168,8 +171,29 @@ def manifest(config: TrainConfig, parts: Parts) -> dict[str, Any]:
         "git": _git_commit(),
         "engine": parts.engine.name,
         "evaluation_engine": parts.evaluation_engine.name,
+        "models": {
+            "policy": _model(config.model.name, config.model.adapter),
+            "simulator": _model(config.engine.simulator.model, config.engine.simulator.adapter)
+            if config.engine.kind == "simulated"
+            else None,
+        },
+        "corpora": {
+            engine.name: digest
+            for engine in (parts.engine, parts.evaluation_engine)
+            if (digest := getattr(getattr(engine, "engine", engine), "digest", None))
+        },
         "train_questions": _digest(parts.questions),
         "evaluation_questions": _digest(parts.evaluation_questions),
+    }
+
+
+def _model(name: str, adapter: str | None) -> dict[str, Any]:
+    """A model by name, and its adapter with the sha256 of its weights."""
+    weights = resolve_adapter(adapter) / "adapter_model.safetensors" if adapter else None
+    return {
+        "name": name,
+        "adapter": adapter,
+        "adapter_sha256": sha256_of(weights) if weights is not None and weights.is_file() else None,
     }
 
 
@@ -208,6 +232,6 @@ def set_aside(folder: Path) -> Path | None:
 
 
 def with_overrides(config: TrainConfig, *, name: str | None, folder: str | None) -> TrainConfig:
-    if name is not None and ("/" in name or name in ("", ".", "..")):
+    if name is not None and not plain_name(name):
         raise ConfigError(f"--name {name!r}: a run's name is a plain folder name")
     return config.model_copy(update={k: v for k, v in {"name": name, "folder": folder}.items() if v is not None})

@@ -11,19 +11,11 @@ import numpy as np
 import torch
 
 from zerosearch.errors import RunError
+from zerosearch.examples import Example
 from zerosearch.generators.local import LocalModel
 from zerosearch.learning.batches import Sequences, micro_batches
 from zerosearch.learning.logprobs import head_is_plain, token_logprobs
 from zerosearch.runtime import release_memory
-
-
-@dataclass(frozen=True)
-class Example:
-    """One training text. `mask` is 1 on the tokens to learn; `key` (a question's id) decides the validation split."""
-
-    ids: list[int]
-    mask: list[int]
-    key: str = ""
 
 
 @dataclass(frozen=True)

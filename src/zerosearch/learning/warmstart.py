@@ -6,16 +6,14 @@ import random
 from collections.abc import Sequence
 
 from zerosearch.engines.bm25 import BM25Engine
-from zerosearch.engines.pages import format_page
-from zerosearch.engines.writers import render_messages
 from zerosearch.episode import EpisodeLimits
+from zerosearch.examples import Example
 from zerosearch.factbook.pairs import pairs
 from zerosearch.factbook.questions import FactbookQuestion
 from zerosearch.factbook.scripted import encode_script, finder, scripts
 from zerosearch.generators.local import LocalModel
-from zerosearch.learning.sft import Example
-from zerosearch.prompts import simulator_messages
 from zerosearch.protocol import prompt_text, render_prompt
+from zerosearch.simulation.tune import page_example
 
 TOP_K = 3
 SNIPPET_WORDS = 15
@@ -61,14 +59,5 @@ def simulator_examples(
 ) -> list[Example]:
     """At most `limit` pages, half of them useful and half noisy, each after the prompt it is asked for with."""
     shuffled = random.Random(seed).sample(list(questions), len(questions))
-    codec = model.codec
-    end = [int(model.tokenizer.eos_token_id)]
-    examples: list[Example] = []
-    for pair in pairs(shuffled, engine, top_k=TOP_K, snippet_words=SNIPPET_WORDS, per_question=per_question, seed=seed):
-        before = render_messages(simulator_messages(pair.request, "tuned"), model.tokenizer)
-        page = codec.encode(format_page(pair.documents)) + end
-        assert pair.request.question is not None
-        examples.append(Example(before + page, [0] * len(before) + [1] * len(page), pair.request.question.id))
-        if len(examples) >= limit:
-            break
-    return examples
+    made = pairs(shuffled, engine, top_k=TOP_K, snippet_words=SNIPPET_WORDS, per_question=per_question, seed=seed)
+    return [page_example(model, pair.request, pair.documents) for pair in made[:limit]]

@@ -1,20 +1,27 @@
-"""How faithful a simulator is to the engine it stands in for: leak rate and transfer gap.
+"""How faithful a simulator is to the engine it stands in for.
 
 A simulator sees the golden answer. If it prints the answer whatever the query says, a policy learns that one search
 with the whole question always works, and fails with a real engine. The *leak rate* measures that directly, the
-*transfer gap* by its effect.
+*transfer gap* (see learning/trainer.py) by its effect. The *control gap* is what the words useful and noisy decide.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from zerosearch.curriculum import derive_seed
 from zerosearch.engines.base import SearchEngine
 from zerosearch.errors import EngineError
+from zerosearch.questions import Question
 from zerosearch.scoring import contains_answer
-from zerosearch.search import Document, SearchRequest
+from zerosearch.search import Document, Quality, SearchPage, SearchRequest
+from zerosearch.simulation.style import copies, mean, overlap, style_auc, words
 from zerosearch.trajectory import Trajectory
+
+SIDES = ("real", "useful", "noisy")
 
 
 @dataclass(frozen=True)
@@ -50,3 +57,131 @@ async def leak(trajectories: Sequence[Trajectory], real: SearchEngine, top_k: in
 
 def holds_answer(documents: Sequence[Document], golden_answers: Sequence[str]) -> bool:
     return any(contains_answer(f"{d.title}: {d.text}", golden_answers) for d in documents)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A query to compare two engines on. `kind` groups queries in the report (first hop, whole question, ...)."""
+
+    query: str
+    question: Question
+    kind: str = "query"
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What the real engine and the simulator answered to one query; a page is None where the search failed.
+
+    `blind` is a useful page written without question and answer in the prompt, where it was asked for.
+    """
+
+    asked: Asked
+    real: SearchPage | None
+    useful: SearchPage | None
+    noisy: SearchPage | None
+    blind: SearchPage | None = None
+
+
+async def compare(
+    asked: Sequence[Asked], simulated: SearchEngine, real: SearchEngine, *, top_k: int, seed: int = 0, blind: int = 0
+) -> list[Compared]:
+    """Ask both engines each query, the simulator for a useful and for a noisy page; the first `blind` queries once more
+    without question and answer. Failed searches are kept as such.
+    """
+
+    async def one(number: int, a: Asked) -> Compared:
+        def request(name: str, quality: Quality, question: Question | None) -> SearchRequest:
+            return SearchRequest(
+                a.query, top_k, question, quality, derive_seed(seed, "fidelity", name, a.query, number)
+            )
+
+        pages = await asyncio.gather(
+            _page(real, SearchRequest(a.query, top_k)),
+            _page(simulated, request("useful", Quality.USEFUL, a.question)),
+            _page(simulated, request("noisy", Quality.NOISY, a.question)),
+            _page(simulated, request("useful", Quality.USEFUL, None)) if number < blind else _nothing(),
+        )
+        return Compared(a, *pages)
+
+    return list(await asyncio.gather(*(one(number, a) for number, a in enumerate(asked))))
+
+
+async def _page(engine: SearchEngine, request: SearchRequest) -> SearchPage | None:
+    try:
+        return await engine.search(request)
+    except EngineError:
+        return None
+
+
+async def _nothing() -> None:
+    return None
+
+
+def fidelity(compared: Sequence[Compared], *, top_k: int) -> dict[str, Any]:
+    """The report, JSON-ready: see docs/simulator.md for what each figure means. Shares of nothing are None.
+
+    `control`: on queries whose real page holds the answer, the share of useful and of noisy pages that hold it.
+    `leak`: on the other queries, the same. Every query whose three pages were all found counts.
+    """
+    whole = [c for c in compared if c.real is not None and c.useful is not None and c.noisy is not None]
+    held = {side: [_holds(c, side) for c in whole] for side in SIDES}
+    findable = [i for i, holds in enumerate(held["real"]) if holds]
+    rest = [i for i, holds in enumerate(held["real"]) if not holds]
+    blind = [i for i in findable if whole[i].blind is not None]
+    simulated = [page for c in whole for page in (c.useful, c.noisy) if page is not None]
+
+    def share(side: str, places: Iterable[int]) -> float | None:
+        return _share(held[side][i] for i in places)
+
+    kinds: dict[str, list[int]] = {}
+    for i, c in enumerate(whole):
+        kinds.setdefault(c.asked.kind, []).append(i)
+    return {
+        "queries": len(compared),
+        "failed": len(compared) - len(whole),
+        "findable": len(findable),
+        "control": {"useful": share("useful", findable), "noisy": share("noisy", findable)},
+        "leak": {"queries": len(rest), "useful": share("useful", rest), "noisy": share("noisy", rest)},
+        "answer_in_prompt": {
+            "queries": len(blind),
+            "with": share("useful", blind),
+            "without": _share(_holds(whole[i], "blind") for i in blind),
+        },
+        "kinds": {
+            kind: {"queries": len(places), **{side: share(side, places) for side in SIDES}}
+            for kind, places in sorted(kinds.items())
+        },
+        "whole_pages": _share(page.parsed and len(page.documents) == top_k for page in simulated),
+        "pages": {side: _looks(whole, side) for side in SIDES},
+        "style_auc": {
+            side: style_auc([c.real.documents for c in whole if c.real], [_of(c, side).documents for c in whole])
+            for side in SIDES[1:]
+        },
+        "seconds_per_page": mean([page.seconds for page in simulated]),
+        "usd_per_page": mean([page.cost_usd for page in simulated]),
+    }
+
+
+def _of(compared: Compared, side: str) -> SearchPage:
+    page: SearchPage | None = getattr(compared, side)
+    assert page is not None
+    return page
+
+
+def _holds(compared: Compared, side: str) -> bool:
+    return holds_answer(_of(compared, side).documents, compared.asked.question.golden_answers)
+
+
+def _share(hits: Iterable[bool]) -> float | None:
+    return mean([float(hit) for hit in hits])
+
+
+def _looks(whole: Sequence[Compared], side: str) -> dict[str, float | None]:
+    pages = [(c.asked.question.text, _of(c, side).documents) for c in whole]
+    documents = [(question, document) for question, page in pages for document in page]
+    return {
+        "documents": mean([float(len(page)) for _, page in pages]),
+        "words_per_document": mean([float(len(words(document))) for _, document in documents]),
+        "overlap_within_page": mean([overlap(page) for _, page in pages]),
+        "copies_the_question": _share(copies(document, question) for question, document in documents),
+    }

@@ -1,0 +1,129 @@
+"""`zerosearch collect`: a policy answers questions with a real engine; every episode is kept whole."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from zerosearch.runtime import prepare, quiet_libraries
+
+if TYPE_CHECKING:
+    from zerosearch.config import EngineConfig, TrainConfig
+    from zerosearch.simulation.collect import Progress
+
+console = Console(highlight=False, emoji=False, soft_wrap=True)
+
+
+def collect(
+    config: Annotated[Path, typer.Argument(help="A TOML file as for train: its policy, protocol and real engine.")],
+    out: Annotated[Path, typer.Option(help="Folder to collect in; the same command goes on with it.")],
+    questions: Annotated[str | None, typer.Option(help="Other questions than data.train, written like it.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first so many.")] = None,
+    rollouts: Annotated[int, typer.Option(min=1, help="Episodes a question.")] = 1,
+    temperature: Annotated[float, typer.Option(min=0, help="0 is greedy: then one rollout says all.")] = 1.0,
+    concurrency: Annotated[int, typer.Option(min=1, help="Episodes at a time.")] = 64,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
+) -> None:
+    """Collect trajectories with a real engine, to label their pages and tune a simulator on them.
+
+    The engine is the configuration's `engine`, or where that is simulated its `evaluation.engine`.
+    """
+    prepare()
+    from zerosearch.adapters import resolve_adapter
+    from zerosearch.generators.transformers import TransformersGenerator
+    from zerosearch.learning.policy import POLICY
+    from zerosearch.parts import Models, open_engine, open_questions, rollout_settings
+    from zerosearch.questions import questions_digest
+    from zerosearch.rollout import ErrorRate
+    from zerosearch.settings import load_config
+    from zerosearch.simulation.collect import collect as run
+
+    settings = load_config(config, set_ or ())
+    engine_config = real_engine(settings)
+    asked = open_questions(questions or settings.data.train, limit or settings.data.limit)
+    quiet_libraries()
+    models = Models(settings.model.device, settings.model.dtype)
+    model, worker = models.get(settings.model.name)
+    adapter = POLICY if settings.model.adapter else None
+    if settings.model.adapter:
+        model.add_adapter(POLICY, resolve_adapter(settings.model.adapter))
+    engine = open_engine(engine_config, models)
+    playing = rollout_settings(settings, model, temperature=temperature, top_k=engine_config.top_k)
+    record = {
+        "policy": settings.model.name,
+        "adapter": settings.model.adapter,
+        "protocol": settings.protocol.model_dump(mode="json"),
+        "engine": engine.name,
+        "top_k": engine_config.top_k,
+        "temperature": temperature,
+        "seed": settings.seed,
+        "questions": {"count": len(asked), "digest": questions_digest(asked)},
+    }
+    claim(out, record)
+    console.print(f"{len(asked)} questions x {rollouts} rollouts, {engine.name}, into {out}/")
+    try:
+        done = asyncio.run(
+            run(
+                asked,
+                TransformersGenerator(worker, adapter),
+                engine,
+                playing,
+                ErrorRate(engine_config.max_error_rate),
+                out,
+                rollouts=rollouts,
+                concurrency=concurrency,
+                report=lambda progress: console.print(line(progress)),
+            )
+        )
+    finally:
+        models.close()
+    from zerosearch.runs import write_json
+
+    write_json(out / "progress.json", asdict(done))
+    console.print(f"next: zerosearch label {out}")
+
+
+def real_engine(config: TrainConfig) -> EngineConfig:
+    """The configuration's engine that is not simulated. Raises `ConfigError` where there is none."""
+    from zerosearch.errors import ConfigError
+
+    for engine in (config.engine, config.evaluation.engine):
+        if engine is not None and engine.kind != "simulated":
+            return engine
+    raise ConfigError("a real engine is needed: set engine or evaluation.engine to one that is not simulated")
+
+
+def claim(folder: Path, record: dict[str, Any]) -> None:
+    """Write what is collected here, or check that it is what was before. Raises `DataError` naming the difference."""
+    from zerosearch.errors import DataError
+    from zerosearch.runs import write_json
+
+    path = folder / "collect.json"
+    if path.exists():
+        try:
+            before = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DataError(f"{path}: cannot be read ({error})") from None
+        for key, value in record.items():
+            if before.get(key) != value:
+                raise DataError(
+                    f"{folder}: was collected with {key} = {before.get(key)!r}, now it is {value!r}; take another --out"
+                )
+    else:
+        write_json(path, record)
+
+
+def line(progress: Progress) -> str:
+    """One line of the screen."""
+    p = progress
+    failed = f"  {p.failed} searches failed" if p.failed else ""
+    cost = f"  ${p.cost_usd:.2f}" if p.cost_usd else ""
+    right = p.right / p.done if p.done else 0.0
+    each = p.searches / p.done if p.done else 0.0
+    return f"{p.done}/{p.total} episodes  right {right:.0%}  searches {each:.2f} an episode{cost}{failed}"

@@ -1,0 +1,143 @@
+"""`zerosearch fidelity`: how good a search engine is this simulator?"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from zerosearch.runtime import prepare, quiet_libraries
+
+if TYPE_CHECKING:
+    from zerosearch.config import TrainConfig
+    from zerosearch.simulation.fidelity import Asked
+
+console = Console(highlight=False, emoji=False, soft_wrap=True)
+
+
+def fidelity(
+    config: Annotated[Path, typer.Argument(help="A TOML file: engine is simulated, evaluation.engine is real.")],
+    queries: Annotated[
+        str | None,
+        typer.Option(help="factbook:SPLIT (queries of all kinds), a folder of `collect`, or questions to ask whole."),
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="Queries to ask.")] = 200,
+    blind: Annotated[int, typer.Option(min=0, help="Queries to ask once more without the answer in the prompt.")] = 50,
+    out: Annotated[Path | None, typer.Option(help="Folder for fidelity.json and fidelity.html.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
+) -> None:
+    """Compare a simulator with the engine it imitates, query by query.
+
+    Does *useful* hold the answer where the real page does, does *noisy* not; what leaks; do the documents look real.
+    """
+    prepare()
+    from zerosearch.commands.collect import real_engine
+    from zerosearch.errors import ConfigError
+    from zerosearch.parts import Models, open_engine
+    from zerosearch.runs import atomic_write, write_json
+    from zerosearch.settings import load_config
+    from zerosearch.simulation.fidelity import compare
+    from zerosearch.simulation.fidelity import fidelity as report_of
+    from zerosearch.simulation.gallery import page
+
+    settings = load_config(config, set_ or ())
+    if settings.engine.kind != "simulated":
+        raise ConfigError("fidelity compares a simulator: engine.kind must be 'simulated'")
+    real_config = real_engine(settings)
+    asked = open_queries(queries or settings.evaluation.questions, settings, limit)
+    quiet_libraries()
+    training = settings.training
+    models = Models(settings.model.device, settings.model.dtype, training.max_batch_rows, training.max_batch_tokens)
+    try:
+        simulated, real = open_engine(settings.engine, models), open_engine(real_config, models)
+        top_k = settings.engine.top_k
+        if not as_json:
+            console.print(f"{len(asked)} queries: {simulated.name} against {real.name}, {top_k} documents a page")
+        compared = asyncio.run(compare(asked, simulated, real, top_k=top_k, seed=settings.seed, blind=blind))
+    finally:
+        models.close()
+    report = {
+        "simulator": simulated.name,
+        "engine": real.name,
+        "top_k": top_k,
+        "temperature": settings.engine.simulator.temperature,
+        "seed": settings.seed,
+        **report_of(compared, top_k=top_k),
+    }
+    if out is not None:
+        write_json(out / "fidelity.json", report)
+        atomic_write(out / "fidelity.html", page(report, compared).encode())
+    if as_json:
+        print(json.dumps(report, indent=2, ensure_ascii=False))
+        return
+    for table in tables(report):
+        console.print(table)
+    if out is not None:
+        console.print(f"report       {out}/fidelity.json\nside by side {out}/fidelity.html")
+
+
+def open_queries(source: str, config: TrainConfig, limit: int) -> list[Asked]:
+    """`factbook:SPLIT`: right, whole and misdirected queries, one a question; a folder: the queries of its
+    trajectories; anything else: questions, each asked whole.
+    """
+    from zerosearch.factbook.pairs import factbook_queries
+    from zerosearch.parts import open_questions
+    from zerosearch.simulation.collect import read_collection
+    from zerosearch.simulation.fidelity import Asked
+
+    if source.startswith("factbook:"):
+        return [Asked(query, question, kind) for query, question, kind in factbook_queries(source, limit, config.seed)]
+    if Path(source).is_dir():
+        found = {
+            (s.query, t.question.id): Asked(s.query, t.question)
+            for t in read_collection(Path(source))
+            for s in t.searches
+        }
+        return list(found.values())[:limit]
+    return [Asked(q.text, q, "whole") for q in open_questions(source, limit)]
+
+
+def tables(report: dict[str, Any]) -> list[Table]:
+    """The report for the screen."""
+    first = Table(title="does the page hold the answer?")
+    for column in ("queries", "count", "real", "useful", "noisy"):
+        first.add_column(column, justify="left" if column == "queries" else "right")
+    control, leak = report["control"], report["leak"]
+    first.add_row("real page holds it", str(report["findable"]), "1.000", *_shares(control["useful"], control["noisy"]))
+    first.add_row("real page does not", str(leak["queries"]), "0.000", *_shares(leak["useful"], leak["noisy"]))
+    for kind, row in report["kinds"].items():
+        first.add_row(kind, str(row["queries"]), *_shares(row["real"], row["useful"], row["noisy"]))
+    second = Table(title="how do the pages look?")
+    for column in ("", "real", "useful", "noisy"):
+        second.add_column(column, justify="right" if column else "left")
+    for key, label in (
+        ("documents", "documents a page"),
+        ("words_per_document", "words a document"),
+        ("overlap_within_page", "overlap of a page's documents"),
+        ("copies_the_question", "documents that repeat the question"),
+    ):
+        second.add_row(label, *_shares(*(report["pages"][side][key] for side in ("real", "useful", "noisy"))))
+    style = report["style_auc"]
+    second.add_row("told from real ones by words (AUC)", "", *_shares(style["useful"], style["noisy"]))
+    third = Table(title="and besides", show_header=False)
+    blind = report["answer_in_prompt"]
+    third.add_row("pages with all documents in form", *_shares(report["whole_pages"]))
+    third.add_row(
+        f"useful page holds the answer ({blind['queries']} queries), answer in the prompt", *_shares(blind["with"])
+    )
+    third.add_row("the same without question and answer in the prompt", *_shares(blind["without"]))
+    third.add_row("searches that failed", str(report["failed"]))
+    third.add_row("seconds a page, queueing included", *_shares(report["seconds_per_page"]))
+    third.add_row("US dollars a page", "-" if report["usd_per_page"] is None else f"{report['usd_per_page']:.6f}")
+    return [first, second, third]
+
+
+def _shares(*values: float | None) -> Sequence[str]:
+    return ["-" if value is None else f"{value:.3f}" for value in values]

@@ -1,0 +1,105 @@
+"""`zerosearch label`: which of the collected pages are useful, which are noisy, and how far the ways to tell agree."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from zerosearch.runtime import prepare, quiet_libraries
+
+if TYPE_CHECKING:
+    from zerosearch.engines.writers import Writer
+    from zerosearch.parts import Models
+    from zerosearch.simulation.label import LabelledPage
+
+console = Console(highlight=False, emoji=False, soft_wrap=True)
+
+
+def label(
+    collection: Annotated[Path, typer.Argument(help="Folder that `zerosearch collect` wrote.")],
+    out: Annotated[Path | None, typer.Option(help="File to write; default: labels.jsonl in the folder.")] = None,
+    judge_model: Annotated[
+        str | None, typer.Option(help="Judge with this model: embedded, folder, hub id, or served name.")
+    ] = None,
+    judge_url: Annotated[str | None, typer.Option(help="OpenAI-compatible server of the judge.")] = None,
+    judge_key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the server's key.")] = None,
+    right: Annotated[float, typer.Option(min=0, max=1, help="F1 from which a trajectory ends right.")] = 1.0,
+    sample: Annotated[int, typer.Option(min=0, help="Pages to show.")] = 4,
+) -> None:
+    """Label every page useful or noisy: by outcome, by containment and, with --judge-model, by a judge.
+
+    outcome: pages of trajectories that end right are useful. containment: pages that hold a golden answer are. judge: a
+    language model says whether the page holds what its query asks for.
+    """
+    prepare()
+    from zerosearch.errors import ConfigError, DataError
+    from zerosearch.simulation.collect import read_collection
+    from zerosearch.simulation.label import label_pages, write_labels
+
+    if judge_url and not judge_model:
+        raise ConfigError("--judge-url needs --judge-model, the name that the server knows the model by")
+    pages = label_pages(read_collection(collection), right=right)
+    if not pages:
+        raise DataError(f"{collection}: no trajectory holds a page; does its policy search?")
+    if judge_model:
+        pages = _judged(pages, judge_model, judge_url, judge_key_env)
+    target = out or collection / "labels.jsonl"
+    write_labels(target, pages)
+    _show(pages, sample)
+    console.print(f"{len(pages)} pages in {target}")
+    console.print(f"next: zerosearch tune {target} --by {'judge' if judge_model else 'outcome'} --out simulator")
+
+
+def _judged(pages: Sequence[LabelledPage], model: str, url: str | None, key_env: str | None) -> list[LabelledPage]:
+    from zerosearch.parts import Models
+    from zerosearch.simulation.judge import judge
+
+    quiet_libraries()
+    models = Models()
+    try:
+        writer = _writer(models, model, url, key_env)
+        judged = asyncio.run(judge(pages, writer))
+    finally:
+        models.close()
+    console.print(f"judge {model}: {judged.unclear} pages without a clear verdict, {judged.failed} could not be asked")
+    return judged.pages
+
+
+def _writer(models: Models, model: str, url: str | None, key_env: str | None) -> Writer:
+    from zerosearch.engines.writers import GeneratorWriter, OpenAIWriter
+    from zerosearch.generators.transformers import TransformersGenerator
+
+    if url is not None:
+        return OpenAIWriter(url, model, api_key_env=key_env)
+    local, worker = models.get(model)
+    return GeneratorWriter(TransformersGenerator(worker, None), local.tokenizer, model=model)
+
+
+def _show(pages: Sequence[LabelledPage], sample: int) -> None:
+    from zerosearch.engines.pages import format_page
+    from zerosearch.simulation.label import agreements, balance
+
+    ways = [way for way in ("outcome", "judge", "containment") if any(way in p.labels for p in pages)]
+    table = Table(title="labels")
+    for column in ("way", "useful", "noisy", "no label"):
+        table.add_column(column, justify="left" if column == "way" else "right")
+    for way in ways:
+        useful, noisy = balance(pages, way).values()
+        table.add_row(way, str(useful), str(noisy), str(len(pages) - useful - noisy))
+    console.print(table)
+    for a in agreements(pages):
+        kappa = "-" if a.kappa is None else f"{a.kappa:.2f}"
+        console.print(f"{a.first} and {a.second} agree on {a.alike:.0%} of {a.pages} pages, Cohen's kappa {kappa}")
+    step = max(1, len(pages) // max(sample, 1))
+    for page in pages[::step][:sample]:
+        labels = ", ".join(f"{way}: {quality}" for way, quality in page.labels.items())
+        console.print(f"\n[bold]{labels}[/bold]")
+        console.print(f"question: {page.question.text}  ({'; '.join(page.question.golden_answers)})", markup=False)
+        console.print(f"query: {page.query}\n{format_page(page.documents)}", markup=False)
+    console.print()

@@ -1,0 +1,86 @@
+"""`zerosearch tune`: labelled pages in, a simulator out."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from zerosearch.runtime import prepare, quiet_libraries
+
+console = Console(highlight=False, emoji=False, soft_wrap=True)
+
+
+class Way(StrEnum):
+    """Whose labels count."""
+
+    outcome = "outcome"
+    judge = "judge"
+    containment = "containment"
+
+
+def tune(
+    labels: Annotated[Path, typer.Argument(help="File that `zerosearch label` wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the adapter to.")],
+    by: Annotated[Way, typer.Option(help="Whose labels count.")] = Way.judge,
+    model: Annotated[str, typer.Option(help="The base model: embedded, a folder or a hub id.")] = "smollm2-135m",
+    start: Annotated[str | None, typer.Option(help="Go on from this adapter: a folder, or embedded:simulator.")] = None,
+    top_k: Annotated[int, typer.Option(min=1, help="Documents a page.")] = 5,
+    pages: Annotated[int | None, typer.Option(min=40, help="At most so many pages, half of each class.")] = None,
+    epochs: Annotated[float, typer.Option(min=0.01)] = 2.0,
+    rank: Annotated[int, typer.Option(min=1, help="LoRA rank of a new adapter; alpha is twice as much.")] = 8,
+    learning_rate: Annotated[float, typer.Option()] = 1e-3,
+    batch_size: Annotated[int, typer.Option(min=1)] = 16,
+    micro_batch_tokens: Annotated[int, typer.Option(min=64)] = 4096,
+    max_minutes: Annotated[float | None, typer.Option(help="Stop after so many minutes with the best weights.")] = None,
+    fast_matmul: Annotated[
+        bool, typer.Option("--fast-matmul", help="TF32 on GPUs, bfloat16 on CPUs with AMX.")
+    ] = False,
+    seed: Annotated[int, typer.Option()] = 0,
+) -> None:
+    """Tune a LoRA adapter that writes pages as the real engine did, useful or noisy as the prompt's word says.
+
+    Classes are balanced, the loss is on the page alone, validation questions are held out, and training stops early.
+    """
+    prepare()
+    import torch
+
+    from zerosearch.adapters import read_card, resolve_adapter
+    from zerosearch.commands.sft import tune_adapter
+    from zerosearch.generators.local import LocalModel
+    from zerosearch.learning.sft import SFTSettings
+    from zerosearch.simulation.label import read_labels
+    from zerosearch.simulation.tune import page_example, tuning_pairs
+
+    quiet_libraries()
+    torch.manual_seed(seed)
+    labelled = list(read_labels(labels))
+    pairs = tuning_pairs(labelled, by.value, top_k=top_k, limit=pages, seed=seed)
+    source = resolve_adapter(start) if start else None
+    local = LocalModel.load(model, dtype="float32")
+    local.add_adapter("simulator", source, rank=rank, alpha=2.0 * rank, trainable=True)
+    settings = SFTSettings(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        micro_batch_tokens=micro_batch_tokens,
+        max_seconds=60 * max_minutes if max_minutes else None,
+        matmul_precision="medium" if fast_matmul else "highest",
+        seed=seed,
+    )
+    card = {
+        "role": "simulator",
+        "base": model,
+        "data": f"{labels.name}, {len(labelled)} pages labelled by {by.value}",
+        "engine": sorted({page.engine for page in labelled}),
+        "questions": len({page.question.id for page in labelled}),
+        "top_k": top_k,
+        "style": "tuned",
+        "start": read_card(source) if source else None,
+    }
+    texts = [page_example(local, pair.request, pair.documents) for pair in pairs]
+    tune_adapter(local, "simulator", texts, settings, out, card)
+    console.print(f"next: zerosearch fidelity CONFIG --set engine.simulator.adapter={out}")

@@ -1,0 +1,133 @@
+"""A language model as judge: does this page hold what its query asks for? (ZeroSearch, second version.)
+
+The judge is any `Writer`: a local model, or an OpenAI-compatible server. It sees query, question, golden answers and
+the page, and answers with one word. What it says besides is not guessed at: where no clear yes or no comes, it is asked
+once more, then the page counts as unclear and keeps no label of this way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from zerosearch.curriculum import derive_seed
+from zerosearch.engines.pages import format_page
+from zerosearch.engines.writers import Writer
+from zerosearch.errors import EngineError, RunError
+from zerosearch.prompts import Message, field_text
+from zerosearch.search import Quality
+from zerosearch.simulation.label import JUDGE, LabelledPage
+
+MAX_TOKENS = 256  # room for a short thought before the word
+_THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+_VERDICT = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
+_SYSTEM = "You judge the results of a search engine. You answer with one word: yes or no."
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The pages with their labels, in order, and how the judge did."""
+
+    pages: list[LabelledPage]
+    unclear: int
+    failed: int
+
+
+def judge_messages(page: LabelledPage) -> list[Message]:
+    """The chat that asks for a verdict on `page`; no field of it can speak for another."""
+    answers = "; ".join(field_text(answer) for answer in page.question.golden_answers[:5])
+    return [
+        {"role": "system", "content": _SYSTEM},
+        {
+            "role": "user",
+            "content": (
+                "Someone who wants to answer the question below has sent a query to a search engine, perhaps as one "
+                "step on the way. Does the result page hold, correctly and concretely, the facts that the query asks "
+                "for, so that it helps with the question? A page that only shares words or a subject with the query "
+                "does not.\n\n"
+                f"Question: {field_text(page.question.text)}\nIts answer: {answers}\n"
+                f"Query: {field_text(page.query)}\n\n"
+                f"Result page:\n{format_page(page.documents)}\n\nAnswer yes or no."
+            ),
+        },
+    ]
+
+
+def parse_verdict(text: str) -> Quality | None:
+    """`yes` is useful, `no` noisy. None where the text says neither, or both: prose is not guessed at.
+
+    >>> parse_verdict("Yes.")
+    <Quality.USEFUL: 'useful'>
+    """
+    found = {word.lower() for word in _VERDICT.findall(_THOUGHT.sub(" ", text))}
+    if len(found) != 1:
+        return None
+    return Quality.USEFUL if found == {"yes"} else Quality.NOISY
+
+
+async def judge(
+    pages: Sequence[LabelledPage],
+    writer: Writer,
+    *,
+    attempts: int = 2,
+    concurrency: int = 32,
+    max_unclear: float = 0.5,
+    seed: int = 0,
+    report: Callable[[int], None] = lambda done: None,
+) -> Judged:
+    """Ask for a verdict on each page; pages with one query and the same documents are judged once.
+
+    Raises `RunError` where more than `max_unclear` of the first fifty pages, or of all, got no verdict: a judge that
+    answers prose is of no use, and asking on would only cost money.
+    """
+    keys = [(p.question.id, p.query, p.documents) for p in pages]
+    distinct = {key: page for key, page in zip(keys, pages, strict=True)}
+    gate = asyncio.Semaphore(concurrency)
+    verdicts: dict[object, Quality | None] = {}
+    unclear = failed = 0
+    sample = ""
+
+    async def ask(key: object, page: LabelledPage) -> tuple[object, Quality | None, bool, str]:
+        text = ""
+        async with gate:
+            for attempt in range(attempts):
+                try:
+                    written = await writer.write(
+                        judge_messages(page),
+                        max_tokens=MAX_TOKENS,
+                        temperature=0.0 if attempt == 0 else 0.7,
+                        seed=derive_seed(seed, "judge", page.question.id, page.query, attempt),
+                    )
+                except EngineError as error:
+                    if attempt == attempts - 1:
+                        return key, None, True, str(error)
+                    continue
+                text = written.text
+                if (verdict := parse_verdict(text)) is not None:
+                    return key, verdict, False, text
+        return key, None, False, text
+
+    tasks = [asyncio.create_task(ask(key, page)) for key, page in distinct.items()]
+    try:
+        for done, next_done in enumerate(asyncio.as_completed(tasks), start=1):
+            key, verdict, broke, text = await next_done
+            verdicts[key] = verdict
+            failed += broke
+            unclear += verdict is None and not broke
+            if verdict is None:
+                sample = " ".join(text.split())[:120]
+            if done in (50, len(tasks)) and unclear + failed > max_unclear * done:
+                raise RunError(
+                    f"the judge {writer.model} gave no verdict on {unclear + failed} of {done} pages "
+                    f"(last: {sample!r}); it must answer yes or no. Take another model, or label by outcome"
+                )
+            report(done)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return Judged(
+        [page.with_label(JUDGE, verdicts[key]) for key, page in zip(keys, pages, strict=True)], unclear, failed
+    )

@@ -1,0 +1,121 @@
+"""`collect`, `label`, `tune`, `fidelity`: the whole chain as a user types it, with a tiny model and a real index."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import chain_model
+
+from zerosearch.adapters import read_card
+from zerosearch.simulation.collect import list_parts, read_collection
+from zerosearch.simulation.label import read_labels
+from zerosearch.simulation.tune import MIN_CLASS
+
+COUNT = 2 * MIN_CLASS + 4
+CONFIG = """
+[data]
+train = "{folder}/questions.jsonl"
+[model]
+name = "{folder}/model"
+device = "cpu"
+[protocol]
+max_searches = 1
+max_turn_tokens = 12
+max_page_tokens = 40
+max_context_tokens = 500
+[engine]
+top_k = 2
+[engine.simulator]
+model = "{folder}/model"
+style = "tuned"
+max_tokens = 16
+[evaluation]
+questions = "{folder}/questions.jsonl"
+[evaluation.engine]
+kind = "bm25"
+corpus = "{folder}/corpus.jsonl"
+top_k = 2
+"""
+
+
+@pytest.fixture(scope="module")
+def place(tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that always searches for nepal, a corpus in which the page for it holds every other question's answer."""
+    folder = tmp_path_factory.mktemp("chain")
+    ids = tiny_tokenizer.encode("\n<search>nepal</search>", add_special_tokens=False)
+    chain_model(tiny_tokenizer, dict(pairwise(ids))).base.save_pretrained(folder / "model")
+    tiny_tokenizer.save_pretrained(folder / "model")
+    passages = [
+        ("Nepal", "Kathmandu is the capital of Nepal."),
+        ("Nepal: Hills", "Nepal has hills."),
+        ("Peru", "Lima."),
+    ]
+    rows = [{"id": str(n), "title": title, "text": text} for n, (title, text) in enumerate(passages)]
+    (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    asked = [
+        {"id": f"q{n}", "question": f"Question {n}?", "golden_answers": ["Kathmandu" if n % 2 else "Lima"]}
+        for n in range(COUNT)
+    ]
+    (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+    (folder / "config.toml").write_text(CONFIG.format(folder=folder))
+    return folder
+
+
+@pytest.mark.usefixtures("place")
+def test_the_chain_runs_and_each_step_takes_what_the_one_before_wrote(zerosearch: Any, place: Path) -> None:
+    config, collection, adapter = place / "config.toml", place / "pages", place / "simulator"
+    done = zerosearch("collect", str(config), "--out", str(collection), "--temperature", "0")
+    assert done.code == 0, done.err
+    assert f"{COUNT}/{COUNT} episodes" in done.out
+    assert len(list(read_collection(collection))) == COUNT
+
+    done = zerosearch("label", str(collection), "--sample", "1")
+    assert done.code == 0, done.err
+    labels = list(read_labels(collection / "labels.jsonl"))
+    assert len(labels) == COUNT
+    assert {p.labels["containment"] for p in labels} == {"useful", "noisy"}
+    assert "Cohen's kappa" in done.out
+
+    where = str(collection / "labels.jsonl")
+    options = ("--by", "containment", "--model", str(place / "model"), "--top-k", "2", "--epochs", "0.5", "--rank", "2")
+    done = zerosearch("tune", where, "--out", str(adapter), *options)
+    assert done.code == 0, done.err
+    card = read_card(adapter)
+    assert card["texts"] == 2 * (COUNT // 2)
+    assert card["top_k"] == 2
+    assert card["engine"] == [labels[0].engine]
+
+    report = place / "report"
+    done = zerosearch(
+        "fidelity", str(config), "--limit", "6", "--blind", "2", "--out", str(report), "--json",
+        "--set", f"engine.simulator.adapter={adapter}",
+    )  # fmt: skip
+    assert done.code == 0, done.err
+    printed, written = json.loads(done.out), json.loads((report / "fidelity.json").read_text())
+    assert printed == written
+    assert written["queries"] == 6
+    assert written["engine"] == labels[0].engine
+    assert "<h2>Question 0?</h2>" in (report / "fidelity.html").read_text()
+
+
+def test_a_collection_of_another_configuration_is_refused(zerosearch: Any, place: Path, tmp_path: Path) -> None:
+    first = ("collect", str(place / "config.toml"), "--out", str(tmp_path / "c"), "--limit", "3")
+    assert zerosearch(*first).code == 0
+    before = [p.read_bytes() for p in list_parts(tmp_path / "c")]
+    assert "temperature = 1.0, now it is 0.5" in zerosearch(*first, "--temperature", "0.5").line
+    assert [p.read_bytes() for p in list_parts(tmp_path / "c")] == before
+
+
+def test_mistakes_are_one_line(zerosearch: Any, place: Path, tmp_path: Path) -> None:
+    config = str(place / "config.toml")
+    only_simulated = ("--set", "evaluation.engine=none")
+    assert "a real engine is needed" in zerosearch("collect", config, "--out", str(tmp_path), *only_simulated).line
+    assert "holds no part-" in zerosearch("label", str(tmp_path)).line
+    assert "no such file" in zerosearch("tune", str(tmp_path / "none.jsonl"), "--out", str(tmp_path / "a")).line
+    assert "--judge-model" in zerosearch("label", str(tmp_path), "--judge-url", "http://localhost:1/v1").line
+    real = ("--set", "engine.kind=bm25", "--set", f"engine.corpus={place / 'corpus.jsonl'}")
+    assert "engine.kind must be 'simulated'" in zerosearch("fidelity", config, *real).line

@@ -1,0 +1,115 @@
+"""Labels: by outcome and containment, their agreement, and a file that says what it cannot read."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from simulation.rows import NEPAL, PERU, documents, episode, search
+
+from zerosearch.errors import DataError
+from zerosearch.search import Quality
+from zerosearch.simulation.label import (
+    CONTAINMENT,
+    JUDGE,
+    OUTCOME,
+    LabelledPage,
+    agreements,
+    balance,
+    cohens_kappa,
+    label_pages,
+    read_labels,
+    write_labels,
+)
+
+USEFUL, NOISY = Quality.USEFUL, Quality.NOISY
+
+
+def test_outcome_is_how_the_trajectory_ended_and_containment_what_the_page_holds() -> None:
+    pages = label_pages(
+        [
+            episode(NEPAL, "Kathmandu", search("nepal", "Mountains."), search("capital", "Katmandu is a city.")),
+            episode(PERU, "Quito", search("llamas", "Lima lies by the sea.")),
+        ]
+    )
+    assert [(p.query, p.labels[OUTCOME], p.labels[CONTAINMENT]) for p in pages] == [
+        ("nepal", USEFUL, NOISY),
+        ("capital", USEFUL, USEFUL),
+        ("llamas", NOISY, USEFUL),
+    ]
+    assert [(p.question.id, p.turn) for p in pages] == [("n", 0), ("n", 1), ("p", 0)]
+
+
+def test_a_failed_search_is_no_page_and_no_ones_fault() -> None:
+    """A trajectory that ended because its engine failed did not end wrong: its pages have no outcome."""
+    broken = episode(NEPAL, None, search("a", "Hills."), search("b", error="deadline"), stop="engine_error")
+    (page,) = label_pages([broken])
+    assert page.query == "a"
+    assert page.labels == {CONTAINMENT: NOISY}
+    assert label_pages([episode(NEPAL, None, search("a"))]) == []  # an empty page
+
+
+def test_right_may_be_a_share() -> None:
+    half = episode(NEPAL, "the city Kathmandu", search("a", "Hills."))
+    assert label_pages([half])[0].labels[OUTCOME] == NOISY
+    assert label_pages([half], right=0.5)[0].labels[OUTCOME] == USEFUL
+
+
+def test_kappa_is_that_of_a_worked_example() -> None:
+    """Two raters, fifty grants: 20 both yes, 15 both no, 5 and 10 apart. Cohen's kappa is .4."""
+    pairs = [(USEFUL, USEFUL)] * 20 + [(USEFUL, NOISY)] * 5 + [(NOISY, USEFUL)] * 10 + [(NOISY, NOISY)] * 15
+    assert cohens_kappa(pairs) == pytest.approx(0.4)
+
+
+@given(st.lists(st.tuples(st.sampled_from(list(Quality)), st.sampled_from(list(Quality))), max_size=40))
+def test_kappa_is_at_most_one_and_one_only_in_full_agreement(pairs: list[tuple[Quality, Quality]]) -> None:
+    kappa = cohens_kappa(pairs)
+    if kappa is None:
+        assert not pairs or len({q for pair in pairs for q in pair}) == 1
+    else:
+        assert -1 <= kappa <= 1 + 1e-12
+        assert (kappa == pytest.approx(1.0)) == all(a == b for a, b in pairs)
+
+
+def test_ways_are_compared_on_the_pages_that_both_have_labelled() -> None:
+    pages = label_pages([episode(NEPAL, "Kathmandu", search("a", "Kathmandu."), search("b", "Hills."))])
+    pages = [pages[0].with_label(JUDGE, USEFUL), pages[1].with_label(JUDGE, None)]
+    found = {(a.first, a.second): (a.pages, a.alike) for a in agreements(pages)}
+    assert found == {
+        (OUTCOME, JUDGE): (1, 1.0),
+        (OUTCOME, CONTAINMENT): (2, 0.5),
+        (JUDGE, CONTAINMENT): (1, 1.0),
+    }
+    assert balance(pages, JUDGE) == {USEFUL: 1, NOISY: 0}
+
+
+@given(st.text(max_size=20), st.text(max_size=30))
+def test_labels_are_read_as_they_were_written(query: str, text: str) -> None:
+    from tempfile import TemporaryDirectory
+
+    page = LabelledPage(NEPAL, query, documents(text), "bm25:x", 2, 1, {OUTCOME: NOISY, JUDGE: USEFUL})
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "labels.jsonl"
+        write_labels(path, [page])
+        assert list(read_labels(path)) == [page]
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"version": 9}, "labels of version 9; this release reads 1"),
+        ({"labels": {"outcome": "fine"}}, "not a labelled page"),
+        ({"documents": [{"text": "no title"}]}, "not a labelled page"),
+        ({"question": None}, "not a labelled page"),
+    ],
+)
+def test_a_row_that_cannot_be_read_is_named(tmp_path: Path, change: dict[str, object], complaint: str) -> None:
+    path = tmp_path / "labels.jsonl"
+    write_labels(path, label_pages([episode(NEPAL, "Kathmandu", search("a", "Kathmandu."))]) * 2)
+    first, second = map(json.loads, path.read_text().splitlines())
+    path.write_text("\n".join(map(json.dumps, (first, second | change))) + "\n")
+    with pytest.raises(DataError, match=f"labels.jsonl:2: {complaint}"):
+        list(read_labels(path))

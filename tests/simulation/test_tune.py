@@ -1,0 +1,111 @@
+"""What a simulator is tuned on: balanced, only the page is learned, after the prompt it will be asked with."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from simulation.rows import NEPAL, PERU, documents, episode, search
+
+from zerosearch.engines.pages import parse_page
+from zerosearch.engines.writers import render_messages
+from zerosearch.errors import DataError
+from zerosearch.generators.local import LocalModel
+from zerosearch.prompts import simulator_messages
+from zerosearch.questions import Question
+from zerosearch.search import Quality, SearchRequest
+from zerosearch.simulation.label import CONTAINMENT, OUTCOME, LabelledPage, label_pages
+from zerosearch.simulation.tune import MIN_CLASS, page_example, tuning_pairs
+
+
+def pages(useful: int, noisy: int) -> list[LabelledPage]:
+    made = []
+    for n in range(useful + noisy):
+        question = Question(f"q{n}", "Which city?", (f"city {n}",))
+        made.append(
+            episode(question, f"city {n}" if n < useful else "none", search(f"query {n}", f"Text {n}.", "More."))
+        )
+    return label_pages(made)
+
+
+def test_classes_are_balanced_and_the_larger_gives_up_its_surplus() -> None:
+    pairs = tuning_pairs(pages(60, 25), OUTCOME, top_k=2)
+    assert Counter(p.request.quality for p in pairs) == {Quality.USEFUL: 25, Quality.NOISY: 25}
+    assert len({p.request.query for p in pairs}) == 50
+    assert [p.request.query for p in pairs] != sorted(p.request.query for p in pairs)  # mixed
+    assert pairs == tuning_pairs(pages(60, 25), OUTCOME, top_k=2)  # by seed
+    assert pairs != tuning_pairs(pages(60, 25), OUTCOME, top_k=2, seed=1)
+    assert len(tuning_pairs(pages(60, 25), OUTCOME, top_k=2, limit=10)) == 10
+
+
+def test_each_query_keeps_its_own_question_and_page() -> None:
+    for pair in tuning_pairs(pages(30, 30), OUTCOME, top_k=2):
+        number = pair.request.query.split()[1]
+        assert pair.request.question is not None
+        assert pair.request.question.id == f"q{number}"
+        assert pair.documents[0].text == f"Text {number}."
+
+
+def test_too_few_of_a_class_are_refused_with_both_counts() -> None:
+    with pytest.raises(DataError, match=f"90 useful and {MIN_CLASS - 1} noisy pages, too unbalanced"):
+        tuning_pairs(pages(90, MIN_CLASS - 1), OUTCOME, top_k=2)
+    with pytest.raises(DataError, match="labels by judge: 0 useful and 0 noisy"):
+        tuning_pairs(pages(90, 90), "judge", top_k=2)
+
+
+def test_pages_of_unlike_outcome_and_repeated_ones_teach_once_or_not_at_all() -> None:
+    page = search("capital", "Kathmandu.")
+    unlike = [episode(NEPAL, "Kathmandu", page), episode(NEPAL, "Quito", page, rollout=1)]
+    alike = [
+        episode(PERU, "Lima", search("llamas", "Lima.")),
+        episode(PERU, "Lima", search("llamas", "Lima."), rollout=1),
+    ]
+    pairs = tuning_pairs([*label_pages([*unlike, *alike]), *pages(30, 31)], OUTCOME, top_k=2)
+    queries = Counter(p.request.query for p in pairs)
+    assert queries["capital"] == 0
+    assert queries["llamas"] == 1
+
+
+def test_the_prompt_asks_for_as_many_documents_as_the_page_has() -> None:
+    long, short = search("long", *map(str, range(9))), search("short", "One.")
+    made = [*label_pages([episode(NEPAL, "Kathmandu", long, short)]), *pages(30, 40)]
+    counts = {p.request.query: (p.request.top_k, len(p.documents)) for p in tuning_pairs(made, OUTCOME, top_k=4)}
+    assert counts["long"] == (4, 4)
+    assert counts["short"] == (1, 1)
+
+
+def test_only_the_page_is_learned_and_the_prompt_is_the_one_it_is_asked_with(tiny_model: LocalModel) -> None:
+    request = SearchRequest("capital", 2, NEPAL, Quality.NOISY)
+    found = documents("Hills.", "More hills.")
+    example = page_example(tiny_model, request, found)
+    prompt = render_messages(simulator_messages(request, "tuned"), tiny_model.tokenizer)
+    assert example.ids[: len(prompt)] == prompt
+    assert example.mask == [0] * len(prompt) + [1] * (len(example.ids) - len(prompt))
+    assert example.ids[-1] == tiny_model.tokenizer.eos_token_id
+    page = parse_page(tiny_model.codec.decode(example.ids[len(prompt) : -1]), 2)
+    assert page.well_formed
+    assert [(d.title, d.text) for d in page.documents] == [(d.title, d.text) for d in found]
+    assert example.key == NEPAL.id
+
+
+def test_labels_of_the_way_that_was_chosen_count() -> None:
+    by_outcome, by_containment = (
+        {p.request.query: p.request.quality for p in tuning_pairs(mixed(), way, top_k=1)}
+        for way in (OUTCOME, CONTAINMENT)
+    )
+    assert by_outcome["query 0"] is Quality.USEFUL
+    assert by_containment["query 0"] is Quality.NOISY
+
+
+def mixed() -> list[LabelledPage]:
+    """As many right episodes whose page lacks the answer as wrong ones whose page holds it."""
+    made = []
+    for n in range(2 * MIN_CLASS):
+        question = Question(f"q{n}", "Which city?", (f"city {n}",))
+        right = n % 2 == 0
+        made.append(
+            episode(
+                question, f"city {n}" if right else "none", search(f"query {n}", "Hills." if right else f"city {n}")
+            )
+        )
+    return label_pages(made)
