@@ -196,6 +196,7 @@ class Trainer:
         self.processes.wait()
         if path.exists():
             return
+        started = time.perf_counter()
         parts, config, engine = self.parts, self.config, self.parts.evaluation_engine
         kind = (config.evaluation.engine or config.engine).kind
         noise = 0.0 if kind == "simulated" else None
@@ -209,6 +210,8 @@ class Trainer:
         if self.processes.first:
             write_trajectories(path.with_suffix(".jsonl.zst"), trajectories)
             write_json(path, record)
+        found, seconds = result.summary, time.perf_counter() - started
+        self.say(f"  F1 {found.f1:.3f}  EM {found.em:.3f}  searches {found.searches:.2f} an episode  ({seconds:.0f} s)")
         self.processes.wait()
 
     async def _transfer(self, real: Sequence[Trajectory], evaluation: Evaluation) -> dict[str, Any]:
