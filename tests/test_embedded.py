@@ -359,7 +359,7 @@ def test_a_failed_conversion_leaves_nothing(downloaded: None, cache: Path, monke
     def out_of_space(path: Path, value: dict[str, Any]) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(embedded, "_write_json", out_of_space)
+    monkeypatch.setattr(embedded, "write_text_json", out_of_space)
     with pytest.raises(ModelError, match="No space left"):
         ensure(TINY, cache)
     assert list((cache / "models").iterdir()) == []
