@@ -155,7 +155,8 @@ class EvaluationConfig(Section):
 
 class CurriculumConfig(Section):
     kind: CurriculumKind = "exponential"
-    """exponential (the paper's), linear, fixed (stays at `start`), steps (`stages` equal stairs)."""
+    """exponential (the paper's), linear, fixed (stays at `start`), steps (`stages` equal stairs), adaptive (goes by the
+    policy's success)."""
     start: float = Field(0.0, ge=0, le=1)
     """Noise probability at the first step (p_s)."""
     end: float = Field(0.5, ge=0, le=1)
@@ -163,9 +164,13 @@ class CurriculumConfig(Section):
     base: float = Field(4.0, gt=0)
     """b of the exponential; 1 is linear."""
     stages: int = Field(4, ge=1)
+    target: float = Field(0.5, ge=0, le=1)
+    """adaptive: mean reward of a step from which the noise rises; below it, it falls."""
+    rate: float = Field(0.02, gt=0, le=1)
+    """adaptive: by how much, a step."""
 
     def build(self) -> Curriculum:
-        return Curriculum(self.kind, self.start, self.end, self.base, self.stages)
+        return Curriculum(self.kind, self.start, self.end, self.base, self.stages, self.target, self.rate)
 
 
 class RewardConfig(Section):

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, get_args
 
 from zerosearch.errors import ConfigError
 from zerosearch.search import Quality
 
-CurriculumKind = Literal["exponential", "linear", "fixed", "steps"]
+CurriculumKind = Literal["exponential", "linear", "fixed", "steps", "adaptive"]
 
 
 @dataclass(frozen=True)
@@ -21,8 +22,10 @@ class Curriculum:
     """Noise probability as a function of training progress.
 
     `exponential` is the paper's; `linear` is its limit b = 1; `fixed` stays at `start`; `steps` climbs from `start`
-    to `end` in `stages` equal stairs. Raises `ConfigError` for an unknown kind, a probability outside
-    [0, 1], a base that is not above 0, or fewer than one stage.
+    to `end` in `stages` equal stairs. `adaptive` (not of the paper) goes by the policy's success: `rate` towards `end`
+    after each step whose mean reward is at least `target`, `rate` back towards `start` after any other. Raises
+    `ConfigError` for an unknown kind, a probability outside [0, 1], a base or rate that is not above 0, or fewer than
+    one stage.
     """
 
     kind: CurriculumKind = "exponential"
@@ -30,6 +33,8 @@ class Curriculum:
     end: float = 0.5
     base: float = 4.0
     stages: int = 4
+    target: float = 0.5
+    rate: float = 0.02
 
     def __post_init__(self) -> None:
         if self.kind not in get_args(CurriculumKind):
@@ -41,11 +46,26 @@ class Curriculum:
             raise ConfigError(f"curriculum.base is {self.base}; it must be a number above 0")
         if self.stages < 1:
             raise ConfigError(f"curriculum.stages is {self.stages}; it must be at least 1")
+        if not 0.0 < self.rate <= 1.0:
+            raise ConfigError(f"curriculum.rate is {self.rate}; it must be above 0 and at most 1")
 
-    def noise(self, step: int, total_steps: int) -> float:
-        """p_i for training step `step` (0-based) of `total_steps` (m): `start` at step 0, `end` at step m."""
+    def noise(self, step: int, total_steps: int, rewards: Sequence[float] = ()) -> float:
+        """p_i for training step `step` (0-based) of `total_steps` (m): `start` at step 0, `end` at step m.
+
+        `rewards`, the mean reward of each step before, are what `adaptive` goes by; the others do not look at them.
+        """
+        if self.kind == "adaptive":
+            return self._adapted(rewards)
         progress = min(max(step / total_steps, 0.0), 1.0) if total_steps > 0 else 0.0
         return self.start + self._shape(progress) * (self.end - self.start)
+
+    def _adapted(self, rewards: Sequence[float]) -> float:
+        climbed, whole = 0, abs(self.end - self.start)
+        for reward in rewards:  # in whole steps of `rate`, so that up and down again is where it was
+            climbed = max(0, climbed + (1 if reward >= self.target else -1))
+            if climbed * self.rate > whole:
+                climbed = math.ceil(whole / self.rate)
+        return self.start + math.copysign(min(climbed * self.rate, whole), self.end - self.start)
 
     def _shape(self, progress: float) -> float:
         if self.kind == "fixed":
