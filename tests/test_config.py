@@ -74,6 +74,11 @@ VALID: list[dict[str, Any]] = [
     {"algorithm": {"name": "reinforce", "baseline": "batch"}, "training": {"rollouts": 1}},
     {"algorithm": {"name": "grpo", "scale": "batch"}, "training": {"rollouts": 1}},
     {"engine": {"deadline_seconds": "none", "simulator": {"base_url": "http://h/v1", "api_key_env": "KEY"}}},
+    {"engine": {"kind": "serpapi", "price_usd": 0.015, "requests_per_second": 2.5, "max_connections": 4}},
+    {"engine": {"kind": "serper", "api_key_env": "KEY", "url": "http://h/search", "deadline_seconds": 9}},
+    {"engine": {"kind": "searxng", "url": "http://h"}, "evaluation": {"engine": {"kind": "remote", "url": "http://h"}}},
+    {"engine": {"kind": "remote", "url": "http://h/retrieve", "snippet_words": 20, "price_usd": 0}},
+    {"engine": {"kind": "serpapi", "simulator": {"adapter": "a"}}},
     {"protocol": {"prompt": 'Say "{question}"\n\tnow\\ é 😀'}},
 ]
 
@@ -147,6 +152,31 @@ def test_the_written_file_names_every_setting() -> None:
         ({"engine": {"corpus": "factbook"}}, "engine: corpus is set, but a simulated engine has none"),
         ({"engine": {"snippet_words": 9}}, "engine: snippet_words is set, but a simulated engine"),
         ({"engine": {"simulator": {"base_url": "http://h/v1", "adapter": "a"}}}, "engine: simulator.adapter cannot be"),
+        ({"engine": {"kind": "google"}}, "engine.kind: Input should be 'simulated', 'bm25', 'serpapi', 'serper'"),
+        ({"engine": {"kind": "searxng"}}, "engine searxng needs engine.url, for example http://localhost:8080"),
+        ({"engine": {"kind": "remote"}}, "engine remote needs engine.url, for example http://localhost:8000/retrieve"),
+        ({"engine": {"url": "http://h"}}, "url is set, but engine simulated does not use it; engine.simulator has its"),
+        (
+            {"engine": {"api_key_env": "K"}},
+            "api_key_env is set, but engine simulated does not use it; engine.simul",
+        ),
+        ({"engine": {"max_connections": 3}}, "max_connections is set, but engine simulated does not use it"),
+        ({"engine": {"kind": "bm25", "corpus": "x", "price_usd": 1}}, "price_usd is set, but engine bm25 does not use"),
+        (
+            {"engine": {"kind": "bm25", "corpus": "x", "requests_per_second": 1}},
+            "requests_per_second is set, but",
+        ),
+        ({"engine": {"kind": "serper", "corpus": "x"}}, "corpus is set, but engine serper does not use it"),
+        ({"engine": {"kind": "searxng", "url": "u", "snippet_words": 9}}, "snippet_words is set, but engine searxng"),
+        (
+            {"engine": {"kind": "serper", "requests_per_second": 0}},
+            "engine.requests_per_second: Input should be",
+        ),
+        (
+            {"engine": {"kind": "serper", "price_usd": -1}},
+            "engine.price_usd: Input should be greater than or equal",
+        ),
+        ({"engine": {"kind": "serper", "max_connections": 0}}, "engine.max_connections: Input should be greater"),
         ({"training": {"rollouts": 1}}, "training.rollouts must be 2 or more"),
         ({"algorithm": {"name": "grpo"}, "training": {"rollouts": 1}}, "grpo compares rollouts of one question"),
         ({"algorithm": {"kl_estimator": "k1"}}, "algorithm.kl = 'loss' with kl_estimator = 'k1' has no gradient"),

@@ -107,9 +107,21 @@ class SimulatorConfig(Section):
     max_tokens: int = Field(600, ge=16)
 
 
+_HTTP_KINDS = ("serpapi", "serper", "searxng", "remote")
+_USED_BY = {
+    "corpus": ("bm25",),
+    "snippet_words": ("bm25", "remote"),
+    **dict.fromkeys(("url", "api_key_env", "price_usd", "requests_per_second", "max_connections"), _HTTP_KINDS),
+}
+"""Settings of an engine that only some kinds look at: set for another kind, they are a mistake. BM25's k1 and b and
+the simulator's own section say whose they are, and may stay where `kind` is changed on the command line."""
+_SIMULATORS = {"url": "base_url", "api_key_env": "api_key_env"}
+
+
 class EngineConfig(Section):
-    kind: Literal["simulated", "bm25"] = "simulated"
-    """`simulated`: a language model writes the pages. `bm25`: search in a corpus."""
+    kind: Literal["simulated", "bm25", "serpapi", "serper", "searxng", "remote"] = "simulated"
+    """`simulated`: a language model writes the pages. `bm25`: search in a corpus. `serpapi`, `serper`: Google, for
+    money. `searxng`: your own metasearch instance. `remote`: a retriever that speaks Search-R1's `/retrieve`."""
     top_k: int = Field(5, ge=1)
     """Documents a page."""
     corpus: str | None = None
@@ -117,12 +129,24 @@ class EngineConfig(Section):
     k1: float = Field(0.9, ge=0)
     b: float = Field(0.4, ge=0, le=1)
     snippet_words: int | None = Field(None, ge=5)
-    """For bm25: show of each document only the sentences that fit the query, about so many words."""
+    """For bm25 and remote: show of each document only the sentences that fit the query, about so many words."""
+    url: str | None = None
+    """For searxng and remote, where they listen; serpapi and serper have their public address."""
+    api_key_env: str | None = None
+    """Name of the environment variable that holds the key; none: SERPAPI_API_KEY for serpapi, SERPER_API_KEY for
+    serper, no key for searxng and remote."""
+    price_usd: float | None = Field(None, ge=0)
+    """What a search with serpapi, serper, searxng or remote costs; none: the list price."""
+    requests_per_second: float | None = Field(None, gt=0)
+    """For the same: no more requests than this; further ones wait in line, outside of their deadline."""
+    max_connections: int = Field(32, ge=1)
+    """For the same: searches at once; further ones wait in line, outside of their deadline."""
     simulator: SimulatorConfig = SimulatorConfig()
     attempts: int = Field(3, ge=1)
     """Tries a search, with growing pauses in between."""
     deadline_seconds: float | None = Field(120.0, gt=0)
-    """For one search with all its tries; queueing counts. Only for engines behind a URL."""
+    """For one search with all its tries. Only for engines and simulators behind a URL; with a simulator, queueing
+    counts."""
     max_error_rate: float = Field(0.2, ge=0, le=1)
     """Failed searches, as a share of all, at which the run stops."""
 
@@ -134,6 +158,13 @@ class EngineConfig(Section):
             raise ValueError("corpus is set, but a simulated engine has none (kind = 'bm25'?)")
         if self.kind == "simulated" and self.snippet_words is not None:
             raise ValueError("snippet_words is set, but a simulated engine writes snippets by itself (kind = 'bm25'?)")
+        for name, kinds in _USED_BY.items():
+            if self.kind not in kinds and getattr(self, name) != type(self).model_fields[name].default:
+                hint = f"; engine.simulator has its own {_SIMULATORS[name]}" if name in _SIMULATORS else ""
+                raise ValueError(f"{name} is set, but engine {self.kind} does not use it{hint}")
+        if self.kind in ("searxng", "remote") and self.url is None:
+            example = "http://localhost:8080" if self.kind == "searxng" else "http://localhost:8000/retrieve"
+            raise ValueError(f"engine {self.kind} needs engine.url, for example {example}")
         if self.simulator.base_url and self.simulator.adapter:
             raise ValueError("simulator.adapter cannot be used with simulator.base_url: load it in the server")
         return self

@@ -9,9 +9,14 @@ from zerosearch.adapters import resolve_adapter
 from zerosearch.config import EngineConfig, TrainConfig
 from zerosearch.engines.base import SearchEngine
 from zerosearch.engines.bm25 import BM25Engine
+from zerosearch.engines.remote import RemoteEngine
 from zerosearch.engines.retry import Retry
+from zerosearch.engines.searxng import SearxngEngine
+from zerosearch.engines.serpapi import SerpApiEngine
+from zerosearch.engines.serper import SerperEngine
 from zerosearch.engines.simulated import SimulatedEngine
 from zerosearch.engines.snippets import Snippets
+from zerosearch.engines.web import HttpEngine, HttpOptions
 from zerosearch.engines.writers import GeneratorWriter, OpenAIWriter, Writer
 from zerosearch.episode import EpisodeLimits
 from zerosearch.factbook import build as build_factbook
@@ -24,6 +29,12 @@ from zerosearch.questions import Question, load_questions
 from zerosearch.rollout import RolloutSettings
 
 SIMULATOR = "simulator"
+HTTP_ENGINES: dict[str, type[HttpEngine]] = {
+    "serpapi": SerpApiEngine,
+    "serper": SerperEngine,
+    "searxng": SearxngEngine,
+    "remote": RemoteEngine,
+}
 
 
 def open_questions(source: str, limit: int | None = None) -> list[Question]:
@@ -79,6 +90,9 @@ def open_engine(config: EngineConfig, models: Models) -> SearchEngine:
         corpus = build_factbook().corpus if config.corpus == "factbook" else Path(config.corpus)
         engine: SearchEngine = BM25Engine.open(corpus, k1=config.k1, b=config.b)
         return Snippets(engine, config.snippet_words) if config.snippet_words else engine
+    if config.kind in HTTP_ENGINES:
+        engine = HTTP_ENGINES[config.kind](_http_options(config))
+        return Snippets(engine, config.snippet_words) if config.snippet_words else engine
     simulator = config.simulator
     # a local model's pages wait in line behind the policy's batches: a deadline would only punish the queue
     deadline = config.deadline_seconds if simulator.base_url else None
@@ -88,6 +102,20 @@ def open_engine(config: EngineConfig, models: Models) -> SearchEngine:
         temperature=simulator.temperature,
         max_tokens=simulator.max_tokens,
         retry=Retry(attempts=config.attempts, deadline_seconds=deadline),
+    )
+
+
+def _http_options(config: EngineConfig) -> HttpOptions:
+    deadline = config.deadline_seconds or 600.0
+    return HttpOptions(
+        url=config.url,
+        api_key_env=config.api_key_env,
+        price_usd=config.price_usd,
+        retry=Retry(attempts=config.attempts, deadline_seconds=config.deadline_seconds),
+        # a lost request to the web is better made again, a retriever of one's own that is slow is better waited for
+        timeout_seconds=deadline if config.kind == "remote" else min(deadline, HttpOptions.timeout_seconds),
+        max_connections=config.max_connections,
+        requests_per_second=config.requests_per_second,
     )
 
 

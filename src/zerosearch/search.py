@@ -17,7 +17,7 @@ class Quality(StrEnum):
 
 @dataclass(frozen=True)
 class Document:
-    """One result. `id` is the corpus's, empty where a simulator wrote the document."""
+    """One result. `id` is the corpus's or a web page's address, empty where a simulator wrote the document."""
 
     title: str
     text: str

@@ -192,6 +192,21 @@ def test_what_is_not_here_is_listed(check: Any, monkeypatch: pytest.MonkeyPatch)
     ]
 
 
+@pytest.mark.parametrize(("variable", "more"), [("SERPER_API_KEY", ()), ("MY_KEY", ("engine.api_key_env=MY_KEY",))])
+def test_a_key_of_a_search_engine_that_is_not_set_is_listed(
+    check: Any, monkeypatch: pytest.MonkeyPatch, variable: str, more: tuple[str, ...]
+) -> None:
+    arguments = [word for setting in ("engine.kind=serper", *more) for word in ("--set", setting)]
+    line = f"not here: engine: the environment variable {variable}, which holds the key of serper, is not set"
+    for name in ("SERPER_API_KEY", "MY_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    assert line in check(*arguments).out
+    monkeypatch.setenv(variable, "hush")
+    out = check(*arguments).out
+    assert "is not set" not in out
+    assert "hush" not in out
+
+
 def test_toml_gives_every_setting(check: Any) -> None:
     result = check("--toml", "--set", "training.steps=7")
     config = config_from_dict(tomllib.loads(result.out), "test")

@@ -15,7 +15,16 @@ import pytest
 
 from zerosearch.adapters import shipped_adapters
 from zerosearch.commands import doctor
-from zerosearch.commands.doctor import Finding, disk, server, variables, version_numbers, version_text, without_password
+from zerosearch.commands.doctor import (
+    Finding,
+    disk,
+    search_keys,
+    server,
+    variables,
+    version_numbers,
+    version_text,
+    without_password,
+)
 
 ROOT = Path(__file__).parents[2]
 MODELS = json.dumps({"object": "list", "data": [{"id": "qwen"}, {"id": "odd\x1b[31m"}]}).encode()
@@ -152,6 +161,15 @@ def test_variables_show_no_secrets() -> None:
     assert "MY_PASSWORD" not in said
 
 
+def test_search_engines_say_whether_their_key_is_set_and_never_the_key() -> None:
+    environment = {"SERPAPI_API_KEY": "hush", "SERPER_API_KEY": " ", "SEARXNG_KEY": "hush"}
+    found = [(finding.level, finding.name, finding.said) for finding in search_keys(environment)]
+    assert found == [
+        ("ok", "serpapi", "SERPAPI_API_KEY is set (not shown)"),
+        ("info", "serper", 'SERPER_API_KEY is not set; engine.kind = "serper" needs it'),
+    ]
+
+
 @pytest.mark.parametrize(("value", "level"), [("ACTIVE", "warning"), ("passive", "info")])
 def test_spinning_threads_are_warned_of(value: str, level: str) -> None:
     (finding,) = variables({"OMP_WAIT_POLICY": value})
@@ -204,7 +222,7 @@ def test_a_folder_that_cannot_be_written_to_is_missing(tmp_path: Path) -> None:
 
 
 def test_the_report_ends_with_1_only_where_something_is_missing(spawn: Any) -> None:
-    result = spawn("doctor", HF_TOKEN="hush-token", OMP_WAIT_POLICY="ACTIVE", SOME_KEY="hush-key")
+    result = spawn("doctor", HF_TOKEN="hush-token", OMP_WAIT_POLICY="ACTIVE", SERPER_API_KEY="hush-key")
     lacking = {"embedded:policy", "embedded:simulator"} - set(shipped_adapters())
     last = result.out.splitlines()[-1]
     assert result.err == ""
@@ -216,6 +234,7 @@ def test_the_report_ends_with_1_only_where_something_is_missing(spawn: Any) -> N
     assert "hush" not in result.out
     for name in ("python", "cores", "memory", "transformers", "peft", "bm25s", "smollm2-135m"):
         assert re.search(rf"^  \S+ +{name} ", result.out, re.M), name
+    assert re.search(r"^  ok +serper +SERPER_API_KEY is set \(not shown\)", result.out, re.M)
     assert re.search(r"^  warning +OMP_WAIT_POLICY +ACTIVE", result.out, re.M)
 
 

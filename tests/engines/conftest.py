@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qsl
 
 import pytest
 
@@ -44,6 +46,7 @@ class Endpoint:
 
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            disable_nagle_algorithm = True  # else each answer waits 40 ms for the client's ACK of its head
 
             def do_POST(self) -> None:
                 reply = endpoint._next(self)
@@ -58,21 +61,34 @@ class Endpoint:
                 except OSError:
                     pass  # the client has gone: that is what some tests are about
 
+            do_GET = do_POST
+
             def log_message(self, format: str, *args: Any) -> None:
                 pass
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(ThreadingHTTPServer):
+            request_queue_size = 128  # as many clients come at once
+
+            def handle_error(self, request: Any, client_address: Any) -> None:
+                if not isinstance(sys.exc_info()[1], ConnectionError):  # a client may go when it likes
+                    super().handle_error(request, client_address)
+
+        self._server = Server(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/v1"
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
 
     def _next(self, handler: BaseHTTPRequestHandler) -> Reply:
-        request = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
+        path, _, query = handler.path.partition("?")
+        if handler.command == "GET":
+            request: dict[str, Any] = dict(parse_qsl(query))
+        else:
+            request = json.loads(handler.rfile.read(int(handler.headers["Content-Length"])))
         with self._lock:
             self.requests.append(request)
             self.headers.append({name.lower(): value for name, value in handler.headers.items()})
-            self.paths.append(handler.path)
+            self.paths.append(path)
             if self.answer is None:
                 return self.script.pop(0) if len(self.script) > 1 else self.script[0]
         return self.answer(request)

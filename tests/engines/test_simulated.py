@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from zerosearch.curriculum import derive_seed
-from zerosearch.engines.base import SearchEngine
+from zerosearch.engines.base import SearchEngine, close_connections
 from zerosearch.engines.retry import Retry
 from zerosearch.engines.simulated import SimulatedEngine
 from zerosearch.engines.writers import OpenAIWriter, Written
@@ -212,6 +212,19 @@ def over_http(endpoint: Any, retry: Retry, sleep: Any = no_sleep) -> SearchPage:
             await writer.aclose()
 
     return asyncio.run(main())
+
+
+def test_closing_an_engine_closes_what_its_writer_holds_open() -> None:
+    class Connected(Scribe):
+        closed = 0
+
+        async def aclose(self) -> None:
+            self.closed += 1
+
+    writer = Connected(GOOD)
+    asyncio.run(close_connections(SimulatedEngine(writer)))
+    assert writer.closed == 1
+    asyncio.run(close_connections(SimulatedEngine(Scribe(GOOD))))  # a local model holds nothing open
 
 
 def test_engines_are_imported_without_torch() -> None:

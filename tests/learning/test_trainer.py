@@ -363,6 +363,46 @@ def test_empty_pages_fail_their_episode_and_are_counted(tmp_path: Path) -> None:
     assert 0 < row["pages_parsed"] < 1
 
 
+# ---- connections
+
+
+class ConnectedEngine(ToyEngine):
+    """Knows the loops in which it was asked and closed. From the `lives`-th search on the run cannot go on."""
+
+    def __init__(self, lives: int = 1000) -> None:
+        self.lives = lives
+        self.asked: set[int] = set()
+        self.closed: list[int] = []
+
+    async def search(self, request: SearchRequest) -> SearchPage:
+        self.asked.add(id(asyncio.get_running_loop()))
+        self.lives -= 1
+        if self.lives < 0:
+            raise RunError("enough")
+        return await super().search(request)
+
+    async def aclose(self) -> None:
+        self.closed.append(id(asyncio.get_running_loop()))
+
+
+def test_connections_are_closed_once_in_the_loop_they_were_opened_in(tmp_path: Path) -> None:
+    engine, judge = ConnectedEngine(), ConnectedEngine()
+    assert trainer(configure(tmp_path / "two", steps=1), engine, judge=judge).run()
+    for part in (engine, judge):
+        assert part.asked
+        assert part.closed == list(part.asked)  # one loop, one time
+    alone = ConnectedEngine()
+    assert trainer(configure(tmp_path / "one", steps=1), alone).run()
+    assert len(alone.closed) == 1
+
+
+def test_connections_are_closed_when_a_run_ends_by_an_error(tmp_path: Path) -> None:
+    engine = ConnectedEngine(lives=2)
+    with pytest.raises(RunError, match="enough"):
+        trainer(configure(tmp_path, steps=1), engine).run()
+    assert engine.closed == list(engine.asked)
+
+
 # ---- clocks, NaN, going on
 
 

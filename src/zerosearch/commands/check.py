@@ -185,9 +185,14 @@ def not_here(config: TrainConfig) -> Iterator[str]:
 
 
 def _engine_not_here(name: str, engine: EngineConfig) -> Iterator[str]:
+    from zerosearch.engines.web import KEY_VARIABLES
+
     corpus, simulator = engine.corpus, engine.simulator
     if corpus is not None and corpus != "factbook" and not Path(corpus).is_file():
         yield f"{name}.corpus: {corpus}: no such file"
+    variable = engine.api_key_env or KEY_VARIABLES.get(engine.kind)
+    if variable is not None and not os.environ.get(variable, "").strip():
+        yield f"{name}: the environment variable {variable}, which holds the key of {engine.kind}, is not set"
     if engine.kind == "simulated" and simulator.base_url is not None:
         if simulator.api_key_env is not None and not os.environ.get(simulator.api_key_env):
             yield f"{name}.simulator.api_key_env: the environment variable {simulator.api_key_env} is not set"

@@ -86,6 +86,7 @@ def doctor(
         ("accelerator", accelerators()),
         ("models", embedded()),
         ("environment", variables(environment)),
+        ("search engines", search_keys(environment)),
         ("simulator", server(url, api_key_env, timeout) if url is not None else iter(())),
     ):
         lines = list(part)
@@ -230,6 +231,16 @@ def variables(environment: Mapping[str, str]) -> Iterator[Finding]:
     for name in SECRETS:
         if environment.get(name):
             yield Finding("info", name, "set (not shown)")
+
+
+def search_keys(environment: Mapping[str, str]) -> Iterator[Finding]:
+    """The engines that take a key: whether it is set, never what it is."""
+    from zerosearch.engines.web import KEY_VARIABLES
+
+    for kind, variable in KEY_VARIABLES.items():
+        is_set = bool(environment.get(variable, "").strip())
+        said = f"{variable} is set (not shown)" if is_set else f'{variable} is not set; engine.kind = "{kind}" needs it'
+        yield Finding("ok" if is_set else "info", kind, said)
 
 
 def server(url: str, api_key_env: str | None, timeout: float) -> Iterator[Finding]:

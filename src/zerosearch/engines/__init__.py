@@ -1,1 +1,1 @@
-"""Search engines: real ones (BM25) and simulated ones, all behind `SearchEngine`."""
+"""Search engines, all behind `SearchEngine`: BM25 over a corpus, engines behind a URL, and simulated ones."""

@@ -17,3 +17,13 @@ class SearchEngine(Protocol):
     def name(self) -> str: ...
 
     async def search(self, request: SearchRequest) -> SearchPage: ...
+
+
+async def close_connections(part: object) -> None:
+    """Close the connections of an engine, or of something in it, to servers; nothing where it holds none.
+
+    Connections belong to an event loop: call it in the loop in which `part` was used, once nothing uses it any more.
+    """
+    aclose = getattr(part, "aclose", None)
+    if aclose is not None:
+        await aclose()

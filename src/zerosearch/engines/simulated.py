@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from zerosearch.curriculum import derive_seed
+from zerosearch.engines.base import close_connections
 from zerosearch.engines.pages import parse_page
 from zerosearch.engines.retry import AttemptError, Retry, with_retry
 from zerosearch.engines.writers import Writer, Written
@@ -97,6 +98,10 @@ class SimulatedEngine:
             attempts=attempts,
             parsed=parsed,
         )
+
+    async def aclose(self) -> None:
+        """Close the writer's connections, where it has any."""
+        await close_connections(self._writer)
 
     def _cost(self, written: Written) -> float:
         cost = 0.0

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import Stemmer
 from bm25s.stopwords import STOPWORDS_EN
 
-from zerosearch.engines.base import SearchEngine
+from zerosearch.engines.base import SearchEngine, close_connections
 from zerosearch.search import Document, SearchPage, SearchRequest
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=\S)")
@@ -35,6 +35,9 @@ class Snippets:
         page = await self.engine.search(request)
         documents = tuple(cut(document, request.query, self.max_words) for document in page.documents)
         return replace(page, documents=documents, engine=self.name)
+
+    async def aclose(self) -> None:
+        await close_connections(self.engine)
 
 
 def cut(document: Document, query: str, max_words: int) -> Document:

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
-import ipaddress
-import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-import httpx
-
-from zerosearch.engines.retry import AttemptError, parse_retry_after
+from zerosearch.engines.http import MAX_BODY_BYTES, JsonClient, checked_url, error_message, key_from
+from zerosearch.engines.retry import AttemptError
 from zerosearch.errors import ConfigError, ModelError
 from zerosearch.generation import Sampling
 from zerosearch.generators.base import Generator
 from zerosearch.prompts import Message, one_line
 from zerosearch.protocol import Tokenizer, neutralize
 
-MAX_BODY_BYTES = 4 << 20  # a page is a few kilobytes; more is a broken server, and a run must survive it
-_RETRYABLE_4XX = frozenset((408, 409, 425, 429))
+__all__ = ["MAX_BODY_BYTES", "ChatTokenizer", "GeneratorWriter", "OpenAIWriter", "Writer", "Written", "render_messages"]
+
 _RESERVED_FIELDS = ("model", "messages", "stream", "n")
 
 
@@ -80,15 +75,20 @@ class OpenAIWriter:
         max_connections: int = 256,
     ) -> None:
         self.model = model
-        self._url = _checked_url(base_url)
-        self._key = _key_from(api_key_env)
-        self._timeout_seconds = timeout_seconds
+        url = checked_url(base_url, "base_url", "http://localhost:8000/v1")
+        self._url = str(url).rstrip("/") + "/chat/completions"
         self._extra_body = dict(extra_body or {})
-        self._max_connections = max_connections
         for name in _RESERVED_FIELDS:
             if name in self._extra_body:
                 raise ConfigError(f"extra_body must not set {name!r}: the simulator sets it itself")
-        self._session: tuple[asyncio.AbstractEventLoop, httpx.AsyncClient] | None = None
+        key = key_from(api_key_env)
+        self._client = JsonClient(
+            self._url,
+            key=key,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout_seconds=timeout_seconds,
+            max_connections=max_connections,
+        )
 
     def __repr__(self) -> str:
         return f"OpenAIWriter({self._url!r}, model={self.model!r})"
@@ -103,69 +103,21 @@ class OpenAIWriter:
             "stream": False,
             **self._extra_body,
         }
-        body = json.dumps({name: value for name, value in request.items() if value is not None})
-        try:
-            async with self._client().stream("POST", self._url, content=body) as response:
-                payload = await self._read(response)
-        except httpx.TimeoutException:
-            raise AttemptError("deadline", f"{self._url}: silent for {self._timeout_seconds:g} s") from None
-        except httpx.HTTPError as error:
-            reason = self._clean(str(error)) or type(error).__name__
-            raise AttemptError("connection", f"{self._url}: {reason}") from None
-        if response.status_code != 200:
-            raise self._status_error(response, payload)
-        return self._parse(payload)
+        body = {name: value for name, value in request.items() if value is not None}
+        return self._parse(await self._client.post(body))
 
     async def aclose(self) -> None:
-        """Close the connections. The writer can be used again afterwards."""
-        session, self._session = self._session, None
-        if session is not None:
-            await session[1].aclose()
+        """Close the connections of the running event loop. The writer can be used again afterwards."""
+        await self._client.aclose()
 
-    def _client(self) -> httpx.AsyncClient:
-        # Connections belong to an event loop: a second asyncio.run needs a client of its own.
-        loop = asyncio.get_running_loop()
-        if self._session is None or self._session[0] is not loop:
-            headers = {"Content-Type": "application/json"}
-            if self._key:
-                headers["Authorization"] = f"Bearer {self._key}"
-            client = httpx.AsyncClient(
-                headers=headers,
-                # Waiting for a free connection is not the server's silence: the search's deadline bounds it.
-                timeout=httpx.Timeout(self._timeout_seconds, pool=None),
-                limits=httpx.Limits(max_connections=self._max_connections),
-                trust_env=not _is_loopback(self._url),
-            )
-            self._session = (loop, client)
-        return self._session[1]
-
-    async def _read(self, response: httpx.Response) -> bytes:
-        payload = bytearray()
-        async for chunk in response.aiter_bytes():
-            payload += chunk
-            if len(payload) > MAX_BODY_BYTES:
-                raise AttemptError("malformed", f"{self._url}: answered with more than {MAX_BODY_BYTES >> 20} MiB")
-        return bytes(payload)
-
-    def _status_error(self, response: httpx.Response, payload: bytes) -> AttemptError:
-        status = response.status_code
-        kind = "http" if status >= 500 or status in _RETRYABLE_4XX else "refused"
-        detail = self._clean(_error_text(payload))
-        message = f"{self._url}: HTTP {status}{': ' if detail else ''}{detail}"
-        return AttemptError(kind, message, retry_after=parse_retry_after(response.headers.get("retry-after")))
-
-    def _parse(self, payload: bytes) -> Written:
-        try:
-            answer = json.loads(payload)
-        except (ValueError, RecursionError):
-            raise AttemptError("malformed", f"{self._url}: the answer is not JSON") from None
+    def _parse(self, answer: Any) -> Written:
         try:
             choice = answer["choices"][0]
             text = choice["message"]["content"]
             usage = answer.get("usage") or {}
             counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
         except (LookupError, TypeError, AttributeError):
-            detail = self._clean(_error_text(payload))
+            detail = self._client.clean(error_message(answer))
             raise AttemptError("malformed", f"{self._url}: the answer has no choices: {detail}") from None
         if text is not None and not isinstance(text, str):
             raise AttemptError(
@@ -175,10 +127,6 @@ class OpenAIWriter:
             raise AttemptError("empty", f"{self._url}: the answer is empty ({choice.get('finish_reason')})")
         prompt_tokens, completion_tokens = (n if type(n) is int else None for n in counts)
         return Written(text, prompt_tokens, completion_tokens, choice.get("finish_reason") == "length")
-
-    def _clean(self, text: str) -> str:
-        """A server may repeat the key in what it answers: it goes no further."""
-        return text.replace(self._key, "[key]") if self._key else text
 
 
 class GeneratorWriter:
@@ -241,46 +189,3 @@ def _apply_template(messages: list[Message], tokenizer: ChatTokenizer) -> str:
         except Exception as error:  # templates are programs of their own and raise what they like
             failure = failure or one_line(str(error))
     raise ModelError(f"the simulator's chat template does not take a system and a user message ({failure})")
-
-
-def _checked_url(base_url: str) -> str:
-    try:
-        url = httpx.URL(base_url)
-    except httpx.InvalidURL as error:
-        raise ConfigError(f"base_url cannot be used ({error}); write for example http://localhost:8000/v1") from None
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ConfigError(f"base_url {base_url!r} is not an http address; write for example http://localhost:8000/v1")
-    if url.userinfo or url.query:
-        raise ConfigError(f"base_url for {url.host} must hold no password or query: name the key in api_key_env")
-    return str(url).rstrip("/") + "/chat/completions"
-
-
-def _key_from(variable: str | None) -> str:
-    if variable is None:
-        return ""
-    key = os.environ.get(variable, "").strip()
-    if not key:
-        raise ConfigError(f"the environment variable {variable} is not set; export the key in it")
-    if not key.isascii() or not key.isprintable() or " " in key:
-        raise ConfigError(f"the environment variable {variable} does not hold a key: spaces or odd characters in it")
-    return key
-
-
-def _is_loopback(url: str) -> bool:
-    host = httpx.URL(url).host
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-def _error_text(payload: bytes) -> str:
-    """What a server says went wrong, in one short line."""
-    text = payload[:4096].decode("utf-8", "replace")
-    try:
-        error = json.loads(payload)
-        error = error.get("error", error.get("message", error.get("detail", text)))
-        text = error.get("message", text) if isinstance(error, dict) else error
-    except (ValueError, AttributeError, RecursionError):
-        pass  # not the usual form: the text itself is shown
-    return one_line(str(text))[:200]

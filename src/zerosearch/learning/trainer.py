@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,7 +15,7 @@ import numpy as np
 
 from zerosearch.config import TrainConfig
 from zerosearch.curriculum import derive_seed
-from zerosearch.engines.base import SearchEngine
+from zerosearch.engines.base import SearchEngine, close_connections
 from zerosearch.errors import RunError
 from zerosearch.evaluation.runner import Evaluation, describe, summarize
 from zerosearch.generators.base import TrainedGenerator
@@ -77,7 +78,7 @@ class Trainer:
         A folder that holds a checkpoint of this configuration is gone on with from there.
         """
         training = self.config.training
-        with asyncio.Runner() as runner:
+        with asyncio.Runner() as runner, self._connections(runner):
             start = self._resume()
             if start == training.steps and self._evaluation_file(start).exists():
                 self.say(f"{self.folder} is complete: {start} steps; --fresh or another --name starts a new run")
@@ -104,6 +105,15 @@ class Trainer:
                     return False
             runner.run(self._evaluate(training.steps))
         return True
+
+    @contextlib.contextmanager
+    def _connections(self, runner: asyncio.Runner) -> Iterator[None]:
+        """What the engines hold open belongs to the run's event loop, and is closed in it however the run ends."""
+        try:
+            yield
+        finally:
+            for engine in {id(e): e for e in (self.parts.engine, self.parts.evaluation_engine)}.values():
+                runner.run(close_connections(engine))
 
     def batch(self, step: int) -> list[Question]:
         """The questions of a step: each epoch is its own seeded shuffle, and no question is left out of one."""

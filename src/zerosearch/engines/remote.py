@@ -1,0 +1,71 @@
+"""A retriever behind `/retrieve`, the HTTP protocol of Search-R1 and the trainers that follow it.
+
+    engine = RemoteEngine(HttpOptions(url="http://localhost:8000/retrieve"))
+    page = await engine.search(SearchRequest("capital of Nepal", top_k=3))
+
+POST {"queries": [query], "topk": 3, "return_scores": true} is answered by one list of rows a query:
+
+    {"result": [[{"document": {"id": "7", "contents": "\\"Nepal\\"\\nKathmandu is the capital."}, "score": 0.9}, ...]]}
+
+Servers differ: without scores a row is the document itself, some send plain texts, some `title` and `text` instead of
+(or besides) `contents`. All of these are read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import httpx
+
+from zerosearch.engines.web import HttpEngine, field_of, malformed
+from zerosearch.prompts import one_line
+from zerosearch.search import Document
+
+
+class RemoteEngine(HttpEngine):
+    """See `HttpEngine`. `url` is the whole address; where it has no path, `/retrieve` is meant.
+
+    Texts are kept as they are, but in one line: a corpus is not a web page.
+    """
+
+    kind = "remote"
+    example_url = "http://localhost:8000/retrieve"
+
+    def _address(self, url: httpx.URL) -> httpx.URL:
+        return url if url.path.strip("/") else url.copy_with(path="/retrieve")
+
+    async def _ask(self, query: str, top_k: int) -> Any:
+        return await self._client.post({"queries": [query], "topk": top_k, "return_scores": True})
+
+    def _read(self, answer: Any) -> Iterable[Document]:
+        pages = answer.get("result") if isinstance(answer, dict) else None
+        if not isinstance(pages, list) or len(pages) != 1 or not isinstance(pages[0], list):
+            raise malformed(self.name, "result is not one list of documents for the one query")
+        return [self._document(row) for row in pages[0]]
+
+    def _document(self, row: Any) -> Document:
+        found = row.get("document", row) if isinstance(row, dict) else row
+        if isinstance(found, str):
+            return _from_contents(found, "")
+        if not isinstance(found, dict) or not ("text" in found or "contents" in found):
+            raise malformed(self.name, "a document without contents and without text")
+        number = found.get("id", "")
+        name = one_line(str(number)) if isinstance(number, str | int) else ""
+        if "text" in found:
+            title, text = (one_line(field_of(found, part, self.name)) for part in ("title", "text"))
+            return Document(title, text, name)
+        contents = field_of(found, "contents", self.name)
+        title = one_line(field_of(found, "title", self.name))
+        document = _from_contents(contents, name)
+        return Document(title, one_line(contents), name) if title not in ("", document.title) else document
+
+
+def _from_contents(contents: str, name: str) -> Document:
+    """`"Nepal"` and a line end, then the text; one line alone is a text without a title."""
+    title, line_end, text = contents.lstrip().partition("\n")
+    title, text = one_line(title), one_line(text)
+    quoted = len(title) > 1 and title[0] == title[-1] == '"'
+    if not line_end or not (text or quoted):
+        return Document("", title, name)
+    return Document(title[1:-1] if quoted else title, text, name)

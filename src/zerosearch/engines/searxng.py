@@ -1,0 +1,64 @@
+"""SearXNG, a metasearch engine that you run yourself: web search without a key and without a price.
+
+    engine = SearxngEngine(HttpOptions(url="http://localhost:8080"))
+    page = await engine.search(SearchRequest("capital of Nepal", top_k=5))
+
+Asked and read as documented at docs.searxng.org/dev/search_api.html: GET /search?q=&format=json. The instance must
+allow JSON (`search.formats` in its settings.yml; by default it does not, and answers 403). Use your own instance:
+public ones limit such clients, and rightly so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import httpx
+
+from zerosearch.engines.http import StatusError
+from zerosearch.engines.retry import AttemptError
+from zerosearch.engines.web import HttpEngine, malformed, rows_of, web_result
+from zerosearch.prompts import one_line
+from zerosearch.search import Document
+
+
+class SearxngEngine(HttpEngine):
+    """See `HttpEngine`. `url` is the instance's own address, without `/search`.
+
+    A page without results is empty only if all the engines that the instance asks have answered. While some are blocked
+    or down nobody knows what they would have found: that is an error of kind `empty`, which names them.
+    """
+
+    kind = "searxng"
+    example_url = "http://localhost:8080"
+
+    def _address(self, url: httpx.URL) -> httpx.URL:
+        path = url.path.rstrip("/")
+        return url.copy_with(path=path if path.endswith("/search") else f"{path}/search")
+
+    async def _ask(self, query: str, top_k: int) -> Any:
+        try:
+            return await self._client.get({"q": query, "format": "json"})
+        except StatusError as error:
+            if error.status == 403:
+                hint = "does the instance allow JSON? Its settings.yml needs search: formats: [html, json]"
+                raise AttemptError("refused", f"{error} ({hint})") from None
+            raise
+
+    def _read(self, answer: Any) -> Iterable[Document]:
+        if not isinstance(answer, dict) or "results" not in answer:
+            raise malformed(self.name, "no results")
+        results = [web_result(row, "content", "url", self.name) for row in rows_of(answer, "results", self.name)]
+        silent = answer.get("unresponsive_engines")
+        if not results and silent:
+            named = ", ".join(map(_engine_name, silent)) if isinstance(silent, list) else str(silent)
+            said = self._client.clean(one_line(named))[:200]
+            raise AttemptError("empty", f"{self.name}: no results, but not all engines answered: {said}")
+        return results
+
+
+def _engine_name(row: Any) -> str:
+    """`["google", "CAPTCHA"]` -> `google (CAPTCHA)`."""
+    if isinstance(row, list) and len(row) == 2:
+        return f"{row[0]} ({row[1]})"
+    return str(row)

@@ -1,0 +1,67 @@
+"""Google through SerpAPI: the paper's search engine.
+
+    engine = SerpApiEngine()                                   # the key is in SERPAPI_API_KEY
+    page = await engine.search(SearchRequest("capital of Nepal", top_k=5))
+
+Asked and read as documented at serpapi.com/search-api, /organic-results, /search-errors and
+/api-status-and-error-codes. A search that finds nothing has an `error` too, but status `Success`; status `Error` is a
+failure on their side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from zerosearch.engines.http import StatusError, error_message
+from zerosearch.engines.retry import AttemptError
+from zerosearch.engines.web import RESULTS_A_PAGE, HttpEngine, answer_box, malformed, refused_key, rows_of, web_result
+from zerosearch.search import Document
+
+_NOTHING_FOUND = "hasn't returned any results"
+_EXHAUSTED = "run out of searches"  # sent with 429 too, but no pause brings searches back
+
+
+class SerpApiEngine(HttpEngine):
+    """See `HttpEngine`. A box with Google's own answer is the first document, as it is on Google's page."""
+
+    kind = "serpapi"
+    default_url = example_url = "https://serpapi.com/search.json"
+
+    def _headers(self) -> dict[str, str]:
+        return {}
+
+    async def _ask(self, query: str, top_k: int) -> Any:
+        number = str(max(top_k, RESULTS_A_PAGE))
+        try:
+            # The key is taken in the address and nowhere else; http.py keeps it out of what httpx logs.
+            return await self._client.get({"engine": "google", "q": query, "num": number, "api_key": self._key})
+        except StatusError as error:
+            if error.status in (401, 403):
+                raise refused_key(error, self._key_variable) from None
+            if _EXHAUSTED in error.detail:
+                raise AttemptError("refused", str(error)) from None
+            raise
+
+    def _read(self, answer: Any) -> Iterable[Document]:
+        if not isinstance(answer, dict):
+            raise malformed(self.name, "no object")
+        results = list(self._results(answer))
+        if results:
+            return results
+        if "error" in answer:
+            said = self._client.clean(error_message(answer))
+            metadata = answer.get("search_metadata")
+            status = metadata.get("status") if isinstance(metadata, dict) else None
+            if status == "Success" or _NOTHING_FOUND in said:
+                return ()
+            raise AttemptError("http", f"{self.name}: {said}")
+        if "organic_results" not in answer and "search_metadata" not in answer:
+            raise malformed(self.name, "neither organic_results nor search_metadata")
+        return ()
+
+    def _results(self, answer: dict[str, Any]) -> Iterator[Document]:
+        yield from answer_box(answer.get("answer_box"), ("snippet", "answer", "result"))
+        if "organic_results" in answer:
+            for row in rows_of(answer, "organic_results", self.name):
+                yield web_result(row, "snippet", "link", self.name)

@@ -1,0 +1,57 @@
+"""Google through Serper: like SerpAPI, for a tenth of the price.
+
+    engine = SerperEngine()                                    # the key is in SERPER_API_KEY
+    page = await engine.search(SearchRequest("capital of Nepal", top_k=5))
+
+Asked and read as serper.dev shows in its playground: POST {"q", "num"} with the key in X-API-KEY; `organic` holds the
+results, and `searchParameters` comes with every answer. A wrong key is answered with 403.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from zerosearch.engines.http import StatusError
+from zerosearch.engines.retry import AttemptError
+from zerosearch.engines.web import RESULTS_A_PAGE, HttpEngine, answer_box, malformed, refused_key, rows_of, web_result
+from zerosearch.search import Document
+
+_EXHAUSTED = "not enough credits"
+
+
+class SerperEngine(HttpEngine):
+    """See `HttpEngine`. A box with Google's own answer is the first document, as it is on Google's page."""
+
+    kind = "serper"
+    default_url = example_url = "https://google.serper.dev/search"
+
+    def _headers(self) -> dict[str, str]:
+        return {"X-API-KEY": self._key}
+
+    async def _ask(self, query: str, top_k: int) -> Any:
+        try:
+            return await self._client.post({"q": query, "num": max(top_k, RESULTS_A_PAGE)})
+        except StatusError as error:
+            if error.status in (401, 403):
+                raise refused_key(error, self._key_variable) from None
+            if _EXHAUSTED in error.detail.lower():
+                raise AttemptError("refused", str(error)) from None
+            raise
+
+    def _price(self, top_k: int) -> float:
+        # more than ten results are charged as two searches (serper.dev, as reported on 2026-08-13)
+        return super()._price(top_k) * (2 if top_k > RESULTS_A_PAGE else 1)
+
+    def _read(self, answer: Any) -> Iterable[Document]:
+        if not isinstance(answer, dict):
+            raise malformed(self.name, "no object")
+        if "organic" not in answer and "searchParameters" not in answer:
+            raise malformed(self.name, "neither organic nor searchParameters")
+        return self._results(answer)
+
+    def _results(self, answer: dict[str, Any]) -> Iterator[Document]:
+        yield from answer_box(answer.get("answerBox"), ("snippet", "answer"))
+        if "organic" in answer:
+            for row in rows_of(answer, "organic", self.name):
+                yield web_result(row, "snippet", "link", self.name)

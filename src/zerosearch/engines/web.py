@@ -1,0 +1,248 @@
+"""What the search engines behind a URL have in common: `serpapi`, `serper`, `searxng` and `remote` say only how each
+of them is asked and read.
+
+    engine = SerperEngine()                                  # the key is in SERPER_API_KEY
+    page = await engine.search(SearchRequest("capital of Nepal", top_k=5))
+
+A search is tried again within a deadline, and then is an `EngineError`. Searches beyond `max_connections` and beyond
+`requests_per_second` wait in line, and waiting costs them nothing of their deadline: a polite limit fails no search.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import html
+import re
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+import httpx
+
+from zerosearch.engines.http import JsonClient, PerLoop, StatusError, checked_url, key_from
+from zerosearch.engines.retry import AttemptError, Retry, with_retry
+from zerosearch.errors import ConfigError
+from zerosearch.prompts import one_line
+from zerosearch.search import Document, SearchPage, SearchRequest
+
+KEY_VARIABLES: dict[str, str] = {"serpapi": "SERPAPI_API_KEY", "serper": "SERPER_API_KEY"}
+"""The environment variables that hold the keys, unless `engine.api_key_env` names another."""
+
+PRICES_USD: dict[str, float] = {
+    # $275 a month for 30,000 searches: serpapi.com/pricing, as reported in May 2026. This is the price in the paper too
+    # ($586.70 for 64,000 searches, arXiv 2505.04588). Smaller plans cost more: $75 for 5,000 is $.015 a search.
+    "serpapi": 275 / 30_000,
+    # $50 for 50,000 credits: serper.dev, as reported on 2026-08-13. Larger packages cost less, down to $.0003.
+    "serper": 50 / 50_000,
+    "searxng": 0.0,
+    "remote": 0.0,
+}
+"""US dollars a search by list price; `engine.price_usd` says what you really pay."""
+
+RESULTS_A_PAGE = 10  # always asked for, at the same price: some have no text, and others take their place
+MAX_QUERY_CHARS = 1000  # more than any engine looks at, and short enough for the address of a GET
+
+_WORD = re.compile(r"\w")
+_INLINE_TAG = re.compile(r"</?(?:a|abbr|b|em|i|mark|s|small|span|strong|sub|sup|u|wbr)(?:\s[^<>]*)?/?>", re.IGNORECASE)
+_TAG = re.compile(r"<!--[^<>]*-->|</?[a-z][a-z0-9]*(?:\s[^<>]*)?/?>", re.IGNORECASE)
+
+
+class RateLimiter:
+    """At most `per_second` requests a second, evenly spaced and first come, first served; None: no limit.
+
+    Whoever is cancelled while it waits leaves the line and takes no slot with it. `sleep` and `clock` are for tests.
+    """
+
+    def __init__(
+        self,
+        per_second: float | None,
+        *,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if per_second is not None and not per_second > 0:
+            raise ConfigError(f"requests_per_second is {per_second}; it must be above 0")
+        self._interval = 1 / per_second if per_second else 0.0
+        self._line = PerLoop(asyncio.Lock)
+        self._next = float("-inf")
+        self._sleep = sleep
+        self._clock = clock
+
+    async def wait(self) -> None:
+        """Return when the next request may be made."""
+        if not self._interval:
+            return
+        async with self._line.get():
+            pause = self._next - self._clock()
+            if pause > 0:
+                await self._sleep(pause)
+            self._next = max(self._next, self._clock()) + self._interval
+
+
+@dataclass(frozen=True)
+class HttpOptions:
+    """How a service is asked. None is the engine's own default: its public address, key variable and list price.
+
+    `timeout_seconds` is the longest silence that is waited out in one attempt, `retry` has the deadline of them all.
+    `sleep` and `clock` are for tests.
+    """
+
+    url: str | None = None
+    api_key_env: str | None = None
+    price_usd: float | None = None
+    retry: Retry = field(default_factory=Retry)
+    timeout_seconds: float = 30.0
+    max_connections: int = 32
+    requests_per_second: float | None = None
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
+    clock: Callable[[], float] = time.monotonic
+
+
+class HttpEngine(ABC):
+    """A `SearchEngine` behind a URL. The price is paid for every answer, of use or not; failures cost nothing.
+
+    A query without a word in it gets what a real engine gives it, an empty page, and nobody is asked; so does a query
+    that finds nothing. Results without text are left out. Quality, question and seed are for simulators and not looked
+    at. Raises `ConfigError` for an address that is missing or cannot be used, and a key variable that is not set.
+    """
+
+    kind: ClassVar[str]
+    default_url: ClassVar[str | None] = None
+    example_url: ClassVar[str]
+
+    def __init__(self, options: HttpOptions | None = None) -> None:
+        options = options if options is not None else HttpOptions()
+        if options.max_connections < 1:
+            raise ConfigError(f"engine.max_connections is {options.max_connections}; it must be at least 1")
+        given = options.url if options.url is not None else self.default_url
+        if given is None:
+            raise ConfigError(f"engine {self.kind} needs engine.url, for example {self.example_url}")
+        url = self._address(checked_url(given, "engine.url", self.example_url))
+        self.name = self.kind if options.url is None else f"{self.kind}:{url.netloc.decode()}"
+        self._key_variable = options.api_key_env or KEY_VARIABLES.get(self.kind)
+        self._key = key_from(self._key_variable)
+        self._client = JsonClient(
+            str(url),
+            key=self._key,
+            headers=self._headers(),
+            timeout_seconds=options.timeout_seconds,
+            max_connections=options.max_connections,
+        )
+        self._price_usd = PRICES_USD[self.kind] if options.price_usd is None else options.price_usd
+        self._retry, self._sleep, self._clock = options.retry, options.sleep, options.clock
+        self._limiter = RateLimiter(options.requests_per_second, sleep=options.sleep, clock=options.clock)
+        self._slots = PerLoop(lambda: asyncio.Semaphore(options.max_connections))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self._client.url!r})"
+
+    def _address(self, url: httpx.URL) -> httpx.URL:
+        """What is asked, where `url` is what the user wrote."""
+        return url
+
+    def _headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._key}"} if self._key else {}
+
+    @abstractmethod
+    async def _ask(self, query: str, top_k: int) -> Any:
+        """The service's answer. Raises `AttemptError`."""
+
+    @abstractmethod
+    def _read(self, answer: Any) -> Iterable[Document]:
+        """The results of an answer, in order. Raises `AttemptError`; any JSON at all may be in `answer`."""
+
+    async def search(self, request: SearchRequest) -> SearchPage:
+        """The page for `request.query`. Raises `EngineError` once the attempts or the deadline are used up."""
+        query = one_line(request.query)[:MAX_QUERY_CHARS].strip()
+        if not _WORD.search(query) or request.top_k < 1:
+            return SearchPage((), self.name)
+        spent = 0.0
+
+        async def attempt(number: int) -> tuple[Document, ...]:
+            nonlocal spent
+            if number > 1:  # the first one has its turn already
+                await self._limiter.wait()
+            answer = await self._ask(query, request.top_k)
+            spent += self._price(request.top_k)
+            return self._page(self._read(answer), request.top_k)
+
+        async with self._slots.get():
+            await self._limiter.wait()
+            started = self._clock()
+            documents, attempts = await with_retry(attempt, self._retry, sleep=self._sleep, clock=self._clock)
+        seconds = self._clock() - started
+        return SearchPage(documents, self.name, seconds=seconds, cost_usd=spent, attempts=attempts)
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop. The engine can be used again afterwards."""
+        await self._client.aclose()
+
+    def _price(self, top_k: int) -> float:
+        """US dollars for an answer of `top_k` results."""
+        return self._price_usd
+
+    def _page(self, results: Iterable[Document], top_k: int) -> tuple[Document, ...]:
+        """The first `top_k` results that say something, each of them once."""
+        page: dict[tuple[str, str], Document] = {}
+        for result in results:
+            if len(page) == top_k:
+                break
+            if self._client.has_secret:
+                result = Document(*(self._client.clean(part) for part in (result.title, result.text, result.id)))
+            if _WORD.search(result.text):
+                page.setdefault((result.title, result.text), result)
+        return tuple(page.values())
+
+
+def plain_text(text: str) -> str:
+    """`text` in one line, without HTML tags and with its entities written out.
+
+    >>> plain_text("<b>Kathmandu</b> &amp; valley,<br>pop. &lt; 1M")
+    'Kathmandu & valley, pop. < 1M'
+    """
+    return one_line(html.unescape(_TAG.sub(" ", _INLINE_TAG.sub("", text))))
+
+
+def rows_of(answer: dict[str, Any], name: str, where: str) -> Iterator[dict[str, Any]]:
+    """The objects in the list `answer[name]`. Raises `AttemptError` of kind `malformed` where it is no such list."""
+    rows = answer[name]
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise malformed(where, f"{name} is no list of results")
+    return iter(rows)
+
+
+def field_of(row: dict[str, Any], name: str, where: str) -> str:
+    """The text in `row[name]`, empty where there is none. Raises `AttemptError` where it is something else."""
+    value = row.get(name)
+    if value is not None and not isinstance(value, str):
+        raise malformed(where, f"{name} is {type(value).__name__}, not text")
+    return value or ""
+
+
+def web_result(row: dict[str, Any], text: str, link: str, where: str) -> Document:
+    """A result whose snippet stands in `text` and whose address, its id, in `link`."""
+    title, snippet = (plain_text(field_of(row, name, where)) for name in ("title", text))
+    return Document(title, snippet, one_line(field_of(row, link, where)))
+
+
+def answer_box(row: Any, texts: Iterable[str]) -> Iterator[Document]:
+    """The box above the results, where the engine answers by itself, as the first result; nothing where it has no text.
+
+    `texts` are the fields that may hold the answer. What they hold in boxes of other kinds is not text, and left out.
+    """
+    if isinstance(row, dict):
+        text = next((row[name] for name in texts if isinstance(row.get(name), str)), "")
+        title, link = (row[name] if isinstance(row.get(name), str) else "" for name in ("title", "link"))
+        yield Document(plain_text(title), plain_text(text), one_line(link))
+
+
+def malformed(where: str, what: str) -> AttemptError:
+    return AttemptError("malformed", f"{where}: not the answer of this engine: {what}")
+
+
+def refused_key(error: StatusError, variable: str | None) -> AttemptError:
+    """`error`, with where the key comes from; for 401 and 403."""
+    hint = f"is the key in {variable} right?" if variable else "it wants a key: api_key_env names the variable"
+    return AttemptError(error.kind, f"{error} ({hint})")

@@ -1,0 +1,259 @@
+"""What all search engines behind a URL do alike, each against a server that speaks its own format."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from engines.services import ENGINES, KEY, NEPAL, ONCE, PERU, REQUEST, answer, failure, open_service, search
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from zerosearch.engines.http import MAX_BODY_BYTES
+from zerosearch.engines.retry import Retry
+from zerosearch.engines.web import (
+    KEY_VARIABLES,
+    MAX_QUERY_CHARS,
+    PRICES_USD,
+)
+from zerosearch.errors import EngineError
+from zerosearch.search import Document, SearchPage, SearchRequest
+
+KINDS = sorted(ENGINES)
+every_kind = pytest.mark.parametrize("kind", KINDS)
+with_a_key = pytest.mark.parametrize("kind", sorted(KEY_VARIABLES))
+
+
+@every_kind
+def test_results_become_documents_in_their_order(
+    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint.script = [reply(body=answer(kind, [NEPAL, PERU]))]
+    page = search(open_service(kind, endpoint.url, monkeypatch))
+    assert page.documents == (Document(*NEPAL), Document(*PERU))
+    assert page.engine == f"{kind}:{endpoint.url.split('/')[2]}"
+    assert (page.quality, page.cached, page.parsed, page.attempts) == (None, False, True, 1)
+    assert page.cost_usd == PRICES_USD[kind]
+    assert page.seconds > 0
+
+
+@every_kind
+def test_a_page_has_no_more_documents_than_asked_for(
+    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint.script = [reply(body=answer(kind, [(f"T{i}", f"text {i}", f"u{i}") for i in range(10)]))]
+    page = search(open_service(kind, endpoint.url, monkeypatch), SearchRequest("x", 3))
+    assert [document.title for document in page.documents] == ["T0", "T1", "T2"]
+
+
+@every_kind
+def test_results_without_text_or_told_twice_make_room_for_others(
+    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = [("No text", "", "u1"), ("Dots", " ... ", "u2"), NEPAL, NEPAL, PERU]
+    endpoint.script = [reply(body=answer(kind, results))]
+    page = search(open_service(kind, endpoint.url, monkeypatch), SearchRequest("x", 2))
+    assert page.documents == (Document(*NEPAL), Document(*PERU))
+
+
+@every_kind
+def test_nothing_found_is_an_empty_page_and_paid_for(
+    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint.script = [reply(body=answer(kind, []))]
+    page = search(open_service(kind, endpoint.url, monkeypatch, price_usd=0.25))
+    assert (page.documents, page.cost_usd, len(endpoint.requests)) == ((), 0.25, 1)
+
+
+@every_kind
+@pytest.mark.parametrize(("query", "top_k"), [("", 5), (" \n", 5), ("?!", 5), ("Nepal", 0)])
+def test_a_query_that_cannot_find_anything_costs_nothing(
+    kind: str, query: str, top_k: int, endpoint: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = search(open_service(kind, endpoint.url, monkeypatch), SearchRequest(query, top_k))
+    assert (page.documents, page.cost_usd, endpoint.requests) == ((), 0.0, [])
+
+
+@every_kind
+def test_a_query_is_sent_in_one_line_and_not_without_end(
+    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint.script = [reply(body=answer(kind, []))]
+    engine = open_service(kind, endpoint.url, monkeypatch)
+    search(engine, SearchRequest("what\n is &q=this? #\ud800 é", 5))
+    search(engine, SearchRequest("é" * 70_000, 5))
+    sent = [request.get("q") or request["queries"][0] for request in endpoint.requests]
+    assert sent == ["what is &q=this? #? é", "é" * MAX_QUERY_CHARS]
+
+
+@every_kind
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 302])
+def test_a_refusal_is_final_and_costs_nothing(
+    kind: str, status: int, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint.script = [reply(status, b'{"error": "because"}', {"Location": "/elsewhere"})]
+    error = failure(open_service(kind, endpoint.url, monkeypatch, retry=Retry(attempts=5)))
+    assert (error.kind, error.attempts, len(endpoint.requests)) == ("refused", 1, 1)
+    assert f"HTTP {status}: because" in str(error)
+
+
+@with_a_key
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_wrong_key_is_blamed_on_its_variable(
+    kind: str, status: int, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint.script = [reply(status, b'{"message": "Unauthorized."}')]
+    monkeypatch.setenv("MY_KEY", KEY)
+    assert f"is the key in {KEY_VARIABLES[kind]} right?" in str(failure(open_service(kind, endpoint.url, monkeypatch)))
+    assert "is the key in MY_KEY right?" in str(
+        failure(open_service(kind, endpoint.url, monkeypatch, api_key_env="MY_KEY"))
+    )
+
+
+@every_kind
+def test_a_server_that_recovers_gives_a_page_after_the_pause_it_asked_for(
+    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    good = reply(body=answer(kind, [NEPAL]))
+    endpoint.script = [reply(500), reply(429, b"", {"Retry-After": "4"}), good]
+    engine = open_service(kind, endpoint.url, monkeypatch, sleep=sleep, price_usd=1.0)
+    page = search(engine)
+    assert (page.documents, page.attempts, pauses) == ((Document(*NEPAL),), 3, [0.5, 4.0])
+    assert page.cost_usd == 1.0  # an error is charged by none of them
+    assert endpoint.requests[0] == endpoint.requests[2]
+
+
+@every_kind
+def test_a_server_that_stays_broken_is_asked_so_often_and_no_more(
+    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint.script = [reply(503, b"busy")]
+    error = failure(open_service(kind, endpoint.url, monkeypatch, retry=Retry(attempts=3)))
+    assert (error.kind, error.attempts, len(endpoint.requests)) == ("http", 3, 3)
+
+
+@every_kind
+def test_a_silent_server_costs_one_deadline(
+    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint.script = [reply(hold=True)]
+    error = failure(open_service(kind, endpoint.url, monkeypatch, retry=Retry(deadline_seconds=0.05)))
+    assert (error.kind, error.attempts) == ("deadline", 1)
+
+
+@every_kind
+def test_silence_in_one_attempt_is_followed_by_another(
+    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint.script = [reply(hold=True), reply(body=answer(kind, [NEPAL]))]
+    page = search(open_service(kind, endpoint.url, monkeypatch, timeout_seconds=0.2))
+    assert (len(page.documents), page.attempts) == (1, 2)
+
+
+BROKEN: list[bytes] = [
+    b"", b"null", b"[]", b"3", b'"text"', b"{}", b"<html>busy</html>", b"\xff\xfe", b"[" * 100_000, b'{"a": 1}',
+    b'{"organic_results": 3, "organic": 3, "results": 3, "result": 3}',
+    b'{"organic_results": [3], "organic": [3], "results": [3], "result": [3]}',
+    b'{"organic_results": {"a": {}}, "organic": {"a": {}}, "results": {"a": {}}, "result": {"a": {}}}',
+    b'{"organic_results": [{"snippet": 3}], "organic": [{"snippet": 3}], "results": [{"content": 3}],'
+    b' "result": [[{"contents": 3}]]}',
+    b'{"organic_results": [{"title": [], "snippet": "x"}], "organic": [{"title": [], "snippet": "x"}],'
+    b' "results": [{"title": [], "content": "x"}], "result": [[{"title": [], "text": "x"}]]}',
+]  # fmt: skip
+
+
+@every_kind
+@pytest.mark.parametrize("body", BROKEN, ids=lambda body: body[:20].decode("latin-1"))
+def test_what_is_not_the_format_is_malformed_and_not_an_empty_page(
+    kind: str, body: bytes, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint.script = [reply(body=body)]
+    assert failure(open_service(kind, endpoint.url, monkeypatch, retry=ONCE)).kind == "malformed"
+
+
+@every_kind
+def test_truncated_json_is_malformed(kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint.script = [reply(body=answer(kind, [NEPAL])[:-9])]
+    assert failure(open_service(kind, endpoint.url, monkeypatch, retry=ONCE)).kind == "malformed"
+
+
+@every_kind
+def test_five_megabytes_are_not_taken_in(kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint.script = [reply(body=answer(kind, [("Long", "word " * 1_000_000, "u")]))]
+    assert len(endpoint.script[0].body) > MAX_BODY_BYTES
+    error = failure(open_service(kind, endpoint.url, monkeypatch, retry=ONCE))
+    assert (error.kind, "4 MiB" in str(error)) == ("malformed", True)
+
+
+def test_an_answer_that_is_of_no_use_is_paid_for(endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    endpoint.script = [reply(body=b'{"organic": 3}'), reply(body=answer("serper", [NEPAL]))]
+    assert search(open_service("serper", endpoint.url, monkeypatch, price_usd=1.0)).cost_usd == 2.0
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=8,
+)
+NAMES = ["title", "snippet", "link", "content", "url", "document", "contents", "text", "id", "score"]
+rows = st.dictionaries(st.sampled_from(NAMES), st.text(max_size=8) | json_values, max_size=4)
+near_answers = st.dictionaries(
+    st.sampled_from(
+        ["organic_results", "organic", "results", "result", "error", "answer_box", "answerBox", "search_metadata",
+         "searchParameters", "unresponsive_engines"]
+    ),
+    json_values | rows | st.lists(rows, max_size=3) | st.lists(st.lists(rows | st.text(max_size=8), max_size=2)),
+    max_size=4,
+)  # fmt: skip
+
+
+near_rows = st.lists(st.dictionaries(st.sampled_from(NAMES), st.text(max_size=8) | st.none(), max_size=8), max_size=4)
+near_forms = {
+    "serpapi": st.fixed_dictionaries({"organic_results": near_rows}, optional={"error": json_values}),
+    "serper": st.fixed_dictionaries({"organic": near_rows}, optional={"answerBox": rows | json_values}),
+    "searxng": st.fixed_dictionaries({"results": near_rows}, optional={"unresponsive_engines": json_values}),
+    "remote": st.fixed_dictionaries({"result": st.tuples(near_rows | st.lists(st.text(max_size=8), max_size=3))}),
+}
+
+
+@every_kind
+def test_any_json_gives_a_page_or_a_typed_error(
+    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = open_service(kind, endpoint.url, monkeypatch, retry=ONCE)
+    pages = 0
+
+    async def ask() -> SearchPage | EngineError:
+        try:
+            return await engine.search(REQUEST)
+        except EngineError as error:
+            return error
+
+    with asyncio.Runner() as runner:
+
+        @settings(max_examples=150, deadline=None)
+        @given(body=json_values | near_answers | near_forms[kind])
+        def holds(body: Any) -> None:
+            nonlocal pages
+            endpoint.script = [reply(body=json.dumps(body).encode())]
+            outcome = runner.run(ask())
+            if isinstance(outcome, EngineError):
+                assert outcome.kind in ("malformed", "http", "empty")
+                assert "\n" not in str(outcome)
+                return
+            for document in outcome.documents:
+                pages += 1
+                assert document.text
+                for part in (document.title, document.text, document.id):
+                    assert part.encode("utf-8").decode() == " ".join(part.split())
+
+        holds()
+        runner.run(engine.aclose())
+    assert pages  # some of the answers were of the right form

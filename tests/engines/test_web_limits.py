@@ -1,0 +1,151 @@
+"""Many searches at once: pages find their queries, and the polite limits hold and fail nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+from engines.services import ENGINES, NEPAL, PERU, answer, open_service, search
+
+from zerosearch.engines.retry import Retry
+from zerosearch.engines.web import RateLimiter
+from zerosearch.errors import ConfigError
+from zerosearch.search import SearchPage, SearchRequest
+
+
+def ask_all(engine: Any, count: int) -> list[SearchPage]:
+    async def main() -> list[SearchPage]:
+        try:
+            return list(await asyncio.gather(*(engine.search(SearchRequest(f"query {n}", 1)) for n in range(count))))
+        finally:
+            await engine.aclose()
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", sorted(ENGINES))
+def test_64_searches_at_once_each_get_their_own_page(
+    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    together = threading.Barrier(64)  # nobody is answered before all have asked
+
+    def echo(request: dict[str, Any]) -> Any:
+        together.wait(30)
+        query = request.get("q") or request["queries"][0]
+        return reply(body=answer(kind, [("Echo", f"about {query}", "u")]))
+
+    endpoint.answer = echo
+    pages = ask_all(open_service(kind, endpoint.url, monkeypatch, max_connections=64), 64)
+    assert [page.documents[0].text for page in pages] == [f"about query {n}" for n in range(64)]
+
+
+def test_no_more_searches_are_under_way_than_allowed(
+    endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, under_way, seen = threading.Lock(), 0, []
+    together = threading.Barrier(4)
+
+    def count(request: dict[str, Any]) -> Any:
+        nonlocal under_way
+        with lock:
+            under_way += 1
+            seen.append(under_way)
+        together.wait(30)  # four at a time do come
+        with lock:
+            under_way -= 1
+        return reply(body=answer("remote", [NEPAL]))
+
+    endpoint.answer = count
+    pages = ask_all(open_service("remote", endpoint.url, monkeypatch, max_connections=4), 16)
+    assert (len(pages), len(seen), max(seen)) == (16, 16, 4)
+
+
+def test_one_engine_serves_several_event_loops_and_can_be_used_after_it_was_closed(
+    endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint.script = [reply(body=answer("remote", [NEPAL]))]
+    engine = open_service("remote", endpoint.url, monkeypatch, max_connections=1, requests_per_second=1e6)
+    for _ in range(2):
+        assert len(ask_all(engine, 3)) == 3  # the lock and the slots are waited for, and belong to this loop
+
+
+class Clock:
+    """Time that passes only where somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        assert seconds > 0
+        self.now += seconds
+        await asyncio.sleep(0)
+
+
+def test_requests_are_spaced_evenly_and_first_come_first_served() -> None:
+    clock = Clock()
+    limiter = RateLimiter(2.0, sleep=clock.sleep, clock=clock)
+    served: list[tuple[int, float]] = []
+
+    async def one(number: int) -> None:
+        await limiter.wait()
+        served.append((number, clock.now))
+
+    async def main() -> None:
+        await asyncio.gather(*map(one, range(4)))
+        clock.now += 10  # an idle time is not saved up
+        await asyncio.gather(*map(one, range(4, 6)))
+
+    asyncio.run(main())
+    assert served == [(0, 0.0), (1, 0.5), (2, 1.0), (3, 1.5), (4, 11.5), (5, 12.0)]
+
+
+def test_who_gives_up_in_the_line_takes_no_slot_with_it() -> None:
+    clock = Clock()
+    limiter = RateLimiter(1.0, sleep=clock.sleep, clock=clock)
+
+    async def main() -> None:
+        await limiter.wait()
+        waiting = [asyncio.create_task(limiter.wait()) for _ in range(50)]
+        await asyncio.sleep(0)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        before = clock.now
+        await limiter.wait()
+        assert clock.now - before <= 1.0
+
+    asyncio.run(main())
+
+
+def test_without_a_limit_nobody_waits() -> None:
+    clock = Clock()
+
+    async def main() -> None:
+        await asyncio.gather(*(RateLimiter(None, sleep=clock.sleep, clock=clock).wait() for _ in range(9)))
+
+    asyncio.run(main())
+    assert clock.now == 0
+    with pytest.raises(ConfigError, match="requests_per_second is 0"):
+        RateLimiter(0.0)
+
+
+def test_waiting_in_line_costs_no_deadline_and_retries_keep_to_the_limit(
+    endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Clock()
+    endpoint.script = [reply(body=answer("remote", [NEPAL]))] * 3 + [reply(500), reply(body=answer("remote", [PERU]))]
+    engine = open_service(
+        "remote", endpoint.url, monkeypatch, retry=Retry(deadline_seconds=60.0), max_connections=1,
+        requests_per_second=0.02, sleep=clock.sleep, clock=clock,
+    )  # fmt: skip
+    pages = ask_all(engine, 3)
+    # the third search began after 100 s in line: with a deadline of 60 s
+    assert [len(page.documents) for page in pages] == [1, 1, 1]
+    assert (clock.now, [page.seconds for page in pages]) == (100.0, [0.0] * 3)
+    page = search(engine)
+    assert (page.attempts, clock.now) == (2, 200.0)

@@ -1,0 +1,193 @@
+"""Keys, addresses, proxies and prices of the engines behind a URL, and the text of their results."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from engines.services import ENGINES, KEY, NEPAL, ONCE, answer, failure, open_service, search
+
+from zerosearch.config import EngineConfig
+from zerosearch.engines.snippets import Snippets
+from zerosearch.engines.web import (
+    KEY_VARIABLES,
+    PRICES_USD,
+    HttpOptions,
+    answer_box,
+    plain_text,
+)
+from zerosearch.errors import ConfigError
+from zerosearch.parts import HTTP_ENGINES, Models, open_engine
+from zerosearch.questions import Question
+from zerosearch.search import Document, SearchRequest
+
+KINDS = sorted(ENGINES)
+every_kind = pytest.mark.parametrize("kind", KINDS)
+with_a_key = pytest.mark.parametrize("kind", sorted(KEY_VARIABLES))
+
+
+@with_a_key
+def test_a_key_that_is_echoed_is_shown_nowhere(
+    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    engine = open_service(kind, endpoint.url, monkeypatch, retry=ONCE)
+    endpoint.script = [
+        reply(500, json.dumps({"error": f"bad key {KEY}"}).encode(), {"X-Echo": KEY}),
+        reply(403, json.dumps({"message": f"bad key {KEY}"}).encode()),
+        reply(body=json.dumps({"error": f"bad key {KEY}", "searchParameters": KEY, "organic": KEY}).encode()),
+        reply(body=answer(kind, [(KEY, f"the key {KEY}", f"https://example.org?k={KEY}")])),
+    ]
+    shown = [str(failure(engine)) for _ in range(3)]
+    assert "bad key [key]" in shown[0]
+    assert "bad key [key]" in shown[1]
+    page = search(engine)
+    assert page.documents[0].text == "the key [key]"
+    assert [request.get("api_key", headers.get("x-api-key")) for request, headers in zip(
+        endpoint.requests, endpoint.headers, strict=True)] == [KEY] * 4  # fmt: skip
+    for form in (KEY, "0123456789abcdef"):
+        assert form not in repr(engine) + repr(page) + "".join(shown) + caplog.text
+    assert "HTTP Request" in caplog.text  # httpx did log, with the address
+
+
+@with_a_key
+def test_a_key_that_is_not_set_is_an_error_that_names_the_variable(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(KEY_VARIABLES[kind], raising=False)
+    with pytest.raises(ConfigError, match=f"{KEY_VARIABLES[kind]} is not set"):
+        ENGINES[kind]()
+
+
+@pytest.mark.parametrize("kind", ["searxng", "remote"])
+def test_engines_of_ones_own_need_an_address_and_take_a_key_where_one_is_named(
+    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match=rf"engine {kind} needs engine.url, for example http://localhost"):
+        ENGINES[kind]()
+    monkeypatch.setenv("MY_KEY", KEY)
+    endpoint.script = [reply(body=answer(kind, []))]
+    search(open_service(kind, endpoint.url, monkeypatch))
+    search(open_service(kind, endpoint.url, monkeypatch, api_key_env="MY_KEY"))
+    assert [headers.get("authorization") for headers in endpoint.headers] == [None, f"Bearer {KEY}"]
+
+
+@every_kind
+@pytest.mark.parametrize(
+    "url", ["localhost:8000", "ftp://h/x", "http://u:hush@h/x", "http://h/x?key=hush", "http://h:x"]
+)
+def test_an_address_that_cannot_be_used_is_refused_without_showing_a_password(
+    kind: str, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigError, match=r"engine\.url") as caught:
+        open_service(kind, url, monkeypatch)
+    assert "hush" not in str(caught.value)
+
+
+@every_kind
+def test_a_server_on_this_machine_is_not_asked_through_a_proxy(
+    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    endpoint.script = [reply(body=answer(kind, [NEPAL]))]
+    assert len(search(open_service(kind, endpoint.url, monkeypatch)).documents) == 1
+
+
+# ---- from the configuration
+
+
+@every_kind
+def test_the_configuration_opens_each_engine(
+    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MY_KEY", KEY)
+    config = EngineConfig.model_validate(
+        {"kind": kind, "url": endpoint.url, "api_key_env": "MY_KEY", "price_usd": 0.5, "attempts": 1}
+    )
+    engine: Any = open_engine(config, Models())
+    assert type(engine) is ENGINES[kind] is HTTP_ENGINES[kind]
+    endpoint.script = [reply(body=answer(kind, [NEPAL])), reply(500)]
+    assert search(engine).cost_usd == 0.5
+    assert failure(engine).attempts == 1
+
+
+def test_passages_of_a_retriever_are_cut_to_snippets_and_its_connections_closed(endpoint: Any, reply: Any) -> None:
+    text = "Nepal is a country. Kathmandu is the capital of it. It has many mountains of great height."
+    config = EngineConfig.model_validate({"kind": "remote", "url": endpoint.url, "snippet_words": 7})
+    engine: Any = open_engine(config, Models())
+    assert type(engine) is Snippets
+    endpoint.script = [reply(body=answer("remote", [("Nepal", text, "7")]))]
+    assert search(engine).documents == (Document("Nepal", "Kathmandu is the capital of it.", "7"),)
+    assert engine.engine._client._session._held is None
+
+
+def test_public_services_have_their_public_address_and_price(monkeypatch: pytest.MonkeyPatch) -> None:
+    for kind, address in (
+        ("serpapi", "https://serpapi.com/search.json"),
+        ("serper", "https://google.serper.dev/search"),
+    ):
+        monkeypatch.setenv(KEY_VARIABLES[kind], KEY)
+        engine = ENGINES[kind]()
+        assert (engine.name, engine._client.url) == (kind, address)
+    # ZeroSearch, arXiv 2505.04588: $586.70 for 64,000 searches
+    assert PRICES_USD["serpapi"] * 64_000 == pytest.approx(586.70, abs=0.1)
+
+
+def test_settings_out_of_range_are_refused() -> None:
+    for options in (HttpOptions("http://h", max_connections=0), HttpOptions("http://h", requests_per_second=-1.0)):
+        with pytest.raises(ConfigError, match=r"max_connections|requests_per_second"):
+            ENGINES["remote"](options)
+
+
+# ---- text
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("<b>Kath</b>mandu &amp; valley", "Kathmandu & valley"),
+        ("one<br>two<br/>three<p class='x'>four</p>", "one two three four"),
+        ('<span class="highlight">Nepal</span>', "Nepal"),
+        ("1 < 2 and 3 > 2; x<y", "1 < 2 and 3 > 2; x<y"),
+        ("&lt;b&gt; makes text bold", "<b> makes text bold"),
+        ("Jan&nbsp;3\n&#8212; ok \ud800", "Jan 3 — ok ?"),
+        ("<!-- note -->text<IMG SRC=x>", "text"),
+        ("", ""),
+    ],
+)
+def test_snippets_lose_their_html(text: str, plain: str) -> None:
+    assert plain_text(text) == plain
+
+
+@pytest.mark.parametrize("unit", ["<!--", "<a ", "<", "&#", "</", "<b " + "x" * 50])
+def test_hostile_html_is_read_in_linear_time(unit: str) -> None:
+    """A pattern that looks at the rest of the text from every mark would take hours for this."""
+    assert len(plain_text(unit * (1_000_000 // len(unit)))) > 0
+
+
+@pytest.mark.parametrize("box", [None, 3, [], {}, {"answer": 3}, {"snippet": ["x"]}, "text"])
+def test_a_box_of_another_kind_is_no_document(box: Any) -> None:
+    assert all(not document.text for document in answer_box(box, ("snippet", "answer")))
+
+
+def test_engines_are_imported_without_torch() -> None:
+    check = (
+        "import sys; from zerosearch.engines import remote, searxng, serpapi, serper; "
+        "print({'torch', 'transformers', 'pydantic'} & set(sys.modules))"
+    )
+    ran = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "set()"
+
+
+def test_the_request_says_nothing_of_the_question(endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    request = SearchRequest("capital", 2, Question("1", "Which?", ("Kathmandu",)), seed=3)
+    for kind in KINDS:
+        endpoint.script = [reply(body=answer(kind, []))]
+        search(open_service(kind, endpoint.url, monkeypatch), request)
+    assert len(endpoint.requests) == len(KINDS)
+    assert "Kathmandu" not in json.dumps(endpoint.requests)
