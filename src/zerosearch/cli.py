@@ -13,6 +13,7 @@ from rich.logging import RichHandler
 
 from zerosearch import __version__
 from zerosearch.commands.check import check
+from zerosearch.commands.cost import cost
 from zerosearch.commands.data import data
 from zerosearch.commands.doctor import doctor
 from zerosearch.commands.models import models
@@ -33,6 +34,7 @@ app.add_typer(data, name="data")
 app.command()(models)
 app.command()(check)
 app.command()(doctor)
+app.command()(cost)
 app.command()(sft)
 
 
