@@ -13,7 +13,7 @@ from learning.test_trainer import configure, trainer
 
 from zerosearch.accounts import Books
 from zerosearch.commands.cost import Machine, of_run
-from zerosearch.cost import PRICES, Ledger
+from zerosearch.cost import PRICES, Ledger, dollars
 from zerosearch.errors import BudgetError
 from zerosearch.runs import write_json
 
@@ -81,11 +81,11 @@ def test_a_runs_searches_are_compared_with_its_simulators_time(zerosearch: Any, 
     assert hours > 0.1
     found = cells(result.out)
     assert {row[0] for row in found.values()} == {f"{asked:,}"}
-    assert found["Google by SerpAPI"][2] == f"${asked * 275 / 30000:.2f}"
-    assert found["Google by Serper"][2] == f"${asked / 1000:.2f}"
-    assert found["this run's simulator"][2] == f"${2 * hours:.2f}"
+    assert found["Google by SerpAPI"][2] == dollars(asked * 275 / 30000)
+    assert found["Google by Serper"][2] == dollars(asked / 1000)
+    assert found["this run's simulator"][2] == dollars(2 * hours)
     assert "NVIDIA H100 80GB HBM3" in found["this run's simulator"][1]
-    assert found["charged to this run"][2] == f"${standing['usd']:.2f}"
+    assert found["charged to this run"][2] == dollars(standing["usd"])
     assert f"{run}: 3 steps and 2 evaluations, simulated:toy" in result.out
     assert "further searches belong to steps that were taken back or given up" in result.out
 
