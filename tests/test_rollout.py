@@ -187,7 +187,7 @@ def test_what_is_sampled_is_what_the_settings_say_and_each_turn_has_its_own_seed
 def test_a_failed_search_ends_its_episode_and_is_on_record(byte_codec: Codec) -> None:
     async def failing(request: SearchRequest) -> SearchPage:
         if request.query == "try 1 What is number 2":
-            raise EngineError("http", "status 503", attempts=3)
+            raise EngineError("http", "status 503", attempts=3, cost_usd=0.25, prompt_tokens=30, completion_tokens=7)
         return page_of(request)
 
     errors = ErrorRate()
@@ -198,6 +198,8 @@ def test_a_failed_search_ends_its_episode_and_is_on_record(byte_codec: Codec) ->
     assert [s.error for s in failed.searches] == [None, "http"]
     last = failed.searches[1]
     assert (last.documents, last.attempts, last.engine, last.query) == ((), 3, "test", "try 1 What is number 2")
+    assert (last.cost_usd, last.prompt_tokens, last.completion_tokens) == (0.25, 30, 7)
+    assert last.seconds > 0
     text = byte_codec.decode(failed.ids)
     assert pages_in(text) == 1  # and no page was made up for the second search
     assert text.endswith("</search>")

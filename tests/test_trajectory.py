@@ -33,7 +33,9 @@ from zerosearch.trajectory import (
 )
 
 QUESTION = Question("q1", "Which lake lies highest?", ("Lake Titicaca", "Titicaca"), {"kept": [object()]})
-PAGE = SearchPage((Document("Lake", "a high lake", "d7"),), "simulated", Quality.NOISY, True, 1.5, 0.001, 2, False)
+PAGE = SearchPage(
+    (Document("Lake", "a high lake", "d7"),), "simulated", Quality.NOISY, True, 1.5, 0.001, 2, False, 140, 60
+)
 
 
 def play(codec: Codec, *turns: str) -> Episode:
@@ -67,7 +69,9 @@ def test_a_finished_episode_is_recorded_whole(byte_codec: Codec, trajectory: Tra
         ("answer", True, False),
     ]
     assert trajectory.searches == (
-        SearchRecord("high lake", PAGE.documents, "simulated", "noisy", 0.25, True, False, 1.5, 0.001, 2),
+        SearchRecord(
+            "high lake", PAGE.documents, "simulated", "noisy", 0.25, True, False, 1.5, 0.001, 2, None, 140, 60
+        ),
     )
     assert (trajectory.answer, trajectory.stop_reason, trajectory.reward) == ("Titicaca", "answer", 1.0)
     assert trajectory.scores == Scores(1.0, 1.0, 1.0, 1.0)
@@ -112,7 +116,7 @@ count = st.integers(0, 9)
 a_document = st.builds(Document, short, short, short)
 a_search = st.builds(
     SearchRecord, short, st.lists(a_document, max_size=2).map(tuple), short, st.none() | short, st.none() | number,
-    flag, flag, number, number, count, st.none() | short,
+    flag, flag, number, number, count, st.none() | short, count, count,
 )  # fmt: skip
 
 
@@ -140,6 +144,14 @@ def test_json_gives_every_trajectory_back(trajectory: Trajectory) -> None:
     assert hash((again.ids, again.searches, again.turns)) == hash(
         (trajectory.ids, trajectory.searches, trajectory.turns)
     )
+
+
+def test_a_row_from_before_tokens_were_recorded_reads_as_without_any(trajectory: Trajectory) -> None:
+    row = json.loads(json.dumps(to_dict(trajectory)))
+    (search,) = row["searches"]
+    assert (search.pop("prompt_tokens"), search.pop("completion_tokens")) == (140, 60)
+    (read,) = from_dict(row).searches
+    assert read == replace(trajectory.searches[0], prompt_tokens=0, completion_tokens=0)
 
 
 def test_a_file_gives_its_trajectories_back_in_order(tmp_path: Path, trajectory: Trajectory) -> None:

@@ -14,6 +14,7 @@ from rich.logging import RichHandler
 from zerosearch import __version__
 from zerosearch.commands.check import check
 from zerosearch.commands.collect import collect
+from zerosearch.commands.cost import cost
 from zerosearch.commands.data import data
 from zerosearch.commands.doctor import doctor
 from zerosearch.commands.fidelity import fidelity
@@ -37,6 +38,7 @@ app.add_typer(data, name="data")
 app.command()(models)
 app.command()(check)
 app.command()(doctor)
+app.command()(cost)
 app.command()(sft)
 app.command()(collect)
 app.command()(label)

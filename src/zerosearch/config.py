@@ -105,6 +105,10 @@ class SimulatorConfig(Section):
     """The prompt: `instruct` for any instruct model, `tuned` for one that was tuned on query-page pairs."""
     temperature: float = Field(0.8, ge=0)
     max_tokens: int = Field(600, ge=16)
+    usd_per_million_prompt_tokens: float = Field(0.0, ge=0)
+    """What the server charges, so that costs are counted and `engine.budget_usd` can bound them."""
+    usd_per_million_completion_tokens: float = Field(0.0, ge=0)
+    """The same for the tokens that it writes."""
 
 
 _HTTP_KINDS = ("serpapi", "serper", "searxng", "remote")
@@ -149,6 +153,11 @@ class EngineConfig(Section):
     counts."""
     max_error_rate: float = Field(0.2, ge=0, le=1)
     """Failed searches, as a share of all, at which the run stops."""
+    budget_usd: float | None = Field(None, gt=0)
+    """US dollars that all searches of the run may cost, evaluations and steps that were taken back included. Once they
+    are spent the run stops with a checkpoint; the same command with a larger budget goes on."""
+    budget_searches: int | None = Field(None, ge=1)
+    """The same as a number of searches; pages from a cache are free."""
 
     @model_validator(mode="after")
     def _agree(self) -> EngineConfig:
@@ -335,6 +344,9 @@ class TrainConfig(Section):
             raise ValueError("algorithm.updates_per_batch is larger than the number of episodes a step")
         if self.protocol.answer_reserve_tokens >= self.protocol.max_context_tokens:
             raise ValueError("protocol.answer_reserve_tokens leaves no room in protocol.max_context_tokens")
+        judge = self.evaluation.engine
+        if judge is not None and (judge.budget_usd is not None or judge.budget_searches is not None):
+            raise ValueError("a run has one budget, its evaluations included: set engine.budget_usd or budget_searches")
         return self
 
     @property

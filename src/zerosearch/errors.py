@@ -31,14 +31,31 @@ class RunError(ZeroSearchError):
     exit_code = 3
 
 
+class BudgetError(RunError):
+    """What a run may spend on searches is spent: no further search is begun."""
+
+
 class EngineError(Exception):
     """A search failed after its retries.
 
-    `kind` is one of `deadline`, `http`, `connection`, `empty`, `malformed`, `refused`.
+    `kind` is one of `deadline`, `http`, `connection`, `empty`, `malformed`, `refused`. Attempts that come to nothing
+    are paid for too: `cost_usd`, and the tokens of a simulator, are those of all `attempts`, as far as they are known.
     Not a `ZeroSearchError`: one failed search ends one episode and is counted; only the error-rate limit ends a run.
     """
 
-    def __init__(self, kind: str, message: str, *, attempts: int = 1) -> None:
+    def __init__(
+        self,
+        kind: str,
+        message: str,
+        *,
+        attempts: int = 1,
+        cost_usd: float = 0.0,
+        prompt_tokens: int = 0,
+        completion_tokens: int = 0,
+    ) -> None:
         super().__init__(message)
         self.kind = kind
         self.attempts = attempts
+        self.cost_usd = cost_usd
+        self.prompt_tokens = prompt_tokens
+        self.completion_tokens = completion_tokens

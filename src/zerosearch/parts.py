@@ -59,6 +59,7 @@ class Models:
     fixed: bool | None = None
     loaded: dict[tuple[str, bool], tuple[LocalModel, Worker]] = field(default_factory=dict)
     simulators: dict[tuple[str, Path], str] = field(default_factory=dict)
+    simulating: set[tuple[str, str | None]] = field(default_factory=set)  # model and adapter, of every local simulator
 
     def get(self, name: str, *, dtype: str | None = None, alone: bool = False) -> tuple[LocalModel, Worker]:
         """`alone`: weights that nobody else uses, as they are about to change."""
@@ -77,6 +78,11 @@ class Models:
             self.get(name)[0].add_adapter(adapter, source)
             self.simulators[key] = adapter
         return self.simulators[key]
+
+    def simulator_seconds(self) -> float:
+        """How long local simulators have been decoding: wall-clock time inside their models."""
+        totals = [self.loaded[name, False][1].totals.get(adapter) for name, adapter in self.simulating]
+        return sum(total.seconds for total in totals if total is not None)
 
     def close(self) -> None:
         for _, worker in self.loaded.values():
@@ -102,6 +108,8 @@ def open_engine(config: EngineConfig, models: Models) -> SearchEngine:
         temperature=simulator.temperature,
         max_tokens=simulator.max_tokens,
         retry=Retry(attempts=config.attempts, deadline_seconds=deadline),
+        usd_per_million_prompt_tokens=simulator.usd_per_million_prompt_tokens,
+        usd_per_million_completion_tokens=simulator.usd_per_million_completion_tokens,
     )
 
 
@@ -130,6 +138,7 @@ def _writer(config: EngineConfig, models: Models) -> Writer:
         )
     model, worker = models.get(simulator.model)
     adapter = models.simulator(simulator.model, resolve_adapter(simulator.adapter)) if simulator.adapter else None
+    models.simulating.add((simulator.model, adapter))
     name = simulator.model if simulator.adapter is None else f"{simulator.model}+{simulator.adapter}"
     return GeneratorWriter(TransformersGenerator(worker, adapter), model.tokenizer, model=name)
 

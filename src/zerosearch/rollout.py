@@ -98,12 +98,17 @@ async def run_episode(
             quality=quality or Quality.USEFUL,
             seed=seed,
         )
+        asked = time.perf_counter()
         try:
             page = await engine.search(request)
         except EngineError as error:
             searches.append(
-                SearchRecord(action.query, (), engine.name, quality, noise, error=error.kind, attempts=error.attempts)
-            )
+                SearchRecord(
+                    action.query, (), engine.name, quality, noise, seconds=time.perf_counter() - asked,
+                    cost_usd=error.cost_usd, attempts=error.attempts, error=error.kind,
+                    prompt_tokens=error.prompt_tokens, completion_tokens=error.completion_tokens,
+                )
+            )  # fmt: skip
             episode.feed_failure()
             errors.failure(error)
         else:

@@ -1,7 +1,7 @@
 """The run folder: files that a kill at any moment leaves readable.
 
 runs/<name>/  config.toml  manifest.json  metrics.jsonl  trajectories/*.jsonl.zst  tensorboard/  checkpoints/
-              evaluations/
+              evaluations/  spending.jsonl  cost.json
 """
 
 from __future__ import annotations

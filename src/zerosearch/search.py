@@ -40,9 +40,10 @@ class SearchRequest:
 
 @dataclass(frozen=True)
 class SearchPage:
-    """A result page. `seconds` is the time the engine took; `cost_usd` what it charged.
+    """A result page. `seconds` is the time the engine took; `cost_usd` what it charged, all attempts included.
 
-    `parsed` is False where a simulator's text did not have the form of a page and its documents were guessed.
+    `parsed` is False where a simulator's text did not have the form of a page and its documents were guessed. The
+    tokens are those that a simulator read and wrote; 0 for other engines, and where a server does not tell.
     """
 
     documents: tuple[Document, ...]
@@ -53,3 +54,5 @@ class SearchPage:
     cost_usd: float = 0.0
     attempts: int = 1
     parsed: bool = True
+    prompt_tokens: int = 0
+    completion_tokens: int = 0

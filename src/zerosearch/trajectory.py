@@ -23,7 +23,9 @@ SCHEMA_VERSION = 1
 class SearchRecord:
     """One search of an episode. `error` is None, or the kind of the failure that ended the episode.
 
-    `noise` is the probability in force when `quality` was drawn; None with a real engine.
+    `noise` is the probability in force when `quality` was drawn; None with a real engine. Seconds, dollars and a
+    simulator's tokens are those of all attempts, in a search that failed too. Files from before the tokens were
+    recorded have none and read as 0.
     """
 
     query: str
@@ -37,13 +39,15 @@ class SearchRecord:
     cost_usd: float = 0.0
     attempts: int = 1
     error: str | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
 
     @classmethod
     def of(cls, query: str, page: SearchPage, noise: float | None) -> SearchRecord:
         quality = str(page.quality) if page.quality is not None else None
         return cls(
             query, page.documents, page.engine, quality, noise if quality is not None else None, page.cached,
-            page.parsed, page.seconds, page.cost_usd, page.attempts,
+            page.parsed, page.seconds, page.cost_usd, page.attempts, None, page.prompt_tokens, page.completion_tokens,
         )  # fmt: skip
 
 

@@ -85,6 +85,48 @@ def test_a_second_attempt_that_works_is_a_page_and_every_attempt_is_paid() -> No
     page = search(engine)
     assert (page.attempts, len(page.documents)) == (2, 2)
     assert page.cost_usd == pytest.approx(2 * (100 * 2.0 + 10 * 6.0) / 1e6)
+    assert (page.prompt_tokens, page.completion_tokens) == (200, 20)
+
+
+def test_a_search_that_fails_tells_what_its_attempts_cost() -> None:
+    scribe = Scribe("", tokens=(100, 10))
+    engine = SimulatedEngine(
+        scribe, retry=Retry(attempts=3), sleep=no_sleep, usd_per_million_prompt_tokens=2.0,
+        usd_per_million_completion_tokens=6.0,
+    )  # fmt: skip
+    with pytest.raises(EngineError) as caught:
+        search(engine)
+    error = caught.value
+    assert (error.attempts, error.prompt_tokens, error.completion_tokens) == (3, 300, 30)
+    assert error.cost_usd == pytest.approx((300 * 2.0 + 30 * 6.0) / 1e6)
+
+
+def test_an_attempt_that_was_paid_for_counts_where_the_deadline_cuts_off_the_next() -> None:
+    class Stuck(Scribe):
+        async def write(self, messages: Any, **options: Any) -> Written:
+            if self.asked:
+                await asyncio.Event().wait()
+            return await super().write(messages, **options)
+
+    engine = SimulatedEngine(
+        Stuck("", tokens=(100, 10)), retry=Retry(3, 0.05, backoff_seconds=0.0), sleep=no_sleep,
+        usd_per_million_prompt_tokens=2.0,
+    )  # fmt: skip
+    with pytest.raises(EngineError) as caught:
+        search(engine)
+    assert (caught.value.kind, caught.value.prompt_tokens, caught.value.cost_usd) == ("deadline", 100, 2e-4)
+
+
+def test_an_empty_answer_over_http_is_paid_for_by_the_servers_own_count(endpoint: Any, reply: Any) -> None:
+    thought = {
+        "choices": [{"message": {"content": ""}, "finish_reason": "length"}],
+        "usage": {"prompt_tokens": 50, "completion_tokens": 600},
+    }
+    endpoint.script = [reply(body=json.dumps(thought).encode())]
+    with pytest.raises(EngineError) as caught:
+        over_http(endpoint, Retry(attempts=2))
+    error = caught.value
+    assert (error.kind, error.prompt_tokens, error.completion_tokens, error.cost_usd) == ("empty", 100, 1200, 0.0)
 
 
 def test_a_price_without_token_counts_is_said_once(caplog: pytest.LogCaptureFixture) -> None:

@@ -123,6 +123,11 @@ def test_a_setting_that_shapes_the_numbers_binds_the_run_and_is_named(
         {"training__max_batch_rows": 3, "training__max_batch_tokens": 999, "training__micro_batch_tokens": 64},
         {"engine__simulator__base_url": "http://127.0.0.1:9/v1", "engine__simulator__api_key_env": "OTHER_KEY"},
         {"engine__attempts": 9, "engine__deadline_seconds": 1.0, "engine__max_error_rate": 0.9},
+        {"engine__budget_usd": 5.0, "engine__budget_searches": 70},
+        {
+            "engine__simulator__usd_per_million_prompt_tokens": 1.0,
+            "engine__simulator__usd_per_million_completion_tokens": 2.0,
+        },
     ],
 )
 def test_where_things_lie_and_how_fast_they_go_may_change_in_between(

@@ -36,6 +36,7 @@ PAGE = "[1] Paint: the color is blue."
 METRICS = {
     "step", "reward", "em", "f1", "searches", "valid_actions", "well_formed", "answered", "evidence", "policy_tokens",
     "episodes", "noisy_pages", "pages_parsed", "search_errors", "cost_usd", "stops", "noise", "trained_rows", "timing",
+    "ledger", "cost",
 }  # fmt: skip
 LEARNED = {
     "loss", "grad_norm", "kl", "entropy", "clip_fraction", "ratio_mean", "ratio_max", "approx_kl", "sampler_gap_max",
@@ -225,7 +226,7 @@ def test_the_run_folder_and_its_rows_hold_what_they_promise(tmp_path: Path) -> N
     assert trainer(config, watch=watch).run()
     folder = config.run_folder
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
-    expected = {"metrics.jsonl"}
+    expected = {"metrics.jsonl", "spending.jsonl", "cost.json"}
     for step in range(4):
         expected.add(f"trajectories/step-{step:06d}.jsonl.zst")
     for step in range(5):

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from zerosearch.cost import PRICES, dollars
 from zerosearch.runtime import prepare
 
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from zerosearch.transcript import Reading
 
 console = Console(highlight=False, emoji=False)  # ":train:" is a split, not a picture
-
-GOOGLE_USD_PER_SEARCH = 586.70 / 64_000
-"""What about 64,000 searches with Google through SerpAPI cost: ZeroSearch (arXiv 2505.04588), its table of costs."""
 
 
 def check(
@@ -128,8 +126,8 @@ def print_searches(config: TrainConfig) -> None:
     total = training + evaluations
     whole = "" if config.evaluation.limit else " (evaluations not counted: evaluation.limit is none)"
     console.print(
-        f"searches at most: {training:,} in training + {evaluations:,} in evaluations = {total:,}{whole}; with Google, "
-        f"at the paper's $586.70 for 64,000 (arXiv 2505.04588): ${total * GOOGLE_USD_PER_SEARCH:,.2f}",
+        f"searches at most: {training:,} in training + {evaluations:,} in evaluations = {total:,}{whole}; with Google "
+        f"by SerpAPI, at ${PRICES.serpapi_search * 1000:.3f} per 1,000: {dollars(PRICES.serpapi(total))}",
         soft_wrap=True,
     )
 

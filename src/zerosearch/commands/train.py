@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from zerosearch.cost import dollars
 from zerosearch.runtime import prepare, quiet_libraries
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class Lines:
             f"step {step + 1:>{len(str(self._steps))}}/{self._steps}  reward {row['reward']:.3f}  "
             f"searches {row['searches']:.2f}  valid {row['valid_actions']:4.0%}  noise {noise}  "
             f"{timing['policy_tokens_per_second']:.0f} tok/s  {timing['seconds']:.0f} s  left {clock(left)}"
+            + (f"  {dollars(row['cost']['usd'])} spent" if row["cost"]["usd"] else "")
             + (f"  [red]{row['search_errors']} searches failed[/red]" if row["search_errors"] else "")
         )
 
@@ -120,6 +122,7 @@ def _conclude(config: TrainConfig, complete: bool) -> None:
     console.print(f"run folder   {folder}/")
     console.print(f"  metrics    {folder}/metrics.jsonl, curves.png (or: tensorboard --logdir {folder}/tensorboard)")
     console.print(f"  episodes   {folder}/trajectories/*.jsonl.zst, evaluations/*.jsonl.zst")
+    console.print(f"  cost       {folder}/cost.json (zerosearch cost {folder} compares it with Google)")
     console.print(f"  weights    {folder}/checkpoints/step-*/policy")
     if not complete:
         console.print("the run is not complete: the same command goes on with it", style="yellow")

@@ -13,13 +13,14 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from zerosearch.curriculum import derive_seed
 from zerosearch.engines.base import close_connections
 from zerosearch.engines.pages import parse_page
 from zerosearch.engines.retry import AttemptError, Retry, with_retry
 from zerosearch.engines.writers import Writer, Written
-from zerosearch.errors import ConfigError
+from zerosearch.errors import ConfigError, EngineError
 from zerosearch.prompts import PromptStyle, simulator_messages
 from zerosearch.search import Document, SearchPage, SearchRequest
 
@@ -74,40 +75,61 @@ class SimulatedEngine:
             return SearchPage((), self.name, request.quality)
         messages = simulator_messages(request, self._style)
         started = self._clock()
-        spent = 0.0
+        bill = _Bill()
 
         async def attempt(number: int) -> tuple[tuple[Document, ...], bool]:
-            nonlocal spent
             seed = request.seed if number == 1 else derive_seed("attempt", number, request.seed)
-            written = await self._writer.write(
-                messages, max_tokens=self._max_tokens, temperature=self._temperature, seed=seed
-            )
-            spent += self._cost(written)
+            try:
+                written = await self._writer.write(
+                    messages, max_tokens=self._max_tokens, temperature=self._temperature, seed=seed
+                )
+            except EngineError as error:  # an answer that is of no use may have been written and charged for
+                bill.prompt_tokens += error.prompt_tokens
+                bill.completion_tokens += error.completion_tokens
+                raise
+            self._charge(bill, written)
             page = parse_page(written.text, request.top_k)
             if not page.documents:
                 raise AttemptError("empty", f"{self.name}: wrote no document for the query {request.query[:80]!r}")
             return page.documents, page.well_formed
 
-        (documents, parsed), attempts = await with_retry(attempt, self._retry, sleep=self._sleep, clock=self._clock)
+        try:
+            (documents, parsed), attempts = await with_retry(attempt, self._retry, sleep=self._sleep, clock=self._clock)
+        except EngineError as error:
+            error.cost_usd = self._cost(bill)
+            error.prompt_tokens, error.completion_tokens = bill.prompt_tokens, bill.completion_tokens
+            raise
         return SearchPage(
             documents,
             self.name,
             request.quality,
             seconds=self._clock() - started,
-            cost_usd=spent,
+            cost_usd=self._cost(bill),
             attempts=attempts,
             parsed=parsed,
+            prompt_tokens=bill.prompt_tokens,
+            completion_tokens=bill.completion_tokens,
         )
 
     async def aclose(self) -> None:
         """Close the writer's connections, where it has any."""
         await close_connections(self._writer)
 
-    def _cost(self, written: Written) -> float:
-        cost = 0.0
+    def _charge(self, bill: _Bill, written: Written) -> None:
         for price, tokens in zip(self._prices, (written.prompt_tokens, written.completion_tokens), strict=True):
             if price and tokens is None and not self._warned:
                 self._warned = True
                 log.warning("%s: the server does not tell how many tokens it used; costs are counted as 0", self.name)
-            cost += price * (tokens or 0) / 1e6
-        return cost
+        bill.prompt_tokens += written.prompt_tokens or 0
+        bill.completion_tokens += written.completion_tokens or 0
+
+    def _cost(self, bill: _Bill) -> float:
+        return (self._prices[0] * bill.prompt_tokens + self._prices[1] * bill.completion_tokens) / 1e6
+
+
+@dataclass
+class _Bill:
+    """The tokens of one search, all attempts together."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0

@@ -123,9 +123,12 @@ class OpenAIWriter:
             raise AttemptError(
                 "malformed", f"{self._url}: the content of the answer is {type(text).__name__}, not text"
             )
+        prompt_tokens, completion_tokens = (n if type(n) is int and n >= 0 else None for n in counts)
         if not text or not text.strip():
-            raise AttemptError("empty", f"{self._url}: the answer is empty ({choice.get('finish_reason')})")
-        prompt_tokens, completion_tokens = (n if type(n) is int else None for n in counts)
+            empty = AttemptError("empty", f"{self._url}: the answer is empty ({choice.get('finish_reason')})")
+            # a model that thought until its limit wrote nothing to be seen, and is paid for all the same
+            empty.prompt_tokens, empty.completion_tokens = prompt_tokens or 0, completion_tokens or 0
+            raise empty
         return Written(text, prompt_tokens, completion_tokens, choice.get("finish_reason") == "length")
 
 

@@ -106,6 +106,7 @@ def assemble(
         learner=learner,
         training=rollout_settings(config, model, temperature=training.temperature, top_k=config.engine.top_k),
         evaluation=rollout_settings(config, model, temperature=0.0, top_k=judged.top_k),
+        simulator_seconds=models.simulator_seconds if models.simulating else None,
     )
     folder = config.run_folder
     if fresh and processes.first and (aside := set_aside(folder)) is not None:

@@ -20,11 +20,14 @@ _FREE = {"name", "folder", "logging"}
 _FREE_TRAINING = {
     "checkpoint_every", "keep_checkpoints", "max_minutes", "max_batch_rows", "max_batch_tokens", "micro_batch_tokens",
 }  # fmt: skip
-# where the engine is found and how long it is waited for: a server may come back at another address
+# where the engine is found, how long it is waited for, and what it may cost: a server may come back at another address
 _FREE_ENDS = tuple(
     f"engine.{key}"
-    for key in ("simulator.base_url", "simulator.api_key_env", "attempts", "deadline_seconds", "max_error_rate")
-)
+    for key in (
+        "simulator.base_url", "simulator.api_key_env", "attempts", "deadline_seconds", "max_error_rate", "budget_usd",
+        "budget_searches", "simulator.usd_per_million_prompt_tokens", "simulator.usd_per_million_completion_tokens",
+    )
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,20 +12,25 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from zerosearch.accounts import numbers, times
 from zerosearch.config import TrainConfig
+from zerosearch.cost import Ledger
 from zerosearch.curriculum import derive_seed
 from zerosearch.engines.base import SearchEngine, close_connections
-from zerosearch.errors import RunError
+from zerosearch.engines.metered import Budget
+from zerosearch.errors import BudgetError, RunError
 from zerosearch.evaluation.runner import Evaluation, describe, summarize
 from zerosearch.generators.base import TrainedGenerator
+from zerosearch.learning.accounting import Accounting
 from zerosearch.learning.checkpoints import list_checkpoints, load_checkpoint, save_checkpoint
 from zerosearch.learning.learner import Learner, NotFinite
+from zerosearch.learning.metrics import rollout_metrics, share
 from zerosearch.learning.parallel import ALONE, Processes
 from zerosearch.questions import Question
 from zerosearch.rollout import ErrorRate, RolloutSettings, roll_out
 from zerosearch.runs import append_jsonl, trim_rows, write_json
 from zerosearch.runtime import release_memory
-from zerosearch.simulation.fidelity import leak
+from zerosearch.simulation.fidelity import Leak, leak
 from zerosearch.trajectory import Trajectory, write_trajectories
 
 
@@ -39,7 +43,10 @@ class Sink(Protocol):
 
 @dataclass(frozen=True)
 class Parts:
-    """Everything a run is made of. `generator` speaks as the policy that `learner` trains."""
+    """Everything a run is made of. `generator` speaks as the policy that `learner` trains.
+
+    `simulator_seconds` tells how long local simulators have been decoding; None where there is none.
+    """
 
     questions: Sequence[Question]
     evaluation_questions: Sequence[Question]
@@ -49,6 +56,7 @@ class Parts:
     learner: Learner
     training: RolloutSettings
     evaluation: RolloutSettings
+    simulator_seconds: Callable[[], float] | None = None
 
 
 class Trainer:
@@ -75,35 +83,43 @@ class Trainer:
     def run(self) -> bool:
         """Train to the end, or until `training.max_minutes` are over. Returns whether the run is complete.
 
-        A folder that holds a checkpoint of this configuration is gone on with from there.
+        A folder that holds a checkpoint of this configuration is gone on with from there. Raises `RunError`; of kind
+        `BudgetError` where the engine's budget is spent, with a checkpoint written.
         """
         training = self.config.training
         with asyncio.Runner() as runner, self._connections(runner):
-            start = self._resume()
+            start = done = self._resume()
             if start == training.steps and self._evaluation_file(start).exists():
                 self.say(f"{self.folder} is complete: {start} steps; --fresh or another --name starts a new run")
                 return True
-            if start == 0:
-                runner.run(self._evaluate(0))
-            for step in range(start, training.steps):
-                row = runner.run(self._step(step))
-                for sink in self.sinks if self.processes.first else ():
-                    sink.log(row)
-                done = step + 1
-                every = self.config.evaluation.every
-                if done < training.steps and every and done % every == 0:
-                    runner.run(self._evaluate(done))
-                out_of_time = self._out_of_time()
-                if (
-                    done == training.steps
-                    or out_of_time
-                    or (training.checkpoint_every and done % training.checkpoint_every == 0)
-                ):
-                    self._checkpoint(done)
-                if out_of_time and done < training.steps:
-                    self.say(f"stopped after step {done} of {training.steps}: {training.max_minutes} minutes are over")
-                    return False
-            runner.run(self._evaluate(training.steps))
+            try:
+                if self._judged_at(start):
+                    runner.run(self._evaluate(start))
+                for step in range(start, training.steps):
+                    row = runner.run(self._step(step))
+                    for sink in self.sinks if self.processes.first else ():
+                        sink.log(row)
+                    done = step + 1
+                    if self._judged_at(done):
+                        runner.run(self._evaluate(done))
+                    out_of_time = self._out_of_time()
+                    if (
+                        done == training.steps
+                        or out_of_time
+                        or (training.checkpoint_every and done % training.checkpoint_every == 0)
+                    ):
+                        self._checkpoint(done)
+                    if out_of_time and done < training.steps:
+                        minutes = training.max_minutes
+                        self.say(f"stopped after step {done} of {training.steps}: {minutes} minutes are over")
+                        return False
+                runner.run(self._evaluate(training.steps))
+            except BudgetError as error:
+                self._checkpoint_once(done)
+                raise BudgetError(
+                    f"{error}. Stopped after step {done} of {training.steps} with a checkpoint; the same command with "
+                    "a larger budget goes on from there"
+                ) from None
         return True
 
     @contextlib.contextmanager
@@ -114,6 +130,11 @@ class Trainer:
         finally:
             for engine in {id(e): e for e in (self.parts.engine, self.parts.evaluation_engine)}.values():
                 runner.run(close_connections(engine))
+
+    def _judged_at(self, step: int) -> bool:
+        """Whether an evaluation is due after `step` steps, the last one apart."""
+        every = self.config.evaluation.every
+        return step == 0 or (step < self.config.training.steps and every > 0 and step % every == 0)
 
     def batch(self, step: int) -> list[Question]:
         """The questions of a step: each epoch is its own seeded shuffle, and no question is left out of one."""
@@ -136,7 +157,7 @@ class Trainer:
         simulated = config.engine.kind == "simulated"
         noise = config.curriculum.build().noise(step, config.training.steps) if simulated else None
         rollouts = config.training.rollouts
-        trajectories = await self._play(
+        trajectories, used = await self._play(
             self.batch(step), parts.engine, parts.training, noise=noise, rollouts=rollouts, step=step
         )
         rolled = time.perf_counter()
@@ -158,9 +179,12 @@ class Trainer:
         release_memory()
         ended = time.perf_counter()
         tokens = sum(t.policy_tokens for t in trajectories)
+        so_far = self.accounting.standing(used)
         row = {
             "step": step,
-            **_rollout_metrics(trajectories),
+            **rollout_metrics(trajectories),
+            "ledger": numbers(used),
+            "cost": {"usd": so_far.usd, "searches": so_far.queries},
             "noise": noise,
             **learned,
             "timing": {
@@ -168,11 +192,12 @@ class Trainer:
                 "rollout_seconds": rolled - started,
                 "update_seconds": ended - rolled,
                 "policy_tokens_per_second": tokens / max(rolled - started, 1e-9),
-                "search_seconds": sum(s.seconds for t in trajectories for s in t.searches),
+                **times(used, local=self.accounting.local),
             },
         }
         if self.processes.first:
             append_jsonl(self.folder / "metrics.jsonl", row)
+        self.accounting.stands(used)
         return row
 
     async def _play(
@@ -184,21 +209,29 @@ class Trainer:
         noise: float | None,
         rollouts: int = 1,
         step: int = 0,
-    ) -> list[Trajectory]:
-        """Episodes of all processes, in the order of the questions; each process plays its share."""
+    ) -> tuple[list[Trajectory], Ledger]:
+        """Episodes of all processes, in the order of the questions, and what their searches used.
+
+        Each process plays its share. Raises `BudgetError`, and then in all of them.
+        """
         groups = self.processes.share(range(len(questions)))
-        own = await roll_out(
-            [questions[group] for group in groups],
-            self.parts.generator,
-            engine,
-            settings,
-            self.errors,
-            rollouts=rollouts,
-            noise=noise,
-            step=step,
-            groups=groups,
+        played, used = await self.accounting.section(
+            f"step {step}" if settings is self.parts.training else "evaluation",
+            lambda: roll_out(
+                [questions[group] for group in groups],
+                self.parts.generator,
+                self.accounting.metered(engine),
+                settings,
+                self.errors,
+                rollouts=rollouts,
+                noise=noise,
+                step=step,
+                groups=groups,
+            ),
         )
-        return sorted(self.processes.gather(own), key=lambda t: (t.group, t.rollout))
+        played.sort(key=lambda t: (t.group, t.rollout))
+        decoding = Ledger(simulator_seconds=used.simulator_seconds)
+        return played, Ledger.total([Ledger.of(played), decoding])
 
     async def _evaluate(self, step: int) -> None:
         """Evaluate the policy as it is after `step` steps, unless this run already has."""
@@ -211,28 +244,37 @@ class Trainer:
         kind = (config.evaluation.engine or config.engine).kind
         noise = 0.0 if kind == "simulated" else None
         self.say(f"evaluating after {step} steps: {len(parts.evaluation_questions)} questions, {engine.name}")
-        trajectories = await self._play(parts.evaluation_questions, engine, parts.evaluation, noise=noise)
+        trajectories, used = await self._play(parts.evaluation_questions, engine, parts.evaluation, noise=noise)
         result = describe(trajectories, engine.name, parts.evaluation)
         record: dict[str, Any] = {"step": step, **result.as_dict()}
         limit = config.evaluation.transfer_limit
         if engine is not parts.engine and limit and config.engine.kind == "simulated" and kind != "simulated":
-            record["transfer"] = await self._transfer(trajectories[:limit], result)
+            record["transfer"], more = await self._transfer(trajectories[:limit], result)
+            used += more
+        record |= {"ledger": numbers(used), "timing": times(used, local=self.accounting.local)}
         if self.processes.first:
             write_trajectories(path.with_suffix(".jsonl.zst"), trajectories)
             write_json(path, record)
         found, seconds = result.summary, time.perf_counter() - started
         self.say(f"  F1 {found.f1:.3f}  EM {found.em:.3f}  searches {found.searches:.2f} an episode  ({seconds:.0f} s)")
+        self.accounting.stands(used)
         self.processes.wait()
 
-    async def _transfer(self, real: Sequence[Trajectory], evaluation: Evaluation) -> dict[str, Any]:
-        """The same questions with the simulated engine, useful pages only: transfer gap and leak rate."""
+    async def _transfer(self, real: Sequence[Trajectory], evaluation: Evaluation) -> tuple[dict[str, Any], Ledger]:
+        """The same questions with the simulated engine, useful pages only: transfer gap, leak rate, what it used."""
         parts = self.parts
         settings = replace(parts.evaluation, top_k=parts.training.top_k)
         questions = [t.question for t in real]
-        simulated = await self._play(questions, parts.engine, settings, noise=0.0)
-        found = await leak(simulated, parts.evaluation_engine, evaluation.top_k)
+        simulated, used = await self._play(questions, parts.engine, settings, noise=0.0)
+        judge = self.accounting.metered(parts.evaluation_engine)
+
+        async def ask_once() -> list[Leak]:
+            """By one process for all: a real engine may want money for every query."""
+            return [await leak(simulated, judge, evaluation.top_k)] if self.processes.first else []
+
+        (found,), asked = await self.accounting.section("leak rate", ask_once)
         pages = [s for t in simulated for s in t.searches if s.error is None]
-        return {
+        transfer = {
             "questions": len(questions),
             "simulated_f1": summarize(simulated).f1,
             "real_f1": summarize(real).f1,
@@ -240,12 +282,15 @@ class Trainer:
             "simulated_searches": summarize(simulated).searches,
             "leak_queries": found.queries,
             "leak_rate": found.rate,
-            "pages_parsed": _share([s.parsed for s in pages]),
+            "pages_parsed": share([s.parsed for s in pages]),
         }
+        return transfer, used + asked
 
     def _resume(self) -> int:
         checkpoints = list_checkpoints(self.folder / "checkpoints")
         start = 0
+        budget = Budget(self.config.engine.budget_usd, self.config.engine.budget_searches)
+        self.accounting = Accounting(self.folder, budget, self.processes, self.parts.simulator_seconds)
         self.processes.wait()
         if checkpoints:
             load_checkpoint(checkpoints[-1], self.parts.learner, self.config)
@@ -253,18 +298,21 @@ class Trainer:
             start = checkpoints[-1].step
             self.say(f"going on from {checkpoints[-1].folder}")
         if self.processes.first:
-            self._take_back(start)
+            self.accounting.before_taking_back()
+            self._take_back(start if checkpoints else None)
         self.processes.wait()
+        self.accounting.open()
         return start
 
-    def _take_back(self, start: int) -> None:
-        """Take out what was written after the checkpoint: it will be written again.
+    def _take_back(self, start: int | None) -> None:
+        """Take out what was written after the checkpoint of step `start`: it will be written again.
 
-        Without a checkpoint that is everything: nothing says that an older evaluation was made with these settings.
+        Without a checkpoint (None) that is everything: nothing says that an older evaluation was made with these
+        settings.
         """
-        trim_rows(self.folder / "metrics.jsonl", keep_below=start)
+        trim_rows(self.folder / "metrics.jsonl", keep_below=start or 0)
         for path in sorted((self.folder / "evaluations").glob("step-[0-9]*.json")):
-            if start == 0 or (path.stem[5:].isdigit() and int(path.stem[5:]) > start):
+            if start is None or (path.stem[5:].isdigit() and int(path.stem[5:]) > start):
                 path.unlink()
 
     def _evaluation_file(self, step: int) -> Path:
@@ -281,6 +329,12 @@ class Trainer:
             keep=self.config.training.keep_checkpoints,
         )
 
+    def _checkpoint_once(self, step: int) -> None:
+        """A checkpoint, unless the last one is of this very step. No weight has changed since then."""
+        checkpoints = list_checkpoints(self.folder / "checkpoints")
+        if not checkpoints or checkpoints[-1].step != step:
+            self._checkpoint(step)
+
     def _out_of_time(self) -> bool:
         """Decided together: clocks differ, and a process that stopped alone would leave the others waiting."""
         limit = self.config.training.max_minutes
@@ -292,30 +346,3 @@ class Trainer:
         if searches and all(s.error is not None for s in searches):
             kinds = ", ".join(sorted({str(s.error) for s in searches}))
             raise RunError(f"every search of this step failed ({kinds}): is the engine {self.parts.engine.name} up?")
-
-
-def _rollout_metrics(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
-    summary = summarize(trajectories)
-    searches = [s for t in trajectories for s in t.searches]
-    stops = Counter(t.stop_reason for t in trajectories)
-    return {
-        "reward": summary.reward,
-        "em": summary.em,
-        "f1": summary.f1,
-        "searches": summary.searches,
-        "valid_actions": summary.valid_actions,
-        "well_formed": summary.well_formed,
-        "answered": summary.answered,
-        "evidence": summary.evidence,
-        "policy_tokens": summary.policy_tokens,
-        "episodes": len(trajectories),
-        "noisy_pages": _share([s.quality == "noisy" for s in searches]),
-        "pages_parsed": _share([s.parsed for s in searches if s.error is None]),
-        "search_errors": sum(s.error is not None for s in searches),
-        "cost_usd": float(sum(s.cost_usd for s in searches)),
-        "stops": dict(sorted(stops.items())),
-    }
-
-
-def _share(hits: Sequence[bool]) -> float | None:
-    return sum(hits) / len(hits) if hits else None

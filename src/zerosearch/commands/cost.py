@@ -1,0 +1,193 @@
+"""`zerosearch cost`: what a run's searches cost, and what they would have cost with a paid engine."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from math import isfinite
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from zerosearch.accounts import Books, read_books
+from zerosearch.cost import (
+    PAPER_SEARCHES,
+    PRICES,
+    SECONDS_PER_HOUR,
+    CostLine,
+    Prices,
+    dollars,
+    engine_lines,
+    paper_lines,
+)
+from zerosearch.errors import ConfigError, DataError
+
+console = Console(highlight=False, emoji=False)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A table: what is compared, its lines, what has to be said to them, and the decimal places of its amounts."""
+
+    title: str
+    lines: list[CostLine]
+    notes: list[str]
+    places: int = 2
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What a run's manifest says of where it ran. `cpu`: no GPU was there."""
+
+    device: str
+    threads: int | None
+    engine: str
+
+    @property
+    def cpu(self) -> bool:
+        return self.device == "cpu"
+
+    def __str__(self) -> str:
+        threads = f", {self.threads} thread{'s' * (self.threads != 1)}" if self.threads else ""
+        return f"a CPU{threads}" if self.cpu else self.device
+
+
+def cost(
+    run: Annotated[Path | None, typer.Argument(metavar="[RUN_FOLDER]", help="A run's folder, as runs/demo.")] = None,
+    searches: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="For so many searches instead, in proportion.")
+    ] = None,
+    gpu_usd_per_hour: Annotated[
+        float, typer.Option(metavar="USD", help="What an hour of one GPU costs; the default is the paper's A100.")
+    ] = PRICES.gpu_hour,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, amounts not rounded.")] = False,
+) -> None:
+    """What searching cost, and what Google would have charged.
+
+    With a run folder: the run's searches at the prices of SerpAPI and Serper, beside the measured time of its
+    simulator, priced as GPU hours. Without: the table of costs of the ZeroSearch paper, computed from its inputs.
+    """
+    if not isfinite(gpu_usd_per_hour) or gpu_usd_per_hour < 0:
+        raise ConfigError(f"--gpu-usd-per-hour {gpu_usd_per_hour}: must be 0 or more")
+    prices = replace(PRICES, gpu_hour=gpu_usd_per_hour)
+    facts: dict[str, Any] = {}
+    if run is None:
+        found = of_paper(searches, prices)
+    else:
+        books, machine = read_run(run)
+        found = of_run(str(run), books, machine, searches, prices)
+        facts = {"run": str(run), "device": machine.device, "engine": machine.engine}
+        facts |= {"standing": books.standing.as_dict(), "spent": books.spent.as_dict()}
+    if as_json:
+        lines = [asdict(line) for line in found.lines]
+        print(json.dumps({**facts, "prices": asdict(prices), "lines": lines, "notes": found.notes}, indent=2))
+        return
+    console.print(render(found))
+    for note in found.notes:
+        console.print(note, markup=False, soft_wrap=True)
+
+
+def of_paper(searches: int | None, prices: Prices) -> Comparison:
+    """The paper's table. It rounds amounts to ten cents, and so does this where the inputs are the paper's."""
+    as_printed = searches is None and prices == PRICES
+    notes = [
+        "Inputs: about 64,000 searches; simulators on 1, 2 and 4 A100 for 12 hours. Serper is not in the paper.",
+        f"SerpAPI: {dollars(prices.serpapi_search * 30_000)} buys 30,000 searches. Serper: "
+        f"{dollars(prices.serper_search * 50_000)} buys 50,000. Prices and their dates: src/zerosearch/cost.py",
+    ]
+    if as_printed:
+        notes.append("Amounts to ten cents, as the paper prints them.")
+    if searches is not None:
+        notes.append(f"GPU hours in proportion to the paper's 12 for {PAPER_SEARCHES:,} searches.")
+    count = searches or PAPER_SEARCHES
+    title = f"{count:,} searches, as in ZeroSearch's table of costs (arXiv 2505.04588)"
+    return Comparison(title, paper_lines(count, prices), notes, places=1 if as_printed else 2)
+
+
+def of_run(name: str, books: Books, machine: Machine, searches: int | None, prices: Prices) -> Comparison:
+    """A run's searches, or `searches` of its kind, at the prices of paid engines and at its own.
+
+    Raises `DataError` where a run without searches is to be scaled.
+    """
+    used, notes = books.standing, []
+    if searches is not None and not used.asked:
+        raise DataError(f"{name}: has made no search that could be scaled to {searches:,}")
+    count = searches or used.asked
+    scale = count / used.asked if used.asked else 0.0
+    lines = engine_lines(count, prices)
+    hours = used.simulator_seconds / SECONDS_PER_HOUR
+    if hours:
+        line = _gpu_line("this run's simulator", count, hours * scale, prices, f"decoding on {machine}")
+        lines.append(line)
+        if machine.cpu:
+            notes.append(
+                f"The simulator ran on {machine}: no GPU was used. Its time is priced as if it were a GPU's, which "
+                "would have needed far less of it."
+            )
+    elif "simulated:" in machine.engine:
+        hours = books.rollout_seconds / SECONDS_PER_HOUR
+        lines.append(
+            _gpu_line("this run's simulator", count, hours * scale, prices, "one GPU while training played episodes")
+        )
+        notes.append(
+            "The simulator is a server, or was not timed: how long it worked is not known here. It is priced as one "
+            "GPU that was there for nothing else, and not while the policy learned."
+        )
+    tokens = (round(used.prompt_tokens * scale), round(used.completion_tokens * scale))
+    if any(tokens):
+        lines.append(
+            CostLine(
+                "its tokens, hosted", count, prices.tokens(*tokens),
+                f"{tokens[0]:,} read at ${prices.million_prompt_tokens:g}, {tokens[1]:,} written at "
+                f"${prices.million_completion_tokens:g} per million",
+            )
+        )  # fmt: skip
+    lines.append(CostLine("charged to this run", count, used.usd * scale, f"by {machine.engine} and its evaluations"))
+    if used.failed or used.cached:
+        notes.append(f"Of {used.queries:,} searches {used.failed:,} failed, and {used.cached:,} came from a cache.")
+    if books.spent.queries > used.queries:
+        more = books.spent.queries - used.queries
+        notes.append(
+            f"{more:,} further searches belong to steps that were taken back or given up: in all "
+            f"{dollars(books.spent.usd)} for {books.spent.asked:,} searches was spent."
+        )
+    if searches is not None:
+        notes.append(f"In proportion to the run's own {used.asked:,} searches.")
+    steps, evaluations = len(books.steps), len(books.evaluations)
+    title = f"{name}: {steps} steps and {evaluations} evaluations, {machine.engine}"
+    return Comparison(title, lines, notes)
+
+
+def _gpu_line(engine: str, searches: int, hours: float, prices: Prices, where: str) -> CostLine:
+    how = f"{hours:.4g} h of {where} x ${prices.gpu_hour:g}"
+    return CostLine(engine, searches, prices.gpu(hours), how, 1, hours)
+
+
+def read_run(folder: Path) -> tuple[Books, Machine]:
+    """Raises `DataError` for a folder that is no run's."""
+    path = folder / "manifest.json"
+    if not (folder / "metrics.jsonl").is_file():
+        why = "no such folder" if not folder.exists() else "holds no metrics.jsonl: not a run, or one without a step"
+        raise DataError(f"{folder}: {why}")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        machine = Machine(str(manifest["device"]), manifest.get("threads"), str(manifest["engine"]))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from None
+    return read_books(folder), machine
+
+
+def render(found: Comparison) -> Table:
+    """The comparison as a table; the last column is what each line costs, in percent of the first."""
+    table = Table(title=Text(found.title), title_justify="left")
+    for column, justify in (("", "left"), ("searches", "right"), ("how", "left"), ("USD", "right"), ("%", "right")):
+        table.add_column(column, justify=justify)  # type: ignore[arg-type]
+    dearest = found.lines[0].usd
+    for line in found.lines:
+        share = f"{line.usd / dearest:.1%}" if dearest else "-"
+        table.add_row(line.engine, f"{line.searches:,}", line.basis, dollars(line.usd, places=found.places), share)
+    return table

@@ -1,0 +1,43 @@
+"""A step's episodes in numbers: the part of a metrics row that needs no model."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from zerosearch.cost import Ledger
+from zerosearch.evaluation.runner import summarize
+from zerosearch.trajectory import Trajectory
+
+
+def rollout_metrics(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
+    """Means over the episodes of a step. `cost_usd` is their sum, that of failed searches included.
+
+    Raises `ValueError` for no trajectories.
+    """
+    summary = summarize(trajectories)
+    searches = [s for t in trajectories for s in t.searches]
+    stops = Counter(t.stop_reason for t in trajectories)
+    return {
+        "reward": summary.reward,
+        "em": summary.em,
+        "f1": summary.f1,
+        "searches": summary.searches,
+        "valid_actions": summary.valid_actions,
+        "well_formed": summary.well_formed,
+        "answered": summary.answered,
+        "evidence": summary.evidence,
+        "policy_tokens": summary.policy_tokens,
+        "episodes": len(trajectories),
+        "noisy_pages": share([s.quality == "noisy" for s in searches]),
+        "pages_parsed": share([s.parsed for s in searches if s.error is None]),
+        "search_errors": sum(s.error is not None for s in searches),
+        "cost_usd": Ledger.of(trajectories).usd,
+        "stops": dict(sorted(stops.items())),
+    }
+
+
+def share(hits: Sequence[bool]) -> float | None:
+    """In [0, 1]; None of nothing."""
+    return sum(hits) / len(hits) if hits else None
