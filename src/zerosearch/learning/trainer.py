@@ -298,6 +298,7 @@ def _rollout_metrics(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
         "episodes": len(trajectories),
         "noisy_pages": _share([s.quality == "noisy" for s in searches]),
         "pages_parsed": _share([s.parsed for s in searches if s.error is None]),
+        "cache_hits": _share([s.cached for s in searches if s.error is None]),
         "search_errors": sum(s.error is not None for s in searches),
         "cost_usd": float(sum(s.cost_usd for s in searches)),
         "stops": dict(sorted(stops.items())),
