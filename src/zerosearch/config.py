@@ -113,8 +113,7 @@ class SimulatorConfig(Section):
 
 _HTTP_KINDS = ("serpapi", "serper", "searxng", "remote")
 _USED_BY = {
-    "corpus": ("bm25",),
-    "snippet_words": ("bm25", "remote"),
+    "corpus": ("bm25", "dense"),
     **dict.fromkeys(("url", "api_key_env", "price_usd", "requests_per_second", "max_connections"), _HTTP_KINDS),
 }
 """Settings of an engine that only some kinds look at: set for another kind, they are a mistake. BM25's k1 and b and
@@ -122,18 +121,48 @@ the simulator's own section say whose they are, and may stay where `kind` is cha
 _SIMULATORS = {"url": "base_url", "api_key_env": "api_key_env"}
 
 
+_SETTINGS_OF = {
+    **dict.fromkeys(("recording", "recording_of", "match", "min_overlap", "on_miss"), "recorded"),
+    **dict.fromkeys(("encoder", "encoder_device", "query_prefix", "passage_prefix", "dense_index"), "dense"),
+}
+"""Engine settings that one kind alone looks at."""
+
+
 class EngineConfig(Section):
-    kind: Literal["simulated", "bm25", "serpapi", "serper", "searxng", "remote"] = "simulated"
-    """`simulated`: a language model writes the pages. `bm25`: search in a corpus. `serpapi`, `serper`: Google, for
-    money. `searxng`: your own metasearch instance. `remote`: a retriever that speaks Search-R1's `/retrieve`."""
+    kind: Literal["simulated", "bm25", "dense", "recorded", "serpapi", "serper", "searxng", "remote"] = "simulated"
+    """`simulated`: a language model writes the pages. `bm25`, `dense`: search in a corpus, by words or by embeddings.
+    `recorded`: the pages that another engine once gave. `serpapi`, `serper`: Google, for money. `searxng`: your own
+    metasearch instance. `remote`: a retriever that speaks Search-R1's `/retrieve`."""
     top_k: int = Field(5, ge=1)
     """Documents a page."""
     corpus: str | None = None
-    """For bm25: a .jsonl or .jsonl.gz file with id, title, text; or `factbook`."""
+    """For bm25 and dense: a .jsonl or .jsonl.gz file with id, title, text; or `factbook`."""
     k1: float = Field(0.9, ge=0)
     b: float = Field(0.4, ge=0, le=1)
     snippet_words: int | None = Field(None, ge=5)
-    """For bm25 and remote: show of each document only the sentences that fit the query, about so many words."""
+    """Not for simulated: show of each document only the sentences that fit the query, about so many words."""
+    cache: str | None = None
+    """Not for simulated: a file (made where it is missing) that keeps every page, so that no query is asked twice."""
+    recording: str | None = None
+    """For recorded: a file that `cache` made, or .jsonl(.gz) rows with query and results (title, snippet or text)."""
+    recording_of: str | None = None
+    """For recorded: the engine to replay, where the file holds pages of several."""
+    match: Literal["exact", "nearest"] = "exact"
+    """For recorded: a query gets its own page only, or that of the recorded query with most words in common."""
+    min_overlap: float = Field(0.5, gt=0, le=1)
+    """For recorded, nearest: the smallest share of words in common, rare ones counting for more."""
+    on_miss: Literal["empty", "error"] = "empty"
+    """For recorded: a query that has no page gets an empty one, or is a failed search."""
+    encoder: str | None = None
+    """For dense: a sentence-transformers model, a folder or a hub id."""
+    encoder_device: str = "auto"
+    """For dense: auto, cpu, cuda, cuda:1, mps."""
+    query_prefix: str = ""
+    """For dense: put before each query; e5 models want `query: `."""
+    passage_prefix: str = ""
+    """For dense: put before each passage; e5 models want `passage: `."""
+    dense_index: Literal["flat", "sq8"] = "flat"
+    """For dense: 4 bytes a dimension of each passage, or 1 (8-bit quantised)."""
     url: str | None = None
     """For searxng and remote, where they listen; serpapi and serper have their public address."""
     api_key_env: str | None = None
@@ -161,10 +190,26 @@ class EngineConfig(Section):
 
     @model_validator(mode="after")
     def _agree(self) -> EngineConfig:
-        if self.kind == "bm25" and self.corpus is None:
-            raise ValueError("engine bm25 needs engine.corpus")
-        if self.kind == "simulated" and self.corpus is not None:
-            raise ValueError("corpus is set, but a simulated engine has none (kind = 'bm25'?)")
+        if self.kind in ("bm25", "dense") and self.corpus is None:
+            raise ValueError(f"engine {self.kind} needs engine.corpus")
+        if self.kind == "dense" and self.encoder is None:
+            raise ValueError("engine dense needs engine.encoder, such as 'intfloat/e5-base-v2'")
+        if self.kind == "recorded" and self.recording is None:
+            raise ValueError("engine recorded needs engine.recording")
+        if self.kind in ("simulated", "recorded") and self.corpus is not None:
+            raise ValueError(f"corpus is set, but a {self.kind} engine has none (kind = 'bm25'?)")
+        for name, kind in _SETTINGS_OF.items():
+            if self.kind != kind and getattr(self, name) != type(self).model_fields[name].default:
+                raise ValueError(f"{name} is set, but only a {kind} engine uses it (kind = '{kind}'?)")
+        if self.min_overlap != type(self).model_fields["min_overlap"].default and self.match != "nearest":
+            raise ValueError("min_overlap is set, but only match = 'nearest' uses it")
+        if self.cache is not None and self.kind == "simulated":
+            raise ValueError(
+                "cache is set, but a simulated page depends on question, quality and seed too: only real engines can "
+                "be cached"
+            )
+        if self.cache is not None and self.kind == "recorded":
+            raise ValueError("cache is set, but a recorded engine answers from a file already")
         if self.kind == "simulated" and self.snippet_words is not None:
             raise ValueError("snippet_words is set, but a simulated engine writes snippets by itself (kind = 'bm25'?)")
         for name, kinds in _USED_BY.items():

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from zerosearch.adapters import resolve_adapter
 from zerosearch.config import EngineConfig, TrainConfig
+from zerosearch.embedded import cache_dir
 from zerosearch.engines.base import SearchEngine
 from zerosearch.engines.bm25 import BM25Engine
+from zerosearch.engines.cached import Cached
+from zerosearch.engines.dense import DenseEngine
+from zerosearch.engines.encoders import SentenceTransformerEncoder
+from zerosearch.engines.recorded import RecordedEngine
 from zerosearch.engines.remote import RemoteEngine
 from zerosearch.engines.retry import Retry
 from zerosearch.engines.searxng import SearxngEngine
@@ -27,6 +33,8 @@ from zerosearch.generators.transformers import TransformersGenerator, Worker
 from zerosearch.protocol import PROMPT, PROMPT_WITHOUT_SEARCH, prompt_text, render_prompt
 from zerosearch.questions import Question, load_questions
 from zerosearch.rollout import RolloutSettings
+
+log = logging.getLogger(__name__)
 
 SIMULATOR = "simulator"
 HTTP_ENGINES: dict[str, type[HttpEngine]] = {
@@ -90,15 +98,36 @@ class Models:
 
 
 def open_engine(config: EngineConfig, models: Models) -> SearchEngine:
-    """The engine that `config` describes. A local simulator shares its model's weights with whoever else uses it."""
-    if config.kind == "bm25":
+    """The engine that `config` describes. A local simulator shares its model's weights with whoever else uses it.
+
+    Pages are kept as the engine gave them: snippets are cut from what the cache holds.
+    """
+    engine = _open_engine(config, models)
+    if config.cache is not None:
+        # The name of an engine over a corpus does not tell which corpus, nor how it is searched.
+        key = engine.identity if isinstance(engine, (BM25Engine, DenseEngine)) else None
+        engine = Cached(engine, Path(config.cache), key=key)
+    return Snippets(engine, config.snippet_words) if config.snippet_words else engine
+
+
+def _open_engine(config: EngineConfig, models: Models) -> SearchEngine:
+    if config.kind in ("bm25", "dense"):
         assert config.corpus is not None  # the config's own check
         corpus = build_factbook().corpus if config.corpus == "factbook" else Path(config.corpus)
-        engine: SearchEngine = BM25Engine.open(corpus, k1=config.k1, b=config.b)
-        return Snippets(engine, config.snippet_words) if config.snippet_words else engine
+        if config.kind == "bm25":
+            return BM25Engine.open(corpus, k1=config.k1, b=config.b)
+        return _open_dense(config, corpus)
+    if config.kind == "recorded":
+        assert config.recording is not None  # the config's own check
+        return RecordedEngine.open(
+            Path(config.recording),
+            source=config.recording_of,
+            match=config.match,
+            on_miss=config.on_miss,
+            min_overlap=config.min_overlap,
+        )
     if config.kind in HTTP_ENGINES:
-        engine = HTTP_ENGINES[config.kind](_http_options(config))
-        return Snippets(engine, config.snippet_words) if config.snippet_words else engine
+        return HTTP_ENGINES[config.kind](_http_options(config))
     simulator = config.simulator
     # a local model's pages wait in line behind the policy's batches: a deadline would only punish the queue
     deadline = config.deadline_seconds if simulator.base_url else None
@@ -124,6 +153,26 @@ def _http_options(config: EngineConfig) -> HttpOptions:
         timeout_seconds=deadline if config.kind == "remote" else min(deadline, HttpOptions.timeout_seconds),
         max_connections=config.max_connections,
         requests_per_second=config.requests_per_second,
+    )
+
+
+def _open_dense(config: EngineConfig, corpus: Path) -> DenseEngine:
+    assert config.encoder is not None  # the config's own check
+    encoder = SentenceTransformerEncoder(config.encoder, device=config.encoder_device, cache=cache_dir() / "dense")
+    for name, text in encoder.prompts().items():
+        if name in ("query", "document", "passage") and text not in (config.query_prefix, config.passage_prefix):
+            log.warning(
+                "engine.encoder %s names the %s prompt %r, which no prefix of the settings is",
+                config.encoder,
+                name,
+                text,
+            )
+    return DenseEngine.open(
+        corpus,
+        encoder,
+        kind=config.dense_index,
+        query_prefix=config.query_prefix,
+        passage_prefix=config.passage_prefix,
     )
 
 

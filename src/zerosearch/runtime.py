@@ -6,8 +6,10 @@ import contextlib
 import ctypes
 import logging
 import os
+import re
 import sys
 import warnings
+from pathlib import Path
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGEST_KEPT = 32 * 2**20  # the most that glibc accepts as a threshold
@@ -50,6 +52,33 @@ def release_memory() -> None:
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def memory() -> tuple[int | None, int | None]:
+    """Bytes in all and bytes free, those of the control group where that is smaller; None where it cannot be told."""
+    rows = {name: int(kib) * 1024 for name, kib in re.findall(r"^(\w+):\s+(\d+) kB", read_text("/proc/meminfo"), re.M)}
+    total, free = rows.get("MemTotal"), rows.get("MemAvailable")
+    if total is None:
+        try:
+            total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+        except (AttributeError, ValueError, OSError):
+            return None, None
+    limit, used = (read_text(f"/sys/fs/cgroup/memory.{name}").strip() for name in ("max", "current"))
+    if limit.isdigit() and int(limit) < total:
+        total = int(limit)
+        if used.isdigit() and free is not None:
+            # Cached files count as used there, although the kernel drops them as soon as memory is wanted.
+            cached = re.search(r"^inactive_file (\d+)$", read_text("/sys/fs/cgroup/memory.stat"), re.M)
+            free = min(free, total - int(used) + (int(cached[1]) if cached else 0))
+    return total, free
+
+
+def read_text(path: str) -> str:
+    """The text of a small file of the system's, empty where there is none."""
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
 
 
 def quiet_libraries() -> None:

@@ -18,6 +18,7 @@ from learning.toy import WORDS, ToyEngine, toy_config, toy_model, toy_trainer
 from zerosearch.config import TrainConfig
 from zerosearch.engines.base import SearchEngine
 from zerosearch.engines.bm25 import BM25Engine
+from zerosearch.engines.cached import Cached
 from zerosearch.engines.retry import Retry
 from zerosearch.engines.simulated import SimulatedEngine
 from zerosearch.engines.writers import Written
@@ -35,8 +36,8 @@ from zerosearch.trajectory import Trajectory, read_trajectories
 PAGE = "[1] Paint: the color is blue."
 METRICS = {
     "step", "reward", "em", "f1", "searches", "valid_actions", "well_formed", "answered", "evidence", "policy_tokens",
-    "episodes", "noisy_pages", "pages_parsed", "search_errors", "cost_usd", "stops", "noise", "trained_rows", "timing",
-    "ledger", "cost",
+    "episodes", "noisy_pages", "pages_parsed", "cache_hits", "search_errors", "cost_usd", "stops", "noise",
+    "trained_rows", "timing", "ledger", "cost",
 }  # fmt: skip
 LEARNED = {
     "loss", "grad_norm", "kl", "entropy", "clip_fraction", "ratio_mean", "ratio_max", "approx_kl", "sampler_gap_max",
@@ -283,6 +284,20 @@ def test_transfer_is_measured_where_a_simulator_trains_and_a_real_engine_judges(
             "questions": 6, "simulated_f1": 0.5, "real_f1": 0.5, "transfer_gap": 0.0, "simulated_searches": 1.0,
             "leak_queries": 3, "leak_rate": 1.0, "pages_parsed": 1.0,
         }  # fmt: skip
+
+
+def test_the_share_of_searches_that_the_cache_answered_is_a_metric(tmp_path: Path) -> None:
+    config = configure(tmp_path, steps=1)
+    corpus = tmp_path / "corpus.jsonl"
+    corpus.write_text('{"id": "1", "title": "Paint", "text": "gold and green"}\n')
+    engine = Cached(BM25Engine.open(corpus, cache=tmp_path / "cache"), tmp_path / "pages.sqlite")
+    assert trainer(config, engine).run()
+    (row,) = rows_of(config)
+    (path,) = (config.run_folder / "trajectories").iterdir()
+    searches = [search for t in read_trajectories(path) for search in t.searches]
+    assert row["cache_hits"] == pytest.approx(sum(s.cached for s in searches) / len(searches))
+    assert 0 < row["cache_hits"] <= 1
+    assert engine.misses < len(searches)
 
 
 # ---- engines that fail

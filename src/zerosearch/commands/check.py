@@ -191,6 +191,12 @@ def _engine_not_here(name: str, engine: EngineConfig) -> Iterator[str]:
     variable = engine.api_key_env or KEY_VARIABLES.get(engine.kind)
     if variable is not None and not os.environ.get(variable, "").strip():
         yield f"{name}: the environment variable {variable}, which holds the key of {engine.kind}, is not set"
+    if engine.recording is not None and not Path(engine.recording).is_file():
+        yield f"{name}.recording: {engine.recording}: no such file"
+    if engine.kind == "dense":
+        for module in ("sentence_transformers", "faiss"):
+            if importlib.util.find_spec(module) is None:
+                yield f"{name}: the package {module} is missing (pip install 'zerosearch[dense]')"
     if engine.kind == "simulated" and simulator.base_url is not None:
         if simulator.api_key_env is not None and not os.environ.get(simulator.api_key_env):
             yield f"{name}.simulator.api_key_env: the environment variable {simulator.api_key_env} is not set"

@@ -20,7 +20,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from zerosearch.runtime import prepare
+from zerosearch.runtime import memory, prepare, read_text
 
 console = Console(highlight=False, emoji=False)
 
@@ -45,7 +45,12 @@ PACKAGES: dict[str, tuple[Version, Version]] = {
 """What training needs: the lowest version that does, and the lowest that is not known to. A test compares this with
 pyproject.toml."""
 IMPORTED = ("torch", "transformers", "peft")  # a broken build shows only when it is imported
-EXTRAS = {"data": ("pyarrow", "datasets"), "wandb": ("wandb",), "trackio": ("trackio",)}
+EXTRAS = {
+    "data": ("pyarrow", "datasets"),
+    "dense": ("sentence_transformers", "faiss"),
+    "wandb": ("wandb",),
+    "trackio": ("trackio",),
+}
 VARIABLES = (
     "ZEROSEARCH_CACHE", "XDG_CACHE_HOME", "HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE",
     "HF_DATASETS_OFFLINE", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "CUDA_VISIBLE_DEVICES",
@@ -297,27 +302,10 @@ def _model_names(response: Any) -> tuple[str | None, list[str]]:
 def usable_cores() -> int:
     """Cores this process may use: its affinity, and the quota of its control group."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    quota = _read("/sys/fs/cgroup/cpu.max").split()
+    quota = read_text("/sys/fs/cgroup/cpu.max").split()
     if len(quota) == 2 and quota[0].isdigit() and quota[1].isdigit():
         cores = min(cores, max(1, round(int(quota[0]) / int(quota[1]))))
     return cores
-
-
-def memory() -> tuple[int | None, int | None]:
-    """Bytes in all and bytes free, those of the control group where that is smaller; None where it cannot be told."""
-    rows = {name: int(kib) * 1024 for name, kib in re.findall(r"^(\w+):\s+(\d+) kB", _read("/proc/meminfo"), re.M)}
-    total, free = rows.get("MemTotal"), rows.get("MemAvailable")
-    if total is None:
-        try:
-            total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-        except (AttributeError, ValueError, OSError):
-            return None, None
-    limit, used = (_read(f"/sys/fs/cgroup/memory.{name}").strip() for name in ("max", "current"))
-    if limit.isdigit() and int(limit) < total:
-        total = int(limit)
-        if used.isdigit() and free is not None:
-            free = min(free, total - int(used))
-    return total, free
 
 
 def version_numbers(text: str) -> Version:
@@ -337,10 +325,3 @@ def without_password(text: str) -> str:
 def _line(what: object) -> str:
     printable = "".join(c if c.isprintable() else " " for c in str(what))
     return " ".join(printable.split())[:200] or type(what).__name__
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text()
-    except OSError:
-        return ""

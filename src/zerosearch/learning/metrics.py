@@ -32,6 +32,7 @@ def rollout_metrics(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
         "episodes": len(trajectories),
         "noisy_pages": share([s.quality == "noisy" for s in searches]),
         "pages_parsed": share([s.parsed for s in searches if s.error is None]),
+        "cache_hits": share([s.cached for s in searches if s.error is None]),
         "search_errors": sum(s.error is not None for s in searches),
         "cost_usd": Ledger.of(trajectories).usd,
         "stops": dict(sorted(stops.items())),

@@ -1,0 +1,88 @@
+"""What turns text into vectors for dense retrieval: one embedding a text, from a local model.
+
+    encoder = SentenceTransformerEncoder("intfloat/e5-base-v2", device="cuda")
+    encoder.encode(["query: capital of Nepal"])       # float32 (1, 768)
+
+Needs the extra `dense`; nothing of it is imported before a model is opened.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from zerosearch.engines.indexes import file_digest
+from zerosearch.errors import ConfigError, ModelError
+
+log = logging.getLogger(__name__)
+
+INSTALL = "pip install 'zerosearch[dense]'"
+
+
+class Encoder(Protocol):
+    """Embeds texts. `name` is shown; `identity` differs wherever the embeddings of a text may."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def identity(self) -> str: ...
+
+    def encode(self, texts: list[str]) -> npt.NDArray[np.float32]:
+        """`(len(texts), dimensions)`, float32; of any length, as whoever asks makes unit vectors of them."""
+        ...
+
+
+class SentenceTransformerEncoder:
+    """A model of the sentence-transformers library: a folder, or a hub id.
+
+    A folder is recognised by what its files hold, a hub id by its name. `device` is `auto`, or as torch writes it.
+
+    Raises `ConfigError` where the extra is missing, `ModelError` where the model cannot be opened.
+    """
+
+    def __init__(self, model: str, *, device: str = "auto", batch_size: int = 64, cache: Path | None = None) -> None:
+        try:
+            from sentence_transformers import SentenceTransformer
+        except ImportError as error:
+            raise ConfigError(f"dense retrieval needs sentence-transformers: {INSTALL} ({error})") from None
+        folder = Path(model).expanduser()
+        is_folder = folder.is_dir()
+        if not is_folder and (folder.is_absolute() or model.startswith(".")):
+            raise ModelError(f"{model}: no such folder; name one that holds a sentence-transformers model, or a hub id")
+        try:
+            self._model: Any = SentenceTransformer(
+                str(folder) if is_folder else model, device=None if device == "auto" else device
+            )
+        except Exception as error:  # libraries and hub clients raise many kinds
+            said = (str(error).splitlines() or [type(error).__name__])[0]
+            raise ModelError(f"{model}: cannot be opened as a sentence-transformers model ({said})") from None
+        self._batch_size = batch_size
+        self.name = folder.resolve().name if is_folder else model
+        self.identity = _folder_identity(folder, cache) if is_folder and cache else model
+
+    def encode(self, texts: list[str]) -> npt.NDArray[np.float32]:
+        # prompt="": a model's default prompt would be put before the prefix that the settings name
+        found = self._model.encode(
+            texts, batch_size=self._batch_size, prompt="", convert_to_numpy=True, show_progress_bar=False
+        )
+        return np.asarray(found, dtype=np.float32)
+
+    def prompts(self) -> dict[str, str]:
+        """The prefixes that the model's own files name, such as `{"query": "query: "}`."""
+        named = getattr(self._model, "prompts", None) or {}
+        return {str(name): str(text) for name, text in named.items() if text}
+
+
+def _folder_identity(folder: Path, cache: Path) -> str:
+    """sha256 over the names and contents of a model's files."""
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        if not any(part.startswith(".") for part in file.relative_to(folder).parts):
+            digest.update(f"{file.relative_to(folder).as_posix()}\0{file_digest(file, cache)}\n".encode())
+    return digest.hexdigest()

@@ -1,0 +1,172 @@
+"""An index of a corpus on disk: kept in the cache folder, built once, shared by all processes.
+
+    folder = open_index(corpus, cache, key, build, what="BM25")
+    passages = folder.passages()        # the corpus, passage by passage
+
+An index lies under the sha256 of its corpus and a key made from everything else that shapes it; nothing is written
+beside the corpus. A `.jsonl.gz` corpus is unpacked there too, since passages are read by their place in the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from zerosearch.engines.corpus import PassageReader, scan, sha256_of, unpack, unreadable
+from zerosearch.errors import DataError, RunError
+from zerosearch.runs import write_json
+from zerosearch.search import Document
+
+log = logging.getLogger(__name__)
+
+_META = "index.json"
+_OFFSETS = "offsets.npy"
+_UNPACKED = "corpus.jsonl"
+
+Passages = Callable[[], Iterator[Document]]
+"""Goes through the corpus from its first passage; may be called more than once."""
+
+Build = Callable[[Path, Passages], dict[str, Any]]
+"""Writes an index into an empty folder; what it returns is kept as the index's notes."""
+
+
+@dataclass(frozen=True)
+class IndexFolder:
+    """A whole index. `digest` is the sha256 of the corpus, `notes` what its builder had to say."""
+
+    path: Path
+    corpus: Path
+    digest: str
+    documents: int
+    notes: dict[str, Any]
+
+    def passages(self) -> PassageReader:
+        unpacked = self.path / _UNPACKED
+        source = unpacked if unpacked.exists() else self.corpus
+        return PassageReader(source, np.load(self.path / _OFFSETS, mmap_mode="r"))
+
+
+def corpus_name(corpus: Path) -> str:
+    """What a corpus is called in the names of engines: its file name without the endings."""
+    return corpus.name.removesuffix(".gz").removesuffix(".jsonl")
+
+
+def recipe_key(*parts: Any) -> str:
+    """A short key of everything besides the corpus that shapes an index; the parts must be plain JSON values."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
+
+
+def open_index(corpus: Path, cache: Path, key: str, build: Build, *, what: str) -> IndexFolder:
+    """The index of `corpus` below the folder `cache`, made by `build` where there is none yet.
+
+    Two processes may build at once; a kill leaves no half index. The corpus is recognised by size and modification
+    time, and otherwise by its sha256. `what` names the kind of index in messages.
+
+    Raises `DataError` for a corpus that is missing, empty, malformed (with the line) or changed while it is indexed,
+    and for a cache that cannot be written.
+    """
+    before = _stat(corpus)
+    digest = file_digest(corpus, cache)
+    folder = cache / f"{digest[:24]}-{key}"
+    meta = _read_meta(folder)
+    if meta is None:
+        _build_into(folder, corpus, digest, build, what)
+        if _stat(corpus) != before:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise DataError(f"{corpus}: was changed while it was being indexed; start again when it is complete")
+        meta = _read_meta(folder)
+        if meta is None:
+            raise DataError(f"{folder}: the index that was just built is damaged; is the disk full?")
+    return IndexFolder(folder, corpus, digest, int(meta["documents"]), dict(meta.get("notes") or {}))
+
+
+def file_digest(path: Path, cache: Path) -> str:
+    """sha256 of a file, remembered in `cache` by its path, size and modification time."""
+    stat = _stat(path)
+    place = str(path.resolve())
+    note = cache / "digests" / f"{hashlib.sha256(place.encode('utf-8', 'surrogateescape')).hexdigest()[:24]}.json"
+    try:
+        known = json.loads(note.read_text(encoding="utf-8"))
+        if known["path"] == place and known["stat"] == stat:
+            return str(known["sha256"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # no note yet, or one that cannot be used: the file itself is asked
+    digest = sha256_of(path)
+    try:
+        write_json(note, {"path": place, "stat": stat, "sha256": digest})
+    except (OSError, RunError) as error:  # a cache that others filled may be read-only to us
+        log.warning("%s: the digest of %s is not remembered (%s)", note, path.name, error)
+    return digest
+
+
+def _stat(path: Path) -> list[int]:
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise unreadable(path, error) from None
+    return [stat.st_size, stat.st_mtime_ns]
+
+
+def _read_meta(folder: Path) -> dict[str, Any] | None:
+    """What the build noted last, None unless every file that it wrote is there in its full size."""
+    try:
+        meta: dict[str, Any] = json.loads((folder / _META).read_text(encoding="utf-8"))
+        whole = all((folder / name).stat().st_size == size for name, size in meta["files"].items())
+        return meta if whole and meta["documents"] > 0 else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _build_into(folder: Path, corpus: Path, digest: str, build: Build, what: str) -> None:
+    """Build beside `folder` and rename."""
+    work = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        work.mkdir(parents=True)
+        _build(work, corpus, digest, build, what)
+        if folder.exists() and _read_meta(folder) is None:
+            shutil.rmtree(folder)
+        try:
+            os.rename(work, folder)
+        except OSError:
+            if _read_meta(folder) is None:  # else another process was first, with the same index
+                raise
+    except OSError as error:
+        raise DataError(f"{folder.parent}: the search index could not be written ({error.strerror or error})") from None
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _build(work: Path, corpus: Path, digest: str, build: Build, what: str) -> None:
+    log.info("building the %s index of %s (once)", what, corpus)
+    start = time.perf_counter()
+    source = corpus
+    if corpus.suffix == ".gz":
+        source = work / _UNPACKED
+        unpack(corpus, source)
+    offsets: list[int] = []
+
+    def passages() -> Iterator[Document]:
+        offsets.clear()
+        for offset, document in scan(source, corpus):
+            offsets.append(offset)
+            yield document
+        if not offsets:
+            raise DataError(f"{corpus}: holds no passages")
+
+    notes = build(work, passages)
+    np.save(work / _OFFSETS, np.array([*offsets, source.stat().st_size], dtype=np.int64))
+    sizes = {file.name: file.stat().st_size for file in sorted(work.iterdir())}
+    meta = {"corpus": str(corpus), "sha256": digest, "documents": len(offsets), "files": sizes, "notes": notes}
+    write_json(work / _META, meta)
+    log.info("indexed %d passages in %.1f s", len(offsets), time.perf_counter() - start)

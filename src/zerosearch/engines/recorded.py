@@ -1,0 +1,249 @@
+"""Replay what another engine once answered: a paid engine's pages, again and again, without the engine.
+
+    engine = RecordedEngine.open(Path("pages.sqlite"))                      # a cache that `cached.py` filled
+    engine = RecordedEngine.open(Path("traces.jsonl.gz"), match="nearest")  # rows of your own
+
+A row of a JSONL file is `{"query", "results": [{"title", "snippet" or "text"}, ...]}`, with `engine` if it likes. All
+recordings are kept in memory.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import Stemmer
+
+from zerosearch.engines.bm25 import best
+from zerosearch.engines.corpus import unreadable
+from zerosearch.engines.lexical import bm25s, tokenize
+from zerosearch.engines.page_store import PageStore, normalise_query
+from zerosearch.errors import ConfigError, DataError, EngineError
+from zerosearch.questions import read_jsonl
+from zerosearch.search import Document, SearchPage, SearchRequest
+
+Match = Literal["exact", "nearest"]
+OnMiss = Literal["empty", "error"]
+
+_CANDIDATES = 20
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A query and the page that `engine` (empty where nobody noted it) gave for it."""
+
+    query: str
+    documents: tuple[Document, ...]
+    engine: str = ""
+
+
+class RecordedEngine:
+    """A `SearchEngine`. A page is the first `top_k` documents of a recorded one, at no cost.
+
+    `match` is `exact` (the query as recorded, but for whitespace) or `nearest`: the recorded query that shares most
+    with it (`NearestQuery`), at least `min_overlap`. A query that nothing was recorded for is a miss: `on_miss` answers
+    it with an empty page, or with an `EngineError` of kind `empty`: there is no page, and neither network nor server
+    is to blame. A query without a word in it finds an empty page either way, as with any engine.
+
+    Of two recordings of one query the one with more documents is kept. `hits` and `misses` count since the start.
+    """
+
+    def __init__(
+        self,
+        recordings: Sequence[Recording],
+        *,
+        name: str,
+        match: Match = "exact",
+        on_miss: OnMiss = "empty",
+        min_overlap: float = 0.5,
+    ) -> None:
+        if not 0 < min_overlap <= 1:
+            raise ConfigError(f"min_overlap is {min_overlap}; it lies above 0 and is at most 1")
+        self.name = name
+        self.hits = self.misses = 0
+        self._on_miss = on_miss
+        self._pages: dict[str, tuple[Document, ...]] = {}
+        for recording in recordings:
+            query = _whole(normalise_query(recording.query))
+            if query not in self._pages or len(recording.documents) > len(self._pages[query]):
+                self._pages[query] = recording.documents
+        self._nearest = NearestQuery(list(self._pages), min_overlap) if match == "nearest" else None
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        source: str | None = None,
+        match: Match = "exact",
+        on_miss: OnMiss = "empty",
+        min_overlap: float = 0.5,
+    ) -> RecordedEngine:
+        """Read a file of recordings: `.jsonl`, `.jsonl.gz`, or SQLite as written by `Cached`.
+
+        `source` names the engine to replay, where the file holds pages of several.
+
+        Raises `DataError` for a file that cannot be read, a malformed row (with its line), a file without recordings
+        (of `source`), and one of several engines without `source`.
+        """
+        path = Path(path)
+        found = list(read_recordings(path))
+        if not found:
+            raise DataError(f"{path}: holds no recorded pages")
+        engines = sorted({recording.engine for recording in found})
+        if source is not None:
+            found = [recording for recording in found if recording.engine == source]
+            if not found:
+                raise DataError(f"{path}: holds no page of {source!r}, but of {_listed(engines)}")
+        elif len(engines) > 1:
+            raise DataError(
+                f"{path}: holds pages of {len(engines)} engines ({_listed(engines)}): say which to replay "
+                "(engine.recording_of)"
+            )
+        name = f"recorded:{found[0].engine or path.name.split('.')[0]}"
+        return cls(found, name=name, match=match, on_miss=on_miss, min_overlap=min_overlap)
+
+    def __len__(self) -> int:
+        """Recorded queries."""
+        return len(self._pages)
+
+    async def search(self, request: SearchRequest) -> SearchPage:
+        """The page for `request.query`; quality, question and seed are for simulators and not looked at."""
+        started = time.perf_counter()
+        query = _whole(normalise_query(request.query))
+        documents = self._pages.get(query)
+        if documents is None and self._nearest is not None:
+            nearest = self._nearest(query)
+            documents = self._pages[nearest] if nearest is not None else None
+        if documents is None:
+            self.misses += 1
+            if self._on_miss == "error" and any(character.isalnum() for character in query):
+                raise EngineError("empty", f"{self.name}: nothing was recorded for the query {query[:80]!r}")
+            documents = ()
+        else:
+            self.hits += 1
+        return SearchPage(documents[: request.top_k], self.name, seconds=time.perf_counter() - started)
+
+
+class NearestQuery:
+    """Finds the one of `queries` that is most like another, None where all are too far away.
+
+    BM25 proposes 20 candidates; of these the one with the largest overlap is taken, ties in BM25's order, then in
+    theirs. The overlap of two queries is the weight of the words in both, as a share of the weight of the words in
+    either. Words are stemmed and weigh as much as they are rare (Lucene's idf over the queries), so that a name counts
+    for more than "who directed": 1 is the same set of words, 0 none in common.
+    """
+
+    def __init__(self, queries: Sequence[str], min_overlap: float) -> None:
+        self._queries = queries
+        self._min_overlap = min_overlap
+        self._stemmer = Stemmer.Stemmer("english")
+        self._words = [frozenset(words) for words in self._cut(list(queries))]
+        counts = Counter(word for words in self._words for word in words)
+        self._idf = {word: _idf(count, len(queries)) for word, count in counts.items()}
+        self._rarest = _idf(0, len(queries))
+        self._index = bm25s.BM25(k1=0.9, b=0.4, method="lucene")
+        if counts:
+            tokens = tokenize(list(queries), self._stemmer, return_ids=True)
+            self._index.index(tokens, create_empty_token=False, show_progress=False)
+
+    def __call__(self, query: str) -> str | None:
+        (words,) = self._cut([query])
+        known = self._index.get_tokens_ids([word for word in words if word in self._idf]) if self._idf else []
+        if not known:
+            return None
+        wanted = frozenset(words)
+        candidates = [int(i) for i in best(self._index.get_scores_from_ids(known), _CANDIDATES)]
+        overlaps = [self._overlap(wanted, self._words[i]) for i in candidates]
+        place = max(range(len(candidates)), key=lambda p: (overlaps[p], -p))
+        return self._queries[candidates[place]] if overlaps[place] >= self._min_overlap else None
+
+    def _overlap(self, one: frozenset[str], other: frozenset[str]) -> float:
+        return self._weight(one & other) / self._weight(one | other)
+
+    def _weight(self, words: frozenset[str]) -> float:
+        return math.fsum(self._idf.get(word, self._rarest) for word in words)
+
+    def _cut(self, texts: list[str]) -> list[list[str]]:
+        words: list[list[str]] = tokenize(texts, self._stemmer, return_ids=False)
+        return words
+
+
+def read_recordings(path: Path) -> Iterator[Recording]:
+    """The recordings of a file, in its order. Raises `DataError`: see `RecordedEngine.open`."""
+    try:
+        with path.open("rb") as file:
+            sqlite = file.read(16) == b"SQLite format 3\0"
+    except OSError as error:
+        raise unreadable(path, error) from None
+    if sqlite:
+        with PageStore(path, readonly=True) as store:
+            for page in store.rows():
+                yield Recording(page.query, page.documents, page.engine)
+        return
+    if not path.name.endswith((".jsonl", ".jsonl.gz")):
+        raise DataError(f"{path}: unknown kind of recording (use .jsonl, .jsonl.gz, or a file that engine.cache wrote)")
+    for where, row in read_jsonl(path):
+        yield parse_recording(row, where)
+
+
+def parse_recording(row: Any, where: str) -> Recording:
+    """Turn one row into a `Recording`; `where` (file and line) begins every complaint.
+
+    A result's text is its `text` or `snippet`, its id its `id` or `url`. Results without any text or title are left
+    out.
+    """
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: expected an object with 'query' and 'results', found {type(row).__name__}")
+    query, results = row.get("query"), row.get("results")
+    if not isinstance(query, str):
+        raise DataError(f"{where}: the field 'query' must be text, found {type(query).__name__}")
+    if not isinstance(results, list):
+        raise DataError(f"{where}: the field 'results' must be a list, found {type(results).__name__}")
+    documents = []
+    for number, result in enumerate(results, start=1):
+        if not isinstance(result, dict):
+            raise DataError(f"{where}: result {number} must be an object, found {type(result).__name__}")
+        title, text, identifier = (
+            _text(result, names, f"{where}: result {number}")
+            for names in (("title",), ("text", "snippet"), ("id", "url"))
+        )
+        if title.strip() or text.strip():
+            documents.append(Document(title, text, identifier))
+    engine = row.get("engine")
+    if engine is not None and not isinstance(engine, str):
+        raise DataError(f"{where}: the field 'engine' must be text, found {type(engine).__name__}")
+    return Recording(query, tuple(documents), engine or "")
+
+
+def _text(result: dict[str, Any], names: tuple[str, ...], where: str) -> str:
+    """The first of the fields `names` that is there."""
+    for name in names:
+        value = result.get(name)
+        if value is None:
+            continue
+        if name == "id" and isinstance(value, int):
+            return str(value)
+        if not isinstance(value, str):
+            raise DataError(f"{where}: the field {name!r} must be text, found {type(value).__name__}")
+        return _whole(value)
+    return ""
+
+
+def _whole(text: str) -> str:
+    # JSON can spell half a character (a lone surrogate), which no tokenizer and no file takes.
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
+def _idf(count: int, queries: int) -> float:
+    return math.log(1 + (queries - count + 0.5) / (count + 0.5))
+
+
+def _listed(engines: Sequence[str]) -> str:
+    names = [engine or "no name" for engine in engines]
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
