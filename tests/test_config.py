@@ -188,7 +188,10 @@ def test_the_written_file_names_every_setting() -> None:
             "engine: cache is set, but a recorded engine answers from a file already",
         ),
         ({"engine": {"simulator": {"base_url": "http://h/v1", "adapter": "a"}}}, "engine: simulator.adapter cannot be"),
-        ({"engine": {"kind": "google"}}, "engine.kind: Input should be 'simulated', 'bm25', 'serpapi', 'serper'"),
+        (
+            {"engine": {"kind": "google"}},
+            "engine.kind: Input should be 'simulated', 'bm25', 'dense', 'recorded', 'serpapi', 'serper'",
+        ),
         ({"engine": {"kind": "searxng"}}, "engine searxng needs engine.url, for example http://localhost:8080"),
         ({"engine": {"kind": "remote"}}, "engine remote needs engine.url, for example http://localhost:8000/retrieve"),
         ({"engine": {"url": "http://h"}}, "url is set, but engine simulated does not use it; engine.simulator has its"),
@@ -203,7 +206,6 @@ def test_the_written_file_names_every_setting() -> None:
             "requests_per_second is set, but",
         ),
         ({"engine": {"kind": "serper", "corpus": "x"}}, "corpus is set, but engine serper does not use it"),
-        ({"engine": {"kind": "searxng", "url": "u", "snippet_words": 9}}, "snippet_words is set, but engine searxng"),
         (
             {"engine": {"kind": "serper", "requests_per_second": 0}},
             "engine.requests_per_second: Input should be",

@@ -63,12 +63,14 @@ def fidelity(
         compared = asyncio.run(compare(asked, simulated, real, top_k=top_k, seed=settings.seed, blind=blind))
     finally:
         models.close()
+    pages = sum(p is not None for c in compared for p in (c.useful, c.noisy, c.blind))
     report = {
         "simulator": simulated.name,
         "engine": real.name,
         "top_k": top_k,
         "temperature": settings.engine.simulator.temperature,
         "seed": settings.seed,
+        "decoding_seconds_per_page": models.simulator_seconds() / pages if pages and models.simulating else None,
         **report_of(compared, top_k=top_k),
     }
     if out is not None:
@@ -134,7 +136,8 @@ def tables(report: dict[str, Any]) -> list[Table]:
     )
     third.add_row("the same without question and answer in the prompt", *_shares(blind["without"]))
     third.add_row("searches that failed", str(report["failed"]))
-    third.add_row("seconds a page, queueing included", *_shares(report["seconds_per_page"]))
+    third.add_row("seconds a page, waiting in line included", *_shares(report["seconds_per_page"]))
+    third.add_row("seconds of decoding a page, of all at once", *_shares(report["decoding_seconds_per_page"]))
     third.add_row("US dollars a page", "-" if report["usd_per_page"] is None else f"{report['usd_per_page']:.6f}")
     return [first, second, third]
 

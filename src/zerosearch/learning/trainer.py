@@ -28,7 +28,7 @@ from zerosearch.learning.metrics import rollout_metrics, share
 from zerosearch.learning.parallel import ALONE, Processes
 from zerosearch.questions import Question
 from zerosearch.rollout import ErrorRate, RolloutSettings, roll_out
-from zerosearch.runs import append_jsonl, trim_rows, write_json
+from zerosearch.runs import append_jsonl, read_rows, trim_rows, write_json
 from zerosearch.runtime import release_memory
 from zerosearch.simulation.fidelity import Leak, leak
 from zerosearch.trajectory import Trajectory, write_trajectories
@@ -155,7 +155,8 @@ class Trainer:
         config, parts = self.config, self.parts
         started = time.perf_counter()
         simulated = config.engine.kind == "simulated"
-        noise = config.curriculum.build().noise(step, config.training.steps) if simulated else None
+        curriculum = config.curriculum.build()
+        noise = curriculum.noise(step, config.training.steps, self._rewards) if simulated else None
         rollouts = config.training.rollouts
         trajectories, used = await self._play(
             self.batch(step), parts.engine, parts.training, noise=noise, rollouts=rollouts, step=step
@@ -198,6 +199,7 @@ class Trainer:
         if self.processes.first:
             append_jsonl(self.folder / "metrics.jsonl", row)
         self.accounting.stands(used)
+        self._rewards.append(row["reward"])
         return row
 
     async def _play(
@@ -302,6 +304,7 @@ class Trainer:
             self._take_back(start if checkpoints else None)
         self.processes.wait()
         self.accounting.open()
+        self._rewards = [float(row["reward"]) for row in read_rows(self.folder / "metrics.jsonl")]
         return start
 
     def _take_back(self, start: int | None) -> None:
