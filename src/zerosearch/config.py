@@ -169,11 +169,11 @@ class EngineConfig(Section):
     """Name of the environment variable that holds the key; none: SERPAPI_API_KEY for serpapi, SERPER_API_KEY for
     serper, no key for searxng and remote."""
     price_usd: float | None = Field(None, ge=0)
-    """What a search with serpapi, serper, searxng or remote costs; none: the list price."""
+    """For engines behind a URL: what a search costs; none: the list price."""
     requests_per_second: float | None = Field(None, gt=0)
-    """For the same: no more requests than this; further ones wait in line, outside of their deadline."""
+    """For engines behind a URL: no more requests than this; further ones wait in line, outside of their deadline."""
     max_connections: int = Field(32, ge=1)
-    """For the same: searches at once; further ones wait in line, outside of their deadline."""
+    """For engines behind a URL: searches at once; further ones wait in line, outside of their deadline."""
     simulator: SimulatorConfig = SimulatorConfig()
     attempts: int = Field(3, ge=1)
     """Tries a search, with growing pauses in between."""

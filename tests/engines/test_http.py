@@ -43,6 +43,13 @@ def test_a_redirect_is_not_followed(endpoint: Any, reply: Any) -> None:
     assert (caught.value.status, caught.value.kind, len(endpoint.requests)) == (307, "refused", 1)
 
 
+def test_silence_is_a_kind_of_its_own(endpoint: Any, reply: Any) -> None:
+    endpoint.script = [reply(hold=True)]
+    with pytest.raises(AttemptError, match=r"silent for 0\.05 s") as caught:
+        asyncio.run(get_and_close(JsonClient(endpoint.url, timeout_seconds=0.05)))
+    assert caught.value.kind == "deadline"
+
+
 def test_a_key_in_the_address_is_in_no_log_and_no_error(
     endpoint: Any, reply: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -141,9 +148,11 @@ def test_each_loop_has_its_own_object() -> None:
         return held.take()
 
     asyncio.run(twice())
-    assert asyncio.run(take()) is None  # it belongs to a loop that has ended
     asyncio.run(twice())
     assert len(made) == 2
+    assert asyncio.run(take()) is None  # it belongs to a loop that has ended
+    asyncio.run(twice())
+    assert len(made) == 3
 
 
 @pytest.mark.parametrize(

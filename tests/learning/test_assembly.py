@@ -265,6 +265,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "no key": (
         {"engine__simulator__base_url": "http://127.0.0.1:9/v1", "engine__simulator__api_key_env": "ZS_UNSET"},
         "the environment variable ZS_UNSET is not set"),
+    "no search key": (
+        {"engine": {"kind": "serper", "api_key_env": "ZS_UNSET"}}, "the environment variable ZS_UNSET is not set"),
+    "no search address": ({"engine": {"kind": "remote", "url": "localhost"}}, "engine.url 'localhost' is not an http"),
     "a prompt without a question": ({"protocol__prompt": "Hello"}, "protocol.prompt must hold {question}"),
 }  # fmt: skip
 
