@@ -11,7 +11,7 @@ import pytest
 from learning.test_accounting import PaidEngine, bounded
 from learning.test_trainer import configure, trainer
 
-from zerosearch.accounts import Books
+from zerosearch.accounts import Books, read_books
 from zerosearch.commands.cost import Machine, of_run
 from zerosearch.cost import PRICES, Ledger, dollars
 from zerosearch.errors import BudgetError
@@ -76,8 +76,8 @@ def test_another_number_of_searches_and_another_price_change_the_table(zerosearc
 def test_a_runs_searches_are_compared_with_its_simulators_time(zerosearch: Any, run: Path) -> None:
     result = zerosearch("cost", str(run), "--gpu-usd-per-hour", "2")
     assert (result.code, result.err) == (0, "")
-    standing = json.loads((run / "cost.json").read_text())["standing"]
-    asked, hours = standing["queries"], standing["simulator_seconds"] / 3600
+    used = Ledger.total(read_books(run).steps)
+    asked, hours = used.queries, used.simulator_seconds / 3600
     assert hours > 0.1
     found = cells(result.out)
     assert {row[0] for row in found.values()} == {f"{asked:,}"}
@@ -85,8 +85,9 @@ def test_a_runs_searches_are_compared_with_its_simulators_time(zerosearch: Any, 
     assert found["Google by Serper"][2] == dollars(asked / 1000)
     assert found["this run's simulator"][2] == dollars(2 * hours)
     assert "NVIDIA H100 80GB HBM3" in found["this run's simulator"][1]
-    assert found["charged to this run"][2] == dollars(standing["usd"])
-    assert f"{run}: 3 steps and 2 evaluations, simulated:toy" in result.out
+    assert found["charged to this run"][2] == dollars(used.usd)
+    assert f"{run}: 3 steps of training, simulated:toy" in result.out
+    assert "Not compared: 16 searches of 2 evaluations, $1.60." in result.out
     assert "further searches belong to steps that were taken back or given up" in result.out
 
 
@@ -97,7 +98,9 @@ def test_json_is_not_rounded_and_holds_the_ledgers(zerosearch: Any, run: Path) -
     assert found["spent"] == pytest.approx(saved["spent"])
     assert found["spent"]["queries"] > found["standing"]["queries"]
     serpapi = found["lines"][0]
-    assert serpapi["usd"] == found["standing"]["queries"] * found["prices"]["serpapi_search"]
+    asked = Ledger.total(read_books(run).steps).queries
+    assert 0 < asked < found["standing"]["queries"]  # the evaluations are not compared
+    assert serpapi["usd"] == asked * found["prices"]["serpapi_search"]
     paper = json.loads(zerosearch("cost", "--json").out)
     assert [line["usd"] for line in paper["lines"]] == pytest.approx([64_000 * 275 / 30_000, 64, 17.7, 35.4, 70.8])
 
@@ -117,8 +120,8 @@ def test_a_run_is_scaled_in_proportion_and_pages_from_a_cache_are_not_priced() -
 
 def test_on_a_cpu_it_says_so() -> None:
     found = of_run("r", BOOKS, Machine("cpu", 2, "simulated:tiny"), None, PRICES)
-    assert "a CPU, 2 threads" in next(line.basis for line in found.lines if line.engine == "this run's simulator")
-    assert any(note.startswith("The simulator ran on a CPU, 2 threads: no GPU was used.") for note in found.notes)
+    assert "a CPU (2 threads)" in next(line.basis for line in found.lines if line.engine == "this run's simulator")
+    assert any(note.startswith("The simulator ran on a CPU (2 threads): no GPU was used.") for note in found.notes)
 
 
 def test_a_server_that_was_not_timed_is_not_said_to_be() -> None:

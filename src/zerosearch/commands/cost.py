@@ -19,6 +19,7 @@ from zerosearch.cost import (
     PRICES,
     SECONDS_PER_HOUR,
     CostLine,
+    Ledger,
     Prices,
     dollars,
     engine_lines,
@@ -52,7 +53,7 @@ class Machine:
         return self.device == "cpu"
 
     def __str__(self) -> str:
-        threads = f", {self.threads} thread{'s' * (self.threads != 1)}" if self.threads else ""
+        threads = f" ({_count(self.threads, 'thread')})" if self.threads else ""
         return f"a CPU{threads}" if self.cpu else self.device
 
 
@@ -68,8 +69,8 @@ def cost(
 ) -> None:
     """What searching cost, and what Google would have charged.
 
-    With a run folder: the run's searches at the prices of SerpAPI and Serper, beside the measured time of its
-    simulator, priced as GPU hours. Without: the table of costs of the ZeroSearch paper, computed from its inputs.
+    With a run folder: the searches of its training at the prices of SerpAPI and Serper, beside the measured time of
+    its simulator, priced as GPU hours. Without: the table of costs of the ZeroSearch paper, computed from its inputs.
     """
     if not isfinite(gpu_usd_per_hour) or gpu_usd_per_hour < 0:
         raise ConfigError(f"--gpu-usd-per-hour {gpu_usd_per_hour}: must be 0 or more")
@@ -109,11 +110,12 @@ def of_paper(searches: int | None, prices: Prices) -> Comparison:
 
 
 def of_run(name: str, books: Books, machine: Machine, searches: int | None, prices: Prices) -> Comparison:
-    """A run's searches, or `searches` of its kind, at the prices of paid engines and at its own.
+    """The searches of a run's training, or `searches` of their kind, at the prices of paid engines and at its own.
 
-    Raises `DataError` where a run without searches is to be scaled.
+    Evaluations often use another engine, so they are told of and not compared. Raises `DataError` where a run without
+    searches is to be scaled.
     """
-    used, notes = books.standing, []
+    used, notes = Ledger.total(books.steps), []
     if searches is not None and not used.asked:
         raise DataError(f"{name}: has made no search that could be scaled to {searches:,}")
     count = searches or used.asked
@@ -121,8 +123,9 @@ def of_run(name: str, books: Books, machine: Machine, searches: int | None, pric
     lines = engine_lines(count, prices)
     hours = used.simulator_seconds / SECONDS_PER_HOUR
     if hours:
-        line = _gpu_line("this run's simulator", count, hours * scale, prices, f"decoding on {machine}")
-        lines.append(line)
+        lines.append(
+            _gpu_line("this run's simulator", count, hours * scale, prices, f"decoding on {machine}"),
+        )
         if machine.cpu:
             notes.append(
                 f"The simulator ran on {machine}: no GPU was used. Its time is priced as if it were a GPU's, which "
@@ -139,27 +142,34 @@ def of_run(name: str, books: Books, machine: Machine, searches: int | None, pric
         )
     tokens = (round(used.prompt_tokens * scale), round(used.completion_tokens * scale))
     if any(tokens):
-        lines.append(
-            CostLine(
-                "its tokens, hosted", count, prices.tokens(*tokens),
-                f"{tokens[0]:,} read at ${prices.million_prompt_tokens:g}, {tokens[1]:,} written at "
-                f"${prices.million_completion_tokens:g} per million",
-            )
-        )  # fmt: skip
-    lines.append(CostLine("charged to this run", count, used.usd * scale, f"by {machine.engine} and its evaluations"))
+        lines.append(CostLine("its tokens, hosted", count, prices.tokens(*tokens), _tokens_text(tokens, prices)))
+    lines.append(CostLine("charged to this run", count, used.usd * scale, f"by {machine.engine}"))
     if used.failed or used.cached:
         notes.append(f"Of {used.queries:,} searches {used.failed:,} failed, and {used.cached:,} came from a cache.")
-    if books.spent.queries > used.queries:
-        more = books.spent.queries - used.queries
+    if books.evaluations:
+        judged = Ledger.total(books.evaluations)
+        notes.append(
+            f"Not compared: {judged.queries:,} searches of {_count(len(books.evaluations), 'evaluation')}, "
+            f"{dollars(judged.usd)}."
+        )
+    if books.spent.queries > books.standing.queries:
+        more = books.spent.queries - books.standing.queries
         notes.append(
             f"{more:,} further searches belong to steps that were taken back or given up: in all "
             f"{dollars(books.spent.usd)} for {books.spent.asked:,} searches was spent."
         )
     if searches is not None:
-        notes.append(f"In proportion to the run's own {used.asked:,} searches.")
-    steps, evaluations = len(books.steps), len(books.evaluations)
-    title = f"{name}: {steps} steps and {evaluations} evaluations, {machine.engine}"
-    return Comparison(title, lines, notes)
+        notes.append(f"In proportion to the {used.asked:,} searches of the run's training.")
+    return Comparison(f"{name}: {_count(len(books.steps), 'step')} of training, {machine.engine}", lines, notes)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def _tokens_text(tokens: tuple[int, int], prices: Prices) -> str:
+    read, written = dollars(prices.million_prompt_tokens), dollars(prices.million_completion_tokens)
+    return f"{tokens[0]:,} read at {read} and {tokens[1]:,} written at {written} per million"
 
 
 def _gpu_line(engine: str, searches: int, hours: float, prices: Prices, where: str) -> CostLine:
