@@ -25,6 +25,7 @@ class Priced:
         self.failure: EngineError | None = None
         self.quality: Quality | None = None
         self.cancelled = 0
+        self.farewells = 0  # turns of the event loop that it takes to close a connection
 
     async def search(self, request: SearchRequest) -> SearchPage:
         self.asked.append((request.query, request.top_k))
@@ -33,6 +34,8 @@ class Priced:
                 await self.gate.wait()
         except asyncio.CancelledError:
             self.cancelled += 1
+            for _ in range(self.farewells):
+                await asyncio.sleep(0)
             raise
         if self.failure is not None:
             raise self.failure
@@ -165,6 +168,23 @@ def test_when_everybody_gives_up_the_engine_is_called_off_and_can_be_asked_again
         return await cached.search(SearchRequest("a", 2))
 
     assert not asyncio.run(all_give_up()).cached
+    assert len(engine.asked) == 2
+
+
+def test_who_asks_while_the_engine_is_being_called_off_asks_anew(engine: Priced, tmp_path: Path) -> None:
+    cached = Cached(engine, tmp_path / "pages.sqlite")
+    engine.farewells = 5
+
+    async def asks_late() -> SearchPage:
+        engine.gate = asyncio.Event()
+        early = asyncio.create_task(cached.search(SearchRequest("a", 2)))
+        await settle(lambda: len(engine.asked) == 1)
+        early.cancel()
+        await settle(lambda: engine.cancelled == 1)
+        engine.gate.set()
+        return await cached.search(SearchRequest("a", 2))
+
+    assert not asyncio.run(asks_late()).cached
     assert len(engine.asked) == 2
 
 

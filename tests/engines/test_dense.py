@@ -253,16 +253,16 @@ def test_an_unknown_kind_of_index_is_refused(corpus: Path, cache: Path) -> None:
 
 
 class Held(WordCounter):
-    """Its first batch of queries waits until it is let go."""
+    """The batch of queries with the number `hold` (from 0; None: no one) waits until it is let go."""
 
     def __init__(self) -> None:
         super().__init__()
         self.started, self.released = threading.Event(), threading.Event()
-        self.holding = False
+        self.hold: int | None = None
 
     def encode(self, texts: list[str]) -> npt.NDArray[np.float32]:
         found = super().encode(texts)
-        if self.holding and not self.started.is_set():
+        if len(self.asked) - 1 == self.hold:
             self.started.set()
             self.released.wait(30)
         return found
@@ -272,8 +272,8 @@ class Held(WordCounter):
 def held(corpus: Path, cache: Path) -> tuple[DenseEngine, Held]:
     encoder = Held()
     engine = DenseEngine.open(corpus, encoder, cache)
-    encoder.holding = True
     encoder.asked.clear()
+    encoder.hold = 0
     return engine, encoder
 
 
@@ -300,3 +300,21 @@ def test_searches_that_wait_are_answered_in_one_batch_each_with_its_own_page(
     assert asyncio.run(at_once()) == list(QUERIES.values())[int(first_gives_up) :]
     assert [len(texts) for texts in encoder.asked] == [1, 3]
     assert asyncio.run(engine.search(SearchRequest("Lima", 1))).documents[0].id == "peru"  # in another event loop
+
+
+def test_one_who_was_taken_along_by_a_search_that_gave_up_still_gets_a_page(held: tuple[DenseEngine, Held]) -> None:
+    engine, encoder = held
+    encoder.hold = 1
+
+    async def leader_gives_up() -> list[str]:
+        tasks = [asyncio.create_task(engine.search(SearchRequest(query, 1))) for query in QUERIES]
+        await asyncio.to_thread(encoder.started.wait)  # the second search leads a batch of all but the first
+        tasks[1].cancel()
+        await asyncio.gather(tasks[1], return_exceptions=True)
+        pages = [await asyncio.wait_for(task, 30) for task in (tasks[0], *tasks[2:])]
+        return [page.documents[0].id for page in pages]
+
+    try:
+        assert asyncio.run(asyncio.wait_for(leader_gives_up(), 60)) == ["nepal", "copper", "laos"]
+    finally:
+        encoder.released.set()

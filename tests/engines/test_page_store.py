@@ -64,7 +64,13 @@ def test_another_engine_top_k_or_case_is_another_page(tmp_path: Path) -> None:
         assert len(store) == 1
 
 
-texts = st.text(st.characters() | st.sampled_from("\ud83d\udfff\0 \n"), max_size=20)  # half characters too
+halves = st.text(st.sampled_from("ab \n\0\ud83d\udfff\U0001f600"), max_size=8)  # half characters too
+texts = halves | st.text(max_size=20)
+
+
+def joined(text: str) -> str:
+    """Two halves side by side are the character that they spell; a half alone stays what it is."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
 
 
 @given(texts, texts, st.lists(st.builds(Document, texts, texts, texts), max_size=3))
@@ -75,9 +81,10 @@ def test_any_text_survives(engine: str, query: str, documents: list[Document]) -
         store.put(engine, 3, query, SearchPage(tuple(documents), engine))
         found = store.get(engine, 3, query)
         assert found is not None
-        assert found.documents == tuple(documents)
-        assert found.query == normalise_query(query)
-        assert [row.documents for row in store.rows()] == [tuple(documents)]
+        expected = tuple(Document(joined(d.title), joined(d.text), joined(d.id)) for d in documents)
+        assert found.documents == expected
+        assert found.query == joined(normalise_query(query))
+        assert [row.documents for row in store.rows()] == [expected]
 
 
 @given(texts)
@@ -103,6 +110,41 @@ def test_two_processes_that_write_a_new_file_at_once_lose_no_page(tmp_path: Path
             found = store.get("real", 5, f"query 59 of {name}")
             assert found is not None
             assert found.documents[0].title == f"{name} 59"
+
+
+def test_a_file_that_another_process_is_just_making_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "pages.sqlite"
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        other.execute("COMMIT")
+
+    monkeypatch.setattr(page_store.time, "sleep", wait)
+    with PageStore(path, busy_seconds=5.0) as store:
+        store.put("real", 5, "q", PAGE)
+    assert len(waits) == 1
+    other.close()
+
+
+def test_two_that_find_the_file_empty_make_one_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "pages.sqlite"
+    switch = PageStore._switch_to_log
+    stores: list[PageStore] = []
+
+    def another_is_first(self: PageStore, db: sqlite3.Connection) -> None:
+        monkeypatch.setattr(PageStore, "_switch_to_log", switch)
+        stores.append(PageStore(path))
+        stores[0].put("real", 5, "q", PAGE)
+        switch(self, db)
+
+    monkeypatch.setattr(PageStore, "_switch_to_log", another_is_first)
+    with PageStore(path) as store, stores[0]:
+        assert store.get("real", 5, "q") is not None
 
 
 def test_a_kill_while_pages_are_written_leaves_every_page_that_was_recorded(tmp_path: Path) -> None:

@@ -9,7 +9,6 @@ Needs the extra `dense`; nothing of it is imported before a model is opened.
 from __future__ import annotations
 
 import hashlib
-import logging
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -18,8 +17,7 @@ import numpy.typing as npt
 
 from zerosearch.engines.indexes import file_digest
 from zerosearch.errors import ConfigError, ModelError
-
-log = logging.getLogger(__name__)
+from zerosearch.runtime import quiet_libraries
 
 INSTALL = "pip install 'zerosearch[dense]'"
 
@@ -51,6 +49,7 @@ class SentenceTransformerEncoder:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
             raise ConfigError(f"dense retrieval needs sentence-transformers: {INSTALL} ({error})") from None
+        quiet_libraries()
         folder = Path(model).expanduser()
         is_folder = folder.is_dir()
         if not is_folder and (folder.is_absolute() or model.startswith(".")):

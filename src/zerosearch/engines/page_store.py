@@ -32,7 +32,8 @@ SCHEMA_VERSION = 1
 APPLICATION_ID = 0x7A73_7067  # "zspg": what tells this file from any other SQLite file
 BUSY_SECONDS = 60.0  # a write takes milliseconds: whoever holds the file longer has hung
 
-# Query and documents are JSON with \u escapes: SQLite's text takes no lone surrogates, and web pages hold some.
+# Query and documents are JSON with \u escapes: SQLite's text takes no lone surrogates, and web pages hold some. (Two
+# halves that stand side by side come back as the character that they spell.)
 _TABLE = """
 CREATE TABLE pages (
     engine TEXT NOT NULL, top_k INTEGER NOT NULL, query TEXT NOT NULL, documents TEXT NOT NULL,
