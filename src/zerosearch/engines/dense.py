@@ -5,7 +5,7 @@
     page = await engine.search(SearchRequest("capital of Nepal", top_k=5))
 
 Search is exhaustive: every query is compared with every passage, by the inner product of unit vectors (FAISS). `flat`
-keeps float32, `sq8` one byte a dimension, which is a quarter of the memory and seldom another page. The index lies in
+keeps float32, `sq8` one byte a dimension: a quarter of the memory, and scores that are rounded. The index lies in
 the cache folder (`engines/indexes.py`) and is mapped into memory, so that several processes share one copy of it.
 
 Needs the extra `dense`.
