@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from zerosearch.config import EngineConfig
+from zerosearch.engine_config import EngineConfig
 from zerosearch.engines.base import SearchEngine
 from zerosearch.parts import Models, open_engine
 from zerosearch.search import SearchPage, SearchRequest

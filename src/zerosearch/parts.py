@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from zerosearch.adapters import resolve_adapter
-from zerosearch.config import EngineConfig, TrainConfig
+from zerosearch.config import TrainConfig
 from zerosearch.embedded import cache_dir
+from zerosearch.engine_config import EngineConfig
 from zerosearch.engines.base import SearchEngine
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.engines.cached import Cached

@@ -10,7 +10,8 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from zerosearch.config import UNSET, TrainConfig
+from zerosearch.config import TrainConfig
+from zerosearch.engine_config import UNSET
 from zerosearch.errors import ConfigError
 
 

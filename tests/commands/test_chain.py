@@ -110,6 +110,33 @@ def test_a_collection_of_another_configuration_is_refused(zerosearch: Any, place
     assert [p.read_bytes() for p in list_parts(tmp_path / "c")] == before
 
 
+def test_a_spent_budget_stops_a_collection_and_a_larger_one_goes_on(
+    zerosearch: Any, place: Path, tmp_path: Path
+) -> None:
+    command = (
+        "collect",
+        str(place / "config.toml"),
+        "--out",
+        str(tmp_path / "c"),
+        "--limit",
+        "12",
+        "--concurrency",
+        "2",
+    )
+    done = zerosearch(*command, "--set", "engine.budget_searches=5")
+    assert done.code == 3
+    assert "the budget of this collection is spent" in done.line
+    held = list(read_collection(tmp_path / "c"))
+    assert 3 <= len(held) <= 5  # two are played at a time
+    done = zerosearch(*command, "--set", "engine.budget_searches=5")
+    assert done.code == 3
+    assert list(read_collection(tmp_path / "c")) == held  # what was spent before counts
+    assert zerosearch(*command, "--set", "engine.budget_searches=14").code == 0
+    after = list(read_collection(tmp_path / "c"))
+    assert after[: len(held)] == held
+    assert len({t.question.id for t in after}) == 12
+
+
 def test_mistakes_are_one_line(zerosearch: Any, place: Path, tmp_path: Path) -> None:
     config = str(place / "config.toml")
     only_simulated = ("--set", "evaluation.engine=none")

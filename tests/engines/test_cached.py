@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from zerosearch.engines.base import close_connections
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.engines.cached import Cached
 from zerosearch.errors import ConfigError, EngineError
@@ -208,3 +209,25 @@ def test_two_corpora_of_one_name_do_not_share_their_pages(tmp_path: Path) -> Non
     pages = [search(Cached(e, tmp_path / "pages.sqlite", key=e.identity), "Kathmandu")[0] for e in engines]
     assert [page.documents[0].text for page in pages] == ["Kathmandu lies in Nepal.", "Kathmandu is a city."]
     assert not any(page.cached for page in pages)
+
+
+def test_closing_a_cache_closes_the_connections_of_what_it_stands_before(tmp_path: Path) -> None:
+    class Connected:
+        name = "connected"
+        closed = 0
+
+        async def search(self, request: SearchRequest) -> SearchPage:
+            return SearchPage((), self.name)
+
+        async def aclose(self) -> None:
+            self.closed += 1
+
+    inner = Connected()
+
+    async def main() -> None:
+        cached = Cached(inner, tmp_path / "pages.sqlite")
+        await cached.search(SearchRequest("q", 1))
+        await close_connections(cached)
+
+    asyncio.run(main())
+    assert inner.closed == 1

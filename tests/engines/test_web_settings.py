@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from engines.services import ENGINES, KEY, NEPAL, ONCE, answer, failure, open_service, search
 
-from zerosearch.config import EngineConfig
+from zerosearch.engine_config import EngineConfig
 from zerosearch.engines.snippets import Snippets
 from zerosearch.engines.web import (
     KEY_VARIABLES,

@@ -19,8 +19,9 @@ from learning.toy import ToyEngine, toy_model, toy_trainer
 from torch import distributed
 
 from zerosearch.accounts import evaluation_ledger, numbers, read_books, spent, step_ledger
-from zerosearch.config import EngineConfig, TrainConfig
+from zerosearch.config import TrainConfig
 from zerosearch.cost import Ledger
+from zerosearch.engine_config import EngineConfig
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.errors import BudgetError, EngineError
 from zerosearch.generation import Generation, Sampling

@@ -20,7 +20,8 @@ from zerosearch.runtime import prepare
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-    from zerosearch.config import EngineConfig, TrainConfig
+    from zerosearch.config import TrainConfig
+    from zerosearch.engine_config import EngineConfig
     from zerosearch.generators.local import LocalModel
     from zerosearch.questions import Question
     from zerosearch.transcript import Reading

@@ -14,7 +14,8 @@ from rich.console import Console
 from zerosearch.runtime import prepare, quiet_libraries
 
 if TYPE_CHECKING:
-    from zerosearch.config import EngineConfig, TrainConfig
+    from zerosearch.config import TrainConfig
+    from zerosearch.engine_config import EngineConfig
     from zerosearch.simulation.collect import Progress
 
 console = Console(highlight=False, emoji=False, soft_wrap=True)
@@ -35,12 +36,18 @@ def collect(
     The engine is the configuration's `engine`, or where that is simulated its `evaluation.engine`.
     """
     prepare()
+    from zerosearch.accounts import note_spending, spent
     from zerosearch.adapters import resolve_adapter
+    from zerosearch.cost import Ledger
+    from zerosearch.engines.base import close_connections
+    from zerosearch.engines.metered import Budget, Meter, Metered
+    from zerosearch.errors import BudgetError
     from zerosearch.generators.transformers import TransformersGenerator
     from zerosearch.learning.policy import POLICY
     from zerosearch.parts import Models, open_engine, open_questions, rollout_settings
     from zerosearch.questions import questions_digest
     from zerosearch.rollout import ErrorRate
+    from zerosearch.runs import write_json
     from zerosearch.settings import load_config
     from zerosearch.simulation.collect import collect as run
 
@@ -67,12 +74,16 @@ def collect(
     }
     claim(out, record)
     console.print(f"{len(asked)} questions x {rollouts} rollouts, {engine.name}, into {out}/")
-    try:
-        done = asyncio.run(
-            run(
+    budget = Budget(settings.engine.budget_usd, settings.engine.budget_searches)  # one budget, whichever engine
+    # what was searched for an episode that did not finish is paid for too
+    meter = Meter(budget.left_after(spent(out) or Ledger()), note=lambda used: note_spending(out, used, "collect"))
+
+    async def collected() -> Progress:
+        try:
+            return await run(
                 asked,
                 TransformersGenerator(worker, adapter),
-                engine,
+                Metered(engine, meter),
                 playing,
                 ErrorRate(engine_config.max_error_rate),
                 out,
@@ -80,11 +91,19 @@ def collect(
                 concurrency=concurrency,
                 report=lambda progress: console.print(line(progress)),
             )
-        )
+        finally:
+            meter.take()
+            await close_connections(engine)
+
+    try:
+        done = asyncio.run(collected())
+    except BudgetError:
+        raise BudgetError(
+            f"the budget of this collection is spent; the finished episodes are in {out}, and the same command with a "
+            "larger engine.budget_usd or engine.budget_searches goes on"
+        ) from None
     finally:
         models.close()
-    from zerosearch.runs import write_json
-
     write_json(out / "progress.json", asdict(done))
     console.print(f"next: zerosearch label {out}")
 

@@ -16,7 +16,7 @@ from zerosearch.runtime import prepare, quiet_libraries
 
 if TYPE_CHECKING:
     from zerosearch.config import TrainConfig
-    from zerosearch.simulation.fidelity import Asked
+    from zerosearch.simulation.fidelity import Asked, Compared
 
 console = Console(highlight=False, emoji=False, soft_wrap=True)
 
@@ -39,6 +39,7 @@ def fidelity(
     """
     prepare()
     from zerosearch.commands.collect import real_engine
+    from zerosearch.engines.base import close_connections
     from zerosearch.errors import ConfigError
     from zerosearch.parts import Models, open_engine
     from zerosearch.runs import atomic_write, write_json
@@ -60,7 +61,15 @@ def fidelity(
         top_k = settings.engine.top_k
         if not as_json:
             console.print(f"{len(asked)} queries: {simulated.name} against {real.name}, {top_k} documents a page")
-        compared = asyncio.run(compare(asked, simulated, real, top_k=top_k, seed=settings.seed, blind=blind))
+
+        async def ask_both() -> list[Compared]:
+            try:
+                return await compare(asked, simulated, real, top_k=top_k, seed=settings.seed, blind=blind)
+            finally:
+                await close_connections(simulated)
+                await close_connections(real)
+
+        compared = asyncio.run(ask_both())
     finally:
         models.close()
     pages = sum(p is not None for c in compared for p in (c.useful, c.noisy, c.blind))

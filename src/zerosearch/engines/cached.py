@@ -12,7 +12,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from zerosearch.engines.base import SearchEngine
+from zerosearch.engines.base import SearchEngine, close_connections
 from zerosearch.engines.page_store import PageStore, normalise_query
 from zerosearch.errors import ConfigError
 from zerosearch.search import SearchPage, SearchRequest
@@ -102,6 +102,11 @@ class Cached:
 
     def close(self) -> None:
         self._store.close()
+
+    async def aclose(self) -> None:
+        """Close the inner engine's connections, where it has any, and the file."""
+        await close_connections(self.engine)
+        self.close()
 
     async def _ask(self, request: SearchRequest) -> SearchPage:
         page = await self.engine.search(request)
