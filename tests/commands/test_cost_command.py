@@ -12,6 +12,7 @@ from learning.test_accounting import PaidEngine, bounded
 from learning.test_trainer import configure, trainer
 
 from zerosearch.accounts import Books, read_books
+from zerosearch.commands import cost as command
 from zerosearch.commands.cost import Machine, of_run
 from zerosearch.cost import PRICES, Ledger, dollars
 from zerosearch.errors import BudgetError
@@ -24,7 +25,7 @@ BOOKS = Books((USED,), (), USED, 3600.0)
 
 @pytest.fixture(autouse=True)
 def wide(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "200")  # no cell is broken
+    monkeypatch.setattr(command.console, "width", 200)  # no cell is broken
 
 
 @pytest.fixture(scope="module")
