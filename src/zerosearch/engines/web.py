@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 
 import httpx
 
+from zerosearch.cost import PRICES
 from zerosearch.engines.http import JsonClient, PerLoop, StatusError, checked_url, key_from
 from zerosearch.engines.retry import AttemptError, Retry, with_retry
 from zerosearch.errors import ConfigError
@@ -31,11 +32,8 @@ KEY_VARIABLES: dict[str, str] = {"serpapi": "SERPAPI_API_KEY", "serper": "SERPER
 """The environment variables that hold the keys, unless `engine.api_key_env` names another."""
 
 PRICES_USD: dict[str, float] = {
-    # $275 a month for 30,000 searches: serpapi.com/pricing, as reported in May 2026. This is the price in the paper too
-    # ($586.70 for 64,000 searches, arXiv 2505.04588). Smaller plans cost more: $75 for 5,000 is $.015 a search.
-    "serpapi": 275 / 30_000,
-    # $50 for 50,000 credits: serper.dev, as reported on 2026-08-13. Larger packages cost less, down to $.0003.
-    "serper": 50 / 50_000,
+    "serpapi": PRICES.serpapi_search,
+    "serper": PRICES.serper_search,
     "searxng": 0.0,
     "remote": 0.0,
 }
