@@ -26,8 +26,8 @@ SECONDS_PER_HOUR = 3600.0
 class Prices:
     """List prices in US dollars, before tax. Prices change: pass your own where it matters."""
 
-    # Google by SerpAPI, plan "Big Data", $275 a month for 30,000; serpapi.com, as reported in May 2026. It is the paper's
-    # price too ($586.70 for 64,000). Smaller plans cost more: $75 for 5,000 is $.015 a search.
+    # Google by SerpAPI, plan "Big Data", $275 a month for 30,000; serpapi.com, as reported in May 2026. It is the
+    # paper's price too ($586.70 for 64,000). Smaller plans cost more: $75 for 5,000 is $.015 a search.
     serpapi_search: float = 275 / 30_000
     # Google by Serper, package "Starter", $50 for 50,000; serper.dev, as reported on 2026-08-13. Larger ones cost less.
     serper_search: float = 50 / 50_000
