@@ -311,3 +311,15 @@ def test_a_prefix_that_all_prompts_share_is_run_once_and_changes_nothing(
         (alone,) = decode(tiny_model, [prompt], sampling)
         assert generation.token_ids == alone.token_ids
         assert generation.logprobs == pytest.approx(alone.logprobs, abs=1e-4)
+
+
+def test_a_sliding_window_is_not_used_up_by_the_pads_after_a_shared_prefix(tiny_tokenizer: Any) -> None:
+    base = mistral(len(tiny_tokenizer), sliding_window=24).eval()
+    model = LocalModel(base, tiny_tokenizer, "mistral", torch.device("cpu"))
+    instructions = model.codec.encode("Answer the question below. ")
+    prompts = [instructions + prompt for prompt in prompts_of(model)]
+    each = [Sampling(max_tokens=8, seed=n) for n in range(len(prompts))]
+    for prompt, sampling, generation in zip(prompts, each, decode(model, prompts, each), strict=True):
+        (alone,) = decode(model, [prompt], sampling)
+        assert generation.token_ids == alone.token_ids
+        assert generation.logprobs == pytest.approx(alone.logprobs, abs=1e-4)

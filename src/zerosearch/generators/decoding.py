@@ -59,7 +59,9 @@ def decode_batch(
     done: dict[int, Generation] = {}
     distinct = {prompt: number for number, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
     cache = DynamicCache(config=model.config)
-    shared = common_prefix(list(distinct)) if len(distinct) > 1 else 0
+    # a sliding window counts columns: pads between what is shared and the rest would use it up
+    sliding = any(getattr(layer, "is_sliding", False) for layer in cache.layers)
+    shared = common_prefix(list(distinct)) if len(distinct) > 1 and not sliding else 0
     if shared:
         _prefill(model, *_left_pad([next(iter(distinct))[:shared]], device), cache, prefill_tokens)
         cache.batch_repeat_interleave(len(distinct))
