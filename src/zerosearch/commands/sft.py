@@ -66,7 +66,6 @@ def sft(
     from zerosearch.factbook import build, load_factbook_questions
     from zerosearch.generators.local import LocalModel
     from zerosearch.learning import warmstart
-    from zerosearch.learning.sft import SFTSettings
 
     quiet_libraries()
     torch.manual_seed(seed)
@@ -84,16 +83,9 @@ def sft(
         texts = warmstart.simulator_examples(
             local, questions, engine, limit=examples, per_question=per_question, seed=seed
         )
-    settings = SFTSettings(
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        micro_batch_tokens=micro_batch_tokens,
-        max_seconds=60 * max_minutes if max_minutes else None,
-        matmul_precision="medium" if fast_matmul else "highest",
-        seed=seed,
+    settings = sft_settings(
+        epochs, batch_size, learning_rate, micro_batch_tokens, max_minutes, fast_matmul=fast_matmul, seed=seed
     )
-
     card = {
         "role": role.value,
         "base": model,
@@ -104,6 +96,30 @@ def sft(
         "start": read_card(source) if source else None,
     }
     tune_adapter(local, role.value, texts, settings, out, card)
+
+
+def sft_settings(
+    epochs: float,
+    batch_size: int,
+    learning_rate: float,
+    micro_batch_tokens: int,
+    max_minutes: float | None,
+    *,
+    fast_matmul: bool,
+    seed: int,
+) -> SFTSettings:
+    """The options that `sft` and `tune` have in common, as the trainer takes them."""
+    from zerosearch.learning.sft import SFTSettings
+
+    return SFTSettings(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        micro_batch_tokens=micro_batch_tokens,
+        max_seconds=60 * max_minutes if max_minutes else None,
+        matmul_precision="medium" if fast_matmul else "highest",
+        seed=seed,
+    )
 
 
 def tune_adapter(

@@ -49,9 +49,8 @@ def tune(
     import torch
 
     from zerosearch.adapters import read_card, resolve_adapter
-    from zerosearch.commands.sft import tune_adapter
+    from zerosearch.commands.sft import sft_settings, tune_adapter
     from zerosearch.generators.local import LocalModel
-    from zerosearch.learning.sft import SFTSettings
     from zerosearch.simulation.label import read_labels
     from zerosearch.simulation.tune import page_example, tuning_pairs
 
@@ -62,14 +61,8 @@ def tune(
     source = resolve_adapter(start) if start else None
     local = LocalModel.load(model, dtype="float32")
     local.add_adapter("simulator", source, rank=rank, alpha=2.0 * rank, trainable=True)
-    settings = SFTSettings(
-        epochs=epochs,
-        batch_size=batch_size,
-        learning_rate=learning_rate,
-        micro_batch_tokens=micro_batch_tokens,
-        max_seconds=60 * max_minutes if max_minutes else None,
-        matmul_precision="medium" if fast_matmul else "highest",
-        seed=seed,
+    settings = sft_settings(
+        epochs, batch_size, learning_rate, micro_batch_tokens, max_minutes, fast_matmul=fast_matmul, seed=seed
     )
     card = {
         "role": "simulator",
