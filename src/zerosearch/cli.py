@@ -20,6 +20,7 @@ from zerosearch.commands.doctor import doctor
 from zerosearch.commands.fidelity import fidelity
 from zerosearch.commands.label import label
 from zerosearch.commands.models import models
+from zerosearch.commands.record import record
 from zerosearch.commands.sft import sft
 from zerosearch.commands.train import train
 from zerosearch.commands.tune import tune
@@ -41,6 +42,7 @@ app.command()(doctor)
 app.command()(cost)
 app.command()(sft)
 app.command()(collect)
+app.command()(record)
 app.command()(label)
 app.command()(tune)
 app.command()(fidelity)

@@ -27,8 +27,30 @@ class Question:
     golden_answers: tuple[str, ...]
     extra: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
+    @property
+    def hops(self) -> int | None:
+        """How many facts it takes, where its row said so (`"hops": 2`)."""
+        hops = self.extra.get("hops")
+        return hops if type(hops) is int else None
+
+    @property
+    def yes_or_no(self) -> bool:
+        """Whether the answer is yes or no: then a page that holds that word says nothing."""
+        return all(answer.strip().lower() in ("yes", "no") for answer in self.golden_answers)
+
     def as_dict(self) -> dict[str, Any]:
+        """Id, text and answers: what makes it this question (see `questions_digest`)."""
         return {"id": self.id, "question": self.text, "golden_answers": list(self.golden_answers)}
+
+    def as_row(self) -> dict[str, Any]:
+        """`as_dict`, with the hops where they are known: as files of trajectories and pages keep it."""
+        return self.as_dict() if self.hops is None else {**self.as_dict(), "hops": self.hops}
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Question:
+        """What `as_row` wrote. Raises `KeyError` or `TypeError` for anything else."""
+        extra = {"hops": row["hops"]} if "hops" in row else {}
+        return cls(row["id"], row["question"], tuple(row["golden_answers"]), extra)
 
 
 def load_questions(source: str, *, limit: int | None = None) -> list[Question]:

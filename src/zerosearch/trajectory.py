@@ -140,7 +140,7 @@ def finish(
 def to_dict(trajectory: Trajectory) -> dict[str, Any]:
     """A JSON-ready dict; `from_dict` gives the same trajectory back."""
     row = {f.name: getattr(trajectory, f.name) for f in fields(trajectory)}  # asdict would copy every id by itself
-    row["question"] = trajectory.question.as_dict()
+    row["question"] = trajectory.question.as_row()
     row["turns"] = [asdict(turn) for turn in trajectory.turns]
     row["searches"] = [asdict(search) for search in trajectory.searches]
     row["scores"] = asdict(trajectory.scores)
@@ -155,8 +155,7 @@ def from_dict(row: Any, where: str = "trajectory") -> Trajectory:
         raise DataError(f"{where}: schema version {row.get('version')!r}; this release reads {SCHEMA_VERSION}")
     try:
         values = dict(row)
-        q = values.pop("question")
-        values["question"] = Question(q["id"], q["question"], tuple(q["golden_answers"]))
+        values["question"] = Question.from_row(values.pop("question"))
         values["turns"] = tuple(TurnRecord(**turn) for turn in values["turns"])
         values["searches"] = tuple(
             SearchRecord(**{**s, "documents": tuple(Document(**d) for d in s["documents"])}) for s in values["searches"]

@@ -89,6 +89,21 @@ def test_the_chain_runs_and_each_step_takes_what_the_one_before_wrote(zerosearch
     assert card["top_k"] == 2
     assert card["engine"] == [labels[0].engine]
 
+    recording = place / "pages.jsonl"
+    done = zerosearch("record", str(config), "--queries", str(collection), "--out", str(recording), "--depth", "3")
+    assert done.code == 0, done.err
+    assert f"{COUNT} of {COUNT} queries recorded" in done.out
+    deep, twins = place / "deep.jsonl", place / "twins"
+    done = zerosearch("label", "--recorded", str(recording), "--out", str(deep), "--top-k", "1", "--sample", "1")
+    assert done.code == 0, done.err
+    assert "--by evidence" in done.out
+    assert {len(page.documents) for page in read_labels(deep)} == {2}
+    settings = ("--by", "rank", "--model", str(place / "model"), "--top-k", "1", "--epochs", "0.2", "--full")
+    done = zerosearch("tune", str(deep), where, "--out", str(twins), *settings)
+    assert done.code == 0, done.err
+    assert (twins / "model.safetensors").exists()
+    assert read_card(twins)["data"].startswith("deep.jsonl, labels.jsonl")
+
     report = place / "report"
     done = zerosearch(
         "fidelity", str(config), "--limit", "6", "--blind", "2", "--out", str(report), "--json",
@@ -143,6 +158,10 @@ def test_mistakes_are_one_line(zerosearch: Any, place: Path, tmp_path: Path) -> 
     assert "a real engine is needed" in zerosearch("collect", config, "--out", str(tmp_path), *only_simulated).line
     assert "holds no part-" in zerosearch("label", str(tmp_path)).line
     assert "no such file" in zerosearch("tune", str(tmp_path / "none.jsonl"), "--out", str(tmp_path / "a")).line
+    assert "a folder that `zerosearch collect` wrote, or --recorded" in zerosearch("label").line
+    assert "plain .jsonl file" in zerosearch("record", config, "--queries", config, "--out", "a.gz").line
+    both = ("--out", str(tmp_path / "a"), "--full", "--start", "embedded:simulator")
+    assert "choose one" in zerosearch("tune", str(tmp_path / "none.jsonl"), *both).line
     assert "--judge-model" in zerosearch("label", str(tmp_path), "--judge-url", "http://localhost:1/v1").line
     real = ("--set", "engine.kind=bm25", "--set", f"engine.corpus={place / 'corpus.jsonl'}")
     assert "engine.kind must be 'simulated'" in zerosearch("fidelity", config, *real).line

@@ -6,6 +6,7 @@ import math
 import random
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,7 @@ from torch.nn.functional import cross_entropy
 
 from zerosearch.errors import RunError
 from zerosearch.generators.local import LocalModel
+from zerosearch.learning.policy import Policy
 from zerosearch.learning.sft import Example, SFTSettings, _schedule, _step, split_by_key, train_sft
 
 QUICK = SFTSettings(epochs=30, batch_size=10, learning_rate=2e-2, validation_share=0.2, evaluations=6, patience=99)
@@ -59,7 +61,7 @@ def test_a_tiny_model_learns_twenty_examples_by_heart(tiny_tokenizer: Any) -> No
     with torch.no_grad():
         before = float(loss_of(model, batch))
     rows: list[dict[str, float]] = []
-    result = train_sft(model, "policy", batch, QUICK, rows.append)
+    result = train_sft(Policy(model), batch, QUICK, rows.append)
     with torch.no_grad():
         after = float(loss_of(model, batch))
     assert after < before / 5
@@ -87,7 +89,7 @@ def test_the_weights_of_the_best_validation_loss_are_the_ones_that_stay(tiny_tok
     batch = misleading()
     rows: list[dict[str, float]] = []
     settings = replace(QUICK, evaluations=30, learning_rate=5e-3)
-    result = train_sft(model, "policy", batch, settings, rows.append)
+    result = train_sft(Policy(model), batch, settings, rows.append)
     seen = [row["validation_loss"] for row in rows if "validation_loss" in row]
     assert result.best_validation_loss == min(seen) < min(seen[0], seen[-1]) - 0.02  # it falls and then rises
     assert result.validation_loss == seen[-1]
@@ -99,7 +101,7 @@ def test_the_weights_of_the_best_validation_loss_are_the_ones_that_stay(tiny_tok
 def test_training_stops_after_evaluations_without_a_gain(tiny_tokenizer: Any) -> None:
     rows: list[dict[str, float]] = []
     settings = replace(QUICK, evaluations=60, patience=3, learning_rate=5e-3)
-    result = train_sft(new_adapter(tiny_tokenizer), "policy", misleading(), settings, rows.append)
+    result = train_sft(Policy(new_adapter(tiny_tokenizer)), misleading(), settings, rows.append)
     seen = [row["validation_loss"] for row in rows if "validation_loss" in row]
     assert result.stopped == "validation loss rose"
     assert result.steps < rows[0]["total"]
@@ -109,7 +111,7 @@ def test_training_stops_after_evaluations_without_a_gain(tiny_tokenizer: Any) ->
 def test_training_stops_when_its_time_is_over_and_says_so(tiny_tokenizer: Any) -> None:
     rows: list[dict[str, float]] = []
     settings = replace(QUICK, max_seconds=0.0)
-    result = train_sft(new_adapter(tiny_tokenizer), "policy", examples(20), settings, rows.append)
+    result = train_sft(Policy(new_adapter(tiny_tokenizer)), examples(20), settings, rows.append)
     assert (result.steps, result.stopped, len(rows)) == (1, "time", 1)
     assert result.best_validation_loss == rows[0]["validation_loss"]
 
@@ -117,7 +119,7 @@ def test_training_stops_when_its_time_is_over_and_says_so(tiny_tokenizer: Any) -
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tiny_tokenizer: Any) -> None:
     def trained(seed: int) -> dict[str, Tensor]:
         model = new_adapter(tiny_tokenizer)
-        train_sft(model, "policy", examples(20, twins=True), replace(QUICK, epochs=2, seed=seed))
+        train_sft(Policy(model), examples(20, twins=True), replace(QUICK, epochs=2, seed=seed))
         return model.adapter_state("policy")
 
     one, again, other = trained(1), trained(1), trained(2)
@@ -129,10 +131,27 @@ def test_a_run_of_a_single_step_learns_something(tiny_tokenizer: Any) -> None:
     model = new_adapter(tiny_tokenizer)
     before = model.adapter_state("policy")
     result = train_sft(
-        model, "policy", examples(10, twins=True), replace(QUICK, epochs=1, batch_size=99, learning_rate=1e-3)
+        Policy(model), examples(10, twins=True), replace(QUICK, epochs=1, batch_size=99, learning_rate=1e-3)
     )
     assert result.steps == 1
     assert any(not torch.equal(value, before[key]) for key, value in model.adapter_state("policy").items())
+
+
+def test_all_weights_can_be_tuned_and_saved_as_a_model(tiny_tokenizer: Any, tmp_path: Path) -> None:
+    model = tiny_local_model(tiny_tokenizer)
+    trainee = Policy.full_weights(model, None)
+    before = trainee.state()
+    rows: list[dict[str, float]] = []
+    train_sft(trainee, examples(20, twins=True), replace(QUICK, epochs=6, learning_rate=2e-3), rows.append)
+    assert rows[-1]["loss"] < rows[0]["loss"] - 1
+    changed = [key for key, value in trainee.state().items() if not torch.equal(value, before[key])]
+    assert len(changed) == len(before)  # every one, embeddings and norms too
+    assert not any(p.requires_grad for p in model.base.parameters())
+    trainee.save(tmp_path / "model")
+    again = LocalModel.load(str(tmp_path / "model"), dtype="float32", device="cpu")
+    batch = examples(3)
+    with torch.no_grad():
+        assert float(loss_of(again, batch)) == pytest.approx(float(loss_of(model, batch)), abs=1e-6)
 
 
 @pytest.mark.parametrize("total", [1, 2, 7, 100])
@@ -153,21 +172,21 @@ def test_a_loss_that_is_not_finite_stops_the_run(tiny_tokenizer: Any) -> None:
     with torch.no_grad():
         next(iter(model.adapter_parameters("policy").values())).fill_(math.nan)
     with pytest.raises(RunError, match="SFT step 1: the loss is nan") as raised:
-        train_sft(model, "policy", examples(10), QUICK)
+        train_sft(Policy(model), examples(10), QUICK)
     assert "\n" not in str(raised.value)
 
 
 def test_a_validation_loss_that_is_not_finite_stops_the_run(tiny_tokenizer: Any) -> None:
     settings = replace(QUICK, epochs=1, batch_size=99, learning_rate=1e30)  # finite before its only step, not after
     with pytest.raises(RunError, match="SFT step 1: the validation loss is nan"):
-        train_sft(new_adapter(tiny_tokenizer), "policy", examples(10), settings)
+        train_sft(Policy(new_adapter(tiny_tokenizer)), examples(10), settings)
 
 
 @pytest.mark.parametrize("batch", [[], examples(1), [replace(e, key="") for e in examples(9)]])
 def test_what_cannot_be_split_is_refused(tiny_tokenizer: Any, batch: list[Example]) -> None:
     keys = len({e.key for e in batch})
     with pytest.raises(RunError, match=f"{len(batch)} examples with {keys} keys are too few"):
-        train_sft(new_adapter(tiny_tokenizer), "policy", batch, QUICK)
+        train_sft(Policy(new_adapter(tiny_tokenizer)), batch, QUICK)
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -182,7 +201,7 @@ def test_the_precision_of_matrix_products_is_what_it_was_before(tiny_tokenizer: 
     settings = replace(QUICK, epochs=1, matmul_precision="medium")
     before = torch.get_float32_matmul_precision()
     try:
-        train_sft(new_adapter(tiny_tokenizer), "policy", examples(10), settings, report)
+        train_sft(Policy(new_adapter(tiny_tokenizer)), examples(10), settings, report)
     except KeyError:
         assert fails
     assert set(within) == {"medium"}
@@ -192,7 +211,7 @@ def test_the_precision_of_matrix_products_is_what_it_was_before(tiny_tokenizer: 
 def gradients(model: LocalModel, batch: Sequence[Example], budget: int) -> tuple[float, dict[str, Tensor]]:
     model.activate("policy", trainable=True)
     model.base.zero_grad(set_to_none=True)
-    loss = _step(model, batch, budget, True, backward=True)
+    loss = _step(Policy(model), batch, budget, backward=True)
     return loss, {k: p.grad.clone() for k, p in model.adapter_parameters("policy").items() if p.grad is not None}
 
 

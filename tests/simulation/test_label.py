@@ -11,19 +11,25 @@ from hypothesis import strategies as st
 from simulation.rows import NEPAL, PERU, documents, episode, search
 
 from zerosearch.errors import DataError
-from zerosearch.search import Quality
+from zerosearch.questions import Question
+from zerosearch.search import Document, Quality
 from zerosearch.simulation.label import (
     CONTAINMENT,
+    EVIDENCE,
     JUDGE,
     OUTCOME,
     LabelledPage,
     agreements,
     balance,
     cohens_kappa,
+    free_labels,
     label_pages,
+    label_recorded,
+    named,
     read_labels,
     write_labels,
 )
+from zerosearch.simulation.recordings import Query, RecordedPage
 
 USEFUL, NOISY = Quality.USEFUL, Quality.NOISY
 
@@ -48,7 +54,7 @@ def test_a_failed_search_is_no_page_and_no_ones_fault() -> None:
     broken = episode(NEPAL, None, search("a", "Hills."), search("b", error="deadline"), stop="engine_error")
     (page,) = label_pages([broken])
     assert page.query == "a"
-    assert page.labels == {CONTAINMENT: NOISY}
+    assert page.labels == {CONTAINMENT: NOISY, EVIDENCE: NOISY}
     assert label_pages([episode(NEPAL, None, search("a"))]) == []  # an empty page
 
 
@@ -81,20 +87,68 @@ def test_ways_are_compared_on_the_pages_that_both_have_labelled() -> None:
     assert found == {
         (OUTCOME, JUDGE): (1, 1.0),
         (OUTCOME, CONTAINMENT): (2, 0.5),
+        (OUTCOME, EVIDENCE): (2, 0.5),
         (JUDGE, CONTAINMENT): (1, 1.0),
+        (JUDGE, EVIDENCE): (1, 1.0),
+        (CONTAINMENT, EVIDENCE): (2, 1.0),
     }
     assert balance(pages, JUDGE) == {USEFUL: 1, NOISY: 0}
+
+
+def test_evidence_knows_first_hops_of_questions_of_several_hops_and_no_others() -> None:
+    bridge = (Document("Peru (country)", "A country with llamas."),)
+    one, two = (Question("p", PERU.text, PERU.golden_answers, extra) for extra in ({}, {"hops": 2}))
+    assert free_labels(one, "capital of Peru", bridge) == {CONTAINMENT: NOISY, EVIDENCE: NOISY}
+    assert free_labels(two, "capital of Peru", bridge) == {CONTAINMENT: NOISY, EVIDENCE: USEFUL}
+    assert free_labels(two, "capital of Chile", bridge) == {CONTAINMENT: NOISY, EVIDENCE: NOISY}
+    assert free_labels(one, "x", (Document("Lima", "A city."),)) == {CONTAINMENT: USEFUL, EVIDENCE: USEFUL}
+
+
+def test_yes_and_no_are_words_that_any_page_may_hold() -> None:
+    question = Question("y", "Is Lima in Peru?", ("yes",))
+    assert free_labels(question, "Lima", (Document("Lima", "yes"),)) == {}
+
+
+@pytest.mark.parametrize(
+    ("title", "query", "expected"),
+    [
+        ("Peru", "the capital of peru?", True),
+        ("Peru", "a peruvian city", False),
+        ("Paris (film)", "who directed Paris", True),
+        ("", "anything", False),
+        ("It", "it is", False),
+    ],
+)
+def test_a_query_names_a_document_by_its_title(title: str, query: str, expected: bool) -> None:
+    assert named(Document(title, "text"), query) == expected
+
+
+def test_only_the_documents_that_a_policy_sees_make_the_label() -> None:
+    deep = search("capital", "Hills.", "More hills.", "Kathmandu.")
+    page = RecordedPage(Query("capital", NEPAL), deep.documents, "bm25:x")
+    for pages in (
+        label_pages([episode(NEPAL, "Quito", deep)], top_k=2),
+        label_recorded([page], top_k=2),
+    ):
+        assert pages[0].labels[CONTAINMENT] == NOISY
+        assert len(pages[0].documents) == 3
+    (whole,) = label_recorded([page])
+    assert whole.labels == {CONTAINMENT: USEFUL, EVIDENCE: USEFUL}  # nobody's trajectory: no outcome
+    assert label_recorded([RecordedPage(Query("none", NEPAL), (), "bm25:x")]) == []
 
 
 @given(st.text(max_size=20), st.text(max_size=30))
 def test_labels_are_read_as_they_were_written(query: str, text: str) -> None:
     from tempfile import TemporaryDirectory
 
-    page = LabelledPage(NEPAL, query, documents(text), "bm25:x", 2, 1, {OUTCOME: NOISY, JUDGE: USEFUL})
+    nepal = Question(NEPAL.id, NEPAL.text, NEPAL.golden_answers, {"hops": 2})
+    page = LabelledPage(nepal, query, documents(text), "bm25:x", 2, 1, {OUTCOME: NOISY, JUDGE: USEFUL})
     with TemporaryDirectory() as folder:
         path = Path(folder) / "labels.jsonl"
         write_labels(path, [page])
-        assert list(read_labels(path)) == [page]
+        (again,) = read_labels(path)
+        assert again == page
+        assert again.question.hops == 2
 
 
 @pytest.mark.parametrize(

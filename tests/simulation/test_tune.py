@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 from simulation.rows import NEPAL, PERU, documents, episode, search
@@ -14,8 +15,8 @@ from zerosearch.generators.local import LocalModel
 from zerosearch.prompts import simulator_messages
 from zerosearch.questions import Question
 from zerosearch.search import Quality, SearchRequest
-from zerosearch.simulation.label import CONTAINMENT, OUTCOME, LabelledPage, label_pages
-from zerosearch.simulation.tune import MIN_CLASS, page_example, tuning_pairs
+from zerosearch.simulation.label import CONTAINMENT, EVIDENCE, OUTCOME, LabelledPage, label_pages
+from zerosearch.simulation.tune import MIN_CLASS, RANK, page_example, tuning_pairs
 
 
 def pages(useful: int, noisy: int) -> list[LabelledPage]:
@@ -72,6 +73,83 @@ def test_the_prompt_asks_for_as_many_documents_as_the_page_has() -> None:
     counts = {p.request.query: (p.request.top_k, len(p.documents)) for p in tuning_pairs(made, OUTCOME, top_k=4)}
     assert counts["long"] == (4, 4)
     assert counts["short"] == (1, 1)
+
+
+def deep(
+    count: int, *, holds: bool = True, hops: int = 1, query: str = "city {n}?", first: int = 0
+) -> list[LabelledPage]:
+    """Pages of two documents, five deep. Behind the first two stand one with the answer and two without."""
+    made = []
+    for n in range(first, first + count):
+        question = Question(f"q{n}", f"Which is city {n}?", (f"answer{n}",), {"hops": hops})
+        texts = [f"answer{n}." if holds else "Hills.", f"Peaks {n}.", f"It is answer{n}.", f"Lakes {n}.", f"Woods {n}."]
+        page = LabelledPage(question, query.format(n=n), documents(*texts), "bm25:x", 0, 0)
+        quality = Quality.USEFUL if holds else Quality.NOISY
+        made.append(page.with_label(CONTAINMENT, quality).with_label(EVIDENCE, Quality.USEFUL))
+    return made
+
+
+def test_what_is_ranked_behind_a_useful_page_makes_its_noisy_twin() -> None:
+    pairs = tuning_pairs(deep(MIN_CLASS), CONTAINMENT, top_k=2)
+    by_query: dict[str, dict[Quality, list[str]]] = {}
+    for pair in pairs:
+        by_query.setdefault(pair.request.query, {})[pair.request.quality] = [d.text for d in pair.documents]
+    assert len(by_query) == MIN_CLASS
+    assert by_query["city 3?"] == {
+        Quality.USEFUL: ["answer3.", "Peaks 3."],
+        Quality.NOISY: ["Lakes 3.", "Woods 3."],  # never the document with the answer, nor one of the useful page
+    }
+
+
+def test_another_engines_page_for_the_same_query_gives_twins_too_and_another_questions_does_not() -> None:
+    shallow = [replace(page, documents=page.documents[:2]) for page in deep(MIN_CLASS)]
+    with pytest.raises(DataError, match="20 useful and 0 noisy"):
+        tuning_pairs(shallow, CONTAINMENT, top_k=2)
+    other = [replace(p, engine="web", documents=documents("Seas.", "Isles."), labels={}) for p in shallow]
+    assert len(tuning_pairs([*shallow, *other], CONTAINMENT, top_k=2)) == 2 * MIN_CLASS
+    strangers = [replace(p, question=NEPAL) for p in other]
+    with pytest.raises(DataError, match="20 useful and 0 noisy"):
+        tuning_pairs([*shallow, *strangers], CONTAINMENT, top_k=2)
+
+
+def test_twins_hold_nothing_that_the_query_names() -> None:
+    """A first hop's page is useful without the answer: what it is about must not stand in the noisy one."""
+    pages = deep(MIN_CLASS, holds=False, hops=2, query="about Title 4 {n}")
+    with pytest.raises(DataError, match="20 useful and 0 noisy"):
+        tuning_pairs(pages, EVIDENCE, top_k=2)
+
+
+def test_twins_go_before_pages_that_were_noisy_by_themselves() -> None:
+    others = [p for p in pages(0, 60) if p.labels[CONTAINMENT] is Quality.NOISY]
+    chosen = tuning_pairs([*deep(MIN_CLASS + 5), *others], CONTAINMENT, top_k=2)
+    noisy = [p.request.query for p in chosen if p.request.quality is Quality.NOISY]
+    assert len(noisy) == MIN_CLASS + 5
+    assert all(query.startswith("city") for query in noisy)
+
+
+def test_by_rank_every_page_is_useful_as_it_was_returned() -> None:
+    mixed_pages = [*deep(MIN_CLASS), *deep(MIN_CLASS, holds=False, first=100)]
+    chosen = tuning_pairs(mixed_pages, RANK, top_k=2)
+    useful = [p for p in chosen if p.request.quality is Quality.USEFUL]
+    assert len(useful) == len(chosen) // 2 == 2 * MIN_CLASS
+    assert sum("Hills." in p.documents[0].text for p in useful) == MIN_CLASS
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 0.8, 1.0])
+def test_the_share_of_whole_questions_whose_page_holds_the_answer_can_be_set(share: float) -> None:
+    pages_ = [
+        *deep(40, hops=2, query="which city {n}"),
+        *deep(40, holds=False, hops=2, query="which city {n}", first=100),
+    ]
+    single = deep(30, first=200, query="which city {n}")
+    part = deep(30, holds=False, hops=2, query="lake", first=300)
+    chosen = tuning_pairs([*pages_, *single, *part], EVIDENCE, top_k=2, answer_share=share)
+    useful = [p for p in chosen if p.request.quality is Quality.USEFUL]
+    numbers = [int((p.request.question or NEPAL).id[1:]) for p in useful]
+    held, without = (sum(low <= n < high for n in numbers) for low, high in ((0, 40), (100, 140)))
+    assert held / (held + without) == pytest.approx(share, abs=0.02)
+    assert max(held, without) == 40  # the one class is kept whole
+    assert sum(n >= 300 for n in numbers) == 30  # steps on the way are left alone, and so is what takes one search
 
 
 def test_only_the_page_is_learned_and_the_prompt_is_the_one_it_is_asked_with(tiny_model: LocalModel) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 from rich.console import Console
@@ -22,8 +23,16 @@ console = Console(highlight=False, emoji=False, soft_wrap=True)
 
 
 def label(
-    collection: Annotated[Path, typer.Argument(help="Folder that `zerosearch collect` wrote.")],
+    collection: Annotated[Path | None, typer.Argument(help="Folder that `zerosearch collect` wrote.")] = None,
+    recorded: Annotated[
+        list[Path] | None,
+        typer.Option(help="Recorded pages too: a file of `zerosearch record`, or search traces; may be repeated."),
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="File to write; default: labels.jsonl in the folder.")] = None,
+    top_k: Annotated[int, typer.Option(min=1, help="Documents that a policy sees: what makes the label.")] = 5,
+    snippet_words: Annotated[
+        int | None, typer.Option(min=1, help="Cut recorded documents to snippets, as engine.snippet_words does.")
+    ] = None,
     judge_model: Annotated[
         str | None, typer.Option(help="Judge with this model: embedded, folder, hub id, or served name.")
     ] = None,
@@ -32,43 +41,63 @@ def label(
     right: Annotated[float, typer.Option(min=0, max=1, help="F1 from which a trajectory ends right.")] = 1.0,
     sample: Annotated[int, typer.Option(min=0, help="Pages to show.")] = 4,
 ) -> None:
-    """Label every page useful or noisy: by outcome, by containment and, with --judge-model, by a judge.
+    """Label every page useful or noisy: by outcome, containment, evidence and, with --judge-model, by a judge.
 
-    outcome: pages of trajectories that end right are useful. containment: pages that hold a golden answer are. judge: a
-    language model says whether the page holds what its query asks for.
+    outcome: pages of trajectories that end right are useful. containment: pages that hold a golden answer are.
+    evidence: those too and, for questions of several hops, pages about what the query names. judge: a language model
+    says whether the page holds what its query asks for.
     """
     prepare()
     from zerosearch.errors import ConfigError, DataError
     from zerosearch.simulation.collect import read_collection
-    from zerosearch.simulation.label import label_pages, write_labels
+    from zerosearch.simulation.label import label_pages, label_recorded, write_labels
+    from zerosearch.simulation.recordings import read_recorded_pages
 
     if judge_url and not judge_model:
         raise ConfigError("--judge-url needs --judge-model, the name that the server knows the model by")
-    pages = label_pages(read_collection(collection), right=right)
+    if collection is None and (not recorded or out is None):
+        raise ConfigError("give a folder that `zerosearch collect` wrote, or --recorded FILE with --out FILE")
+    pages = label_pages(read_collection(collection), right=right, top_k=top_k) if collection else []
+    for path in recorded or ():
+        found, without = read_recorded_pages(path, snippet_words=snippet_words)
+        pages += label_recorded(found, top_k=top_k)
+        left_out = f", {without} rows without question and answer left out" if without else ""
+        console.print(f"{path}: {len(found)} pages{left_out}")
     if not pages:
-        raise DataError(f"{collection}: no trajectory holds a page; does its policy search?")
+        raise DataError(f"{collection or 'the recordings'}: nothing there holds a page; does the policy search?")
     if judge_model:
-        pages = _judged(pages, judge_model, judge_url, judge_key_env)
-    target = out or collection / "labels.jsonl"
+        pages = _judged(
+            [replace(page, documents=page.documents[:top_k]) for page in pages],
+            pages,
+            judge_model,
+            judge_url,
+            judge_key_env,
+        )
+    target = out or cast("Path", collection) / "labels.jsonl"
     write_labels(target, pages)
-    _show(pages, sample)
+    _show(pages, sample, top_k)
     console.print(f"{len(pages)} pages in {target}")
-    console.print(f"next: zerosearch tune {target} --by {'judge' if judge_model else 'outcome'} --out simulator")
+    way = "judge" if judge_model else "outcome" if collection else "evidence"
+    console.print(f"next: zerosearch tune {target} --by {way} --out simulator")
 
 
-def _judged(pages: Sequence[LabelledPage], model: str, url: str | None, key_env: str | None) -> list[LabelledPage]:
+def _judged(
+    shown: Sequence[LabelledPage], pages: Sequence[LabelledPage], model: str, url: str | None, key_env: str | None
+) -> list[LabelledPage]:
+    """`pages` with the verdicts on what is `shown` of them."""
     from zerosearch.parts import Models
     from zerosearch.simulation.judge import judge
+    from zerosearch.simulation.label import JUDGE
 
     quiet_libraries()
     models = Models()
     try:
         writer = _writer(models, model, url, key_env)
-        judged = asyncio.run(judge(pages, writer))
+        judged = asyncio.run(judge(shown, writer))
     finally:
         models.close()
     console.print(f"judge {model}: {judged.unclear} pages without a clear verdict, {judged.failed} could not be asked")
-    return judged.pages
+    return [page.with_label(JUDGE, seen.labels.get(JUDGE)) for page, seen in zip(pages, judged.pages, strict=True)]
 
 
 def _writer(models: Models, model: str, url: str | None, key_env: str | None) -> Writer:
@@ -81,11 +110,11 @@ def _writer(models: Models, model: str, url: str | None, key_env: str | None) ->
     return GeneratorWriter(TransformersGenerator(worker, None), local.tokenizer, model=model)
 
 
-def _show(pages: Sequence[LabelledPage], sample: int) -> None:
+def _show(pages: Sequence[LabelledPage], sample: int, top_k: int) -> None:
     from zerosearch.engines.pages import format_page
-    from zerosearch.simulation.label import agreements, balance
+    from zerosearch.simulation.label import WAYS, agreements, balance
 
-    ways = [way for way in ("outcome", "judge", "containment") if any(way in p.labels for p in pages)]
+    ways = [way for way in WAYS if any(way in p.labels for p in pages)]
     table = Table(title="labels")
     for column in ("way", "useful", "noisy", "no label"):
         table.add_column(column, justify="left" if column == "way" else "right")
@@ -101,5 +130,5 @@ def _show(pages: Sequence[LabelledPage], sample: int) -> None:
         labels = ", ".join(f"{way}: {quality}" for way, quality in page.labels.items())
         console.print(f"\n[bold]{labels}[/bold]")
         console.print(f"question: {page.question.text}  ({'; '.join(page.question.golden_answers)})", markup=False)
-        console.print(f"query: {page.query}\n{format_page(page.documents)}", markup=False)
+        console.print(f"query: {page.query}\n{format_page(page.documents[:top_k])}", markup=False)
     console.print()

@@ -18,7 +18,7 @@ from zerosearch.runtime import prepare, quiet_libraries
 
 if TYPE_CHECKING:
     from zerosearch.examples import Example
-    from zerosearch.generators.local import LocalModel
+    from zerosearch.learning.policy import Policy
     from zerosearch.learning.sft import SFTResult, SFTSettings
 
 console = Console(highlight=False, emoji=False, soft_wrap=True)
@@ -66,6 +66,7 @@ def sft(
     from zerosearch.factbook import build, load_factbook_questions
     from zerosearch.generators.local import LocalModel
     from zerosearch.learning import warmstart
+    from zerosearch.learning.policy import Policy
 
     quiet_libraries()
     torch.manual_seed(seed)
@@ -95,7 +96,7 @@ def sft(
         "style": "tuned",
         "start": read_card(source) if source else None,
     }
-    tune_adapter(local, role.value, texts, settings, out, card)
+    tune_model(Policy(local, adapter=role.value), texts, settings, out, card)
 
 
 def sft_settings(
@@ -122,21 +123,16 @@ def sft_settings(
     )
 
 
-def tune_adapter(
-    local: LocalModel,
-    adapter: str,
-    texts: Sequence[Example],
-    settings: SFTSettings,
-    out: Path,
-    card: dict[str, Any],
+def tune_model(
+    trainee: Policy, texts: Sequence[Example], settings: SFTSettings, out: Path, card: dict[str, Any]
 ) -> SFTResult:
-    """Tune, print a line now and then, keep the best weights in `out` as they come, and write its card."""
+    """Tune, print a line now and then, keep the best weights in `out` as they come, and write the card beside them."""
     import torch
 
     from zerosearch.learning.sft import train_sft
 
     tokens = sum(len(t.ids) for t in texts)
-    console.print(f"{adapter}: {len(texts)} texts, {tokens} tokens, {sum(sum(t.mask) for t in texts)} of them to learn")
+    console.print(f"{card['role']}: {len(texts)} texts, {tokens} tokens, {sum(sum(t.mask) for t in texts)} to learn")
 
     def report(row: dict[str, float]) -> None:
         validation = f"  validation {row['validation_loss']:.4f}" if "validation_loss" in row else ""
@@ -145,9 +141,9 @@ def tune_adapter(
         )
 
     def keep() -> None:
-        local.save_adapter(adapter, out, dtype=torch.float16)
+        trainee.save(out, dtype=torch.float16)
 
-    result = train_sft(local, adapter, texts, settings, report, keep)
+    result = train_sft(trainee, texts, settings, report, keep)
     card = {
         **card,
         "command": shlex.join(["zerosearch", *sys.argv[1:]]),
@@ -157,7 +153,7 @@ def tune_adapter(
         "result": asdict(result),
     }
     write_json(out / "card.json", card)
-    size = (out / "adapter_model.safetensors").stat().st_size
+    size = sum(file.stat().st_size for file in out.glob("*.safetensors"))
     console.print(
         f"{out}: validation loss {result.best_validation_loss:.4f}, {size / 2**20:.1f} MiB ({result.stopped})"
     )

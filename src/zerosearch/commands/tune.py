@@ -11,6 +11,7 @@ from rich.console import Console
 
 from zerosearch.runtime import prepare, quiet_libraries
 
+ADAPTER = "simulator"
 console = Console(highlight=False, emoji=False, soft_wrap=True)
 
 
@@ -20,16 +21,37 @@ class Way(StrEnum):
     outcome = "outcome"
     judge = "judge"
     containment = "containment"
+    evidence = "evidence"
+    rank = "rank"
+
+
+class Dtype(StrEnum):
+    """Number formats of weights."""
+
+    auto = "auto"
+    float32 = "float32"
+    bfloat16 = "bfloat16"
 
 
 def tune(
-    labels: Annotated[Path, typer.Argument(help="File that `zerosearch label` wrote.")],
-    out: Annotated[Path, typer.Option(help="Folder to write the adapter to.")],
-    by: Annotated[Way, typer.Option(help="Whose labels count.")] = Way.judge,
+    labels: Annotated[list[Path], typer.Argument(help="Files that `zerosearch label` wrote.")],
+    out: Annotated[Path, typer.Option(help="Folder to write the adapter (or with --full the model) to.")],
+    by: Annotated[
+        Way,
+        typer.Option(help="Whose labels count; rank: pages as returned are useful, what is ranked behind is noisy."),
+    ] = Way.judge,
     model: Annotated[str, typer.Option(help="The base model: embedded, a folder or a hub id.")] = "smollm2-135m",
     start: Annotated[str | None, typer.Option(help="Go on from this adapter: a folder, or embedded:simulator.")] = None,
     top_k: Annotated[int, typer.Option(min=1, help="Documents a page.")] = 5,
     pages: Annotated[int | None, typer.Option(min=40, help="At most so many pages, half of each class.")] = None,
+    answer_share: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=1, help="Of useful pages for a whole question of several hops, the share that holds the answer."
+        ),
+    ] = None,
+    full: Annotated[bool, typer.Option("--full", help="Tune all weights, not an adapter.")] = False,
+    dtype: Annotated[Dtype, typer.Option(help="Of the base weights; auto is bfloat16 on a GPU.")] = Dtype.float32,
     epochs: Annotated[float, typer.Option(min=0.01)] = 2.0,
     rank: Annotated[int, typer.Option(min=1, help="LoRA rank of a new adapter; alpha is twice as much.")] = 8,
     learning_rate: Annotated[float, typer.Option()] = 1e-3,
@@ -41,7 +63,7 @@ def tune(
     ] = False,
     seed: Annotated[int, typer.Option()] = 0,
 ) -> None:
-    """Tune a LoRA adapter that writes pages as the real engine did, useful or noisy as the prompt's word says.
+    """Tune a LoRA adapter (or all weights) to write pages as the real engine did, useful or noisy as the prompt says.
 
     Classes are balanced, the loss is on the page alone, validation questions are held out, and training stops early.
     """
@@ -49,31 +71,41 @@ def tune(
     import torch
 
     from zerosearch.adapters import read_card, resolve_adapter
-    from zerosearch.commands.sft import sft_settings, tune_adapter
+    from zerosearch.commands.sft import sft_settings, tune_model
+    from zerosearch.errors import ConfigError
     from zerosearch.generators.local import LocalModel
+    from zerosearch.learning.policy import Policy
     from zerosearch.simulation.label import read_labels
     from zerosearch.simulation.tune import page_example, tuning_pairs
 
+    if full and start:
+        raise ConfigError("--full tunes all weights and --start an adapter: choose one")
     quiet_libraries()
     torch.manual_seed(seed)
-    labelled = list(read_labels(labels))
-    pairs = tuning_pairs(labelled, by.value, top_k=top_k, limit=pages, seed=seed)
+    labelled = [page for path in labels for page in read_labels(path)]
+    pairs = tuning_pairs(labelled, by.value, top_k=top_k, limit=pages, answer_share=answer_share, seed=seed)
     source = resolve_adapter(start) if start else None
-    local = LocalModel.load(model, dtype="float32")
-    local.add_adapter("simulator", source, rank=rank, alpha=2.0 * rank, trainable=True)
+    local = LocalModel.load(model, dtype=dtype.value)
+    if full:
+        trainee = Policy.full_weights(local, None)
+    else:
+        local.add_adapter(ADAPTER, source, rank=rank, alpha=2.0 * rank, trainable=True)
+        trainee = Policy(local, adapter=ADAPTER)
     settings = sft_settings(
         epochs, batch_size, learning_rate, micro_batch_tokens, max_minutes, fast_matmul=fast_matmul, seed=seed
     )
     card = {
         "role": "simulator",
         "base": model,
-        "data": f"{labels.name}, {len(labelled)} pages labelled by {by.value}",
+        "data": f"{', '.join(path.name for path in labels)}: {len(labelled)} pages, labels by {by.value}",
         "engine": sorted({page.engine for page in labelled}),
         "questions": len({page.question.id for page in labelled}),
         "top_k": top_k,
+        "answer_share": answer_share,
         "style": "tuned",
         "start": read_card(source) if source else None,
     }
     texts = [page_example(local, pair.request, pair.documents) for pair in pairs]
-    tune_adapter(local, "simulator", texts, settings, out, card)
-    console.print(f"next: zerosearch fidelity CONFIG --set engine.simulator.adapter={out}")
+    tune_model(trainee, texts, settings, out, card)
+    use = f"engine.simulator.{'model' if full else 'adapter'}={out}"
+    console.print(f"next: zerosearch fidelity CONFIG --set {use} --set engine.simulator.style=tuned")

@@ -1,4 +1,4 @@
-"""The policy that is trained, and the frozen reference that the KL is measured against."""
+"""What is trained (a policy, or in SFT a simulator), and the frozen reference that the KL is measured against."""
 
 from __future__ import annotations
 
@@ -22,10 +22,12 @@ class Policy:
     frozen copy of it: no second model. With full fine-tuning it is `reference`, a second model, or none.
     """
 
-    def __init__(self, model: LocalModel, *, full: bool = False, reference: LocalModel | None = None) -> None:
+    def __init__(
+        self, model: LocalModel, *, full: bool = False, reference: LocalModel | None = None, adapter: str = POLICY
+    ) -> None:
         self.model = model
         self.full = full
-        self.adapter = None if full else POLICY
+        self.adapter = None if full else adapter
         self._reference_model = reference
         self.plain_head = head_is_plain(model.base)
 
@@ -44,9 +46,9 @@ class Policy:
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         """The trainable parameters by name, always in one order."""
-        if self.full:
+        if self.adapter is None:
             return dict(self.model.base.named_parameters())
-        return self.model.adapter_parameters(POLICY)
+        return self.model.adapter_parameters(self.adapter)
 
     def train_mode(self) -> None:
         """Make the policy speak, with gradients."""
@@ -59,7 +61,7 @@ class Policy:
 
     def logprobs(self, micro: MicroBatch, temperature: float, *, entropy: EntropyUse = "metric") -> TokenLogprobs:
         """Log-probs of the policy tokens of a micro-batch; call `train_mode` before."""
-        with self._precision(self.model):
+        with self.precision(self.model):
             return token_logprobs(
                 self.model.base,
                 micro.ids_BT,
@@ -78,32 +80,32 @@ class Policy:
             model, speaker = self._reference_model, None
         else:
             model, speaker = self.model, REFERENCE if REFERENCE in self.model.adapters else None
-        with model.speaking_as(speaker), self._precision(model):
+        with model.speaking_as(speaker), self.precision(model):
             return token_logprobs(
                 model.base, micro.ids_BT, micro.mask_BT, temperature=temperature, plain_head=self.plain_head
             ).logprobs_N
 
     def state(self) -> dict[str, Tensor]:
         """Copies of the trained weights on the CPU."""
-        if self.full:
+        if self.adapter is None:
             return {key: value.detach().to("cpu", copy=True) for key, value in self.parameters().items()}
-        return self.model.adapter_state(POLICY)
+        return self.model.adapter_state(self.adapter)
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        if self.full:
+        if self.adapter is None:
             self.model.base.load_state_dict(state, strict=False)  # tied weights are stored once
         else:
-            self.model.load_adapter_state(POLICY, state)
+            self.model.load_adapter_state(self.adapter, state)
 
-    def save(self, folder: Path) -> None:
-        """Write what a user loads: an adapter folder, or a whole model with its tokenizer."""
-        if self.full:
+    def save(self, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
+        """Write what a user loads: an adapter folder (in `dtype`), or a whole model with its tokenizer."""
+        if self.adapter is None:
             self.model.base.save_pretrained(folder)
             self.model.tokenizer.save_pretrained(folder)
         else:
-            self.model.save_adapter(POLICY, folder)
+            self.model.save_adapter(self.adapter, folder, dtype=dtype)
 
-    def _precision(self, model: LocalModel) -> AbstractContextManager[object]:
+    def precision(self, model: LocalModel) -> AbstractContextManager[object]:
         """Full fine-tuning keeps float32 weights (small updates would round away) and computes in bfloat16 on a GPU."""
         if self.full and model.device.type == "cuda" and model.dtype == torch.float32:
             return torch.autocast("cuda", dtype=torch.bfloat16)

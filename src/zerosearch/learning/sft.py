@@ -12,9 +12,8 @@ import torch
 
 from zerosearch.errors import RunError
 from zerosearch.examples import Example
-from zerosearch.generators.local import LocalModel
 from zerosearch.learning.batches import Sequences, micro_batches
-from zerosearch.learning.logprobs import head_is_plain, token_logprobs
+from zerosearch.learning.policy import Policy
 from zerosearch.runtime import release_memory
 
 
@@ -51,17 +50,16 @@ class SFTResult:
 
 
 def train_sft(
-    model: LocalModel,
-    adapter: str,
+    trainee: Policy,
     examples: Sequence[Example],
     settings: SFTSettings,
     report: Callable[[dict[str, float]], None] = lambda row: None,
     keep: Callable[[], None] = lambda: None,
 ) -> SFTResult:
-    """Train the adapter in place; it ends with the weights of the best validation loss.
+    """Train the adapter, or all weights, of `trainee` in place; it ends with the weights of the best validation loss.
 
-    `keep` is called whenever the validation loss is the best so far, with the model speaking as the adapter: save it
-    there, and a run that is killed loses little.
+    `keep` is called whenever the validation loss is the best so far: save it there, and a run that is killed loses
+    little.
 
     The loss is the mean over all target tokens of a step, however they are cut into micro-batches. Stops early after
     `patience` evaluations without a gain. Raises `RunError` on a loss that is not finite.
@@ -69,14 +67,13 @@ def train_sft(
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(settings.matmul_precision)
     try:
-        return _train(model, adapter, examples, settings, report, keep)
+        return _train(trainee, examples, settings, report, keep)
     finally:
         torch.set_float32_matmul_precision(before)  # log-probs taken later must not lose theirs
 
 
 def _train(
-    model: LocalModel,
-    adapter: str,
+    trainee: Policy,
     examples: Sequence[Example],
     settings: SFTSettings,
     report: Callable[[dict[str, float]], None],
@@ -86,21 +83,20 @@ def _train(
     if not training or not validation:
         keys = len({e.key for e in examples})
         raise RunError(f"{len(examples)} examples with {keys} keys are too few to train and validate on")
-    model.activate(adapter, trainable=True)
-    parameters = list(model.adapter_parameters(adapter).values())
+    trainee.train_mode()
+    parameters = list(trainee.parameters().values())
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     per_epoch = math.ceil(len(training) / settings.batch_size)
     total = max(1, round(per_epoch * settings.epochs))
     every = max(1, total // settings.evaluations)
-    plain = head_is_plain(model.base)
-    started, best, best_state, since_best = time.perf_counter(), math.inf, model.adapter_state(adapter), 0
+    started, best, best_state, since_best = time.perf_counter(), math.inf, trainee.state(), 0
     train_loss, validation_loss, stopped, step = math.nan, math.nan, "finished", 0
     order = _order(len(training), settings.batch_size, total, settings.seed)
     for step, rows in enumerate(order, start=1):
         for group in optimizer.param_groups:
             group["lr"] = settings.learning_rate * _schedule((step - 0.5) / total, settings.warmup)
         batch = [training[i] for i in rows]
-        train_loss = _step(model, batch, settings.micro_batch_tokens, plain, backward=True)
+        train_loss = _step(trainee, batch, settings.micro_batch_tokens, backward=True)
         if not math.isfinite(train_loss):
             raise RunError(f"SFT step {step}: the loss is {train_loss}; examples {[e.key for e in batch][:4]}...")
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
@@ -112,20 +108,21 @@ def _train(
         out_of_time = settings.max_seconds is not None and seconds > settings.max_seconds
         if step % every == 0 or step == total or out_of_time:
             with torch.no_grad():
-                validation_loss = _step(model, validation, settings.micro_batch_tokens, plain, backward=False)
+                validation_loss = _step(trainee, validation, settings.micro_batch_tokens, backward=False)
             if not math.isfinite(validation_loss):
                 raise RunError(f"SFT step {step}: the validation loss is {validation_loss}")
             row["validation_loss"] = validation_loss
             since_best = 0 if validation_loss < best else since_best + 1
             if validation_loss < best:
-                best, best_state = validation_loss, model.adapter_state(adapter)
+                best, best_state = validation_loss, trainee.state()
                 keep()
         report({**row, "seconds": seconds})
         if out_of_time or since_best >= settings.patience:
             stopped = "time" if out_of_time else "validation loss rose"
             break
-    model.load_adapter_state(adapter, best_state)
-    model.activate(adapter)
+    trainee.load_state(best_state)
+    trainee.model.activate(trainee.adapter)
+    trainee.model.base.requires_grad_(False)  # it is left ready to speak
     return SFTResult(step, train_loss, validation_loss, best, time.perf_counter() - started, stopped)
 
 
@@ -137,11 +134,11 @@ def split_by_key(examples: Sequence[Example], share: float, seed: int) -> tuple[
     return [e for e in examples if e.key not in held_out], [e for e in examples if e.key in held_out]
 
 
-def _step(model: LocalModel, batch: Sequence[Example], budget: int, plain: bool, *, backward: bool) -> float:
+def _step(trainee: Policy, batch: Sequence[Example], budget: int, *, backward: bool) -> float:
     sequences = Sequences([e.ids for e in batch], [e.mask for e in batch])
     tokens, loss = sum(sequences.target_counts), 0.0
-    for micro in micro_batches(sequences, budget, model.device):
-        part = -token_logprobs(model.base, micro.ids_BT, micro.mask_BT, plain_head=plain).logprobs_N.sum() / tokens
+    for micro in micro_batches(sequences, budget, trainee.model.device):
+        part = -trainee.logprobs(micro, 1.0, entropy="none").logprobs_N.sum() / tokens
         if backward:
             part.backward()  # type: ignore[no-untyped-call]
         loss += part.item()

@@ -1,14 +1,19 @@
-"""Label the pages of collected trajectories: useful or noisy. Three ways, and how far they agree.
+"""Label the pages of trajectories and recordings: useful or noisy. Four ways, and how far they agree.
 
 - `outcome` (ZeroSearch, first version): pages of a trajectory that ends right are useful, of one that ends wrong noisy.
 - `judge` (second version): a language model says whether a page suffices for its query; see `judge.py`.
 - `containment`: the page holds a golden answer. Free; a fallback for the judge, and a check on it. Blind to first hops,
   whose pages are useful without the final answer.
+- `evidence`: the page holds a golden answer or, for a question of several hops, is about something that the query
+  names. Free too, and not blind to first hops.
+
+What makes a label is the first `top_k` documents, the page that a policy sees; those behind it are kept for `tune`.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,12 +23,16 @@ from typing import Any
 from zerosearch.errors import DataError
 from zerosearch.questions import Question, read_jsonl
 from zerosearch.runs import atomic_write
+from zerosearch.scoring import normalize
 from zerosearch.search import Document, Quality
 from zerosearch.simulation.fidelity import holds_answer
+from zerosearch.simulation.recordings import RecordedPage
 from zerosearch.trajectory import Trajectory
 
 VERSION = 1
-OUTCOME, JUDGE, CONTAINMENT = "outcome", "judge", "containment"
+OUTCOME, JUDGE, CONTAINMENT, EVIDENCE = "outcome", "judge", "containment", "evidence"
+_BRACKETS = re.compile(r"\(.*?\)")
+WAYS = (OUTCOME, JUDGE, CONTAINMENT, EVIDENCE)
 
 
 @dataclass(frozen=True)
@@ -45,8 +54,10 @@ class LabelledPage:
         return self if quality is None else replace(self, labels={**self.labels, way: quality})
 
 
-def label_pages(trajectories: Iterable[Trajectory], *, right: float = 1.0) -> list[LabelledPage]:
-    """Every page that was found, with its `outcome` and `containment`. Failed and empty searches hold no page.
+def label_pages(
+    trajectories: Iterable[Trajectory], *, right: float = 1.0, top_k: int | None = None
+) -> list[LabelledPage]:
+    """Every page that was found, with all labels but the judge's. Failed and empty searches hold no page.
 
     A trajectory ends right where its F1 is at least `right`. A query that several rollouts of a question asked gives
     one page for each, since their outcomes may differ.
@@ -57,14 +68,47 @@ def label_pages(trajectories: Iterable[Trajectory], *, right: float = 1.0) -> li
         for turn, search in enumerate(t.searches):
             if not search.documents:  # nothing was found, or the search failed
                 continue
-            held = holds_answer(search.documents, t.question.golden_answers)
-            labels = {CONTAINMENT: Quality.USEFUL if held else Quality.NOISY}
+            labels = free_labels(t.question, search.query, search.documents[:top_k])
             if t.valid:  # one whose last search failed did not end wrong by its pages' fault
                 labels[OUTCOME] = outcome
             pages.append(
                 LabelledPage(t.question, search.query, search.documents, search.engine, t.rollout, turn, labels)
             )
     return pages
+
+
+def label_recorded(pages: Iterable[RecordedPage], *, top_k: int | None = None) -> list[LabelledPage]:
+    """The pages of a recording, which no trajectory's outcome speaks about. Empty ones are left out."""
+    return [
+        LabelledPage(
+            page.query.question, page.query.text, page.documents, page.engine, 0, page.query.turn,
+            free_labels(page.query.question, page.query.text, page.documents[:top_k]),
+        )
+        for page in pages
+        if page.documents
+    ]  # fmt: skip
+
+
+def free_labels(question: Question, query: str, documents: Sequence[Document]) -> dict[str, Quality]:
+    """`containment` and `evidence`; neither where the answer is yes or no, a word that any page may hold."""
+    if question.yes_or_no:
+        return {}
+    held = holds_answer(documents, question.golden_answers)
+    step = (question.hops or 1) > 1 and any(named(document, query) for document in documents)
+    return {
+        CONTAINMENT: Quality.USEFUL if held else Quality.NOISY,
+        EVIDENCE: Quality.USEFUL if held or step else Quality.NOISY,
+    }
+
+
+def named(document: Document, query: str) -> bool:
+    """Whether the query names what the document is about: holds its title, without what stands in brackets.
+
+    >>> named(Document("Paris (film)", "..."), "who directed the film Paris")
+    True
+    """
+    title = normalize(_BRACKETS.sub(" ", document.title))
+    return len(title) > 2 and f" {title} " in f" {normalize(query)} "
 
 
 def cohens_kappa(pairs: Sequence[tuple[Quality, Quality]]) -> float | None:
@@ -92,7 +136,7 @@ class Agreement:
 
 def agreements(pages: Sequence[LabelledPage]) -> list[Agreement]:
     """Each pair of ways that were used."""
-    ways = [way for way in (OUTCOME, JUDGE, CONTAINMENT) if any(way in p.labels for p in pages)]
+    ways = [way for way in WAYS if any(way in p.labels for p in pages)]
     out = []
     for i, first in enumerate(ways):
         for second in ways[i + 1 :]:
@@ -122,9 +166,8 @@ def read_labels(path: Path) -> Iterator[LabelledPage]:
             version = row.get("version") if isinstance(row, dict) else None
             raise DataError(f"{where}: labels of version {version!r}; this release reads {VERSION}")
         try:
-            q = row["question"]
             yield LabelledPage(
-                Question(q["id"], q["question"], tuple(q["golden_answers"])),
+                Question.from_row(row["question"]),
                 row["query"],
                 tuple(Document(**document) for document in row["documents"]),
                 row["engine"],
@@ -139,7 +182,7 @@ def read_labels(path: Path) -> Iterator[LabelledPage]:
 def _row(page: LabelledPage) -> dict[str, Any]:
     return {
         "version": VERSION,
-        "question": page.question.as_dict(),
+        "question": page.question.as_row(),
         "query": page.query,
         "documents": [asdict(document) for document in page.documents],
         "engine": page.engine,

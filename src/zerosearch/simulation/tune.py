@@ -17,8 +17,12 @@ from zerosearch.examples import Example
 from zerosearch.generators.local import LocalModel
 from zerosearch.prompts import simulator_messages
 from zerosearch.search import Document, Quality, SearchRequest
-from zerosearch.simulation.label import LabelledPage
+from zerosearch.simulation.fidelity import holds_answer
+from zerosearch.simulation.label import LabelledPage, named
+from zerosearch.simulation.style import copies
 
+RANK = "rank"
+"""Instead of a label: every page is useful as it was returned, and what is ranked behind it is noisy."""
 MIN_CLASS = 20
 """Fewer pages of a class than this teach no word."""
 
@@ -32,41 +36,97 @@ class TuningPair:
 
 
 def tuning_pairs(
-    pages: Sequence[LabelledPage], way: str, *, top_k: int, limit: int | None = None, seed: int = 0
+    pages: Sequence[LabelledPage],
+    way: str,
+    *,
+    top_k: int,
+    limit: int | None = None,
+    answer_share: float | None = None,
+    seed: int = 0,
 ) -> list[TuningPair]:
     """As many useful as noisy pages, by the labels of `way`; the larger class gives up pages by seeded draw.
 
     A page is cut to `top_k` documents, and its prompt asks for as many as it has. Equal pages of one query and one
     label count once, and those labelled both ways (rollouts of unlike outcome) are left out: they teach nothing.
 
+    Documents that were found for the query of a useful page and are not on it (ranked behind the first `top_k`, or by
+    another engine) make a second, noisy page, without those that hold an answer or that the query names: there one word
+    is all that parts the two prompts. `way` `rank` has no other noisy pages, and takes every page as it was returned
+    for useful.
+
+    `answer_share`: queries that repeat a question of several hops give up useful pages until at most this share holds
+    the answer or, where there are too many of the others, at least. It is the rate of an engine whose corpus covers the
+    questions, where the one at hand does not.
+
     Raises `DataError` where a class has fewer than `MIN_CLASS` pages.
     """
-    seen: dict[tuple[str, str, tuple[Document, ...]], set[Quality]] = {}
-    first: dict[tuple[str, str, tuple[Document, ...]], LabelledPage] = {}
+    labelled = _distinct(pages, way, top_k)
+    rng = random.Random(seed)
+    useful = [page for page, quality in labelled if quality is Quality.USEFUL]
+    if answer_share is not None:
+        useful = _with_answer_share(useful, answer_share, top_k, rng)
+    found: dict[tuple[str, str], list[Document]] = {}
     for page in pages:
-        if way in page.labels:
-            key = (page.question.id, page.query, page.documents[:top_k])
-            seen.setdefault(key, set()).add(page.labels[way])
-            first.setdefault(key, page)
-    classes: dict[Quality, list[TuningPair]] = {quality: [] for quality in Quality}
-    for key, qualities in seen.items():
-        if len(qualities) == 1:
-            page, (quality,) = first[key], qualities
-            documents = page.documents[:top_k]
-            request = SearchRequest(page.query, len(documents), page.question, quality)
-            classes[quality].append(TuningPair(request, documents))
-    sizes = {str(quality): len(found) for quality, found in classes.items()}
-    fewest = min(sizes.values())
+        found.setdefault((page.question.id, page.query), []).extend(page.documents)
+    candidates = (_noisy_twin(page, found[page.question.id, page.query], top_k, rng) for page in useful)
+    twins = [twin for twin in candidates if twin is not None]
+    others = [_pair(page, Quality.NOISY, top_k) for page, quality in labelled if quality is Quality.NOISY]
+    fewest = min(len(useful), len(twins) + len(others))
     if fewest < MIN_CLASS:
         raise DataError(
-            f"labels by {way}: {sizes['useful']} useful and {sizes['noisy']} noisy pages, too unbalanced to tune on "
-            f"(at least {MIN_CLASS} of each); collect more, or label another way"
+            f"labels by {way}: {len(useful)} useful and {len(twins) + len(others)} noisy pages, too unbalanced to tune "
+            f"on (at least {MIN_CLASS} of each); collect more, or label another way"
         )
-    rng = random.Random(seed)
     count = fewest if limit is None else min(fewest, limit // 2)
-    chosen = [pair for found in classes.values() for pair in rng.sample(found, count)]
+    noisy = rng.sample(twins, min(count, len(twins)))  # the ones that part only by the word come first
+    noisy += rng.sample(others, count - len(noisy))
+    chosen = [_pair(page, Quality.USEFUL, top_k) for page in rng.sample(useful, count)] + noisy
     rng.shuffle(chosen)
     return chosen
+
+
+def _distinct(pages: Sequence[LabelledPage], way: str, top_k: int) -> list[tuple[LabelledPage, Quality]]:
+    """Each page once, with its one label; the recording that reaches deepest stands for its equals."""
+    seen: dict[tuple[str, str, tuple[Document, ...]], set[Quality]] = {}
+    deepest: dict[tuple[str, str, tuple[Document, ...]], LabelledPage] = {}
+    for page in pages:
+        label = Quality.USEFUL if way == RANK else page.labels.get(way)
+        key = (page.question.id, page.query, page.documents[:top_k])
+        if label is not None:
+            seen.setdefault(key, set()).add(label)
+        if key not in deepest or len(page.documents) > len(deepest[key].documents):
+            deepest[key] = page
+    return [(deepest[key], next(iter(labels))) for key, labels in seen.items() if len(labels) == 1]
+
+
+def _pair(page: LabelledPage, quality: Quality, top_k: int) -> TuningPair:
+    documents = page.documents[:top_k]
+    return TuningPair(SearchRequest(page.query, len(documents), page.question, quality), documents)
+
+
+def _noisy_twin(page: LabelledPage, found: Sequence[Document], top_k: int, rng: random.Random) -> TuningPair | None:
+    """A noisy page for the query of `page`, of the other documents `found` for it; None where they are too few."""
+    golden, shown = page.question.golden_answers, page.documents[:top_k]
+    rest = [
+        d for d in dict.fromkeys(found) if d not in shown and not holds_answer([d], golden) and not named(d, page.query)
+    ]
+    if page.question.yes_or_no or len(rest) < len(shown):
+        return None
+    documents = tuple(rest[place] for place in sorted(rng.sample(range(len(rest)), len(shown))))
+    return TuningPair(SearchRequest(page.query, len(documents), page.question, Quality.NOISY), documents)
+
+
+def _with_answer_share(
+    useful: Sequence[LabelledPage], share: float, top_k: int, rng: random.Random
+) -> list[LabelledPage]:
+    whole = [p for p in useful if (p.question.hops or 1) > 1 and copies(Document("", p.query), p.question.text, 0.8)]
+    with_answer = [p for p in whole if holds_answer(p.documents[:top_k], p.question.golden_answers)]
+    without = [p for p in whole if not holds_answer(p.documents[:top_k], p.question.golden_answers)]
+    keep_with = min(len(with_answer), round(len(without) * share / (1 - share))) if share < 1 else len(with_answer)
+    keep_without = min(len(without), round(len(with_answer) * (1 - share) / share)) if share > 0 else len(without)
+    kept = {id(p) for p in (*rng.sample(with_answer, keep_with), *rng.sample(without, keep_without))}
+    of_whole = {id(p) for p in whole}
+    return [p for p in useful if id(p) not in of_whole or id(p) in kept]
 
 
 def page_example(model: LocalModel, request: SearchRequest, documents: Sequence[Document]) -> Example:

@@ -1,0 +1,114 @@
+"""`zerosearch record`: a real engine's pages for many queries, deeper than a policy sees, without any policy."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+
+from zerosearch.runtime import prepare
+
+if TYPE_CHECKING:
+    from zerosearch.simulation.recordings import Query, Recorded
+
+console = Console(highlight=False, emoji=False, soft_wrap=True)
+
+
+def record(
+    config: Annotated[Path, typer.Argument(help="A TOML file as for train: its real engine is asked.")],
+    queries: Annotated[
+        str,
+        typer.Option(
+            help="A folder of `collect` or a file of recorded pages (their queries), or questions (asked whole)."
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="File to append to (.jsonl); the same command goes on with it.")],
+    depth: Annotated[int, typer.Option(min=1, help="Documents a query: those behind a page's make noisy pages.")] = 20,
+    limit: Annotated[int | None, typer.Option(min=1, help="Ask only the first so many.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Searches at a time.")] = 16,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
+) -> None:
+    """Record what a real engine gives for the queries of a collection, of search traces, or for whole questions.
+
+    The file is what `label --recorded` and the engine `recorded` read.
+    """
+    prepare()
+    from zerosearch.accounts import note_spending, spent
+    from zerosearch.commands.collect import real_engine
+    from zerosearch.cost import Ledger
+    from zerosearch.engines.base import close_connections
+    from zerosearch.engines.metered import Budget, Meter, Metered
+    from zerosearch.errors import BudgetError, DataError
+    from zerosearch.parts import Models, open_engine
+    from zerosearch.rollout import ErrorRate
+    from zerosearch.settings import load_config
+    from zerosearch.simulation.recordings import record as run
+
+    if out.suffix != ".jsonl":
+        raise DataError(f"{out}: recordings are appended to a plain .jsonl file")
+    settings = load_config(config, set_ or ())
+    engine_config = real_engine(settings)
+    asked = open_recordable(queries, limit)
+    models = Models(settings.model.device, settings.model.dtype)
+    engine = open_engine(engine_config, models)
+    console.print(f"{len(asked)} queries, {engine.name}, {depth} documents each, into {out}")
+    books = out.with_suffix(".spending")
+    budget = Budget(settings.engine.budget_usd, settings.engine.budget_searches)
+    meter = Meter(budget.left_after(spent(books) or Ledger()), note=lambda used: note_spending(books, used, "record"))
+
+    async def recorded() -> Recorded:
+        try:
+            return await run(
+                asked,
+                Metered(engine, meter),
+                out,
+                ErrorRate(engine_config.max_error_rate),
+                depth=depth,
+                concurrency=concurrency,
+                report=lambda progress: console.print(f"{progress.recorded}/{progress.total}"),
+            )
+        finally:
+            meter.take()
+            await close_connections(engine)
+
+    try:
+        done = asyncio.run(recorded())
+    except BudgetError:
+        raise BudgetError(
+            f"the budget of this recording is spent; the pages so far are in {out}, and the same command with a larger "
+            "engine.budget_usd or engine.budget_searches goes on"
+        ) from None
+    finally:
+        models.close()
+    failed = f"; {done.failed} searches failed, the same command asks them again" if done.failed else ""
+    console.print(f"{done.recorded} of {done.total} queries recorded{failed}")
+    console.print(f"next: zerosearch label --recorded {out} --out labels.jsonl")
+
+
+def open_recordable(source: str, limit: int | None) -> list[Query]:
+    """The queries of a collection's trajectories or of recorded pages; or questions, each asked whole."""
+    from zerosearch.parts import open_questions
+    from zerosearch.simulation.collect import read_collection
+    from zerosearch.simulation.recordings import Query, read_recorded_pages
+
+    path = Path(source)
+    if path.is_dir():
+        found = [Query(s.query, t.question, turn) for t in read_collection(path) for turn, s in enumerate(t.searches)]
+    elif path.is_file() and _holds_queries(path):
+        found = [page.query for page in read_recorded_pages(path)[0]]
+    else:
+        found = [Query(q.text, q) for q in open_questions(source, limit)]
+    distinct = {(q.question.id, q.text): q for q in found}
+    return list(distinct.values())[:limit]
+
+
+def _holds_queries(path: Path) -> bool:
+    from zerosearch.questions import read_jsonl
+
+    if not path.name.endswith((".jsonl", ".jsonl.gz")):
+        return False
+    first = next((row for _, row in read_jsonl(path)), None)
+    return isinstance(first, dict) and "query" in first and "results" in first

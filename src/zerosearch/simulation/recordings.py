@@ -1,0 +1,147 @@
+"""Pages that an engine gave for queries, as rows of a file: recorded here, or search traces from elsewhere.
+
+    {"query", "engine", "question", "golden_answers", "results": [{"title", "text" or "snippet"}, ...]}
+
+Such a file is what `label` takes beside (or instead of) a collection, and what the `recorded` engine replays. Recorded
+deeper than a policy sees, a page also says what the engine ranks next: what a noisy page for that query looks like.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from zerosearch.engines.base import SearchEngine
+from zerosearch.engines.recorded import parse_recording
+from zerosearch.engines.snippets import cut
+from zerosearch.errors import DataError, EngineError
+from zerosearch.questions import Question, parse_question, read_jsonl
+from zerosearch.rollout import ErrorRate
+from zerosearch.runs import append_jsonl, read_rows
+from zerosearch.search import Document, SearchRequest
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query as it was asked, with the question it was asked for; `turn` counts the searches before it."""
+
+    text: str
+    question: Question
+    turn: int = 0
+
+
+@dataclass(frozen=True)
+class RecordedPage:
+    """The documents that `engine` gave for `query`, all that were recorded, in its order."""
+
+    query: Query
+    documents: tuple[Document, ...]
+    engine: str
+
+
+def read_recorded_pages(path: Path, *, snippet_words: int | None = None) -> tuple[list[RecordedPage], int]:
+    """The pages of a file whose rows have a question and its golden answers, and how many rows have none.
+
+    `snippet_words` cuts the documents as `engine.snippet_words` does. Raises `DataError`, naming the line, for rows
+    that are no recordings.
+    """
+    pages, without = [], 0
+    for where, row in read_jsonl(path):
+        recording = parse_recording(row, where)
+        if not isinstance(row.get("question"), str) or not row.get("golden_answers"):
+            without += 1
+            continue
+        turn = row.get("turn")
+        query = Query(recording.query, _question(row, where), turn if type(turn) is int else 0)
+        documents = recording.documents
+        if snippet_words is not None:
+            documents = tuple(cut(d, recording.query, snippet_words) for d in documents)
+        pages.append(RecordedPage(query, documents, recording.engine))
+    return pages, without
+
+
+def _question(row: dict[str, Any], where: str) -> Question:
+    identifier = row.get("id", row.get("qid"))
+    kept = {key: row[key] for key in ("question", "golden_answers", "hops") if key in row}
+    return parse_question({**kept, "id": identifier}, where)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """`recorded` of `total` queries are in the file, those of earlier calls included; `failed` this time."""
+
+    recorded: int
+    total: int
+    failed: int
+
+
+async def record(
+    queries: Sequence[Query],
+    engine: SearchEngine,
+    path: Path,
+    errors: ErrorRate,
+    *,
+    depth: int,
+    concurrency: int = 16,
+    report: Callable[[Recorded], None] = lambda progress: None,
+) -> Recorded:
+    """Ask `engine` each query for `depth` documents and append what it gives to `path`.
+
+    A query that the file holds for the same question is not asked again; one whose search fails is left out, and asked
+    by the next call. Raises `DataError` where the file holds pages of another engine, and what ends a run: a budget, or
+    too many failures; the pages so far are then in the file.
+    """
+    held = {_key(row) for row in _own_rows(path, engine.name)}
+    total = {(q.question.id, q.text): q for q in queries}
+    wanted = [query for key, query in total.items() if key not in held]
+    gate = asyncio.Semaphore(concurrency)
+    failed = 0
+
+    async def ask(query: Query) -> dict[str, Any] | None:
+        async with gate:
+            try:
+                page = await engine.search(SearchRequest(query.text, depth, query.question))
+            except EngineError as error:
+                errors.failure(error)
+                return None
+            errors.success()
+            return _row(query, page.documents, engine.name)
+
+    tasks = [asyncio.create_task(ask(query)) for query in wanted]
+    done = len(total) - len(wanted)
+    try:
+        for number, finished in enumerate(asyncio.as_completed(tasks), start=1):
+            row = await finished
+            if row is None:
+                failed += 1
+            else:
+                append_jsonl(path, row)
+                done += 1
+            if number % 500 == 0:
+                report(Recorded(done, len(total), failed))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return Recorded(done, len(total), failed)
+
+
+def _own_rows(path: Path, engine: str) -> Iterator[dict[str, Any]]:
+    for row in read_rows(path):
+        if row.get("engine") != engine:
+            raise DataError(
+                f"{path}: holds pages of {row.get('engine')!r}, now the engine is {engine!r}; take another --out"
+            )
+        yield row
+
+
+def _key(row: dict[str, Any]) -> tuple[str, str]:
+    return row["id"], row["query"]
+
+
+def _row(query: Query, documents: Iterable[Document], engine: str) -> dict[str, Any]:
+    results = [asdict(document) for document in documents]
+    return {"query": query.text, "engine": engine, **query.question.as_row(), "turn": query.turn, "results": results}
