@@ -112,7 +112,9 @@ def open_queries(source: str, config: TrainConfig, limit: int) -> list[Asked]:
             for s in t.searches
         }
         return list(found.values())[:limit]
-    return [Asked(q.text, q, "whole") for q in open_questions(source, limit)]
+    return [
+        Asked(q.text, q, "whole" if q.hops in (None, 1) else "whole_multi_hop") for q in open_questions(source, limit)
+    ]
 
 
 def tables(report: dict[str, Any]) -> list[Table]:

@@ -1,0 +1,57 @@
+#!/bin/sh
+# The whole chain from a real engine to a policy trained without it:
+#
+#     scripts/make_simulator.sh CONFIG FOLDER [STEP...]
+#
+# STEPs, in their order: collect record label tune prompted tuned train. All by default; each goes on where it was cut off or
+# is skipped where its result is in FOLDER. Settings by environment:
+#     ZEROSEARCH   the command (zerosearch)          SET         further "--set key=value ..." for every CONFIG step
+#     QUESTIONS    whole questions to record too     TRACES      files of recorded pages to learn from as well
+#     HELDOUT      questions for fidelity            COLLECT     options of collect, TUNE of tune, FIDELITY of fidelity
+#     BY           whose labels count (evidence)     SNIPPETS    words a document of TRACES is cut to
+set -eu
+config=$1 folder=$2
+shift 2
+zerosearch=${ZEROSEARCH:-zerosearch}
+by=${BY:-evidence}
+base=$(sed -n 's/^name = "\(.*\)"/\1/p' "$config" | sed -n 2p)   # of [model]: the second name of the file
+model=${MODEL:-$base}
+set_="--set model.name=$model --set engine.simulator.model=$model ${SET:-}"
+mkdir -p "$folder"
+
+collect() {   # the policy's own queries, several turns until its answer
+    $zerosearch collect "$config" --out "$folder/pages" ${COLLECT:-} $set_
+}
+record() {    # the same queries once more, deeper: what an engine ranks behind its page is what noise looks like
+    $zerosearch record "$config" --queries "$folder/pages" --out "$folder/deep.jsonl" $set_
+    [ -z "${QUESTIONS:-}" ] || $zerosearch record "$config" --queries "$QUESTIONS" --out "$folder/whole.jsonl" $set_
+}
+label() {
+    $zerosearch label "$folder/pages" --out "$folder/outcome.jsonl" ${JUDGE:-} # the ways side by side, and pages to read
+    recorded="--recorded $folder/deep.jsonl"
+    [ ! -f "$folder/whole.jsonl" ] || recorded="$recorded --recorded $folder/whole.jsonl"
+    for trace in ${TRACES:-}; do recorded="$recorded --recorded $trace"; done
+    $zerosearch label $recorded --snippet-words "${SNIPPETS:-40}" --out "$folder/labels.jsonl" --sample 0
+}
+tune() {
+    [ -f "$folder/simulator/card.json" ] ||
+        $zerosearch tune "$folder/labels.jsonl" --by "$by" --model "$model" --out "$folder/simulator" ${TUNE:-}
+}
+prompted() {  # the same base model, only told what to do
+    $zerosearch fidelity "$config" --queries "${HELDOUT:-data/heldout.jsonl}" --out "$folder/prompted" ${FIDELITY:-} $set_ \
+        --set engine.simulator.style=instruct
+}
+tuned() {
+    $zerosearch fidelity "$config" --queries "${HELDOUT:-data/heldout.jsonl}" --out "$folder/tuned" ${FIDELITY:-} $set_ \
+        --set engine.simulator.adapter="$folder/simulator" --set engine.simulator.style=tuned
+}
+train() {
+    $zerosearch train "$config" --folder "$folder/runs" $set_ \
+        --set engine.simulator.adapter="$folder/simulator" --set engine.simulator.style=tuned
+}
+
+[ $# -gt 0 ] || set -- collect record label tune prompted tuned train
+for step; do
+    echo "== $step"
+    $step
+done
