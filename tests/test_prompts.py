@@ -66,11 +66,17 @@ def test_the_papers_pages_are_asked_for_in_one_way_however_the_request_says_it(
     assert simulator_messages(request_for(kind, kind, kind), style) == simulator_messages(plain, style)
 
 
+def test_a_page_on_which_nothing_was_found_can_be_learned() -> None:
+    assert "Write 0 noisy documents." in text_of(SearchRequest("q", 0, QUESTION, Quality.NOISY), "tuned")
+
+
 @pytest.mark.parametrize("kind", [kind for kind in Noise if kind is not Noise.PLAIN])
 def test_each_kind_of_noise_is_named_and_explained_and_nothing_else_is(kind: Noise) -> None:
     text = text_of(request_for(kind, kind, kind), "instruct")
     assert f"Write 3 {kind} documents for the query below. {kind.capitalize()} means: " in text
     assert text.count(" means: ") == 1
+    assert "Every document must fit the query" not in text  # these do not
+    assert "Let the golden answer appear only in a useful document" in text
     assert "9N; 9N-; nine N" in text
 
 

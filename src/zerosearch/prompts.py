@@ -61,11 +61,19 @@ _MEANING: dict[DocumentKind, str] = {
         "query asks for: a wrong name, number, date or place of the right kind. They never state the true one."
     ),
 }
+_LEARNED: frozenset[DocumentKind] = frozenset((Quality.USEFUL, Noise.PLAIN))  # what tuned simulators know
 _WORD = {kind: "noisy" if kind is Noise.PLAIN else kind.value for kind in _MEANING}
+_IN_THE_END = (
+    "The question and its golden answer below only tell you what the searcher wants in the end; the query may be one "
+    "step on the way there, or miss the point."
+)
 _FIT_THE_QUERY = (
-    "Every document must fit the query. The question and its golden answer below only tell you what the searcher wants "
-    "in the end; the query may be one step on the way there, or miss the point. Let the golden answer appear only "
-    "where a real document found with this very query would state it, and never in a noisy document."
+    f"Every document must fit the query. {_IN_THE_END} Let the golden answer appear only where a real document found "
+    "with this very query would state it, and never in a noisy document."
+)
+_FIT_THE_WORDS = (  # where there are documents that shall not fit the query
+    f"What a document shall be goes by the query, not by the question. {_IN_THE_END} Let the golden answer appear only "
+    "in a useful document, and there only where a real document found with this very query would state it."
 )
 _TUNED_SYSTEM = "You write search results."
 
@@ -92,14 +100,14 @@ def simulator_messages(request: SearchRequest, style: PromptStyle = "instruct") 
 
 def _tuned(request: SearchRequest) -> str:
     kinds = set(request.asked)
-    if len(kinds) > 1 or not kinds <= {Quality.USEFUL, Noise.PLAIN}:
+    if len(kinds) > 1 or not kinds <= _LEARNED:
         named = ", ".join(sorted(kinds))
         raise ConfigError(f"the prompt style 'tuned' asks for useful or plain noisy pages, not for {named}")
     # The query and the order stand last, next to the page: a small model heeds best what it read last.
     lines = []
     if request.question is not None:
         lines = [f"Question: {field_text(request.question.text)}", f"Answer: {_answers(request)}"]
-    lines += [f"Query: {field_text(request.query)}", f"Write {request.top_k} {_WORD[request.asked[0]]} documents."]
+    lines += [f"Query: {field_text(request.query)}", f"Write {request.top_k} {request.quality} documents."]
     return "\n".join(lines)
 
 
@@ -117,7 +125,7 @@ def _instruct(request: SearchRequest) -> str:
             "These words are for you alone: no document says which of them it is.",
         ]
     if request.question is not None:
-        paragraphs.append(_FIT_THE_QUERY)
+        paragraphs.append(_FIT_THE_QUERY if _LEARNED.issuperset(kinds) else _FIT_THE_WORDS)
     paragraphs.append(
         f"Give each document one line of about {WORDS_PER_DOCUMENT} words, in exactly this form, with nothing before, "
         f"between or after:\n{shape}"

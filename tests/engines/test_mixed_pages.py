@@ -135,6 +135,26 @@ def test_half_a_page_is_a_failed_search_and_what_was_written_is_paid_for() -> No
     assert error.cost_usd == pytest.approx(2.1e-3)
 
 
+class SlowUseful(WholePages):
+    """Its useful page is not there before the noisy one has failed."""
+
+    async def write(self, messages: Sequence[Message], **options: Any) -> Written:
+        written = await super().write(messages, **options)
+        for _ in range(50 if "useful documents" in messages[1]["content"] else 0):
+            await asyncio.sleep(0)
+        return written
+
+
+def test_a_page_that_is_still_being_written_when_the_other_fails_is_waited_for_and_kept() -> None:
+    writer = SlowUseful({"useful": 2, "noisy": 2}, fails={"noisy": {0}})
+    page = search(tuned(writer), mixed(U, N))
+    assert sorted(word for word, _ in writer.asked) == ["noisy", "noisy", "useful"]
+    assert (page.attempts, page.prompt_tokens) == (2, 1200)
+    with pytest.raises(EngineError) as caught:
+        search(tuned(SlowUseful({"useful": 2}, fails={"noisy": {0}}), attempts=1), mixed(U, N))
+    assert caught.value.prompt_tokens == 1100
+
+
 def test_a_writer_that_breaks_is_no_failed_search() -> None:
     class Broken(WholePages):
         async def write(self, messages: Sequence[Message], **options: Any) -> Written:
