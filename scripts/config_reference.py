@@ -7,6 +7,8 @@ python scripts/config_reference.py --check    # exit status 1 where the page is 
 from __future__ import annotations
 
 import argparse
+import enum
+import json
 import sys
 import types
 import typing
@@ -64,6 +66,10 @@ def _values(annotation: object) -> str:
         return "table"
     if typing.get_origin(annotation) is typing.Literal:
         return ", ".join(f"`{value}`" for value in typing.get_args(annotation))
+    if typing.get_origin(annotation) is list:
+        return f"list of {_values(typing.get_args(annotation)[0])}"
+    if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
+        return ", ".join(f"`{member.value}`" for member in annotation)
     if isinstance(annotation, types.UnionType):
         kinds = [kind for kind in typing.get_args(annotation) if kind is not types.NoneType]
         return ", ".join(_values(kind) for kind in kinds) + ", `none`"
@@ -73,6 +79,8 @@ def _values(annotation: object) -> str:
 def _toml(value: object) -> str:
     if value is None:
         return "none"
+    if isinstance(value, list):
+        return f"[{', '.join(json.dumps(item) for item in value)}]"
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 

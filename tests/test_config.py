@@ -84,6 +84,9 @@ VALID: list[dict[str, Any]] = [
     {"engine": {"kind": "remote", "url": "http://h/retrieve", "snippet_words": 20, "price_usd": 0}},
     {"engine": {"kind": "serpapi", "simulator": {"adapter": "a"}}},
     {"protocol": {"prompt": 'Say "{question}"\n\tnow\\ é 😀'}},
+    {"curriculum": {"pages": "mixed", "noise_kinds": ["near-miss", "plain", "near-miss"]}},
+    {"curriculum": {"pages": "mixed"}, "engine": {"simulator": {"style": "tuned"}}},
+    {"curriculum": {"end": 0.9}, "engine": {"kind": "bm25", "corpus": "c"}},
 ]
 
 
@@ -151,6 +154,29 @@ def test_the_written_file_names_every_setting() -> None:
         ({"algorithm": {"name": "dpo"}}, "algorithm.name: Input should be 'reinforce', 'grpo' or 'ppo' (found 'dpo')"),
         ({"reward": {"name": "bleu"}}, "reward.name: Input should be 'f1', 'em' or 'cover_em' (found 'bleu')"),
         ({"curriculum": {"end": 1.5}}, "curriculum.end: Input should be less than or equal to 1 (found 1.5)"),
+        ({"curriculum": {"pages": "half"}}, "curriculum.pages: Input should be 'whole' or 'mixed' (found 'half')"),
+        ({"curriculum": {"noise_kinds": []}}, "curriculum.noise_kinds: List should have at least 1 item"),
+        ({"curriculum": {"noise_kinds": "plain"}}, "curriculum.noise_kinds: Input should be a valid list"),
+        (
+            {"curriculum": {"noise_kinds": ["plain", "wrong"]}},
+            "noise_kinds.1: Input should be 'plain', 'off-topic', 'near-miss', 'outdated' or 'contradicting'",
+        ),
+        (
+            {"curriculum": {"noise_kinds": ["plain", "outdated"]}, "engine": {"simulator": {"style": "tuned"}}},
+            "curriculum.noise_kinds asks for outdated, but a simulator of style 'tuned' has learned the words",
+        ),
+        (
+            {"curriculum": {"pages": "mixed"}, "engine": {"kind": "bm25", "corpus": "c"}},
+            "curriculum.pages = 'mixed' is set, but engine bm25 is real and has no noise",
+        ),
+        (
+            {"curriculum": {"noise_kinds": ["near-miss"]}, "engine": {"kind": "bm25", "corpus": "c"}},
+            "curriculum.noise_kinds = ['near-miss'] is set, but engine bm25 is real",
+        ),
+        (
+            {"curriculum": {"pages": "mixed"}, "engine": {"top_k": 1}},
+            "curriculum.pages = 'mixed' mixes nothing on pages of one document (engine.top_k = 1)",
+        ),
         ({"engine": {"kind": "bm25"}}, "engine: engine bm25 needs engine.corpus"),
         ({"evaluation": {"engine": {"kind": "bm25"}}}, "evaluation.engine: engine bm25 needs engine.corpus"),
         ({"evaluation": {"engine": {"budget_usd": 1}}}, "a run has one budget, its evaluations included"),

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import pytest
 
+from zerosearch.curriculum import PageDraw, derive_seed
 from zerosearch.engines.base import SearchEngine
 from zerosearch.episode import Codec, EpisodeLimits
 from zerosearch.errors import EngineError, RunError
@@ -19,7 +20,7 @@ from zerosearch.generators.base import Generator
 from zerosearch.protocol import STOP_STRINGS
 from zerosearch.questions import Question
 from zerosearch.rollout import ErrorRate, RolloutSettings, roll_out, run_episode
-from zerosearch.search import Document, Quality, SearchPage, SearchRequest
+from zerosearch.search import Document, Noise, Quality, SearchPage, SearchRequest
 from zerosearch.trajectory import Trajectory
 
 T = TypeVar("T")
@@ -435,6 +436,57 @@ def test_a_failure_keeps_the_quality_that_was_asked_for(byte_codec: Codec) -> No
 
     out = roll(QUESTIONS[:2], Author(byte_codec, always_search), Engine(failing), settings(byte_codec), noise=1.0)
     assert [(s.quality, s.noise, s.error) for t in out for s in t.searches] == [("noisy", 1.0, "deadline")] * 2
+
+
+MIXED = PageDraw("mixed", (Noise.NEAR_MISS, Noise.OUTDATED))
+
+
+def test_what_each_document_was_asked_for_is_drawn_with_the_pages_seed_and_recorded(byte_codec: Codec) -> None:
+    async def whole(request: SearchRequest) -> SearchPage:
+        documents = tuple(Document("d", f"{kind} {rank}") for rank, kind in enumerate(request.asked))
+        return SearchPage(documents, "test", request.quality, asked=request.asked)
+
+    engine = Engine(whole)
+    chosen = settings(byte_codec, pages=MIXED)
+    out = roll(QUESTIONS, Author(byte_codec, always_search), engine, chosen, rollouts=8, noise=0.4)
+    for request in engine.requests:
+        assert request.kinds == MIXED.draw(0.4, 3, request.seed)
+    for t in out:
+        for place, search in enumerate(t.searches):
+            seed = derive_seed(11, 0, t.question.id, t.rollout, "page", place)
+            assert search.asked == MIXED.draw(0.4, 3, seed)
+            assert [d.text for d in search.documents] == [f"{kind} {n}" for n, kind in enumerate(search.asked)]
+            noisy = sum(kind != "useful" for kind in search.asked)
+            assert search.quality == {0: "useful", 3: "noisy"}.get(noisy, "mixed")
+    assert {search.quality for t in out for search in t.searches} == {"useful", "mixed", "noisy"}
+
+
+def test_mixed_pages_do_not_change_the_seeds_of_pages_and_turns(byte_codec: Codec) -> None:
+    def seeds(**changes: Any) -> tuple[list[int], list[int]]:
+        author, engine = Author(byte_codec, always_search), Engine(prompt_answer)
+        roll(QUESTIONS[:3], author, engine, settings(byte_codec, **changes), noise=0.5)
+        return sorted(s.seed for _, s in author.asked), sorted(r.seed for r in engine.requests)
+
+    assert seeds(pages=MIXED) == seeds()
+
+
+def test_a_failure_keeps_what_was_asked_of_a_mixed_page(byte_codec: Codec) -> None:
+    async def failing(request: SearchRequest) -> SearchPage:
+        raise EngineError("deadline", "too slow")
+
+    chosen = settings(byte_codec, pages=MIXED)
+    out = roll(QUESTIONS[:2], Author(byte_codec, always_search), Engine(failing), chosen, noise=0.4)
+    for t in out:
+        (search,) = t.searches
+        asked = MIXED.draw(0.4, 3, derive_seed(11, 0, t.question.id, 0, "page", 0))
+        assert (search.asked, search.documents, search.error, search.noise) == (asked, (), "deadline", 0.4)
+
+
+def test_a_real_engine_is_asked_for_no_kind(byte_codec: Codec) -> None:
+    engine = Engine(prompt_answer)
+    out = roll(QUESTIONS[:2], Author(byte_codec, always_search), engine, settings(byte_codec, pages=MIXED), noise=None)
+    assert {request.kinds for request in engine.requests} == {()}
+    assert {(s.quality, s.noise, s.asked) for t in out for s in t.searches} == {(None, None, ())}
 
 
 def test_reward_settings_reach_the_score(byte_codec: Codec) -> None:

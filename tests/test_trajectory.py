@@ -19,7 +19,7 @@ from zerosearch.generation import Generation
 from zerosearch.protocol import render_prompt
 from zerosearch.questions import Question
 from zerosearch.scoring import RewardName, Scores
-from zerosearch.search import Document, Quality, SearchPage
+from zerosearch.search import Document, Noise, Quality, SearchPage
 from zerosearch.trajectory import (
     SCHEMA_VERSION,
     SearchRecord,
@@ -34,8 +34,9 @@ from zerosearch.trajectory import (
 
 QUESTION = Question("q1", "Which lake lies highest?", ("Lake Titicaca", "Titicaca"), {"kept": [object()]})
 PAGE = SearchPage(
-    (Document("Lake", "a high lake", "d7"),), "simulated", Quality.NOISY, True, 1.5, 0.001, 2, False, 140, 60
-)
+    (Document("Lake", "a high lake", "d7"),), "simulated", Quality.NOISY, True, 1.5, 0.001, 2, False, 140, 60,
+    (Noise.NEAR_MISS,),
+)  # fmt: skip
 
 
 def play(codec: Codec, *turns: str) -> Episode:
@@ -70,7 +71,20 @@ def test_a_finished_episode_is_recorded_whole(byte_codec: Codec, trajectory: Tra
     ]
     assert trajectory.searches == (
         SearchRecord(
-            "high lake", PAGE.documents, "simulated", "noisy", 0.25, True, False, 1.5, 0.001, 2, None, 140, 60
+            "high lake",
+            PAGE.documents,
+            "simulated",
+            "noisy",
+            0.25,
+            True,
+            False,
+            1.5,
+            0.001,
+            2,
+            None,
+            140,
+            60,
+            ("near-miss",),
         ),
     )
     assert (trajectory.answer, trajectory.stop_reason, trajectory.reward) == ("Titicaca", "answer", 1.0)
@@ -116,7 +130,7 @@ count = st.integers(0, 9)
 a_document = st.builds(Document, short, short, short)
 a_search = st.builds(
     SearchRecord, short, st.lists(a_document, max_size=2).map(tuple), short, st.none() | short, st.none() | number,
-    flag, flag, number, number, count, st.none() | short, count, count,
+    flag, flag, number, number, count, st.none() | short, count, count, st.lists(short, max_size=3).map(tuple),
 )  # fmt: skip
 
 
@@ -256,3 +270,34 @@ def test_an_older_file_survives_a_write_that_fails(tmp_path: Path, trajectory: T
         write_trajectories(path, failing())
     assert list(read_trajectories(path)) == [trajectory]
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_documents_were_asked_for_is_readable_in_the_file_and_comes_back(trajectory: Trajectory) -> None:
+    row = json.loads(json.dumps(to_dict(trajectory)))
+    assert row["searches"][0]["asked"] == ["near-miss"]
+    assert from_dict(row) == trajectory
+
+
+def test_a_file_from_before_documents_were_told_apart_still_loads(tmp_path: Path, trajectory: Trajectory) -> None:
+    row = to_dict(trajectory)
+    for name in ("asked", "prompt_tokens", "completion_tokens"):
+        del row["searches"][0][name]
+    (loaded,) = read_trajectories(write_lines(tmp_path / "old.jsonl.zst", json.dumps(row)))
+    assert (loaded.searches[0].asked, loaded.searches[0].quality) == ((), "noisy")
+
+
+@pytest.mark.parametrize(
+    ("quality", "asked", "useful"),
+    [
+        ("mixed", ("useful", "near-miss", "useful"), "ac"),
+        ("useful", ("useful",) * 3, "abc"),
+        ("noisy", ("plain",) * 3, ""),
+        ("useful", (), "abc"),  # an older file
+        ("noisy", (), ""),
+        (None, (), ""),  # a real engine
+    ],
+)
+def test_the_documents_that_were_asked_for_as_useful(quality: str | None, asked: tuple[str, ...], useful: str) -> None:
+    documents = tuple(Document("", letter) for letter in "abc")
+    record = SearchRecord("q", documents, "e", quality, asked=asked)
+    assert "".join(d.text for d in record.useful_documents) == useful

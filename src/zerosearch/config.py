@@ -7,10 +7,11 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from zerosearch.curriculum import Curriculum, CurriculumKind
+from zerosearch.curriculum import Curriculum, CurriculumKind, PageDraw, PageKind
 from zerosearch.engine_config import EngineConfig, Section
 from zerosearch.episode import EpisodeLimits
 from zerosearch.scoring import RewardName
+from zerosearch.search import Noise
 
 
 class DataConfig(Section):
@@ -105,6 +106,15 @@ class CurriculumConfig(Section):
     """adaptive: mean reward of a step from which the noise rises; below it, it falls."""
     rate: float = Field(0.02, gt=0, le=1)
     """adaptive: by how much, a step."""
+    pages: PageKind = "whole"
+    """`whole` (the paper's): a page is noisy from first to last, with the noise probability, or not at all. `mixed`:
+    each document of a page is, by a draw of its own."""
+    noise_kinds: list[Noise] = Field([Noise.PLAIN], min_length=1)
+    """What noise is, drawn evenly for each noisy page (whole) or document (mixed); a kind that stands here twice is
+    drawn twice as often. `plain` is the paper's; the others need a simulator of style `instruct`."""
+
+    def page_draw(self) -> PageDraw:
+        return PageDraw(self.pages, tuple(self.noise_kinds))
 
     def build(self) -> Curriculum:
         return Curriculum(self.kind, self.start, self.end, self.base, self.stages, self.target, self.rate)
@@ -241,10 +251,26 @@ class TrainConfig(Section):
             raise ValueError("algorithm.updates_per_batch is larger than the number of episodes a step")
         if self.protocol.answer_reserve_tokens >= self.protocol.max_context_tokens:
             raise ValueError("protocol.answer_reserve_tokens leaves no room in protocol.max_context_tokens")
+        self._noise_can_be_made()
         judge = self.evaluation.engine
         if judge is not None and (judge.budget_usd is not None or judge.budget_searches is not None):
             raise ValueError("a run has one budget, its evaluations included: set engine.budget_usd or budget_searches")
         return self
+
+    def _noise_can_be_made(self) -> None:
+        curriculum, engine = self.curriculum, self.engine
+        kinds = [kind.value for kind in curriculum.noise_kinds if kind is not Noise.PLAIN]
+        if engine.kind != "simulated":
+            for setting, on in (("pages = 'mixed'", curriculum.pages == "mixed"), (f"noise_kinds = {kinds}", kinds)):
+                if on:
+                    raise ValueError(f"curriculum.{setting} is set, but engine {engine.kind} is real and has no noise")
+        if kinds and engine.simulator.style == "tuned":
+            raise ValueError(
+                f"curriculum.noise_kinds asks for {kinds[0]}, but a simulator of style 'tuned' has learned the words "
+                "useful and noisy only: use engine.simulator.style = 'instruct', or plain noise"
+            )
+        if curriculum.pages == "mixed" and engine.top_k == 1:
+            raise ValueError("curriculum.pages = 'mixed' mixes nothing on pages of one document (engine.top_k = 1)")
 
     @property
     def run_folder(self) -> Path:

@@ -1,4 +1,4 @@
-"""The curriculum: how likely a page is noisy as training goes on, and the draw for each query.
+"""The curriculum: how likely noise is as training goes on, and the draw for each query.
 
 ZeroSearch, equation 4:  p_i = p_s + (b^(i/m) - 1) / (b - 1) * (p_e - p_s),  with b = 4.
 """
@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Literal, get_args
 
 from zerosearch.errors import ConfigError
-from zerosearch.search import Quality
+from zerosearch.search import DocumentKind, Noise, Quality
 
 CurriculumKind = Literal["exponential", "linear", "fixed", "steps", "adaptive"]
+PageKind = Literal["whole", "mixed"]
 
 
 @dataclass(frozen=True)
@@ -88,4 +89,45 @@ def derive_seed(*parts: str | int) -> int:
 
 def draw_quality(noise: float, seed: int) -> Quality:
     """NOISY with probability `noise`, decided by `seed` alone."""
-    return Quality.NOISY if derive_seed("quality", seed) / 2**63 < noise else Quality.USEFUL
+    return Quality.NOISY if _chance("quality", seed) < noise else Quality.USEFUL
+
+
+@dataclass(frozen=True)
+class PageDraw:
+    """How noise falls on the documents of a page. Whatever is drawn is decided by the seed alone.
+
+    `whole` is the paper's: a page is noisy from its first document to its last, or not at all, and has noise of one
+    kind. `mixed` draws for each rank by itself: every document is noisy with the noise probability, and each noisy one
+    has a kind of its own. Kinds are drawn evenly from `noise_kinds`; one that stands there twice is drawn twice as
+    often. With more noise the same seed gives the same noisy documents, and more.
+
+    Raises `ConfigError` for unknown pages, and where there is no kind.
+    """
+
+    pages: PageKind = "whole"
+    noise_kinds: tuple[Noise, ...] = (Noise.PLAIN,)
+
+    def __post_init__(self) -> None:
+        if self.pages not in get_args(PageKind):
+            raise ConfigError(f"curriculum.pages is {self.pages!r}; use one of {', '.join(get_args(PageKind))}")
+        if not self.noise_kinds:
+            raise ConfigError("curriculum.noise_kinds is empty; plain is the paper's noise")
+
+    def draw(self, noise: float, top_k: int, seed: int) -> tuple[DocumentKind, ...]:
+        """What each of `top_k` documents is asked for, by rank."""
+        if self.pages == "whole":
+            noisy = draw_quality(noise, seed) is Quality.NOISY
+            kind: DocumentKind = self._kind("page", seed) if noisy else Quality.USEFUL
+            return (kind,) * top_k
+        return tuple(
+            self._kind(rank, seed) if _chance("document", rank, seed) < noise else Quality.USEFUL
+            for rank in range(1, top_k + 1)
+        )
+
+    def _kind(self, place: str | int, seed: int) -> Noise:
+        return self.noise_kinds[int(_chance("noise kind", place, seed) * len(self.noise_kinds))]
+
+
+def _chance(*parts: str | int) -> float:
+    """A number in [0, 1), from the parts alone."""
+    return min(derive_seed(*parts) / 2**63, 1 - 2**-53)  # the division may round up to 1

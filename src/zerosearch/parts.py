@@ -219,4 +219,5 @@ def rollout_settings(config: TrainConfig, model: LocalModel, *, temperature: flo
         reward=config.reward.name,
         format_reward=config.reward.format,
         seed=config.seed,
+        pages=config.curriculum.page_draw(),
     )

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from zerosearch.curriculum import derive_seed, draw_quality
+from zerosearch.curriculum import PageDraw, derive_seed
 from zerosearch.engines.base import SearchEngine
 from zerosearch.episode import Codec, Done, Episode, EpisodeLimits, Generate
 from zerosearch.errors import EngineError, RunError
@@ -16,13 +16,16 @@ from zerosearch.generators.base import Generator
 from zerosearch.protocol import STOP_STRINGS
 from zerosearch.questions import Question
 from zerosearch.scoring import RewardName
-from zerosearch.search import Quality, SearchRequest
+from zerosearch.search import SearchRequest, page_quality
 from zerosearch.trajectory import SearchRecord, Trajectory, finish
 
 
 @dataclass(frozen=True)
 class RolloutSettings:
-    """What all episodes of a run have in common. `prompt` turns a question's text into the prompt's ids."""
+    """What all episodes of a run have in common. `prompt` turns a question's text into the prompt's ids.
+
+    `pages` says how noise falls on simulated pages.
+    """
 
     codec: Codec
     prompt: Callable[[str], list[int]]
@@ -32,6 +35,7 @@ class RolloutSettings:
     reward: RewardName = "f1"
     format_reward: float = 0.0
     seed: int = 0
+    pages: PageDraw = field(default_factory=PageDraw)
 
 
 class ErrorRate:
@@ -73,9 +77,10 @@ async def run_episode(
     group: int = 0,
     rollout: int = 0,
 ) -> Trajectory:
-    """Play one episode to its end. `noise` is the chance that a page is noisy; None: the engine is a real one.
+    """Play one episode to its end. `noise` is the chance that a page (or where pages are mixed: a document) is noisy;
+    None: the engine is a real one.
 
-    Every draw (tokens, quality, page) has a seed of its own, made from the run's seed, the step, the question, the
+    Every draw (tokens, noise, page) has a seed of its own, made from the run's seed, the step, the question, the
     rollout and the place in the episode: whatever finishes first elsewhere changes nothing here.
     """
     started = time.perf_counter()
@@ -90,13 +95,14 @@ async def run_episode(
             episode.feed_generation(await generator.generate(action.prompt_ids, sampling))
             continue
         seed = derive_seed(*key, "page", action.index)
-        quality = draw_quality(noise, seed) if noise is not None else None
+        kinds = settings.pages.draw(noise, settings.top_k, seed) if noise is not None else ()
         request = SearchRequest(
             query=action.query,
             top_k=settings.top_k,
             question=question,
-            quality=quality or Quality.USEFUL,
+            quality=page_quality(kinds),
             seed=seed,
+            kinds=kinds,
         )
         asked = time.perf_counter()
         try:
@@ -104,9 +110,10 @@ async def run_episode(
         except EngineError as error:
             searches.append(
                 SearchRecord(
-                    action.query, (), engine.name, quality, noise, seconds=time.perf_counter() - asked,
-                    cost_usd=error.cost_usd, attempts=error.attempts, error=error.kind,
-                    prompt_tokens=error.prompt_tokens, completion_tokens=error.completion_tokens,
+                    action.query, (), engine.name, str(request.quality) if kinds else None, noise,
+                    seconds=time.perf_counter() - asked, cost_usd=error.cost_usd, attempts=error.attempts,
+                    error=error.kind, prompt_tokens=error.prompt_tokens, completion_tokens=error.completion_tokens,
+                    asked=tuple(map(str, kinds)),
                 )
             )  # fmt: skip
             episode.feed_failure()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Literal
 
 from zerosearch.questions import Question
 
@@ -13,6 +15,28 @@ class Quality(StrEnum):
 
     USEFUL = "useful"
     NOISY = "noisy"
+
+
+class Noise(StrEnum):
+    """What a noisy document is. `PLAIN` is the paper's: asked for by the word *noisy* alone."""
+
+    PLAIN = "plain"
+    OFF_TOPIC = "off-topic"
+    NEAR_MISS = "near-miss"
+    OUTDATED = "outdated"
+    CONTRADICTING = "contradicting"
+
+
+DocumentKind = Literal[Quality.USEFUL] | Noise
+PageQuality = Quality | Literal["mixed"]
+
+
+def page_quality(kinds: Iterable[DocumentKind]) -> PageQuality:
+    """`useful` or `noisy` where all documents are, else `mixed`; a page of no documents is useful."""
+    qualities = {Quality.USEFUL if kind is Quality.USEFUL else Quality.NOISY for kind in kinds}
+    if len(qualities) > 1:
+        return "mixed"
+    return qualities.pop() if qualities else Quality.USEFUL
 
 
 @dataclass(frozen=True)
@@ -28,14 +52,29 @@ class Document:
 class SearchRequest:
     """A query together with the very question it was asked for: the two are never parted.
 
-    `seed` makes a simulated page a function of the request. `question` is None outside training.
+    `seed` makes a simulated page a function of the request. `question` is None outside training. `kinds` says of each
+    of the `top_k` documents what it shall be; without it (the paper's pages) they all are what `quality` says.
+
+    Raises `ValueError` where `kinds` are not `top_k` many, or do not make a page of this `quality`.
     """
 
     query: str
     top_k: int
     question: Question | None = None
-    quality: Quality = Quality.USEFUL
+    quality: PageQuality = Quality.USEFUL
     seed: int = 0
+    kinds: tuple[DocumentKind, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kinds and len(self.kinds) != self.top_k:
+            raise ValueError(f"{len(self.kinds)} kinds for a page of {self.top_k} documents")
+        if (self.kinds or self.quality == "mixed") and page_quality(self.kinds) != self.quality:
+            raise ValueError(f"these kinds do not make a page that is {self.quality}: {', '.join(self.kinds)}")
+
+    @property
+    def asked(self) -> tuple[DocumentKind, ...]:
+        """What each document shall be, `top_k` long."""
+        return self.kinds or (Quality.USEFUL if self.quality == Quality.USEFUL else Noise.PLAIN,) * self.top_k
 
 
 @dataclass(frozen=True)
@@ -43,12 +82,14 @@ class SearchPage:
     """A result page. `seconds` is the time the engine took; `cost_usd` what it charged, all attempts included.
 
     `parsed` is False where a simulator's text did not have the form of a page and its documents were guessed. The
-    tokens are those that a simulator read and wrote; 0 for other engines, and where a server does not tell.
+    tokens are those that a simulator read and wrote; 0 for other engines, and where a server does not tell. `asked` is
+    what each of `documents` was asked for, in a simulated page: as many as there are documents. Where `parsed` is False
+    it goes by their order alone.
     """
 
     documents: tuple[Document, ...]
     engine: str
-    quality: Quality | None = None
+    quality: PageQuality | None = None
     cached: bool = False
     seconds: float = 0.0
     cost_usd: float = 0.0
@@ -56,3 +97,4 @@ class SearchPage:
     parsed: bool = True
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    asked: tuple[DocumentKind, ...] = ()

@@ -23,9 +23,12 @@ SCHEMA_VERSION = 1
 class SearchRecord:
     """One search of an episode. `error` is None, or the kind of the failure that ended the episode.
 
-    `noise` is the probability in force when `quality` was drawn; None with a real engine. Seconds, dollars and a
-    simulator's tokens are those of all attempts, in a search that failed too. Files from before the tokens were
-    recorded have none and read as 0.
+    `quality` is `useful`, `noisy` or `mixed`, and `asked` is what each of `documents` was asked for: `useful`, or a
+    kind of noise (`plain`, `near-miss`, ...). Of a search that failed it is the whole order. `noise` is the probability
+    in force when they were drawn. With a real engine there is nothing of the three.
+
+    Seconds, dollars and a simulator's tokens are those of all attempts, in a search that failed too. Files from before
+    tokens or `asked` were recorded have none, and read as 0 and ().
     """
 
     query: str
@@ -41,6 +44,14 @@ class SearchRecord:
     error: str | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    asked: tuple[str, ...] = ()
+
+    @property
+    def useful_documents(self) -> tuple[Document, ...]:
+        """The documents that were asked for as useful ones."""
+        if not self.asked:  # an older file, whose pages are useful or noisy as a whole
+            return self.documents if self.quality == "useful" else ()
+        return tuple(d for d, kind in zip(self.documents, self.asked, strict=False) if kind == "useful")
 
     @classmethod
     def of(cls, query: str, page: SearchPage, noise: float | None) -> SearchRecord:
@@ -48,6 +59,7 @@ class SearchRecord:
         return cls(
             query, page.documents, page.engine, quality, noise if quality is not None else None, page.cached,
             page.parsed, page.seconds, page.cost_usd, page.attempts, None, page.prompt_tokens, page.completion_tokens,
+            tuple(map(str, page.asked)),
         )  # fmt: skip
 
 
@@ -158,7 +170,10 @@ def from_dict(row: Any, where: str = "trajectory") -> Trajectory:
         values["question"] = Question.from_row(values.pop("question"))
         values["turns"] = tuple(TurnRecord(**turn) for turn in values["turns"])
         values["searches"] = tuple(
-            SearchRecord(**{**s, "documents": tuple(Document(**d) for d in s["documents"])}) for s in values["searches"]
+            SearchRecord(
+                **{**s, "documents": tuple(Document(**d) for d in s["documents"]), "asked": tuple(s.get("asked", ()))}
+            )
+            for s in values["searches"]
         )
         values["scores"] = Scores(**values["scores"])
         for name in ("ids", "mask", "logprobs"):

@@ -144,6 +144,32 @@ def test_settings_that_bind_are_flat_and_hold_no_place() -> None:
     assert not {"name", "folder", "engine.simulator.base_url"} & settings.keys()
 
 
+def without(saved: Checkpoint, *keys: str) -> Checkpoint:
+    """The checkpoint as a release wrote it that did not know these settings."""
+    path = saved.folder / "state.json"
+    state = json.loads(path.read_text())
+    for key in keys:
+        del state["settings"][key]
+    path.write_text(json.dumps(state))
+    return saved
+
+
+def test_a_setting_that_an_older_release_did_not_know_was_what_is_the_default_now(saved: Checkpoint) -> None:
+    old = without(saved, "curriculum.pages", "curriculum.noise_kinds")
+    check_settings(old, CONFIG)
+    with pytest.raises(CheckpointError, match=r"curriculum\.pages = 'whole', now it is 'mixed'"):
+        check_settings(
+            old, CONFIG.model_copy(update={"curriculum": CONFIG.curriculum.model_copy(update={"pages": "mixed"})})
+        )
+
+
+def test_a_section_that_an_older_run_had_not_is_no_section_of_defaults(saved: Checkpoint) -> None:
+    """`model.lora` is none in this run: its settings are not missing, they were not there."""
+    lora = changed().model_copy(update={"model": TrainConfig().model})
+    with pytest.raises(CheckpointError, match="was made with model"):
+        check_settings(without(saved, "model.full"), lora)
+
+
 DAMAGE = {
     "empty": b"",
     "text": b"this is no checkpoint\n",

@@ -36,8 +36,8 @@ from zerosearch.trajectory import Trajectory, read_trajectories
 PAGE = "[1] Paint: the color is blue."
 METRICS = {
     "step", "reward", "em", "f1", "searches", "valid_actions", "well_formed", "answered", "evidence", "policy_tokens",
-    "episodes", "noisy_pages", "pages_parsed", "cache_hits", "search_errors", "cost_usd", "stops", "noise",
-    "trained_rows", "timing", "ledger", "cost",
+    "episodes", "noisy_pages", "noisy_documents", "documents", "pages_parsed", "cache_hits", "search_errors",
+    "cost_usd", "stops", "noise", "trained_rows", "timing", "ledger", "cost",
 }  # fmt: skip
 LEARNED = {
     "loss", "grad_norm", "kl", "entropy", "clip_fraction", "ratio_mean", "ratio_max", "approx_kl", "sampler_gap_max",
@@ -206,6 +206,35 @@ def test_the_noise_of_each_step_is_the_curriculums_and_is_recorded(tmp_path: Pat
         assert noisy == pytest.approx(row["noisy_pages"])
         assert (noisy == 0) == (row["noise"] == 0)
     for path in (config.run_folder / "evaluations").glob("*.zst"):  # judged with useful pages, whatever the step
+        assert {s.quality for t in read_trajectories(path) for s in t.searches} == {"useful"}
+
+
+def test_mixed_pages_are_played_counted_and_recorded(tmp_path: Path) -> None:
+    """A tuned simulator over the whole chain: two whole pages become one, and the step's row says how noisy it was."""
+
+    def write(chat: str, seed: int) -> str:
+        word = "noise" if "noisy documents" in chat else "blue"
+        return "\n".join(f"[{rank}] Paint: {word} {rank}" for rank in (1, 2, 3))
+
+    config = configure(tmp_path, engine={"top_k": 3}, rollouts=8, steps=2)
+    curriculum = {"kind": "fixed", "start": 0.4, "pages": "mixed"}
+    config = config.model_copy(update={"curriculum": config.curriculum.model_copy(update=curriculum)})
+    run = trainer(config, SimulatedEngine(TextWriter(write), style="tuned"))
+    run.parts = replace(run.parts, training=replace(run.parts.training, top_k=3))
+    assert run.run()
+    for row in rows_of(config):
+        played = read_trajectories(config.run_folder / "trajectories" / f"step-{row['step']:06d}.jsonl.zst")
+        searches = [search for t in played for search in t.searches]
+        kinds = [kind for search in searches for kind in search.asked]
+        assert len(kinds) == 3 * len(searches) >= 15
+        for search in searches:
+            words = ["blue" if kind == "useful" else "noise" for kind in search.asked]
+            assert [d.text.split()[0] for d in search.documents] == words
+        assert {search.quality for search in searches} >= {"mixed"}
+        assert row["documents"] == {"plain": kinds.count("plain"), "useful": kinds.count("useful")}
+        assert row["noisy_documents"] == pytest.approx(kinds.count("plain") / len(kinds))
+        assert row["noisy_pages"] == pytest.approx(sum(s.quality == "noisy" for s in searches) / len(searches))
+    for path in (config.run_folder / "evaluations").glob("*.zst"):
         assert {s.quality for t in read_trajectories(path) for s in t.searches} == {"useful"}
 
 

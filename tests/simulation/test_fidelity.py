@@ -90,6 +90,22 @@ def test_noisy_and_failed_searches_and_pages_of_real_engines_are_left_out(real: 
     assert found.rate is None
 
 
+def mixed(query: str, *documents: tuple[str, str]) -> SearchRecord:
+    """A mixed page from (what was asked for, text)."""
+    asked = tuple(kind for kind, _ in documents)
+    return SearchRecord(query, tuple(Document("", t) for _, t in documents), "simulated:x", "mixed", 0.5, asked=asked)
+
+
+def test_of_a_mixed_page_only_the_documents_asked_for_as_useful_can_leak(real: BM25Engine) -> None:
+    leaking = mixed("llamas", ("plain", "Hills."), ("useful", "Lima is the capital."))
+    answer_in_noise = mixed("llamas", ("near-miss", "Lima is the capital."), ("useful", "Peru has llamas."))
+    findable = mixed("mountains", ("useful", "Lima"), ("plain", "The sea."))  # BM25 finds Lima too
+    short_of_useful_ones = mixed("llamas", ("plain", "Lima"))
+    assert measure(real, episode(PERU, leaking)) == Leak(1, 1)
+    assert measure(real, episode(PERU, answer_in_noise)) == Leak(1, 0)
+    assert measure(real, episode(PERU, findable, short_of_useful_ones)) == Leak(0, 0)
+
+
 def test_there_is_no_rate_without_anything_to_count(real: BM25Engine) -> None:
     assert measure(real).rate is None
     assert measure(real, episode(NEPAL, search("nepal", "Kathmandu"))).rate is None

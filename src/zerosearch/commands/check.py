@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -119,7 +120,22 @@ def print_settings(config: TrainConfig, where: str) -> None:
         console.print(f"noise, by the share of training done ({config.curriculum.kind})   {points}", soft_wrap=True)
     else:
         console.print("noise: none, the engine is a real one and the curriculum is not used")
+    if config.engine.kind == "simulated":
+        print_noise_kinds(config)
     print_searches(config)
+
+
+def print_noise_kinds(config: TrainConfig) -> None:
+    """One line where pages or noise are others than the paper's."""
+    kinds = Counter(kind.value for kind in config.curriculum.noise_kinds)
+    mixed = config.curriculum.pages == "mixed"
+    if mixed or set(kinds) != {"plain"}:
+        shares = ", ".join(f"{kind} {count / kinds.total():.0%}" for kind, count in kinds.items())
+        console.print(f"drawn for each {'document' if mixed else 'page'}; noisy ones are: {shares}", soft_wrap=True)
+    if mixed and config.engine.simulator.style == "tuned":
+        console.print(
+            "a tuned simulator writes two whole pages for a mixed one: about twice the tokens", soft_wrap=True
+        )
 
 
 def print_searches(config: TrainConfig) -> None:
@@ -156,7 +172,7 @@ def differences(ours: BaseModel, defaults: BaseModel | None, prefix: str = "") -
         if isinstance(value, BaseModel):
             yield from differences(value, default if default is not None else type(value)(), f"{prefix}{key}.")
         elif value != default:
-            shown = "none" if value is None else value
+            shown = "none" if value is None else ", ".join(value) if isinstance(value, list) else value
             yield prefix + key, str(shown).lower() if isinstance(shown, bool) else shown
 
 

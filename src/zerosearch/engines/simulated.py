@@ -12,17 +12,19 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 from zerosearch.curriculum import derive_seed
 from zerosearch.engines.base import close_connections
-from zerosearch.engines.pages import parse_page
+from zerosearch.engines.pages import ParsedPage, parse_page
 from zerosearch.engines.retry import AttemptError, Retry, with_retry
 from zerosearch.engines.writers import Writer, Written
 from zerosearch.errors import ConfigError, EngineError
-from zerosearch.prompts import PromptStyle, simulator_messages
-from zerosearch.search import Document, SearchPage, SearchRequest
+from zerosearch.prompts import Message, PromptStyle, simulator_messages
+from zerosearch.search import Document, DocumentKind, Noise, Quality, SearchPage, SearchRequest
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +41,11 @@ class SimulatedEngine:
     A query without a word in it gets what a real engine gives it, an empty page, and the writer is not asked. A text
     without any document is an `EngineError` of kind `empty` once `retry` is used up; each attempt draws from a seed of
     its own. A text out of form whose documents can be made out is kept, with `parsed` False.
+
+    A page that is useful in part is written at once by an `instruct` simulator. A `tuned` one has only ever been asked
+    for whole pages, so it is asked for two, one useful and one noisy, at the same time; the page takes the first
+    documents of each, at the ranks where they were asked for. Both are paid for; an attempt that failed is made again
+    for the page that is missing.
     """
 
     def __init__(
@@ -70,35 +77,31 @@ class SimulatedEngine:
         self._warned = False
 
     async def search(self, request: SearchRequest) -> SearchPage:
-        """The page for `request`. Raises `EngineError` once the attempts or the deadline are used up."""
+        """The page for `request`. Raises `EngineError` once the attempts or the deadline are used up.
+
+        Raises `ConfigError` where the style has no words for what is asked.
+        """
         if not _WORD.search(request.query):
             return SearchPage((), self.name, request.quality)
-        messages = simulator_messages(request, self._style)
+        parts = whole_pages(request) if self._style == "tuned" else [request]
+        prompts = [simulator_messages(part, self._style) for part in parts]
+        pages: dict[int, ParsedPage] = {}
         started = self._clock()
         bill = _Bill()
 
-        async def attempt(number: int) -> tuple[tuple[Document, ...], bool]:
-            seed = request.seed if number == 1 else derive_seed("attempt", number, request.seed)
-            try:
-                written = await self._writer.write(
-                    messages, max_tokens=self._max_tokens, temperature=self._temperature, seed=seed
-                )
-            except EngineError as error:  # an answer that is of no use may have been written and charged for
-                bill.prompt_tokens += error.prompt_tokens
-                bill.completion_tokens += error.completion_tokens
-                raise
-            self._charge(bill, written)
-            page = parse_page(written.text, request.top_k)
-            if not page.documents:
-                raise AttemptError("empty", f"{self.name}: wrote no document for the query {request.query[:80]!r}")
-            return page.documents, page.well_formed
+        async def write(place: int, number: int) -> None:
+            pages[place] = await self._write(parts[place], prompts[place], number, bill)
+
+        async def attempt(number: int) -> None:
+            await _together([write(place, number) for place in range(len(parts)) if place not in pages])
 
         try:
-            (documents, parsed), attempts = await with_retry(attempt, self._retry, sleep=self._sleep, clock=self._clock)
+            _, attempts = await with_retry(attempt, self._retry, sleep=self._sleep, clock=self._clock)
         except EngineError as error:
             error.cost_usd = self._cost(bill)
             error.prompt_tokens, error.completion_tokens = bill.prompt_tokens, bill.completion_tokens
             raise
+        documents, asked = _ranked(request.asked, [(part.asked, pages[place]) for place, part in enumerate(parts)])
         return SearchPage(
             documents,
             self.name,
@@ -106,10 +109,29 @@ class SimulatedEngine:
             seconds=self._clock() - started,
             cost_usd=self._cost(bill),
             attempts=attempts,
-            parsed=parsed,
+            parsed=all(page.well_formed for page in pages.values()),
             prompt_tokens=bill.prompt_tokens,
             completion_tokens=bill.completion_tokens,
+            asked=asked,
         )
+
+    async def _write(
+        self, request: SearchRequest, messages: Sequence[Message], attempt: int, bill: _Bill
+    ) -> ParsedPage:
+        seed = request.seed if attempt == 1 else derive_seed("attempt", attempt, request.seed)
+        try:
+            written = await self._writer.write(
+                messages, max_tokens=self._max_tokens, temperature=self._temperature, seed=seed
+            )
+        except EngineError as error:  # an answer that is of no use may have been written and charged for
+            bill.prompt_tokens += error.prompt_tokens
+            bill.completion_tokens += error.completion_tokens
+            raise
+        self._charge(bill, written)
+        page = parse_page(written.text, request.top_k)
+        if not page.documents:
+            raise AttemptError("empty", f"{self.name}: wrote no document for the query {request.query[:80]!r}")
+        return page
 
     async def aclose(self) -> None:
         """Close the writer's connections, where it has any."""
@@ -133,3 +155,42 @@ class _Bill:
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
+
+
+def whole_pages(request: SearchRequest) -> list[SearchRequest]:
+    """The pages that a simulator which knows only whole ones is asked for: a useful and a noisy one for a mixed page.
+
+    Both are of `top_k` documents, as it has never been asked for fewer, and have seeds of their own.
+    """
+    if set(request.asked) != {Quality.USEFUL, Noise.PLAIN}:
+        return [request]
+    return [
+        replace(request, quality=quality, kinds=(), seed=derive_seed("page", quality, request.seed))
+        for quality in Quality
+    ]
+
+
+def _ranked(
+    order: Sequence[DocumentKind], pages: Sequence[tuple[Sequence[DocumentKind], ParsedPage]]
+) -> tuple[tuple[Document, ...], tuple[DocumentKind, ...]]:
+    """The page in `order`, from what was written and what that was asked for: always the first of a kind that is left.
+
+    A document that was not written is left out, its rank with it.
+    """
+    left: dict[DocumentKind, deque[Document]] = defaultdict(deque)
+    for asked, page in pages:
+        for kind, document in zip(asked, page.documents, strict=False):
+            left[kind].append(document)
+    ranked = [(left[kind].popleft(), kind) for kind in order if left[kind]]
+    return tuple(document for document, _ in ranked), tuple(kind for _, kind in ranked)
+
+
+async def _together(tasks: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Await all, whichever fails, and only then raise the first error: what was written is paid for and kept."""
+    if len(tasks) == 1:
+        await tasks[0]
+        return
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    for error in outcomes:
+        if error is not None:
+            raise error

@@ -95,13 +95,18 @@ def load_checkpoint(checkpoint: Checkpoint, learner: Learner, config: TrainConfi
 
 
 def check_settings(checkpoint: Checkpoint, config: TrainConfig) -> None:
-    """Raises `CheckpointError` that names the first setting in which the checkpoint's run differs from `config`."""
+    """Raises `CheckpointError` that names the first setting in which the checkpoint's run differs from `config`.
+
+    A setting that an older release did not know had what is the default now.
+    """
     path = checkpoint.folder / _STATE
     try:
         theirs = dict(json.loads(path.read_text())["settings"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: cannot be read ({error})") from None
     ours = binding_settings(config)
+    sections = {_section(key) for key in theirs}
+    theirs = {**{k: v for k, v in binding_settings(TrainConfig()).items() if _section(k) in sections}, **theirs}
     for key in sorted(theirs.keys() | ours.keys()):
         if theirs.get(key) != ours.get(key):
             raise CheckpointError(
@@ -121,6 +126,10 @@ def _flat(prefix: str, value: Any) -> list[tuple[str, Any]]:
     if not isinstance(value, dict):
         return [(prefix, value)]
     return [pair for key, item in value.items() for pair in _flat(f"{prefix}.{key}" if prefix else key, item)]
+
+
+def _section(key: str) -> str:
+    return key.rpartition(".")[0]
 
 
 def _learner_state(learner: Learner) -> dict[str, Any]:

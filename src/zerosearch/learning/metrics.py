@@ -14,11 +14,15 @@ from zerosearch.trajectory import Trajectory
 def rollout_metrics(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
     """Means over the episodes of a step. `cost_usd` is their sum, that of failed searches included.
 
+    `noisy_pages` are those that are noisy as a whole; `noisy_documents` is a share of all simulated documents, which
+    `documents` counts by what they were asked for.
+
     Raises `ValueError` for no trajectories.
     """
     summary = summarize(trajectories)
     searches = [s for t in trajectories for s in t.searches]
     stops = Counter(t.stop_reason for t in trajectories)
+    asked = [kind for s in searches if s.error is None for kind in s.asked]
     return {
         "reward": summary.reward,
         "em": summary.em,
@@ -31,6 +35,8 @@ def rollout_metrics(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
         "policy_tokens": summary.policy_tokens,
         "episodes": len(trajectories),
         "noisy_pages": share([s.quality == "noisy" for s in searches]),
+        "noisy_documents": share([kind != "useful" for kind in asked]),
+        "documents": dict(sorted(Counter(asked).items())),
         "pages_parsed": share([s.parsed for s in searches if s.error is None]),
         "cache_hits": share([s.cached for s in searches if s.error is None]),
         "search_errors": sum(s.error is not None for s in searches),

@@ -37,12 +37,17 @@ class Leak:
 
 
 async def leak(trajectories: Sequence[Trajectory], real: SearchEngine, top_k: int) -> Leak:
-    """Of the useful simulated pages whose query finds no answer in the `real` engine: how many hold the answer?"""
+    """Of the useful simulated pages whose query finds no answer in the `real` engine: how many hold the answer?
+
+    A mixed page counts where a document of it was asked for as a useful one, and only such documents are looked at: an
+    answer in a noisy document is a failure of control, not a leak.
+    """
     queries = leaked = 0
     for trajectory in trajectories:
         golden = trajectory.question.golden_answers
         for search in trajectory.searches:
-            if search.quality != "useful" or search.error is not None:
+            useful = search.useful_documents
+            if search.error is not None or not (useful or search.quality == "useful"):
                 continue
             try:
                 page = await real.search(SearchRequest(search.query, top_k))
@@ -51,7 +56,7 @@ async def leak(trajectories: Sequence[Trajectory], real: SearchEngine, top_k: in
             if holds_answer(page.documents, golden):
                 continue
             queries += 1
-            leaked += holds_answer(search.documents, golden)
+            leaked += holds_answer(useful, golden)
     return Leak(queries, leaked)
 
 
