@@ -13,7 +13,7 @@ from simulation.pages import compared
 
 from zerosearch.questions import Question
 from zerosearch.search import Document
-from zerosearch.simulation.embedding import embedding_report, mmd2, page_vectors
+from zerosearch.simulation.embedding import _halves, embedding_report, mmd2, page_vectors
 from zerosearch.simulation.fidelity import Compared
 
 
@@ -108,12 +108,13 @@ def test_pages_of_the_same_kind_are_near_and_those_of_another_are_not() -> None:
     assert abs(report["mmd2"]["real_halves"]) < 0.05
 
 
-def test_the_halves_share_no_question() -> None:
-    """Each question has two equal pages: halves that shared one would look nearer than chance makes them."""
-    rows = [compared(question(f"q{n // 2}"), f"t{n // 2} x", "u", "n") for n in range(40)]
-    halves = embedding_report(rows, Table())["mmd2"]["real_halves"]
-    assert halves is not None
-    assert abs(halves) < 0.1
+@given(st.lists(st.sampled_from("abcdef"), min_size=2, max_size=20))
+def test_the_halves_are_equal_and_share_no_question(names: list[str]) -> None:
+    """Halves that shared one would look nearer than chance makes them."""
+    first, second = _halves(np.array(names))
+    assert len(first) == len(second)
+    assert not {names[i] for i in first} & {names[i] for i in second}
+    assert bool(len(first)) == (len(set(names)) > 1)
 
 
 def test_queries_without_a_document_on_every_side_are_left_out() -> None:
