@@ -223,7 +223,7 @@ def test_fidelity_reads_and_embeds_where_it_is_asked_to(
     assert html.count("reader: Kathmandu") >= 8
     assert "cosine distance from the real page (axes)" in html
     assert "what does reader answer from the page? 4 queries" in shown.out
-    assert "squared MMD from the real pages" in shown.out
+    assert "squared MMD (real: of two halves)" in shown.out
 
 
 def test_options_of_fidelity_that_cannot_work_are_one_line(zerosearch: Any, place: Path) -> None:

@@ -172,11 +172,11 @@ def tables(report: dict[str, Any]) -> list[Table]:
     if "embedding" in report:
         distance, mmd2 = report["embedding"]["distance"], report["embedding"]["mmd2"]
         second.add_row(
-            "cosine distance from the real page (real: other questions')",
+            "cosine distance (real: of two questions)",
             *_shares(distance["other_questions"], distance["useful"], distance["noisy"]),
         )
         second.add_row(
-            "squared MMD from the real pages (real: of two halves)",
+            "squared MMD (real: of two halves)",
             *_shares(mmd2["real_halves"], mmd2["useful"], mmd2["noisy"]),
         )
     third = Table(title="and besides", show_header=False)

@@ -27,7 +27,7 @@ from zerosearch.simulation.style import mean
 MAX_TOKENS = 256  # room for a short thought before the answer
 UNKNOWN = "unknown"
 _THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
-_LABEL = re.compile(r"^\W*answer\W*:\W*", re.IGNORECASE)
+_LABEL = re.compile(r"^\W*(?:the )?answer(?: to (?:the|this) question)?(?: is)?\W*:\W*", re.IGNORECASE)
 _SYSTEM = "You answer questions from a page of search results. You write the answer alone, in a few words."
 
 
@@ -56,7 +56,7 @@ def reader_messages(question: str, page: SearchPage) -> list[Message]:
 
 
 def parse_answer(text: str) -> str:
-    """The first line that is no thought, without a leading `Answer:`; `unknown` where nothing is left.
+    """The first line that is no thought, without a leading `Answer:` or the like; `unknown` where nothing is left.
 
     >>> parse_answer("<think> It says so. </think>\\n**Answer:** Kathmandu")
     'Kathmandu'
