@@ -47,7 +47,7 @@ def test_the_seven_of_the_paper_are_known() -> None:
     assert [source.title for source in SOURCES.values()] == [
         "NQ", "TriviaQA", "PopQA", "HotpotQA", "2WikiMultiHopQA", "MuSiQue", "Bamboogle",
     ]  # fmt: skip
-    assert sum(source.count for source in SOURCES.values()) == 51_713  # the size of Search-R1's test file of all seven
+    assert sum(source.count for source in SOURCES.values()) == 51_713
 
 
 @pytest.mark.parametrize("name", SOURCES)

@@ -81,6 +81,13 @@ def test_all_wrong_is_not_certainty() -> None:
     assert mean_interval(np.ones(125)).low == pytest.approx(1 - found.high)
 
 
+def test_no_difference_is_no_share() -> None:
+    found = mean_interval(np.zeros(125), differences=True)
+    assert (found.low, found.value, found.high) == (0, 0, 0)
+    signed = mean_interval(np.repeat([1.0, -1.0], [30, 60]), differences=True)
+    assert signed.low < signed.value == pytest.approx(-1 / 3) < signed.high < 0
+
+
 def test_wilson_against_a_published_value() -> None:
     low, high = wilson(81 / 263, 263)  # Newcombe 1998, table I: .2553 to .3662
     assert (low, high) == (pytest.approx(0.2553, abs=5e-5), pytest.approx(0.3662, abs=5e-5))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -79,6 +79,12 @@ class Benchmark:
 def title(name: str) -> str:
     """How papers write a benchmark's name."""
     return SOURCES[name].title if name in SOURCES else name
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Benchmarks as papers order them, any others after them by name."""
+    known = list(SOURCES)
+    return sorted(set(names), key=lambda name: (known.index(name) if name in known else len(known), name))
 
 
 def open_benchmark(spec: str, data: Path | None = None, limit: int | None = None, sample_seed: int = 0) -> Benchmark:

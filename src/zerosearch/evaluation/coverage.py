@@ -68,10 +68,16 @@ def exact_match_coverage(share: float, count: int) -> float:
     return covered
 
 
-def cell_coverage(draw: Draw, truth: float, count: int, *, simulations: int, seed: int = 0) -> float:
+def cell_coverage(
+    draw: Draw, truth: float, count: int, *, simulations: int, seed: int = 0, differences: bool = False
+) -> float:
+    """The share of simulated data sets of `count` questions whose interval holds `truth`."""
     random = np.random.default_rng(seed)
-    found = [mean_interval(draw(random, count), seed=number, draws=_DRAWS) for number in range(simulations)]
-    return sum(interval.low <= truth <= interval.high for interval in found) / simulations
+    covered = 0
+    for number in range(simulations):
+        found = mean_interval(draw(random, count), seed=number, draws=_DRAWS, differences=differences)
+        covered += found.low <= truth <= found.high
+    return covered / simulations
 
 
 def average_coverage(*, simulations: int, seed: int = 0) -> tuple[float, float]:
@@ -117,7 +123,7 @@ def false_positives(draw: Draw, count: int, *, simulations: int, seed: int = 0) 
 
 def difference_coverage(draw: Draw, count: int, *, simulations: int, seed: int = 0) -> float:
     """Coverage of the interval of the difference of two equal runs."""
-    return cell_coverage(draw, 0.0, count, simulations=simulations, seed=seed)
+    return cell_coverage(draw, 0.0, count, simulations=simulations, seed=seed, differences=True)
 
 
 def main(sizes: Sequence[int] = (100, 200, 500), simulations: int = 4000) -> None:

@@ -220,6 +220,15 @@ def read_predictions(path: Path) -> PredictionFile:
     return PredictionFile(path, header, tuple(predictions.values()))
 
 
+def is_predictions(path: Path) -> bool:
+    """Whether the first line of a JSONL file is a header of predictions (of any schema version)."""
+    try:
+        first: Any = next(read_rows(path), None)
+    except DataError:
+        return False
+    return isinstance(first, dict) and "questions_digest" in first
+
+
 def _header(row: Any, path: str) -> Header:
     if not isinstance(row, dict) or "questions_digest" not in row:
         raise DataError(f"{path}: not a file of predictions (its first line is no header)")

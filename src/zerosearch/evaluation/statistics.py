@@ -54,22 +54,30 @@ def pass_at_k(correct: int, samples: int, k: int) -> float:
     return 1.0 - comb(samples - correct, k) / comb(samples, k)
 
 
-def macro_average(strata: Sequence[Values], *, seed: int = 0, level: float = LEVEL, draws: int = DRAWS) -> Interval:
+def macro_average(
+    strata: Sequence[Values], *, seed: int = 0, level: float = LEVEL, draws: int = DRAWS, differences: bool = False
+) -> Interval:
     """Mean over benchmarks of the mean over questions. One stratum: the mean of its questions.
 
-    Percentile bootstrap (Efron and Tibshirani 1993, chapter 13), each stratum resampled within itself.
+    Percentile bootstrap (Efron and Tibshirani 1993, chapter 13), each stratum resampled within itself. Scores of one
+    stratum that are all 0 or all 1 get Wilson's interval: resampling would claim certainty. With `differences` the
+    values are not scores in [0, 1], and equal ones get an interval of no width. Raises `ValueError` for no values.
     """
-    return _interval(strata, [1.0] * len(strata), seed, level, draws)
+    return _interval(strata, [1.0] * len(strata), seed, level, draws, differences)
 
 
-def micro_average(strata: Sequence[Values], *, seed: int = 0, level: float = LEVEL, draws: int = DRAWS) -> Interval:
-    """Mean over all questions, whatever their benchmark. Resampled within each stratum, as sizes are no accident."""
-    return _interval(strata, [len(values) for values in strata], seed, level, draws)
+def micro_average(
+    strata: Sequence[Values], *, seed: int = 0, level: float = LEVEL, draws: int = DRAWS, differences: bool = False
+) -> Interval:
+    """Mean over all questions, whatever their benchmark. Otherwise as `macro_average`."""
+    return _interval(strata, [len(values) for values in strata], seed, level, draws, differences)
 
 
-def mean_interval(values: Values, *, seed: int = 0, level: float = LEVEL, draws: int = DRAWS) -> Interval:
-    """Mean over the questions of one benchmark."""
-    return macro_average([values], seed=seed, level=level, draws=draws)
+def mean_interval(
+    values: Values, *, seed: int = 0, level: float = LEVEL, draws: int = DRAWS, differences: bool = False
+) -> Interval:
+    """Mean over the questions of one benchmark. Otherwise as `macro_average`."""
+    return macro_average([values], seed=seed, level=level, draws=draws, differences=differences)
 
 
 def paired_p_value(
@@ -123,14 +131,15 @@ def wilson(share: float, count: int, *, level: float = LEVEL) -> tuple[float, fl
     return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
 
 
-def _interval(strata: Sequence[Values], sizes: Sequence[float], seed: int, level: float, draws: int) -> Interval:
-    """Each stratum counts in proportion to its size. Raises `ValueError` where there is nothing to average."""
+def _interval(
+    strata: Sequence[Values], sizes: Sequence[float], seed: int, level: float, draws: int, differences: bool
+) -> Interval:
+    """Each stratum counts in proportion to its size."""
     if not strata or not all(len(values) for values in strata):
         raise ValueError("no questions to average")
     weights = [size / sum(sizes) for size in sizes]
     value = float(sum(weight * values.mean() for weight, values in zip(weights, strata, strict=True)))
-    if len(strata) == 1 and value in (0.0, 1.0) and (strata[0] == value).all():
-        # All wrong or all right: every resample is the same, and an interval of no width would claim certainty.
+    if not differences and len(strata) == 1 and value in (0.0, 1.0) and (strata[0] == value).all():
         low, high = wilson(value, len(strata[0]), level=level)
         return Interval(value, min(low, value), max(high, value))
     random = np.random.default_rng(seed)
