@@ -29,13 +29,15 @@ NAMES = (
     "Lake Veltra", "São Miren", "Zürnberg", "Kraków-Östergård", "Ångelholm", "Ðakovina", "İzgora", "Straße 9",
     "北山", "東京タワー", "Москвино", "Αθηναία", "القاهرية", "Cañón del Ñu", "O'Harrow", "d’Arvelle", "J. R. Toldan",
     "U.S.S. Nimbus", "AC/DC Hall", "The The", "A", "An", "the", "Theodora", "Anna", "Athens the Great", "Vitamin A",
-    "na\u00efve caf\u00e9", "nai\u0308ve cafe\u0301", "ﬁle", "ǅungla", "ß", "№5", "C++", "C#", "AT&T", "@home", "100%", "🇳🇵", "🎬 Kino",
+    "na\u00efve caf\u00e9", "nai\u0308ve cafe\u0301", "ﬁle", "ǅungla", "ß", "№5", "C++", "C#", "AT&T", "@home",
+    "100%", "🇳🇵", "🎬 Kino",
     "Xi'an", "“Quoted”", "«Ñandú»", "x² + y²", "Ⅷ", "٣٤", "३", "１２３", "half\u00a0space",
     "zero\u200bwidth", "soft\u00adhyphen",
 )  # fmt: skip
 NUMBERS = (
     "0", "7", "42", "1,000", "1000", "1.000", "3.14", "-5", "−5", "1st", "2 million", "$9.99", "1984-12-31",
-    "31 December 1984", "December 31, 1984", "10:30", "½", "0.5", "one", "1e3", "21st century", "1990s", "5'11\"", "007",
+    "31 December 1984", "December 31, 1984", "10:30", "½", "0.5", "one", "1e3", "21st century", "1990s", "5'11\"",
+    "007",
 )  # fmt: skip
 WORDS = (
     "the", "a", "an", "A", "The", "of", "in", "river", "queen", "king", "north", "north-west", "state", "State,",
@@ -56,6 +58,10 @@ HAND: tuple[tuple[str, list[str]], ...] = (
     ("theatre", ["atre"]),
     ("new york new york", ["New York", "new york city"]),
     ("a a a b", ["b b a"]),
+    ("Duran Duran", ["Duran Duran"]),
+    ("Sirhan Sirhan, that man", ["Sirhan Bishara Sirhan", "Sirhan Sirhan"]),
+    ("New York, New York", ["New York New York City"]),
+    ("boutros boutros boutros ghali", ["Boutros Boutros-Ghali", "Boutros Boutros Ghali"]),
     ("I think it is Lima.", ["Lima"]),
     ("Lima; Cusco", ["Lima", "Cusco", "Lima and Cusco"]),
     ("STRASSE", ["Straße"]),
