@@ -67,6 +67,15 @@ def test_rows_are_paired_by_id_and_not_by_place(tmp_path: Path) -> None:
     assert found.parts[0].measures["em"].p_value == 1.0
 
 
+def test_the_order_of_rows_changes_no_number(tmp_path: Path) -> None:
+    a, b = made(tmp_path, A_RIGHT * 4), made(tmp_path, B_RIGHT * 4, method="react")  # many: signs are drawn
+    before = compare_runs(run(a), run(b), ("a", "b"))
+    for path in (a.path, b.path):
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join([lines[0], *lines[:0:-1]]))
+    assert compare_runs(one_run(str(a.path)), one_run(str(b.path)), ("a", "b")) == before
+
+
 def test_averages_over_benchmarks_have_their_own_tests(tmp_path: Path) -> None:
     small = questions(8, "b")
     one, other = A_RIGHT * 2 + B_RIGHT * 2, B_RIGHT * 2 + A_RIGHT * 2  # as good as each other

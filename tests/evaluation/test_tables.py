@@ -106,11 +106,11 @@ def test_behaviour_counts_every_prediction() -> None:
         predict(q, "gold 0", "one", "two", held=True, turns=3, tokens=40, valid_actions=1.0, seconds=2.0),
         predict(q, "gold 0", turns=1, tokens=20, valid_actions=0.5),  # by heart
         predict(q, None, "one", turns=2, error="deadline"),
-        predict(q, "wrong", turns=2),
+        predict(q, None, turns=2),  # no answer, and no failure
     ]
     found = describe_behaviour(rows)
     assert (found.predictions, found.searches, found.turns, found.tokens) == (4, 0.75, 2.0, 15.0)
-    assert (found.valid_actions, found.answered, found.evidence) == (0.75, 0.75, 0.25)
+    assert (found.valid_actions, found.answered, found.evidence) == (0.75, 0.5, 0.25)
     assert (found.without_evidence, found.failed, found.seconds) == (0.25, 0.25, 0.5)
     assert found.cost_usd == pytest.approx(0.03 / 4)
     assert describe_behaviour([predict(q, "gold 0")]).valid_actions is None
