@@ -14,6 +14,7 @@ from rich.logging import RichHandler
 from zerosearch import __version__
 from zerosearch.commands.check import check
 from zerosearch.commands.collect import collect
+from zerosearch.commands.compare import compare
 from zerosearch.commands.cost import cost
 from zerosearch.commands.data import data
 from zerosearch.commands.doctor import doctor
@@ -46,6 +47,7 @@ app.command()(record)
 app.command()(label)
 app.command()(tune)
 app.command()(fidelity)
+app.command()(compare)
 
 
 @app.callback(invoke_without_command=True)
