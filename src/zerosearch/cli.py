@@ -18,6 +18,7 @@ from zerosearch.commands.compare import compare
 from zerosearch.commands.cost import cost
 from zerosearch.commands.data import data
 from zerosearch.commands.doctor import doctor
+from zerosearch.commands.evaluate import evaluate
 from zerosearch.commands.fidelity import fidelity
 from zerosearch.commands.label import label
 from zerosearch.commands.models import models
@@ -41,6 +42,7 @@ app.command()(models)
 app.command()(check)
 app.command()(doctor)
 app.command()(cost)
+app.command()(evaluate)
 app.command()(sft)
 app.command()(collect)
 app.command()(record)

@@ -194,9 +194,10 @@ def start_predictions(path: Path, header: Header) -> list[Prediction]:
     return list(found.rows)
 
 
-def append_prediction(path: Path, prediction: Prediction) -> None:
-    """Add one row to a file that `start_predictions` has begun, flushed to disk. Raises `RunError` on a full disk."""
-    append_jsonl(path, {f.name: getattr(prediction, f.name) for f in fields(prediction)} | _nested(prediction))
+def append_prediction(path: Path, *predictions: Prediction) -> None:
+    """Add rows to a file that `start_predictions` has begun, flushed to disk once. Raises `RunError` on a full disk."""
+    rows = ({f.name: getattr(p, f.name) for f in fields(p)} | _nested(p) for p in predictions)
+    append_jsonl(path, *rows)
 
 
 def read_predictions(path: Path) -> PredictionFile:
