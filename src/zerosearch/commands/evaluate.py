@@ -41,6 +41,12 @@ def evaluate(
     data: Annotated[Path | None, typer.Option(help="Read benchmarks from this folder, not from the hub.")] = None,
     model: Annotated[str | None, typer.Option(help="The model: --set model.name=...")] = None,
     adapter: Annotated[str | None, typer.Option(help="Its LoRA adapter: --set model.adapter=...")] = None,
+    model_url: Annotated[
+        str | None, typer.Option(help="An OpenAI-compatible server that serves the model: --set model.base_url=...")
+    ] = None,
+    key_env: Annotated[
+        str | None, typer.Option(help="The environment variable with its key: --set model.api_key_env=...")
+    ] = None,
     engine: Annotated[str | None, typer.Option(help="The engine: --set evaluation.engine.kind=...")] = None,
     corpus: Annotated[str | None, typer.Option(help="Its corpus: --set evaluation.engine.corpus=...")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Draw so many questions of each benchmark, by seed.")] = None,
@@ -61,7 +67,10 @@ def evaluate(
     Without benchmarks the questions are the configuration's evaluation.questions. An interrupted evaluation goes on.
     """
     prepare()
+    from zerosearch.accounts import note_spending, spent
+    from zerosearch.cost import Ledger
     from zerosearch.engines.base import close_connections
+    from zerosearch.engines.metered import Budget, Meter, Metered
     from zerosearch.errors import ConfigError
     from zerosearch.evaluation.benchmarks import open_benchmark
     from zerosearch.evaluation.cells import Cell, fill
@@ -75,6 +84,8 @@ def evaluate(
     short = {
         "model.name": model,
         "model.adapter": adapter,
+        "model.base_url": model_url,
+        "model.api_key_env": key_env,
         "evaluation.engine.kind": engine,
         "evaluation.engine.corpus": corpus,
     }
@@ -86,8 +97,10 @@ def evaluate(
     engine_config = engine_of(settings, specs)
     names = [name for name in (benchmarks or settings.evaluation.questions).split(",") if name.strip()]
     wanted = [open_benchmark(name, data, limit, settings.seed) for name in names]
-    quiet_libraries()
+    if settings.model.base_url is None:
+        quiet_libraries()
     training = settings.training
+    at_once = concurrency or 2 * training.max_batch_rows
     models = Models(
         settings.model.device,
         settings.model.dtype,
@@ -99,14 +112,18 @@ def evaluate(
     began = time.perf_counter()
     searching = NoEngine() if engine_config is None else open_engine(engine_config, models)
     top_k = 0 if engine_config is None else engine_config.top_k
+    # searches of rows that were not finished are paid for too
+    budget = Budget(settings.engine.budget_usd, settings.engine.budget_searches)
+    meter = Meter(budget.left_after(spent(out) or Ledger()), note=lambda used: note_spending(out, used, "evaluate"))
     lineup = Lineup(
         settings,
         models,
-        searching,
+        Metered(searching, meter),
         Errors.limited(settings.engine.max_error_rate if engine_config is None else engine_config.max_error_rate),
         settings=method_settings(settings, top_k=top_k, max_tokens=max_tokens, temperature=temperature),
         simulated=engine_config is not None and engine_config.kind == "simulated",
         overrides=set_ or (),
+        concurrency=at_once,
     )
     cells: list[Cell] = []
     for entrant in map(lineup.open, specs):
@@ -136,8 +153,10 @@ def evaluate(
 
     async def run() -> None:
         try:
-            await fill(cells, concurrency=concurrency or 2 * training.max_batch_rows, report=lines.report)
+            await fill(cells, concurrency=at_once, report=lines.report)
         finally:
+            meter.take()
+            await lineup.aclose()
             await close_connections(searching)
 
     try:

@@ -9,19 +9,21 @@ base model and protocol.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from zerosearch.adapters import resolve_adapter
 from zerosearch.config import TrainConfig, plain_name
 from zerosearch.engine_config import EngineConfig
-from zerosearch.engines.base import SearchEngine
-from zerosearch.engines.writers import ChatModel, GeneratorWriter
+from zerosearch.engines.base import SearchEngine, close_connections
+from zerosearch.engines.writers import ChatModel, GeneratorWriter, OpenAIWriter
 from zerosearch.errors import ConfigError, ModelError
-from zerosearch.evaluation.methods import EPISODE, PROMPTED, Errors, MethodSettings
-from zerosearch.evaluation.predictors import Episodes, Predictor, Prompted
-from zerosearch.parts import Models, rollout_settings
+from zerosearch.evaluation.methods import EPISODE, ONCE, PROMPTED, Errors, MethodSettings
+from zerosearch.evaluation.predictors import Episodes, Predictor, Prompted, charge
+from zerosearch.generators.base import Generator
+from zerosearch.generators.openai import RETRY
+from zerosearch.parts import Models, open_policy, rollout_settings
 from zerosearch.search import SearchPage, SearchRequest
 from zerosearch.settings import load_config
 
@@ -108,8 +110,13 @@ def engine_of(config: TrainConfig, specs: Sequence[MethodSpec]) -> EngineConfig 
 
 
 def method_settings(config: TrainConfig, *, top_k: int, max_tokens: int, temperature: float) -> MethodSettings:
-    """What the prompted methods are told: pages as long, and as many searches, as `protocol` gives an episode."""
+    """What the prompted methods are told: pages as long, and as many searches, as `protocol` gives an episode.
+
+    A reply of a server is asked for again where it fails; that of a local model cannot fail.
+    """
+    behind_url = config.model.base_url is not None
     return MethodSettings(
+        retry=replace(RETRY, deadline_seconds=config.model.deadline_seconds) if behind_url else ONCE,
         top_k=top_k,
         max_searches=config.protocol.max_searches,
         max_tokens=max_tokens,
@@ -138,7 +145,7 @@ def run_config(policy: Path, config: TrainConfig, overrides: Sequence[str]) -> T
         if (folder / "config.toml").is_file() and (folder / "checkpoints").is_dir():
             told = [o for o in overrides if o.strip().startswith("protocol.")]
             trained = load_config(folder / "config.toml", told)
-            model = config.model.model_copy(update={"name": trained.model.name, "adapter": None})
+            model = config.model.model_copy(update={"name": trained.model.name, "adapter": None, "base_url": None})
             return config.model_copy(update={"model": model, "protocol": trained.protocol})
     return config
 
@@ -156,11 +163,19 @@ class Lineup:
         settings: MethodSettings,
         simulated: bool,
         overrides: Sequence[str] = (),
+        concurrency: int = 64,
     ) -> None:
         self._config, self._models, self._engine, self._errors = config, models, engine, errors
         self._settings, self._noise, self._overrides = settings, 0.0 if simulated else None, overrides
+        self._concurrency = concurrency
+        self._opened: list[object] = []
         self._adapters: dict[tuple[str, Path], str] = {}
         self._chat: ChatModel | None = None
+
+    async def aclose(self) -> None:
+        """Close the connections of models behind a URL."""
+        for opened in self._opened:
+            await close_connections(opened)
 
     def open(self, spec: MethodSpec) -> Entrant:
         """Raises `ModelError` for a policy that cannot be loaded, `ConfigError` for settings that it cannot have."""
@@ -186,28 +201,62 @@ class Lineup:
         return Entrant(predictor, chat.model, spec.searches, settings)
 
     def _episodes(self, spec: MethodSpec, config: TrainConfig, adapter: str | None) -> Entrant:
-        from zerosearch.generators.transformers import TransformersGenerator
+        temperature, top_k = self._settings.temperature, self._settings.top_k
+        behind_url = spec.policy is None and config.model.base_url is not None
+        generator: Generator
+        if behind_url:
+            generator, settings = open_policy(
+                config,
+                self._models,
+                temperature=temperature,
+                top_k=top_k,
+                concurrency=self._concurrency,
+                charge=charge,
+            )
+            self._opened.append(generator)
+        else:
+            from zerosearch.generators.transformers import TransformersGenerator
 
-        model, worker = self._models.get(config.model.name)
-        settings = rollout_settings(config, model, temperature=self._settings.temperature, top_k=self._settings.top_k)
-        generator = TransformersGenerator(worker, self._adapter(config.model.name, adapter))
+            model, worker = self._models.get(config.model.name)
+            settings = rollout_settings(config, model, temperature=temperature, top_k=top_k)
+            generator = TransformersGenerator(worker, self._adapter(config.model.name, adapter))
         name = config.model.name if adapter is None else f"{config.model.name}+{adapter}"
-        predictor = Episodes(spec.label, generator, self._engine, settings, self._errors, self._noise)
+        predictor = Episodes(
+            spec.label, generator, self._engine, settings, self._errors, self._noise, behind_url=behind_url
+        )
         protocol = config.protocol.model_dump(mode="json")
         return Entrant(predictor, name, config.protocol.max_searches > 0, {"protocol": protocol})
 
     def _open_chat(self) -> ChatModel:
         if self._chat is None:
-            from zerosearch.generators.transformers import TransformersGenerator
-
-            config = self._config
-            model, worker = self._models.get(config.model.name)
-            adapter = self._adapter(config.model.name, config.model.adapter)
-            name = config.model.name if adapter is None else f"{config.model.name}+{config.model.adapter}"
-            self._chat = GeneratorWriter(
-                TransformersGenerator(worker, adapter), model.tokenizer, model=name, chat=config.protocol.chat
-            )
+            model = self._config.model
+            self._chat = self._chat_behind_url() if model.base_url is not None else self._local_chat()
         return self._chat
+
+    def _chat_behind_url(self) -> ChatModel:
+        model = self._config.model
+        assert model.base_url is not None
+        if model.endpoint != "chat":
+            raise ConfigError(f"model.endpoint is {model.endpoint!r}: of all methods only {EPISODE} can be played so")
+        writer = OpenAIWriter(
+            model.base_url,
+            model.name,
+            api_key_env=model.api_key_env,
+            timeout_seconds=model.deadline_seconds,
+            max_connections=self._concurrency,
+        )
+        self._opened.append(writer)
+        return writer
+
+    def _local_chat(self) -> ChatModel:
+        from zerosearch.generators.transformers import TransformersGenerator
+
+        config = self._config
+        model, worker = self._models.get(config.model.name)
+        adapter = self._adapter(config.model.name, config.model.adapter)
+        name = config.model.name if adapter is None else f"{config.model.name}+{config.model.adapter}"
+        generator = TransformersGenerator(worker, adapter)
+        return GeneratorWriter(generator, model.tokenizer, model=name, chat=config.protocol.chat)
 
     def _adapter(self, model: str, source: str | None) -> str | None:
         """The name of an adapter on `model`, which is put there the first time."""

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
 
+from zerosearch.cost import Ledger
 from zerosearch.engines.base import SearchEngine
 from zerosearch.engines.writers import ChatModel
-from zerosearch.errors import EngineError
+from zerosearch.errors import EngineError, PolicyError
 from zerosearch.evaluation.methods import Errors, MethodSettings, PromptedMethod, Session
 from zerosearch.evaluation.predictions import Prediction
 from zerosearch.generators.base import Generator
@@ -66,9 +68,22 @@ class Prompted:
         )
 
 
+_used: ContextVar[list[Ledger] | None] = ContextVar("used", default=None)
+
+
+def charge(used: Ledger) -> None:
+    """Give what a policy behind a URL used to the episode that is asking it: each predicts in a task of its own."""
+    ledgers = _used.get()
+    if ledgers is not None:
+        ledgers.append(used)
+
+
 @dataclass(frozen=True)
 class Episodes:
-    """A policy that speaks this package's protocol. `noise` is None with a real engine, 0 with a simulated one."""
+    """A policy that speaks this package's protocol. `noise` is None with a real engine, 0 with a simulated one.
+
+    `behind_url`: the ids of its episodes are bytes, and its tokens are those that came in by `charge`.
+    """
 
     label: str
     generator: Generator
@@ -76,9 +91,12 @@ class Episodes:
     settings: RolloutSettings
     errors: Errors
     noise: float | None = None
+    behind_url: bool = False
 
     async def predict(self, question: Question, benchmark: str, sample: int) -> Prediction:
         started = time.perf_counter()
+        ledgers: list[Ledger] = []
+        _used.set(ledgers)
         try:
             played = await run_episode(
                 question,
@@ -89,14 +107,19 @@ class Episodes:
                 noise=self.noise,
                 rollout=sample,
             )
-        except EngineError as failure:  # of a generator behind a URL: the engine's own are part of the trajectory
-            self.errors.replies.failure(failure)
+        except PolicyError as failure:
+            self.errors.replies.failure(EngineError(failure.kind, str(failure)))
             return Prediction.of(
-                question, None, benchmark=benchmark, method=self.label, sample=sample, turns=0,
-                stop_reason="model_error", seconds=time.perf_counter() - started, error=failure.kind,
+                question, None, benchmark=benchmark, method=self.label, sample=sample, turns=len(ledgers),
+                tokens=sum(used.completion_tokens for used in ledgers),
+                prompt_tokens=sum(used.prompt_tokens for used in ledgers), stop_reason="model_error",
+                seconds=time.perf_counter() - started, error=failure.kind,
             )  # fmt: skip
         self.errors.replies.success()
         turns = played.turns
+        read, wrote = sum(turn.start for turn in turns), played.policy_tokens
+        if self.behind_url:
+            read, wrote = sum(u.prompt_tokens for u in ledgers), sum(u.completion_tokens for u in ledgers)
         return Prediction.of(
             question,
             played.answer,
@@ -105,8 +128,8 @@ class Episodes:
             method=self.label,
             sample=sample,
             turns=len(turns),
-            tokens=played.policy_tokens,
-            prompt_tokens=sum(turn.start for turn in turns),
+            tokens=wrote,
+            prompt_tokens=read,
             valid_actions=sum(turn.action != "invalid" for turn in turns) / len(turns) if turns else None,
             stop_reason=played.stop_reason,
             seconds=played.seconds,

@@ -21,7 +21,7 @@ from zerosearch.cost import Ledger
 from zerosearch.engines.http import JsonClient, PerLoop, checked_url, error_message, key_from
 from zerosearch.engines.retry import AttemptError, Retry, with_retry
 from zerosearch.episode import Codec, EpisodeLimits
-from zerosearch.errors import ConfigError, EngineError, RunError
+from zerosearch.errors import ConfigError, EngineError, PolicyError
 from zerosearch.generation import Generation, GenerationStop, Sampling
 from zerosearch.prompts import CONTROL_TEXTS, Message
 
@@ -94,8 +94,8 @@ class OpenAIGenerator:
     the requests under way; further ones wait, outside of their deadline. `extra_body` are further request fields (None
     takes a field out). `sleep` is for tests.
 
-    Raises `ConfigError` for an address that cannot be used or a key that is not set. `generate` raises `RunError` once
-    the attempts or the deadline of `retry` are used up: an episode without its turn cannot go on.
+    Raises `ConfigError` for an address that cannot be used or a key that is not set. `generate` raises `PolicyError`, a
+    `RunError`, once the attempts or the deadline of `retry` are used up: an episode without its turn cannot go on.
     """
 
     def __init__(
@@ -152,9 +152,10 @@ class OpenAIGenerator:
                 generation, _ = await with_retry(attempt, self._retry, sleep=self._sleep)
         except EngineError as error:
             hint = "; protocol.max_context_tokens may be too large for it" if "context" in str(error).lower() else ""
-            raise RunError(
+            raise PolicyError(
+                error.kind,
                 f"the policy {self.model} gave no text in {error.attempts} attempt(s): {error}{hint}. Nothing written "
-                "so far is lost; mend the endpoint and run the same command again"
+                "so far is lost; mend the endpoint and run the same command again",
             ) from None
         return generation
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from zerosearch.evaluation.methods.agents import react, search_o1
 from zerosearch.evaluation.methods.reading import cot, direct, ircot, rag
-from zerosearch.evaluation.methods.session import Errors, MethodSettings, Session
+from zerosearch.evaluation.methods.session import ONCE, Errors, MethodSettings, Session
 from zerosearch.evaluation.methods.tree import tree_search
 
-__all__ = ["EPISODE", "PROMPTED", "Errors", "MethodSettings", "PromptedMethod", "Session"]
+__all__ = ["EPISODE", "ONCE", "PROMPTED", "Errors", "MethodSettings", "PromptedMethod", "Session"]
 
 EPISODE = "episode"
 """The method that plays this package's protocol: `rollout.run_episode`, with a prompted or a trained policy."""

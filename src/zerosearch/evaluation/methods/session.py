@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
 from zerosearch.curriculum import derive_seed
@@ -21,6 +21,7 @@ from zerosearch.search import Document, SearchRequest
 from zerosearch.trajectory import SearchRecord
 
 T = TypeVar("T")
+ONCE = Retry(attempts=1, deadline_seconds=None)
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ class MethodSettings:
     max_page_words: int = 375
     temperature: float = 0.0
     seed: int = 0
-    retry: Retry = field(default_factory=lambda: Retry(attempts=1, deadline_seconds=None))
+    retry: Retry = ONCE
 
 
 @dataclass
@@ -109,14 +110,17 @@ class Session:
         self._log.append("")
 
         async def attempt(number: int) -> Written:
-            return await self._chat.write(chat, max_tokens=limit, temperature=heat, seed=seed, stop=stop)
+            try:
+                return await self._chat.write(chat, max_tokens=limit, temperature=heat, seed=seed, stop=stop)
+            except EngineError as error:  # what comes to nothing is paid for too
+                self.tokens += error.completion_tokens
+                self.prompt_tokens += error.prompt_tokens
+                raise
 
         try:
             written, _ = await with_retry(attempt, self.settings.retry)
         except EngineError as error:
             self.stop_reason = "model_error"
-            self.tokens += error.completion_tokens
-            self.prompt_tokens += error.prompt_tokens
             self._errors.replies.failure(error)
             raise
         self._errors.replies.success()
