@@ -71,7 +71,7 @@ def evaluate(
     from zerosearch.cost import Ledger
     from zerosearch.engines.base import close_connections
     from zerosearch.engines.metered import Budget, Meter, Metered
-    from zerosearch.errors import ConfigError
+    from zerosearch.errors import BudgetError, ConfigError
     from zerosearch.evaluation.benchmarks import open_benchmark
     from zerosearch.evaluation.cells import Cell, fill
     from zerosearch.evaluation.lineup import Lineup, NoEngine, engine_of, method_settings, parse_methods
@@ -161,6 +161,11 @@ def evaluate(
 
     try:
         asyncio.run(run())
+    except BudgetError:
+        raise BudgetError(
+            f"the budget of this evaluation is spent; the finished predictions are in {out}, and the same command with "
+            "a larger engine.budget_usd or engine.budget_searches goes on"
+        ) from None
     finally:
         models.close()
         note_timings(out, cells)
