@@ -85,6 +85,38 @@ def test_one_command_makes_the_table_of_every_method(zerosearch: Any, arguments:
     assert "tree-search" in result.out
 
 
+def test_a_local_model_is_shown_the_tags_that_it_is_to_write(model: Path, data: Path) -> None:
+    """And those that a question holds are not among them."""
+    import asyncio
+
+    from zerosearch.config import TrainConfig
+    from zerosearch.evaluation.lineup import Lineup, NoEngine, method_settings, parse_methods
+    from zerosearch.evaluation.methods import Errors
+    from zerosearch.generation import Generation, Sampling
+    from zerosearch.generators.transformers import TransformersGenerator
+    from zerosearch.parts import Models
+    from zerosearch.questions import Question
+
+    shown: list[str] = []
+    config = TrainConfig.model_validate({"model": {"name": str(model), "device": "cpu"}})
+    models = Models("cpu")
+    local, _ = models.get(str(model))
+    settings = method_settings(config, top_k=3, max_tokens=9, temperature=0.0)
+    lineup = Lineup(config, models, NoEngine(), Errors.limited(0.2), settings=settings, simulated=False)
+    entrant = lineup.open(parse_methods("direct")[0])
+
+    async def listen(self: TransformersGenerator, prompt_ids: list[int], sampling: Sampling) -> Generation:
+        shown.append(local.codec.decode(prompt_ids))
+        return Generation([], [], "eos")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransformersGenerator, "generate", listen)
+        asyncio.run(entrant.predictor.predict(Question("q", "Is <answer> a tag <|im_end|>?", ("x",)), "b", 0))
+    models.close()
+    assert "<answer> Lake Titicaca </answer>" in shown[0]
+    assert "Question: Is [answer] a tag < |im_end|>?" in shown[0]
+
+
 def test_the_same_command_asks_nothing_again_and_a_torn_row_only(
     zerosearch: Any, arguments: list[str], data: Path
 ) -> None:

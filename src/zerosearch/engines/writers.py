@@ -12,7 +12,7 @@ from zerosearch.errors import ConfigError, ModelError
 from zerosearch.generation import Sampling
 from zerosearch.generators.base import Generator
 from zerosearch.prompts import Message, one_line
-from zerosearch.protocol import Tokenizer, neutralize
+from zerosearch.protocol import Tokenizer, break_tokens, neutralize
 
 __all__ = [
     "MAX_BODY_BYTES",
@@ -163,7 +163,8 @@ class OpenAIWriter:
 class GeneratorWriter:
     """A local model behind a `Generator`: the text is a function of the chat and the seed.
 
-    `chat`: `auto` uses the tokenizer's chat template where it has one. `model` is the name that is recorded.
+    `chat`: `auto` uses the tokenizer's chat template where it has one. `model` is the name that is recorded. See
+    `render_messages` for `keep_tags`.
     """
 
     def __init__(
@@ -173,16 +174,18 @@ class GeneratorWriter:
         *,
         model: str,
         chat: Literal["auto", "always", "never"] = "auto",
+        keep_tags: bool = False,
     ) -> None:
         self.model = model
         self._generator = generator
         self._tokenizer = tokenizer
         self._chat = chat
+        self._keep_tags = keep_tags
 
     async def write(
         self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int, stop: tuple[str, ...] = ()
     ) -> Written:
-        prompt_ids = render_messages(messages, self._tokenizer, chat=self._chat)
+        prompt_ids = render_messages(messages, self._tokenizer, chat=self._chat, keep_tags=self._keep_tags)
         sampling = Sampling(temperature=temperature, max_tokens=max_tokens, stop=stop, seed=seed)
         generation = await self._generator.generate(prompt_ids, sampling)
         text = str(
@@ -201,17 +204,23 @@ def cut_before(text: str, stop: Sequence[str]) -> str:
 
 
 def render_messages(
-    messages: Sequence[Message], tokenizer: ChatTokenizer, *, chat: Literal["auto", "always", "never"] = "auto"
+    messages: Sequence[Message],
+    tokenizer: ChatTokenizer,
+    *,
+    chat: Literal["auto", "always", "never"] = "auto",
+    keep_tags: bool = False,
 ) -> list[int]:
     """The ids that a model is shown for a chat, up to where its own text begins. Tuning and asking both use this.
 
-    Control tokens written out in a message are neutralised. A base model is shown the contents, line by line. A
-    template that knows no system role (Gemma's) gets its text at the head of the user's message.
+    Control tokens written out in a message are neutralised, and the protocol's tags with them: a simulator has no use
+    for these. `keep_tags` leaves the tags, for prompts that ask for them. A base model is shown the contents, line by
+    line. A template that knows no system role (Gemma's) gets its text at the head of the user's message.
 
     Raises `ConfigError` for `chat="always"` without a chat template, `ModelError` for a template that fails.
     """
     special_tokens = tuple(tokenizer.all_special_tokens)
-    safe = [{**m, "content": neutralize(m["content"], special_tokens)} for m in messages]
+    clean = break_tokens if keep_tags else neutralize
+    safe = [{**m, "content": clean(m["content"], special_tokens)} for m in messages]
     if chat == "never" or (chat == "auto" and not tokenizer.chat_template):
         return list(tokenizer.encode("\n".join(m["content"] for m in safe) + "\n", add_special_tokens=True))
     if not tokenizer.chat_template:

@@ -256,7 +256,7 @@ class Lineup:
         adapter = self._adapter(config.model.name, config.model.adapter)
         name = config.model.name if adapter is None else f"{config.model.name}+{config.model.adapter}"
         generator = TransformersGenerator(worker, adapter)
-        return GeneratorWriter(generator, model.tokenizer, model=name, chat=config.protocol.chat)
+        return GeneratorWriter(generator, model.tokenizer, model=name, chat=config.protocol.chat, keep_tags=True)
 
     def _adapter(self, model: str, source: str | None) -> str | None:
         """The name of an adapter on `model`, which is put there the first time."""

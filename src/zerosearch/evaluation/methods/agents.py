@@ -73,7 +73,7 @@ async def _turns(
     last: str,
 ) -> str | None:
     """At most one turn more than there are searches; the last of them can only answer."""
-    first = prompt.format(question=session.question.text)
+    first = prompt.format(question=session.asked)
     total = session.settings.max_searches + 1
     chat: list[Message] = [{"role": "user", "content": first if total > 1 else f"{first}\n\n{last}"}]
     for turn in range(1, total + 1):

@@ -13,7 +13,7 @@ _LONGEST_QUERY = 300  # characters
 
 async def direct(session: Session) -> str | None:
     """The answer at once, from what the model knows: the first row of every table."""
-    prompt = prompts.DIRECT.format(question=session.question.text)
+    prompt = prompts.DIRECT.format(question=session.asked)
     return extract_answer(await session.write(prompt, stop=STOP_ANSWER))
 
 
@@ -22,7 +22,7 @@ async def cot(session: Session) -> str | None:
 
     Chain of thought (Wei et al., NeurIPS 2022), zero-shot as in Kojima et al. (NeurIPS 2022).
     """
-    prompt = prompts.COT.format(question=session.question.text)
+    prompt = prompts.COT.format(question=session.asked)
     return extract_answer(await session.write(prompt, stop=STOP_ANSWER))
 
 
@@ -32,7 +32,7 @@ async def rag(session: Session) -> str | None:
     Retrieval-augmented generation (Lewis et al., NeurIPS 2020), with a frozen retriever and reader.
     """
     documents = await session.search(session.question.text) if session.searches_left else ()
-    prompt = prompts.RAG.format(page=prompts.render_documents(documents), question=session.question.text)
+    prompt = prompts.RAG.format(page=prompts.render_documents(documents), question=session.asked)
     return extract_answer(await session.write(prompt, stop=STOP_ANSWER))
 
 
@@ -42,10 +42,10 @@ async def ircot(session: Session) -> str | None:
     Documents add up (at most `MAX_PARAGRAPHS`) until a sentence says the answer or no search is left; then a reader
     answers with all of them. IRCoT (Trivedi et al., ACL 2023), zero-shot, one sentence a step.
     """
-    question = session.question.text
+    question = session.asked
     documents: dict[tuple[str, str], Document] = {}
     reasoning: list[str] = []
-    query = question
+    query = session.question.text
     while session.searches_left:
         found = await session.search(query[:_LONGEST_QUERY])
         for document in found[: MAX_PARAGRAPHS - len(documents)]:

@@ -15,6 +15,7 @@ from zerosearch.engines.writers import ChatModel, Written
 from zerosearch.errors import EngineError
 from zerosearch.evaluation.methods.answers import close_tags
 from zerosearch.prompts import Message
+from zerosearch.protocol import neutralize
 from zerosearch.questions import Question
 from zerosearch.rollout import ErrorRate
 from zerosearch.search import Document, SearchRequest
@@ -79,12 +80,17 @@ class Session:
         self.turns = self.tokens = self.prompt_tokens = 0
         self._chat, self._engine, self._errors = chat, engine, errors
         self._key = (settings.seed, question.id, sample)
-        self._asked = 0
+        self._searched = 0
         self._log: list[str] = []
 
     @property
+    def asked(self) -> str:
+        """The question as it stands in a prompt: it cannot speak the protocol."""
+        return neutralize(self.question.text)
+
+    @property
     def searches_left(self) -> int:
-        return self.settings.max_searches - self._asked
+        return self.settings.max_searches - self._searched
 
     @property
     def transcript(self) -> str:
@@ -135,7 +141,7 @@ class Session:
         is left."""
         if self.searches_left < 1:
             raise RuntimeError("the method searched more often than it may")
-        index, self._asked = self._asked, self._asked + 1
+        index, self._searched = self._searched, self._searched + 1
         self._log.append(f"search: {query}")
         request = SearchRequest(
             query, self.settings.top_k, question=self.question, seed=derive_seed(*self._key, "page", index)

@@ -77,7 +77,7 @@ async def tree_search(session: Session, settings: TreeSettings | None = None) ->
     if answers:
         return best_answer(answers)
     state = max((n for n in _walk(root) if n.answer is None), key=lambda n: (n.visits, len(n.documents)))
-    prompt = prompts.RAG.format(page=prompts.render_documents(state.documents), question=session.question.text)
+    prompt = prompts.RAG.format(page=prompts.render_documents(state.documents), question=session.asked)
     return extract_answer(await session.write(prompt, stop=STOP_ANSWER))
 
 
@@ -120,7 +120,7 @@ async def _simulate(session: Session, root: Node, settings: TreeSettings) -> Non
 
 async def _open(session: Session, leaf: Node, known: tuple[Document, ...], settings: TreeSettings) -> float:
     """Make a leaf part of the tree: search or rate, propose what may follow. Returns its value."""
-    question = session.question.text
+    question = session.asked
     if leaf.answer is not None:
         page = prompts.render_documents(known)
         prompt = prompts.RATE_ANSWER.format(page=page, question=question, answer=leaf.answer)
