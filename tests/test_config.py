@@ -245,6 +245,17 @@ def test_the_written_file_names_every_setting() -> None:
         ({"algorithm": {"name": "grpo"}, "training": {"rollouts": 1}}, "grpo compares rollouts of one question"),
         ({"algorithm": {"kl_estimator": "k1"}}, "algorithm.kl = 'loss' with kl_estimator = 'k1' has no gradient"),
         ({"algorithm": {"kl": "reward"}}, "algorithm.kl = 'reward' with 'k3' hardly pulls at all"),
+        ({"model": {"api_key_env": "K"}}, "model: api_key_env is set, but only a model behind a base_url uses it"),
+        ({"model": {"endpoint": "completions"}}, "model: endpoint is set, but only a model behind a base_url uses it"),
+        ({"model": {"base_url": "http://h/v1", "adapter": "a"}}, "model: adapter cannot be used with base_url"),
+        (
+            {"model": {"base_url": "http://h/v1"}, "protocol": {"chat": "never"}},
+            "protocol.chat = 'never' contradicts model.endpoint = 'chat'",
+        ),
+        (
+            {"model": {"base_url": "http://h/v1", "endpoint": "completions"}, "protocol": {"chat": "always"}},
+            "protocol.chat = 'always' contradicts model.endpoint = 'completions'",
+        ),
         ({"model": {"full": True}}, "choose one: model.full = true with model.lora = 'none'"),
         ({"model": {"lora": "none"}}, "choose one: model.full = true with model.lora = 'none'"),
         ({"model": {**FULL, "adapter": "a"}}, "model.adapter is a LoRA adapter and cannot be trained with model.full"),

@@ -14,9 +14,11 @@ from rich.logging import RichHandler
 from zerosearch import __version__
 from zerosearch.commands.check import check
 from zerosearch.commands.collect import collect
+from zerosearch.commands.compare import compare
 from zerosearch.commands.cost import cost
 from zerosearch.commands.data import data
 from zerosearch.commands.doctor import doctor
+from zerosearch.commands.evaluate import evaluate
 from zerosearch.commands.fidelity import fidelity
 from zerosearch.commands.label import label
 from zerosearch.commands.models import models
@@ -40,12 +42,14 @@ app.command()(models)
 app.command()(check)
 app.command()(doctor)
 app.command()(cost)
+app.command()(evaluate)
 app.command()(sft)
 app.command()(collect)
 app.command()(record)
 app.command()(label)
 app.command()(tune)
 app.command()(fidelity)
+app.command()(compare)
 
 
 @app.callback(invoke_without_command=True)

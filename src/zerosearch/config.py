@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from zerosearch.curriculum import Curriculum, CurriculumKind, PageDraw, PageKind
 from zerosearch.engine_config import EngineConfig, Section
 from zerosearch.episode import EpisodeLimits
+from zerosearch.errors import ConfigError
 from zerosearch.scoring import RewardName
 from zerosearch.search import Noise
 
@@ -26,6 +27,11 @@ class LoraConfig(Section):
     """Rank of the two factors."""
     alpha: float = Field(16.0, gt=0)
     """The update is scaled by alpha / rank."""
+
+
+_OF_A_SERVER = (
+    "api_key_env", "endpoint", "deadline_seconds", "usd_per_million_prompt_tokens", "usd_per_million_completion_tokens",
+)  # fmt: skip
 
 
 class ModelConfig(Section):
@@ -46,6 +52,37 @@ class ModelConfig(Section):
     """auto, cpu, cuda, cuda:1, mps."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
+    base_url: str | None = None
+    """An OpenAI-compatible server (http://host:port/v1) that serves `name`, to collect with. It cannot be trained."""
+    api_key_env: str | None = None
+    """Name of the environment variable that holds the server's key; the key itself stands in no file."""
+    endpoint: Literal["chat", "completions"] = "chat"
+    """How the server is asked: `chat` works with every one; `completions` sends an episode's bare text, so that
+    `protocol.prompt` must be in the model's own form."""
+    deadline_seconds: float = Field(600.0, gt=0)
+    """For one turn of a policy behind a URL, with all its tries."""
+    usd_per_million_prompt_tokens: float = Field(0.0, ge=0)
+    """What the server charges, so that costs are counted and `engine.budget_usd` can bound them."""
+    usd_per_million_completion_tokens: float = Field(0.0, ge=0)
+    """The same for the tokens that it writes."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> ModelConfig:
+        if self.base_url is None:
+            for name in _OF_A_SERVER:
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name} is set, but only a model behind a base_url uses it")
+        elif self.adapter is not None:
+            raise ValueError("adapter cannot be used with base_url: load it in the server, and name it in model.name")
+        return self
+
+    def check_trainable(self) -> None:
+        """Raises `ConfigError` for a policy behind a URL."""
+        if self.base_url is not None:
+            raise ConfigError(
+                f"model.base_url: a policy behind a URL ({self.base_url}) can be played with (zerosearch collect), not "
+                'trained; to train, name local weights in model.name and set model.base_url = "none"'
+            )
 
 
 class ProtocolConfig(Section):
@@ -249,6 +286,10 @@ class TrainConfig(Section):
             raise ValueError("model.adapter is a LoRA adapter and cannot be trained with model.full")
         if algorithm.updates_per_batch > training.questions_per_step * training.rollouts:
             raise ValueError("algorithm.updates_per_batch is larger than the number of episodes a step")
+        if self.model.base_url is not None:
+            wrong = {"chat": "never", "completions": "always"}[self.model.endpoint]
+            if self.protocol.chat == wrong:
+                raise ValueError(f"protocol.chat = '{wrong}' contradicts model.endpoint = '{self.model.endpoint}'")
         if self.protocol.answer_reserve_tokens >= self.protocol.max_context_tokens:
             raise ValueError("protocol.answer_reserve_tokens leaves no room in protocol.max_context_tokens")
         self._noise_can_be_made()

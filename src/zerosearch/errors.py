@@ -35,6 +35,15 @@ class BudgetError(RunError):
     """What a run may spend on searches is spent: no further search is begun."""
 
 
+class PolicyError(RunError):
+    """A policy behind a URL gave no text after its retries; `kind` as of `EngineError`. Training and collecting stop at
+    it; an evaluation counts it as a wrong answer, up to a limit."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
 class EngineError(Exception):
     """A search failed after its retries.
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zerosearch.adapters import resolve_adapter
 from zerosearch.config import TrainConfig
+from zerosearch.cost import Ledger
 from zerosearch.embedded import cache_dir
 from zerosearch.engine_config import EngineConfig
 from zerosearch.engines.base import SearchEngine
@@ -25,19 +28,24 @@ from zerosearch.engines.simulated import SimulatedEngine
 from zerosearch.engines.snippets import Snippets
 from zerosearch.engines.web import HttpEngine, HttpOptions
 from zerosearch.engines.writers import GeneratorWriter, OpenAIWriter, Writer
-from zerosearch.episode import EpisodeLimits
+from zerosearch.episode import Codec, EpisodeLimits
 from zerosearch.factbook import build as build_factbook
 from zerosearch.factbook.sources import PREFIX, factbook_rows
 from zerosearch.generation import Sampling
-from zerosearch.generators.local import LocalModel
-from zerosearch.generators.transformers import TransformersGenerator, Worker
+from zerosearch.generators.base import Generator
+from zerosearch.generators.openai import RETRY, OpenAIGenerator, byte_codec, byte_limits
 from zerosearch.protocol import PROMPT, PROMPT_WITHOUT_SEARCH, prompt_text, render_prompt
 from zerosearch.questions import Question, load_questions
 from zerosearch.rollout import RolloutSettings
 
+if TYPE_CHECKING:  # they need torch: where all models are behind URLs, none is needed
+    from zerosearch.generators.local import LocalModel
+    from zerosearch.generators.transformers import Worker
+
 log = logging.getLogger(__name__)
 
 SIMULATOR = "simulator"
+POLICY = "policy"
 HTTP_ENGINES: dict[str, type[HttpEngine]] = {
     "serpapi": SerpApiEngine,
     "serper": SerperEngine,
@@ -72,6 +80,9 @@ class Models:
 
     def get(self, name: str, *, dtype: str | None = None, alone: bool = False) -> tuple[LocalModel, Worker]:
         """`alone`: weights that nobody else uses, as they are about to change."""
+        from zerosearch.generators.local import LocalModel
+        from zerosearch.generators.transformers import Worker
+
         if (name, alone) not in self.loaded:
             model = LocalModel.load(name, dtype=dtype or self.dtype, device=self.device)  # type: ignore[arg-type]
             merge = model.device.type != "cpu" if self.merge is None else self.merge
@@ -186,6 +197,8 @@ def _writer(config: EngineConfig, models: Models) -> Writer:
             api_key_env=simulator.api_key_env,
             timeout_seconds=config.deadline_seconds or 600.0,
         )
+    from zerosearch.generators.transformers import TransformersGenerator
+
     model, worker = models.get(simulator.model)
     adapter = models.simulator(simulator.model, resolve_adapter(simulator.adapter)) if simulator.adapter else None
     models.simulating.add((simulator.model, adapter))
@@ -193,19 +206,73 @@ def _writer(config: EngineConfig, models: Models) -> Writer:
     return GeneratorWriter(TransformersGenerator(worker, adapter), model.tokenizer, model=name)
 
 
+def open_policy(
+    config: TrainConfig,
+    models: Models,
+    *,
+    temperature: float,
+    top_k: int,
+    concurrency: int = 64,
+    charge: Callable[[Ledger], None] = lambda used: None,
+) -> tuple[Generator, RolloutSettings]:
+    """The policy to play with, not to train: local weights and their adapter, or the server at `model.base_url`.
+
+    `concurrency` requests are made of a server at a time; `charge` is given what each of them used.
+    """
+    policy = config.model
+    if policy.base_url is not None:
+        generator = OpenAIGenerator(
+            policy.base_url,
+            policy.name,
+            max_turn_tokens=config.protocol.max_turn_tokens,
+            endpoint=policy.endpoint,
+            api_key_env=policy.api_key_env,
+            retry=replace(RETRY, deadline_seconds=policy.deadline_seconds),
+            max_connections=concurrency,
+            usd_per_million_prompt_tokens=policy.usd_per_million_prompt_tokens,
+            usd_per_million_completion_tokens=policy.usd_per_million_completion_tokens,
+            charge=charge,
+        )
+        limits = byte_limits(config.protocol.limits())
+        settings = _rollout_settings(config, byte_codec(), str, limits, temperature=temperature, top_k=top_k)
+        return generator, settings
+    from zerosearch.generators.transformers import TransformersGenerator
+
+    model, worker = models.get(policy.name)
+    if policy.adapter is not None:
+        model.add_adapter(POLICY, resolve_adapter(policy.adapter))
+    settings = rollout_settings(config, model, temperature=temperature, top_k=top_k)
+    return TransformersGenerator(worker, POLICY if policy.adapter is not None else None), settings
+
+
 def rollout_settings(config: TrainConfig, model: LocalModel, *, temperature: float, top_k: int) -> RolloutSettings:
     """What the episodes of a run have in common; `temperature` 0 for evaluation."""
-    codec, protocol = model.codec, config.protocol
+
+    def shown(prompt: str) -> str:
+        return prompt_text(prompt, model.tokenizer, chat=config.protocol.chat)
+
+    limits = config.protocol.limits()
+    return _rollout_settings(config, model.codec, shown, limits, temperature=temperature, top_k=top_k)
+
+
+def _rollout_settings(
+    config: TrainConfig,
+    codec: Codec,
+    shown: Callable[[str], str],
+    limits: EpisodeLimits,
+    *,
+    temperature: float,
+    top_k: int,
+) -> RolloutSettings:
+    protocol = config.protocol
     template = protocol.prompt or (PROMPT if protocol.max_searches else PROMPT_WITHOUT_SEARCH)
 
     def prompt(question: str) -> list[int]:
-        text = prompt_text(render_prompt(question, template=template), model.tokenizer, chat=protocol.chat)
-        return codec.encode(text)
+        return codec.encode(shown(render_prompt(question, template=template)))
 
     prompt("")  # instructions or a chat template that cannot be used are an error now, not after the first search
     training = config.training
     greedy = temperature == 0
-    limits: EpisodeLimits = protocol.limits()
     return RolloutSettings(
         codec=codec,
         prompt=prompt,

@@ -27,7 +27,7 @@ WORDS_PER_DOCUMENT = 30
 
 # Control texts of common chat templates. A server's tokenizer would turn them into control ids, and the query comes
 # from a policy: it may hold anything.
-_CONTROL_TEXTS = ("<|", "<s>", "</s>", "<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>", "[INST]", "[/INST]")
+CONTROL_TEXTS = ("<|", "<｜", "<s>", "</s>", "<bos>", "<eos>", "<start_of_turn>", "<end_of_turn>", "[INST]", "[/INST]")
 
 _INSTRUCT_SYSTEM = (
     "You play a web search engine. Given a query, you write the page of results that such an engine would return: "
@@ -147,7 +147,7 @@ def _answers(request: SearchRequest) -> str:
 
 def field_text(text: str) -> str:
     """`text` as it may stand in a prompt: on one line, and without tags or control texts that a model would obey."""
-    return neutralize(one_line(text), _CONTROL_TEXTS)
+    return neutralize(one_line(text), CONTROL_TEXTS)
 
 
 def _message(role: str, content: str) -> Message:

@@ -121,11 +121,19 @@ def parse_turn(text: str) -> Action:
 def neutralize(text: str, special_tokens: Sequence[str] = ()) -> str:
     """Make `text` unable to speak the protocol or the chat template: `<answer>` becomes `[answer]`.
 
+    See `break_tokens` for `special_tokens`.
+    """
+    return break_tokens(_TAG.sub(r"[\1]", text), special_tokens)
+
+
+def break_tokens(text: str, special_tokens: Sequence[str]) -> str:
+    """Make `text` unable to speak the chat template; the protocol's tags stay as they are.
+
     `special_tokens` are the tokenizer's own (`<|im_end|>`, ...): a tokenizer would turn their text into control ids.
     White space around one is not part of it. Half a character (a lone surrogate, as JSON can hold), which no tokenizer
     takes, becomes `?`.
     """
-    text = _TAG.sub(r"[\1]", text.encode("utf-8", "replace").decode())
+    text = text.encode("utf-8", "replace").decode()
     for token in map(str.strip, special_tokens):  # a space at an end would let the loop make what it removes
         while token and token in text:
             text = text.replace(token, token[:1] + " " + token[1:] if len(token) > 1 else " ")

@@ -41,11 +41,15 @@ class RolloutSettings:
 class ErrorRate:
     """Counts searches and failures; stops the run where failures pass `limit` (a share of all searches).
 
-    A single failure among the first few searches says little, so at least `minimum` failures are waited for.
+    A single failure among the first few searches says little, so at least `minimum` failures are waited for. `what` is
+    counted and what is at fault stand in the message; other things than searches can be counted just so.
     """
 
-    def __init__(self, limit: float = 0.2, minimum: int = 4) -> None:
+    def __init__(
+        self, limit: float = 0.2, minimum: int = 4, *, what: str = "searches", at_fault: str = "the engine"
+    ) -> None:
         self.limit, self.minimum = limit, minimum
+        self._what, self._at_fault = what, at_fault
         self.searches = 0
         self.failures: dict[str, int] = {}
 
@@ -60,8 +64,8 @@ class ErrorRate:
         if failed >= self.minimum and failed > self.limit * self.searches:
             last = " ".join(str(error).split())  # one line
             raise RunError(
-                f"{failed} of {self.searches} searches failed (limit {self.limit:.0%}); the last one: {last}. "
-                "Nothing written so far is lost; mend the engine and run the same command again"
+                f"{failed} of {self.searches} {self._what} failed (limit {self.limit:.0%}); the last one: {last}. "
+                f"Nothing written so far is lost; mend {self._at_fault} and run the same command again"
             )
 
 

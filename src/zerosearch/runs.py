@@ -42,8 +42,10 @@ def write_json(path: Path, value: Any) -> None:
     atomic_write(path, text.encode("utf-8", "replace"))  # "replace": half a character in a web page must not end a run
 
 
-def append_jsonl(path: Path, row: dict[str, Any]) -> None:
-    """Append one line and flush it. A line cut off by a kill is left out by `read_rows` and removed by the next append.
+def append_jsonl(path: Path, *rows: dict[str, Any]) -> None:
+    """Append a line a row and flush them, all at once.
+
+    A line cut off by a kill is left out by `read_rows` and removed by the next append.
 
     Raises `RunError` where the disk is full or not writable.
     """
@@ -51,7 +53,8 @@ def append_jsonl(path: Path, row: dict[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab+") as out:
             _drop_cut_line(out)
-            out.write((json.dumps(row, ensure_ascii=False) + "\n").encode("utf-8", "replace"))
+            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            out.write(text.encode("utf-8", "replace"))
             out.flush()
             os.fsync(out.fileno())
     except OSError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -80,6 +81,8 @@ class TurnRecord:
 class Trajectory:
     """A finished episode. `ids`, `mask` and `logprobs` have one length; `mask` is 1 on the policy's own tokens.
 
+    A policy behind a URL has no log-probs: they are NaN, and null in files.
+
     `group` counts the questions of its batch, `rollout` the tries at one question. `valid` is False where the engine
     failed: such a trajectory is kept and counted, and takes no part in the loss.
     """
@@ -156,6 +159,7 @@ def to_dict(trajectory: Trajectory) -> dict[str, Any]:
     row["turns"] = [asdict(turn) for turn in trajectory.turns]
     row["searches"] = [asdict(search) for search in trajectory.searches]
     row["scores"] = asdict(trajectory.scores)
+    row["logprobs"] = [None if math.isnan(x) else x for x in trajectory.logprobs]
     return row
 
 
@@ -178,6 +182,7 @@ def from_dict(row: Any, where: str = "trajectory") -> Trajectory:
         values["scores"] = Scores(**values["scores"])
         for name in ("ids", "mask", "logprobs"):
             values[name] = tuple(values[name])
+        values["logprobs"] = tuple(math.nan if x is None else x for x in values["logprobs"])
         trajectory = Trajectory(**values)
     except (KeyError, TypeError) as error:
         raise DataError(f"{where}: not a trajectory ({error})") from None

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from engines.conftest import Endpoint, Reply, completion
 from tiny import chain_model
 
 from zerosearch.adapters import read_card
@@ -165,3 +168,66 @@ def test_mistakes_are_one_line(zerosearch: Any, place: Path, tmp_path: Path) -> 
     assert "--judge-model" in zerosearch("label", str(tmp_path), "--judge-url", "http://localhost:1/v1").line
     real = ("--set", "engine.kind=bm25", "--set", f"engine.corpus={place / 'corpus.jsonl'}")
     assert "engine.kind must be 'simulated'" in zerosearch("fidelity", config, *real).line
+
+
+class _Axes:
+    """An encoder of three words."""
+
+    name = identity = "axes"
+
+    def encode(self, texts: list[str]) -> Any:
+        return np.array([[1.0 + t.count(word) for word in ("Nepal", "Lima", "hills")] for t in texts], dtype=np.float32)
+
+
+def test_fidelity_reads_and_embeds_where_it_is_asked_to(
+    zerosearch: Any, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The simulator and the reader are servers, the real engine an index; the encoder alone is made up."""
+
+    def answer(request: dict[str, Any]) -> Reply:
+        said = request["messages"][-1]["content"]
+        if "Result page:" not in said:
+            return Reply(body=completion("[1] Nepal: Kathmandu.\n[2] Peru: Lima."))
+        return Reply(body=completion("Kathmandu" if "Kathmandu" in said else "unknown"))
+
+    rows = (
+        {"id": str(n), "question": f"nepal {n}?", "golden_answers": [("Kathmandu", "Lima")[n % 2]]} for n in range(4)
+    )
+    (tmp_path / "asked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    server = Endpoint()
+    server.answer = answer
+    command = (
+        "fidelity", str(place / "config.toml"), "--queries", str(tmp_path / "asked.jsonl"), "--blind", "0",
+        "--set", f"engine.simulator.base_url={server.url}", "--set", "engine.simulator.model=served",
+    )  # fmt: skip
+    try:
+        monkeypatch.setattr("zerosearch.commands.fidelity.open_encoder", lambda name, device: _Axes())
+        plain = zerosearch(*command, "--json")
+        both = ("--encoder", "axes", "--reader-model", "reader", "--reader-url", server.url)
+        full = zerosearch(*command, *both, "--json", "--out", str(tmp_path))
+        shown = zerosearch(*command, *both)
+    finally:
+        server.stop()
+    assert plain.code == full.code == shown.code == 0, full.err
+    without, report = json.loads(plain.out), json.loads(full.out)
+    reader, embedding = report.pop("reader"), report.pop("embedding")
+    assert report.keys() == without.keys()
+    assert [r["model"] for r in server.requests if "Result page:" in r["messages"][-1]["content"]] == ["reader"] * 24
+    assert (reader["queries"], reader["failed"]) == (4, 0)
+    assert reader["pages"]["useful"] == {"em": 0.5, "f1": 0.5, "unknown": 0.0}  # every other answer is Lima
+    assert (embedding["encoder"], embedding["queries"]) == ("axes", 4)
+    assert embedding["distance"]["useful"] == pytest.approx(embedding["distance"]["noisy"])  # one page for both
+    assert embedding["distance"]["other_questions"] == pytest.approx(0.0, abs=1e-6)  # the index has one page for all
+    assert embedding["distance"]["useful"] > 0.05
+    html = (tmp_path / "fidelity.html").read_text()
+    assert html.count("reader: Kathmandu") >= 8
+    assert "cosine distance from the real page (axes)" in html
+    assert "what does reader answer from the page? 4 queries" in shown.out
+    assert "squared MMD (real: of two halves)" in shown.out
+
+
+def test_options_of_fidelity_that_cannot_work_are_one_line(zerosearch: Any, place: Path) -> None:
+    config = str(place / "config.toml")
+    assert "--reader-url needs --reader-model" in zerosearch("fidelity", config, "--reader-url", "http://h/v1").line
+    if importlib.util.find_spec("sentence_transformers") is None:
+        assert "pip install 'zerosearch[dense]'" in zerosearch("fidelity", config, "--encoder", "x").line

@@ -190,3 +190,14 @@ def test_the_shares_of_the_processes_are_what_is_left(used: int, bound: int, sha
 def test_a_sum_that_is_off_in_its_last_digit_still_reaches_the_budget() -> None:
     assert Budget(usd=0.8).reached_by(Ledger(usd=0.1 + 0.1 + 0.1 + 0.1 + 0.1 + 0.1 + 0.1 + 0.1))
     assert not Budget(usd=0.8).reached_by(Ledger(usd=0.7999))
+
+
+def test_what_is_no_search_counts_and_its_dollars_can_be_the_last_ones() -> None:
+    notes: list[Ledger] = []
+    meter = Meter(Budget(usd=0.3, searches=0), note=notes.append)
+    meter.count(Ledger(prompt_tokens=5))  # free: whatever budget is reached, it may go on
+    meter.count(Ledger(usd=0.2))
+    with pytest.raises(BudgetError, match="the budget is spent"):
+        meter.count(Ledger(usd=0.1))
+    assert meter.take() == Ledger(prompt_tokens=5, usd=pytest.approx(0.3))
+    assert Ledger.total(notes).prompt_tokens == 5

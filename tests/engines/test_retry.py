@@ -79,7 +79,7 @@ def test_the_pause_that_a_server_asks_for_is_kept() -> None:
 def test_a_pause_past_the_deadline_is_not_begun() -> None:
     time = FakeTime()
     call, seen = failing(AttemptError("http", "HTTP 429", retry_after=3600.0))
-    with pytest.raises(EngineError, match="longer than the search may take") as caught:
+    with pytest.raises(EngineError, match="longer than the deadline leaves") as caught:
         run(call, Retry(attempts=3, deadline_seconds=60.0), time)
     assert (caught.value.kind, seen, time.pauses) == ("http", [1], [])
 

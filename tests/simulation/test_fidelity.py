@@ -17,6 +17,7 @@ from zerosearch.scoring import Scores
 from zerosearch.search import Document, Quality, SearchPage, SearchRequest
 from zerosearch.simulation.fidelity import Asked, Leak, compare, fidelity, holds_answer, leak
 from zerosearch.simulation.gallery import page
+from zerosearch.simulation.reader import Reading
 from zerosearch.trajectory import SearchRecord, Trajectory
 
 CORPUS = [
@@ -231,7 +232,10 @@ def test_nothing_of_a_page_can_become_markup(real: BM25Engine) -> None:
     asked = [Asked("<img src=x onerror=alert(2)>", bad, "<kind>")]
     compared = asyncio.run(compare(asked, Simulator(), real, top_k=2))
     names = {"simulator": "<s>", "engine": "e&e"}
-    html = page({**names, **fidelity(compared, top_k=2)}, compared)
+    said = [Reading(compared[0], {"real": "<script>x</script>", "useful": None, "noisy": "<img>"})]
+    html = page({**names, **fidelity(compared, top_k=2)}, compared, said)
+    assert "reader: &lt;img&gt;" in html
+    assert "reader: could not be asked" in html
     assert "<script>" not in html
     assert "<img" not in html
     assert "<kind>" not in html

@@ -62,6 +62,8 @@ def check(
         raise ConfigError(
             "--answer says what an episode is scored against: give the episode too, with --text or --file"
         )
+    if episode is not None and settings.model.base_url:
+        raise ConfigError("an episode is read in a local model's tokens: take model.base_url out to read one")
     if config is not None or episode is None:
         print_settings(settings, str(config or "the defaults"))
     missing = [] if episode is not None and config is None else list(not_here(settings))
@@ -72,15 +74,17 @@ def check(
     asked_text = question or (asked.text if asked else "")
     golden = tuple(answer or ())
     try:
-        model = open_tokenizer(settings.model.name)
+        model = None if settings.model.base_url else open_tokenizer(settings.model.name)
     except ModelError as error:
         if episode is not None:
             raise
         missing.append(str(error))
     else:
-        if asked_text or episode is None:
+        if model is None:
+            print_endpoint_prompt(settings, asked_text or "{question}")
+        elif asked_text or episode is None:
             print_prompt(settings, model, asked_text or "{question}")
-        if episode is not None:
+        if episode is not None and model is not None:
             print_episode(settings, model, asked_text, golden, episode)
     for line in missing:
         console.print(Text.assemble(("not here: ", "yellow"), line), soft_wrap=True)
@@ -192,6 +196,8 @@ def not_here(config: TrainConfig) -> Iterator[str]:
                 resolve_adapter(adapter)
         except ModelError as error:
             yield f"{name}: {error}"
+    if config.model.api_key_env is not None and not os.environ.get(config.model.api_key_env):
+        yield f"model.api_key_env: the environment variable {config.model.api_key_env} is not set"
     for name, engine in engines:
         yield from _engine_not_here(name, engine)
     for package in ("wandb", "trackio"):
@@ -285,6 +291,21 @@ def print_prompt(config: TrainConfig, model: LocalModel, question: str) -> None:
         Text(f"\nprompt: {len(ids)} tokens of {model.name}, {chat} chat template", style="bold"), soft_wrap=True
     )
     typer.secho(model.codec.decode(ids), fg="cyan")  # to the letter: rich would turn tabs into spaces
+
+
+def print_endpoint_prompt(config: TrainConfig, question: str) -> None:
+    """The prompt that an endpoint is sent; what its own template makes of it is not known here."""
+    from zerosearch.parts import Models, open_policy
+
+    # a key that is not set is listed among what is not here
+    policy = config.model.model_copy(update={"api_key_env": None})
+    shown = config.model_copy(update={"model": policy})
+    _, settings = open_policy(shown, Models(), temperature=config.training.temperature, top_k=config.engine.top_k)
+    form = "as the user's message" if policy.endpoint == "chat" else "as bare text"
+    said = f"\nprompt, sent to {policy.name} at {policy.base_url} {form}"
+    console.print(Text(said, style="bold"), soft_wrap=True)
+    console.print("(zerosearch train refuses a policy behind a URL)", style="dim")
+    typer.secho(settings.codec.decode(settings.prompt(question)), fg="cyan")
 
 
 def print_episode(config: TrainConfig, model: LocalModel, question: str, golden: tuple[str, ...], text: str) -> None:

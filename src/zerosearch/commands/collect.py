@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from zerosearch.cost import dollars
 from zerosearch.runtime import prepare, quiet_libraries
 
 if TYPE_CHECKING:
     from zerosearch.config import TrainConfig
+    from zerosearch.cost import Ledger
     from zerosearch.engine_config import EngineConfig
     from zerosearch.simulation.collect import Progress
 
@@ -37,14 +39,11 @@ def collect(
     """
     prepare()
     from zerosearch.accounts import note_spending, spent
-    from zerosearch.adapters import resolve_adapter
     from zerosearch.cost import Ledger
     from zerosearch.engines.base import close_connections
     from zerosearch.engines.metered import Budget, Meter, Metered
     from zerosearch.errors import BudgetError
-    from zerosearch.generators.transformers import TransformersGenerator
-    from zerosearch.learning.policy import POLICY
-    from zerosearch.parts import Models, open_engine, open_questions, rollout_settings
+    from zerosearch.parts import Models, open_engine, open_policy, open_questions
     from zerosearch.questions import questions_digest
     from zerosearch.rollout import ErrorRate
     from zerosearch.runs import write_json
@@ -54,14 +53,22 @@ def collect(
     settings = load_config(config, set_ or ())
     engine_config = real_engine(settings)
     asked = open_questions(questions or settings.data.train, limit or settings.data.limit)
-    quiet_libraries()
+    behind_url = settings.model.base_url is not None
+    if not behind_url:
+        quiet_libraries()
     models = Models(settings.model.device, settings.model.dtype)
-    model, worker = models.get(settings.model.name)
-    adapter = POLICY if settings.model.adapter else None
-    if settings.model.adapter:
-        model.add_adapter(POLICY, resolve_adapter(settings.model.adapter))
+    budget = Budget(settings.engine.budget_usd, settings.engine.budget_searches)  # one budget, whichever engine
+    # what was used for an episode that did not finish is paid for too
+    meter = Meter(budget.left_after(spent(out) or Ledger()), note=lambda used: note_spending(out, used, "collect"))
+    generator, playing = open_policy(
+        settings,
+        models,
+        temperature=temperature,
+        top_k=engine_config.top_k,
+        concurrency=concurrency,
+        charge=meter.count,
+    )
     engine = open_engine(engine_config, models)
-    playing = rollout_settings(settings, model, temperature=temperature, top_k=engine_config.top_k)
     record = {
         "policy": settings.model.name,
         "adapter": settings.model.adapter,
@@ -70,19 +77,17 @@ def collect(
         "top_k": engine_config.top_k,
         "temperature": temperature,
         "seed": settings.seed,
+        "endpoint": settings.model.endpoint if behind_url else None,
         "questions": {"count": len(asked), "digest": questions_digest(asked)},
     }
     claim(out, record)
     console.print(f"{len(asked)} questions x {rollouts} rollouts, {engine.name}, into {out}/")
-    budget = Budget(settings.engine.budget_usd, settings.engine.budget_searches)  # one budget, whichever engine
-    # what was searched for an episode that did not finish is paid for too
-    meter = Meter(budget.left_after(spent(out) or Ledger()), note=lambda used: note_spending(out, used, "collect"))
 
     async def collected() -> Progress:
         try:
             return await run(
                 asked,
-                TransformersGenerator(worker, adapter),
+                generator,
                 Metered(engine, meter),
                 playing,
                 ErrorRate(engine_config.max_error_rate),
@@ -92,8 +97,11 @@ def collect(
                 report=lambda progress: console.print(line(progress)),
             )
         finally:
-            meter.take()
+            used = meter.take()
+            if behind_url and used != Ledger():
+                console.print(spending(used))
             await close_connections(engine)
+            await close_connections(generator)
 
     try:
         done = asyncio.run(collected())
@@ -136,6 +144,12 @@ def claim(folder: Path, record: dict[str, Any]) -> None:
                 )
     else:
         write_json(path, record)
+
+
+def spending(used: Ledger) -> str:
+    """What this call used of a policy behind a URL, and of a priced engine, in one line."""
+    tokens = f"{used.prompt_tokens:,} tokens read and {used.completion_tokens:,} written by the policy"
+    return f"{tokens}, {used.queries:,} searches, {dollars(used.usd)}"
 
 
 def line(progress: Progress) -> str:

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from zerosearch.runtime import prepare, quiet_libraries
 
 if TYPE_CHECKING:
     from zerosearch.config import TrainConfig
+    from zerosearch.engines.encoders import Encoder
     from zerosearch.simulation.fidelity import Asked, Compared
+    from zerosearch.simulation.reader import Reading
 
 console = Console(highlight=False, emoji=False, soft_wrap=True)
 
@@ -30,6 +33,16 @@ def fidelity(
     limit: Annotated[int, typer.Option(min=1, help="Queries to ask.")] = 200,
     blind: Annotated[int, typer.Option(min=0, help="Queries to ask once more without the answer in the prompt.")] = 50,
     out: Annotated[Path | None, typer.Option(help="Folder for fidelity.json and fidelity.html.")] = None,
+    reader_model: Annotated[
+        str | None, typer.Option(help="Let this model answer from each page: embedded, folder, hub id, or served name.")
+    ] = None,
+    reader_url: Annotated[str | None, typer.Option(help="OpenAI-compatible server of the reader.")] = None,
+    reader_key_env: Annotated[
+        str | None, typer.Option(help="Environment variable that holds the server's key.")
+    ] = None,
+    encoder: Annotated[
+        str | None, typer.Option(help="Embed the pages with this sentence-transformers model: folder or hub id.")
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
 ) -> None:
@@ -39,15 +52,20 @@ def fidelity(
     """
     prepare()
     from zerosearch.commands.collect import real_engine
+    from zerosearch.commands.label import open_writer
     from zerosearch.engines.base import close_connections
     from zerosearch.errors import ConfigError
     from zerosearch.parts import Models, open_engine
     from zerosearch.runs import atomic_write, write_json
     from zerosearch.settings import load_config
+    from zerosearch.simulation.embedding import embedding_report
     from zerosearch.simulation.fidelity import compare
     from zerosearch.simulation.fidelity import fidelity as report_of
     from zerosearch.simulation.gallery import page
+    from zerosearch.simulation.reader import read_pages, reader_report
 
+    if reader_url and not reader_model:
+        raise ConfigError("--reader-url needs --reader-model, the name that the server knows the model by")
     settings = load_config(config, set_ or ())
     if settings.engine.kind != "simulated":
         raise ConfigError("fidelity compares a simulator: engine.kind must be 'simulated'")
@@ -57,19 +75,22 @@ def fidelity(
     training = settings.training
     models = Models(settings.model.device, settings.model.dtype, training.max_batch_rows, training.max_batch_tokens)
     try:
+        embed = open_encoder(encoder, settings.engine.encoder_device) if encoder else None
+        reader = open_writer(models, reader_model, reader_url, reader_key_env) if reader_model else None
         simulated, real = open_engine(settings.engine, models), open_engine(real_config, models)
         top_k = settings.engine.top_k
         if not as_json:
             console.print(f"{len(asked)} queries: {simulated.name} against {real.name}, {top_k} documents a page")
 
-        async def ask_both() -> list[Compared]:
+        async def ask_all() -> tuple[list[Compared], list[Reading]]:
             try:
-                return await compare(asked, simulated, real, top_k=top_k, seed=settings.seed, blind=blind)
+                compared = await compare(asked, simulated, real, top_k=top_k, seed=settings.seed, blind=blind)
+                return compared, await read_pages(compared, reader, seed=settings.seed) if reader else []
             finally:
-                await close_connections(simulated)
-                await close_connections(real)
+                for part in (simulated, real, reader):
+                    await close_connections(part)
 
-        compared = asyncio.run(ask_both())
+        compared, readings = asyncio.run(ask_all())
     finally:
         models.close()
     pages = sum(p is not None for c in compared for p in (c.useful, c.noisy, c.blind))
@@ -81,10 +102,12 @@ def fidelity(
         "seed": settings.seed,
         "decoding_seconds_per_page": models.simulator_seconds() / pages if pages and models.simulating else None,
         **report_of(compared, top_k=top_k),
+        **({"reader": reader_report(readings, reader.model)} if reader else {}),
+        **({"embedding": embedding_report(compared, embed)} if embed else {}),
     }
     if out is not None:
         write_json(out / "fidelity.json", report)
-        atomic_write(out / "fidelity.html", page(report, compared).encode())
+        atomic_write(out / "fidelity.html", page(report, compared, readings).encode())
     if as_json:
         print(json.dumps(report, indent=2, ensure_ascii=False))
         return
@@ -92,6 +115,13 @@ def fidelity(
         console.print(table)
     if out is not None:
         console.print(f"report       {out}/fidelity.json\nside by side {out}/fidelity.html")
+
+
+def open_encoder(name: str, device: str) -> Encoder:
+    """Raises `ConfigError` where the extra `dense` is missing, `ModelError` where the model cannot be opened."""
+    from zerosearch.engines.encoders import SentenceTransformerEncoder
+
+    return SentenceTransformerEncoder(name, device=device)
 
 
 def open_queries(source: str, config: TrainConfig, limit: int) -> list[Asked]:
@@ -139,6 +169,16 @@ def tables(report: dict[str, Any]) -> list[Table]:
         second.add_row(label, *_shares(*(report["pages"][side][key] for side in ("real", "useful", "noisy"))))
     style = report["style_auc"]
     second.add_row("told from real ones by words (AUC)", "", *_shares(style["useful"], style["noisy"]))
+    if "embedding" in report:
+        distance, mmd2 = report["embedding"]["distance"], report["embedding"]["mmd2"]
+        second.add_row(
+            "cosine distance (real: of two questions)",
+            *_shares(distance["other_questions"], distance["useful"], distance["noisy"]),
+        )
+        second.add_row(
+            "squared MMD (real: of two halves)",
+            *_shares(mmd2["real_halves"], mmd2["useful"], mmd2["noisy"]),
+        )
     third = Table(title="and besides", show_header=False)
     blind = report["answer_in_prompt"]
     third.add_row("pages with all documents in form", *_shares(report["whole_pages"]))
@@ -150,7 +190,20 @@ def tables(report: dict[str, Any]) -> list[Table]:
     third.add_row("seconds a page, waiting in line included", *_shares(report["seconds_per_page"]))
     third.add_row("seconds of decoding a page, of all at once", *_shares(report["decoding_seconds_per_page"]))
     third.add_row("US dollars a page", "-" if report["usd_per_page"] is None else f"{report['usd_per_page']:.6f}")
-    return [first, second, third]
+    return [first, second, third, *([reader_table(report["reader"])] if "reader" in report else [])]
+
+
+def reader_table(report: dict[str, Any]) -> Table:
+    failed = f", {report['failed']} could not be asked ({report['error']})" if report["failed"] else ""
+    table = Table(title=Text(f"what does {report['model']} answer from the page? {report['queries']} queries{failed}"))
+    for column in ("", "real", "useful", "noisy"):
+        table.add_column(column, justify="right" if column else "left")
+    for key, label in (("em", "EM"), ("f1", "F1"), ("unknown", "says that the page does not tell")):
+        table.add_row(label, *_shares(*(report["pages"][side][key] for side in ("real", "useful", "noisy"))))
+    agreement = report["agreement"]
+    table.add_row("same answer as from the real page", "", *_shares(agreement["same"]), "")
+    table.add_row("right or wrong alike (Cohen's kappa)", "", *_shares(agreement["kappa"]), "")
+    return table
 
 
 def _shares(*values: float | None) -> Sequence[str]:

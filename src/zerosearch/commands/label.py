@@ -92,7 +92,7 @@ def _judged(
     quiet_libraries()
     models = Models()
     try:
-        writer = _writer(models, model, url, key_env)
+        writer = open_writer(models, model, url, key_env)
         judged = asyncio.run(judge(shown, writer))
     finally:
         models.close()
@@ -100,7 +100,8 @@ def _judged(
     return [page.with_label(JUDGE, seen.labels.get(JUDGE)) for page, seen in zip(pages, judged.pages, strict=True)]
 
 
-def _writer(models: Models, model: str, url: str | None, key_env: str | None) -> Writer:
+def open_writer(models: Models, model: str, url: str | None, key_env: str | None) -> Writer:
+    """What writes for a judge or a reader: a local model, or a server. Raises `ConfigError`, `ModelError`."""
     from zerosearch.engines.writers import GeneratorWriter, OpenAIWriter
     from zerosearch.generators.transformers import TransformersGenerator
 

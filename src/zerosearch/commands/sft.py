@@ -42,6 +42,11 @@ def sft(
     learning_rate: Annotated[float, typer.Option()] = 1e-3,
     batch_size: Annotated[int, typer.Option(min=1)] = 16,
     micro_batch_tokens: Annotated[int, typer.Option(min=64)] = 4096,
+    trajectories: Annotated[
+        Path | None,
+        typer.Option(help="policy: a folder of collect; tune on its right episodes (rejection sampling)."),
+    ] = None,
+    tries: Annotated[int, typer.Option(min=1, help="With --trajectories: right episodes kept of a question.")] = 1,
     two_search_share: Annotated[
         float, typer.Option(min=0, max=1, help="policy: share of two-hop scripts that search twice.")
     ] = 0.25,
@@ -54,6 +59,8 @@ def sft(
 ) -> None:
     """Tune a LoRA adapter on Factbook questions: scripted episodes (policy) or query-page pairs (simulator).
 
+    With --trajectories the policy learns from its own right episodes (rejection sampling).
+
     The policy learns the protocol, and to search once where two searches are needed; the rest is left to reinforcement
     learning. The simulator learns to write what BM25 returns for the query (useful), or what it ranks beside the point
     (noisy).
@@ -63,6 +70,7 @@ def sft(
 
     from zerosearch.adapters import read_card, resolve_adapter
     from zerosearch.engines.bm25 import BM25Engine
+    from zerosearch.errors import ConfigError
     from zerosearch.factbook import build, load_factbook_questions
     from zerosearch.generators.local import LocalModel
     from zerosearch.learning import warmstart
@@ -70,12 +78,23 @@ def sft(
 
     quiet_libraries()
     torch.manual_seed(seed)
-    paths = build()
-    engine = BM25Engine.open(paths.corpus)
-    questions = load_factbook_questions(paths.train)
+    if trajectories is not None and role is not Role.policy:
+        raise ConfigError("--trajectories is for the policy; label and tune make a simulator of them")
+    own = None if trajectories is None else right_episodes(trajectories, model, tries, examples, seed)
     local = LocalModel.load(model, dtype="float32")
     source = resolve_adapter(start) if start else None
     local.add_adapter(role.value, source, rank=rank, alpha=2.0 * rank, trainable=True)
+    settings = sft_settings(
+        epochs, batch_size, learning_rate, micro_batch_tokens, max_minutes, fast_matmul=fast_matmul, seed=seed
+    )
+    card: dict[str, Any] = {"role": role.value, "base": model, "start": read_card(source) if source else None}
+    if own is not None:
+        card |= {"data": f"right episodes of {trajectories}"}
+        tune_model(Policy(local, adapter=role.value), own, settings, out, card)
+        return
+    paths = build()
+    engine = BM25Engine.open(paths.corpus)
+    questions = load_factbook_questions(paths.train)
     if role is Role.policy:
         texts = warmstart.policy_examples(
             local, questions, engine, limit=examples, two_search_share=two_search_share, seed=seed
@@ -84,19 +103,30 @@ def sft(
         texts = warmstart.simulator_examples(
             local, questions, engine, limit=examples, per_question=per_question, seed=seed
         )
-    settings = sft_settings(
-        epochs, batch_size, learning_rate, micro_batch_tokens, max_minutes, fast_matmul=fast_matmul, seed=seed
-    )
-    card = {
-        "role": role.value,
-        "base": model,
+    card |= {
         "data": f"factbook:train ({paths.manifest.name} in the data's folder)",
         "top_k": warmstart.TOP_K,
         "snippet_words": warmstart.SNIPPET_WORDS,
         "style": "tuned",
-        "start": read_card(source) if source else None,
     }
     tune_model(Policy(local, adapter=role.value), texts, settings, out, card)
+
+
+def right_episodes(folder: Path, model: str, tries: int, limit: int, seed: int) -> list[Example]:
+    """The texts of a collection's right episodes. Raises `DataError` where it was collected with another model."""
+    import json
+
+    from zerosearch.errors import DataError
+    from zerosearch.learning.rejection import successful_examples
+    from zerosearch.simulation.collect import read_collection
+
+    record = folder / "collect.json"
+    policy = json.loads(record.read_text(encoding="utf-8")).get("policy") if record.is_file() else None
+    if policy is not None and policy != model:
+        raise DataError(
+            f"{folder}: was collected with {policy}, whose tokens are not those of {model}; --model {policy}"
+        )
+    return successful_examples(read_collection(folder), per_question=tries, limit=limit, seed=seed)
 
 
 def sft_settings(

@@ -48,7 +48,7 @@ class SentenceTransformerEncoder:
         try:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
-            raise ConfigError(f"dense retrieval needs sentence-transformers: {INSTALL} ({error})") from None
+            raise ConfigError(f"embeddings need sentence-transformers: {INSTALL} ({error})") from None
         quiet_libraries()
         folder = Path(model).expanduser()
         is_folder = folder.is_dir()

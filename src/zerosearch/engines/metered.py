@@ -81,6 +81,9 @@ class Meter:
     def settle(self, ledger: Ledger) -> None:
         """A search that was admitted is over and has used `ledger`."""
         self._in_flight -= 1
+        self._settle(ledger)
+
+    def _settle(self, ledger: Ledger) -> None:
         self._parts.append(ledger)
         self._sum += ledger
         self._settled.set()
@@ -88,6 +91,12 @@ class Meter:
         bounded = self.budget != Budget()
         if len(self._parts) - self._noted >= self._every and (bounded or self._sum.usd > 0):
             self._flush()
+
+    def count(self, ledger: Ledger) -> None:
+        """Something else than a search has used `ledger`. Raises `BudgetError` where its dollars were the last ones."""
+        self._settle(ledger)
+        if ledger.usd and Budget(usd=self.budget.usd).reached_by(self._sum):
+            raise BudgetError("the budget is spent")
 
     def take(self) -> Ledger:
         """What has been used, and begin again from nothing."""

@@ -94,7 +94,7 @@ async def with_retry(
                 pause = policy.pause(attempt, retry_after)
                 left = deadline - (clock() - started) if deadline is not None else LONGEST_PAUSE_SECONDS
                 if pause >= left:
-                    message = f"{last}; another attempt is due in {pause:g} s, which is longer than the search may take"
+                    message = f"{last}; another attempt is due in {pause:g} s, which is longer than the deadline leaves"
                     raise EngineError(kind, message, attempts=attempt)
                 await sleep(pause)
     except TimeoutError:

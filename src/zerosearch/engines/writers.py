@@ -1,4 +1,4 @@
-"""What writes a simulator's text: a chat goes in, text comes out, from a local model or over HTTP."""
+"""What writes text for a chat, a simulator's pages or an answer: from a local model or over HTTP."""
 
 from __future__ import annotations
 
@@ -12,9 +12,19 @@ from zerosearch.errors import ConfigError, ModelError
 from zerosearch.generation import Sampling
 from zerosearch.generators.base import Generator
 from zerosearch.prompts import Message, one_line
-from zerosearch.protocol import Tokenizer, neutralize
+from zerosearch.protocol import Tokenizer, break_tokens, neutralize
 
-__all__ = ["MAX_BODY_BYTES", "ChatTokenizer", "GeneratorWriter", "OpenAIWriter", "Writer", "Written", "render_messages"]
+__all__ = [
+    "MAX_BODY_BYTES",
+    "ChatModel",
+    "ChatTokenizer",
+    "GeneratorWriter",
+    "OpenAIWriter",
+    "Writer",
+    "Written",
+    "cut_before",
+    "render_messages",
+]
 
 _RESERVED_FIELDS = ("model", "messages", "stream", "n")
 
@@ -40,6 +50,20 @@ class Writer(Protocol):
 
     async def write(
         self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int
+    ) -> Written: ...
+
+
+class ChatModel(Protocol):
+    """A `Writer` that can be told where to stop: the text ends before the first of the strings `stop`.
+
+    Both writers of this module are chat models. Raises `EngineError`; whoever calls decides about trying again.
+    """
+
+    @property
+    def model(self) -> str: ...
+
+    async def write(
+        self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int, stop: tuple[str, ...] = ()
     ) -> Written: ...
 
 
@@ -93,24 +117,27 @@ class OpenAIWriter:
     def __repr__(self) -> str:
         return f"OpenAIWriter({self._url!r}, model={self.model!r})"
 
-    async def write(self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int) -> Written:
+    async def write(
+        self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int, stop: tuple[str, ...] = ()
+    ) -> Written:
         request: dict[str, Any] = {
             "model": self.model,
             "messages": list(messages),
             "max_tokens": max_tokens,
             "temperature": temperature,
             "seed": seed % 2**31,  # some servers keep 32 bits
+            "stop": list(stop) or None,
             "stream": False,
             **self._extra_body,
         }
         body = {name: value for name, value in request.items() if value is not None}
-        return self._parse(await self._client.post(body))
+        return self._parse(await self._client.post(body), stop)
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop. The writer can be used again afterwards."""
         await self._client.aclose()
 
-    def _parse(self, answer: Any) -> Written:
+    def _parse(self, answer: Any, stop: tuple[str, ...]) -> Written:
         try:
             choice = answer["choices"][0]
             text = choice["message"]["content"]
@@ -129,13 +156,15 @@ class OpenAIWriter:
             # a model that thought until its limit wrote nothing to be seen, and is paid for all the same
             empty.prompt_tokens, empty.completion_tokens = prompt_tokens or 0, completion_tokens or 0
             raise empty
-        return Written(text, prompt_tokens, completion_tokens, choice.get("finish_reason") == "length")
+        truncated = choice.get("finish_reason") == "length"
+        return Written(cut_before(text, stop), prompt_tokens, completion_tokens, truncated)
 
 
 class GeneratorWriter:
     """A local model behind a `Generator`: the text is a function of the chat and the seed.
 
-    `chat`: `auto` uses the tokenizer's chat template where it has one. `model` is the name that is recorded.
+    `chat`: `auto` uses the tokenizer's chat template where it has one. `model` is the name that is recorded. See
+    `render_messages` for `keep_tags`.
     """
 
     def __init__(
@@ -145,36 +174,53 @@ class GeneratorWriter:
         *,
         model: str,
         chat: Literal["auto", "always", "never"] = "auto",
+        keep_tags: bool = False,
     ) -> None:
         self.model = model
         self._generator = generator
         self._tokenizer = tokenizer
         self._chat = chat
+        self._keep_tags = keep_tags
 
-    async def write(self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int) -> Written:
-        prompt_ids = render_messages(messages, self._tokenizer, chat=self._chat)
-        sampling = Sampling(temperature=temperature, max_tokens=max_tokens, seed=seed)
+    async def write(
+        self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int, stop: tuple[str, ...] = ()
+    ) -> Written:
+        prompt_ids = render_messages(messages, self._tokenizer, chat=self._chat, keep_tags=self._keep_tags)
+        sampling = Sampling(temperature=temperature, max_tokens=max_tokens, stop=stop, seed=seed)
         generation = await self._generator.generate(prompt_ids, sampling)
         text = str(
             self._tokenizer.decode(
                 list(generation.token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
             )
         )
-        return Written(text, len(prompt_ids), len(generation.token_ids), generation.stop_reason == "length")
+        truncated = generation.stop_reason == "length"
+        return Written(cut_before(text, stop), len(prompt_ids), len(generation.token_ids), truncated)
+
+
+def cut_before(text: str, stop: Sequence[str]) -> str:
+    """`text` up to the first of the strings `stop`, as OpenAI's servers return it; some leave it in."""
+    places = [text.find(string) for string in stop]
+    return text[: min((place for place in places if place >= 0), default=len(text))]
 
 
 def render_messages(
-    messages: Sequence[Message], tokenizer: ChatTokenizer, *, chat: Literal["auto", "always", "never"] = "auto"
+    messages: Sequence[Message],
+    tokenizer: ChatTokenizer,
+    *,
+    chat: Literal["auto", "always", "never"] = "auto",
+    keep_tags: bool = False,
 ) -> list[int]:
     """The ids that a model is shown for a chat, up to where its own text begins. Tuning and asking both use this.
 
-    Control tokens written out in a message are neutralised. A base model is shown the contents, line by line. A
-    template that knows no system role (Gemma's) gets its text at the head of the user's message.
+    Control tokens written out in a message are neutralised, and the protocol's tags with them: a simulator has no use
+    for these. `keep_tags` leaves the tags, for prompts that ask for them. A base model is shown the contents, line by
+    line. A template that knows no system role (Gemma's) gets its text at the head of the user's message.
 
     Raises `ConfigError` for `chat="always"` without a chat template, `ModelError` for a template that fails.
     """
     special_tokens = tuple(tokenizer.all_special_tokens)
-    safe = [{**m, "content": neutralize(m["content"], special_tokens)} for m in messages]
+    clean = break_tokens if keep_tags else neutralize
+    safe = [{**m, "content": clean(m["content"], special_tokens)} for m in messages]
     if chat == "never" or (chat == "auto" and not tokenizer.chat_template):
         return list(tokenizer.encode("\n".join(m["content"] for m in safe) + "\n", add_special_tokens=True))
     if not tokenizer.chat_template:

@@ -34,6 +34,9 @@ def next_tokens(logits_BV: Tensor, sampling: Sequence[Sampling], position: int) 
     if any(s.top_k > 0 or s.top_p < 1.0 for s in sampling):
         scaled = torch.stack([truncate(row, s.top_k, s.top_p) for row, s in zip(scaled, sampling, strict=True)])
     logprobs = torch.log_softmax(scaled, dim=-1)
+    likeliest = logits.argmax(dim=-1)
+    if all(s.temperature == 0 for s in sampling):
+        return likeliest, logprobs.gather(1, likeliest.unsqueeze(1)).squeeze(1)
     cumulative = logprobs.double().exp().cumsum(dim=-1)
     total = cumulative[:, -1]
     draws = uniforms([s.seed for s in sampling], position).to(logits.device) * total
@@ -41,7 +44,7 @@ def next_tokens(logits_BV: Tensor, sampling: Sequence[Sampling], position: int) 
     draws = draws.minimum(torch.nextafter(total, torch.zeros_like(total)))
     sampled = torch.searchsorted(cumulative, draws.unsqueeze(1), right=True).squeeze(1)
     sampled = sampled.clamp_max(logits.shape[1] - 1)
-    ids = torch.where(greedy, logits.argmax(dim=-1), sampled)
+    ids = torch.where(greedy, likeliest, sampled)
     return ids, logprobs.gather(1, ids.unsqueeze(1)).squeeze(1)
 
 

@@ -59,6 +59,7 @@ def assemble(
     anything is written: a checkpoint of another configuration, missing models, data and adapters. `fresh` sets an older
     run folder aside.
     """
+    config.model.check_trainable()
     checkpoints = [] if fresh else list_checkpoints(config.run_folder / "checkpoints")
     if checkpoints:
         check_settings(checkpoints[-1], config)

@@ -20,6 +20,11 @@ _FREE = {"name", "folder", "logging"}
 _FREE_TRAINING = {
     "checkpoint_every", "keep_checkpoints", "max_minutes", "max_batch_rows", "max_batch_tokens", "micro_batch_tokens",
 }  # fmt: skip
+# a policy behind a URL is not trained: these are as by default in every run
+_FREE_MODEL = (
+    "model.base_url", "model.api_key_env", "model.endpoint", "model.deadline_seconds",
+    "model.usd_per_million_prompt_tokens", "model.usd_per_million_completion_tokens",
+)  # fmt: skip
 # where the engine is found, how long it is waited for, and what it may cost: a server may come back at another address
 _FREE_ENDS = tuple(
     f"engine.{key}"
@@ -119,7 +124,7 @@ def binding_settings(config: TrainConfig) -> dict[str, Any]:
     """The settings that shape the numbers, flat: `training.steps`, `engine.simulator.model`, ..."""
     values = config.model_dump(mode="json", exclude=_FREE)
     values["training"] = {k: v for k, v in values["training"].items() if k not in _FREE_TRAINING}
-    return {key: value for key, value in _flat("", values) if not key.endswith(_FREE_ENDS)}
+    return {key: value for key, value in _flat("", values) if not (key.endswith(_FREE_ENDS) or key in _FREE_MODEL)}
 
 
 def _flat(prefix: str, value: Any) -> list[tuple[str, Any]]:

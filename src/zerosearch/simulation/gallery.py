@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
 from typing import Any
 
 from zerosearch.scoring import contains_answer
 from zerosearch.search import SearchPage
 from zerosearch.simulation.fidelity import Compared
+from zerosearch.simulation.reader import Reading
 
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; color: #1d2733; }
@@ -22,6 +23,7 @@ h2 { font-size: 1rem; margin: 2.2rem 0 .3rem }
 .page h3 { font-size: .8rem; margin: .4rem 0 }
 .page ol { padding-left: 1.3rem; margin: 0 }
 .page li { margin-bottom: .5rem; overflow-wrap: anywhere }
+.answer { margin: .3rem 0; font-style: italic }
 .holds { background: #e7f4ea }
 b { font-weight: 600 }
 table { border-collapse: collapse }
@@ -30,13 +32,18 @@ td, th { padding: .2rem .8rem .2rem 0; text-align: left }
 """
 
 
-def page(report: dict[str, Any], compared: Sequence[Compared], *, examples: int = 30) -> str:
+def page(
+    report: dict[str, Any], compared: Sequence[Compared], readings: Sequence[Reading] = (), *, examples: int = 30
+) -> str:
     """The report's first figures, and at most `examples` queries evenly over all, with their three pages.
+
+    Below a page stands what the reader answered from it, where there are `readings`.
 
     A document that holds the golden answer is marked. Everything that came from a model or an engine is escaped.
     """
     step = max(1, len(compared) // max(examples, 1))
-    rows = "\n".join(_example(c) for c in list(compared)[::step][:examples])
+    answers = {id(r.compared): r.answers for r in readings}
+    rows = "\n".join(_example(c, answers.get(id(c), {})) for c in list(compared)[::step][:examples])
     control, leak = report["control"], report["leak"]
     figures = (
         ("queries", report["queries"]),
@@ -44,6 +51,7 @@ def page(report: dict[str, Any], compared: Sequence[Compared], *, examples: int 
         ("noisy pages with the answer, where the real page has it", _share(control["noisy"])),
         ("useful pages with the answer, where the real page has it not (leak)", _share(leak["useful"])),
         ("pages with all documents in form", _share(report["whole_pages"])),
+        *_more_figures(report),
     )
     table = "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in figures)
     title = f"{report['simulator']} against {report['engine']}"
@@ -55,10 +63,21 @@ def page(report: dict[str, Any], compared: Sequence[Compared], *, examples: int 
     )
 
 
-def _example(c: Compared) -> str:
+def _more_figures(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if (reader := report.get("reader")) is not None:
+        right = ", ".join(f"{side} {_share(row['f1'])}" for side, row in reader["pages"].items())
+        yield f"F1 of what {reader['model']} answers from the page", right
+        yield "its answer from the useful page is the one from the real page", _share(reader["agreement"]["same"])
+    if (embedding := report.get("embedding")) is not None:
+        shown = ", ".join(f"{k.replace('_', ' ')} {_number(v)}" for k, v in embedding["distance"].items())
+        yield f"cosine distance from the real page ({embedding['encoder']})", shown
+
+
+def _example(c: Compared, read: Mapping[str, str | None]) -> str:
     answers = "; ".join(c.asked.question.golden_answers)
     sides = "".join(
-        f'<div class="page {name}"><h3>{label}</h3>{_documents(side, c.asked.question.golden_answers)}</div>'
+        f'<div class="page {name}"><h3>{label}</h3>{_documents(side, c.asked.question.golden_answers)}'
+        f"{_answer(read, name)}</div>"
         for name, label, side in (
             ("real", "real", c.real),
             ("useful", "simulated, useful", c.useful),
@@ -83,6 +102,16 @@ def _documents(found: SearchPage | None, golden_answers: Sequence[str]) -> str:
         mark = ' class="holds"' if holds else ""
         items.append(f"<li{mark}><b>{escape(document.title)}</b> {escape(document.text)}</li>")
     return f"<ol>{''.join(items)}</ol>"
+
+
+def _answer(answers: Mapping[str, str | None], side: str) -> str:
+    if side not in answers:
+        return ""
+    return f'<p class="answer">reader: {escape(answers[side] or "could not be asked")}</p>'
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 def _share(value: float | None) -> str:

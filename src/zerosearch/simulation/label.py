@@ -15,7 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,7 @@ def named(document: Document, query: str) -> bool:
     return len(title) > 2 and f" {title} " in f" {normalize(query)} "
 
 
-def cohens_kappa(pairs: Sequence[tuple[Quality, Quality]]) -> float | None:
+def cohens_kappa(pairs: Sequence[tuple[Hashable, Hashable]]) -> float | None:
     """Agreement beyond chance (Cohen, 1960): 1 is full, 0 what chance gives. None without pairs, or where both always
     say the same one word: then chance explains everything.
     """
@@ -119,7 +119,7 @@ def cohens_kappa(pairs: Sequence[tuple[Quality, Quality]]) -> float | None:
         return None
     observed = sum(a == b for a, b in pairs) / len(pairs)
     first, second = (Counter(side) for side in zip(*pairs, strict=True))
-    chance = sum(first[q] * second[q] for q in Quality) / len(pairs) ** 2
+    chance = sum(first[value] * second[value] for value in first) / len(pairs) ** 2
     return None if chance == 1.0 else (observed - chance) / (1 - chance)
 
 

@@ -1,0 +1,47 @@
+"""`zerosearch compare A B`: two evaluations question by question: who wins where, and whether it may be chance."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+console = Console(highlight=False, emoji=False)
+
+
+def compare(
+    a: Annotated[
+        str, typer.Argument(metavar="A", help="A file of predictions, a folder of one method, or FOLDER:METHOD.")
+    ],
+    b: Annotated[str, typer.Argument(metavar="B", help="The same for the other side.")],
+    unlike: Annotated[
+        bool,
+        typer.Option("--unlike", help="Compare unlike runs (other questions, engine, tries) all the same."),
+    ] = False,
+    examples: Annotated[int, typer.Option(min=0, metavar="N", help="Show so many questions that each side won.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Of resampling, and of the choice of examples.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.md", help="Write it as Markdown, too.")] = None,
+) -> None:
+    """Two evaluations side by side: EM, F1 and searches, what differs and by how much, and who is right where.
+
+    Differences are A - B over the same questions, with 95 % bootstrap intervals and the p value of a paired permutation
+    test. Runs over other questions, with another engine or another number of tries are refused; --unlike compares the
+    questions that both answered.
+    """
+    from zerosearch.evaluation.comparison import compare_runs
+    from zerosearch.evaluation.comparison_text import markdown, rich_parts
+    from zerosearch.evaluation.results import one_run
+    from zerosearch.runs import atomic_write
+
+    found = compare_runs(one_run(a), one_run(b), (a, b), allow_unlike=unlike, examples=examples, seed=seed)
+    if out is not None:
+        atomic_write(out, markdown(found).encode("utf-8", "replace"))
+    if as_json:
+        print(json.dumps(found.as_dict(), indent=2, ensure_ascii=False))
+        return
+    for part in rich_parts(found):
+        console.print(part, soft_wrap=True)

@@ -1,0 +1,254 @@
+"""`zerosearch evaluate`: benchmarks by methods, each prediction kept, and the table that they make."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+from zerosearch.runtime import prepare, quiet_libraries
+
+if TYPE_CHECKING:
+    from zerosearch.evaluation.cells import Cell
+    from zerosearch.evaluation.predictions import PredictionFile
+
+console = Console(highlight=False, emoji=False, soft_wrap=True)
+
+TIMINGS = "timings.jsonl"
+
+
+def evaluate(
+    config: Annotated[
+        Path | None, typer.Argument(help="A TOML file as for train: its model, protocol and evaluation.engine.")
+    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="Folder for predictions and tables; the same command goes on with it.")
+    ] = Path("evaluation"),
+    methods: Annotated[
+        str,
+        typer.Option(help="direct, cot, rag, react, search-o1, ircot, tree-search, episode; LABEL=FOLDER: a policy."),
+    ] = "direct,cot,rag,episode",
+    benchmarks: Annotated[
+        str | None,
+        typer.Option(help="Of nq, triviaqa, popqa, hotpotqa, 2wikimultihopqa, musique, bamboogle; question files."),
+    ] = None,
+    data: Annotated[Path | None, typer.Option(help="Read benchmarks from this folder, not from the hub.")] = None,
+    model: Annotated[str | None, typer.Option(help="The model: --set model.name=...")] = None,
+    adapter: Annotated[str | None, typer.Option(help="Its LoRA adapter: --set model.adapter=...")] = None,
+    model_url: Annotated[
+        str | None, typer.Option(help="An OpenAI-compatible server that serves the model: --set model.base_url=...")
+    ] = None,
+    key_env: Annotated[
+        str | None, typer.Option(help="The environment variable with its key: --set model.api_key_env=...")
+    ] = None,
+    engine: Annotated[str | None, typer.Option(help="The engine: --set evaluation.engine.kind=...")] = None,
+    corpus: Annotated[str | None, typer.Option(help="Its corpus: --set evaluation.engine.corpus=...")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Draw so many questions of each benchmark, by seed.")] = None,
+    samples: Annotated[int, typer.Option(min=1, help="Tries at each question; several need a temperature.")] = 1,
+    temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Of a prompted method's reply.")] = 256,
+    label: Annotated[str | None, typer.Option(help="Name the rows METHOD@LABEL, for another model or engine.")] = None,
+    concurrency: Annotated[
+        int | None, typer.Option(min=1, help="Questions at a time; none: twice training.max_batch_rows.")
+    ] = None,
+    unlike: Annotated[
+        bool, typer.Option("--unlike", help="Put all of the folder into one table, other engines' results too.")
+    ] = False,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
+) -> None:
+    """Ask a model and its rivals the questions of benchmarks; every prediction is kept, and a table made of them.
+
+    Without benchmarks the questions are the configuration's evaluation.questions. An interrupted evaluation goes on.
+    """
+    prepare()
+    from zerosearch.accounts import note_spending, spent
+    from zerosearch.cost import Ledger
+    from zerosearch.engines.base import close_connections
+    from zerosearch.engines.metered import Budget, Meter, Metered
+    from zerosearch.errors import BudgetError, ConfigError
+    from zerosearch.evaluation.benchmarks import open_benchmark
+    from zerosearch.evaluation.cells import Cell, fill
+    from zerosearch.evaluation.lineup import Lineup, NoEngine, engine_of, method_settings, parse_methods
+    from zerosearch.evaluation.methods import Errors
+    from zerosearch.evaluation.predictions import Header
+    from zerosearch.evaluation.results import NO_ENGINE
+    from zerosearch.parts import Models, open_engine
+    from zerosearch.settings import load_config
+
+    short = {
+        "model.name": model,
+        "model.adapter": adapter,
+        "model.base_url": model_url,
+        "model.api_key_env": key_env,
+        "evaluation.engine.kind": engine,
+        "evaluation.engine.corpus": corpus,
+    }
+    overrides = [f"{key}={json.dumps(value)}" for key, value in short.items() if value is not None] + (set_ or [])
+    settings = load_config(config, overrides)
+    if samples > 1 and temperature == 0:
+        raise ConfigError(f"{samples} greedy tries at a question would all be the same: set --temperature")
+    specs = parse_methods(methods, label)
+    engine_config = engine_of(settings, specs)
+    names = [name for name in (benchmarks or settings.evaluation.questions).split(",") if name.strip()]
+    wanted = [open_benchmark(name, data, limit, settings.seed) for name in names]
+    if settings.model.base_url is None:
+        quiet_libraries()
+    training = settings.training
+    at_once = concurrency or 2 * training.max_batch_rows
+    models = Models(
+        settings.model.device,
+        settings.model.dtype,
+        training.max_batch_rows,
+        training.max_batch_tokens,
+        training.merge_adapters,
+        training.fixed_cache,
+    )
+    began = time.perf_counter()
+    searching = NoEngine() if engine_config is None else open_engine(engine_config, models)
+    top_k = 0 if engine_config is None else engine_config.top_k
+    # searches of rows that were not finished are paid for too
+    budget = Budget(settings.engine.budget_usd, settings.engine.budget_searches)
+    meter = Meter(budget.left_after(spent(out) or Ledger()), note=lambda used: note_spending(out, used, "evaluate"))
+    lineup = Lineup(
+        settings,
+        models,
+        Metered(searching, meter),
+        Errors.limited(settings.engine.max_error_rate if engine_config is None else engine_config.max_error_rate),
+        settings=method_settings(settings, top_k=top_k, max_tokens=max_tokens, temperature=temperature),
+        simulated=engine_config is not None and engine_config.kind == "simulated",
+        overrides=set_ or (),
+        concurrency=at_once,
+    )
+    cells: list[Cell] = []
+    for entrant in map(lineup.open, specs):
+        for benchmark in wanted:
+            header = Header(
+                benchmark=benchmark.name,
+                method=entrant.predictor.label,
+                model=entrant.model,
+                engine=searching.name if entrant.searches else NO_ENGINE,
+                top_k=top_k if entrant.searches else 0,
+                questions_digest=benchmark.digest,
+                count=len(benchmark.questions),
+                temperature=temperature,
+                seed=settings.seed,
+                samples=samples,
+                source=benchmark.source,
+                limit=benchmark.limit,
+                sample_seed=benchmark.sample_seed,
+                settings=entrant.settings,
+            )
+            cells.append(Cell.open(entrant.predictor, benchmark.questions, header, out))
+    console.print(
+        f"{sum(len(b.questions) for b in wanted)} questions x {len(specs)} methods x {samples} tries, "
+        f"engine {searching.name}, into {out}/"
+    )
+    lines = Lines(cells)
+
+    async def run() -> None:
+        try:
+            await fill(cells, concurrency=at_once, report=lines.report)
+        finally:
+            meter.take()
+            await lineup.aclose()
+            await close_connections(searching)
+
+    try:
+        asyncio.run(run())
+    except BudgetError:
+        raise BudgetError(
+            f"the budget of this evaluation is spent; the finished predictions are in {out}, and the same command with "
+            "a larger engine.budget_usd or engine.budget_searches goes on"
+        ) from None
+    finally:
+        models.close()
+        note_timings(out, cells)
+    conclude(out, cells, unlike=unlike)
+    console.print(f"{time.perf_counter() - began:.0f} s, of models and indexes being opened too")
+
+
+class Lines:
+    """A line of the screen for each cell that is finished, and one a few seconds for what goes on."""
+
+    def __init__(self, cells: Sequence[Cell], every: float = 10.0) -> None:
+        self._cells, self._every = cells, every
+        self._began = self._last = time.monotonic()
+        self._finished: set[tuple[str, str]] = set()
+
+    def report(self, cell: Cell) -> None:
+        name = (cell.header.benchmark, cell.header.method)
+        if cell.done == cell.total and name not in self._finished:
+            self._finished.add(name)
+            console.print(cell_line(cell))
+        elif time.monotonic() - self._last > self._every:
+            self._last = time.monotonic()
+            done, total = sum(c.done for c in self._cells), sum(c.total for c in self._cells)
+            console.print(f"{done}/{total} predictions, {self._last - self._began:.0f} s", style="dim")
+
+
+def cell_line(cell: Cell) -> str:
+    """What a finished cell came to."""
+    rows = cell.rows
+    em = sum(row.em for row in rows) / len(rows)
+    searches = sum(len(row.searches) for row in rows) / len(rows)
+    failed = sum(row.error is not None for row in rows)
+    return (
+        f"{cell.header.benchmark:16} {cell.header.method:14} {len(rows):6} predictions  EM {em:6.1%}  "
+        f"searches {searches:.2f}  {cell.seconds:.0f} s" + (f"  {failed} failed" if failed else "")
+    )
+
+
+def note_timings(out: Path, cells: Sequence[Cell]) -> None:
+    """Append what each cell took in this call to `timings.jsonl`."""
+    from zerosearch.runs import append_jsonl
+
+    rows = [
+        {
+            "benchmark": cell.header.benchmark,
+            "method": cell.header.method,
+            "predictions": len(cell.made),
+            "seconds": round(cell.seconds, 3),
+        }
+        for cell in cells
+        if cell.made
+    ]
+    if rows:
+        append_jsonl(out / TIMINGS, *rows)
+
+
+def conclude(out: Path, cells: Sequence[Cell], *, unlike: bool) -> None:
+    """Print the table and write `table.md` and `table.json`."""
+    from zerosearch.evaluation.results import find_results, unlike_files
+    from zerosearch.evaluation.tables import build_table, markdown, rich_tables
+    from zerosearch.runs import atomic_write, read_rows, write_json
+
+    order = list(dict.fromkeys(cell.header.method for cell in cells))
+    found = sorted(find_results(str(out)), key=lambda f: (f.header.method not in order, _place(f, order)))
+    reasons = unlike_files(found)
+    if reasons and not unlike:
+        mine = {cell.path for cell in cells}
+        others = [file for file in found if file.path not in mine]
+        found = [file for file in found if file.path in mine]
+        if others:
+            console.print(f"not in the table: {len(others)} files of other calls ({reasons[0]}); --unlike puts them in")
+    table = build_table(found, allow_unlike=unlike)
+    for shown in rich_tables(table):
+        console.print(shown)
+    took: dict[str, Mapping[str, Any]] = {}
+    for row in read_rows(out / TIMINGS):
+        key = f"{row['method']} on {row['benchmark']}"
+        before = took.get(key, {"predictions": 0, "seconds": 0.0})
+        took[key] = {name: before[name] + row[name] for name in ("predictions", "seconds")}
+    write_json(out / "table.json", table.as_dict() | {"timings": took})
+    atomic_write(out / "table.md", markdown(table).encode())
+    console.print(f"table {out}/table.md, {out}/table.json; predictions {out}/BENCHMARK/METHOD.jsonl")
+
+
+def _place(file: PredictionFile, order: Sequence[str]) -> int:
+    return order.index(file.header.method) if file.header.method in order else 0

@@ -1,0 +1,170 @@
+"""The questions of an evaluation: the seven usual benchmarks, the Factbook, or a file of one's own.
+
+The seven come from the hub collection `RUC-NLPIR/FlashRAG_datasets` (FlashRAG, arXiv 2405.13576), as Search-R1 and
+ZeroSearch use them, or from a folder that holds `<name>.jsonl`. Its rows have `id`, `question` and `golden_answers`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from zerosearch.errors import ConfigError, DataError
+from zerosearch.factbook.sources import PREFIX, factbook_rows
+from zerosearch.questions import Question, load_questions, questions_digest
+
+COLLECTION = "RUC-NLPIR/FlashRAG_datasets"
+_SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A benchmark on the hub: its split that is evaluated, and the number of questions that the collection states."""
+
+    title: str
+    split: str
+    count: int
+    multi_hop: bool
+    paper: str
+
+
+SOURCES: dict[str, Source] = {
+    "nq": Source("NQ", "test", 3610, False, "Kwiatkowski et al. 2019"),
+    "triviaqa": Source("TriviaQA", "test", 11313, False, "Joshi et al. 2017"),
+    "popqa": Source("PopQA", "test", 14267, False, "Mallen et al. 2023"),
+    "hotpotqa": Source("HotpotQA", "dev", 7405, True, "Yang et al. 2018"),
+    "2wikimultihopqa": Source("2WikiMultiHopQA", "dev", 12576, True, "Ho et al. 2020"),
+    "musique": Source("MuSiQue", "dev", 2417, True, "Trivedi et al. 2022"),
+    "bamboogle": Source("Bamboogle", "test", 125, True, "Press et al. 2023"),
+}
+"""By the name of the collection's configuration. NQ is the open version (short answers, no passage)."""
+
+_ALIASES = {
+    "naturalquestions": "nq",
+    "nqopen": "nq",
+    "trivia": "triviaqa",
+    "tqa": "triviaqa",
+    "hotpot": "hotpotqa",
+    "2wiki": "2wikimultihopqa",
+    "2wikimqa": "2wikimultihopqa",
+    "2wikimultihop": "2wikimultihopqa",
+}
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """Questions in a fixed order, under a name. `limit` and `sample_seed` are None where all of them are there."""
+
+    name: str
+    questions: tuple[Question, ...]
+    source: str
+    limit: int | None = None
+    sample_seed: int | None = None
+
+    @property
+    def digest(self) -> str:
+        return questions_digest(self.questions)
+
+    @property
+    def title(self) -> str:
+        return title(self.name)
+
+
+def title(name: str) -> str:
+    """How papers write a benchmark's name."""
+    return SOURCES[name].title if name in SOURCES else name
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """Benchmarks as papers order them, any others after them by name."""
+    known = list(SOURCES)
+    return sorted(set(names), key=lambda name: (known.index(name) if name in known else len(known), name))
+
+
+def open_benchmark(spec: str, data: Path | None = None, limit: int | None = None, sample_seed: int = 0) -> Benchmark:
+    """Open the questions that `spec` names: all of them, or `limit` drawn by `sample_seed`.
+
+    `spec` is one of the seven names or an alias (`2wiki`), read from the folder `data` where one is given and from
+    the hub otherwise; `factbook:SPLIT[:one-hop|two-hop]`; `hub:NAME[:CONFIG]:SPLIT`; the path of a question file; or
+    the name of any other file in `data`. Questions of the seven have ids like `nq/test_0` from either place.
+
+    Raises `ConfigError` for an unknown name or a limit below 1, `DataError` for what cannot be read.
+    """
+    if limit is not None and limit < 1:
+        raise ConfigError(f"the limit on questions is {limit}; it must be at least 1")
+    name, source, questions = _open(spec.strip(), data)
+    if limit is None or limit >= len(questions):
+        return Benchmark(name, tuple(questions), source)
+    return Benchmark(name, tuple(draw(questions, limit, sample_seed)), source, limit, sample_seed)
+
+
+def draw(questions: Sequence[Question], count: int, seed: int) -> list[Question]:
+    """A simple random sample of `count` questions in their old order.
+
+    A question's place in the draw is a hash of the seed and its id: the draw depends on nothing else, and a larger
+    one contains a smaller one of the same seed.
+    """
+    lots = sorted(questions, key=lambda question: hashlib.sha256(f"{seed}\x1f{question.id}".encode()).digest())
+    chosen = {question.id for question in lots[:count]}
+    return [question for question in questions if question.id in chosen]
+
+
+def canonical(name: str) -> str:
+    """The benchmark that a name or an alias stands for, however it is spelled; other names come back as they are."""
+    plain = re.sub(r"[\s_-]", "", name.lower())
+    plain = _ALIASES.get(plain, plain)
+    return plain if plain in SOURCES else name
+
+
+def _open(spec: str, data: Path | None) -> tuple[str, str, list[Question]]:
+    """Name, source and questions."""
+    if spec.startswith(PREFIX):
+        return spec.replace(":", "-"), spec, [Question(q.id, q.question, q.golden_answers) for q in factbook_rows(spec)]
+    if spec.startswith("hub:"):
+        return re.sub(r"[^\w.-]+", "-", spec.removeprefix("hub:")), spec, load_questions(spec)
+    if spec.endswith(_SUFFIXES):
+        return _stem(spec), spec, load_questions(spec)
+    name = canonical(spec)
+    if data is not None:
+        path = _in_folder(data, spec, name)
+        return name, path.name, _with_prefix(name, load_questions(str(path)))
+    if name not in SOURCES:
+        raise ConfigError(
+            f"unknown benchmark {spec!r}; known are {', '.join(SOURCES)}, factbook:SPLIT, hub:NAME:SPLIT "
+            "or the path of a .jsonl, .jsonl.gz or .parquet file"
+        )
+    known = SOURCES[name]
+    source = f"hub:{COLLECTION}:{name}:{known.split}"
+    questions = [replace(question, extra={}) for question in load_questions(source)]  # extra holds whole passages
+    if len(questions) != known.count:
+        logger.warning("%s holds %s questions; %s were expected", source, len(questions), known.count)
+    return name, source, _with_prefix(name, questions)
+
+
+def _in_folder(data: Path, spec: str, name: str) -> Path:
+    if not data.is_dir():
+        raise DataError(f"{data}: no such folder")
+    for stem in dict.fromkeys((name, spec)):
+        for suffix in _SUFFIXES:
+            if "/" not in stem and (path := data / f"{stem}{suffix}").is_file():
+                return path
+    there = sorted(_stem(path.name) for path in data.iterdir() if path.name.endswith(_SUFFIXES))
+    raise DataError(f"{data}: has no {name}.jsonl; it has {', '.join(there) or 'no question files'}")
+
+
+def _stem(path: str) -> str:
+    name = Path(path).name
+    return next((name.removesuffix(suffix) for suffix in _SUFFIXES if name.endswith(suffix)), name)
+
+
+def _with_prefix(name: str, questions: list[Question]) -> list[Question]:
+    """Ids that say their benchmark, so that those of several can lie in one place: `test_0` becomes `nq/test_0`."""
+    if name not in SOURCES:
+        return questions
+    return [q if q.id.startswith(f"{name}/") else replace(q, id=f"{name}/{q.id}") for q in questions]

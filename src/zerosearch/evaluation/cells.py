@@ -1,0 +1,114 @@
+"""The cells of an evaluation table, benchmark by method: each a file that grows as predictions come in.
+
+The files are the state: a call goes on with whatever they do not hold yet.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from zerosearch.evaluation.predictions import Header, Prediction, append_prediction, start_predictions
+from zerosearch.evaluation.predictors import Predictor
+from zerosearch.questions import Question
+
+_ROWS_A_WRITE = 64
+_SECONDS_A_WRITE = 1.0  # each write waits for the disk
+
+
+@dataclass
+class Cell:
+    """One benchmark by one method. `held` were there before, `made` are of this call and not all written yet.
+
+    `seconds` lie between the first question that was begun and the last row: cells overlap, as the last questions of
+    one leave room for the first of the next.
+    """
+
+    predictor: Predictor
+    questions: Sequence[Question]
+    header: Header
+    path: Path
+    held: Sequence[Prediction]
+    made: list[Prediction] = field(default_factory=list)
+    seconds: float = 0.0
+    _began: float | None = None
+    _written: int = 0
+
+    @classmethod
+    def open(cls, predictor: Predictor, questions: Sequence[Question], header: Header, folder: Path) -> Cell:
+        """Begin `FOLDER/BENCHMARK/METHOD.jsonl` or go on with it. Raises `DataError` where it was made otherwise."""
+        path = folder / header.benchmark / f"{header.method}.jsonl"
+        return cls(predictor, questions, header, path, start_predictions(path, header))
+
+    @property
+    def total(self) -> int:
+        return len(self.questions) * self.header.samples
+
+    @property
+    def done(self) -> int:
+        return len(self.held) + len(self.made)
+
+    @property
+    def rows(self) -> list[Prediction]:
+        return [*self.held, *self.made]
+
+    @property
+    def unwritten(self) -> int:
+        return len(self.made) - self._written
+
+    def missing(self) -> Iterator[tuple[Question, int]]:
+        """The tries that the file does not hold, in order."""
+        there = {row.key for row in self.held}
+        for question in self.questions:
+            for sample in range(self.header.samples):
+                if (question.id, sample) not in there:
+                    yield question, sample
+
+    async def answer(self, question: Question, sample: int) -> None:
+        if self._began is None:
+            self._began = time.perf_counter()
+        self.made.append(await self.predictor.predict(question, self.header.benchmark, sample))
+        self.seconds = time.perf_counter() - self._began
+
+    def write(self) -> None:
+        """Write what is not written yet. Raises `RunError` where the disk is full."""
+        fresh, self._written = self.made[self._written :], len(self.made)
+        if fresh:
+            append_prediction(self.path, *fresh)
+
+
+async def fill(cells: Sequence[Cell], *, concurrency: int, report: Callable[[Cell], None] = lambda cell: None) -> None:
+    """Answer whatever is missing, `concurrency` questions at a time, the cells in their order.
+
+    `report` is called for a cell whenever rows of it were written. What ends the run (the limit on failures, a budget,
+    an interrupt) leaves every finished prediction written.
+    """
+    work = ((cell, question, sample) for cell in cells for question, sample in cell.missing())
+    last_write = time.monotonic()
+
+    def write() -> None:
+        nonlocal last_write
+        for cell in cells:
+            if cell.unwritten:
+                cell.write()
+                report(cell)
+        last_write = time.monotonic()
+
+    async def answer_on() -> None:
+        for cell, question, sample in work:
+            await cell.answer(question, sample)
+            waiting = sum(c.unwritten for c in cells)
+            if waiting >= _ROWS_A_WRITE or time.monotonic() - last_write > _SECONDS_A_WRITE:
+                write()
+
+    tasks = [asyncio.create_task(answer_on()) for _ in range(concurrency)]
+    try:
+        await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        write()

@@ -1,0 +1,249 @@
+"""Two runs side by side, question by question: who wins where, by how much, and whether that is more than chance."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from zerosearch.errors import DataError
+from zerosearch.evaluation.benchmarks import in_order
+from zerosearch.evaluation.predictions import Prediction, PredictionFile
+from zerosearch.evaluation.results import question_values, unlike
+from zerosearch.evaluation.statistics import Interval, Values, macro_average, micro_average, paired_p_value
+
+MEASURES = ("em", "f1", "searches")
+Run = Mapping[str, PredictionFile]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Means of A and of B, A minus B with its 95 % interval, and the p value of the sign-flip test."""
+
+    a: float
+    b: float
+    difference: Interval
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Wins:
+    """Questions by EM: only A right, only B right, both, neither. Of several tries, whoever is right more often."""
+
+    a_only: int
+    b_only: int
+    both: int
+    neither: int
+
+
+@dataclass(frozen=True)
+class Side:
+    """What one run did on a question: the answer (None: none), its queries, and whether a page held the answer."""
+
+    answer: str | None
+    queries: tuple[str, ...]
+    saw_answer: bool
+
+
+@dataclass(frozen=True)
+class Example:
+    benchmark: str
+    id: str
+    question: str
+    golden_answers: tuple[str, ...]
+    a: Side
+    b: Side
+
+
+@dataclass(frozen=True)
+class Part:
+    """One benchmark."""
+
+    benchmark: str
+    questions: int
+    measures: dict[str, Difference]
+    wins: Wins
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """`macro` and `micro` are None where there is one benchmark. `notes` say what was unlike and what was left out."""
+
+    a: str
+    b: str
+    parts: tuple[Part, ...]
+    macro: dict[str, Difference] | None
+    micro: dict[str, Difference] | None
+    wins: Wins
+    a_wins: tuple[Example, ...]
+    b_wins: tuple[Example, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def questions(self) -> int:
+        return sum(part.questions for part in self.parts)
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+def compare_runs(
+    a: Run,
+    b: Run,
+    names: tuple[str, str],
+    *,
+    allow_unlike: bool = False,
+    examples: int = 3,
+    seed: int = 0,
+) -> Comparison:
+    """Compare two runs, each a file a benchmark; `names` are what the user called them.
+
+    Raises `DataError` where the runs are unlike: other benchmarks, questions, engines or numbers of tries, or
+    predictions missing. With `allow_unlike` the questions that both answered are compared, and the notes say so.
+    """
+    shared = in_order(name for name in a if name in b)
+    notes = _unlike(a, b, names)
+    if notes and not allow_unlike:
+        more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
+        raise DataError(f"{notes[0]}{more}; --unlike compares the questions that both answered")
+    ids = {}
+    for name in shared:
+        ids[name], left_out = _common(a[name], b[name])
+        if left_out:
+            notes.append(f"{name}: {left_out} questions that not both answered, or that differ, were left out")
+    kept = [name for name in shared if ids[name]]
+    if not kept:
+        raise DataError(f"{names[0]} and {names[1]} have no question in common")
+    values = {
+        measure: [
+            (question_values(a[name], measure, ids[name]), question_values(b[name], measure, ids[name]))
+            for name in kept
+        ]
+        for measure in MEASURES
+    }
+    parts = tuple(
+        Part(
+            name,
+            len(ids[name]),
+            {measure: _difference([values[measure][n]], macro=True, seed=seed) for measure in MEASURES},
+            _wins(*values["em"][n]),
+        )
+        for n, name in enumerate(kept)
+    )
+    several = len(kept) > 1
+    a_wins, b_wins = _examples(a, b, ids, examples, seed)
+    return Comparison(
+        *_labels(a, b, names),
+        parts=parts,
+        macro={m: _difference(values[m], macro=True, seed=seed) for m in MEASURES} if several else None,
+        micro={m: _difference(values[m], macro=False, seed=seed) for m in MEASURES} if several else None,
+        wins=Wins(*(sum(getattr(part.wins, f) for part in parts) for f in ("a_only", "b_only", "both", "neither"))),
+        a_wins=a_wins,
+        b_wins=b_wins,
+        notes=tuple(notes),
+    )
+
+
+def _unlike(a: Run, b: Run, names: tuple[str, str]) -> list[str]:
+    """What makes the runs unlike, a line each."""
+    lines = []
+    for mine, theirs, name in ((a, b, names[1]), (b, a, names[0])):
+        if missing := [benchmark for benchmark in mine if benchmark not in theirs]:
+            lines.append(f"{name} has no {', '.join(missing)}")
+    for benchmark in (name for name in a if name in b):
+        reasons = unlike(a[benchmark].header, b[benchmark].header)
+        if reasons:
+            lines.append(f"{names[0]} and {names[1]} are unlike on {benchmark}: {'; '.join(reasons)}")
+        for file in (a[benchmark], b[benchmark]):
+            if file.missing:
+                lines.append(f"{file.path}: lacks {file.missing} of its predictions")
+    return lines
+
+
+def _common(a: PredictionFile, b: PredictionFile) -> tuple[list[str], int]:
+    """Ids of the questions that both were asked with the same text and answers, sorted; and how many others there are.
+
+    A question of which a run lacks tries counts as not answered.
+    """
+
+    def asked(file: PredictionFile) -> dict[str, tuple[str, tuple[str, ...]]]:
+        rows = file.by_question.items()
+        return {
+            name: (tries[0].question, tries[0].golden_answers)
+            for name, tries in rows
+            if len(tries) == file.header.samples
+        }
+
+    mine, theirs = asked(a), asked(b)
+    common = sorted(name for name in mine if theirs.get(name) == mine[name])
+    return common, len(set(a.by_question) | set(b.by_question)) - len(common)
+
+
+def _difference(pairs: Sequence[tuple[Values, Values]], *, macro: bool, seed: int) -> Difference:
+    """Over the strata of both runs. The test has the weights of the average that it is about."""
+    average = macro_average if macro else micro_average
+    differences = [one - other for one, other in pairs]
+    weights = [1 / len(pairs)] * len(pairs) if macro else None
+    return Difference(
+        a=_mean([one for one, _ in pairs], macro),
+        b=_mean([other for _, other in pairs], macro),
+        difference=average(differences, seed=seed, differences=True),
+        p_value=paired_p_value(differences, weights, seed=seed),
+    )
+
+
+def _mean(strata: Sequence[Values], macro: bool) -> float:
+    return float(np.mean([values.mean() for values in strata])) if macro else float(np.concatenate(strata).mean())
+
+
+def _wins(a: Values, b: Values) -> Wins:
+    equal = a == b
+    return Wins(
+        a_only=int(np.sum(a > b)),
+        b_only=int(np.sum(b > a)),
+        both=int(np.sum(equal & (a > 0))),
+        neither=int(np.sum(equal & (a == 0))),
+    )
+
+
+def _examples(
+    a: Run, b: Run, ids: Mapping[str, Sequence[str]], count: int, seed: int
+) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+    """Questions that A won and that B won, `count` of each at most, drawn by the seed."""
+    won: tuple[list[Example], list[Example]] = ([], [])
+    for name in ids:
+        for question in ids[name]:
+            mine, theirs = a[name].by_question[question], b[name].by_question[question]
+            ahead = sum(row.em for row in mine) / len(mine) - sum(row.em for row in theirs) / len(theirs)
+            if ahead:
+                one, other = _typical(mine, right=ahead > 0), _typical(theirs, right=ahead < 0)
+                example = Example(name, question, one.question, one.golden_answers, _side(one), _side(other))
+                won[ahead < 0].append(example)
+
+    def lot(example: Example) -> bytes:
+        return hashlib.sha256(f"{seed}\x1f{example.benchmark}\x1f{example.id}".encode()).digest()
+
+    return tuple(sorted(won[0], key=lot)[:count]), tuple(sorted(won[1], key=lot)[:count])
+
+
+def _typical(tries: Sequence[Prediction], *, right: bool) -> Prediction:
+    """The first try that is right, or wrong; the first of all where there is none."""
+    return next((row for row in tries if (row.em == 1.0) == right), tries[0])
+
+
+def _side(row: Prediction) -> Side:
+    return Side(row.answer, tuple(search.query for search in row.searches), row.saw_answer)
+
+
+def _labels(a: Run, b: Run, names: tuple[str, str]) -> tuple[str, str]:
+    """Short names that differ: methods, methods with models, or what the user wrote."""
+    one, other = next(iter(a.values())).header, next(iter(b.values())).header
+    if one.method != other.method:
+        return one.method, other.method
+    if one.model != other.model:
+        return f"{one.method}, {one.model}", f"{other.method}, {other.model}"
+    return names

@@ -1,0 +1,130 @@
+"""A comparison as text: tables for the screen, and Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from rich.table import Table
+from rich.text import Text
+
+from zerosearch.evaluation.benchmarks import title
+from zerosearch.evaluation.comparison import Comparison, Difference, Example, Side
+from zerosearch.evaluation.results import metric_title
+from zerosearch.evaluation.tables import markdown_table
+
+ALPHA = 0.05
+
+
+def verdict(found: Comparison) -> str:
+    """One sentence: who has the higher EM, by how much, and whether it may be chance."""
+    whole = found.macro or found.parts[0].measures
+    em, over = whole["em"], "macro average of " if found.macro else ""
+    ahead, behind = (found.a, found.b) if em.difference.value >= 0 else (found.b, found.a)
+    interval = f"[{_points(em.difference.low)}, {_points(em.difference.high)}]"
+    told = f"{over}EM, A - B: {_points(em.difference.value)} points, 95 % interval {interval}, p {p_value(em.p_value)}"
+    if em.p_value > ALPHA:
+        return f"No significant difference: {told}."
+    return f"{ahead} is better than {behind}: {told}."
+
+
+def measure_lines(found: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Heads and cells: three lines a benchmark (EM, F1, searches), and as many for each average."""
+    heads = ["benchmark", "measure", "A", "B", "A - B", "95 % interval", "p"]
+    groups = [(f"{title(part.benchmark)} ({part.questions})", part.measures) for part in found.parts]
+    if found.macro and found.micro:
+        groups += [("macro average", found.macro), (f"micro average ({found.questions})", found.micro)]
+    lines = []
+    for name, measures in groups:
+        for number, (measure, difference) in enumerate(measures.items()):
+            lines.append([name if number == 0 else "", metric_title(measure), *_cells(measure, difference)])
+    return heads, lines
+
+
+def win_lines(found: Comparison) -> tuple[list[str], list[list[str]]]:
+    """Heads and cells: who is right (EM) where."""
+    heads = ["benchmark", "only A right", "only B right", "both", "neither"]
+    groups = [(title(part.benchmark), part.wins) for part in found.parts]
+    if len(groups) > 1:
+        groups.append(("all", found.wins))
+    return heads, [[name, *map(str, (w.a_only, w.b_only, w.both, w.neither))] for name, w in groups]
+
+
+def p_value(p: float) -> str:
+    return "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0") if p < 1 else "1"
+
+
+def markdown(found: Comparison) -> str:
+    """The whole comparison."""
+    parts = [f"# A: {found.a}. B: {found.b}", verdict(found), markdown_table(*measure_lines(found))]
+    parts.append(markdown_table(*win_lines(found)))
+    if found.notes:
+        parts.append("**Unlike runs were compared:**\n\n" + "\n".join(f"- {note}" for note in found.notes))
+    for heading, examples in _sides(found):
+        parts.append(f"## {heading}")
+        for e in examples:
+            lines = [f"**{_plain(e.question)}** ({title(e.benchmark)}, {e.id})", ""]
+            lines += [f"- golden: {_plain(' | '.join(e.golden_answers))}"]
+            lines += [f"- {name}: {_plain(_told(side))}" for name, side in (("A", e.a), ("B", e.b))]
+            parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def rich_parts(found: Comparison) -> Iterator[Table | Text]:
+    """What goes on the screen, from top to bottom."""
+    yield Text(f"A  {found.a}\nB  {found.b}\n")
+    yield _rich(*measure_lines(found), left=2)
+    yield _rich(*win_lines(found), left=1)
+    yield Text(verdict(found), style="bold")
+    for note in found.notes:
+        yield Text(f"unlike: {note}", style="yellow")
+    for heading, examples in _sides(found):
+        yield Text(f"\n{heading}", style="bold")
+        for e in examples:
+            text = Text(f"  {e.question}  ({title(e.benchmark)}, {e.id})\n    golden  ")
+            text.append(" | ".join(e.golden_answers), style="green")
+            for name, side in (("A", e.a), ("B", e.b)):
+                text.append(f"\n    {name}       {_told(side)}")
+            yield text
+
+
+def _sides(found: Comparison) -> list[tuple[str, tuple[Example, ...]]]:
+    sides = (
+        (f"A wins: {found.wins.a_only} questions", found.a_wins),
+        (f"B wins: {found.wins.b_only} questions", found.b_wins),
+    )
+    return [(heading, examples) for heading, examples in sides if examples]
+
+
+def _told(side: Side) -> str:
+    answer = "no answer" if side.answer is None else side.answer
+    queries = "; ".join(side.queries)
+    page = "a page held the answer" if side.saw_answer else "no page held the answer"
+    return f"{answer}  (searched: {queries}; {page})" if queries else f"{answer}  (no search)"
+
+
+def _cells(measure: str, d: Difference) -> list[str]:
+    if measure == "searches":
+        numbers = [f"{d.a:.2f}", f"{d.b:.2f}", f"{d.difference.value:+.2f}"]
+        interval = f"[{d.difference.low:+.2f}, {d.difference.high:+.2f}]"
+    else:
+        numbers = [f"{100 * d.a:.1f}", f"{100 * d.b:.1f}", _points(d.difference.value)]
+        interval = f"[{_points(d.difference.low)}, {_points(d.difference.high)}]"
+    return [*numbers, interval, p_value(d.p_value)]
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.1f}"
+
+
+def _plain(text: str) -> str:
+    """On one line and without Markdown's own marks."""
+    return " ".join(text.split()).replace("*", "\\*").replace("_", "\\_").replace("<", "&lt;")
+
+
+def _rich(heads: Sequence[str], lines: Sequence[Sequence[str]], *, left: int) -> Table:
+    table = Table()
+    for number, head in enumerate(heads):
+        table.add_column(head, justify="left" if number < left else "right")
+    for line in lines:
+        table.add_row(*map(Text, line))
+    return table

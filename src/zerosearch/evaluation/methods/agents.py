@@ -1,0 +1,91 @@
+"""Agents that search turn by turn: ReAct and Search-o1. A turn that may not search is told so, and cannot."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from zerosearch.evaluation.methods import prompts
+from zerosearch.evaluation.methods.answers import (
+    STOP_ACTION,
+    STOP_OBSERVATION,
+    parse_action,
+    parse_react,
+)
+from zerosearch.evaluation.methods.session import Session
+from zerosearch.prompts import Message
+from zerosearch.protocol import Action
+
+_Observe = Callable[[Session, Action, list[Message]], Awaitable[str]]
+
+
+async def react(session: Session) -> str | None:
+    """Thought, action, observation, and again: `Search[...]` or `Finish[...]`.
+
+    ReAct (Yao et al., ICLR 2023), multi-turn as the RA-Agent of the ZeroSearch table: each turn is a reply, each
+    observation the page itself.
+    """
+
+    async def observe(session: Session, action: Action, chat: list[Message]) -> str:
+        return prompts.REACT_OBSERVATION.format(page=prompts.render_documents(await session.search(action.text)))
+
+    return await _turns(
+        session, prompts.REACT, STOP_OBSERVATION, parse_react, observe, prompts.REACT_INVALID, prompts.REACT_LAST
+    )
+
+
+async def search_o1(session: Session) -> str | None:
+    """Agentic search with Reason-in-Documents: a second call condenses each page in the light of the reasoning so far,
+    and only what it wrote goes back into the reasoning.
+
+    Search-o1 (Li et al., EMNLP 2025, arXiv 2501.05366), with this package's tags for its special tokens.
+    """
+
+    async def observe(session: Session, action: Action, chat: list[Message]) -> str:
+        documents = await session.search(action.text)
+        earlier = [m["content"] for m in chat[1:]]
+        facts = await session.write(
+            prompts.REASON_IN_DOCUMENTS.format(
+                page=prompts.render_documents(documents),
+                reasoning="\n".join(earlier) or prompts.NO_REASONING,
+                query=action.text,
+            )
+        )
+        return prompts.SEARCH_O1_FOUND.format(query=action.text, facts=facts.strip())
+
+    return await _turns(
+        session,
+        prompts.SEARCH_O1,
+        STOP_ACTION,
+        parse_action,
+        observe,
+        prompts.SEARCH_O1_INVALID,
+        prompts.SEARCH_O1_LAST,
+    )
+
+
+async def _turns(
+    session: Session,
+    prompt: str,
+    stop: tuple[str, ...],
+    parse: Callable[[str], Action],
+    observe: _Observe,
+    invalid: str,
+    last: str,
+) -> str | None:
+    """At most one turn more than there are searches; the last of them can only answer."""
+    first = prompt.format(question=session.asked)
+    total = session.settings.max_searches + 1
+    chat: list[Message] = [{"role": "user", "content": first if total > 1 else f"{first}\n\n{last}"}]
+    for turn in range(1, total + 1):
+        text = await session.write(chat, stop=stop)
+        action = parse(text)
+        session.actions.append(action.kind)
+        if action.kind == "answer":
+            return action.text
+        if turn == total:
+            session.stop_reason = "refused_search" if action.kind == "search" else "no_answer"
+            return None
+        chat.append({"role": "assistant", "content": text.strip() or "..."})
+        seen = await observe(session, action, chat) if action.kind == "search" else invalid
+        chat.append({"role": "user", "content": f"{seen}\n\n{last}" if turn == total - 1 else seen})
+    return None

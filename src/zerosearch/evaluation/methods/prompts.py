@@ -1,0 +1,126 @@
+"""Every prompt of the prompted methods, in one place. Short and exact, so that small models can follow them.
+
+What all questions have in common stands first: a generator reads a shared beginning once for a whole batch. The
+protocol's own prompt, which `episode` uses, is in `zerosearch/protocol.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from zerosearch.protocol import Document, render_document
+
+_ANSWER = (
+    "write only the answer itself, as short as possible, inside <answer> and </answer>, for example "
+    "<answer> Lake Titicaca </answer>."
+)
+
+DIRECT = f"""Answer the question. Do not explain, {_ANSWER}
+
+Question: {{question}}"""
+
+COT = f"""Answer the question. Think step by step first, in a few sentences. Then {_ANSWER}
+
+Question: {{question}}"""
+
+RAG = f"""Answer the question. The documents may help; where they do not, use what you know. Do not explain, {_ANSWER}
+
+<information>
+{{page}}
+</information>
+
+Question: {{question}}"""
+
+READER = f"""Answer the question. The documents may help; where they do not, use what you know. Think step by step \
+first, in a few sentences. Then {_ANSWER}
+
+<information>
+{{page}}
+</information>
+
+Question: {{question}}"""
+
+REACT = """Answer the question in turns. In each turn, write exactly two lines, a thought and one action:
+Thought: what you know and what you still have to find out
+Action: Search[a short query for one fact]
+Then you are shown an observation, and the next turn begins. Once you know the answer, the action is
+Action: Finish[only the answer itself, as short as possible]
+
+Example:
+Thought: I have to find the highest lake that large ships sail on.
+Action: Search[highest lake navigable by large ships]
+Observation: [1] Lake Titicaca: Lake Titicaca, in the Andes, is often called the highest navigable lake in the world.
+Thought: The observation says that it is Lake Titicaca.
+Action: Finish[Lake Titicaca]
+
+Question: {question}"""
+REACT_OBSERVATION = "Observation: {page}"
+REACT_INVALID = "Observation: That was no action. Write Action: Search[query] or Action: Finish[answer]."
+REACT_LAST = "No searches are left. Give the answer now: Action: Finish[answer]"
+
+SEARCH_O1 = f"""Answer the question. You reason step by step and can search: whenever you are missing a fact, write a \
+short query inside <search> and </search>, for example <search> highest lake navigable by large ships </search>. You \
+are then told what was found, and go on reasoning. Search for one fact at a time. Once you know enough, {_ANSWER}
+
+Question: {{question}}"""
+SEARCH_O1_FOUND = "Found for {query}: {facts}"
+SEARCH_O1_INVALID = "Go on: write a query inside <search> and </search>, or the answer inside <answer> and </answer>."
+SEARCH_O1_LAST = "No searches are left. Give the answer now, inside <answer> and </answer>."
+REASON_IN_DOCUMENTS = """Read the documents and write down the facts in them that answer the query and help with the \
+reasoning so far. Use at most three sentences and only what the documents say. If nothing helps, write: nothing helpful.
+
+<information>
+{page}
+</information>
+
+Reasoning so far: {reasoning}
+
+Query: {query}"""
+NO_REASONING = "(none)"
+
+IRCOT = """You answer a question by reasoning, one sentence at a time, with the help of documents. Write only the next \
+sentence of the reasoning. It names one new fact that leads on to the answer. Once the answer is clear, write: So the \
+answer is: ...
+
+<information>
+{page}
+</information>
+
+Question: {question}
+Reasoning so far: {reasoning}
+Next sentence:"""
+
+TREE = f"""Take the next step towards answering the question. If a fact is missing, write a short query for it inside \
+<search> and </search>, for example <search> highest lake navigable by large ships </search>. If you know enough, \
+{_ANSWER} Write one of the two and nothing else.
+
+<information>
+{{page}}
+</information>
+
+Question: {{question}}"""
+RATE_ANSWER = """How likely is it that the proposed answer is right? Use the documents and what you know. Write one \
+whole number from 0 (certainly wrong) to 10 (certainly right) and nothing else.
+
+<information>
+{page}
+</information>
+
+Question: {question}
+Proposed answer: {answer}"""
+RATE_PAGES = """How likely is it that the question can be answered with these documents? Write one whole number from 0 \
+(not at all) to 10 (certainly) and nothing else.
+
+<information>
+{page}
+</information>
+
+Question: {question}"""
+
+NO_DOCUMENTS = "(no documents)"
+
+
+def render_documents(documents: Sequence[Document]) -> str:
+    """The documents as lines `[1] Title: text`, neutralised; without any, a note that says so."""
+    lines = [render_document(document, rank) for rank, document in enumerate(documents, start=1)]
+    return "\n".join(lines) or NO_DOCUMENTS

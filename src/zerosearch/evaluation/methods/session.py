@@ -1,0 +1,195 @@
+"""One question being answered by a prompted method: it asks the model and the engine, and keeps the books."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
+
+from zerosearch.curriculum import derive_seed
+from zerosearch.engines.base import SearchEngine
+from zerosearch.engines.retry import Retry, with_retry
+from zerosearch.engines.writers import ChatModel, Written
+from zerosearch.errors import EngineError
+from zerosearch.evaluation.methods.answers import close_tags
+from zerosearch.prompts import Message
+from zerosearch.protocol import neutralize
+from zerosearch.questions import Question
+from zerosearch.rollout import ErrorRate
+from zerosearch.search import Document, SearchRequest
+from zerosearch.trajectory import SearchRecord
+
+T = TypeVar("T")
+ONCE = Retry(attempts=1, deadline_seconds=None)
+
+
+@dataclass(frozen=True)
+class MethodSettings:
+    """What all prompted methods have in common.
+
+    `max_tokens` bounds a reply, `max_page_words` a page as the model sees it (a word is about 4/3 tokens).
+    `temperature` 0 is greedy. `retry`: how often a reply is asked for again; for a local model once.
+    """
+
+    top_k: int = 5
+    max_searches: int = 5
+    max_tokens: int = 256
+    max_page_words: int = 375
+    temperature: float = 0.0
+    seed: int = 0
+    retry: Retry = ONCE
+
+
+@dataclass
+class Errors:
+    """What has failed so far, of searches and of replies; each kind ends the run where it passes its limit."""
+
+    searches: ErrorRate
+    replies: ErrorRate
+
+    @classmethod
+    def limited(cls, limit: float) -> Errors:
+        return cls(ErrorRate(limit), ErrorRate(limit, what="replies", at_fault="the model's server"))
+
+
+class Session:
+    """The model and the engine for one try at one question.
+
+    Every call has a seed of its own, made from the run's seed, the question, the try and the call's number: what else
+    is asked at the same time changes nothing. `actions` holds what each turn of an agent did, as far as the method has
+    turns (`search`, `answer`, `invalid`); `stop_reason` is set by a method that ends in another way than with an
+    answer or without one.
+    """
+
+    def __init__(
+        self,
+        question: Question,
+        chat: ChatModel,
+        engine: SearchEngine,
+        settings: MethodSettings,
+        errors: Errors,
+        sample: int = 0,
+    ) -> None:
+        self.question = question
+        self.settings = settings
+        self.searches: list[SearchRecord] = []
+        self.actions: list[Literal["search", "answer", "invalid"]] = []
+        self.stop_reason: str | None = None
+        self.turns = self.tokens = self.prompt_tokens = 0
+        self._chat, self._engine, self._errors = chat, engine, errors
+        self._key = (settings.seed, question.id, sample)
+        self._searched = 0
+        self._log: list[str] = []
+
+    @property
+    def asked(self) -> str:
+        """The question as it stands in a prompt: it cannot speak the protocol."""
+        return neutralize(self.question.text)
+
+    @property
+    def searches_left(self) -> int:
+        return self.settings.max_searches - self._searched
+
+    @property
+    def transcript(self) -> str:
+        """What the model wrote and what was searched for, in the order in which it was asked; no prompts, no pages."""
+        return "\n".join(self._log)
+
+    async def write(
+        self,
+        messages: Sequence[Message] | str,
+        *,
+        stop: tuple[str, ...] = (),
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+    ) -> str:
+        """The model's reply to a chat, or to one message. It ends before a string of `stop`, but for a closing tag,
+        which is kept. Raises `EngineError` after all tries."""
+        chat: Sequence[Message] = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
+        heat = self.settings.temperature if temperature is None else temperature
+        limit = self.settings.max_tokens if max_tokens is None else min(max_tokens, self.settings.max_tokens)
+        seed = derive_seed(*self._key, "reply", self.turns)
+        self.turns += 1
+        place = len(self._log)
+        self._log.append("")
+
+        async def attempt(number: int) -> Written:
+            try:
+                return await self._chat.write(chat, max_tokens=limit, temperature=heat, seed=seed, stop=stop)
+            except EngineError as error:  # what comes to nothing is paid for too
+                self.tokens += error.completion_tokens
+                self.prompt_tokens += error.prompt_tokens
+                raise
+
+        try:
+            written, _ = await with_retry(attempt, self.settings.retry)
+        except EngineError as error:
+            self.stop_reason = "model_error"
+            self._errors.replies.failure(error)
+            raise
+        self._errors.replies.success()
+        self.tokens += written.completion_tokens or 0
+        self.prompt_tokens += written.prompt_tokens or 0
+        text = written.text if written.truncated else close_tags(written.text, stop)
+        self._log[place] = f"model: {text.strip()}"
+        return text
+
+    async def search(self, query: str) -> tuple[Document, ...]:
+        """The documents for a query, those that fit in a page. Raises `EngineError`, and `RuntimeError` where no search
+        is left."""
+        if self.searches_left < 1:
+            raise RuntimeError("the method searched more often than it may")
+        index, self._searched = self._searched, self._searched + 1
+        self._log.append(f"search: {query}")
+        request = SearchRequest(
+            query, self.settings.top_k, question=self.question, seed=derive_seed(*self._key, "page", index)
+        )
+        started = time.perf_counter()
+        try:
+            page = await self._engine.search(request)
+        except EngineError as error:
+            self.stop_reason = "engine_error"
+            self.searches.append(
+                SearchRecord(
+                    query, (), self._engine.name, seconds=time.perf_counter() - started, cost_usd=error.cost_usd,
+                    attempts=error.attempts, error=error.kind, prompt_tokens=error.prompt_tokens,
+                    completion_tokens=error.completion_tokens,
+                )
+            )  # fmt: skip
+            self._errors.searches.failure(error)
+            raise
+        self._errors.searches.success()
+        self.searches.append(SearchRecord.of(query, page, 0.0))  # a simulator is asked for useful pages only
+        return fit(page.documents, self.settings.max_page_words)
+
+
+def fit(documents: Sequence[Document], max_words: int) -> tuple[Document, ...]:
+    """The first documents that have at most `max_words` words together, titles included.
+
+    Documents stay whole, but for a first one that is too long by itself: it is cut.
+    """
+    kept: list[Document] = []
+    room = max_words
+    for document in documents:
+        words = document.text.split()
+        room -= len(document.title.split()) + len(words)
+        if room < 0:
+            if not kept:
+                kept.append(replace(document, text=" ".join(words[: max(len(words) + room, 0)])))
+            break
+        kept.append(document)
+    return tuple(kept)
+
+
+async def together(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results of all calls, made at once, in their order. The first failure ends the others and is raised."""
+    tasks = [asyncio.create_task(call) for call in calls]
+    try:
+        return list(await asyncio.gather(*tasks))
+    except BaseException:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        raise

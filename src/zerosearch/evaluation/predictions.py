@@ -1,0 +1,268 @@
+"""The record of an evaluation: a file a benchmark and method, a header first, then one row a prediction.
+
+    {"version": 1, "benchmark": "nq", "method": "rag", "model": ..., "engine": ..., "questions_digest": ..., ...}
+    {"id": "nq/test_1", "sample": 0, "question": ..., "golden_answers": [...], "answer": ..., "em": 1.0, ...}
+
+The file is only ever appended to. A line cut off by a kill is left out when it is read and removed by the next append.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from zerosearch.errors import DataError
+from zerosearch.questions import Question
+from zerosearch.runs import append_jsonl, read_rows
+from zerosearch.scoring import contains_answer, normalize, score_answer
+from zerosearch.search import Document
+from zerosearch.trajectory import SearchRecord
+
+SCHEMA_VERSION = 1
+_SCORES = ("em", "cover_em", "f1")
+
+
+@dataclass(frozen=True)
+class Header:
+    """What it takes to make the predictions of a file again; two files are alike where these say so.
+
+    `count` questions were asked `samples` times each. `questions_digest` is that of the questions asked, in order
+    (`questions.questions_digest`). `limit` and `sample_seed` say how they were drawn from `source`, None: all of them.
+    `engine` is "none" for a method that never searches. `settings` holds whatever else the method was told, JSON-ready.
+    """
+
+    benchmark: str
+    method: str
+    model: str
+    engine: str
+    top_k: int
+    questions_digest: str
+    count: int
+    temperature: float = 0.0
+    seed: int = 0
+    samples: int = 1
+    source: str = ""
+    limit: int | None = None
+    sample_seed: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    version: int = SCHEMA_VERSION
+
+    def differences(self, other: Header) -> dict[str, tuple[Any, Any]]:
+        """The fields in which two headers differ, with both values."""
+        pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answer to one question, and how it came about.
+
+    `sample` counts the tries at one question from 0. `answer` is None where none was given. `tokens` were written by
+    the model and `prompt_tokens` read by it, summed over its calls. `valid_actions` is the share of turns that did
+    something the protocol knows, None for a method without a protocol. `saw_answer`: a page held a golden answer.
+    `text` is the transcript. `error` names what failed; such a row scores 0 and counts.
+    """
+
+    id: str
+    question: str
+    golden_answers: tuple[str, ...]
+    benchmark: str
+    method: str
+    sample: int
+    answer: str | None
+    em: float
+    cover_em: float
+    f1: float
+    searches: tuple[SearchRecord, ...]
+    turns: int
+    tokens: int
+    prompt_tokens: int
+    valid_actions: float | None
+    saw_answer: bool
+    stop_reason: str
+    seconds: float
+    text: str
+    error: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        question: Question,
+        answer: str | None,
+        searches: Iterable[SearchRecord] = (),
+        *,
+        benchmark: str,
+        method: str,
+        sample: int = 0,
+        turns: int = 1,
+        tokens: int = 0,
+        prompt_tokens: int = 0,
+        valid_actions: float | None = None,
+        stop_reason: str = "answer",
+        seconds: float = 0.0,
+        text: str = "",
+        error: str | None = None,
+    ) -> Prediction:
+        """Score an answer: every method's predictions are scored here and nowhere else."""
+        made = tuple(searches)
+        scores = score_answer(answer, question.golden_answers, well_formed=answer is not None)
+        return cls(
+            id=question.id,
+            question=question.text,
+            golden_answers=question.golden_answers,
+            benchmark=benchmark,
+            method=method,
+            sample=sample,
+            answer=answer,
+            em=scores.em,
+            cover_em=scores.cover_em,
+            f1=scores.f1,
+            searches=made,
+            turns=turns,
+            tokens=tokens,
+            prompt_tokens=prompt_tokens,
+            valid_actions=valid_actions,
+            saw_answer=holds_answer(made, question.golden_answers),
+            stop_reason=stop_reason,
+            seconds=seconds,
+            text=text,
+            error=error,
+        )
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What makes a row of a file this row: the question's id and the number of the try."""
+        return self.id, self.sample
+
+    @property
+    def answered_without_evidence(self) -> bool | None:
+        """The answer is an exact match although no page of this prediction held a golden answer (`saw_answer`).
+
+        What the model knew by heart, guessed or worked out. None for questions whose answer is yes or no: no page
+        can be said to hold that.
+        """
+        if all(normalize(answer) in ("yes", "no") for answer in self.golden_answers):
+            return None
+        return self.em == 1.0 and not self.saw_answer
+
+
+def holds_answer(searches: Iterable[SearchRecord], golden_answers: Sequence[str]) -> bool:
+    """Whether a document of these searches, title included, holds a golden answer as whole normalised tokens."""
+    return any(contains_answer(f"{d.title}: {d.text}", golden_answers) for s in searches for d in s.documents)
+
+
+@dataclass(frozen=True)
+class PredictionFile:
+    """A file read back: its header, and its rows in the order in which they were written."""
+
+    path: Path
+    header: Header
+    rows: tuple[Prediction, ...]
+
+    @property
+    def missing(self) -> int:
+        """How many predictions the header promises that are not there: the evaluation was interrupted."""
+        return self.header.count * self.header.samples - len(self.rows)
+
+    @cached_property
+    def by_question(self) -> dict[str, list[Prediction]]:
+        """The tries at each question by its id, in the order of their samples."""
+        grouped: dict[str, list[Prediction]] = {}
+        for row in sorted(self.rows, key=lambda row: row.sample):
+            grouped.setdefault(row.id, []).append(row)
+        return grouped
+
+
+def start_predictions(path: Path, header: Header) -> list[Prediction]:
+    """Begin the file at `path`, or go on with it: the predictions that are there already (none in a new file).
+
+    Raises `DataError` where the file was made with other settings, naming the first of them: its questions have
+    changed, say, or it is another model's.
+    """
+    if next(read_rows(path), None) is None:
+        append_jsonl(path, asdict(header))
+        return []
+    found = read_predictions(path)
+    for name, (old, new) in found.header.differences(header).items():
+        raise DataError(
+            f"{path}: was made with {name} {_short(old)}, and is to go on with {_short(new)}: "
+            "take another folder, or remove the file to begin again"
+        )
+    return list(found.rows)
+
+
+def append_prediction(path: Path, *predictions: Prediction) -> None:
+    """Add rows to a file that `start_predictions` has begun, flushed to disk once. Raises `RunError` on a full disk."""
+    rows = ({f.name: getattr(p, f.name) for f in fields(p)} | _nested(p) for p in predictions)
+    append_jsonl(path, *rows)
+
+
+def read_predictions(path: Path) -> PredictionFile:
+    """Raises `DataError` for a file that is none of ours, a row that is no prediction of this file (it names the
+    line), and two rows for one try at a question."""
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    rows = iter(read_rows(path))
+    header = _header(next(rows, None), str(path))
+    predictions: dict[tuple[str, int], Prediction] = {}
+    for number, row in enumerate(rows, start=2):
+        prediction = _prediction(row, f"{path}:{number}")
+        if (prediction.benchmark, prediction.method) != (header.benchmark, header.method):
+            raise DataError(
+                f"{path}:{number}: is {prediction.method} on {prediction.benchmark}; the file is "
+                f"{header.method} on {header.benchmark}"
+            )
+        if prediction.key in predictions:
+            raise DataError(f"{path}:{number}: question {prediction.id!r}, sample {prediction.sample}, is there twice")
+        predictions[prediction.key] = prediction
+    return PredictionFile(path, header, tuple(predictions.values()))
+
+
+def is_predictions(path: Path) -> bool:
+    """Whether the first line of a JSONL file is a header of predictions (of any schema version)."""
+    try:
+        first: Any = next(read_rows(path), None)
+    except DataError:
+        return False
+    return isinstance(first, dict) and "questions_digest" in first
+
+
+def _header(row: Any, path: str) -> Header:
+    if not isinstance(row, dict) or "questions_digest" not in row:
+        raise DataError(f"{path}: not a file of predictions (its first line is no header)")
+    if row.get("version") != SCHEMA_VERSION:
+        raise DataError(f"{path}: schema version {row.get('version')!r}; this release reads {SCHEMA_VERSION}")
+    try:
+        return Header(**row)
+    except TypeError as error:
+        raise DataError(f"{path}: not a header of predictions ({error})") from None
+
+
+def _nested(prediction: Prediction) -> dict[str, Any]:
+    return {
+        "golden_answers": list(prediction.golden_answers),
+        "searches": [asdict(search) for search in prediction.searches],
+    }
+
+
+def _prediction(row: Any, where: str) -> Prediction:
+    try:
+        values = dict(row)
+        values["golden_answers"] = tuple(values["golden_answers"])
+        values["searches"] = tuple(
+            SearchRecord(**{**s, "documents": tuple(Document(**d) for d in s["documents"])}) for s in values["searches"]
+        )
+        prediction = Prediction(**values)
+        if not all(0 <= getattr(prediction, name) <= 1 for name in _SCORES):
+            raise ValueError("a score is not between 0 and 1")
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{where}: not a prediction ({error})") from None
+    return prediction
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,129 @@
+"""Files of predictions brought together: found, checked to be alike, and turned into one value a question.
+
+`evaluate` writes FOLDER/BENCHMARK/METHOD.jsonl, but what a file is about is read from its header, never from its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from zerosearch.errors import ConfigError, DataError
+from zerosearch.evaluation.predictions import Header, Prediction, PredictionFile, is_predictions, read_predictions
+from zerosearch.evaluation.statistics import Values, pass_at_k, question_means
+
+NO_ENGINE = "none"
+METRICS = ("em", "f1", "cover_em")
+METRIC_TITLES = {"em": "EM", "f1": "F1", "cover_em": "cover-EM", "searches": "searches"}
+_PASS = "pass@"
+
+
+def find_results(target: str) -> list[PredictionFile]:
+    """The files of predictions that `target` means: a file, all of a folder, or FOLDER:METHOD, those of one method.
+
+    Ordered by benchmark and method. Raises `DataError` where there are none.
+    """
+    path, method = Path(target), None
+    if not path.exists() and ":" in target:
+        folder, method = target.rsplit(":", 1)
+        path = Path(folder)
+    if path.is_dir():
+        files = [read_predictions(found) for found in sorted(path.rglob("*.jsonl")) if is_predictions(found)]
+    else:
+        files = [read_predictions(path)]
+    methods = sorted({file.header.method for file in files})
+    if method is not None:
+        files = [file for file in files if file.header.method == method]
+    if not files and method is not None and methods:
+        raise DataError(f"{path}: has no predictions of {method!r}; it has {', '.join(methods)}")
+    if not files:
+        raise DataError(f"{path}: has no files of predictions (see zerosearch evaluate)")
+    return sorted(files, key=lambda file: (file.header.benchmark, file.header.method))
+
+
+def one_run(target: str) -> dict[str, PredictionFile]:
+    """The one file a benchmark that `target` means. Raises `DataError` where there are several."""
+    files = find_results(target)
+    run = {file.header.benchmark: file for file in files}
+    if len(run) < len(files):
+        methods = sorted({file.header.method for file in files})
+        if len(methods) > 1:
+            raise DataError(f"{target}: holds several methods ({', '.join(methods)}): write {target}:{methods[0]}")
+        raise DataError(f"{target}: holds several files of {methods[0]} on one benchmark: name one of them")
+    return run
+
+
+def unlike(one: Header, other: Header) -> list[str]:
+    """Why the scores of two files of one benchmark must not stand side by side, in words; empty where they may.
+
+    Other questions, another number of tries, another engine or number of documents. A method that never searches goes
+    with any engine. Models, methods and their settings are what is compared.
+    """
+    reasons = []
+    if one.questions_digest != other.questions_digest:
+        counts = f"{one.count} with digest {one.questions_digest[:8]}, {other.count} with {other.questions_digest[:8]}"
+        reasons.append(f"other questions ({counts})")
+    names = ["samples"]
+    if NO_ENGINE not in (one.engine, other.engine):
+        names += ["engine", "top_k"]
+    for name in names:
+        mine, theirs = getattr(one, name), getattr(other, name)
+        if mine != theirs:
+            reasons.append(f"{name} {mine} and {theirs}")
+    return reasons
+
+
+def unlike_files(files: Sequence[PredictionFile]) -> list[str]:
+    """`unlike` over many files, each named: of one benchmark in everything, of different ones in the engine.
+
+    A file that lacks predictions (an interrupted evaluation) is unlike too.
+    """
+    reasons = [f"{file.path}: lacks {file.missing} of its predictions" for file in files if file.missing]
+    firsts: dict[str, PredictionFile] = {}
+    for file in files:
+        first = firsts.setdefault(file.header.benchmark, file)
+        reasons += [f"{first.path} and {file.path}: {reason}" for reason in unlike(first.header, file.header)]
+    searching = [file for file in files if file.header.engine != NO_ENGINE]
+    for file in searching[1:]:
+        mine, theirs = (searching[0].header.engine, searching[0].header.top_k), (file.header.engine, file.header.top_k)
+        if mine != theirs:
+            reasons.append(
+                f"{searching[0].path} and {file.path}: engine {mine[0]}, top_k {mine[1]} and engine {theirs[0]}, "
+                f"top_k {theirs[1]}"
+            )
+    return list(dict.fromkeys(reasons))
+
+
+def question_values(file: PredictionFile, metric: str, ids: Iterable[str] | None = None) -> Values:
+    """One value a question, its tries averaged, (Q,), in the order of `ids` (None: all, sorted).
+
+    `metric` is one of `METRICS`, a number of `Prediction` (`searches`, `turns`, ...), or `pass@K`. Raises
+    `ConfigError` for another name, and for a K above the number of tries.
+    """
+    rows = file.by_question
+    chosen = [rows[name] for name in (sorted(rows) if ids is None else ids)]
+    if metric.startswith(_PASS):
+        k = metric.removeprefix(_PASS)
+        if not k.isdigit() or not 1 <= int(k) <= file.header.samples:
+            raise ConfigError(f"metric {metric!r}: {file.path} has {file.header.samples} tries at each question")
+        return np.array([pass_at_k(sum(row.em == 1.0 for row in tries), len(tries), int(k)) for tries in chosen])
+    read = _reader(metric)
+    return question_means([[read(row) for row in tries] for tries in chosen])
+
+
+def check_metric(metric: str) -> None:
+    """Raises `ConfigError` unless `metric` is a score: em, f1, cover_em or pass@K."""
+    if metric not in METRICS and not (metric.startswith(_PASS) and metric.removeprefix(_PASS).isdigit()):
+        raise ConfigError(f"metric {metric!r}: choose from {', '.join(METRICS)} and pass@K")
+
+
+def metric_title(metric: str) -> str:
+    return METRIC_TITLES.get(metric, metric)
+
+
+def _reader(metric: str) -> Callable[[Prediction], float]:
+    if metric == "searches":
+        return lambda row: float(len(row.searches))
+    return lambda row: float(getattr(row, metric))

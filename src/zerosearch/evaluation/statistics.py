@@ -1,0 +1,150 @@
+"""Intervals and tests for scores of questions. The question is the unit: its tries are averaged first, never resampled.
+
+Arrays: Q questions of one benchmark, D draws. A *stratum* is one benchmark's array of Q values. Everything random takes
+a seed; the same values and seed give the same numbers.
+
+How well the intervals cover and how often the test cries wolf: `python -m zerosearch.evaluation.coverage`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import comb
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+Values = NDArray[np.float64]
+
+LEVEL = 0.95
+DRAWS = 10_000
+EXACT_UP_TO = 14
+"""So many differing questions, 2^14 patterns of signs, are enumerated; more are drawn from."""
+_CHUNK = 4_000_000
+_TIE = 1e-9
+
+
+@dataclass(frozen=True)
+class Interval:
+    """An estimate and its confidence interval, at 95 % unless said otherwise."""
+
+    value: float
+    low: float
+    high: float
+
+    def as_dict(self) -> dict[str, float]:
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+def question_means(tries: Iterable[Sequence[float]]) -> Values:
+    """Mean over the tries at each question (mean@k): one value a question, (Q,)."""
+    return np.array([sum(scores) / len(scores) for scores in tries], dtype=np.float64)
+
+
+def pass_at_k(correct: int, samples: int, k: int) -> float:
+    """The chance that one of `k` tries is right, estimated without bias from `correct` right ones among `samples`.
+
+    1 - C(n - c, k) / C(n, k), Chen et al. 2021 (arXiv 2107.03374), equation 1. Raises `ValueError` unless
+    0 <= correct <= samples and 1 <= k <= samples.
+    """
+    if not (0 <= correct <= samples and 1 <= k <= samples):
+        raise ValueError(f"pass@{k} of {correct} right among {samples}")
+    return 1.0 - comb(samples - correct, k) / comb(samples, k)
+
+
+def macro_average(
+    strata: Sequence[Values], *, seed: int = 0, level: float = LEVEL, draws: int = DRAWS, differences: bool = False
+) -> Interval:
+    """Mean over benchmarks of the mean over questions. One stratum: the mean of its questions.
+
+    Percentile bootstrap (Efron and Tibshirani 1993, chapter 13), each stratum resampled within itself. Scores of one
+    stratum that are all 0 or all 1 get Wilson's interval: resampling would claim certainty. With `differences` the
+    values are not scores in [0, 1], and equal ones get an interval of no width. Raises `ValueError` for no values.
+    """
+    return _interval(strata, [1.0] * len(strata), seed, level, draws, differences)
+
+
+def micro_average(
+    strata: Sequence[Values], *, seed: int = 0, level: float = LEVEL, draws: int = DRAWS, differences: bool = False
+) -> Interval:
+    """Mean over all questions, whatever their benchmark. Otherwise as `macro_average`."""
+    return _interval(strata, [len(values) for values in strata], seed, level, draws, differences)
+
+
+def mean_interval(
+    values: Values, *, seed: int = 0, level: float = LEVEL, draws: int = DRAWS, differences: bool = False
+) -> Interval:
+    """Mean over the questions of one benchmark. Otherwise as `macro_average`."""
+    return macro_average([values], seed=seed, level=level, draws=draws, differences=differences)
+
+
+def paired_p_value(
+    strata: Sequence[Values], weights: Sequence[float] | None = None, *, seed: int = 0, draws: int = DRAWS
+) -> float:
+    """Two-sided p value of the sign-flip permutation test that two runs do equally well.
+
+    `strata` hold the differences A - B of the same questions. The statistic is the sum over strata of weight times
+    mean; `weights` None takes the plain mean over all questions. Under the hypothesis A and B could change places on
+    any question, so each difference is as likely with the other sign. Where at most `EXACT_UP_TO` questions differ, all
+    patterns are counted (exact); otherwise `draws` are drawn and p = (1 + as extreme) / (1 + draws), which is never 0
+    and keeps the level (Phipson and Smyth 2010).
+    """
+    total = sum(len(values) for values in strata)
+    shares = weights if weights is not None else [len(values) / total for values in strata]
+    terms = np.concatenate([values * (share / len(values)) for values, share in zip(strata, shares, strict=True)])
+    terms = terms[terms != 0]
+    if not len(terms):
+        return 1.0
+    extreme = abs(terms.sum()) * (1 - _TIE)
+    if len(terms) <= EXACT_UP_TO:
+        patterns = np.arange(2 ** len(terms))[:, None] >> np.arange(len(terms)) & 1
+        return float(np.mean(np.abs((1 - 2 * patterns) @ terms) >= extreme))
+    random = np.random.default_rng(seed)
+    hits, left = 0, draws
+    while left:
+        rows = min(left, max(1, _CHUNK // len(terms)))
+        signs = 1 - 2 * random.integers(0, 2, size=(rows, len(terms)), dtype=np.int8)
+        hits += int(np.count_nonzero(np.abs(signs @ terms) >= extreme))
+        left -= rows
+    return (1 + hits) / (1 + draws)
+
+
+def bootstrap_means(values: Values, *, seed: int | np.random.Generator = 0, draws: int = DRAWS) -> Values:
+    """Means of `draws` resamples of `values` with replacement, (D,)."""
+    random = np.random.default_rng(seed)
+    distinct, counts = np.unique(values, return_counts=True)
+    if len(distinct) * 16 <= len(values):  # few different values: draw how often each is drawn, which is much faster
+        drawn = random.multinomial(len(values), counts / len(values), size=draws)
+        return np.asarray(drawn @ distinct / len(values), dtype=np.float64)
+    rows = max(1, _CHUNK // len(values))
+    sizes = [min(rows, draws - start) for start in range(0, draws, rows)]
+    return np.concatenate([values[random.integers(len(values), size=(n, len(values)))].mean(axis=1) for n in sizes])
+
+
+def wilson(share: float, count: int, *, level: float = LEVEL) -> tuple[float, float]:
+    """Wilson's score interval (1927) for a share of `count` trials."""
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    spread = z * (share * (1 - share) / count + z * z / (4 * count * count)) ** 0.5
+    middle, scale = share + z * z / (2 * count), 1 + z * z / count
+    return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
+
+
+def _interval(
+    strata: Sequence[Values], sizes: Sequence[float], seed: int, level: float, draws: int, differences: bool
+) -> Interval:
+    """Each stratum counts in proportion to its size."""
+    if not strata or not all(len(values) for values in strata):
+        raise ValueError("no questions to average")
+    weights = [size / sum(sizes) for size in sizes]
+    value = float(sum(weight * values.mean() for weight, values in zip(weights, strata, strict=True)))
+    if not differences and len(strata) == 1 and value in (0.0, 1.0) and (strata[0] == value).all():
+        low, high = wilson(value, len(strata[0]), level=level)
+        return Interval(value, min(low, value), max(high, value))
+    random = np.random.default_rng(seed)
+    means = np.zeros(draws)
+    for weight, values in zip(weights, strata, strict=True):
+        means += weight * bootstrap_means(values, seed=random, draws=draws)
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(value, min(float(low), value), max(float(high), value))

@@ -1,0 +1,231 @@
+"""The table of an evaluation, method x benchmark, with intervals and averages, and the table of behaviour beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.table import Table
+from rich.text import Text
+
+from zerosearch.errors import DataError
+from zerosearch.evaluation.benchmarks import in_order, title
+from zerosearch.evaluation.predictions import Prediction, PredictionFile
+from zerosearch.evaluation.results import check_metric, metric_title, question_values, unlike_files
+from zerosearch.evaluation.statistics import Interval, macro_average, mean_interval, micro_average
+
+NOTHING = "-"
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What a method did, as means over its predictions. Shares lie in [0, 1]; None where no prediction tells.
+
+    `evidence`: a page held a golden answer. `without_evidence`: right though none did, see
+    `Prediction.answered_without_evidence`. `failed`: ended by an error, and counted as wrong.
+    """
+
+    predictions: int
+    searches: float
+    turns: float
+    tokens: float
+    valid_actions: float | None
+    answered: float
+    evidence: float
+    without_evidence: float | None
+    failed: float
+    cost_usd: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """A method's line: a cell a benchmark (None: not evaluated), and averages where every benchmark has one."""
+
+    method: str
+    model: str
+    engine: str
+    cells: dict[str, Interval | None]
+    macro: Interval | None
+    micro: Interval | None
+    behaviour: Behaviour
+    per_benchmark: dict[str, Behaviour]
+
+
+@dataclass(frozen=True)
+class ResultsTable:
+    """Rows and what has to be said to them. `notes` is not empty only where unlike files were put together."""
+
+    metric: str
+    benchmarks: dict[str, int]
+    rows: tuple[Row, ...]
+    samples: int
+    digests: dict[str, str]
+    notes: tuple[str, ...]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready."""
+        return asdict(self)
+
+
+def build_table(
+    files: Sequence[PredictionFile], *, metric: str = "em", allow_unlike: bool = False, seed: int = 0
+) -> ResultsTable:
+    """Put files together: benchmarks in the paper's order, methods in the order of their first file.
+
+    Raises `DataError` where files are unlike (`results.unlike_files`) and `allow_unlike` is not set, and always for
+    two files of one method on one benchmark; `ConfigError` for an unknown metric.
+    """
+    check_metric(metric)
+    for file in files:
+        if not file.rows:
+            raise DataError(f"{file.path}: holds no predictions yet")
+    if not files:
+        raise DataError("no predictions to make a table of")
+    notes = unlike_files(files)
+    if notes and not allow_unlike:
+        more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
+        raise DataError(f"{notes[0]}{more}: not for one table, unless unlike results are asked for")
+    methods: dict[str, dict[str, PredictionFile]] = {}
+    for file in files:
+        of = methods.setdefault(file.header.method, {})
+        if file.header.benchmark in of:
+            first = of[file.header.benchmark].path
+            raise DataError(f"{first} and {file.path}: both are {file.header.method} on {file.header.benchmark}")
+        of[file.header.benchmark] = file
+    benchmarks = {file.header.benchmark: file.header.count for file in files}
+    order = in_order(benchmarks)
+    return ResultsTable(
+        metric=metric,
+        benchmarks={name: benchmarks[name] for name in order},
+        rows=tuple(_row(method, of, order, metric, seed) for method, of in methods.items()),
+        samples=max(file.header.samples for file in files),
+        digests={file.header.benchmark: file.header.questions_digest for file in files},
+        notes=tuple(notes),
+    )
+
+
+def describe_behaviour(rows: Sequence[Prediction]) -> Behaviour:
+    """Raises `ValueError` for no predictions: a mean of nothing is not 0."""
+    if not rows:
+        raise ValueError("no predictions to describe")
+
+    def mean(read: Callable[[Prediction], float | None]) -> float | None:
+        values = [value for value in map(read, rows) if value is not None]
+        return sum(values) / len(values) if values else None
+
+    def of_all(read: Callable[[Prediction], float]) -> float:
+        return sum(map(read, rows)) / len(rows)
+
+    return Behaviour(
+        predictions=len(rows),
+        searches=of_all(lambda row: len(row.searches)),
+        turns=of_all(lambda row: row.turns),
+        tokens=of_all(lambda row: row.tokens),
+        valid_actions=mean(lambda row: row.valid_actions),
+        answered=of_all(lambda row: row.answer is not None),
+        evidence=of_all(lambda row: row.saw_answer),
+        without_evidence=mean(lambda row: row.answered_without_evidence),
+        failed=of_all(lambda row: row.error is not None),
+        cost_usd=of_all(lambda row: sum(search.cost_usd for search in row.searches)),
+        seconds=of_all(lambda row: row.seconds),
+    )
+
+
+def _row(method: str, files: dict[str, PredictionFile], order: Sequence[str], metric: str, seed: int) -> Row:
+    strata = {name: question_values(files[name], metric) for name in order if name in files}
+    whole = list(strata.values()) if len(strata) == len(order) else None
+    headers = [file.header for file in files.values()]
+    return Row(
+        method=method,
+        model=_several(header.model for header in headers),
+        engine=_several(header.engine for header in headers),
+        cells={name: mean_interval(strata[name], seed=seed) if name in strata else None for name in order},
+        macro=macro_average(whole, seed=seed) if whole else None,
+        micro=micro_average(whole, seed=seed) if whole else None,
+        behaviour=describe_behaviour([row for file in files.values() for row in file.rows]),
+        per_benchmark={name: describe_behaviour(files[name].rows) for name in strata},
+    )
+
+
+def _several(values: Any) -> str:
+    return ", ".join(dict.fromkeys(values))
+
+
+# Text.
+
+
+def score_lines(table: ResultsTable) -> tuple[list[str], list[list[str]]]:
+    """Heads and cells of the table of scores, as text: percent, and the interval in brackets."""
+    averages = len(table.benchmarks) > 1
+    heads = ["method", *(f"{title(name)} ({count})" for name, count in table.benchmarks.items())]
+    heads += ["macro average", "micro average"] if averages else []
+    lines = []
+    for row in table.rows:
+        cells = [*row.cells.values(), *([row.macro, row.micro] if averages else [])]
+        lines.append([row.method, *map(percent, cells)])
+    return heads, lines
+
+
+def behaviour_lines(table: ResultsTable) -> tuple[list[str], list[list[str]]]:
+    """Heads and cells of the table of behaviour: a line a method, over all its predictions."""
+    heads = [
+        "method", "searches", "turns", "tokens", "valid actions", "answered", "page held the answer",
+        "right without evidence", "failed", "seconds",
+    ]  # fmt: skip
+    lines = []
+    for row in table.rows:
+        b = row.behaviour
+        shares = map(_share, (b.valid_actions, b.answered, b.evidence, b.without_evidence, b.failed))
+        lines.append(
+            [row.method, f"{b.searches:.2f}", f"{b.turns:.2f}", f"{b.tokens:.0f}", *shares, f"{b.seconds:.1f}"]
+        )
+    return heads, lines
+
+
+def percent(cell: Interval | None) -> str:
+    return NOTHING if cell is None else f"{cell.value:.1%} [{cell.low:.1%}, {cell.high:.1%}]".replace("%", "")
+
+
+def _share(value: float | None) -> str:
+    return NOTHING if value is None else f"{value:.1%}"
+
+
+def caption(table: ResultsTable) -> str:
+    tries = "" if table.samples == 1 else f", mean over {table.samples} tries"
+    if table.metric.startswith("pass@"):
+        tries = f" of {table.samples} tries"
+    engines = _several(row.engine for row in table.rows)
+    return f"{metric_title(table.metric)} in percent{tries}, [95 % bootstrap interval]; engine: {engines}"
+
+
+def markdown(table: ResultsTable) -> str:
+    """Both tables, with what they are of, as Markdown."""
+    parts = [caption(table) + ".", markdown_table(*score_lines(table)), markdown_table(*behaviour_lines(table))]
+    digests = [f"{title(name)} `{table.digests[name][:12]}`" for name in table.benchmarks]
+    parts.append("Digests of the questions: " + ", ".join(digests) + ".")
+    if table.notes:
+        parts.append("**Unlike results were put together:**\n\n" + "\n".join(f"- {note}" for note in table.notes))
+    return "\n\n".join(parts) + "\n"
+
+
+def rich_tables(table: ResultsTable) -> tuple[Table, Table]:
+    """Both tables for the screen."""
+    return _rich(caption(table), *score_lines(table)), _rich("Behaviour, over all predictions", *behaviour_lines(table))
+
+
+def markdown_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Heads and cells as a Markdown table."""
+    rule = "|" + "---|" * len(heads)
+    texts = [[cell.replace("|", "\\|") for cell in line] for line in (heads, *lines)]
+    return "\n".join(["| " + " | ".join(texts[0]) + " |", rule, *("| " + " | ".join(t) + " |" for t in texts[1:])])
+
+
+def _rich(name: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
+    table = Table(title=name, title_justify="left")
+    for number, head in enumerate(heads):
+        table.add_column(head, justify="right" if number else "left")
+    for line in lines:
+        table.add_row(*map(Text, line))
+    return table

@@ -1,0 +1,239 @@
+"""A policy behind a URL: any server with OpenAI's `/chat/completions` or `/completions`. To play with, never to train.
+
+    generator = OpenAIGenerator("http://localhost:8000/v1", "Qwen/Qwen2.5-7B-Instruct", max_turn_tokens=500)
+    episode = Episode(question, byte_codec().encode(prompt), byte_codec(), byte_limits(EpisodeLimits()))
+
+No tokenizer is needed. An id is one byte of the episode's UTF-8 text, plus `OWN` where the policy wrote it: ids tell
+its turns from what it was shown, and `bytes(i % OWN for i in trajectory.ids).decode()` is the episode.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from itertools import groupby
+from typing import Any, Literal
+
+from zerosearch.cost import Ledger
+from zerosearch.engines.http import JsonClient, PerLoop, checked_url, error_message, key_from
+from zerosearch.engines.retry import AttemptError, Retry, with_retry
+from zerosearch.episode import Codec, EpisodeLimits
+from zerosearch.errors import ConfigError, EngineError, PolicyError
+from zerosearch.generation import Generation, GenerationStop, Sampling
+from zerosearch.prompts import CONTROL_TEXTS, Message
+
+log = logging.getLogger(__name__)
+
+Endpoint = Literal["chat", "completions"]
+
+OWN = 256
+"""Added to the bytes that the policy wrote."""
+BYTES_PER_TOKEN = 4
+"""What a token is taken for where only the server could count: English prose has a little more bytes a token."""
+RETRY = Retry(attempts=5, deadline_seconds=600.0, backoff_seconds=1.0, max_backoff_seconds=60.0)
+_PATHS: dict[Endpoint, str] = {"chat": "/chat/completions", "completions": "/completions"}
+_RESERVED_FIELDS = ("model", "messages", "prompt", "stream", "n", "stop", "max_tokens")
+
+
+def byte_codec() -> Codec:
+    """One id a byte. Half a character (a lone surrogate, or where a page was cut) is read as a replacement character.
+
+    Which control tokens the endpoint's tokenizer has is not known: those of the common chat templates are neutralised.
+    """
+
+    def encode(text: str) -> list[int]:
+        return list(text.encode("utf-8", "replace"))
+
+    def decode(ids: Sequence[int]) -> str:
+        return bytes(i % OWN for i in ids).decode("utf-8", "replace")
+
+    return Codec(encode, decode, CONTROL_TEXTS)
+
+
+def byte_limits(limits: EpisodeLimits) -> EpisodeLimits:
+    """`limits` in tokens as limits in bytes, at `BYTES_PER_TOKEN`.
+
+    The turn's is left to the context's: the server counts a turn's tokens itself, and exactly.
+    """
+    context = limits.max_context_tokens * BYTES_PER_TOKEN
+    return replace(
+        limits,
+        max_turn_tokens=context,
+        max_page_tokens=limits.max_page_tokens * BYTES_PER_TOKEN,
+        max_context_tokens=context,
+        answer_reserve_tokens=limits.answer_reserve_tokens * BYTES_PER_TOKEN,
+    )
+
+
+def as_messages(ids: Sequence[int]) -> list[Message]:
+    """The episode so far as a chat: what the policy wrote is the assistant's, all else the user's.
+
+    Put one after the other, the contents are the episode's text, to the letter. The split goes by the ids: no text that
+    a policy or a page writes can move it.
+    """
+    decode = byte_codec().decode
+    return [
+        {"role": "assistant" if own else "user", "content": decode(list(part))}
+        for own, part in groupby(ids, key=lambda i: i >= OWN)
+    ]
+
+
+class OpenAIGenerator:
+    """A `Generator` over episodes of `byte_codec`. Temperature, top_p, seed and stop strings are sent as they are.
+
+    `chat` works with every endpoint. `completions` sends the bare text, and its prompt must be in the model's own form.
+    `max_turn_tokens` is sent as `max_tokens`; less where the episode's room, at `BYTES_PER_TOKEN`, is less. Servers cut
+    a stop string off: it is put back. Where they ignore it, the text ends with it all the same.
+
+    The log-probs are NaN: those of the sampled bytes do not exist, and a learner refuses to train on NaN.
+
+    `charge` is given the tokens and dollars of each text (the prices are per million tokens). `max_connections` bounds
+    the requests under way; further ones wait, outside of their deadline. `extra_body` are further request fields (None
+    takes a field out). `sleep` is for tests.
+
+    Raises `ConfigError` for an address that cannot be used or a key that is not set. `generate` raises `PolicyError`, a
+    `RunError`, once the attempts or the deadline of `retry` are used up: an episode without its turn cannot go on.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        *,
+        max_turn_tokens: int,
+        endpoint: Endpoint = "chat",
+        api_key_env: str | None = None,
+        retry: Retry = RETRY,
+        max_connections: int = 64,
+        usd_per_million_prompt_tokens: float = 0.0,
+        usd_per_million_completion_tokens: float = 0.0,
+        charge: Callable[[Ledger], None] = lambda used: None,
+        extra_body: Mapping[str, Any] | None = None,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    ) -> None:
+        self.model = model
+        self.url = str(checked_url(base_url, "model.base_url", "http://localhost:8000/v1")).rstrip("/")
+        self.url += _PATHS[endpoint]
+        self._endpoint = endpoint
+        self._max_turn_tokens = max_turn_tokens
+        self._retry, self._sleep = retry, sleep
+        self._prices = (usd_per_million_prompt_tokens, usd_per_million_completion_tokens)
+        self._charge = charge
+        self._extra_body = dict(extra_body or {})
+        for name in _RESERVED_FIELDS:
+            if self._extra_body.get(name) is not None:
+                raise ConfigError(f"extra_body must not set {name!r}: the episode sets it itself")
+        self._warned = False
+        key = key_from(api_key_env)
+        self._client = JsonClient(
+            self.url,
+            key=key,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout_seconds=retry.deadline_seconds or 600.0,
+            max_connections=max_connections,
+        )
+        self._gate = PerLoop(lambda: asyncio.Semaphore(max_connections))
+
+    def __repr__(self) -> str:
+        return f"OpenAIGenerator({self.url!r}, model={self.model!r})"
+
+    async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Generation:
+        """The policy's next turn, at most `sampling.max_tokens` bytes of it."""
+        body = self._body(prompt_ids, sampling)
+
+        async def attempt(number: int) -> Generation:
+            return self._read(await self._client.post(body), sampling)
+
+        try:
+            async with self._gate.get():
+                generation, _ = await with_retry(attempt, self._retry, sleep=self._sleep)
+        except EngineError as error:
+            hint = "; protocol.max_context_tokens may be too large for it" if "context" in str(error).lower() else ""
+            raise PolicyError(
+                error.kind,
+                f"the policy {self.model} gave no text in {error.attempts} attempt(s): {error}{hint}. Nothing written "
+                "so far is lost; mend the endpoint and run the same command again",
+            ) from None
+        return generation
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop. The generator can be used again afterwards."""
+        await self._client.aclose()
+
+    def _body(self, prompt_ids: list[int], sampling: Sampling) -> dict[str, Any]:
+        told: dict[str, Any] = (
+            {"messages": as_messages(prompt_ids)}
+            if self._endpoint == "chat"
+            else {"prompt": byte_codec().decode(prompt_ids)}
+        )
+        request = {
+            "model": self.model,
+            **told,
+            "max_tokens": max(1, min(self._max_turn_tokens, sampling.max_tokens // BYTES_PER_TOKEN)),
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,  # 1 too: some servers would take the model's own default
+            "top_k": sampling.top_k or None,  # not OpenAI's: sent only where it is asked for
+            "seed": sampling.seed % 2**31,  # some servers keep 32 bits
+            "stop": list(sampling.stop) or None,
+            "stream": False,
+            **self._extra_body,
+        }
+        return {name: value for name, value in request.items() if value is not None}
+
+    def _read(self, answer: Any, sampling: Sampling) -> Generation:
+        try:
+            choice = answer["choices"][0]
+            text = choice["message"]["content"] if self._endpoint == "chat" else choice["text"]
+            usage = answer.get("usage") or {}
+            counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
+        except (LookupError, TypeError, AttributeError):
+            detail = self._client.clean(error_message(answer))
+            raise AttemptError("malformed", f"{self.url}: the answer has no choices: {detail}") from None
+        if text is not None and not isinstance(text, str):
+            raise AttemptError("malformed", f"{self.url}: the text of the answer is {type(text).__name__}, not text")
+        self._pay(*(n if type(n) is int and n >= 0 else None for n in counts))
+        text, reason = end_turn(text or "", choice, sampling.stop)
+        written = text.encode("utf-8", "replace")
+        if len(written) > sampling.max_tokens:
+            written = written[: sampling.max_tokens].decode("utf-8", "ignore").encode()
+            reason = "length"
+        return Generation([OWN + byte for byte in written], [math.nan] * len(written), reason)
+
+    def _pay(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
+        if any(self._prices) and (prompt_tokens is None or completion_tokens is None) and not self._warned:
+            self._warned = True
+            log.warning("%s does not tell how many tokens it used; costs are counted as 0", self.url)
+        read, wrote = prompt_tokens or 0, completion_tokens or 0
+        usd = (self._prices[0] * read + self._prices[1] * wrote) / 1e6
+        self._charge(Ledger(prompt_tokens=read, completion_tokens=wrote, usd=usd))
+
+
+def end_turn(text: str, choice: Mapping[str, Any], stop: Sequence[str]) -> tuple[str, GenerationStop]:
+    """A turn as it would have been sampled: up to and with its stop string. `choice` is what the server says of it.
+
+    Servers cut the stop string off. vLLM (`stop_reason`) and SGLang (`matched_stop`) tell which one it was, or that
+    there was none; elsewhere a text that was stopped while a tag was open (`<search>`) was stopped by its end. A text
+    that ended by itself inside of a tag cannot be told from that there, and counts as closed.
+
+    >>> end_turn("<search> capital of Nepal ", {"finish_reason": "stop"}, ("</search>", "</answer>"))
+    ('<search> capital of Nepal </search>', 'stop')
+    """
+    ends = [text.index(s) + len(s) for s in stop if s in text]
+    if ends:
+        return text[: min(ends)], "stop"
+    if choice.get("finish_reason") == "length":
+        return text, "length"
+    if choice.get("finish_reason") != "stop":
+        return text, "eos"
+    told = [choice[name] for name in ("stop_reason", "matched_stop") if name in choice]
+    for name in told:
+        if name in stop:
+            return text + name, "stop"
+    if any(not isinstance(name, str) for name in told):  # null, or the id of an end token
+        return text, "eos"
+    begun = {text.rfind(s.replace("</", "<")): s for s in stop if s.startswith("</")}
+    last = max(begun, default=-1)
+    return (text + begun[last], "stop") if last >= 0 else (text, "eos")

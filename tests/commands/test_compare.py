@@ -1,0 +1,80 @@
+"""`zerosearch compare A B`: what is on the screen, in JSON and in the file, and one line where it cannot be done."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from evaluation.made import made, questions
+
+from zerosearch.commands import compare as command
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command.console, "width", 160)  # no cell is broken
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    """An evaluation of two methods on two benchmarks."""
+    for method, shift in (("react", 3), ("rag", 5)):
+        for benchmark, count in (("nq", 40), ("bamboogle", 12)):
+            right = [int(i % shift == 1) for i in range(count)]
+            made(tmp_path / "out", right, method=method, benchmark=benchmark, asked=questions(count, benchmark))
+    return tmp_path / "out"
+
+
+def test_two_methods_of_a_folder(zerosearch: Any, out: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    result = zerosearch("compare", f"{out}:react", f"{out}:rag", "--examples", "1", "--out", str(page))
+    assert (result.code, result.err) == (0, "")
+    lines = [[cell.strip() for cell in line.strip("│").split("│")] for line in result.out.splitlines() if "│" in line]
+    cells = {line[0]: line[1:] for line in lines}
+    assert cells["NQ (40)"][:4] == ["EM", "32.5", "20.0", "+12.5"]
+    assert cells["NQ"] == ["10", "5", "3", "22"]
+    assert cells["all"] == ["13", "7", "4", "28"]
+    assert "macro average" in cells
+    assert "A  react\nB  rag\n" in result.out
+    assert "A wins: 13 questions" in result.out
+    assert "react asks 0 of" in result.out
+    text = page.read_text()
+    assert "| NQ (40) | EM | 32.5 | 20.0 | +12.5 |" in text
+    assert text.count("- golden: ") == 2
+
+
+def test_json_holds_what_the_screen_shows(zerosearch: Any, out: Path) -> None:
+    result = zerosearch("compare", str(out / "nq" / "react.jsonl"), str(out / "nq" / "rag.jsonl"), "--json")
+    found = json.loads(result.out)
+    assert found["parts"][0]["wins"] == {"a_only": 10, "b_only": 5, "both": 3, "neither": 22}
+    assert found["parts"][0]["measures"]["em"]["difference"]["value"] == pytest.approx(0.125)
+    assert (found["macro"], len(found["a_wins"])) == (None, 3)
+
+
+def test_text_with_marks_of_the_screen_comes_out_as_it_is(zerosearch: Any, tmp_path: Path) -> None:
+    odd = [type(q)(q.id, f"[bold]{q.text}[/red] :fire:", q.golden_answers) for q in questions(2)]
+    for method, right in (("a", [1, 0]), ("b", [0, 1])):
+        made(tmp_path, right, method=method, asked=odd)
+    result = zerosearch("compare", f"{tmp_path}:a", f"{tmp_path}:b")
+    assert (result.code, result.err) == (0, "")
+    assert "[bold]What is q 0?[/red] :fire:" in result.out
+
+
+def test_what_cannot_be_compared_is_one_line(zerosearch: Any, out: Path, tmp_path: Path) -> None:
+    other = made(tmp_path / "other", [1, 0], engine="serper", asked=questions(2, "nq"))
+    for arguments, words in (
+        ((str(out), f"{out}:rag"), f"holds several methods (rag, react): write {out}:rag"),
+        ((f"{out}:cot", f"{out}:rag"), "has no predictions of 'cot'; it has rag, react"),
+        ((str(tmp_path / "gone"), f"{out}:rag"), "no such file"),
+        ((str(out / "nq" / "rag.jsonl"), str(other.path)), "other questions (40 with digest"),
+        ((f"{out}:rag", str(other.path)), "has no bamboogle"),
+    ):
+        result = zerosearch("compare", *arguments)
+        assert result.code == 2
+        assert words in result.line
+    unlike = zerosearch("compare", str(out / "nq" / "rag.jsonl"), str(other.path), "--unlike")
+    assert unlike.code == 0
+    assert "unlike: " in unlike.out
+    assert "NQ (2)" in unlike.out

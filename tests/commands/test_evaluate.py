@@ -1,0 +1,314 @@
+"""`zerosearch evaluate`, run as it is installed: a real small model or a real server, a real BM25 index."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engines.conftest import Endpoint, Reply, completion
+from tiny import chain_model, give_adapter
+
+from zerosearch.evaluation.predictions import read_predictions
+from zerosearch.evaluation.results import find_results
+from zerosearch.runs import read_rows
+
+METHODS = "direct,cot,rag,react,search-o1,ircot,tree-search,episode"
+SECRET = "sk-mustnotbewrittenanywhere"
+CITIES = {"Nepal": "Kathmandu", "Peru": "Lima"}
+USAGE = {"prompt_tokens": 40, "completion_tokens": 6}
+
+
+@pytest.fixture(scope="module")
+def model(tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that answers Lima whatever it is asked."""
+    ids = tiny_tokenizer.encode("\n<answer>Lima</answer>", add_special_tokens=False)
+    following = dict(pairwise(ids))
+    assert all(following[a] == b for a, b in pairwise(ids))
+    folder = tmp_path_factory.mktemp("models") / "lima"
+    local = chain_model(tiny_tokenizer, following)
+    local.base.save_pretrained(folder)
+    tiny_tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """Two benchmarks and a corpus; half of the answers are Lima."""
+    (tmp_path / "data").mkdir()
+    for name in ("nq", "bamboogle"):
+        rows = [
+            {"id": f"{name}/{i}", "question": f"Capital of {country}, number {i}?", "golden_answers": [CITIES[country]]}
+            for i, country in enumerate(("Nepal", "Peru") * 3)
+        ]
+        (tmp_path / "data" / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    passages = [{"id": c, "title": c, "text": f"{city} is the capital of {c}."} for c, city in CITIES.items()]
+    (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in passages))
+    return tmp_path
+
+
+@pytest.fixture
+def arguments(data: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.chdir(data)
+    return [
+        "evaluate", "--model", str(model), "--benchmarks", "nq,bamboogle", "--data", "data", "--engine", "bm25",
+        "--corpus", "corpus.jsonl", "--out", "out", "--max-tokens", "12", "--set", "model.device=cpu",
+        "--set", "protocol.max_turn_tokens=12", "--set", "protocol.max_searches=2",
+    ]  # fmt: skip
+
+
+def test_one_command_makes_the_table_of_every_method(zerosearch: Any, arguments: list[str], data: Path) -> None:
+    result = zerosearch(*arguments, "--methods", METHODS)
+    assert result.code == 0, result.err
+    files = find_results("out")
+    assert [(f.header.benchmark, f.header.method) for f in files] == [
+        (benchmark, method) for benchmark in ("bamboogle", "nq") for method in sorted(METHODS.split(","))
+    ]
+    for file in files:
+        searching = file.header.method in ("rag", "react", "search-o1", "ircot", "tree-search", "episode")
+        assert (file.header.engine == "none") == (not searching), file.header.method
+        assert file.missing == 0
+        assert {row.answer for row in file.rows} == {"Lima"}, file.header.method
+        assert sum(row.em for row in file.rows) == 3
+        assert all(row.tokens > 0 and row.prompt_tokens > 0 and row.error is None for row in file.rows)
+    rag = read_predictions(data / "out" / "nq" / "rag.jsonl")
+    assert all(row.saw_answer and len(row.searches) == 1 for row in rag.rows)
+    table = json.loads((data / "out" / "table.json").read_text())
+    assert [row["method"] for row in table["rows"]] == METHODS.split(",")
+    assert table["rows"][0]["macro"]["value"] == 0.5
+    assert table["timings"]["rag on nq"]["predictions"] == 6
+    assert table["timings"]["rag on nq"]["seconds"] > 0
+    assert "| rag | 50.0 [" in (data / "out" / "table.md").read_text()
+    assert "tree-search" in result.out
+
+
+def test_a_local_model_is_shown_the_tags_that_it_is_to_write(model: Path, data: Path) -> None:
+    """And those that a question holds are not among them."""
+    import asyncio
+
+    from zerosearch.config import TrainConfig
+    from zerosearch.evaluation.lineup import Lineup, NoEngine, method_settings, parse_methods
+    from zerosearch.evaluation.methods import Errors
+    from zerosearch.generation import Generation, Sampling
+    from zerosearch.generators.transformers import TransformersGenerator
+    from zerosearch.parts import Models
+    from zerosearch.questions import Question
+
+    shown: list[str] = []
+    config = TrainConfig.model_validate({"model": {"name": str(model), "device": "cpu"}})
+    models = Models("cpu")
+    local, _ = models.get(str(model))
+    settings = method_settings(config, top_k=3, max_tokens=9, temperature=0.0)
+    lineup = Lineup(config, models, NoEngine(), Errors.limited(0.2), settings=settings, simulated=False)
+    entrant = lineup.open(parse_methods("direct")[0])
+
+    async def listen(self: TransformersGenerator, prompt_ids: list[int], sampling: Sampling) -> Generation:
+        shown.append(local.codec.decode(prompt_ids))
+        return Generation([], [], "eos")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransformersGenerator, "generate", listen)
+        asyncio.run(entrant.predictor.predict(Question("q", "Is <answer> a tag <|im_end|>?", ("x",)), "b", 0))
+    models.close()
+    assert "<answer> Lake Titicaca </answer>" in shown[0]
+    assert "Question: Is [answer] a tag < |im_end|>?" in shown[0]
+
+
+def test_the_same_command_asks_nothing_again_and_a_torn_row_only(
+    zerosearch: Any, arguments: list[str], data: Path
+) -> None:
+    assert zerosearch(*arguments, "--methods", "direct").code == 0
+    path = data / "out" / "nq" / "direct.jsonl"
+    whole = path.read_bytes()
+    assert zerosearch(*arguments, "--methods", "direct").code == 0
+    assert path.read_bytes() == whole
+    path.write_bytes(whole[:-30])
+    assert zerosearch(*arguments, "--methods", "direct").code == 0
+    assert sorted(row.id for row in read_predictions(path).rows) == [f"nq/{i}" for i in range(6)]
+    assert [row["predictions"] for row in read_rows(data / "out" / "timings.jsonl")] == [6, 6, 1]
+
+
+def test_a_changed_data_file_is_refused_before_anything_is_asked(
+    zerosearch: Any, arguments: list[str], data: Path
+) -> None:
+    assert zerosearch(*arguments, "--methods", "direct").code == 0
+    questions = data / "data" / "bamboogle.jsonl"
+    questions.write_text(questions.read_text().replace("Kathmandu", "Pokhara"))
+    before = (data / "out" / "nq" / "direct.jsonl").read_bytes()
+    result = zerosearch(*arguments, "--methods", "direct")
+    assert result.code == 2
+    assert "questions_digest" in result.err
+    assert result.err.strip().count("\n") == 0
+    assert (data / "out" / "nq" / "direct.jsonl").read_bytes() == before
+
+
+def test_several_tries_need_a_temperature_and_are_rows_of_their_own(zerosearch: Any, arguments: list[str]) -> None:
+    assert "temperature" in zerosearch(*arguments, "--methods", "direct", "--samples", "2").err
+    assert zerosearch(*arguments, "--methods", "direct", "--samples", "2", "--temperature", "0.01").code == 0
+    rows = read_predictions(Path("out/nq/direct.jsonl")).rows
+    assert sorted(row.key for row in rows) == [(f"nq/{i}", s) for i in range(6) for s in range(2)]
+
+
+def test_a_trained_policy_is_asked_as_it_was_trained(
+    zerosearch: Any, arguments: list[str], data: Path, model: Path, tiny_tokenizer: Any
+) -> None:
+    """An adapter in a run's folder: that run's base model and protocol, the newest checkpoint."""
+    from zerosearch.generators.local import LocalModel
+
+    local = LocalModel.load(str(model), device="cpu")
+    give_adapter(local, "trained", scale=0.0)
+    for step in (5, 10):
+        local.save_adapter("trained", data / "runs" / "r1" / "checkpoints" / f"step-{step:06d}" / "policy")
+    (data / "runs" / "r1" / "config.toml").write_text(
+        f'[model]\nname = "{model}"\n[protocol]\nmax_searches = 0\nmax_turn_tokens = 9\n'
+    )
+    result = zerosearch(*arguments, "--methods", "direct,mine=runs/r1,older=runs/r1/checkpoints/step-000005/policy")
+    assert result.code == 0, result.err
+    header = read_predictions(data / "out" / "nq" / "mine.jsonl").header
+    assert header.settings["protocol"]["max_searches"] == 2  # --set still holds
+    assert header.model.endswith("step-000010/policy")
+    assert read_predictions(data / "out" / "nq" / "older.jsonl").header.model.endswith("step-000005/policy")
+    plain = [a for a in arguments if not a.startswith("protocol.")]
+    plain = [a for a, b in pairwise([*plain, ""]) if not (a == "--set" and b in ("--set", ""))]
+    result = zerosearch(*plain, "--out", "plain", "--methods", "mine=runs/r1")
+    assert result.code == 0, result.err
+    found = read_predictions(data / "plain" / "nq" / "mine.jsonl")
+    assert found.header.settings["protocol"]["max_searches"] == 0
+    assert found.header.settings["protocol"]["max_turn_tokens"] == 9
+    assert found.header.engine == "none"
+    assert {row.answer for row in found.rows} == {"Lima"}
+
+
+def test_rows_of_another_model_stand_in_the_same_table_under_a_label(zerosearch: Any, arguments: list[str]) -> None:
+    assert zerosearch(*arguments, "--methods", "direct").code == 0
+    assert zerosearch(*arguments, "--methods", "direct,rag", "--label", "again").code == 0
+    table = json.loads(Path("out/table.json").read_text())
+    assert {row["method"] for row in table["rows"]} == {"direct", "direct@again", "rag@again"}
+
+
+def test_another_engine_is_not_put_into_one_table_unless_asked_for(zerosearch: Any, arguments: list[str]) -> None:
+    assert zerosearch(*arguments, "--methods", "rag").code == 0
+    other = ["--methods", "rag", "--label", "other", "--set", "evaluation.engine.top_k=1"]
+    result = zerosearch(*arguments, *other)
+    assert result.code == 0, result.err
+    assert "not in the table" in result.out
+    assert [row["method"] for row in json.loads(Path("out/table.json").read_text())["rows"]] == ["rag@other"]
+    assert zerosearch(*arguments, *other, "--unlike").code == 0
+    table = json.loads(Path("out/table.json").read_text())
+    assert len(table["rows"]) == 2
+    assert table["notes"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (["--methods", "ragg"], "'ragg' is none of"),
+        (["--methods", "mine="], "names no folder"),
+        (["--methods", "direct,direct"], "there twice"),
+        (["--methods", "a/b=runs/x"], "name of a file"),
+        (["--methods", "mine=nowhere"], "no such folder"),
+        (["--methods", "direct", "--benchmarks", "nqq"], "has no nqq.jsonl"),
+        (["--methods", "direct", "--set", "model.nmae=x"], "unknown setting model.nmae"),
+    ],
+)
+def test_a_mistake_is_one_line_and_writes_nothing(
+    zerosearch: Any, arguments: list[str], change: list[str], message: str
+) -> None:
+    result = zerosearch(*arguments, *change)
+    assert result.code == 2
+    assert message in result.err
+    assert result.err.strip().count("\n") == 0
+    assert not Path("out").exists()
+
+
+def test_an_engine_that_sees_the_answers_is_never_taken_by_default(zerosearch: Any, data: Path, model: Path) -> None:
+    result = zerosearch(
+        "evaluate", "--model", str(model), "--methods", "rag", "--benchmarks", str(data / "data/nq.jsonl")
+    )
+    assert result.code == 2
+    assert "--engine bm25 --corpus FILE" in result.err
+
+
+def policy(request: dict[str, Any]) -> Reply:
+    """Searches once where it may, then says what the page says; stop strings are cut off, as servers do."""
+    asked, last = request["messages"][0]["content"], request["messages"][-1]["content"]
+    found = last.split("[1] ")[1].split(": ")[1].split()[0] if "[1] " in last else None
+    if "Action: Search[" in asked:
+        page = last.startswith("Observation")
+        return Reply(body=completion(f"Action: Finish[{found}]" if page else "Action: Search[Nepal]\n", usage=USAGE))
+    if found is None and "<search> and </search>" in asked:
+        return Reply(body=completion("<think>?</think><search> Peru ", usage=USAGE))
+    return Reply(body=completion(f"<answer> {found or 'Lima'} ", usage=USAGE))
+
+
+@pytest.fixture
+def server() -> Iterator[Endpoint]:
+    endpoint = Endpoint()
+    endpoint.answer = policy
+    try:
+        yield endpoint
+    finally:
+        endpoint.stop()
+
+
+@pytest.fixture
+def behind_url(data: Path, server: Endpoint, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    monkeypatch.chdir(data)
+    monkeypatch.setenv("ZS_TEST_KEY", SECRET)
+    return [
+        "evaluate", "--model", "served-7b", "--model-url", server.url, "--key-env", "ZS_TEST_KEY", "--data", "data",
+        "--benchmarks", "nq", "--engine", "bm25", "--corpus", "corpus.jsonl", "--out", "out", "--concurrency", "8",
+    ]  # fmt: skip
+
+
+def test_any_endpoint_is_evaluated_with_its_own_count_of_tokens(
+    zerosearch: Any, behind_url: list[str], server: Endpoint, data: Path
+) -> None:
+    result = zerosearch(*behind_url, "--methods", "direct,rag,react,episode")
+    assert result.code == 0, result.err
+    rows = {f.header.method: f.rows for f in find_results("out")}
+    assert {row.answer for row in rows["direct"]} == {"Lima"}
+    assert sum(row.em for row in rows["rag"]) == 6
+    assert {row.answer for row in rows["react"]} == {"Kathmandu"}
+    assert {row.answer for row in rows["episode"]} == {"Lima"}
+    assert {(row.turns, row.tokens, row.prompt_tokens) for row in rows["episode"]} == {(2, 12, 80)}
+    assert {(row.turns, row.tokens, row.prompt_tokens) for row in rows["direct"]} == {(1, 6, 40)}
+    stops = {tuple(request["stop"]) for request in server.requests}
+    assert stops == {("</answer>",), ("\nObservation",), ("</search>", "</answer>")}
+    assert {headers["authorization"] for headers in server.headers} == {f"Bearer {SECRET}"}
+    for path in (data / "out").rglob("*.*"):
+        assert SECRET not in path.read_text()
+
+
+def test_a_server_that_breaks_down_stops_the_evaluation_and_the_same_command_goes_on(
+    zerosearch: Any, behind_url: list[str], server: Endpoint
+) -> None:
+    answered = 0
+
+    def breaking(request: dict[str, Any]) -> Reply:
+        nonlocal answered
+        answered += 1
+        return policy(request) if answered <= 2 else Reply(400, b'{"error": {"message": "no such model"}}')
+
+    server.answer = breaking
+    result = zerosearch(*behind_url, "--methods", "direct", "--concurrency", "1")
+    assert result.code == 3
+    assert "4 of 6 replies failed" in result.err
+    found = read_predictions(Path("out/nq/direct.jsonl"))
+    assert sorted(str(row.error) for row in found.rows) == ["None", "None", "refused", "refused", "refused"]
+    server.answer = policy
+    assert zerosearch(*behind_url, "--methods", "direct").code == 0
+    assert read_predictions(Path("out/nq/direct.jsonl")).missing == 0
+
+
+def test_searches_are_bounded_by_the_budget(zerosearch: Any, behind_url: list[str]) -> None:
+    command = [*behind_url, "--methods", "rag", "--concurrency", "1"]
+    result = zerosearch(*command, "--set", "engine.budget_searches=4")
+    assert result.code == 3
+    assert "budget" in result.err
+    assert len(read_predictions(Path("out/nq/rag.jsonl")).rows) == 4
+    assert zerosearch(*command, "--set", "engine.budget_searches=6").code == 0
+    assert read_predictions(Path("out/nq/rag.jsonl")).missing == 0

@@ -1,0 +1,63 @@
+"""Files of predictions made by hand, for the tests of what reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from zerosearch.evaluation.predictions import (
+    Header,
+    Prediction,
+    PredictionFile,
+    append_prediction,
+    read_predictions,
+    start_predictions,
+)
+from zerosearch.questions import Question, questions_digest
+from zerosearch.search import Document
+from zerosearch.trajectory import SearchRecord
+
+
+def questions(count: int, prefix: str = "q") -> list[Question]:
+    return [Question(f"{prefix}{i:03d}", f"What is {prefix} {i}?", (f"gold {i}", f"au {i}")) for i in range(count)]
+
+
+def predict(question: Question, answer: str | None, *queries: str, held: bool = False, **changes: Any) -> Prediction:
+    """A prediction with a page a query, which holds the golden answer or not."""
+    page = (Document("", question.golden_answers[0] if held else "nothing"),)
+    row = Prediction.of(
+        question, answer, [SearchRecord(query, page, "bm25:x", cost_usd=0.01) for query in queries],
+        benchmark="nq", method="rag",
+    )  # fmt: skip
+    return replace(row, **changes)
+
+
+def made(
+    folder: Path,
+    right: Sequence[int | None],
+    *,
+    benchmark: str = "nq",
+    method: str = "rag",
+    asked: Sequence[Question] | None = None,
+    searches: int = 1,
+    **header: Any,
+) -> PredictionFile:
+    """`folder/BENCHMARK/METHOD.jsonl`: 1 a right answer, 0 a wrong one, None no row; tries side by side."""
+    samples = header.get("samples", 1)
+    of = list(asked) if asked is not None else questions(len(right) // samples)
+    values = {"model": "tiny", "engine": "bm25:x", "top_k": 5} | header
+    head = Header(benchmark, method, questions_digest=questions_digest(of), count=len(of), **values)
+    path = folder / benchmark / f"{method}.jsonl"
+    start_predictions(path, head)
+    for number, hit in enumerate(right):
+        if hit is not None:
+            question = of[number // samples]
+            answer = question.golden_answers[0] if hit else f"the wrong {question.golden_answers[0]}"
+            queries = [f"{method} asks {n} of {question.id}" for n in range(searches)]
+            append_prediction(
+                path,
+                predict(question, answer, *queries, benchmark=benchmark, method=method, sample=number % samples),
+            )
+    return read_predictions(path)

@@ -1,0 +1,159 @@
+"""Reading a model's text: what is an answer, an action, a rating, and what is none."""
+
+from __future__ import annotations
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zerosearch.engines.writers import cut_before
+from zerosearch.evaluation.methods.answers import (
+    STOP_ACTION,
+    STOP_ANSWER,
+    close_tags,
+    extract_answer,
+    first_sentence,
+    is_final,
+    parse_action,
+    parse_rating,
+    parse_react,
+)
+from zerosearch.protocol import Action
+
+plain = st.text(st.characters(exclude_characters="<>", exclude_categories=["Cs"]), max_size=40)
+word = st.text(string.ascii_letters + string.digits + " '-.é中", min_size=1, max_size=30).filter(str.strip)
+soup = st.lists(
+    st.sampled_from(["<answer>", "</answer>", "<search>", "</search>", "<think>", "Lima", " ", "\n", "Action:", "["]),
+    max_size=12,
+).map("".join)
+
+
+@given(plain, word, plain)
+def test_what_stands_between_the_tags_is_the_answer_whatever_is_around_it(before: str, answer: str, after: str) -> None:
+    assert extract_answer(f"{before}<answer>\n {answer}</answer>{after}") == " ".join(answer.split())
+
+
+@given(word, word)
+def test_of_two_answers_the_first_counts(first: str, second: str) -> None:
+    assert extract_answer(f"<answer>{first}</answer> <answer>{second}</answer>") == " ".join(first.split())
+
+
+@given(plain, word)
+def test_an_answer_that_was_not_closed_is_none(before: str, answer: str) -> None:
+    assert extract_answer(f"{before}<answer>{answer}") is None
+    assert extract_answer(f"{before}{answer}</answer>") is None
+    assert extract_answer(before) is None
+
+
+@given(soup)
+def test_an_answer_holds_no_tag_of_its_own_and_is_never_empty(text: str) -> None:
+    answer = extract_answer(text)
+    assert answer is None or (answer.strip() and "<answer>" not in answer and "</answer>" not in answer)
+
+
+@pytest.mark.parametrize("text", ["<answer></answer>", "<answer> \n </answer>", "</answer><answer>"])
+def test_an_empty_answer_is_none(text: str) -> None:
+    assert extract_answer(text) is None
+
+
+def test_tags_in_capitals_or_with_spaces_are_understood() -> None:
+    assert extract_answer("< Answer > Lima </ANSWER >") == "Lima"
+
+
+@given(soup, word)
+def test_what_a_server_cut_off_at_a_stop_is_put_back(before: str, answer: str) -> None:
+    """Through the cut of a server and back, the first answer is the one of the whole text."""
+    whole = f"{before}<answer>{answer}</answer> and more"
+    closed = close_tags(cut_before(whole, STOP_ANSWER), STOP_ANSWER)
+    assert extract_answer(closed) == extract_answer(whole)
+
+
+@pytest.mark.parametrize(
+    ("text", "closed"),
+    [
+        ("<search> Nepal ", "<search> Nepal </search>"),
+        ("I know. <answer> Lima", "I know. <answer> Lima</answer>"),
+        ("<search> Nepal </search> then <answer> Lima", "<search> Nepal </search> then <answer> Lima</answer>"),
+        ("<answer> Lima </answer>", "<answer> Lima </answer>"),
+        ("no tag at all", "no tag at all"),
+    ],
+)
+def test_only_an_open_tag_is_closed(text: str, closed: str) -> None:
+    assert close_tags(text, STOP_ACTION) == closed
+
+
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        ("I need it. <search> capital of\n Nepal </search>", Action("search", "capital of Nepal", True)),
+        ("<answer> Lima </answer>", Action("answer", "Lima", True)),
+        ("<search> a </search> <answer> b </answer>", Action("search", "a", False)),
+        ("<answer> b </answer> <search> a </search>", Action("answer", "b", False)),
+        ("<search> </search>", Action("invalid", "", False)),
+        ("Lima", Action("invalid", "", False)),
+        ("<search> a", Action("invalid", "", False)),
+    ],
+)
+def test_the_first_closed_tag_is_the_action(text: str, action: Action) -> None:
+    assert parse_action(text) == action
+
+
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        ("Thought: hm\nAction: Search[capital of Nepal]", Action("search", "capital of Nepal", True)),
+        ("Action 2: finish[Lima]", Action("answer", "Lima", True)),
+        ("Action: Search[a]\nAction: Finish[b]", Action("search", "a", False)),
+        ("Action: Finish[Lima", Action("answer", "Lima", False)),
+        ("Action: Finish[Nirvana [band]]", Action("answer", "Nirvana [band]", True)),
+        ("Action: Finish[]", Action("invalid", "", False)),
+        ("Thought: Search[x] would help", Action("invalid", "", False)),
+        ("It is <answer> Lima </answer>", Action("answer", "Lima", False)),
+        ("Lima", Action("invalid", "", False)),
+    ],
+)
+def test_react_reads_the_first_action(text: str, action: Action) -> None:
+    assert parse_react(text) == action
+
+
+@given(word)
+def test_react_gives_back_any_query(query: str) -> None:
+    assert parse_react(f"Thought: so.\nAction: Search[{query}]").text == " ".join(query.split())
+
+
+@given(soup | plain)
+def test_no_text_breaks_a_parser(text: str) -> None:
+    for action in (parse_action(text), parse_react(text)):
+        assert (action.kind == "invalid") == (action.text == "")
+    rating = parse_rating(text)
+    assert rating is None or 0 <= rating <= 1
+    assert "\n" not in first_sentence(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("Nepal lies in Asia. Its capital is Kathmandu.", "Nepal lies in Asia."),
+        ("\n  The U.S.A. is large", "The U.S.A."),
+        ("Pi is 3.14 or so! Yes.", "Pi is 3.14 or so!"),
+        ("no end\nnext line", "no end"),
+        ("", ""),
+    ],
+)
+def test_a_sentence_ends_with_its_mark_or_its_line(text: str, sentence: str) -> None:
+    assert first_sentence(text) == sentence
+
+
+def test_a_final_sentence_says_the_answer() -> None:
+    assert is_final("So the answer is: Lima.")
+    assert not is_final("The answers differ.")
+
+
+@pytest.mark.parametrize(
+    ("text", "rating"),
+    [("7", 0.7), ("10/10", 1.0), ("I say 8.5.", 0.85), ("0", 0.0), ("11", None), ("none", None), ("", None)],
+)
+def test_a_rating_is_a_number_of_0_to_10(text: str, rating: float | None) -> None:
+    assert parse_rating(text) == rating

@@ -1,0 +1,165 @@
+"""Benchmarks: the same questions from hub and folder, all of them unless a seeded sample is asked for."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zerosearch.errors import ConfigError, DataError
+from zerosearch.evaluation.benchmarks import SOURCES, canonical, draw, open_benchmark, title
+from zerosearch.questions import Question, questions_digest
+
+
+def rows(count: int, prefix: str = "") -> list[dict[str, Any]]:
+    return [
+        {"id": f"{prefix}test_{i}", "question": f"Question {i}?", "golden_answers": [f"answer {i}", "x"]}
+        for i in range(count)
+    ]
+
+
+def write(path: Path, content: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in content))
+    return path
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str | None, str]]:
+    """The `datasets` package, as far as it is used, with 30 rows in every data set; a list of what was asked of it."""
+    asked: list[tuple[str, str | None, str]] = []
+
+    def load_dataset(name: str, config: str | None, *, split: str) -> list[dict[str, Any]]:
+        asked.append((name, config, split))
+        return [{**row, "metadata": {"passages": ["long"] * 9}} for row in rows(30)]
+
+    module = types.ModuleType("datasets")
+    module.load_dataset = load_dataset  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "datasets", module)
+    return asked
+
+
+def test_the_seven_of_the_paper_are_known() -> None:
+    assert [source.title for source in SOURCES.values()] == [
+        "NQ", "TriviaQA", "PopQA", "HotpotQA", "2WikiMultiHopQA", "MuSiQue", "Bamboogle",
+    ]  # fmt: skip
+    assert sum(source.count for source in SOURCES.values()) == 51_713
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_from_the_hub(name: str, hub: list[tuple[str, str | None, str]], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        found = open_benchmark(name)
+    split = "dev" if name in ("hotpotqa", "2wikimultihopqa", "musique") else "test"
+    assert hub == [("RUC-NLPIR/FlashRAG_datasets", name, split)]
+    assert found.source == f"hub:RUC-NLPIR/FlashRAG_datasets:{name}:{split}"
+    assert (found.name, found.limit, found.sample_seed) == (name, None, None)
+    assert [q.id for q in found.questions] == [f"{name}/test_{i}" for i in range(30)]
+    assert not any(q.extra for q in found.questions)  # the passages that come along are not kept
+    assert "30 questions" in caplog.text  # not as many as there should be
+
+
+def test_hub_and_folder_give_the_same_questions(hub: object, tmp_path: Path) -> None:
+    write(tmp_path / "nq.jsonl", rows(30, "nq/"))
+    write(tmp_path / "popqa.jsonl", rows(30))  # ids without the benchmark's name
+    assert open_benchmark("nq").digest == open_benchmark("nq", tmp_path).digest
+    assert open_benchmark("popqa").digest == open_benchmark("popqa", tmp_path).digest
+    assert open_benchmark("nq").digest == questions_digest(open_benchmark("nq").questions)
+
+
+@pytest.mark.parametrize(
+    ("alias", "name"),
+    [
+        ("2wiki", "2wikimultihopqa"),
+        ("2WikiMultiHopQA", "2wikimultihopqa"),
+        ("HotpotQA", "hotpotqa"),
+        ("hotpot", "hotpotqa"),
+        ("NQ", "nq"),
+        ("natural-questions", "nq"),
+        ("nq_open", "nq"),
+        ("Trivia_QA", "triviaqa"),
+        ("mine", "mine"),
+    ],
+)
+def test_a_benchmark_has_several_names(alias: str, name: str) -> None:
+    assert canonical(alias) == name
+
+
+def test_an_alias_finds_the_file_by_either_name(tmp_path: Path) -> None:
+    write(tmp_path / "2wikimultihopqa.jsonl", rows(3))
+    assert open_benchmark("2wiki", tmp_path).name == "2wikimultihopqa"
+    (tmp_path / "2wikimultihopqa.jsonl").rename(tmp_path / "2wiki.jsonl")
+    assert open_benchmark("2wiki", tmp_path).name == "2wikimultihopqa"
+    assert title("2wikimultihopqa") == "2WikiMultiHopQA"
+
+
+def test_a_file_of_ones_own(tmp_path: Path) -> None:
+    path = write(tmp_path / "mine.jsonl", rows(4))
+    by_path, by_name = open_benchmark(str(path)), open_benchmark("mine", tmp_path)
+    assert by_path.name == by_name.name == "mine"
+    assert [q.id for q in by_path.questions] == ["test_0", "test_1", "test_2", "test_3"]  # ids as they are
+    assert by_path.digest == by_name.digest
+
+
+def test_a_changed_file_has_another_digest(tmp_path: Path) -> None:
+    before = open_benchmark(str(write(tmp_path / "mine.jsonl", rows(4)))).digest
+    changed = rows(4)
+    changed[2]["golden_answers"] = ["another"]
+    assert open_benchmark(str(write(tmp_path / "mine.jsonl", changed))).digest != before
+    assert open_benchmark(str(write(tmp_path / "mine.jsonl", rows(4)[::-1]))).digest != before
+
+
+def test_any_other_data_set_of_the_hub(hub: list[tuple[str, str | None, str]]) -> None:
+    found = open_benchmark("hub:someone/quiz:test")
+    assert (found.name, hub) == ("someone-quiz-test", [("someone/quiz", None, "test")])
+
+
+@pytest.mark.data
+def test_the_factbook() -> None:
+    found = open_benchmark("factbook:test:two-hop", limit=5)
+    assert (found.name, len(found.questions), found.limit) == ("factbook-test-two-hop", 5, 5)
+
+
+def test_a_sample_is_seeded_nested_and_in_order(tmp_path: Path) -> None:
+    write(tmp_path / "mine.jsonl", rows(200))
+    whole = open_benchmark("mine", tmp_path)
+    some = open_benchmark("mine", tmp_path, limit=40, sample_seed=1)
+    assert (some.limit, some.sample_seed, len(some.questions)) == (40, 1, 40)
+    assert some == open_benchmark("mine", tmp_path, limit=40, sample_seed=1)
+    assert some.questions != open_benchmark("mine", tmp_path, limit=40, sample_seed=2).questions
+    assert some.questions != whole.questions[:40]
+    assert [q for q in whole.questions if q in some.questions] == list(some.questions)
+    assert set(some.questions) < set(open_benchmark("mine", tmp_path, limit=80, sample_seed=1).questions)
+    write(tmp_path / "mine.jsonl", rows(200)[::-1])  # the draw is by id, not by place
+    assert set(open_benchmark("mine", tmp_path, limit=40, sample_seed=1).questions) == set(some.questions)
+    every = open_benchmark("mine", tmp_path, limit=200, sample_seed=1)
+    assert (every.limit, every.sample_seed) == (None, None)
+
+
+def test_every_question_is_drawn_as_often_as_any_other() -> None:
+    questions = [Question(f"q{i}", "?", ("a",)) for i in range(20)]
+    drawn = [q.id for seed in range(2000) for q in draw(questions, 5, seed)]
+    assert len(drawn) == 10_000
+    assert all(430 < drawn.count(q.id) < 570 for q in questions)  # 500, and 3.6 standard deviations
+
+
+def test_what_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="unknown benchmark 'squad'; known are nq, triviaqa, popqa"):
+        open_benchmark("squad")
+    with pytest.raises(DataError, match=r"has no nq\.jsonl; it has no question files"):
+        open_benchmark("nq", tmp_path)
+    write(tmp_path / "popqa.jsonl", rows(1))
+    with pytest.raises(DataError, match=r"has no nq\.jsonl; it has popqa"):
+        open_benchmark("nq", tmp_path)
+    with pytest.raises(DataError, match="no such folder"):
+        open_benchmark("nq", tmp_path / "nowhere")
+    with pytest.raises(DataError, match="no such file"):
+        open_benchmark(str(tmp_path / "gone.jsonl"))
+    with pytest.raises(ConfigError, match="at least 1"):
+        open_benchmark("nq", tmp_path, limit=0)
+    with pytest.raises(ConfigError, match="factbook:train"):
+        open_benchmark("factbook:all")

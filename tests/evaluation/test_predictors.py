@@ -1,0 +1,93 @@
+"""What fails is a row that says so, counted and bounded; what an episode did is in its row."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from evaluation.scripted import QUESTION, ScriptedChat, ScriptedEngine, predict
+from learning.toy import COLORS, ToyEngine, toy_config, toy_model
+
+from zerosearch.errors import EngineError, PolicyError, RunError
+from zerosearch.evaluation.methods import Errors
+from zerosearch.evaluation.predictors import Episodes
+from zerosearch.generation import Generation, Sampling
+from zerosearch.generators.transformers import TransformersGenerator, Worker
+from zerosearch.parts import rollout_settings
+from zerosearch.questions import Question
+from zerosearch.rollout import ErrorRate, run_episode
+
+
+def test_a_failed_search_is_a_row_with_its_error_and_what_it_cost() -> None:
+    errors = Errors.limited(1.0)
+    row = predict("rag", ScriptedChat(["never asked"]), ScriptedEngine(failing=True), errors=errors)
+    assert (row.error, row.stop_reason, row.answer, row.em) == ("http", "engine_error", None, 0.0)
+    assert [(s.error, s.cost_usd, s.attempts, s.documents) for s in row.searches] == [("http", 0.5, 3, ())]
+    assert (errors.searches.searches, errors.searches.failures) == (1, {"http": 1})
+    assert errors.replies.searches == 0
+
+
+def test_a_failed_reply_is_a_row_with_its_error_and_the_tokens_it_cost() -> None:
+    errors = Errors.limited(1.0)
+    failure = EngineError("empty", "nothing", prompt_tokens=7, completion_tokens=5)
+    row = predict("react", ScriptedChat(["Action: Search[x]", failure]), errors=errors)
+    assert (row.error, row.stop_reason, row.answer) == ("empty", "model_error", None)
+    assert (row.tokens, row.prompt_tokens, len(row.searches)) == (3 + 5, 10 + 7, 1)
+    assert (errors.replies.searches, errors.replies.failures) == (2, {"empty": 1})
+
+
+def test_a_reply_that_was_cut_off_has_no_answer_put_into_it() -> None:
+    chat = ScriptedChat(["It is <answer> Kathmandu and"], truncated=True)
+    assert predict("direct", chat).answer is None
+    assert predict("direct", ScriptedChat(["It is <answer> Kathmandu"])).answer == "Kathmandu"
+
+
+@pytest.mark.parametrize(("what", "word"), [("searches", "searches failed"), ("replies", "replies failed")])
+def test_too_many_failures_stop_the_evaluation_with_one_line(what: str, word: str) -> None:
+    errors = Errors.limited(0.2)
+    chat = ScriptedChat(lambda call: "x") if what == "searches" else ScriptedChat([EngineError("http", "down")] * 9)
+    engine = ScriptedEngine(failing=what == "searches")
+    method = "rag" if what == "searches" else "direct"
+    for _ in range(3):
+        assert predict(method, chat, engine, errors=errors).error == "http"
+    with pytest.raises(RunError, match=f"4 of 4 {word}") as caught:
+        predict(method, chat, engine, errors=errors)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_episodes_row_is_the_trajectory_that_run_episode_gives() -> None:
+    question = Question("q", "red blue", (COLORS[0],))
+    model = toy_model()
+    generator = TransformersGenerator(Worker(model), None)
+    playing = rollout_settings(toy_config(Path("unused"), {"name": "grpo"}, steps=1), model, temperature=0.7, top_k=4)
+    found = []
+    for sample in range(6):
+        row = asyncio.run(
+            Episodes("mine", generator, ToyEngine(), playing, Errors.limited(0.2)).predict(question, "b", sample)
+        )
+        played = asyncio.run(run_episode(question, generator, ToyEngine(), playing, ErrorRate(), rollout=sample))
+        assert (row.answer, row.em, row.stop_reason) == (played.answer, played.scores.em, played.stop_reason)
+        assert (row.tokens, row.turns) == (sum(played.mask), len(played.turns))
+        assert row.prompt_tokens == sum(turn.start for turn in played.turns)
+        assert [s.query for s in row.searches] == [s.query for s in played.searches]
+        assert (row.method, row.benchmark, row.sample, row.error) == ("mine", "b", sample, None)
+        found.append(row.text)
+    assert len(set(found)) > 1  # each sample its own seed
+
+
+def test_a_policy_that_gives_no_text_is_a_row_and_bounded() -> None:
+    class Silent:
+        async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Generation:
+            raise PolicyError("refused", "too long")
+
+    model = toy_model()
+    playing = rollout_settings(toy_config(Path("unused"), {"name": "grpo"}, steps=1), model, temperature=0.0, top_k=4)
+    episodes = Episodes("mine", Silent(), ToyEngine(), replace(playing), Errors.limited(0.2))
+    row = asyncio.run(episodes.predict(QUESTION, "b", 0))
+    assert (row.error, row.stop_reason, row.answer, row.em) == ("refused", "model_error", None, 0.0)
+    for _ in range(2):
+        asyncio.run(episodes.predict(QUESTION, "b", 0))
+    with pytest.raises(RunError, match="4 of 4 replies"):
+        asyncio.run(episodes.predict(QUESTION, "b", 0))

@@ -1,0 +1,127 @@
+"""Tables of results: every cell with its interval, averages over whole rows only, nothing unlike side by side."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from evaluation.made import made, predict, questions
+from rich.console import Console
+
+from zerosearch.errors import ConfigError, DataError
+from zerosearch.evaluation.results import find_results, question_values
+from zerosearch.evaluation.statistics import macro_average, mean_interval, micro_average
+from zerosearch.evaluation.tables import build_table, describe_behaviour, markdown, rich_tables
+
+
+def test_a_table_holds_every_cell_and_both_averages(tmp_path: Path) -> None:
+    one, two = made(tmp_path, [1, 0, 0, 0]), made(tmp_path, [1, 1], benchmark="bamboogle", asked=questions(2, "b"))
+    table = build_table([two, one])
+    (row,) = table.rows
+    assert list(table.benchmarks.items()) == [("nq", 4), ("bamboogle", 2)]  # the paper's order
+    strata = [question_values(one, "em"), question_values(two, "em")]
+    assert row.cells == {"nq": mean_interval(strata[0]), "bamboogle": mean_interval(strata[1])}
+    assert (row.macro, row.micro) == (macro_average(strata), micro_average(strata))
+    assert row.macro is not None
+    assert row.micro is not None
+    assert (row.macro.value, row.micro.value) == (0.625, 0.5)
+    assert json.loads(json.dumps(table.as_dict()))["rows"][0]["cells"]["nq"]["value"] == 0.25
+
+
+def test_a_row_without_every_benchmark_has_no_average(tmp_path: Path) -> None:
+    files = [
+        made(tmp_path, [1, 0]),
+        made(tmp_path, [1, 1], benchmark="bamboogle"),
+        made(tmp_path, [1, 1], method="direct"),
+    ]
+    rag, direct = build_table(files).rows
+    assert rag.macro is not None
+    assert (direct.cells["bamboogle"], direct.macro, direct.micro) == (None, None, None)
+    assert "| direct | 100.0 [34.2, 100.0] | - | - | - |" in markdown(build_table(files))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"engine": "serper"}, "engine bm25:x and serper"),
+        ({"top_k": 3}, "top_k 5 and 3"),
+        ({"asked": questions(2, "z")}, "other questions"),
+        ({"samples": 2, "right": [1, 1, 0, 0]}, "samples 1 and 2"),
+        ({"right": [1, None]}, "lacks 1 of its predictions"),
+        ({"benchmark": "popqa", "engine": "serper"}, "engine bm25:x, top_k 5 and engine serper, top_k 5"),
+    ],
+)
+def test_unlike_results_are_not_put_together_unless_asked_for(tmp_path: Path, changes: dict, words: str) -> None:
+    right = changes.pop("right", [1, 0])
+    files = [made(tmp_path, [1, 0]), made(tmp_path, right, method="react", **changes)]
+    with pytest.raises(DataError) as caught:
+        build_table(files)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+    table = build_table(files, allow_unlike=True)
+    assert words in "".join(table.notes)
+    assert "Unlike results" in markdown(table)
+
+
+def test_a_method_that_never_searches_goes_with_any_engine(tmp_path: Path) -> None:
+    files = [made(tmp_path, [1, 0], engine="none", top_k=0, method="direct"), made(tmp_path, [1, 0])]
+    table = build_table(files)
+    assert table.notes == ()
+    assert "Unlike" not in markdown(table)
+
+
+def test_what_cannot_be_a_table_is_said(tmp_path: Path) -> None:
+    one = made(tmp_path / "a", [1, 0])
+    with pytest.raises(DataError, match="both are rag on nq"):
+        build_table([one, made(tmp_path / "b", [0, 0])], allow_unlike=True)
+    with pytest.raises(ConfigError, match="metric 'bleu'"):
+        build_table([one], metric="bleu")
+    with pytest.raises(DataError, match="no predictions"):
+        build_table([])
+    with pytest.raises(DataError, match="holds no predictions yet"):
+        build_table([made(tmp_path / "c", [None, None])], allow_unlike=True)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "empty" / "questions.jsonl").write_text('{"id": "x"}\n')
+    with pytest.raises(DataError, match="no files of predictions"):
+        find_results(str(tmp_path / "empty"))
+
+
+def test_other_metrics_and_several_tries(tmp_path: Path) -> None:
+    file = made(tmp_path, [1, 0, 0, 0, 0, 0], samples=3)  # 1 of 3, and 0 of 3
+    assert question_values(file, "em").tolist() == [pytest.approx(1 / 3), 0]
+    assert question_values(file, "pass@1").tolist() == [pytest.approx(1 / 3), 0]
+    assert question_values(file, "pass@2").tolist() == [pytest.approx(2 / 3), 0]
+    assert question_values(file, "cover_em").tolist() == [1, 1]
+    assert question_values(file, "f1").tolist() == [pytest.approx((1 + 0.8 + 0.8) / 3), pytest.approx(0.8)]
+    assert "pass@3 in percent of 3 tries" in markdown(build_table([file], metric="pass@3"))
+    with pytest.raises(ConfigError, match="has 3 tries"):
+        build_table([file], metric="pass@4")
+
+
+def test_behaviour_counts_every_prediction() -> None:
+    q = questions(1)[0]
+    rows = [
+        predict(q, "gold 0", "one", "two", held=True, turns=3, tokens=40, valid_actions=1.0, seconds=2.0),
+        predict(q, "gold 0", turns=1, tokens=20, valid_actions=0.5),  # by heart
+        predict(q, None, "one", turns=2, error="deadline"),
+        predict(q, None, turns=2),  # no answer, and no failure
+    ]
+    found = describe_behaviour(rows)
+    assert (found.predictions, found.searches, found.turns, found.tokens) == (4, 0.75, 2.0, 15.0)
+    assert (found.valid_actions, found.answered, found.evidence) == (0.75, 0.5, 0.25)
+    assert (found.without_evidence, found.failed, found.seconds) == (0.25, 0.25, 0.5)
+    assert found.cost_usd == pytest.approx(0.03 / 4)
+    assert describe_behaviour([predict(q, "gold 0")]).valid_actions is None
+
+
+def test_tables_on_the_screen_hold_the_same_numbers(tmp_path: Path) -> None:
+    table = build_table([made(tmp_path, [1, 0, 0, 0], searches=2)])
+    out = io.StringIO()
+    for part in rich_tables(table):
+        Console(file=out, width=200).print(part)
+    assert "NQ (4)" in out.getvalue()
+    assert "25.0 [0.0, 75.0]" in out.getvalue()
+    assert "│     2.00 │" in out.getvalue()
+    assert "macro" not in out.getvalue()  # of one benchmark there is no average
