@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from zerosearch import __version__
+from zerosearch.commands.ask import ask
 from zerosearch.commands.check import check
 from zerosearch.commands.collect import collect
 from zerosearch.commands.cost import cost
@@ -46,6 +47,7 @@ app.command()(record)
 app.command()(label)
 app.command()(tune)
 app.command()(fidelity)
+app.command()(ask)
 
 
 @app.callback(invoke_without_command=True)

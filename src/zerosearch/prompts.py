@@ -43,6 +43,10 @@ _FIT_THE_QUERY = (
     "in the end; the query may be one step on the way there, or miss the point. Let the golden answer appear only "
     "where a real document found with this very query would state it, and never in a noisy document."
 )
+_FIT_THE_QUERY_ALONE = (
+    "Every document must fit the query. The question below only tells you what the searcher wants in the end; the "
+    "query may be one step on the way there, or miss the point."
+)
 _TUNED_SYSTEM = "You write search results."
 
 
@@ -56,7 +60,7 @@ def simulator_messages(request: SearchRequest, style: PromptStyle = "instruct") 
 
     Query, question and golden answers are put on one line each and neutralised, so that none of them can add a line,
     a protocol tag or a turn of the chat. At most `MAX_ANSWERS_SHOWN` golden answers are shown. Without a question
-    (`request.question is None`) only the query is.
+    (`request.question is None`) only the query is, and a question without golden answers comes without their line.
     """
     if style == "tuned":
         return [_message("system", _TUNED_SYSTEM), _message("user", _tuned(request))]
@@ -67,7 +71,8 @@ def _tuned(request: SearchRequest) -> str:
     # The query and the order stand last, next to the page: a small model heeds best what it read last.
     lines = []
     if request.question is not None:
-        lines = [f"Question: {field_text(request.question.text)}", f"Answer: {_answers(request)}"]
+        lines = [f"Question: {field_text(request.question.text)}"]
+        lines += [f"Answer: {_answers(request)}"] if request.question.golden_answers else []
     lines += [f"Query: {field_text(request.query)}", f"Write {request.top_k} {request.quality.value} documents."]
     return "\n".join(lines)
 
@@ -78,14 +83,15 @@ def _instruct(request: SearchRequest) -> str:
     shape = "\n".join(f"[{rank}] Title: text" for rank in range(1, count + 1))
     paragraphs = [f"Write {count} {quality.value} {noun} for the query below. {_MEANING[quality]}"]
     if request.question is not None:
-        paragraphs.append(_FIT_THE_QUERY)
+        paragraphs.append(_FIT_THE_QUERY if request.question.golden_answers else _FIT_THE_QUERY_ALONE)
     paragraphs.append(
         f"Give each document one line of about {WORDS_PER_DOCUMENT} words, in exactly this form, with nothing before, "
         f"between or after:\n{shape}"
     )
     lines = [f"Query: {field_text(request.query)}"]
     if request.question is not None:
-        lines += [f"Question: {field_text(request.question.text)}", f"Golden answer: {_answers(request)}"]
+        lines += [f"Question: {field_text(request.question.text)}"]
+        lines += [f"Golden answer: {_answers(request)}"] if request.question.golden_answers else []
     return "\n\n".join([*paragraphs, "\n".join(lines)])
 
 
