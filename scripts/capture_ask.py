@@ -6,7 +6,9 @@ python scripts/capture_ask.py docs/results/ask.svg "What is the capital of Nepal
 from __future__ import annotations
 
 import io
+import re
 import sys
+from pathlib import Path
 
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
@@ -20,7 +22,8 @@ def main() -> None:
     screen.print(f'[bold]$ zerosearch ask "{question}"[/bold]')
     ask.Console = lambda **_: screen  # type: ignore[assignment, misc]
     ask.ask(question, None, None, None, 0.0, False)
-    screen.save_svg(target, title="zerosearch ask", theme=MONOKAI)
+    picture = screen.export_svg(title="zerosearch ask", theme=MONOKAI)
+    Path(target).write_text(re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL))  # no font from elsewhere
 
 
 if __name__ == "__main__":

@@ -21,7 +21,11 @@ PAGE = SearchPage((Document("Nepal", "Kathmandu is the capital of Nepal."), Docu
 def shown(pieces: list[Piece], *, width: int = 40, terminal: bool = True, color: bool = False) -> str:
     out = io.StringIO()
     console = Console(
-        file=out, width=width, force_terminal=terminal, no_color=not color, highlight=False,
+        file=out,
+        width=width,
+        force_terminal=terminal,
+        no_color=not color,
+        highlight=False,
         color_system="standard" if terminal else None,
     )
     blocks = Blocks(console)
@@ -31,7 +35,6 @@ def shown(pieces: list[Piece], *, width: int = 40, terminal: bool = True, color:
     blocks.found(PAGE)
     blocks.remark("1 search, 3 tokens")
     return out.getvalue()
-
 
 
 PIECES = [

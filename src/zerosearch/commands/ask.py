@@ -201,7 +201,7 @@ def _converse(put: Callable[[str], Asked], notes: Console, as_json: bool) -> Non
     """A prompt until the end of input. Ctrl-C gives up a question, not the conversation."""
     from zerosearch.errors import ZeroSearchError
 
-    with _history():
+    with _history() as remember:
         while True:
             try:
                 text = input(PROMPT)
@@ -215,6 +215,7 @@ def _converse(put: Callable[[str], Asked], notes: Console, as_json: bool) -> Non
                 return
             if not text.strip():
                 continue
+            remember(text)
             try:
                 asked = put(text)
             except KeyboardInterrupt:
@@ -230,21 +231,22 @@ def _converse(put: Callable[[str], Asked], notes: Console, as_json: bool) -> Non
 
 
 @contextlib.contextmanager
-def _history() -> Iterator[None]:
-    """Line editing, and the questions of earlier times, where Python has readline."""
+def _history() -> Iterator[Callable[[str], None]]:
+    """Line editing, and the questions of earlier times, where Python has readline; what adds one to them."""
     from zerosearch.embedded import cache_dir
 
     try:
         import readline
     except ImportError:  # Windows
-        yield
+        yield lambda text: None
         return
     path = cache_dir() / "ask-history"
     readline.set_history_length(1000)
+    readline.set_auto_history(False)
     with contextlib.suppress(OSError):  # none yet, or not readable: then there is none
         readline.read_history_file(path)
     try:
-        yield
+        yield readline.add_history
     finally:
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
