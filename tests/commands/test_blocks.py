@@ -96,3 +96,8 @@ def test_however_the_text_comes_the_lines_are_the_same_and_fit(
 @pytest.mark.parametrize("kind", ["text", "information"])
 def test_what_a_policy_writes_outside_of_its_tags_is_shown_too(kind: PieceKind) -> None:
     assert shown([Piece(kind, "no tag")], terminal=False).startswith("writes    no tag\n")
+
+
+def test_wide_characters_count_twice() -> None:
+    lines = shown([Piece("think", "a" * 24 + " 日本語")]).replace("\x1b[0m", "").splitlines()
+    assert lines[1].strip("\x1b[2m ") == "日本語"  # 24 + 1 + 6 columns are one more than the line has
