@@ -47,6 +47,14 @@ def test_without_a_question_nothing_speaks_of_one(style: PromptStyle) -> None:
     assert "nswer" not in text
 
 
+@pytest.mark.parametrize("style", STYLES)
+def test_a_question_that_nobody_knows_the_answer_of_comes_without_one(style: PromptStyle) -> None:
+    text = text_of(SearchRequest("capital of Nepal", 5, Question.asked("Which prefix has Nepal?")), style)
+    assert "Question: Which prefix has Nepal?" in text.split("\n")
+    assert "nswer" not in text
+    assert ("Every document must fit the query." in text) == (style == "instruct")
+
+
 def test_instruct_shows_exactly_the_form_that_pages_are_read_in() -> None:
     text = text_of(SearchRequest("q", 3), "instruct")
     assert "\n[1] Title: text\n[2] Title: text\n[3] Title: text\n" in text

@@ -190,6 +190,21 @@ def test_ids_are_made_from_the_content_and_stay(tmp_path: Path) -> None:
     assert other.id not in ids
 
 
+def test_a_users_question_has_no_answers_and_scores_nothing() -> None:
+    asked = Question.asked("  Which lake\n lies highest? ")
+    assert (asked.text, asked.golden_answers) == ("Which lake lies highest?", ())
+    assert asked.id == Question.asked("Which lake lies highest?").id != Question.asked("Which lake?").id
+    assert not asked.yes_or_no
+    assert Question("1", "Is it?", ("Yes", "no")).yes_or_no
+
+
+@pytest.mark.parametrize(("text", "complaint"), [("", "empty"), (" \n\t", "empty"), ("caf\udce9?", "half a character")])
+def test_a_users_question_that_cannot_be_asked_is_told_in_one_line(text: str, complaint: str) -> None:
+    with pytest.raises(DataError, match=complaint) as raised:
+        Question.asked(text)
+    assert "\n" not in str(raised.value)
+
+
 texts = st.text(st.characters(codec="utf-8"), min_size=1, max_size=5)
 question_sets = st.lists(
     st.builds(Question, texts, texts, st.lists(texts, min_size=1, max_size=3).map(tuple)), min_size=1, max_size=4

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from zerosearch import __version__
+from zerosearch.commands.ask import ask
 from zerosearch.commands.check import check
 from zerosearch.commands.collect import collect
 from zerosearch.commands.compare import compare
@@ -50,6 +51,7 @@ app.command()(label)
 app.command()(tune)
 app.command()(fidelity)
 app.command()(compare)
+app.command()(ask)
 
 
 @app.callback(invoke_without_command=True)

@@ -75,6 +75,10 @@ _FIT_THE_WORDS = (  # where there are documents that shall not fit the query
     f"What a document shall be goes by the query, not by the question. {_IN_THE_END} Let the golden answer appear only "
     "in a useful document, and there only where a real document found with this very query would state it."
 )
+_FIT_THE_QUERY_ALONE = (
+    "Every document must fit the query. The question below only tells you what the searcher wants in the end; the "
+    "query may be one step on the way there, or miss the point."
+)
 _TUNED_SYSTEM = "You write search results."
 
 
@@ -88,7 +92,7 @@ def simulator_messages(request: SearchRequest, style: PromptStyle = "instruct") 
 
     Query, question and golden answers are put on one line each and neutralised, so that none of them can add a line,
     a protocol tag or a turn of the chat. At most `MAX_ANSWERS_SHOWN` golden answers are shown. Without a question
-    (`request.question is None`) only the query is.
+    (`request.question is None`) only the query is, and a question without golden answers comes without their line.
 
     Raises `ConfigError` where the style is `tuned` and the page is mixed or its noise is not plain: tuned simulators
     have learned the words useful and noisy, for whole pages.
@@ -106,7 +110,8 @@ def _tuned(request: SearchRequest) -> str:
     # The query and the order stand last, next to the page: a small model heeds best what it read last.
     lines = []
     if request.question is not None:
-        lines = [f"Question: {field_text(request.question.text)}", f"Answer: {_answers(request)}"]
+        lines = [f"Question: {field_text(request.question.text)}"]
+        lines += [f"Answer: {_answers(request)}"] if request.question.golden_answers else []
     lines += [f"Query: {field_text(request.query)}", f"Write {request.top_k} {request.quality} documents."]
     return "\n".join(lines)
 
@@ -125,14 +130,16 @@ def _instruct(request: SearchRequest) -> str:
             "These words are for you alone: no document says which of them it is.",
         ]
     if request.question is not None:
-        paragraphs.append(_FIT_THE_QUERY if _LEARNED.issuperset(kinds) else _FIT_THE_WORDS)
+        known = _FIT_THE_QUERY if request.question.golden_answers else _FIT_THE_QUERY_ALONE
+        paragraphs.append(known if _LEARNED.issuperset(kinds) else _FIT_THE_WORDS)
     paragraphs.append(
         f"Give each document one line of about {WORDS_PER_DOCUMENT} words, in exactly this form, with nothing before, "
         f"between or after:\n{shape}"
     )
     lines = [f"Query: {field_text(request.query)}"]
     if request.question is not None:
-        lines += [f"Question: {field_text(request.question.text)}", f"Golden answer: {_answers(request)}"]
+        lines += [f"Question: {field_text(request.question.text)}"]
+        lines += [f"Golden answer: {_answers(request)}"] if request.question.golden_answers else []
     return "\n\n".join([*paragraphs, "\n".join(lines)])
 
 

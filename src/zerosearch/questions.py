@@ -20,7 +20,10 @@ _ANSWER_FIELDS = ("golden_answers", "answers", "answer", "possible_answers")
 
 @dataclass(frozen=True)
 class Question:
-    """One question. `golden_answers` holds every accepted answer, aliases included; it is never empty."""
+    """One question. `golden_answers` holds every accepted answer, aliases included.
+
+    It is empty only where nobody knows the answer (`Question.asked`): such a question scores 0 and is never trained on.
+    """
 
     id: str
     text: str
@@ -36,7 +39,20 @@ class Question:
     @property
     def yes_or_no(self) -> bool:
         """Whether the answer is yes or no: then a page that holds that word says nothing."""
-        return all(answer.strip().lower() in ("yes", "no") for answer in self.golden_answers)
+        answers = self.golden_answers
+        return bool(answers) and all(answer.strip().lower() in ("yes", "no") for answer in answers)
+
+    @classmethod
+    def asked(cls, text: str) -> Question:
+        """A user's question, without golden answers. Raises `DataError` where it is empty or holds half a character."""
+        text = " ".join(text.split())
+        if not text:
+            raise DataError("the question is empty")
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise DataError("the question holds half a character (a byte that is not UTF-8)") from None
+        return cls(_stable_id(text, ()), text, ())
 
     def as_dict(self) -> dict[str, Any]:
         """Id, text and answers: what makes it this question (see `questions_digest`)."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,16 @@ from zerosearch.engine_config import UNSET
 from zerosearch.errors import ConfigError
 
 
-def load_config(path: Path | None = None, overrides: Sequence[str] = ()) -> TrainConfig:
+def load_config(
+    path: Path | None = None, overrides: Sequence[str] = (), *, base: Mapping[str, Any] | None = None
+) -> TrainConfig:
     """Read a TOML file and apply `section.key=value` overrides (values in TOML; bare words are strings).
+
+    Without a file, `base` is what the overrides change; the defaults where it is none.
 
     Raises `ConfigError`: no such file, not TOML, unknown key, value out of range, settings that contradict.
     """
-    values: dict[str, Any] = {}
+    values: dict[str, Any] = copy.deepcopy(dict(base or {}))
     if path is not None:
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -270,3 +270,50 @@ def test_a_batch_keeps_within_rows_and_tokens(model: LocalModel, limits: dict[st
     assert seen == sizes
     for prompt, generation in zip(prompts, out, strict=True):
         assert generation.token_ids == expected(model, None, prompt, Sampling(max_tokens=6)).token_ids
+
+
+def test_each_token_is_told_as_it_is_sampled_and_to_its_own_request_only(model: LocalModel) -> None:
+    worker = Worker(model)
+    told: list[int] = []
+    forwards_at: list[int] = []
+    forwards = 0
+
+    def count(module: Any, args: Any, kwargs: Any) -> None:
+        nonlocal forwards
+        forwards += 1
+
+    def hear(token: int) -> None:
+        told.append(token)
+        forwards_at.append(forwards)
+
+    handle = model.base.register_forward_pre_hook(count, with_kwargs=True)
+    prompt, sampling = model.codec.encode("Nepal"), Sampling(temperature=0.0, max_tokens=6)
+
+    async def both() -> list[Generation]:
+        heard, unheard = TransformersGenerator(worker, "policy", hear), TransformersGenerator(worker, "policy")
+        other = unheard.generate(model.codec.encode("Peru, Nepal"), sampling)
+        return list(await asyncio.gather(heard.generate(prompt, sampling), other))
+
+    try:
+        mine, other = run(worker, both())
+    finally:
+        handle.remove()
+    assert told == mine.token_ids
+    assert len(other.token_ids) > 0
+    assert len(set(forwards_at)) == len(told)  # one a step, and not all at the end
+    assert mine.token_ids == expected(model, "policy", prompt, sampling).token_ids
+
+
+def test_a_listener_that_raises_ends_its_request_and_not_the_worker(model: LocalModel) -> None:
+    worker = Worker(model)
+    prompt, sampling = model.codec.encode("Nepal"), Sampling(temperature=0.0, max_tokens=6)
+
+    def stop(token: int) -> None:
+        raise LookupError("enough")
+
+    async def main() -> Generation:
+        with pytest.raises(LookupError, match="enough"):
+            await TransformersGenerator(worker, None, stop).generate(prompt, sampling)
+        return await TransformersGenerator(worker, None).generate(prompt, sampling)
+
+    assert run(worker, main()) == expected(model, None, prompt, sampling)

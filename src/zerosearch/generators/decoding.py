@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -43,6 +43,7 @@ def decode_batch(
     eos_ids: frozenset[int],
     prefill_tokens: int = 8192,
     fixed: FixedDecoder | None = None,
+    on_token: Callable[[int, int], None] | None = None,
 ) -> list[Generation]:
     """Sample a continuation for each prompt; `prompts[i]` goes with `sampling[i]`.
 
@@ -50,6 +51,7 @@ def decode_batch(
     the left. A padded position is masked by the attention mask, never by its id. Prompts are prefilled together, equal
     ones once (the rollouts of one question begin with the same prompt). When more than half of the rows are done, the
     cache is narrowed to the others. `fixed` decodes with a cache of fixed size, where the model's attention allows it.
+    `on_token(i, id)` is told of each token of `prompts[i]` as soon as it is sampled; what it raises ends the batch.
     """
     device = model.device
     stops: dict[tuple[str, ...], StopStrings] = {}
@@ -85,8 +87,12 @@ def decode_batch(
     for step in range(longest):
         ids, logprobs = next_tokens(logits, [rows[i].sampling for i in alive], step)
         for i, token, logprob in zip(alive, ids.tolist(), logprobs.tolist(), strict=True):
-            if i not in done and (reason := rows[i].take(token, logprob, eos_ids)) is not None:
+            if i in done:
+                continue
+            if (reason := rows[i].take(token, logprob, eos_ids)) is not None:
                 done[i] = Generation(rows[i].ids, rows[i].logprobs, reason)
+            if on_token is not None:
+                on_token(i, token)
         if len(done) == len(rows):
             break
         unfinished = [place for place, i in enumerate(alive) if i not in done]

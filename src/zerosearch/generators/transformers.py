@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from zerosearch.generators.local import LocalModel
 from zerosearch.generators.merged import MergedAdapters
 from zerosearch.runtime import release_memory
 
+OnToken = Callable[[int], None]
 _SETTLE_TURNS = 8  # passes of the event loop without a new request before a batch is closed
 
 
@@ -28,6 +30,7 @@ class _Job:
     prompt_ids: list[int]
     sampling: Sampling
     result: asyncio.Future[Generation]
+    on_token: OnToken | None = None
 
 
 @dataclass
@@ -66,9 +69,14 @@ class Worker:
         self._decoders: dict[str | None, FixedDecoder] = {}
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode")
 
-    async def submit(self, lane: str | None, prompt_ids: list[int], sampling: Sampling) -> Generation:
-        """Wait for a continuation of `prompt_ids` by the adapter `lane` (None: the bare base)."""
-        job = _Job(prompt_ids, sampling, asyncio.get_running_loop().create_future())
+    async def submit(
+        self, lane: str | None, prompt_ids: list[int], sampling: Sampling, on_token: OnToken | None = None
+    ) -> Generation:
+        """Wait for a continuation of `prompt_ids` by the adapter `lane` (None: the bare base).
+
+        `on_token` is called with each id as it is sampled, in the decoding thread.
+        """
+        job = _Job(prompt_ids, sampling, asyncio.get_running_loop().create_future(), on_token)
         self._lanes.setdefault(lane, []).append(job)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
@@ -125,6 +133,10 @@ class Worker:
         return batch
 
     def _decode(self, lane: str | None, batch: list[_Job]) -> list[Generation]:
+        def tell(row: int, token: int) -> None:
+            if (listener := batch[row].on_token) is not None:
+                listener(token)
+
         started = time.perf_counter()
         merged = self.merge and lane is not None
         with nullcontext() if merged else self.model.speaking_as(lane):
@@ -136,6 +148,7 @@ class Worker:
                 tokenizer=self.model.tokenizer,
                 eos_ids=self.model.eos_ids,
                 fixed=self._decoder(lane, speaker) if self.fixed else None,
+                on_token=tell if any(job.on_token for job in batch) else None,
             )
         release_memory()  # a cache that grew by a token a step leaves buffers of every size behind
         totals = self.totals.setdefault(lane, DecodingTotals())
@@ -154,13 +167,18 @@ class Worker:
 
 @dataclass(frozen=True)
 class TransformersGenerator:
-    """A `Generator` over a `LocalModel` and one of its adapters (None: the bare base)."""
+    """A `Generator` over a `LocalModel` and one of its adapters (None: the bare base).
+
+    `on_token` is called with each id as it is sampled, in the decoding thread: for one request at a time. What it
+    raises ends the request.
+    """
 
     worker: Worker
     adapter: str | None = None
+    on_token: OnToken | None = None
 
     async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Generation:
-        return await self.worker.submit(self.adapter, prompt_ids, sampling)
+        return await self.worker.submit(self.adapter, prompt_ids, sampling, self.on_token)
 
     def sync(self) -> None:
         """The policy has learned: sample from its new weights from now on."""

@@ -1,0 +1,168 @@
+"""Asking a policy one question, and hearing it think, search and answer while it does.
+
+    asked = await ask(Question.asked("Capital of Nepal?"), make_generator, engine, settings, listener)
+
+The episode is the very one of training and evaluation (`rollout.run_episode`): a listener changes nothing in it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from zerosearch.engines.base import SearchEngine
+from zerosearch.episode import Codec
+from zerosearch.errors import EngineError
+from zerosearch.generation import Generation, Sampling
+from zerosearch.generators.base import Generator
+from zerosearch.questions import Question
+from zerosearch.rollout import ErrorRate, RolloutSettings, run_episode
+from zerosearch.search import SearchPage, SearchRequest
+from zerosearch.streaming import Piece, TagStream, TextStream
+from zerosearch.trajectory import Trajectory
+
+MakeGenerator = Callable[[Callable[[int], None]], Generator]
+"""Makes a generator that calls the function with each token as it is sampled, where it can; else it ignores it."""
+
+
+class Listener(Protocol):
+    """What an episode tells, in its order. Calls come from the thread that decodes, or from the event loop's."""
+
+    def wrote(self, piece: Piece) -> None:
+        """The policy has written some more of a block."""
+
+    def searching(self, query: str) -> None:
+        """The engine is being asked."""
+
+    def found(self, page: SearchPage) -> None: ...
+
+    def failed(self, error: EngineError) -> None:
+        """The search failed for good, and the episode ends."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How a question went. `writing` is the time in the generator and `searching` that in the engine, in seconds.
+
+    `error` is the failure that ended the episode, where one did. `text` is all that followed the prompt.
+    """
+
+    trajectory: Trajectory
+    text: str
+    writing: float
+    searching: float
+    error: EngineError | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready: question, answer, searches with their pages, the whole text, timings in seconds."""
+        t = self.trajectory
+        searches = [asdict(search) for search in t.searches]
+        for search in searches:
+            search["documents"] = list(search["documents"])
+            del search["quality"], search["noise"]  # drawn in training only
+        return {
+            "question": t.question.text,
+            "answer": t.answer,
+            "stop_reason": t.stop_reason,
+            "searches": searches,
+            "text": self.text,
+            "policy_tokens": sum(t.mask),
+            "seconds": {
+                "total": round(t.seconds, 3),
+                "writing": round(self.writing, 3),
+                "searching": round(self.searching, 3),
+            },
+            "cost_usd": sum(record.cost_usd for record in t.searches),
+            "error": {"kind": self.error.kind, "message": str(self.error)} if self.error is not None else None,
+        }
+
+
+async def ask(
+    question: Question,
+    make_generator: MakeGenerator,
+    engine: SearchEngine,
+    settings: RolloutSettings,
+    listener: Listener,
+) -> Asked:
+    """Play the question's episode and tell `listener` of it. A failed search is part of the result, not raised."""
+    heard = _HeardGenerator(make_generator, settings.codec, listener)
+    overheard = _HeardEngine(engine, listener)
+    try:
+        trajectory = await run_episode(question, heard, overheard, settings, ErrorRate())
+    finally:
+        heard.close()
+    text = settings.codec.decode(trajectory.ids[trajectory.prompt_length :])
+    return Asked(trajectory, text, heard.seconds, overheard.seconds, overheard.error)
+
+
+class NobodyListens(Exception):
+    """Nobody listens any more: ends the decoding of a question that was given up."""
+
+
+class _HeardGenerator:
+    """A `Generator` that tells what it writes: token by token where it can, else a turn at a time."""
+
+    def __init__(self, make_generator: MakeGenerator, codec: Codec, listener: Listener) -> None:
+        self._inner = make_generator(self._on_token)
+        self._listener = listener
+        self._words = TextStream(codec.decode, codec.special_tokens)
+        self._tags = TagStream()
+        self._told = 0
+        self._closed = False
+        self.seconds = 0.0
+
+    async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Generation:
+        self._told = 0
+        started = time.perf_counter()
+        try:
+            generation = await self._inner.generate(prompt_ids, sampling)
+        finally:
+            self.seconds += time.perf_counter() - started
+        for token in generation.token_ids[self._told :]:
+            self._tell(self._words.feed(token))
+        self._tell(self._words.finish())
+        for piece in self._tags.finish():
+            self._listener.wrote(piece)
+        return generation
+
+    def close(self) -> None:
+        self._closed = True
+
+    def _on_token(self, token: int) -> None:
+        if self._closed:
+            raise NobodyListens
+        self._told += 1
+        self._tell(self._words.feed(token))
+
+    def _tell(self, text: str) -> None:
+        for piece in self._tags.feed(text):
+            self._listener.wrote(piece)
+
+
+class _HeardEngine:
+    """A `SearchEngine` that tells what it is asked and what it finds."""
+
+    def __init__(self, engine: SearchEngine, listener: Listener) -> None:
+        self._engine, self._listener = engine, listener
+        self.seconds = 0.0
+        self.error: EngineError | None = None
+
+    @property
+    def name(self) -> str:
+        return self._engine.name
+
+    async def search(self, request: SearchRequest) -> SearchPage:
+        self._listener.searching(request.query)
+        started = time.perf_counter()
+        try:
+            page = await self._engine.search(request)
+        except EngineError as error:
+            self.error = error
+            self._listener.failed(error)
+            raise
+        finally:
+            self.seconds += time.perf_counter() - started
+        self._listener.found(page)
+        return page

@@ -1,0 +1,246 @@
+"""`zerosearch ask` as a user types it: real model folders, a real index, a real terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny import chain_model, give_adapter
+
+from zerosearch.commands.ask import EMBEDDED, ask_settings
+from zerosearch.errors import CheckpointError, ConfigError
+from zerosearch.settings import config_toml, load_config
+
+CONFIG = """
+name = "small"
+[model]
+name = "{folder}/{model}"
+device = "cpu"
+[protocol]
+max_searches = {searches}
+max_turn_tokens = 24
+max_page_tokens = 60
+max_context_tokens = 500
+[engine]
+top_k = 2
+[engine.simulator]
+model = "{folder}/searcher"
+max_tokens = 16
+[evaluation.engine]
+kind = "bm25"
+corpus = "{folder}/corpus.jsonl"
+top_k = 2
+"""
+DOWN = (
+    "evaluation.engine.kind=remote",
+    "evaluation.engine.url=http://127.0.0.1:9/retrieve",  # nobody listens there
+    "evaluation.engine.corpus=none",
+    "evaluation.engine.attempts=1",
+)
+
+
+@pytest.fixture(scope="module")
+def place(tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that only ever searches for nepal, one that answers at once, and a corpus."""
+    folder = tmp_path_factory.mktemp("ask")
+    for name, text in (("searcher", "\n<search>nepal</search>"), ("knower", "\n<answer>kathmandu</answer>")):
+        ids = tiny_tokenizer.encode(text, add_special_tokens=False)
+        chain_model(tiny_tokenizer, dict(pairwise(ids))).base.save_pretrained(folder / name)
+        tiny_tokenizer.save_pretrained(folder / name)
+    rows = [("Nepal", "Kathmandu is the capital of Nepal."), ("Peru", "Lima.")]
+    lines = [json.dumps({"id": str(n), "title": title, "text": text}) for n, (title, text) in enumerate(rows)]
+    (folder / "corpus.jsonl").write_text("\n".join(lines) + "\n")
+    for model, searches in (("searcher", 1), ("knower", 0)):
+        text = CONFIG.format(folder=folder, model=model, searches=searches)
+        (folder / f"{model}.toml").write_text(text)
+    return folder
+
+
+@pytest.fixture
+def run_folder(place: Path, tiny_tokenizer: Any, tmp_path: Path) -> Path:
+    """What training leaves: steps 2 and 10 with an adapter each, and a newer one that a kill cut off."""
+    config = load_config(place / "knower.toml")
+    (tmp_path / "config.toml").write_text(config_toml(config))
+    model = chain_model(tiny_tokenizer, {})
+    give_adapter(model, "policy")
+    for step in ("000002", "000010"):
+        folder = tmp_path / "checkpoints" / f"step-{step}"
+        folder.mkdir(parents=True)
+        model.save_adapter("policy", folder / "policy")
+        (folder / "state.json").write_text("{}")
+    (tmp_path / "checkpoints" / ".step-000020.partial").mkdir()
+    return tmp_path
+
+
+def test_search_page_and_what_became_of_it_are_shown(zerosearch: Any, place: Path) -> None:
+    done = zerosearch("ask", "Capital of Nepal?", "--config", str(place / "searcher.toml"))
+    assert done.code == 0, done.err
+    lines = done.out.splitlines()
+    assert lines[:2] == ["searches  nepal", "finds     [1] Nepal: Kathmandu is the capital of Nepal."]
+    assert "no answer: it wanted to search more than 1 times (protocol.max_searches)" in done.out
+    assert lines[-1].strip().startswith("1 search, ")
+    assert f"{place}/searcher, bm25:corpus, top 2" in done.err
+    assert "\x1b" not in done.out
+
+
+def test_an_answer_is_shown_and_needs_no_golden_one(zerosearch: Any, place: Path) -> None:
+    done = zerosearch("ask", "Capital of Nepal?", "--config", str(place / "knower.toml"))
+    assert done.code == 0, done.err
+    assert done.out.splitlines()[0] == "answers   kathmandu"
+
+
+def test_json_is_one_object_a_question_and_nothing_else(zerosearch: Any, place: Path) -> None:
+    asked = "Capital of Nepal?\n\nCapital of Peru?\n"
+    done = zerosearch("ask", "--json", "--config", str(place / "searcher.toml"), stdin=asked)
+    assert done.code == 0, done.err
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    assert [row["question"] for row in rows] == ["Capital of Nepal?", "Capital of Peru?"]
+    for row in rows:
+        assert [search["query"] for search in row["searches"]] == ["nepal"]
+        assert row["searches"][0]["documents"][0]["title"] == "Nepal"
+        assert row["answer"] is None
+        assert row["stop_reason"] == "refused_search"
+        assert "<information>" in row["text"]
+        assert row["seconds"]["total"] > 0
+
+
+def test_questions_from_a_pipe_are_answered_one_after_the_other(zerosearch: Any, place: Path) -> None:
+    done = zerosearch("ask", "--config", str(place / "knower.toml"), stdin="One?\nTwo?\n")
+    assert done.out.count("answers   kathmandu") == 2
+    assert done.out.index("question> One?") < done.out.index("answers") < done.out.index("question> Two?")
+
+
+@pytest.mark.parametrize(("args", "said"), [((" ",), "the question is empty"), ((), "no question: give one")])
+def test_an_empty_question_is_one_line(zerosearch: Any, place: Path, args: tuple[str, ...], said: str) -> None:
+    done = zerosearch("ask", *args, "--config", str(place / "knower.toml"))
+    assert done.code == 2
+    assert said in done.line
+
+
+def test_an_engine_that_is_down_is_one_line_with_its_kind(zerosearch: Any, place: Path) -> None:
+    down = [part for change in DOWN for part in ("--set", change)]
+    done = zerosearch("ask", "Why?", "--json", "--config", str(place / "searcher.toml"), *down)
+    assert done.code == 3
+    assert "the search failed (connection)" in done.line
+    row = json.loads(done.out)
+    assert row["error"]["kind"] == "connection"
+    assert row["answer"] is None
+
+
+def test_a_simulated_engine_is_asked_and_said_to_know_no_more(zerosearch: Any, place: Path) -> None:
+    config = str(place / "searcher.toml")
+    done = zerosearch("ask", "Why?", "--json", "--config", config, "--set", "evaluation.engine=none")
+    row = json.loads(done.out)
+    assert [search["engine"] for search in row["searches"]] == [f"simulated:{place}/searcher"]
+    done = zerosearch("ask", "Why?", "--config", config, "--set", "evaluation.engine=none")
+    assert "the engine is simulated" in done.err
+
+
+def test_a_run_is_asked_with_its_newest_whole_checkpoint(zerosearch: Any, run_folder: Path) -> None:
+    settings = ask_settings(None, run_folder, ())
+    assert settings.model.adapter == str(run_folder / "checkpoints" / "step-000010" / "policy")
+    assert settings.engine.kind == "bm25"
+    done = zerosearch("ask", "Why?", "--run", str(run_folder))
+    assert done.code == 0, done.err
+    assert "step-000010/policy, bm25" in done.err.replace("\n", "")
+    other = ask_settings(None, run_folder, ["model.adapter=elsewhere"])
+    assert other.model.adapter == "elsewhere"
+
+
+def test_all_trained_weights_are_the_model_itself(run_folder: Path) -> None:
+    config = load_config(run_folder / "config.toml", ["model.full=true", "model.lora=none"])
+    (run_folder / "config.toml").write_text(config_toml(config))
+    settings = ask_settings(None, run_folder, ())
+    assert settings.model.name == str(run_folder / "checkpoints" / "step-000010" / "policy")
+    assert settings.model.adapter is None
+
+
+def test_a_run_without_a_checkpoint_and_a_folder_that_is_no_run_are_named(tmp_path: Path, place: Path) -> None:
+    with pytest.raises(ConfigError, match="no such folder"):
+        ask_settings(None, tmp_path / "none", ())
+    with pytest.raises(ConfigError, match=r"holds no config\.toml"):
+        ask_settings(None, tmp_path, ())
+    (tmp_path / "config.toml").write_text(config_toml(load_config(place / "knower.toml")))
+    with pytest.raises(CheckpointError, match="has no checkpoint yet"):
+        ask_settings(None, tmp_path, ())
+    with pytest.raises(ConfigError, match="--config and --run"):
+        ask_settings(place / "knower.toml", tmp_path, ())
+
+
+def test_without_options_it_is_what_the_demo_begins_with_and_is_judged_by() -> None:
+    ours = ask_settings(None, None, ["engine.top_k=3"])
+    demo = load_config(Path(__file__).parents[2] / "configs" / "demo.toml")
+    assert ours.model == demo.model
+    assert ours.protocol == demo.protocol
+    assert ours.engine == demo.evaluation.engine
+    assert ask_settings(None, None, ["engine.top_k=1"]).engine.top_k == 1
+    assert EMBEDDED["engine"]["top_k"] == 3  # the override changed a copy
+
+
+class Terminal:
+    """`zerosearch ask` in a process of its own, on a terminal of 60 columns."""
+
+    def __init__(self, *args: str, **environment: str) -> None:
+        self._master, slave = pty.openpty()
+        command = [sys.executable, "-m", "zerosearch", "ask", *args]
+        env = {**os.environ, "COLUMNS": "60", "TERM": "xterm", **environment}
+        self.process = subprocess.Popen(
+            command, stdin=slave, stdout=slave, stderr=slave, env=env, close_fds=True, start_new_session=True
+        )
+        os.close(slave)
+        self.seen = ""
+
+    def until(self, text: str, patience: float = 60.0) -> str:
+        """What came since the last call, up to `text`."""
+        end = time.monotonic() + patience
+        while text not in self.seen:
+            ready, _, _ = select.select([self._master], [], [], max(0.0, end - time.monotonic()))
+            assert ready, f"waited for {text!r}, saw {self.seen!r}"
+            self.seen += os.read(self._master, 4096).decode(errors="replace")
+        before, self.seen = self.seen.split(text, 1)
+        return before
+
+    def type(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+        os.close(self._master)
+
+
+def test_a_conversation_keeps_its_questions_for_the_next_one(place: Path, tmp_path: Path) -> None:
+    for first in (True, False):
+        terminal = Terminal("--config", str(place / "knower.toml"), XDG_CACHE_HOME=str(tmp_path), NO_COLOR="1")
+        try:
+            terminal.until("question> ")
+            terminal.type("Capital of Nepal?\r" if first else "\x1b[A\r")  # arrow up: the one before
+            assert "Capital of Nepal?" in terminal.until("answers ")  # as it was typed, or came back
+            assert "kathmandu" in terminal.until("question> ")
+            assert terminal.process.poll() is None
+            terminal.type("\r")  # nothing asked
+            terminal.until("question> ")
+            terminal.process.send_signal(signal.SIGINT)
+            terminal.until("question> ")  # Ctrl-C does not end it
+            terminal.type("quit\r")
+            assert terminal.process.wait(timeout=30) == 0
+        finally:
+            terminal.close()
+    history = tmp_path / "zerosearch" / "ask-history"
+    assert history.read_text().splitlines().count("Capital of Nepal?") == 2
+
+
+def test_the_settings_of_the_embedded_default_are_valid_toml_too() -> None:
+    assert tomllib.loads(config_toml(ask_settings(None, None, ())))["model"]["adapter"] == "embedded:policy"
