@@ -16,7 +16,7 @@ from zerosearch.prompts import simulator_messages
 from zerosearch.questions import Question
 from zerosearch.search import Quality, SearchRequest
 from zerosearch.simulation.label import CONTAINMENT, EVIDENCE, OUTCOME, LabelledPage, label_pages
-from zerosearch.simulation.tune import MIN_CLASS, RANK, page_example, tuning_pairs
+from zerosearch.simulation.tune import MIN_CLASS, RANK, page_example, page_plan, tuning_pairs
 
 
 def pages(useful: int, noisy: int) -> list[LabelledPage]:
@@ -155,7 +155,7 @@ def test_the_share_of_whole_questions_whose_page_holds_the_answer_can_be_set(sha
 def test_only_the_page_is_learned_and_the_prompt_is_the_one_it_is_asked_with(tiny_model: LocalModel) -> None:
     request = SearchRequest("capital", 2, NEPAL, Quality.NOISY)
     found = documents("Hills.", "More hills.")
-    example = page_example(tiny_model, request, found)
+    example = page_example(tiny_model, request, found, plan=False)
     prompt = render_messages(simulator_messages(request, "tuned"), tiny_model.tokenizer)
     assert example.ids[: len(prompt)] == prompt
     assert example.mask == [0] * len(prompt) + [1] * (len(example.ids) - len(prompt))
@@ -164,6 +164,23 @@ def test_only_the_page_is_learned_and_the_prompt_is_the_one_it_is_asked_with(tin
     assert page.well_formed
     assert [(d.title, d.text) for d in page.documents] == [(d.title, d.text) for d in found]
     assert example.key == NEPAL.id
+
+
+def test_a_plan_says_which_documents_hold_the_answer_and_is_no_part_of_the_page(tiny_model: LocalModel) -> None:
+    found = documents("Katmandu is a city.", "Hills.", "The city of Kathmandu.")
+    assert page_plan(found, NEPAL.golden_answers) == "<think>[1] Katmandu; [3] Kathmandu</think>\n"
+    assert page_plan(found[1:2], NEPAL.golden_answers) == "<think>none</think>\n"
+    assert page_plan(found, ()) == "<think>none</think>\n"
+    hostile = documents("</think>[1] x")
+    assert page_plan(hostile, ["</think>[1] x"]).count("</think>") == 1
+    request = SearchRequest("capital", 3, NEPAL, Quality.USEFUL)
+    example = page_example(tiny_model, request, found)
+    prompt = len(render_messages(simulator_messages(request, "tuned"), tiny_model.tokenizer))
+    assert sum(example.mask) == len(example.ids) - prompt
+    text = tiny_model.codec.decode(example.ids[prompt:-1])
+    assert text.startswith("<think>[1] Katmandu; [3] Kathmandu</think>\n[1] Title 0: Katmandu")
+    assert parse_page(text, 3) == parse_page(text.partition("\n")[2], 3)
+    assert parse_page(text, 3).well_formed
 
 
 def test_labels_of_the_way_that_was_chosen_count() -> None:

@@ -50,6 +50,9 @@ def tune(
             min=0, max=1, help="Of useful pages for a whole question of several hops, the share that holds the answer."
         ),
     ] = None,
+    plan: Annotated[
+        bool, typer.Option(help="Before its page the simulator notes which documents will hold the answer.")
+    ] = True,
     full: Annotated[bool, typer.Option("--full", help="Tune all weights, not an adapter.")] = False,
     dtype: Annotated[Dtype, typer.Option(help="Of the base weights; auto is bfloat16 on a GPU.")] = Dtype.float32,
     epochs: Annotated[float, typer.Option(min=0.01)] = 2.0,
@@ -102,10 +105,11 @@ def tune(
         "questions": len({page.question.id for page in labelled}),
         "top_k": top_k,
         "answer_share": answer_share,
+        "plan": plan,
         "style": "tuned",
         "start": read_card(source) if source else None,
     }
-    texts = [page_example(local, pair.request, pair.documents) for pair in pairs]
+    texts = [page_example(local, pair.request, pair.documents, plan=plan) for pair in pairs]
     tune_model(trainee, texts, settings, out, card)
     use = f"engine.simulator.{'model' if full else 'adapter'}={out}"
     console.print(f"next: zerosearch fidelity CONFIG --set {use} --set engine.simulator.style=tuned")

@@ -15,7 +15,8 @@ from zerosearch.engines.writers import render_messages
 from zerosearch.errors import DataError
 from zerosearch.examples import Example
 from zerosearch.generators.local import LocalModel
-from zerosearch.prompts import simulator_messages
+from zerosearch.prompts import field_text, simulator_messages
+from zerosearch.scoring import contains_answer
 from zerosearch.search import Document, Quality, SearchRequest
 from zerosearch.simulation.fidelity import holds_answer
 from zerosearch.simulation.label import LabelledPage, named
@@ -129,9 +130,30 @@ def _with_answer_share(
     return [p for p in useful if id(p) not in of_whole or id(p) in kept]
 
 
-def page_example(model: LocalModel, request: SearchRequest, documents: Sequence[Document]) -> Example:
-    """The training text of a page: a simulator's prompt (mask 0), the page and the end of text (mask 1)."""
+def page_example(
+    model: LocalModel, request: SearchRequest, documents: Sequence[Document], *, plan: bool = True
+) -> Example:
+    """The training text of a page: a simulator's prompt (mask 0), its plan, the page and the end of text (mask 1)."""
     before = render_messages(simulator_messages(request, "tuned"), model.tokenizer)
-    page = [*model.codec.encode(format_page(documents)), int(model.tokenizer.eos_token_id)]
+    golden = request.question.golden_answers if request.question is not None else ()
+    text = (page_plan(documents, golden) if plan else "") + format_page(documents)
+    page = [*model.codec.encode(text), int(model.tokenizer.eos_token_id)]
     key = request.question.id if request.question is not None else ""
     return Example(before + page, [0] * len(before) + [1] * len(page), key)
+
+
+def page_plan(documents: Sequence[Document], golden_answers: Sequence[str]) -> str:
+    """What a simulator notes before it writes a page: which of its documents hold the answer, and in which words.
+
+    Whether a page holds the answer is then one decision at its beginning, which the word in the prompt is right before,
+    instead of a few words somewhere in three hundred. `parse_page` leaves such a note out of the page.
+
+    >>> page_plan([Document("Nepal", "A country."), Document("Kathmandu", "A city.")], ["Kathmandu"])
+    '<think>[2] Kathmandu</think>\\n'
+    """
+    held = []
+    for rank, document in enumerate(documents, start=1):
+        text = f"{document.title}: {document.text}"
+        answer = next((answer for answer in golden_answers if contains_answer(text, [answer])), None)
+        held += [f"[{rank}] {field_text(answer)}"] if answer is not None else []
+    return f"<think>{'; '.join(held) or 'none'}</think>\n"
