@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal
 
 from zerosearch.questions import Question
+from zerosearch.scoring import contains_answer
 
 
 class Quality(StrEnum):
@@ -46,6 +47,11 @@ class Document:
     title: str
     text: str
     id: str = ""
+
+
+def holds_answer(documents: Iterable[Document], golden_answers: Sequence[str]) -> bool:
+    """Whether one of the documents, its title included, holds a golden answer as whole normalised tokens."""
+    return any(contains_answer(f"{d.title}: {d.text}", golden_answers) for d in documents)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.errors import EngineError
 from zerosearch.questions import Question
 from zerosearch.scoring import Scores
-from zerosearch.search import Document, Quality, SearchPage, SearchRequest
-from zerosearch.simulation.fidelity import Asked, Leak, compare, fidelity, holds_answer, leak
+from zerosearch.search import Document, Quality, SearchPage, SearchRequest, holds_answer
+from zerosearch.simulation.fidelity import Asked, Leak, compare, fidelity, leak
 from zerosearch.simulation.gallery import page
 from zerosearch.simulation.reader import Reading
 from zerosearch.trajectory import SearchRecord, Trajectory

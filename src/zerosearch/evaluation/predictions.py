@@ -8,7 +8,7 @@ The file is only ever appended to. A line cut off by a kill is left out when it 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
@@ -17,8 +17,8 @@ from typing import Any
 from zerosearch.errors import DataError
 from zerosearch.questions import Question
 from zerosearch.runs import append_jsonl, read_rows
-from zerosearch.scoring import contains_answer, normalize, score_answer
-from zerosearch.search import Document
+from zerosearch.scoring import score_answer
+from zerosearch.search import Document, holds_answer
 from zerosearch.trajectory import SearchRecord
 
 SCHEMA_VERSION = 1
@@ -125,7 +125,7 @@ class Prediction:
             tokens=tokens,
             prompt_tokens=prompt_tokens,
             valid_actions=valid_actions,
-            saw_answer=holds_answer(made, question.golden_answers),
+            saw_answer=any(holds_answer(search.documents, question.golden_answers) for search in made),
             stop_reason=stop_reason,
             seconds=seconds,
             text=text,
@@ -144,14 +144,9 @@ class Prediction:
         What the model knew by heart, guessed or worked out. None for questions whose answer is yes or no: no page
         can be said to hold that.
         """
-        if all(normalize(answer) in ("yes", "no") for answer in self.golden_answers):
+        if Question(self.id, self.question, self.golden_answers).yes_or_no:
             return None
         return self.em == 1.0 and not self.saw_answer
-
-
-def holds_answer(searches: Iterable[SearchRecord], golden_answers: Sequence[str]) -> bool:
-    """Whether a document of these searches, title included, holds a golden answer as whole normalised tokens."""
-    return any(contains_answer(f"{d.title}: {d.text}", golden_answers) for s in searches for d in s.documents)
 
 
 @dataclass(frozen=True)

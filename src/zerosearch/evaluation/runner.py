@@ -11,7 +11,7 @@ from zerosearch.engines.base import SearchEngine
 from zerosearch.generators.base import Generator
 from zerosearch.questions import Question, questions_digest
 from zerosearch.rollout import ErrorRate, RolloutSettings, roll_out
-from zerosearch.scoring import contains_answer
+from zerosearch.search import holds_answer
 from zerosearch.trajectory import Trajectory
 
 
@@ -109,5 +109,4 @@ def summarize(trajectories: Sequence[Trajectory]) -> Summary:
 
 def saw_answer(trajectory: Trajectory) -> bool:
     """Whether a page of this trajectory held a golden answer."""
-    golden = trajectory.question.golden_answers
-    return any(contains_answer(f"{d.title}: {d.text}", golden) for s in trajectory.searches for d in s.documents)
+    return any(holds_answer(s.documents, trajectory.question.golden_answers) for s in trajectory.searches)

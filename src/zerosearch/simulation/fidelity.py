@@ -16,8 +16,7 @@ from zerosearch.curriculum import derive_seed
 from zerosearch.engines.base import SearchEngine
 from zerosearch.errors import EngineError
 from zerosearch.questions import Question
-from zerosearch.scoring import contains_answer
-from zerosearch.search import Document, Quality, SearchPage, SearchRequest
+from zerosearch.search import Quality, SearchPage, SearchRequest, holds_answer
 from zerosearch.simulation.style import copies, mean, overlap, style_auc, words
 from zerosearch.trajectory import Trajectory
 
@@ -58,10 +57,6 @@ async def leak(trajectories: Sequence[Trajectory], real: SearchEngine, top_k: in
             queries += 1
             leaked += holds_answer(useful, golden)
     return Leak(queries, leaked)
-
-
-def holds_answer(documents: Sequence[Document], golden_answers: Sequence[str]) -> bool:
-    return any(contains_answer(f"{d.title}: {d.text}", golden_answers) for d in documents)
 
 
 @dataclass(frozen=True)

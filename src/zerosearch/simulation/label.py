@@ -24,8 +24,7 @@ from zerosearch.errors import DataError
 from zerosearch.questions import Question, read_jsonl
 from zerosearch.runs import atomic_write
 from zerosearch.scoring import normalize
-from zerosearch.search import Document, Quality
-from zerosearch.simulation.fidelity import holds_answer
+from zerosearch.search import Document, Quality, holds_answer
 from zerosearch.simulation.recordings import RecordedPage
 from zerosearch.trajectory import Trajectory
 

@@ -17,8 +17,7 @@ from zerosearch.examples import Example
 from zerosearch.generators.local import LocalModel
 from zerosearch.prompts import field_text, simulator_messages
 from zerosearch.scoring import contains_answer
-from zerosearch.search import Document, Quality, SearchRequest
-from zerosearch.simulation.fidelity import holds_answer
+from zerosearch.search import Document, Quality, SearchRequest, holds_answer
 from zerosearch.simulation.label import LabelledPage, named
 from zerosearch.simulation.style import copies
 
