@@ -56,7 +56,8 @@ def collect(
     behind_url = settings.model.base_url is not None
     if not behind_url:
         quiet_libraries()
-    models = Models(settings.model.device, settings.model.dtype)
+    training = settings.training
+    models = Models(settings.model.device, settings.model.dtype, training.max_batch_rows, training.max_batch_tokens)
     budget = Budget(settings.engine.budget_usd, settings.engine.budget_searches)  # one budget, whichever engine
     # what was used for an episode that did not finish is paid for too
     meter = Meter(budget.left_after(spent(out) or Ledger()), note=lambda used: note_spending(out, used, "collect"))
