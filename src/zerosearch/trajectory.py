@@ -63,6 +63,12 @@ class SearchRecord:
             tuple(map(str, page.asked)),
         )  # fmt: skip
 
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> SearchRecord:
+        """What `asdict` gave, read back from JSON. Raises `KeyError` or `TypeError` for anything else."""
+        documents = tuple(Document(**document) for document in row["documents"])
+        return cls(**{**row, "documents": documents, "asked": tuple(row.get("asked", ()))})
+
 
 @dataclass(frozen=True)
 class TurnRecord:
@@ -173,12 +179,7 @@ def from_dict(row: Any, where: str = "trajectory") -> Trajectory:
         values = dict(row)
         values["question"] = Question.from_row(values.pop("question"))
         values["turns"] = tuple(TurnRecord(**turn) for turn in values["turns"])
-        values["searches"] = tuple(
-            SearchRecord(
-                **{**s, "documents": tuple(Document(**d) for d in s["documents"]), "asked": tuple(s.get("asked", ()))}
-            )
-            for s in values["searches"]
-        )
+        values["searches"] = tuple(SearchRecord.from_row(row) for row in values["searches"])
         values["scores"] = Scores(**values["scores"])
         for name in ("ids", "mask", "logprobs"):
             values[name] = tuple(values[name])

@@ -19,6 +19,7 @@ from zerosearch.learning.warmstart import SNIPPET_WORDS, TOP_K, simulator_exampl
 from zerosearch.prompts import simulator_messages
 from zerosearch.scoring import contains_answer
 from zerosearch.search import Quality
+from zerosearch.simulation.tune import page_plan
 
 WORDS = 8
 
@@ -182,7 +183,10 @@ def test_the_simulators_examples_are_the_pairs_under_the_tuned_prompt(
     for pair in every:
         messages = simulator_messages(pair.request, "tuned")
         prompt = tiny_model.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        expected[prompt] = (format_page(pair.documents), question_of(pair, questions).id)
+        expected[prompt] = (
+            page_plan(pair.documents, question_of(pair, questions).golden_answers) + format_page(pair.documents),
+            question_of(pair, questions).id,
+        )
     noisy = 0
     for example in examples:
         start = example.mask.index(1)

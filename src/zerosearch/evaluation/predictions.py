@@ -18,7 +18,7 @@ from zerosearch.errors import DataError
 from zerosearch.questions import Question
 from zerosearch.runs import append_jsonl, read_rows
 from zerosearch.scoring import score_answer
-from zerosearch.search import Document, holds_answer
+from zerosearch.search import holds_answer
 from zerosearch.trajectory import SearchRecord
 
 SCHEMA_VERSION = 1
@@ -247,9 +247,7 @@ def _prediction(row: Any, where: str) -> Prediction:
     try:
         values = dict(row)
         values["golden_answers"] = tuple(values["golden_answers"])
-        values["searches"] = tuple(
-            SearchRecord(**{**s, "documents": tuple(Document(**d) for d in s["documents"])}) for s in values["searches"]
-        )
+        values["searches"] = tuple(SearchRecord.from_row(search) for search in values["searches"])
         prediction = Prediction(**values)
         if not all(0 <= getattr(prediction, name) <= 1 for name in _SCORES):
             raise ValueError("a score is not between 0 and 1")
