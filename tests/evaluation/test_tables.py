@@ -13,7 +13,14 @@ from rich.console import Console
 from zerosearch.errors import ConfigError, DataError
 from zerosearch.evaluation.results import find_results, question_values
 from zerosearch.evaluation.statistics import macro_average, mean_interval, micro_average
-from zerosearch.evaluation.tables import build_table, describe_behaviour, markdown, rich_tables
+from zerosearch.evaluation.tables import (
+    behaviour_lines,
+    build_table,
+    describe_behaviour,
+    markdown,
+    rich_tables,
+    score_lines,
+)
 
 
 def test_a_table_holds_every_cell_and_both_averages(tmp_path: Path) -> None:
@@ -114,6 +121,23 @@ def test_behaviour_counts_every_prediction() -> None:
     assert (found.without_evidence, found.failed, found.seconds) == (0.25, 0.25, 0.5)
     assert found.cost_usd == pytest.approx(0.03 / 4)
     assert describe_behaviour([predict(q, "gold 0")]).valid_actions is None
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_narrow_screen_cuts_no_number_off(tmp_path: Path, width: int) -> None:
+    names = ["nq", "triviaqa", "popqa", "hotpotqa"]
+    files = [made(tmp_path / m, [1, 0, 0, 1], benchmark=name, method=m) for name in names for m in ("rag", "search-o1")]
+    table = build_table(files)
+    out = io.StringIO()
+    for part in rich_tables(table, width):
+        Console(file=out, width=width).print(part)
+    text = out.getvalue()
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    for _, lines in (score_lines(table), behaviour_lines(table)):
+        for line in lines:
+            assert all(cell in text for cell in line)
+    assert text.count("search-o1") == len(rich_tables(table, width))  # each piece says whose numbers it holds
 
 
 def test_tables_on_the_screen_hold_the_same_numbers(tmp_path: Path) -> None:

@@ -238,7 +238,7 @@ def conclude(out: Path, cells: Sequence[Cell], *, unlike: bool) -> None:
         if others:
             console.print(f"not in the table: {len(others)} files of other calls ({reasons[0]}); --unlike puts them in")
     table = build_table(found, allow_unlike=unlike)
-    for shown in rich_tables(table):
+    for shown in rich_tables(table, console.width):
         console.print(shown)
     took: dict[str, Mapping[str, Any]] = {}
     for row in read_rows(out / TIMINGS):

@@ -210,9 +210,10 @@ def markdown(table: ResultsTable) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def rich_tables(table: ResultsTable) -> tuple[Table, Table]:
-    """Both tables for the screen."""
-    return _rich(caption(table), *score_lines(table)), _rich("Behaviour, over all predictions", *behaviour_lines(table))
+def rich_tables(table: ResultsTable, width: int = 80) -> list[Table]:
+    """Both tables for a screen of `width` columns, each in as many pieces as it takes to cut no number off."""
+    scores = _rich(caption(table), *score_lines(table), width)
+    return scores + _rich("Behaviour, over all predictions", *behaviour_lines(table), width)
 
 
 def markdown_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
@@ -222,10 +223,22 @@ def markdown_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(["| " + " | ".join(texts[0]) + " |", rule, *("| " + " | ".join(t) + " |" for t in texts[1:])])
 
 
-def _rich(name: str, heads: Sequence[str], lines: Sequence[Sequence[str]]) -> Table:
-    table = Table(title=name, title_justify="left")
-    for number, head in enumerate(heads):
-        table.add_column(head, justify="right" if number else "left")
-    for line in lines:
-        table.add_row(*map(Text, line))
-    return table
+def _rich(name: str, heads: Sequence[str], lines: Sequence[Sequence[str]], width: int) -> list[Table]:
+    sizes = [
+        max(len(word) for word in (*head.split(), *(line[place] for line in lines))) for place, head in enumerate(heads)
+    ]
+    pieces: list[list[int]] = [[]]
+    for place in range(1, len(heads)):
+        taken = sum(sizes[p] + 3 for p in (0, *pieces[-1], place)) + 1  # a border and two blanks a column
+        if pieces[-1] and taken > width:
+            pieces.append([])
+        pieces[-1].append(place)
+    tables = []
+    for number, piece in enumerate(pieces):
+        table = Table(title=None if number else name, title_justify="left")
+        for place in (0, *piece):
+            table.add_column(heads[place], justify="right" if place else "left", min_width=sizes[place])
+        for line in lines:
+            table.add_row(*(Text(line[place], no_wrap=True) for place in (0, *piece)))
+        tables.append(table)
+    return tables
