@@ -37,6 +37,9 @@ class SimulatorConfig(Section):
     """The prompt: `instruct` for any instruct model, `tuned` for one that was tuned on query-page pairs."""
     temperature: float = Field(0.8, ge=0)
     max_tokens: int = Field(600, ge=16)
+    rewrites: int = Field(0, ge=0)
+    """How often a page is written again that does not keep its word: a noisy one that holds the answer, a useful one
+    that does not hold what its plan announces."""
     usd_per_million_prompt_tokens: float = Field(0.0, ge=0)
     """What the server charges, so that costs are counted and `engine.budget_usd` can bound them."""
     usd_per_million_completion_tokens: float = Field(0.0, ge=0)

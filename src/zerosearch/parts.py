@@ -148,6 +148,7 @@ def _open_engine(config: EngineConfig, models: Models) -> SearchEngine:
         style=simulator.style,
         temperature=simulator.temperature,
         max_tokens=simulator.max_tokens,
+        rewrites=simulator.rewrites,
         retry=Retry(attempts=config.attempts, deadline_seconds=deadline),
         usd_per_million_prompt_tokens=simulator.usd_per_million_prompt_tokens,
         usd_per_million_completion_tokens=simulator.usd_per_million_completion_tokens,

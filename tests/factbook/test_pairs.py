@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from zerosearch.engines.bm25 import BM25Engine
-from zerosearch.engines.pages import format_page
+from zerosearch.engines.pages import format_page, format_plan
 from zerosearch.engines.snippets import cut
 from zerosearch.factbook.pairs import NOISE_POOL, Pair, pairs
 from zerosearch.factbook.questions import FactbookQuestion
@@ -19,7 +19,6 @@ from zerosearch.learning.warmstart import SNIPPET_WORDS, TOP_K, simulator_exampl
 from zerosearch.prompts import simulator_messages
 from zerosearch.scoring import contains_answer
 from zerosearch.search import Quality
-from zerosearch.simulation.tune import page_plan
 
 WORDS = 8
 
@@ -184,7 +183,7 @@ def test_the_simulators_examples_are_the_pairs_under_the_tuned_prompt(
         messages = simulator_messages(pair.request, "tuned")
         prompt = tiny_model.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         expected[prompt] = (
-            page_plan(pair.documents, question_of(pair, questions).golden_answers) + format_page(pair.documents),
+            format_plan(pair.documents, question_of(pair, questions).golden_answers) + format_page(pair.documents),
             question_of(pair, questions).id,
         )
     noisy = 0

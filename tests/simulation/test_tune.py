@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from simulation.rows import NEPAL, PERU, documents, episode, search
 
-from zerosearch.engines.pages import parse_page
+from zerosearch.engines.pages import format_plan, parse_page
 from zerosearch.engines.writers import render_messages
 from zerosearch.errors import DataError
 from zerosearch.generators.local import LocalModel
@@ -16,7 +16,7 @@ from zerosearch.prompts import simulator_messages
 from zerosearch.questions import Question
 from zerosearch.search import Quality, SearchRequest
 from zerosearch.simulation.label import CONTAINMENT, EVIDENCE, OUTCOME, LabelledPage, label_pages
-from zerosearch.simulation.tune import MIN_CLASS, RANK, page_example, page_plan, tuning_pairs
+from zerosearch.simulation.tune import MIN_CLASS, RANK, page_example, tuning_pairs
 
 
 def pages(useful: int, noisy: int) -> list[LabelledPage]:
@@ -168,11 +168,11 @@ def test_only_the_page_is_learned_and_the_prompt_is_the_one_it_is_asked_with(tin
 
 def test_a_plan_says_which_documents_hold_the_answer_and_is_no_part_of_the_page(tiny_model: LocalModel) -> None:
     found = documents("Katmandu is a city.", "Hills.", "The city of Kathmandu.")
-    assert page_plan(found, NEPAL.golden_answers) == "<think>[1] Katmandu; [3] Kathmandu</think>\n"
-    assert page_plan(found[1:2], NEPAL.golden_answers) == "<think>none</think>\n"
-    assert page_plan(found, ()) == "<think>none</think>\n"
+    assert format_plan(found, NEPAL.golden_answers) == "<think>[1] Katmandu; [3] Kathmandu</think>\n"
+    assert format_plan(found[1:2], NEPAL.golden_answers) == "<think>none</think>\n"
+    assert format_plan(found, ()) == "<think>none</think>\n"
     hostile = documents("</think>[1] x")
-    assert page_plan(hostile, ["</think>[1] x"]).count("</think>") == 1
+    assert format_plan(hostile, ["</think>[1] x"]).count("</think>") == 1
     request = SearchRequest("capital", 3, NEPAL, Quality.USEFUL)
     example = page_example(tiny_model, request, found)
     prompt = len(render_messages(simulator_messages(request, "tuned"), tiny_model.tokenizer))

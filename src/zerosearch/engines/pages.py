@@ -11,11 +11,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zerosearch.prompts import one_line
+from zerosearch.prompts import field_text, one_line
 from zerosearch.protocol import Document as DocumentLike
+from zerosearch.scoring import contains_answer
 from zerosearch.search import Document
 
 _THOUGHT = re.compile(r"\s*<think>(?:.*?</think>|.*\Z)", re.DOTALL)
+_PLAN = re.compile(r"\s*<think>(?P<held>none|\[\d+\].*?)</think>", re.DOTALL)
 _FENCE = re.compile(r"^[ \t]*(?:```\w*|</?information>)[ \t]*$", re.MULTILINE)
 _WORD = re.compile(r"\w")
 _EXACT = re.compile(r"\[(\d{1,3})\] (\S.*)")
@@ -45,6 +47,29 @@ def format_page(documents: Sequence[DocumentLike]) -> str:
     """One line a document, `[1] Title: text`; without a title `[1] text`. Documents without a word are left out."""
     bodies = (one_line(f"{d.title}: {d.text}" if d.title.strip() else d.text) for d in documents)
     return "\n".join(f"[{rank}] {body}" for rank, body in enumerate(filter(_WORD.search, bodies), start=1))
+
+
+def format_plan(documents: Sequence[DocumentLike], golden_answers: Sequence[str]) -> str:
+    """What a tuned simulator notes before it writes a page: which documents hold the answer, and in which words.
+
+    Whether a page holds the answer is then one decision at its beginning, which the word in the prompt is right before,
+    instead of a few words somewhere in three hundred. `parse_page` leaves the note out of the page.
+
+    >>> format_plan([Document("Nepal", "A country."), Document("Kathmandu", "A city.")], ["Kathmandu"])
+    '<think>[2] Kathmandu</think>\\n'
+    """
+    held = []
+    for rank, document in enumerate(documents, start=1):
+        text = f"{document.title}: {document.text}"
+        answer = next((answer for answer in golden_answers if contains_answer(text, [answer])), None)
+        held += [f"[{rank}] {field_text(answer)}"] if answer is not None else []
+    return f"<think>{'; '.join(held) or 'none'}</think>\n"
+
+
+def announces_answer(text: str) -> bool | None:
+    """Whether the plan before a page says that a document will hold the answer; None where there is no plan."""
+    plan = _PLAN.match(text)
+    return None if plan is None else plan["held"].startswith("[")
 
 
 def parse_page(text: str, top_k: int) -> ParsedPage:

@@ -19,12 +19,12 @@ from typing import Any
 
 from zerosearch.curriculum import derive_seed
 from zerosearch.engines.base import close_connections
-from zerosearch.engines.pages import ParsedPage, parse_page
+from zerosearch.engines.pages import ParsedPage, announces_answer, parse_page
 from zerosearch.engines.retry import AttemptError, Retry, with_retry
 from zerosearch.engines.writers import Writer, Written
 from zerosearch.errors import ConfigError, EngineError
 from zerosearch.prompts import Message, PromptStyle, simulator_messages
-from zerosearch.search import Document, DocumentKind, Noise, Quality, SearchPage, SearchRequest
+from zerosearch.search import Document, DocumentKind, Noise, Quality, SearchPage, SearchRequest, holds_answer
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +42,10 @@ class SimulatedEngine:
     without any document is an `EngineError` of kind `empty` once `retry` is used up; each attempt draws from a seed of
     its own. A text out of form whose documents can be made out is kept, with `parsed` False.
 
+    `rewrites`: a page that does not keep its word is written again so often, and the last one is taken: a noisy page
+    that holds a golden answer, and a useful one that holds none although its plan announces one, or the other way
+    round (`format_plan`; of a useful page without a plan nothing is known). `attempts` of the page counts them.
+
     A page that is useful in part is written at once by an `instruct` simulator. A `tuned` one has only ever been asked
     for whole pages, so it is asked for two, one useful and one noisy, at the same time; the page takes the first
     documents of each, at the ranks where they were asked for. Both are paid for; an attempt that failed is made again
@@ -56,6 +60,7 @@ class SimulatedEngine:
         temperature: float = 0.8,
         max_tokens: int = 600,
         retry: Retry | None = None,
+        rewrites: int = 0,
         usd_per_million_prompt_tokens: float = 0.0,
         usd_per_million_completion_tokens: float = 0.0,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
@@ -71,6 +76,7 @@ class SimulatedEngine:
         self._temperature = temperature
         self._max_tokens = max_tokens
         self._retry = retry if retry is not None else Retry()
+        self._rewrites = rewrites
         self._prices = (usd_per_million_prompt_tokens, usd_per_million_completion_tokens)
         self._sleep = sleep
         self._clock = clock
@@ -108,7 +114,7 @@ class SimulatedEngine:
             request.quality,
             seconds=self._clock() - started,
             cost_usd=self._cost(bill),
-            attempts=attempts,
+            attempts=attempts + bill.rewrites,
             parsed=all(page.well_formed for page in pages.values()),
             prompt_tokens=bill.prompt_tokens,
             completion_tokens=bill.completion_tokens,
@@ -118,7 +124,19 @@ class SimulatedEngine:
     async def _write(
         self, request: SearchRequest, messages: Sequence[Message], attempt: int, bill: _Bill
     ) -> ParsedPage:
-        seed = request.seed if attempt == 1 else derive_seed("attempt", attempt, request.seed)
+        first = request.seed if attempt == 1 else derive_seed("attempt", attempt, request.seed)
+        for rewrite in range(self._rewrites + 1):
+            seed = derive_seed("rewrite", rewrite, first) if rewrite else first
+            text = await self._text(messages, seed, bill)
+            page = parse_page(text, request.top_k)
+            if not page.documents:
+                raise AttemptError("empty", f"{self.name}: wrote no document for the query {request.query[:80]!r}")
+            if rewrite == self._rewrites or keeps_word(request, text, page):
+                break
+            bill.rewrites += 1
+        return page
+
+    async def _text(self, messages: Sequence[Message], seed: int, bill: _Bill) -> str:
         try:
             written = await self._writer.write(
                 messages, max_tokens=self._max_tokens, temperature=self._temperature, seed=seed
@@ -128,10 +146,7 @@ class SimulatedEngine:
             bill.completion_tokens += error.completion_tokens
             raise
         self._charge(bill, written)
-        page = parse_page(written.text, request.top_k)
-        if not page.documents:
-            raise AttemptError("empty", f"{self.name}: wrote no document for the query {request.query[:80]!r}")
-        return page
+        return written.text
 
     async def aclose(self) -> None:
         """Close the writer's connections, where it has any."""
@@ -155,6 +170,19 @@ class _Bill:
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
+    rewrites: int = 0
+
+
+def keeps_word(request: SearchRequest, text: str, page: ParsedPage) -> bool:
+    """Whether a page holds a golden answer exactly where it should; True where that is not known."""
+    question, kinds = request.question, set(request.asked)
+    if question is None or not question.golden_answers or question.yes_or_no:
+        return True
+    if Quality.USEFUL not in kinds:
+        wanted: bool | None = False
+    else:
+        wanted = announces_answer(text) if len(kinds) == 1 else None
+    return wanted is None or holds_answer(page.documents, question.golden_answers) == wanted
 
 
 def whole_pages(request: SearchRequest) -> list[SearchRequest]:

@@ -10,13 +10,12 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from zerosearch.engines.pages import format_page
+from zerosearch.engines.pages import format_page, format_plan
 from zerosearch.engines.writers import render_messages
 from zerosearch.errors import DataError
 from zerosearch.examples import Example
 from zerosearch.generators.local import LocalModel
-from zerosearch.prompts import field_text, simulator_messages
-from zerosearch.scoring import contains_answer
+from zerosearch.prompts import simulator_messages
 from zerosearch.search import Document, Quality, SearchRequest, holds_answer
 from zerosearch.simulation.label import LabelledPage, named
 from zerosearch.simulation.style import copies
@@ -135,24 +134,7 @@ def page_example(
     """The training text of a page: a simulator's prompt (mask 0), its plan, the page and the end of text (mask 1)."""
     before = render_messages(simulator_messages(request, "tuned"), model.tokenizer)
     golden = request.question.golden_answers if request.question is not None else ()
-    text = (page_plan(documents, golden) if plan else "") + format_page(documents)
+    text = (format_plan(documents, golden) if plan else "") + format_page(documents)
     page = [*model.codec.encode(text), int(model.tokenizer.eos_token_id)]
     key = request.question.id if request.question is not None else ""
     return Example(before + page, [0] * len(before) + [1] * len(page), key)
-
-
-def page_plan(documents: Sequence[Document], golden_answers: Sequence[str]) -> str:
-    """What a simulator notes before it writes a page: which of its documents hold the answer, and in which words.
-
-    Whether a page holds the answer is then one decision at its beginning, which the word in the prompt is right before,
-    instead of a few words somewhere in three hundred. `parse_page` leaves such a note out of the page.
-
-    >>> page_plan([Document("Nepal", "A country."), Document("Kathmandu", "A city.")], ["Kathmandu"])
-    '<think>[2] Kathmandu</think>\\n'
-    """
-    held = []
-    for rank, document in enumerate(documents, start=1):
-        text = f"{document.title}: {document.text}"
-        answer = next((answer for answer in golden_answers if contains_answer(text, [answer])), None)
-        held += [f"[{rank}] {field_text(answer)}"] if answer is not None else []
-    return f"<think>{'; '.join(held) or 'none'}</think>\n"
