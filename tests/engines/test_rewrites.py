@@ -99,7 +99,7 @@ def test_both_pages_of_a_mixed_one_keep_their_word_and_one_written_at_once_is_no
     scribe = Scribe("[1] Nepal: Kathmandu.\n[2] Peru: Lima.")
     search(scribe, mixed, rewrites=1)
     assert len(scribe.seeds) == 3  # the noisy page twice
-    scribe = Scribe("[1] Nepal: Kathmandu.\n[2] Peru: Lima.")
+    scribe = Scribe(NONE + "[1] Nepal: Kathmandu.\n[2] Peru: Lima.")
     search(scribe, mixed, rewrites=1, style="instruct")
     assert len(scribe.seeds) == 1
 
@@ -108,9 +108,10 @@ def test_both_pages_of_a_mixed_one_keep_their_word_and_one_written_at_once_is_no
     "question", [None, Question("y", "Is it so?", ("yes",)), Question.asked("Which capital of them?")]
 )
 def test_where_nothing_can_be_said_nothing_is_written_again(question: Question | None) -> None:
-    scribe = Scribe("[1] Yes: yes, Kathmandu.")
-    search(scribe, replace(NOISY, question=question))
-    assert len(scribe.seeds) == 1
+    for request, text in ((NOISY, "[1] Yes: yes, Kathmandu."), (USEFUL, ANNOUNCED + LACKS)):
+        scribe = Scribe(text)
+        search(scribe, replace(request, question=question))
+        assert len(scribe.seeds) == 1
 
 
 def test_a_rewrite_without_a_document_is_an_attempt_that_failed() -> None:
