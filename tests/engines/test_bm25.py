@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zerosearch.engines.bm25 import BM25Engine, best
+from zerosearch.engines.bm25 import BM25Engine
+from zerosearch.engines.lexical import best
 from zerosearch.errors import ConfigError, DataError
 from zerosearch.search import Quality, SearchRequest
 

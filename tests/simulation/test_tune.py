@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from dataclasses import replace
 
@@ -16,7 +17,7 @@ from zerosearch.prompts import simulator_messages
 from zerosearch.questions import Question
 from zerosearch.search import Quality, SearchRequest
 from zerosearch.simulation.label import CONTAINMENT, EVIDENCE, OUTCOME, LabelledPage, label_pages
-from zerosearch.simulation.tune import MIN_CLASS, RANK, page_example, tuning_pairs
+from zerosearch.simulation.tune import MIN_CLASS, RANK, misdirected, page_example, tuning_pairs
 
 
 def pages(useful: int, noisy: int) -> list[LabelledPage]:
@@ -164,6 +165,44 @@ def test_only_the_page_is_learned_and_the_prompt_is_the_one_it_is_asked_with(tin
     assert page.well_formed
     assert [(d.title, d.text) for d in page.documents] == [(d.title, d.text) for d in found]
     assert example.key == NEPAL.id
+
+
+def atlas(count: int) -> list[LabelledPage]:
+    """Pages for the very question that asks for them, deep enough for twins."""
+    made = []
+    for n in range(count):
+        question = Question(f"a{n}", f"What is the capital of land {n}?", (f"town{n}",))
+        found = documents(f"town{n}.", f"Hills {n}.", f"Lakes {n}.", f"Woods {n}.")
+        page = LabelledPage(question, f"capital of land {n}", found, "bm25:x", 0, 0)
+        made.append(page.with_label(CONTAINMENT, Quality.USEFUL))
+    return made
+
+
+def test_misdirected_pages_are_the_engines_under_a_question_like_the_query_whose_answer_they_lack() -> None:
+    pairs = tuning_pairs(atlas(40), CONTAINMENT, top_k=2, misdirected_share=0.25)
+    added = [p for p in pairs if p.request.question and p.request.question.id[1:] != p.request.query.split()[-1]]
+    assert 5 <= len(added) <= 10  # ten were made; the larger class gives up its surplus
+    for pair in added:
+        assert pair.request.quality is Quality.USEFUL
+        number = pair.request.query.split()[-1]
+        assert [d.text for d in pair.documents] == [f"town{number}.", f"Hills {number}."]  # what the query asks for
+    assert len({pair.request.query for pair in added}) == len(added)
+    assert tuning_pairs(atlas(40), CONTAINMENT, top_k=2, misdirected_share=0.25) == pairs  # by seed
+    assert not any(
+        p.request.question and p.request.question.id[1:] != p.request.query.split()[-1]
+        for p in tuning_pairs(atlas(40), CONTAINMENT, top_k=2)
+    )
+
+
+def test_a_page_that_answers_the_other_question_too_is_not_misdirected() -> None:
+    rng = random.Random(0)
+    same = [replace(p, question=replace(p.question, golden_answers=("Hills",))) for p in atlas(5)]
+    everywhere = [replace(p, documents=documents("Hills.", *(d.text for d in p.documents))) for p in same]
+    assert misdirected(everywhere, 5, 2, rng) == []
+    assert misdirected(atlas(1), 5, 2, rng) == []  # there is no other question
+    assert misdirected(atlas(5), 0, 2, rng) == []
+    strangers = [replace(p, query="zebra") for p in atlas(5)]
+    assert misdirected(strangers, 5, 2, rng) == []  # no question is like it
 
 
 def test_a_plan_says_which_documents_hold_the_answer_and_is_no_part_of_the_page(tiny_model: LocalModel) -> None:

@@ -50,6 +50,10 @@ def tune(
             min=0, max=1, help="Of useful pages for a whole question of several hops, the share that holds the answer."
         ),
     ] = None,
+    misdirected: Annotated[
+        float,
+        typer.Option(min=0, max=1, help="Useful pages put under a question that their query does not fit, as a share."),
+    ] = 0.0,
     plan: Annotated[
         bool, typer.Option(help="Before its page the simulator notes which documents will hold the answer.")
     ] = True,
@@ -86,7 +90,15 @@ def tune(
     quiet_libraries()
     torch.manual_seed(seed)
     labelled = [page for path in labels for page in read_labels(path)]
-    pairs = tuning_pairs(labelled, by.value, top_k=top_k, limit=pages, answer_share=answer_share, seed=seed)
+    pairs = tuning_pairs(
+        labelled,
+        by.value,
+        top_k=top_k,
+        limit=pages,
+        answer_share=answer_share,
+        misdirected_share=misdirected,
+        seed=seed,
+    )
     source = resolve_adapter(start) if start else None
     local = LocalModel.load(model, dtype=dtype.value)
     if full:
@@ -105,6 +117,7 @@ def tune(
         "questions": len({page.question.id for page in labelled}),
         "top_k": top_k,
         "answer_share": answer_share,
+        "misdirected": misdirected,
         "plan": plan,
         "style": "tuned",
         "start": read_card(source) if source else None,

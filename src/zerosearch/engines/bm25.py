@@ -18,14 +18,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import Stemmer
 
 from zerosearch.embedded import cache_dir
 from zerosearch.engines.corpus import PassageReader
 from zerosearch.engines.indexes import Passages, corpus_name, open_index, recipe_key
-from zerosearch.engines.lexical import bm25s, tokenize
+from zerosearch.engines.lexical import best, bm25s, tokenize
 from zerosearch.errors import ConfigError, DataError
 from zerosearch.search import Document, SearchPage, SearchRequest
 
@@ -100,18 +98,6 @@ class BM25Engine:
         if not known:
             return ()
         return tuple(self._passages[int(i)] for i in best(self._index.get_scores_from_ids(known), top_k))
-
-
-def best(scores: npt.NDArray[np.float32], top_k: int) -> npt.NDArray[np.intp]:
-    """Indices of the `top_k` highest of `scores` (documents,), highest first, ties in index order; none scores 0."""
-    hits = np.flatnonzero(scores > 0)
-    if top_k < 1:
-        return hits[:0]
-    if len(hits) > top_k:
-        found = scores[hits]
-        threshold = np.partition(found, len(found) - top_k)[len(found) - top_k]
-        hits = hits[found >= threshold]
-    return hits[np.argsort(-scores[hits], kind="stable")[:top_k]]
 
 
 def _build(work: Path, passages: Passages, corpus: Path, k1: float, b: float) -> dict[str, Any]:

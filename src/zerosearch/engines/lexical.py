@@ -10,9 +10,13 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import Stemmer
 
 
 @contextmanager
@@ -33,7 +37,7 @@ with _hidden("jax"):
 
 logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to DEBUG and tells every step
 
-__all__ = ["bm25s", "tokenize"]
+__all__ = ["Lexicon", "best", "bm25s", "tokenize"]
 
 
 def tokenize(texts: Any, stemmer: Any, *, return_ids: bool) -> Any:
@@ -42,3 +46,33 @@ def tokenize(texts: Any, stemmer: Any, *, return_ids: bool) -> Any:
     One function for all that is indexed and asked: words of the two are only ever equal if they were cut alike.
     """
     return bm25s.tokenize(texts, stopwords="en", stemmer=stemmer, return_ids=return_ids, show_progress=False)
+
+
+def best(scores: npt.NDArray[np.float32], top_k: int) -> npt.NDArray[np.intp]:
+    """Indices of the `top_k` highest of `scores` (documents,), highest first, ties in index order; none scores 0."""
+    hits = np.flatnonzero(scores > 0)
+    if top_k < 1:
+        return hits[:0]
+    if len(hits) > top_k:
+        found = scores[hits]
+        threshold = np.partition(found, len(found) - top_k)[len(found) - top_k]
+        hits = hits[found >= threshold]
+    return hits[np.argsort(-scores[hits], kind="stable")[:top_k]]
+
+
+class Lexicon:
+    """BM25 over a few thousand short texts, in memory: which of them are most like another?"""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self._stemmer = Stemmer.Stemmer("english")
+        self._index = bm25s.BM25(k1=0.9, b=0.4, method="lucene")
+        self._empty = not any(tokenize(list(texts), self._stemmer, return_ids=False))
+        if not self._empty:
+            tokens = tokenize(list(texts), self._stemmer, return_ids=True)
+            self._index.index(tokens, create_empty_token=False, show_progress=False)
+
+    def nearest(self, text: str, count: int) -> list[int]:
+        """Places of at most `count` texts that share a word with `text`, the most alike first, ties in their order."""
+        words: list[str] = [] if self._empty else tokenize([text], self._stemmer, return_ids=False)[0]
+        known = self._index.get_tokens_ids(words) if words else []
+        return [int(place) for place in best(self._index.get_scores_from_ids(known), count)] if known else []

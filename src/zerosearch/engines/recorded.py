@@ -19,9 +19,8 @@ from typing import Any, Literal
 
 import Stemmer
 
-from zerosearch.engines.bm25 import best
 from zerosearch.engines.corpus import unreadable
-from zerosearch.engines.lexical import bm25s, tokenize
+from zerosearch.engines.lexical import Lexicon, tokenize
 from zerosearch.engines.page_store import PageStore, normalise_query
 from zerosearch.errors import ConfigError, DataError, EngineError
 from zerosearch.questions import read_jsonl
@@ -147,18 +146,14 @@ class NearestQuery:
         counts = Counter(word for words in self._words for word in words)
         self._idf = {word: _idf(count, len(queries)) for word, count in counts.items()}
         self._rarest = _idf(0, len(queries))
-        self._index = bm25s.BM25(k1=0.9, b=0.4, method="lucene")
-        if counts:
-            tokens = tokenize(list(queries), self._stemmer, return_ids=True)
-            self._index.index(tokens, create_empty_token=False, show_progress=False)
+        self._lexicon = Lexicon(queries)
 
     def __call__(self, query: str) -> str | None:
         (words,) = self._cut([query])
-        known = self._index.get_tokens_ids([word for word in words if word in self._idf]) if self._idf else []
-        if not known:
-            return None
         wanted = frozenset(words)
-        candidates = [int(i) for i in best(self._index.get_scores_from_ids(known), _CANDIDATES)]
+        candidates = self._lexicon.nearest(query, _CANDIDATES)
+        if not candidates:
+            return None
         overlaps = [self._overlap(wanted, self._words[i]) for i in candidates]
         place = max(range(len(candidates)), key=lambda p: (overlaps[p], -p))
         return self._queries[candidates[place]] if overlaps[place] >= self._min_overlap else None

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from zerosearch.engines.lexical import Lexicon
 from zerosearch.engines.pages import format_page, format_plan
 from zerosearch.engines.writers import render_messages
 from zerosearch.errors import DataError
@@ -22,6 +23,7 @@ from zerosearch.simulation.style import copies
 
 RANK = "rank"
 """Instead of a label: every page is useful as it was returned, and what is ranked behind it is noisy."""
+_ALIKE = 8  # questions like a query, of which a wrong one is drawn
 MIN_CLASS = 20
 """Fewer pages of a class than this teach no word."""
 
@@ -41,6 +43,7 @@ def tuning_pairs(
     top_k: int,
     limit: int | None = None,
     answer_share: float | None = None,
+    misdirected_share: float = 0.0,
     seed: int = 0,
 ) -> list[TuningPair]:
     """As many useful as noisy pages, by the labels of `way`; the larger class gives up pages by seeded draw.
@@ -57,6 +60,9 @@ def tuning_pairs(
     the answer or, where there are too many of the others, at least. It is the rate of an engine whose corpus covers the
     questions, where the one at hand does not.
 
+    `misdirected_share` adds so many useful pages, as a share of the others, under another question than they were
+    found for: see `misdirected`.
+
     Raises `DataError` where a class has fewer than `MIN_CLASS` pages.
     """
     labelled = _distinct(pages, way, top_k)
@@ -64,10 +70,11 @@ def tuning_pairs(
     useful = [page for page, quality in labelled if quality is Quality.USEFUL]
     if answer_share is not None:
         useful = _with_answer_share(useful, answer_share, top_k, rng)
+    useful += misdirected(useful, round(misdirected_share * len(useful)), top_k, rng)
     found: dict[tuple[str, str], list[Document]] = {}
     for page in pages:
         found.setdefault((page.question.id, page.query), []).extend(page.documents)
-    candidates = (_noisy_twin(page, found[page.question.id, page.query], top_k, rng) for page in useful)
+    candidates = (_noisy_twin(page, found.get((page.question.id, page.query), ()), top_k, rng) for page in useful)
     twins = [twin for twin in candidates if twin is not None]
     others = [_pair(page, Quality.NOISY, top_k) for page, quality in labelled if quality is Quality.NOISY]
     fewest = min(len(useful), len(twins) + len(others))
@@ -126,6 +133,25 @@ def _with_answer_share(
     kept = {id(p) for p in (*rng.sample(with_answer, keep_with), *rng.sample(without, keep_without))}
     of_whole = {id(p) for p in whole}
     return [p for p in useful if id(p) not in of_whole or id(p) in kept]
+
+
+def misdirected(pages: Sequence[LabelledPage], count: int, top_k: int, rng: random.Random) -> list[LabelledPage]:
+    """At most `count` of the pages under another question: one like the query, whose answer the page does not hold.
+
+    Policies ask beside the point: about the wrong country, the wrong film. An engine then gives what it was asked for,
+    and a simulator that only ever saw queries which fit their question would print that question's answer all the same.
+    """
+    questions = list({page.question.id: page.question for page in pages}.values())
+    if count < 1 or len(questions) < 2:
+        return []
+    ranked = Lexicon([question.text for question in questions])
+    out: list[LabelledPage] = []
+    for page in rng.sample(list(pages), len(pages)):
+        others = [questions[place] for place in ranked.nearest(page.query, _ALIKE)]
+        wrong = [q for q in others if q.id != page.question.id and not holds_answer(page.documents, q.golden_answers)]
+        if wrong and len(out) < count:
+            out.append(replace(page, question=rng.choice(wrong), documents=page.documents[:top_k], labels={}))
+    return out
 
 
 def page_example(
