@@ -108,6 +108,9 @@ def test_another_engines_page_for_the_same_query_gives_twins_too_and_another_que
         tuning_pairs(shallow, CONTAINMENT, top_k=2)
     other = [replace(p, engine="web", documents=documents("Seas.", "Isles."), labels={}) for p in shallow]
     assert len(tuning_pairs([*shallow, *other], CONTAINMENT, top_k=2)) == 2 * MIN_CLASS
+    lost = [replace(p, documents=documents("Hills.")) for p in atlas(9)]  # a page that lacks even its own answer
+    assert len(misdirected(lost, 9, rng)) == 9
+    assert all(p.question.id[1:] != p.query.split()[-1] for p in misdirected(lost, 9, rng))
     strangers = [replace(p, question=NEPAL) for p in other]
     with pytest.raises(DataError, match="20 useful and 0 noisy"):
         tuning_pairs([*shallow, *strangers], CONTAINMENT, top_k=2)
@@ -198,11 +201,14 @@ def test_a_page_that_answers_the_other_question_too_is_not_misdirected() -> None
     rng = random.Random(0)
     same = [replace(p, question=replace(p.question, golden_answers=("Hills",))) for p in atlas(5)]
     everywhere = [replace(p, documents=documents("Hills.", *(d.text for d in p.documents))) for p in same]
-    assert misdirected(everywhere, 5, 2, rng) == []
-    assert misdirected(atlas(1), 5, 2, rng) == []  # there is no other question
-    assert misdirected(atlas(5), 0, 2, rng) == []
+    assert misdirected(everywhere, 5, rng) == []
+    assert misdirected(atlas(1), 5, rng) == []  # there is no other question
+    assert misdirected(atlas(5), 0, rng) == []
+    lost = [replace(p, documents=documents("Hills.")) for p in atlas(9)]  # a page that lacks even its own answer
+    assert len(misdirected(lost, 9, rng)) == 9
+    assert all(p.question.id[1:] != p.query.split()[-1] for p in misdirected(lost, 9, rng))
     strangers = [replace(p, query="zebra") for p in atlas(5)]
-    assert misdirected(strangers, 5, 2, rng) == []  # no question is like it
+    assert misdirected(strangers, 5, rng) == []  # no question is like it
 
 
 def test_a_plan_says_which_documents_hold_the_answer_and_is_no_part_of_the_page(tiny_model: LocalModel) -> None:

@@ -70,7 +70,7 @@ def tuning_pairs(
     useful = [page for page, quality in labelled if quality is Quality.USEFUL]
     if answer_share is not None:
         useful = _with_answer_share(useful, answer_share, top_k, rng)
-    useful += misdirected(useful, round(misdirected_share * len(useful)), top_k, rng)
+    useful += misdirected(useful, round(misdirected_share * len(useful)), rng)
     found: dict[tuple[str, str], list[Document]] = {}
     for page in pages:
         found.setdefault((page.question.id, page.query), []).extend(page.documents)
@@ -135,7 +135,7 @@ def _with_answer_share(
     return [p for p in useful if id(p) not in of_whole or id(p) in kept]
 
 
-def misdirected(pages: Sequence[LabelledPage], count: int, top_k: int, rng: random.Random) -> list[LabelledPage]:
+def misdirected(pages: Sequence[LabelledPage], count: int, rng: random.Random) -> list[LabelledPage]:
     """At most `count` of the pages under another question: one like the query, whose answer the page does not hold.
 
     Policies ask beside the point: about the wrong country, the wrong film. An engine then gives what it was asked for,
@@ -150,7 +150,7 @@ def misdirected(pages: Sequence[LabelledPage], count: int, top_k: int, rng: rand
         others = [questions[place] for place in ranked.nearest(page.query, _ALIKE)]
         wrong = [q for q in others if q.id != page.question.id and not holds_answer(page.documents, q.golden_answers)]
         if wrong and len(out) < count:
-            out.append(replace(page, question=rng.choice(wrong), documents=page.documents[:top_k], labels={}))
+            out.append(replace(page, question=rng.choice(wrong)))
     return out
 
 
