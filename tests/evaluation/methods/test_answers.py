@@ -14,6 +14,7 @@ from zerosearch.evaluation.methods.answers import (
     STOP_ANSWER,
     close_tags,
     extract_answer,
+    final_reply,
     first_sentence,
     is_final,
     parse_action,
@@ -45,6 +46,30 @@ def test_an_answer_that_was_not_closed_is_none(before: str, answer: str) -> None
     assert extract_answer(f"{before}<answer>{answer}") is None
     assert extract_answer(f"{before}{answer}</answer>") is None
     assert extract_answer(before) is None
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [
+        ("Jane Austen", "Jane Austen"),
+        ("  Jane  Austen.\n", "Jane Austen."),
+        ("It is her. <answer>Jane Austen</answer>", "Jane Austen"),
+        ("Jane Austen <answer>", None),  # a tag that was begun is held to its form
+        ("Jane\nAusten", None),
+        (" ".join(["word"] * 12), " ".join(["word"] * 12)),
+        (" ".join(["word"] * 13), None),
+        (" \n", None),
+        ("", None),
+    ],
+)
+def test_a_reply_that_is_nothing_but_a_few_words_is_an_answer_without_tags(reply: str, answer: str | None) -> None:
+    assert final_reply(reply) == answer
+
+
+@given(soup)
+def test_a_tagged_answer_goes_before_a_bare_one(text: str) -> None:
+    if extract_answer(text) is not None:
+        assert final_reply(text) == extract_answer(text)
 
 
 @given(soup)

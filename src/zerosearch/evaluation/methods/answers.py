@@ -11,6 +11,7 @@ STOP_ANSWER = ("</answer>",)
 STOP_ACTION = ("</search>", "</answer>")
 STOP_OBSERVATION = ("\nObservation",)
 
+_BARE_WORDS = 12  # more is a sentence, not an answer
 _CLOSING = re.compile(r"<\s*/\s*(search|answer)\s*>", re.IGNORECASE)
 _REACT = re.compile(r"action\s*\d*\s*:\s*\**\s*(search|finish)\s*\[([^\n]*)", re.IGNORECASE)
 _SENTENCE = re.compile(r".+?(?:[.!?](?=\s|$)|$)", re.DOTALL)
@@ -28,6 +29,22 @@ def extract_answer(text: str) -> str | None:
     'Lima'
     """
     return _enclosed(text, "answer")
+
+
+def final_reply(text: str) -> str | None:
+    """The answer of a reply that was to give one: the tagged one or, without any tag, a bare line of a few words.
+
+    Small models that are told to write nothing but the answer often leave the tags out; that is no lack of knowledge.
+    Policies that speak the protocol are held to their tags (`zerosearch/protocol.py`).
+
+    >>> final_reply("Lima"), final_reply("I do not know.\\nIt may be Lima.")
+    ('Lima', None)
+    """
+    answer = extract_answer(text)
+    bare = text.strip()
+    if bare and "<" not in bare and "\n" not in bare and len(bare.split()) <= _BARE_WORDS:
+        return " ".join(bare.split())
+    return answer
 
 
 def parse_action(text: str) -> Action:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zerosearch.evaluation.methods import prompts
-from zerosearch.evaluation.methods.answers import STOP_ANSWER, extract_answer, first_sentence, is_final
+from zerosearch.evaluation.methods.answers import STOP_ANSWER, final_reply, first_sentence, is_final
 from zerosearch.evaluation.methods.session import Session
 from zerosearch.search import Document
 
@@ -14,7 +14,7 @@ _LONGEST_QUERY = 300  # characters
 async def direct(session: Session) -> str | None:
     """The answer at once, from what the model knows: the first row of every table."""
     prompt = prompts.DIRECT.format(question=session.asked)
-    return extract_answer(await session.write(prompt, stop=STOP_ANSWER))
+    return final_reply(await session.write(prompt, stop=STOP_ANSWER))
 
 
 async def cot(session: Session) -> str | None:
@@ -23,7 +23,7 @@ async def cot(session: Session) -> str | None:
     Chain of thought (Wei et al., NeurIPS 2022), zero-shot as in Kojima et al. (NeurIPS 2022).
     """
     prompt = prompts.COT.format(question=session.asked)
-    return extract_answer(await session.write(prompt, stop=STOP_ANSWER))
+    return final_reply(await session.write(prompt, stop=STOP_ANSWER))
 
 
 async def rag(session: Session) -> str | None:
@@ -33,7 +33,7 @@ async def rag(session: Session) -> str | None:
     """
     documents = await session.search(session.question.text) if session.searches_left else ()
     prompt = prompts.RAG.format(page=prompts.render_documents(documents), question=session.asked)
-    return extract_answer(await session.write(prompt, stop=STOP_ANSWER))
+    return final_reply(await session.write(prompt, stop=STOP_ANSWER))
 
 
 async def ircot(session: Session) -> str | None:
@@ -63,4 +63,4 @@ async def ircot(session: Session) -> str | None:
         reasoning.append(sentence)
         query = sentence
     prompt = prompts.READER.format(page=prompts.render_documents(list(documents.values())), question=question)
-    return extract_answer(await session.write(prompt, stop=STOP_ANSWER))
+    return final_reply(await session.write(prompt, stop=STOP_ANSWER))

@@ -16,7 +16,7 @@ from zerosearch.evaluation.methods import prompts
 from zerosearch.evaluation.methods.answers import (
     STOP_ACTION,
     STOP_ANSWER,
-    extract_answer,
+    final_reply,
     parse_action,
     parse_rating,
 )
@@ -78,7 +78,7 @@ async def tree_search(session: Session, settings: TreeSettings | None = None) ->
         return best_answer(answers)
     state = max((n for n in _walk(root) if n.answer is None), key=lambda n: (n.visits, len(n.documents)))
     prompt = prompts.RAG.format(page=prompts.render_documents(state.documents), question=session.asked)
-    return extract_answer(await session.write(prompt, stop=STOP_ANSWER))
+    return final_reply(await session.write(prompt, stop=STOP_ANSWER))
 
 
 def select(node: Node, exploration: float) -> Node:
