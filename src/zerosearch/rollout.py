@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 from zerosearch.curriculum import PageDraw, derive_seed
 from zerosearch.engines.base import SearchEngine
@@ -18,6 +19,8 @@ from zerosearch.questions import Question
 from zerosearch.scoring import RewardName
 from zerosearch.search import SearchRequest, page_quality
 from zerosearch.trajectory import SearchRecord, Trajectory, finish
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -156,15 +159,17 @@ async def roll_out(
 
     The first error that ends a run cancels the other episodes and is raised.
     """
-    tasks = [
-        asyncio.create_task(
-            run_episode(
-                question, generator, engine, settings, errors, noise=noise, step=step, group=group, rollout=rollout
-            )
-        )
+    episodes = [
+        run_episode(question, generator, engine, settings, errors, noise=noise, step=step, group=group, rollout=rollout)
         for group, question in zip(groups or range(len(questions)), questions, strict=True)
         for rollout in range(rollouts)
     ]
+    return await together(episodes)
+
+
+async def together(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results of all calls, made at once, in their order. The first failure ends the others and is raised."""
+    tasks = [asyncio.create_task(call) for call in calls]
     try:
         return list(await asyncio.gather(*tasks))
     except BaseException:

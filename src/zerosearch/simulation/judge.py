@@ -21,7 +21,7 @@ from zerosearch.search import Quality
 from zerosearch.simulation.label import JUDGE, LabelledPage
 
 MAX_TOKENS = 256  # room for a short thought before the word
-_THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
+THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _VERDICT = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 _SYSTEM = "You judge the results of a search engine. You answer with one word: yes or no."
 
@@ -61,7 +61,7 @@ def parse_verdict(text: str) -> Quality | None:
     >>> parse_verdict("Yes.")
     <Quality.USEFUL: 'useful'>
     """
-    found = {word.lower() for word in _VERDICT.findall(_THOUGHT.sub(" ", text))}
+    found = {word.lower() for word in _VERDICT.findall(THOUGHT.sub(" ", text))}
     if len(found) != 1:
         return None
     return Quality.USEFUL if found == {"yes"} else Quality.NOISY

@@ -21,12 +21,12 @@ from zerosearch.prompts import Message, field_text
 from zerosearch.scoring import exact_match, normalize, token_f1
 from zerosearch.search import SearchPage
 from zerosearch.simulation.fidelity import SIDES, Compared
+from zerosearch.simulation.judge import THOUGHT
 from zerosearch.simulation.label import cohens_kappa
 from zerosearch.simulation.style import mean
 
 MAX_TOKENS = 256  # room for a short thought before the answer
 UNKNOWN = "unknown"
-_THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _LABEL = re.compile(r"^\W*(?:the )?answer(?: to (?:the|this) question)?(?: is)?\W*:\W*", re.IGNORECASE)
 _SYSTEM = "You answer questions from a page of search results. You write the answer alone, in a few words."
 
@@ -61,7 +61,7 @@ def parse_answer(text: str) -> str:
     >>> parse_answer("<think> It says so. </think>\\n**Answer:** Kathmandu")
     'Kathmandu'
     """
-    lines = (_LABEL.sub("", line).strip(" *") for line in _THOUGHT.sub("\n", text).splitlines())
+    lines = (_LABEL.sub("", line).strip(" *") for line in THOUGHT.sub("\n", text).splitlines())
     return next((line for line in lines if normalize(line)), UNKNOWN)
 
 

@@ -126,8 +126,11 @@ def _with_answer_share(
     useful: Sequence[LabelledPage], share: float, top_k: int, rng: random.Random
 ) -> list[LabelledPage]:
     whole = [p for p in useful if (p.question.hops or 1) > 1 and copies(Document("", p.query), p.question.text, 0.8)]
-    with_answer = [p for p in whole if holds_answer(p.documents[:top_k], p.question.golden_answers)]
-    without = [p for p in whole if not holds_answer(p.documents[:top_k], p.question.golden_answers)]
+    with_answer: list[LabelledPage] = []
+    without: list[LabelledPage] = []
+    for page in whole:
+        held = holds_answer(page.documents[:top_k], page.question.golden_answers)
+        (with_answer if held else without).append(page)
     keep_with = min(len(with_answer), round(len(without) * share / (1 - share))) if share < 1 else len(with_answer)
     keep_without = min(len(without), round(len(with_answer) * (1 - share) / share)) if share > 0 else len(without)
     kept = {id(p) for p in (*rng.sample(with_answer, keep_with), *rng.sample(without, keep_without))}

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
 from zerosearch.curriculum import derive_seed
 from zerosearch.engines.base import SearchEngine
@@ -21,7 +20,6 @@ from zerosearch.rollout import ErrorRate
 from zerosearch.search import Document, SearchRequest
 from zerosearch.trajectory import SearchRecord
 
-T = TypeVar("T")
 ONCE = Retry(attempts=1, deadline_seconds=None)
 
 
@@ -181,15 +179,3 @@ def fit(documents: Sequence[Document], max_words: int) -> tuple[Document, ...]:
             break
         kept.append(document)
     return tuple(kept)
-
-
-async def together(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results of all calls, made at once, in their order. The first failure ends the others and is raised."""
-    tasks = [asyncio.create_task(call) for call in calls]
-    try:
-        return list(await asyncio.gather(*tasks))
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise

@@ -20,8 +20,9 @@ from zerosearch.evaluation.methods.answers import (
     parse_action,
     parse_rating,
 )
-from zerosearch.evaluation.methods.session import Session, together
+from zerosearch.evaluation.methods.session import Session
 from zerosearch.protocol import Action
+from zerosearch.rollout import together
 from zerosearch.scoring import normalize
 from zerosearch.search import Document
 
