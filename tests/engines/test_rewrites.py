@@ -81,6 +81,13 @@ def test_a_useful_page_keeps_to_its_plan(text: str, kept: bool) -> None:
     assert (len(scribe.seeds) == 1) == kept
 
 
+def test_the_first_plan_counts_and_not_the_one_that_is_easier_to_keep() -> None:
+    page = search(Scribe(ANNOUNCED + LACKS, NONE + LACKS, NONE + HOLDS), USEFUL)
+    assert (page.attempts, page.documents[0].text) == (3, "Katmandu is the capital.")
+    page = search(Scribe(NONE + HOLDS, ANNOUNCED + HOLDS, ANNOUNCED + LACKS), USEFUL)
+    assert (page.attempts, page.documents[0].text) == (3, "A country with hills.")
+
+
 def test_the_word_in_the_prompt_goes_before_the_plan_of_a_noisy_page() -> None:
     scribe = Scribe(ANNOUNCED + HOLDS, ANNOUNCED + LACKS)
     assert search(scribe, NOISY).documents[0].text == "A country with hills."

@@ -13,6 +13,7 @@ from learning.toy import ToyEngine, toy_config, toy_model, toy_questions
 from tiny import give_adapter, tiny_local_model
 from torch import Tensor
 
+from zerosearch.generation import Sampling
 from zerosearch.generators.local import LocalModel
 from zerosearch.generators.transformers import TransformersGenerator, Worker
 from zerosearch.learning.batches import MicroBatch, Sequences, micro_batches
@@ -228,3 +229,39 @@ def _count_forwards(model: LocalModel) -> list[int]:
 
     model.base.model.layers[0].mlp.register_forward_pre_hook(count)
     return calls
+
+
+def lora_inputs(model: LocalModel) -> set[torch.dtype]:
+    """Fills up with the number formats that adapters are given as the model runs."""
+    seen: set[torch.dtype] = set()
+    for name, module in model.base.named_modules():
+        if name.endswith(f"lora_A.{POLICY}"):
+            module.register_forward_hook(lambda _, given, out: seen.update({given[0].dtype, out.dtype}))
+    return seen
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_beside_a_bfloat16_base_adapters_compute_in_bfloat16_and_learn_in_float32(
+    checkpointing: bool, adapter_folder: Path
+) -> None:
+    gradients, formats = [], []
+    for dtype in (torch.float32, torch.bfloat16):
+        model = toy_model()
+        model.base.to(torch.bfloat16).to(dtype)  # the same weights, rounded
+        policy = Policy.lora(model, adapter_folder, rank=4, alpha=8.0)
+        if checkpointing:
+            model.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            model.base.enable_input_require_grads()
+        seen = lora_inputs(model)
+        policy.train_mode()
+        policy.logprobs(one_batch(model), 1.0, entropy="none").logprobs_N.sum().backward()  # type: ignore[no-untyped-call]
+        gradients.append(torch.cat([p.grad.flatten() for p in policy.parameters().values() if p.grad is not None]))
+        formats.append(set(seen))
+        spoken = asyncio.run(TransformersGenerator(Worker(model), POLICY).generate([5, 6, 7], Sampling(max_tokens=3)))
+        assert spoken.token_ids  # without autocast: peft casts again
+    assert formats[0] == {torch.float32}
+    assert torch.bfloat16 in formats[1]
+    assert checkpointing or formats[1] == {torch.bfloat16}
+    assert gradients[1].dtype == torch.float32
+    assert len(gradients[0]) == len(gradients[1])
+    assert float(torch.cosine_similarity(*gradients, dim=0)) > 0.97  # float32 adapters: .992

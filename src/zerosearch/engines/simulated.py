@@ -44,7 +44,8 @@ class SimulatedEngine:
 
     `rewrites`: a page that does not keep its word is written again so often, and the last one is taken: a noisy page
     that holds a golden answer, and a useful one that holds none although its plan announces one, or the other way
-    round (`format_plan`; of a useful page without a plan nothing is known). `attempts` of the page counts them.
+    round (`format_plan`; of a useful page without a plan nothing is known). The first plan counts: what is easier to
+    write would else come to be what is written. `attempts` of the page counts the rewrites too.
 
     A page that is useful in part is written at once by an `instruct` simulator. A `tuned` one has only ever been asked
     for whole pages, so it is asked for two, one useful and one noisy, at the same time; the page takes the first
@@ -125,13 +126,16 @@ class SimulatedEngine:
         self, request: SearchRequest, messages: Sequence[Message], attempt: int, bill: _Bill
     ) -> ParsedPage:
         first = request.seed if attempt == 1 else derive_seed("attempt", attempt, request.seed)
+        wanted: bool | None = None
         for rewrite in range(self._rewrites + 1):
             seed = derive_seed("rewrite", rewrite, first) if rewrite else first
             text = await self._text(messages, seed, bill)
             page = parse_page(text, request.top_k)
             if not page.documents:
                 raise AttemptError("empty", f"{self.name}: wrote no document for the query {request.query[:80]!r}")
-            if rewrite == self._rewrites or keeps_word(request, text, page):
+            if wanted is None:
+                wanted = should_hold(request, text)
+            if rewrite == self._rewrites or wanted in (None, _holds(request, page)):
                 break
             bill.rewrites += 1
         return page
@@ -173,16 +177,18 @@ class _Bill:
     rewrites: int = 0
 
 
-def keeps_word(request: SearchRequest, text: str, page: ParsedPage) -> bool:
-    """Whether a page holds a golden answer exactly where it should; True where that is not known."""
+def should_hold(request: SearchRequest, text: str) -> bool | None:
+    """Whether the page of `text` should hold a golden answer; None where that is not known."""
     question, kinds = request.question, set(request.asked)
     if question is None or not question.golden_answers or question.yes_or_no:
-        return True
+        return None
     if Quality.USEFUL not in kinds:
-        wanted: bool | None = False
-    else:
-        wanted = announces_answer(text) if len(kinds) == 1 else None
-    return wanted is None or holds_answer(page.documents, question.golden_answers) == wanted
+        return False
+    return announces_answer(text) if len(kinds) == 1 else None
+
+
+def _holds(request: SearchRequest, page: ParsedPage) -> bool:
+    return request.question is not None and holds_answer(page.documents, request.question.golden_answers)
 
 
 def whole_pages(request: SearchRequest) -> list[SearchRequest]:

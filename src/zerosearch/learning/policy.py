@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from peft.helpers import disable_input_dtype_casting
 from torch import Tensor
 
 from zerosearch.generators.local import LocalModel
@@ -105,8 +107,19 @@ class Policy:
         else:
             self.model.save_adapter(self.adapter, folder, dtype=dtype)
 
-    def precision(self, model: LocalModel) -> AbstractContextManager[object]:
-        """Full fine-tuning keeps float32 weights (small updates would round away) and computes in bfloat16 on a GPU."""
-        if self.full and model.device.type == "cuda" and model.dtype == torch.float32:
-            return torch.autocast("cuda", dtype=torch.bfloat16)
-        return nullcontext()
+    @contextmanager
+    def precision(self, model: LocalModel) -> Iterator[None]:
+        """Weights that are trained stay in float32, as small updates would round away; here is where bfloat16 computes.
+
+        Full fine-tuning does so on a GPU, an adapter wherever its base is in bfloat16: beside it products in float32
+        cost more time and memory than the base model's own.
+        """
+        if self.full:
+            low = model.device.type == "cuda" and model.dtype == torch.float32
+        else:
+            low = model.dtype == torch.bfloat16
+        with (
+            torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=low),
+            disable_input_dtype_casting(model.base, active=low),  # peft would write each input in float32 first
+        ):
+            yield
