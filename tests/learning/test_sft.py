@@ -19,8 +19,9 @@ from torch.nn.functional import cross_entropy
 
 from zerosearch.errors import RunError
 from zerosearch.generators.local import LocalModel
+from zerosearch.learning import sft
 from zerosearch.learning.policy import Policy
-from zerosearch.learning.sft import Example, SFTSettings, _schedule, _step, split_by_key, train_sft
+from zerosearch.learning.sft import Example, SFTSettings, _progress, _schedule, _step, split_by_key, train_sft
 
 QUICK = SFTSettings(epochs=30, batch_size=10, learning_rate=2e-2, validation_share=0.2, evaluations=6, patience=99)
 
@@ -152,6 +153,22 @@ def test_all_weights_can_be_tuned_and_saved_as_a_model(tiny_tokenizer: Any, tmp_
     batch = examples(3)
     with torch.no_grad():
         assert float(loss_of(again, batch)) == pytest.approx(float(loss_of(model, batch)), abs=1e-6)
+
+
+def test_the_learning_rate_falls_with_the_clock_where_that_ends_the_run(
+    tiny_tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = iter(range(10**6))
+    monkeypatch.setattr(sft.time, "perf_counter", lambda: float(next(now)))  # each look at it takes a second
+    rows: list[dict[str, float]] = []
+    settings = replace(QUICK, epochs=50, learning_rate=1e-3, max_seconds=60.0)
+    result = train_sft(Policy(new_adapter(tiny_tokenizer)), examples(20, twins=True), settings, rows.append)
+    assert (result.stopped, result.steps < rows[0]["total"] / 2) == ("time", True)
+    rates = [row["learning_rate"] for row in rows]
+    assert max(rates) > 0.9e-3
+    assert rates[-1] < 1e-5
+    assert [_progress(3, 10, seconds, 100.0) for seconds in (0.0, 24.0, 50.0, 200.0)] == [0.25, 0.25, 0.5, 1.0]
+    assert _progress(3, 10, 50.0, None) == _progress(3, 10, 50.0, 0.0) == 0.25
 
 
 @pytest.mark.parametrize("total", [1, 2, 7, 100])

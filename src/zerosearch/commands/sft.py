@@ -51,7 +51,10 @@ def sft(
         float, typer.Option(min=0, max=1, help="policy: share of two-hop scripts that search twice.")
     ] = 0.25,
     per_question: Annotated[int, typer.Option(min=1, help="simulator: queries a question.")] = 1,
-    max_minutes: Annotated[float | None, typer.Option(help="Stop after so many minutes with the best weights.")] = None,
+    max_minutes: Annotated[
+        float | None,
+        typer.Option(help="Stop after so many minutes with the best weights; the learning rate falls with the clock."),
+    ] = None,
     fast_matmul: Annotated[
         bool, typer.Option("--fast-matmul", help="Multiply in bfloat16 on CPUs that can (AMX).")
     ] = False,

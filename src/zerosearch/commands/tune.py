@@ -64,7 +64,10 @@ def tune(
     learning_rate: Annotated[float, typer.Option()] = 1e-3,
     batch_size: Annotated[int, typer.Option(min=1)] = 16,
     micro_batch_tokens: Annotated[int, typer.Option(min=64)] = 4096,
-    max_minutes: Annotated[float | None, typer.Option(help="Stop after so many minutes with the best weights.")] = None,
+    max_minutes: Annotated[
+        float | None,
+        typer.Option(help="Stop after so many minutes with the best weights; the learning rate falls with the clock."),
+    ] = None,
     fast_matmul: Annotated[
         bool, typer.Option("--fast-matmul", help="TF32 on GPUs, bfloat16 on CPUs with AMX.")
     ] = False,
