@@ -81,6 +81,16 @@ def test_all_wrong_is_not_certainty() -> None:
     assert mean_interval(np.ones(125)).low == pytest.approx(1 - found.high)
 
 
+def test_averages_of_nothing_but_wrong_answers_are_no_certainty_either() -> None:
+    strata = [np.zeros(100), np.zeros(25)]
+    assert micro_average(strata).high == pytest.approx(mean_interval(np.zeros(125)).high)
+    macro = macro_average(strata)  # (1/4 / 100 + 1/4 / 25) is one in 80
+    assert (macro.low, macro.value) == (0, 0)
+    assert macro.high == pytest.approx(mean_interval(np.zeros(80)).high)
+    assert macro_average([np.ones(50), np.ones(50)]).low == pytest.approx(mean_interval(np.ones(100)).low)
+    assert macro_average(strata, differences=True).high == 0
+
+
 def test_no_difference_is_no_share() -> None:
     found = mean_interval(np.zeros(125), differences=True)
     assert (found.low, found.value, found.high) == (0, 0, 0)

@@ -59,9 +59,10 @@ def macro_average(
 ) -> Interval:
     """Mean over benchmarks of the mean over questions. One stratum: the mean of its questions.
 
-    Percentile bootstrap (Efron and Tibshirani 1993, chapter 13), each stratum resampled within itself. Scores of one
-    stratum that are all 0 or all 1 get Wilson's interval: resampling would claim certainty. With `differences` the
-    values are not scores in [0, 1], and equal ones get an interval of no width. Raises `ValueError` for no values.
+    Percentile bootstrap (Efron and Tibshirani 1993, chapter 13), each stratum resampled within itself. Scores that are
+    all 0 or all 1 get Wilson's interval, for Kish's effective number of questions: resampling would claim certainty.
+    With `differences` the values are not scores in [0, 1], and equal ones get an interval of no width. Raises
+    `ValueError` for no values.
     """
     return _interval(strata, [1.0] * len(strata), seed, level, draws, differences)
 
@@ -123,7 +124,7 @@ def bootstrap_means(values: Values, *, seed: int | np.random.Generator = 0, draw
     return np.concatenate([values[random.integers(len(values), size=(n, len(values)))].mean(axis=1) for n in sizes])
 
 
-def wilson(share: float, count: int, *, level: float = LEVEL) -> tuple[float, float]:
+def wilson(share: float, count: float, *, level: float = LEVEL) -> tuple[float, float]:
     """Wilson's score interval (1927) for a share of `count` trials."""
     z = NormalDist().inv_cdf((1 + level) / 2)
     spread = z * (share * (1 - share) / count + z * z / (4 * count * count)) ** 0.5
@@ -139,9 +140,11 @@ def _interval(
         raise ValueError("no questions to average")
     weights = [size / sum(sizes) for size in sizes]
     value = float(sum(weight * values.mean() for weight, values in zip(weights, strata, strict=True)))
-    if not differences and len(strata) == 1 and value in (0.0, 1.0) and (strata[0] == value).all():
-        low, high = wilson(value, len(strata[0]), level=level)
-        return Interval(value, min(low, value), max(high, value))
+    extreme = float(strata[0][0])
+    if not differences and extreme in (0.0, 1.0) and all((values == extreme).all() for values in strata):
+        effective = 1 / sum(weight**2 / len(values) for weight, values in zip(weights, strata, strict=True))
+        low, high = wilson(extreme, effective, level=level)
+        return Interval(extreme, min(low, extreme), max(high, extreme))
     random = np.random.default_rng(seed)
     means = np.zeros(draws)
     for weight, values in zip(weights, strata, strict=True):
