@@ -13,12 +13,15 @@ budget, no more than the last 16 and those in flight.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from zerosearch.cost import Ledger
-from zerosearch.errors import DataError
+from zerosearch.engines.metered import Budget, Meter
+from zerosearch.errors import BudgetError, DataError
 from zerosearch.runs import append_jsonl, read_rows, write_json
 
 SCHEMA_VERSION = 1
@@ -91,6 +94,23 @@ def times(ledger: Ledger, *, local: bool) -> dict[str, float]:
     """Its times, as `timing` keeps them; `local`: the simulator is decoded by this process."""
     decoding = {"simulator_decode_seconds": ledger.simulator_seconds} if local else {}
     return {"search_seconds": ledger.engine_seconds, **decoding}
+
+
+def standing_meter(budget: Budget, folder: Path, reason: str) -> Meter:
+    """A meter for what is left of `budget` after all that was noted in `folder`, and that notes there what comes in."""
+    return Meter(budget.left_after(spent(folder) or Ledger()), note=lambda used: note_spending(folder, used, reason))
+
+
+@contextmanager
+def spent_budget(work: str, kept: str) -> Iterator[None]:
+    """Say of a `BudgetError` what is kept and how to go on."""
+    try:
+        yield
+    except BudgetError:
+        raise BudgetError(
+            f"the budget of this {work} is spent; {kept}, and the same command with a larger engine.budget_usd or "
+            "engine.budget_searches goes on"
+        ) from None
 
 
 def note_spending(folder: Path, ledger: Ledger, reason: str, rank: int = 0) -> None:

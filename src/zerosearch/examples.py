@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Example:
-    """One training text. `mask` is 1 on the tokens to learn; `key` (a question's id) decides the validation split."""
+    """One training text; `key` (a question's id) decides the validation split.
+
+    `mask` is 0 on tokens that are given and 1 on those to learn; a token of mask n counts n times in the loss.
+    """
 
     ids: list[int]
     mask: list[int]

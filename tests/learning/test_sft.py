@@ -7,6 +7,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -46,6 +47,24 @@ def loss_of(model: LocalModel, batch: Sequence[Example]) -> Tensor:
         places = torch.tensor(example.mask).nonzero().flatten()
         losses.append(cross_entropy(logits[places - 1], torch.tensor(example.ids)[places], reduction="none"))
     return torch.cat(losses).mean()
+
+
+def test_a_token_counts_as_often_as_its_mask_says(tiny_tokenizer: Any) -> None:
+    model = tiny_local_model(tiny_tokenizer)
+    trainee = Policy.full_weights(model, None)
+    plain = examples(4, twins=True)
+    random = Random(0)
+    heavy = [replace(e, mask=[m * random.randint(1, 5) for m in e.mask]) for e in plain]
+    losses, weights = [], []
+    for example in heavy:
+        logits = model.base(input_ids=torch.tensor([example.ids])).logits[0]
+        losses.append(cross_entropy(logits[:-1], torch.tensor(example.ids)[1:], reduction="none"))
+        weights.append(torch.tensor(example.mask[1:]))
+    expected = (torch.cat(losses) * torch.cat(weights)).sum() / torch.cat(weights).sum()
+    with torch.no_grad():
+        for budget in (16, 10**6):  # however they are cut
+            assert _step(trainee, heavy, budget, backward=False) == pytest.approx(float(expected), rel=1e-5)
+        assert _step(trainee, plain, 10**6, backward=False) != pytest.approx(float(expected), rel=1e-3)
 
 
 def new_adapter(tokenizer: Any, rank: int = 8) -> LocalModel:

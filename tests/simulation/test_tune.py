@@ -5,19 +5,20 @@ from __future__ import annotations
 import random
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from simulation.rows import NEPAL, PERU, documents, episode, search
 
 from zerosearch.engines.pages import format_plan, parse_page
 from zerosearch.engines.writers import render_messages
-from zerosearch.errors import DataError
+from zerosearch.errors import ConfigError, DataError
 from zerosearch.generators.local import LocalModel
 from zerosearch.prompts import simulator_messages
 from zerosearch.questions import Question
 from zerosearch.search import Quality, SearchRequest
 from zerosearch.simulation.label import CONTAINMENT, EVIDENCE, OUTCOME, LabelledPage, label_pages
-from zerosearch.simulation.tune import MIN_CLASS, RANK, misdirected, page_example, tuning_pairs
+from zerosearch.simulation.tune import MIN_CLASS, RANK, answer_spans, misdirected, page_example, tuning_pairs
 
 
 def pages(useful: int, noisy: int) -> list[LabelledPage]:
@@ -223,6 +224,44 @@ def test_a_plan_says_which_documents_hold_the_answer_and_is_no_part_of_the_page(
     assert text.startswith("<think>[1] Katmandu; [3] Kathmandu</think>\n[1] Title 0: Katmandu")
     assert parse_page(text, 3) == parse_page(text.partition("\n")[2], 3)
     assert parse_page(text, 3).well_formed
+
+
+def test_plan_and_answers_weigh_more_where_that_is_asked_for(tiny_model: LocalModel) -> None:
+    found = documents("Katmandu is a city.", "The city of Kathmandu, kathmandu; Katmandus.")
+    request = SearchRequest("capital", 2, NEPAL, Quality.USEFUL)
+    plain, example = (page_example(tiny_model, request, found, answer_weight=weight) for weight in (1, 5))
+    assert (example.ids, [min(m, 1) for m in example.mask]) == (plain.ids, plain.mask)
+    encode, decode = tiny_model.codec.encode, tiny_model.codec.decode
+    plan = len(encode(format_plan(found, NEPAL.golden_answers)))
+    begin = example.mask.index(5)
+    assert begin == plain.mask.index(1)
+    assert example.mask[begin : begin + plan] == [5] * plan
+    heavy, light = [], []
+    for token, weight in list(zip(example.ids, example.mask, strict=True))[begin + plan :]:
+        (heavy if weight == 5 else light).append(token)
+    assert set(example.mask[begin + plan :]) == {1, 5}
+    assert decode(heavy).lower().count("mandu") == 3  # not the plural
+    assert "mandus" in decode(light)
+    unplanned = page_example(tiny_model, request, found[:1], plan=False, answer_weight=2)
+    weighed = [token for token, weight in zip(unplanned.ids, unplanned.mask, strict=True) if weight == 2]
+    assert decode(weighed).strip() == "Katmandu"
+    noise = page_example(tiny_model, replace(request, quality=Quality.NOISY), documents("Hills."), answer_weight=2)
+    assert noise.mask.count(2) == len(encode("<think>none</think>\n"))
+    assert answer_spans("a 3, 33 and New\nYork, new-york!", ["3", "New York", "?"]) == [(2, 3), (12, 20), (22, 30)]
+
+
+def test_a_tokenizer_that_does_not_tell_where_its_tokens_stand_takes_no_weight(tiny_model: LocalModel) -> None:
+    class Slow:
+        is_fast = False
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(tiny_model.tokenizer, name)
+
+    model = LocalModel(tiny_model.base, Slow(), "slow", tiny_model.device)
+    request = SearchRequest("capital", 1, NEPAL, Quality.USEFUL)
+    assert page_example(model, request, documents("Hills.")).ids
+    with pytest.raises(ConfigError, match="fast tokenizer"):
+        page_example(model, request, documents("Hills."), answer_weight=2)
 
 
 def test_labels_of_the_way_that_was_chosen_count() -> None:

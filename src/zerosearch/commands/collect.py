@@ -38,11 +38,10 @@ def collect(
     The engine is the configuration's `engine`, or where that is simulated its `evaluation.engine`.
     """
     prepare()
-    from zerosearch.accounts import note_spending, spent
+    from zerosearch.accounts import spent_budget, standing_meter
     from zerosearch.cost import Ledger
     from zerosearch.engines.base import close_connections
-    from zerosearch.engines.metered import Budget, Meter, Metered
-    from zerosearch.errors import BudgetError
+    from zerosearch.engines.metered import Budget, Metered
     from zerosearch.parts import Models, open_engine, open_policy, open_questions
     from zerosearch.questions import questions_digest
     from zerosearch.rollout import ErrorRate
@@ -58,9 +57,8 @@ def collect(
         quiet_libraries()
     training = settings.training
     models = Models(settings.model.device, settings.model.dtype, training.max_batch_rows, training.max_batch_tokens)
-    budget = Budget(settings.engine.budget_usd, settings.engine.budget_searches)  # one budget, whichever engine
-    # what was used for an episode that did not finish is paid for too
-    meter = Meter(budget.left_after(spent(out) or Ledger()), note=lambda used: note_spending(out, used, "collect"))
+    # one budget, whichever engine; what was used for an episode that did not finish is paid for too
+    meter = standing_meter(Budget(settings.engine.budget_usd, settings.engine.budget_searches), out, "collect")
     generator, playing = open_policy(
         settings,
         models,
@@ -105,12 +103,8 @@ def collect(
             await close_connections(generator)
 
     try:
-        done = asyncio.run(collected())
-    except BudgetError:
-        raise BudgetError(
-            f"the budget of this collection is spent; the finished episodes are in {out}, and the same command with a "
-            "larger engine.budget_usd or engine.budget_searches goes on"
-        ) from None
+        with spent_budget("collection", f"the finished episodes are in {out}"):
+            done = asyncio.run(collected())
     finally:
         models.close()
     write_json(out / "progress.json", asdict(done))

@@ -67,11 +67,10 @@ def evaluate(
     Without benchmarks the questions are the configuration's evaluation.questions. An interrupted evaluation goes on.
     """
     prepare()
-    from zerosearch.accounts import note_spending, spent
-    from zerosearch.cost import Ledger
+    from zerosearch.accounts import spent_budget, standing_meter
     from zerosearch.engines.base import close_connections
-    from zerosearch.engines.metered import Budget, Meter, Metered
-    from zerosearch.errors import BudgetError, ConfigError
+    from zerosearch.engines.metered import Budget, Metered
+    from zerosearch.errors import ConfigError
     from zerosearch.evaluation.benchmarks import open_benchmark
     from zerosearch.evaluation.cells import Cell, fill
     from zerosearch.evaluation.lineup import Lineup, NoEngine, engine_of, method_settings, parse_methods
@@ -113,8 +112,7 @@ def evaluate(
     searching = NoEngine() if engine_config is None else open_engine(engine_config, models)
     top_k = 0 if engine_config is None else engine_config.top_k
     # searches of rows that were not finished are paid for too
-    budget = Budget(settings.engine.budget_usd, settings.engine.budget_searches)
-    meter = Meter(budget.left_after(spent(out) or Ledger()), note=lambda used: note_spending(out, used, "evaluate"))
+    meter = standing_meter(Budget(settings.engine.budget_usd, settings.engine.budget_searches), out, "evaluate")
     lineup = Lineup(
         settings,
         models,
@@ -160,12 +158,8 @@ def evaluate(
             await close_connections(searching)
 
     try:
-        asyncio.run(run())
-    except BudgetError:
-        raise BudgetError(
-            f"the budget of this evaluation is spent; the finished predictions are in {out}, and the same command with "
-            "a larger engine.budget_usd or engine.budget_searches goes on"
-        ) from None
+        with spent_budget("evaluation", f"the finished predictions are in {out}"):
+            asyncio.run(run())
     finally:
         models.close()
         note_timings(out, cells)

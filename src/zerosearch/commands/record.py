@@ -36,12 +36,11 @@ def record(
     The file is what `label --recorded` and the engine `recorded` read.
     """
     prepare()
-    from zerosearch.accounts import note_spending, spent
+    from zerosearch.accounts import spent_budget, standing_meter
     from zerosearch.commands.collect import real_engine
-    from zerosearch.cost import Ledger
     from zerosearch.engines.base import close_connections
-    from zerosearch.engines.metered import Budget, Meter, Metered
-    from zerosearch.errors import BudgetError, DataError
+    from zerosearch.engines.metered import Budget, Metered
+    from zerosearch.errors import DataError
     from zerosearch.parts import Models, open_engine
     from zerosearch.rollout import ErrorRate
     from zerosearch.settings import load_config
@@ -55,9 +54,8 @@ def record(
     models = Models(settings.model.device, settings.model.dtype)
     engine = open_engine(engine_config, models)
     console.print(f"{len(asked)} queries, {engine.name}, {depth} documents each, into {out}")
-    books = out.with_suffix(".spending")
     budget = Budget(settings.engine.budget_usd, settings.engine.budget_searches)
-    meter = Meter(budget.left_after(spent(books) or Ledger()), note=lambda used: note_spending(books, used, "record"))
+    meter = standing_meter(budget, out.with_suffix(".spending"), "record")
 
     async def recorded() -> Recorded:
         try:
@@ -75,12 +73,8 @@ def record(
             await close_connections(engine)
 
     try:
-        done = asyncio.run(recorded())
-    except BudgetError:
-        raise BudgetError(
-            f"the budget of this recording is spent; the pages so far are in {out}, and the same command with a larger "
-            "engine.budget_usd or engine.budget_searches goes on"
-        ) from None
+        with spent_budget("recording", f"the pages so far are in {out}"):
+            done = asyncio.run(recorded())
     finally:
         models.close()
     failed = f"; {done.failed} searches failed, the same command asks them again" if done.failed else ""

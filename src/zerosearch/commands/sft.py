@@ -165,7 +165,9 @@ def tune_model(
     from zerosearch.learning.sft import train_sft
 
     tokens = sum(len(t.ids) for t in texts)
-    console.print(f"{card['role']}: {len(texts)} texts, {tokens} tokens, {sum(sum(t.mask) for t in texts)} to learn")
+    console.print(
+        f"{card['role']}: {len(texts)} texts, {tokens} tokens, {sum(m > 0 for t in texts for m in t.mask)} to learn"
+    )
 
     def report(row: dict[str, float]) -> None:
         validation = f"  validation {row['validation_loss']:.4f}" if "validation_loss" in row else ""

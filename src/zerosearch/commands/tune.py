@@ -57,6 +57,9 @@ def tune(
     plan: Annotated[
         bool, typer.Option(help="Before its page the simulator notes which documents will hold the answer.")
     ] = True,
+    answer_weight: Annotated[
+        int, typer.Option(min=1, help="How often the plan, and golden answers in the page, count in the loss.")
+    ] = 1,
     full: Annotated[bool, typer.Option("--full", help="Tune all weights, not an adapter.")] = False,
     dtype: Annotated[Dtype, typer.Option(help="Of the base weights; auto is bfloat16 on a GPU.")] = Dtype.float32,
     epochs: Annotated[float, typer.Option(min=0.01)] = 2.0,
@@ -122,10 +125,13 @@ def tune(
         "answer_share": answer_share,
         "misdirected": misdirected,
         "plan": plan,
+        "answer_weight": answer_weight,
         "style": "tuned",
         "start": read_card(source) if source else None,
     }
-    texts = [page_example(local, pair.request, pair.documents, plan=plan) for pair in pairs]
+    texts = [
+        page_example(local, pair.request, pair.documents, plan=plan, answer_weight=answer_weight) for pair in pairs
+    ]
     tune_model(trainee, texts, settings, out, card)
     use = f"engine.simulator.{'model' if full else 'adapter'}={out}"
     console.print(f"next: zerosearch fidelity CONFIG --set {use} --set engine.simulator.style=tuned")

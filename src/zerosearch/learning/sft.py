@@ -1,4 +1,4 @@
-"""The one supervised trainer: next-token loss on the tokens whose mask is 1, for warm starts and simulators."""
+"""The one supervised trainer: next-token loss on the tokens that have a mask, for warm starts and simulators."""
 
 from __future__ import annotations
 
@@ -63,8 +63,8 @@ def train_sft(
     `keep` is called whenever the validation loss is the best so far: save it there, and a run that is killed loses
     little.
 
-    The loss is the mean over all target tokens of a step, however they are cut into micro-batches. Stops early after
-    `patience` evaluations without a gain. Raises `RunError` on a loss that is not finite.
+    The loss is the mean over all target tokens of a step, by their masks, however they are cut into micro-batches.
+    Stops early after `patience` evaluations without a gain. Raises `RunError` on a loss that is not finite.
     """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(settings.matmul_precision)
@@ -140,9 +140,11 @@ def split_by_key(examples: Sequence[Example], share: float, seed: int) -> tuple[
 
 def _step(trainee: Policy, batch: Sequence[Example], budget: int, *, backward: bool) -> float:
     sequences = Sequences([e.ids for e in batch], [e.mask for e in batch])
-    tokens, loss = sum(sequences.target_counts), 0.0
+    total, loss = sum(sequences.target_counts), 0.0
     for micro in micro_batches(sequences, budget, trainee.model.device):
-        part = -trainee.logprobs(micro, 1.0, entropy="none").logprobs_N.sum() / tokens
+        targets_BT = micro.mask_BT[:, 1:]
+        weights_N = targets_BT[targets_BT.bool()]
+        part = -(weights_N * trainee.logprobs(micro, 1.0, entropy="none").logprobs_N).sum() / total
         if backward:
             part.backward()  # type: ignore[no-untyped-call]
         loss += part.item()
