@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from zerosearch.commands.check import differences, most_searches, open_tokenizer
+from zerosearch.commands.check import open_tokenizer
+from zerosearch.commands.check_settings import differences, most_searches
 from zerosearch.config import TrainConfig
 from zerosearch.errors import ModelError
 from zerosearch.protocol import PROMPT, prompt_text, render_prompt

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
 import sys
-from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
-from zerosearch.cost import PRICES, dollars
+from zerosearch.commands.check_settings import not_here, print_settings
 from zerosearch.runtime import prepare
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from zerosearch.config import TrainConfig
-    from zerosearch.engine_config import EngineConfig
     from zerosearch.generators.local import LocalModel
     from zerosearch.questions import Question
     from zerosearch.transcript import Reading
@@ -91,140 +83,6 @@ def check(
     if config is not None:
         more = f"; {len(missing)} not here yet" if missing else ""
         console.print(Text(f"{config}: the settings are right{more}"), soft_wrap=True)
-
-
-def print_settings(config: TrainConfig, where: str) -> None:
-    """The run in a few lines: what differs from the defaults, the curriculum, and the searches it may make."""
-    from pydantic import BaseModel
-
-    from zerosearch.commands.train import describe
-    from zerosearch.config import TrainConfig
-
-    console.print(describe(config), soft_wrap=True)
-    changed = dict(differences(config, TrainConfig.model_validate({})))
-    table = Table(show_header=False, box=None, padding=(0, 2, 0, 0), title=Text(f"\n{where}"), title_justify="left")
-    for section in TrainConfig.model_fields:
-        mine = [
-            (key.removeprefix(f"{section}."), v) for key, v in changed.items() if f"{key}.".startswith(f"{section}.")
-        ]
-        if mine or isinstance(getattr(config, section), BaseModel):
-            said = "  ".join(f"{key} = {value}" if key != section else str(value) for key, value in mine)
-            table.add_row(Text(section, style="bold"), Text(said or "as by default", style="" if said else "dim"))
-    console.print(table)
-    console.print("(what differs from the defaults; --toml prints every setting)\n", style="dim")
-    if config.engine.kind == "simulated" and config.curriculum.kind == "adaptive":
-        c = config.curriculum
-        console.print(
-            f"noise: from {c.start:g}, {c.rate:g} a step towards {c.end:g} while the mean reward is {c.target:g} or "
-            "more, back while it is not"
-        )
-    elif config.engine.kind == "simulated":
-        curve = config.curriculum.build()
-        points = "   ".join(f"{percent} %: {curve.noise(percent, 100):.3f}" for percent in (0, 25, 50, 75, 100))
-        console.print(f"noise, by the share of training done ({config.curriculum.kind})   {points}", soft_wrap=True)
-    else:
-        console.print("noise: none, the engine is a real one and the curriculum is not used")
-    if config.engine.kind == "simulated":
-        print_noise_kinds(config)
-    print_searches(config)
-
-
-def print_noise_kinds(config: TrainConfig) -> None:
-    """One line where pages or noise are others than the paper's."""
-    kinds = Counter(kind.value for kind in config.curriculum.noise_kinds)
-    mixed = config.curriculum.pages == "mixed"
-    if mixed or set(kinds) != {"plain"}:
-        shares = ", ".join(f"{kind} {count / kinds.total():.0%}" for kind, count in kinds.items())
-        console.print(f"drawn for each {'document' if mixed else 'page'}; noisy ones are: {shares}", soft_wrap=True)
-    if mixed and config.engine.simulator.style == "tuned":
-        console.print(
-            "a tuned simulator writes two whole pages for a mixed one: about twice the tokens", soft_wrap=True
-        )
-
-
-def print_searches(config: TrainConfig) -> None:
-    training, evaluations = most_searches(config)
-    total = training + evaluations
-    whole = "" if config.evaluation.limit else " (evaluations not counted: evaluation.limit is none)"
-    console.print(
-        f"searches at most: {training:,} in training + {evaluations:,} in evaluations = {total:,}{whole}; with Google "
-        f"by SerpAPI, at ${PRICES.serpapi_search * 1000:.3f} per 1,000: {dollars(PRICES.serpapi(total))}",
-        soft_wrap=True,
-    )
-
-
-def most_searches(config: TrainConfig) -> tuple[int, int]:
-    """The most searches in training, and in all evaluations (0 where `limit` is None). Retries do not count."""
-    training, evaluation, each = config.training, config.evaluation, config.protocol.max_searches
-    made = training.steps * training.questions_per_step * training.rollouts * each
-    rounds = 2 + ((training.steps - 1) // evaluation.every if evaluation.every else 0)
-    questions = evaluation.limit or 0
-    real = evaluation.engine is not None and evaluation.engine.kind != "simulated"
-    again = min(questions, evaluation.transfer_limit) if real and config.engine.kind == "simulated" else 0
-    return made, rounds * (questions + again) * each
-
-
-def differences(ours: BaseModel, defaults: BaseModel | None, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """`("engine.top_k", 3)` for every setting that is not the default. A section that is none by default is compared
-    with what it holds by default when it is there.
-    """
-    from pydantic import BaseModel
-
-    for key in type(ours).model_fields:
-        value = getattr(ours, key)
-        default = getattr(defaults, key) if defaults is not None else None
-        if isinstance(value, BaseModel):
-            yield from differences(value, default if default is not None else type(value)(), f"{prefix}{key}.")
-        elif value != default:
-            shown = "none" if value is None else ", ".join(value) if isinstance(value, list) else value
-            yield prefix + key, str(shown).lower() if isinstance(shown, bool) else shown
-
-
-def not_here(config: TrainConfig) -> Iterator[str]:
-    """What the run needs and this machine lacks: adapters, corpora, keys, packages."""
-    from zerosearch.adapters import resolve_adapter
-    from zerosearch.errors import ModelError
-
-    engines = [("engine", config.engine)]
-    if config.evaluation.engine is not None:
-        engines.append(("evaluation.engine", config.evaluation.engine))
-    adapters = [("model.adapter", config.model.adapter)]
-    adapters += [(f"{name}.simulator.adapter", e.simulator.adapter) for name, e in engines if e.kind == "simulated"]
-    for name, adapter in adapters:
-        try:
-            if adapter is not None:
-                resolve_adapter(adapter)
-        except ModelError as error:
-            yield f"{name}: {error}"
-    if config.model.api_key_env is not None and not os.environ.get(config.model.api_key_env):
-        yield f"model.api_key_env: the environment variable {config.model.api_key_env} is not set"
-    for name, engine in engines:
-        yield from _engine_not_here(name, engine)
-    for package in ("wandb", "trackio"):
-        if getattr(config.logging, package) and importlib.util.find_spec(package) is None:
-            yield f"logging.{package}: the package is missing (pip install 'zerosearch[{package}]')"
-
-
-def _engine_not_here(name: str, engine: EngineConfig) -> Iterator[str]:
-    from zerosearch.engines.web import KEY_VARIABLES
-
-    corpus, simulator = engine.corpus, engine.simulator
-    if corpus is not None and corpus != "factbook" and not Path(corpus).is_file():
-        yield f"{name}.corpus: {corpus}: no such file"
-    variable = engine.api_key_env or KEY_VARIABLES.get(engine.kind)
-    if variable is not None and not os.environ.get(variable, "").strip():
-        yield f"{name}: the environment variable {variable}, which holds the key of {engine.kind}, is not set"
-    if engine.recording is not None and not Path(engine.recording).is_file():
-        yield f"{name}.recording: {engine.recording}: no such file"
-    if engine.kind == "dense":
-        for module in ("sentence_transformers", "faiss"):
-            if importlib.util.find_spec(module) is None:
-                yield f"{name}: the package {module} is missing (pip install 'zerosearch[dense]')"
-    if engine.kind == "simulated" and simulator.base_url is not None:
-        if simulator.api_key_env is not None and not os.environ.get(simulator.api_key_env):
-            yield f"{name}.simulator.api_key_env: the environment variable {simulator.api_key_env} is not set"
-        said = f"{name}: the simulator is {simulator.model} at a URL; zerosearch doctor --url asks whether it is up"
-        console.print(Text(said), soft_wrap=True)
 
 
 def first_question(config: TrainConfig) -> tuple[Question | None, list[str]]:
