@@ -57,3 +57,14 @@ class Critic:
         with torch.no_grad():
             for key, parameter in self.parameters().items():
                 parameter.copy_(state[key].to(parameter))
+
+
+def explained_variance(returns_N: Tensor, values_N: Tensor) -> float | None:
+    """1 - Var(returns - values) / Var(returns): 1 for a perfect critic, 0 for a constant one.
+
+    None where the returns hardly differ: there is nothing to explain, and the quotient would be any number.
+    """
+    variance = float(returns_N.var(correction=0))
+    if variance < 1e-6:
+        return None
+    return 1 - float((returns_N - values_N).var(correction=0)) / variance

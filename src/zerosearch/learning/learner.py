@@ -24,7 +24,7 @@ from zerosearch.learning.advantages import (
     whiten,
 )
 from zerosearch.learning.batches import MicroBatch, Sequences, micro_batches, pad
-from zerosearch.learning.critic import Critic
+from zerosearch.learning.critic import Critic, explained_variance
 from zerosearch.learning.logprobs import EntropyUse, scatter
 from zerosearch.learning.losses import (
     kl_estimate,
@@ -329,17 +329,6 @@ class Learner:
 
 def _weighted_mean(pairs: Sequence[tuple[float, float]]) -> float:
     return sum(value * weight for value, weight in pairs) / max(sum(weight for _, weight in pairs), 1e-9)
-
-
-def explained_variance(returns_N: Tensor, values_N: Tensor) -> float | None:
-    """1 - Var(returns - values) / Var(returns): 1 for a perfect critic, 0 for a constant one.
-
-    None where the returns hardly differ: there is nothing to explain, and the quotient would be any number.
-    """
-    variance = float(returns_N.var(correction=0))
-    if variance < 1e-6:
-        return None
-    return 1 - float((returns_N - values_N).var(correction=0)) / variance
 
 
 def token_mean(mask_BT: Tensor, rows: Tensor) -> Tensor:
