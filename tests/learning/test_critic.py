@@ -87,3 +87,19 @@ def test_a_state_brings_the_values_back(kind: str) -> None:
     assert not torch.equal(other.values(BATCH), values)
     other.load_state(state)
     assert torch.equal(other.values(BATCH), values)
+
+
+def test_beside_a_bfloat16_base_a_critic_computes_in_bfloat16_with_a_head_in_float32() -> None:
+    model = toy_model()
+    model.base.to(torch.bfloat16)
+    made = critic("lora", model)
+    seen: set[torch.dtype] = set()
+    for name, module in model.base.named_modules():
+        if name.endswith(f"lora_A.{CRITIC}"):
+            module.register_forward_hook(lambda _, given, out: seen.update({given[0].dtype, out.dtype}))
+    made.train_mode()
+    values = made.values(BATCH)
+    values.sum().backward()  # type: ignore[no-untyped-call]
+    assert seen == {torch.bfloat16}
+    assert values.dtype == torch.float32
+    assert {p.grad.dtype for p in made.parameters().values() if p.grad is not None} == {torch.float32}

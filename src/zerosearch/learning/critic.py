@@ -7,6 +7,7 @@ from torch import Tensor
 
 from zerosearch.generators.local import LocalModel
 from zerosearch.learning.batches import MicroBatch
+from zerosearch.learning.policy import training_precision
 
 CRITIC = "critic"
 
@@ -45,7 +46,8 @@ class Critic:
 
     def values(self, micro: MicroBatch) -> Tensor:
         """(N,) values of the policy tokens of a micro-batch, row by row; call `train_mode` before."""
-        hidden_BTH = self.model.base.get_decoder()(input_ids=micro.ids_BT, use_cache=False).last_hidden_state
+        with training_precision(self.model, full=self.full):
+            hidden_BTH = self.model.base.get_decoder()(input_ids=micro.ids_BT, use_cache=False).last_hidden_state
         hidden_NH = hidden_BTH[:, :-1][micro.mask_BT[:, 1:].bool()]
         values: Tensor = self.head(hidden_NH.float()).squeeze(1)
         return values

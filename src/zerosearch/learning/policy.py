@@ -63,7 +63,7 @@ class Policy:
 
     def logprobs(self, micro: MicroBatch, temperature: float, *, entropy: EntropyUse = "metric") -> TokenLogprobs:
         """Log-probs of the policy tokens of a micro-batch; call `train_mode` before."""
-        with self.precision(self.model):
+        with training_precision(self.model, full=self.full):
             return token_logprobs(
                 self.model.base,
                 micro.ids_BT,
@@ -82,7 +82,7 @@ class Policy:
             model, speaker = self._reference_model, None
         else:
             model, speaker = self.model, REFERENCE if REFERENCE in self.model.adapters else None
-        with model.speaking_as(speaker), self.precision(model):
+        with model.speaking_as(speaker), training_precision(model, full=self.full):
             return token_logprobs(
                 model.base, micro.ids_BT, micro.mask_BT, temperature=temperature, plain_head=self.plain_head
             ).logprobs_N
@@ -107,19 +107,17 @@ class Policy:
         else:
             self.model.save_adapter(self.adapter, folder, dtype=dtype)
 
-    @contextmanager
-    def precision(self, model: LocalModel) -> Iterator[None]:
-        """Weights that are trained stay in float32, as small updates would round away; here is where bfloat16 computes.
 
-        Full fine-tuning does so on a GPU, an adapter wherever its base is in bfloat16: beside it products in float32
-        cost more time and memory than the base model's own.
-        """
-        if self.full:
-            low = model.device.type == "cuda" and model.dtype == torch.float32
-        else:
-            low = model.dtype == torch.bfloat16
-        with (
-            torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=low),
-            disable_input_dtype_casting(model.base, active=low),  # peft would write each input in float32 first
-        ):
-            yield
+@contextmanager
+def training_precision(model: LocalModel, *, full: bool) -> Iterator[None]:
+    """Weights that are trained stay in float32, as small updates would round away; here is where bfloat16 computes.
+
+    Full fine-tuning does so on a GPU, an adapter wherever its base is in bfloat16: beside it products in float32 cost
+    more time and memory than the base model's own.
+    """
+    low = model.device.type == "cuda" and model.dtype == torch.float32 if full else model.dtype == torch.bfloat16
+    with (
+        torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=low),
+        disable_input_dtype_casting(model.base, active=low),  # peft would write each input in float32 first
+    ):
+        yield
