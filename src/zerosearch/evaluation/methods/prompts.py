@@ -19,7 +19,12 @@ DIRECT = f"""Answer the question. Do not explain, {_ANSWER}
 
 Question: {{question}}"""
 
-COT = f"""Answer the question. Think step by step first, in a few sentences. Then {_ANSWER}
+# Only told to think, small models answer at once
+COT = f"""Answer the question. Think step by step first, in a few sentences. Then {_ANSWER} Example:
+
+Question: In which country was the author of the novel Emma born?
+Emma was written by Jane Austen. Jane Austen was born in Steventon. Steventon lies in England. \
+<answer> England </answer>
 
 Question: {{question}}"""
 

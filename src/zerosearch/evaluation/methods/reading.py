@@ -20,7 +20,7 @@ async def direct(session: Session) -> str | None:
 async def cot(session: Session) -> str | None:
     """Reasoning before the answer, no search.
 
-    Chain of thought (Wei et al., NeurIPS 2022), zero-shot as in Kojima et al. (NeurIPS 2022).
+    Chain of thought (Wei et al., NeurIPS 2022), with one worked example.
     """
     prompt = prompts.COT.format(question=session.asked)
     return final_reply(await session.write(prompt, stop=STOP_ANSWER))
