@@ -70,5 +70,7 @@ def test_a_card_is_summed_up() -> None:
     assert summary({"texts": 120, "data": "factbook:train (x)", "result": {"best_validation_loss": 0.51234}}) == (
         "120 texts, factbook:train, validation loss 0.512"
     )
+    made = {"texts": 9, "data": "labels.jsonl: 7 pages", "engine": ["bm25:x", "google"]}
+    assert summary(made) == "9 texts, pages of bm25:x and google"
     assert summary({}) == "no card"
     assert [megabytes(n) for n in (98_362_432, 1_500_000)] == ["98 MB", "1.5 MB"]

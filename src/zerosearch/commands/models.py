@@ -48,9 +48,10 @@ def models(
 def summary(card: dict[str, Any]) -> str:
     """A card in a few words: what an adapter was trained on and how well it fits."""
     result = card.get("result") or {}
+    engines = card.get("engine")  # of a simulator: whose pages it was shown; its data is a file of its maker's
     said = [
         f"{card['texts']} texts" if "texts" in card else "",
-        str(card.get("data", "")).split(" ")[0],
+        f"pages of {' and '.join(engines)}" if engines else str(card.get("data", "")).split(" ")[0],
         f"validation loss {result['best_validation_loss']:.3f}" if "best_validation_loss" in result else "",
     ]
     return ", ".join(part for part in said if part) or "no card"
