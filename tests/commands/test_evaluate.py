@@ -145,6 +145,19 @@ def test_a_changed_data_file_is_refused_before_anything_is_asked(
     assert (data / "out" / "nq" / "direct.jsonl").read_bytes() == before
 
 
+def test_other_prompts_make_other_predictions(
+    zerosearch: Any, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from zerosearch.evaluation.methods import prompts
+
+    assert zerosearch(*arguments, "--methods", "direct").code == 0
+    monkeypatch.setitem(prompts.USED_BY, "direct", ("What is it? {question}",))
+    result = zerosearch(*arguments, "--methods", "direct")
+    assert result.code == 2
+    assert "settings" in result.err
+    assert "prompts" in result.err
+
+
 def test_several_tries_need_a_temperature_and_are_rows_of_their_own(zerosearch: Any, arguments: list[str]) -> None:
     assert "temperature" in zerosearch(*arguments, "--methods", "direct", "--samples", "2").err
     assert zerosearch(*arguments, "--methods", "direct", "--samples", "2", "--temperature", "0.01").code == 0

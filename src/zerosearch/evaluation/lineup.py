@@ -19,7 +19,7 @@ from zerosearch.engine_config import EngineConfig
 from zerosearch.engines.base import SearchEngine, close_connections
 from zerosearch.engines.writers import ChatModel, GeneratorWriter, OpenAIWriter
 from zerosearch.errors import ConfigError, ModelError
-from zerosearch.evaluation.methods import EPISODE, ONCE, PROMPTED, Errors, MethodSettings
+from zerosearch.evaluation.methods import EPISODE, ONCE, PROMPTED, Errors, MethodSettings, prompts
 from zerosearch.evaluation.predictors import Episodes, Predictor, Prompted, charge
 from zerosearch.generators.base import Generator
 from zerosearch.generators.openai import RETRY
@@ -194,7 +194,7 @@ class Lineup:
 
     def _prompted(self, spec: MethodSpec) -> Entrant:
         chat, told = self._open_chat(), self._settings
-        settings: dict[str, Any] = {"max_tokens": told.max_tokens}
+        settings: dict[str, Any] = {"max_tokens": told.max_tokens, "prompts": prompts.digest(spec.method)}
         if spec.searches:
             settings |= {"max_searches": told.max_searches, "max_page_words": told.max_page_words}
         predictor = Prompted(spec.label, PROMPTED[spec.method], chat, self._engine, told, self._errors)

@@ -6,6 +6,7 @@ protocol's own prompt, which `episode` uses, is in `zerosearch/protocol.py`.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 
 from zerosearch.protocol import Document, render_document
@@ -123,6 +124,22 @@ RATE_PAGES = """How likely is it that the question can be answered with these do
 Question: {question}"""
 
 NO_DOCUMENTS = "(no documents)"
+
+USED_BY = {
+    "direct": (DIRECT,),
+    "cot": (COT,),
+    "rag": (RAG,),
+    "react": (REACT, REACT_OBSERVATION, REACT_INVALID, REACT_LAST),
+    "search-o1": (SEARCH_O1, SEARCH_O1_FOUND, SEARCH_O1_INVALID, SEARCH_O1_LAST, REASON_IN_DOCUMENTS),
+    "ircot": (IRCOT, READER),
+    "tree-search": (TREE, RATE_ANSWER, RATE_PAGES, RAG),
+}
+"""The prompts of each method."""
+
+
+def digest(method: str) -> str:
+    """Of a method's prompts: predictions that were made with others are not to be gone on with."""
+    return hashlib.sha256("\0".join(USED_BY[method]).encode()).hexdigest()[:12]
 
 
 def render_documents(documents: Sequence[Document]) -> str:
