@@ -196,7 +196,15 @@ class Terminal:
         command = [sys.executable, "-m", "zerosearch", "ask", *args]
         env = {**os.environ, "COLUMNS": "60", "TERM": "xterm", **environment}
         self.process = subprocess.Popen(
-            command, stdin=slave, stdout=slave, stderr=slave, env=env, close_fds=True, start_new_session=True
+            command,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env=env,
+            close_fds=True,
+            start_new_session=True,
+            # a shell's background jobs ignore Ctrl-C, and what they start does too
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
         os.close(slave)
         self.seen = ""
