@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from learning.toy import toy_model
+from learning.toy import adapter_formats, toy_model
 from tiny import tiny_local_model
 
 from zerosearch.generators.local import LocalModel
@@ -93,10 +93,7 @@ def test_beside_a_bfloat16_base_a_critic_computes_in_bfloat16_with_a_head_in_flo
     model = toy_model()
     model.base.to(torch.bfloat16)
     made = critic("lora", model)
-    seen: set[torch.dtype] = set()
-    for name, module in model.base.named_modules():
-        if name.endswith(f"lora_A.{CRITIC}"):
-            module.register_forward_hook(lambda _, given, out: seen.update({given[0].dtype, out.dtype}))
+    seen = adapter_formats(model, CRITIC)
     made.train_mode()
     values = made.values(BATCH)
     values.sum().backward()  # type: ignore[no-untyped-call]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from learning.toy import ToyEngine, toy_config, toy_model, toy_questions
+from learning.toy import ToyEngine, adapter_formats, toy_config, toy_model, toy_questions
 from tiny import give_adapter, tiny_local_model
 from torch import Tensor
 
@@ -231,15 +231,6 @@ def _count_forwards(model: LocalModel) -> list[int]:
     return calls
 
 
-def lora_inputs(model: LocalModel) -> set[torch.dtype]:
-    """Fills up with the number formats that adapters are given as the model runs."""
-    seen: set[torch.dtype] = set()
-    for name, module in model.base.named_modules():
-        if name.endswith(f"lora_A.{POLICY}"):
-            module.register_forward_hook(lambda _, given, out: seen.update({given[0].dtype, out.dtype}))
-    return seen
-
-
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_beside_a_bfloat16_base_adapters_compute_in_bfloat16_and_learn_in_float32(
     checkpointing: bool, adapter_folder: Path
@@ -252,7 +243,7 @@ def test_beside_a_bfloat16_base_adapters_compute_in_bfloat16_and_learn_in_float3
         if checkpointing:
             model.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
             model.base.enable_input_require_grads()
-        seen = lora_inputs(model)
+        seen = adapter_formats(model, POLICY)
         policy.train_mode()
         policy.logprobs(one_batch(model), 1.0, entropy="none").logprobs_N.sum().backward()  # type: ignore[no-untyped-call]
         gradients.append(torch.cat([p.grad.flatten() for p in policy.parameters().values() if p.grad is not None]))

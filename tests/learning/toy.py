@@ -120,3 +120,12 @@ def toy_trainer(config: TrainConfig, model: LocalModel | None = None, processes:
         evaluation=rollout_settings(config, model, temperature=0.0, top_k=1),
     )
     return Trainer(config, parts, say=lambda text: None, processes=processes)
+
+
+def adapter_formats(model: LocalModel, adapter: str) -> set[torch.dtype]:
+    """Fills up with the number formats that an adapter is given and gives as the model runs."""
+    seen: set[torch.dtype] = set()
+    for name, module in model.base.named_modules():
+        if name.endswith(f"lora_A.{adapter}"):
+            module.register_forward_hook(lambda _, given, out: seen.update({given[0].dtype, out.dtype}))
+    return seen
