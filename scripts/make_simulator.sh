@@ -9,6 +9,7 @@
 #     QUESTIONS    whole questions to record too     TRACES      files of recorded pages to learn from as well
 #     HELDOUT      questions for fidelity            COLLECT     options of collect, TUNE of tune, FIDELITY of fidelity
 #     BY           whose labels count (evidence)     SNIPPETS    words a document of TRACES is cut to
+#     PLAN         temperature of its plans (0), or none
 set -eu
 config=$1 folder=$2
 shift 2
@@ -17,6 +18,8 @@ by=${BY:-evidence}
 base=$(sed -n 's/^name = "\(.*\)"/\1/p' "$config" | sed -n 2p)   # of [model]: the second name of the file
 model=${MODEL:-$base}
 set_="--set model.name=$model --set engine.simulator.model=$model ${SET:-}"
+tuned_="--set engine.simulator.adapter=$folder/simulator --set engine.simulator.style=tuned \
+    --set engine.simulator.plan_temperature=${PLAN:-0}"
 mkdir -p "$folder"
 
 collect() {   # the policy's own queries, several turns until its answer
@@ -42,12 +45,10 @@ prompted() {  # the same base model, only told what to do
         --set engine.simulator.style=instruct
 }
 tuned() {
-    $zerosearch fidelity "$config" --queries "${HELDOUT:-data/heldout.jsonl}" --out "$folder/tuned" ${FIDELITY:-} $set_ \
-        --set engine.simulator.adapter="$folder/simulator" --set engine.simulator.style=tuned
+    $zerosearch fidelity "$config" --queries "${HELDOUT:-data/heldout.jsonl}" --out "$folder/tuned" ${FIDELITY:-} $set_ $tuned_
 }
 train() {
-    $zerosearch train "$config" --folder "$folder/runs" $set_ \
-        --set engine.simulator.adapter="$folder/simulator" --set engine.simulator.style=tuned
+    $zerosearch train "$config" --folder "$folder/runs" $set_ $tuned_
 }
 
 [ $# -gt 0 ] || set -- collect record label tune prompted tuned train

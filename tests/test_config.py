@@ -83,6 +83,8 @@ VALID: list[dict[str, Any]] = [
     {"engine": {"kind": "searxng", "url": "http://h"}, "evaluation": {"engine": {"kind": "remote", "url": "http://h"}}},
     {"engine": {"kind": "remote", "url": "http://h/retrieve", "snippet_words": 20, "price_usd": 0}},
     {"engine": {"kind": "serpapi", "simulator": {"adapter": "a"}}},
+    {"engine": {"simulator": {"plan_temperature": "none"}}},
+    {"engine": {"simulator": {"plan_temperature": 0.0, "style": "tuned"}}},
     {"protocol": {"prompt": 'Say "{question}"\n\tnow\\ é 😀'}},
     {"curriculum": {"pages": "mixed", "noise_kinds": ["near-miss", "plain", "near-miss"]}},
     {"curriculum": {"pages": "mixed"}, "engine": {"simulator": {"style": "tuned"}}},
@@ -214,6 +216,7 @@ def test_the_written_file_names_every_setting() -> None:
             "engine: cache is set, but a recorded engine answers from a file already",
         ),
         ({"engine": {"simulator": {"base_url": "http://h/v1", "adapter": "a"}}}, "engine: simulator.adapter cannot be"),
+        ({"engine": {"simulator": {"plan_temperature": 0.0}}}, "plan_temperature is set, but only a tuned simulator"),
         (
             {"engine": {"kind": "google"}},
             "engine.kind: Input should be 'simulated', 'bm25', 'dense', 'recorded', 'serpapi', 'serper'",

@@ -40,6 +40,9 @@ class SimulatorConfig(Section):
     rewrites: int = Field(0, ge=0)
     """How often a page is written again that does not keep its word: a noisy one that holds the answer, a useful one
     that does not hold what its plan announces."""
+    plan_temperature: float | None = Field(None, ge=0)
+    """Of the decision whether a useful page will hold the answer, made before it and kept for its rewrites; 0: it will
+    whenever that is the likelier, each time the query is asked. none: decided with the page. For style tuned."""
     usd_per_million_prompt_tokens: float = Field(0.0, ge=0)
     """What the server charges, so that costs are counted and `engine.budget_usd` can bound them."""
     usd_per_million_completion_tokens: float = Field(0.0, ge=0)
@@ -154,6 +157,8 @@ class EngineConfig(Section):
         if self.kind in ("searxng", "remote") and self.url is None:
             example = "http://localhost:8080" if self.kind == "searxng" else "http://localhost:8000/retrieve"
             raise ValueError(f"engine {self.kind} needs engine.url, for example {example}")
+        if self.simulator.plan_temperature is not None and self.simulator.style != "tuned":
+            raise ValueError("simulator.plan_temperature is set, but only a tuned simulator plans (style = 'tuned'?)")
         if self.simulator.base_url and self.simulator.adapter:
             raise ValueError("simulator.adapter cannot be used with simulator.base_url: load it in the server")
         return self

@@ -149,6 +149,7 @@ def _open_engine(config: EngineConfig, models: Models) -> SearchEngine:
         temperature=simulator.temperature,
         max_tokens=simulator.max_tokens,
         rewrites=simulator.rewrites,
+        plan_temperature=simulator.plan_temperature,
         retry=Retry(attempts=config.attempts, deadline_seconds=deadline),
         usd_per_million_prompt_tokens=simulator.usd_per_million_prompt_tokens,
         usd_per_million_completion_tokens=simulator.usd_per_million_completion_tokens,

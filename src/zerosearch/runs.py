@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -42,6 +42,16 @@ def write_json(path: Path, value: Any) -> None:
     atomic_write(path, text.encode("utf-8", "replace"))  # "replace": half a character in a web page must not end a run
 
 
+def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
+    """A line a row, all of them or none."""
+    atomic_write(path, _lines(rows))
+
+
+def _lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    return text.encode("utf-8", "replace")
+
+
 def append_jsonl(path: Path, *rows: dict[str, Any]) -> None:
     """Append a line a row and flush them, all at once.
 
@@ -53,8 +63,7 @@ def append_jsonl(path: Path, *rows: dict[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab+") as out:
             _drop_cut_line(out)
-            text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-            out.write(text.encode("utf-8", "replace"))
+            out.write(_lines(rows))
             out.flush()
             os.fsync(out.fileno())
     except OSError as error:
@@ -91,5 +100,4 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
 def trim_rows(path: Path, *, keep_below: int) -> None:
     """Keep the rows whose `step` is below `keep_below`: what a resumed run will write again is taken out first."""
     if path.exists():
-        rows = [row for row in read_rows(path) if row["step"] < keep_below]
-        atomic_write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode())
+        write_jsonl(path, [row for row in read_rows(path) if row["step"] < keep_below])

@@ -117,7 +117,17 @@ def test_the_chain_runs_and_each_step_takes_what_the_one_before_wrote(zerosearch
     assert printed == written
     assert written["queries"] == 6
     assert written["engine"] == labels[0].engine
+    assert (written["plan_temperature"], written["rewrites"]) == (None, 0)
     assert "<h2>Question 0?</h2>" in (report / "fidelity.html").read_text()
+    rows = [json.loads(line) for line in (report / "pages.jsonl").read_text().splitlines()]
+    assert len(rows) == 6
+    assert [row["golden_answers"] for row in rows[:2]] == [["Lima"], ["Kathmandu"]]
+    assert all(document.keys() == {"title", "text"} for row in rows for document in row["useful"]["results"])
+    for row in rows:
+        text = json.dumps(row["real"]["results"])
+        assert row["real"]["holds_answer"] == (row["golden_answers"][0] in text)
+    assert [row["blind"] is None for row in rows] == [False, False, True, True, True, True]
+    assert written["kinds"]["whole"]["useful"] == sum(row["useful"]["holds_answer"] for row in rows) / 6
 
 
 def test_a_collection_of_another_configuration_is_refused(zerosearch: Any, place: Path, tmp_path: Path) -> None:

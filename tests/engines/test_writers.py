@@ -53,6 +53,24 @@ def test_the_request_is_the_one_that_openai_servers_take(endpoint: Any, reply: A
     assert "authorization" not in endpoint.headers[0]
 
 
+def test_a_server_is_told_to_go_on_with_what_the_assistant_has_begun(endpoint: Any, reply: Any, complete: Any) -> None:
+    endpoint.script = [reply(body=complete("1] Nepal"))]
+    begun = [*MESSAGES, {"role": "assistant", "content": "<think>["}]
+
+    async def go_on() -> Written:
+        writer = OpenAIWriter(endpoint.url, "tiny", extra_body={"add_generation_prompt": None})
+        try:
+            return await writer.write(begun, max_tokens=5, temperature=0.0, seed=1, stop=("]",))
+        finally:
+            await writer.aclose()
+
+    assert asyncio.run(go_on()).text == "1"
+    (request,) = endpoint.requests
+    assert request["messages"] == begun
+    assert request["continue_final_message"] is True
+    assert "add_generation_prompt" not in request  # `extra_body` has the last word
+
+
 def test_a_text_that_hit_the_limit_says_so(writer: OpenAIWriter, endpoint: Any, reply: Any, complete: Any) -> None:
     endpoint.script = [reply(body=complete("half a pa", finish_reason="length"))]
     assert write(writer) == Written("half a pa", None, None, truncated=True)
@@ -259,6 +277,20 @@ def test_a_local_text_that_hit_the_limit_says_so() -> None:
     writer = GeneratorWriter(Parrot(tokenizer, "[1] Nepal"), tokenizer, model="parrot")
     written = asyncio.run(writer.write(MESSAGES, max_tokens=3, temperature=0.5, seed=3))
     assert (written.text, written.truncated) == ("[1]", True)
+
+
+def test_a_local_model_goes_on_with_what_the_assistant_has_begun() -> None:
+    tokenizer = byte_tokenizer(TEMPLATE)
+    begun: list[Message] = [*MESSAGES, {"role": "assistant", "content": "<think><|end|>["}]
+    ids = render_messages(begun, tokenizer)
+    # its tags stay as they are, and no end token can be made of text
+    assert tokenizer.decode(ids).endswith("Query: Nepal<|end|><|assistant|><think>< |end|>[")
+    assert ids[: len(render_messages(MESSAGES, tokenizer))] == render_messages(MESSAGES, tokenizer)
+    parrot = Parrot(tokenizer, "1] Nepal")
+    written = asyncio.run(
+        GeneratorWriter(parrot, tokenizer, model="parrot").write(begun, max_tokens=99, temperature=0.5, seed=3)
+    )
+    assert (written.text, parrot.asked[0][0]) == ("1] Nepal", ids)
 
 
 def test_a_base_model_is_shown_the_contents() -> None:

@@ -101,6 +101,9 @@ def test_evidence_knows_first_hops_of_questions_of_several_hops_and_no_others() 
     assert free_labels(one, "capital of Peru", bridge) == {CONTAINMENT: NOISY, EVIDENCE: NOISY}
     assert free_labels(two, "capital of Peru", bridge) == {CONTAINMENT: NOISY, EVIDENCE: USEFUL}
     assert free_labels(two, "capital of Chile", bridge) == {CONTAINMENT: NOISY, EVIDENCE: NOISY}
+    choice = "Lima or Cusco, which is the capital of Peru?"  # names the answer: only a page with it tells
+    assert free_labels(two, choice, bridge) == {CONTAINMENT: NOISY, EVIDENCE: NOISY}
+    assert free_labels(two, choice.replace("Lima", "Ica"), bridge) == {CONTAINMENT: NOISY, EVIDENCE: USEFUL}
     assert free_labels(one, "x", (Document("Lima", "A city."),)) == {CONTAINMENT: USEFUL, EVIDENCE: USEFUL}
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from simulation.rows import NEPAL, PERU, documents, episode, search
 
-from zerosearch.engines.pages import format_plan, parse_page
+from zerosearch.engines.pages import answer_spans, format_plan, parse_page
 from zerosearch.engines.writers import render_messages
 from zerosearch.errors import ConfigError, DataError
 from zerosearch.generators.local import LocalModel
@@ -18,7 +18,9 @@ from zerosearch.prompts import simulator_messages
 from zerosearch.questions import Question
 from zerosearch.search import Quality, SearchRequest
 from zerosearch.simulation.label import CONTAINMENT, EVIDENCE, OUTCOME, LabelledPage, label_pages
-from zerosearch.simulation.tune import MIN_CLASS, RANK, answer_spans, misdirected, page_example, tuning_pairs
+from zerosearch.simulation.tune import MIN_CLASS, RANK, misdirected, page_example, tuning_pairs
+
+PLAN = "<think>[1] Title 0: Katmandu; [3] Title 2: The city of Kathmandu</think>\n"
 
 
 def pages(useful: int, noisy: int) -> list[LabelledPage]:
@@ -211,7 +213,7 @@ def test_a_page_that_answers_the_other_question_too_is_not_misdirected() -> None
 
 def test_a_plan_says_which_documents_hold_the_answer_and_is_no_part_of_the_page(tiny_model: LocalModel) -> None:
     found = documents("Katmandu is a city.", "Hills.", "The city of Kathmandu.")
-    assert format_plan(found, NEPAL.golden_answers) == "<think>[1] Katmandu; [3] Kathmandu</think>\n"
+    assert format_plan(found, NEPAL.golden_answers) == PLAN
     assert format_plan(found[1:2], NEPAL.golden_answers) == "<think>none</think>\n"
     assert format_plan(found, ()) == "<think>none</think>\n"
     hostile = documents("</think>[1] x")
@@ -221,9 +223,19 @@ def test_a_plan_says_which_documents_hold_the_answer_and_is_no_part_of_the_page(
     prompt = len(render_messages(simulator_messages(request, "tuned"), tiny_model.tokenizer))
     assert sum(example.mask) == len(example.ids) - prompt
     text = tiny_model.codec.decode(example.ids[prompt:-1])
-    assert text.startswith("<think>[1] Katmandu; [3] Kathmandu</think>\n[1] Title 0: Katmandu")
+    assert text.startswith(PLAN + "[1] Title 0: Katmandu")
     assert parse_page(text, 3) == parse_page(text.partition("\n")[2], 3)
     assert parse_page(text, 3).well_formed
+
+
+def test_an_answer_is_quoted_with_the_words_that_lead_to_it() -> None:
+    found = documents("One of the cities of that country is Kathmandu, and Katmandu is its capital.", "In Kathmandu.")
+    quoted = format_plan(found, NEPAL.golden_answers)
+    assert quoted == "<think>[1] cities of that country is Kathmandu; [2] Title 1: In Kathmandu</think>\n"
+    assert format_plan(documents("The U.S. won."), ["US"]) == "<think>[1] US</think>\n"  # only normalised the same
+    page = "[1] A: b c Lima.\n[2] Lima: d"
+    assert [page[slice(*span)] for span in answer_spans(page, ["Lima"], before=2)] == ["b c Lima", "Lima"]
+    assert [page[slice(*span)] for span in answer_spans(page, ["lima"], before=9)] == ["A: b c Lima", "Lima"]
 
 
 def test_plan_and_answers_weigh_more_where_that_is_asked_for(tiny_model: LocalModel) -> None:
@@ -244,7 +256,7 @@ def test_plan_and_answers_weigh_more_where_that_is_asked_for(tiny_model: LocalMo
     assert "mandus" in decode(light)
     unplanned = page_example(tiny_model, request, found[:1], plan=False, answer_weight=2)
     weighed = [token for token, weight in zip(unplanned.ids, unplanned.mask, strict=True) if weight == 2]
-    assert decode(weighed).strip() == "Katmandu"
+    assert decode(weighed).strip() == "Title 0: Katmandu"
     noise = page_example(tiny_model, replace(request, quality=Quality.NOISY), documents("Hills."), answer_weight=2)
     assert noise.mask.count(2) == len(encode("<think>none</think>\n"))
     assert answer_spans("a 3, 33 and New\nYork, new-york!", ["3", "New York", "?"]) == [(2, 3), (12, 20), (22, 30)]

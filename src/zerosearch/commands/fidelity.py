@@ -32,7 +32,7 @@ def fidelity(
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Queries to ask.")] = 200,
     blind: Annotated[int, typer.Option(min=0, help="Queries to ask once more without the answer in the prompt.")] = 50,
-    out: Annotated[Path | None, typer.Option(help="Folder for fidelity.json and fidelity.html.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for fidelity.json, fidelity.html and pages.jsonl.")] = None,
     reader_model: Annotated[
         str | None, typer.Option(help="Let this model answer from each page: embedded, folder, hub id, or served name.")
     ] = None,
@@ -56,10 +56,10 @@ def fidelity(
     from zerosearch.engines.base import close_connections
     from zerosearch.errors import ConfigError
     from zerosearch.parts import Models, open_engine
-    from zerosearch.runs import atomic_write, write_json
+    from zerosearch.runs import atomic_write, write_json, write_jsonl
     from zerosearch.settings import load_config
     from zerosearch.simulation.embedding import embedding_report
-    from zerosearch.simulation.fidelity import compare
+    from zerosearch.simulation.fidelity import compare, page_row
     from zerosearch.simulation.fidelity import fidelity as report_of
     from zerosearch.simulation.gallery import page
     from zerosearch.simulation.reader import read_pages, reader_report
@@ -99,6 +99,8 @@ def fidelity(
         "engine": real.name,
         "top_k": top_k,
         "temperature": settings.engine.simulator.temperature,
+        "plan_temperature": settings.engine.simulator.plan_temperature,
+        "rewrites": settings.engine.simulator.rewrites,
         "seed": settings.seed,
         "decoding_seconds_per_page": models.simulator_seconds() / pages if pages and models.simulating else None,
         **report_of(compared, top_k=top_k),
@@ -108,13 +110,15 @@ def fidelity(
     if out is not None:
         write_json(out / "fidelity.json", report)
         atomic_write(out / "fidelity.html", page(report, compared, readings).encode())
+        write_jsonl(out / "pages.jsonl", map(page_row, compared))
     if as_json:
         print(json.dumps(report, indent=2, ensure_ascii=False))
         return
     for table in tables(report):
         console.print(table)
     if out is not None:
-        console.print(f"report       {out}/fidelity.json\nside by side {out}/fidelity.html")
+        console.print(f"report       {out}/fidelity.json")
+        console.print(f"side by side {out}/fidelity.html\nall pages    {out}/pages.jsonl")
 
 
 def open_encoder(name: str, device: str) -> Encoder:

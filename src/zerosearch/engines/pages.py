@@ -20,6 +20,7 @@ _THOUGHT = re.compile(r"\s*<think>(?:.*?</think>|.*\Z)", re.DOTALL)
 _PLAN = re.compile(r"\s*<think>(?P<held>none|\[\d+\].*?)</think>", re.DOTALL)
 _FENCE = re.compile(r"^[ \t]*(?:```\w*|</?information>)[ \t]*$", re.MULTILINE)
 _WORD = re.compile(r"\w")
+_MARK = re.compile(r"\[\d+\] ")
 _EXACT = re.compile(r"\[(\d{1,3})\] (\S.*)")
 # Where a document may begin, each with its number, and a title where the style marks one. Tried in this order.
 _LEAD = r"^[ \t>#*_-]*"
@@ -34,6 +35,12 @@ _STYLES = (
     _BARE,
 )
 
+PLAN_BEGIN = "<think>"
+NO_PLAN = "<think>none</think>\n"
+"""The plan of a page that will not hold the answer; that of one that will goes on with `[` behind its beginning."""
+QUOTED_WORDS = 5
+"""How many words before an answer a plan quotes with it."""
+
 
 @dataclass(frozen=True)
 class ParsedPage:
@@ -45,25 +52,61 @@ class ParsedPage:
 
 def format_page(documents: Sequence[DocumentLike]) -> str:
     """One line a document, `[1] Title: text`; without a title `[1] text`. Documents without a word are left out."""
-    bodies = (one_line(f"{d.title}: {d.text}" if d.title.strip() else d.text) for d in documents)
-    return "\n".join(f"[{rank}] {body}" for rank, body in enumerate(filter(_WORD.search, bodies), start=1))
+    bodies = filter(_WORD.search, map(_body, documents))
+    return "\n".join(f"[{rank}] {body}" for rank, body in enumerate(bodies, start=1))
+
+
+def _body(document: DocumentLike) -> str:
+    return one_line(f"{document.title}: {document.text}" if document.title.strip() else document.text)
 
 
 def format_plan(documents: Sequence[DocumentLike], golden_answers: Sequence[str]) -> str:
     """What a tuned simulator notes before it writes a page: which documents hold the answer, and in which words.
 
     Whether a page holds the answer is then one decision at its beginning, which the word in the prompt is right before,
-    instead of a few words somewhere in three hundred. `parse_page` leaves the note out of the page.
+    instead of a few words somewhere in three hundred. The answer is quoted with the `QUOTED_WORDS` before it: words
+    that lead to it are easier to keep to than the bare answer. `parse_page` leaves the note out of the page.
 
-    >>> format_plan([Document("Nepal", "A country."), Document("Kathmandu", "A city.")], ["Kathmandu"])
-    '<think>[2] Kathmandu</think>\\n'
+    >>> format_plan([Document("Nepal", "A country."), Document("Nepal", "Its capital is Kathmandu.")], ["Kathmandu"])
+    '<think>[2] Nepal: Its capital is Kathmandu</think>\\n'
     """
     held = []
     for rank, document in enumerate(documents, start=1):
-        text = f"{document.title}: {document.text}"
-        answer = next((answer for answer in golden_answers if contains_answer(text, [answer])), None)
-        held += [f"[{rank}] {field_text(answer)}"] if answer is not None else []
-    return f"<think>{'; '.join(held) or 'none'}</think>\n"
+        text = _body(document)
+        if contains_answer(text, golden_answers):
+            spans = answer_spans(text, golden_answers, before=QUOTED_WORDS)
+            # one that only normalisation finds ("U.S." for "US") cannot be quoted: then as the question has it
+            start, end = spans[0] if spans else (0, 0)
+            answer = next(a for a in golden_answers if contains_answer(text, [a]))
+            held.append(f"[{rank}] {field_text(text[start:end] or answer)}")
+    return f"{PLAN_BEGIN}{'; '.join(held)}</think>\n" if held else NO_PLAN
+
+
+def answer_spans(text: str, golden_answers: Sequence[str], *, before: int = 0) -> list[tuple[int, int]]:
+    """Where golden answers stand in `text`, as (start, end): their words in order, whatever parts them, in any case.
+
+    Each begins up to `before` words earlier, on the same line and behind its number.
+
+    >>> answer_spans("In New  York, new-york.", ["New York"])
+    [(3, 12), (14, 22)]
+    >>> answer_spans("In New  York, new-york.", ["New York"], before=1)
+    [(0, 12), (8, 22)]
+    """
+    found = []
+    for answer in golden_answers:
+        words = [re.escape(word) for word in re.findall(r"\w+", answer)]
+        if words:
+            pattern = r"(?<!\w)" + r"\W+".join(words) + r"(?!\w)"
+            found += [match.span() for match in re.finditer(pattern, text, re.IGNORECASE)]
+    return sorted({(_words_back(text, start, before), end) for start, end in found})
+
+
+def _words_back(text: str, place: int, count: int) -> int:
+    line = text.rfind("\n", 0, place) + 1
+    mark = _MARK.match(text, line, place)
+    line = mark.end() if mark else line
+    words = [match.start() for match in re.finditer(r"\S+", text[line:place])]
+    return line + words[-count:][0] if words and count else place
 
 
 def announces_answer(text: str) -> bool | None:

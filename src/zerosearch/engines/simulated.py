@@ -15,13 +15,13 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 from zerosearch.curriculum import derive_seed
 from zerosearch.engines.base import close_connections
-from zerosearch.engines.pages import ParsedPage, announces_answer, parse_page
+from zerosearch.engines.pages import NO_PLAN, PLAN_BEGIN, ParsedPage, announces_answer, parse_page
 from zerosearch.engines.retry import AttemptError, Retry, with_retry
-from zerosearch.engines.writers import Writer, Written
+from zerosearch.engines.writers import ChatModel, Writer, Written
 from zerosearch.errors import ConfigError, EngineError
 from zerosearch.prompts import Message, PromptStyle, simulator_messages
 from zerosearch.search import Document, DocumentKind, Noise, Quality, SearchPage, SearchRequest, holds_answer
@@ -29,6 +29,7 @@ from zerosearch.search import Document, DocumentKind, Noise, Quality, SearchPage
 log = logging.getLogger(__name__)
 
 _WORD = re.compile(r"\w")
+_DECISION_TOKENS = 12  # "<think>none</think>"
 
 
 class SimulatedEngine:
@@ -47,6 +48,11 @@ class SimulatedEngine:
     round (`format_plan`; of a useful page without a plan nothing is known). The first plan counts: what is easier to
     write would else come to be what is written. `attempts` of the page counts the rewrites too.
 
+    `plan_temperature`: a tuned simulator is asked first, with a temperature of its own, how the plan of a useful page
+    begins, which is whether the page will hold the answer, and then for pages that go on from there, rewrites included.
+    At 0 a query is answered whenever that is the likelier, the same however often it is asked, as a real engine does
+    it. A simulator that turns out to have no plans writes its pages as without this. `writer` is a `ChatModel` then.
+
     A page that is useful in part is written at once by an `instruct` simulator. A `tuned` one has only ever been asked
     for whole pages, so it is asked for two, one useful and one noisy, at the same time; the page takes the first
     documents of each, at the ranks where they were asked for. Both are paid for; an attempt that failed is made again
@@ -62,6 +68,7 @@ class SimulatedEngine:
         max_tokens: int = 600,
         retry: Retry | None = None,
         rewrites: int = 0,
+        plan_temperature: float | None = None,
         usd_per_million_prompt_tokens: float = 0.0,
         usd_per_million_completion_tokens: float = 0.0,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
@@ -78,6 +85,7 @@ class SimulatedEngine:
         self._max_tokens = max_tokens
         self._retry = retry if retry is not None else Retry()
         self._rewrites = rewrites
+        self._plan_temperature = plan_temperature if style == "tuned" else None
         self._prices = (usd_per_million_prompt_tokens, usd_per_million_completion_tokens)
         self._sleep = sleep
         self._clock = clock
@@ -127,9 +135,12 @@ class SimulatedEngine:
     ) -> ParsedPage:
         first = request.seed if attempt == 1 else derive_seed("attempt", attempt, request.seed)
         wanted: bool | None = None
+        begun = await self._decide(request, messages, first, bill)
+        if begun:
+            messages = [*messages, {"role": "assistant", "content": begun}]
         for rewrite in range(self._rewrites + 1):
             seed = derive_seed("rewrite", rewrite, first) if rewrite else first
-            text = await self._text(messages, seed, bill)
+            text = begun + await self._text(messages, seed, bill)
             page = parse_page(text, request.top_k)
             if not page.documents:
                 raise AttemptError("empty", f"{self.name}: wrote no document for the query {request.query[:80]!r}")
@@ -140,11 +151,27 @@ class SimulatedEngine:
             bill.rewrites += 1
         return page
 
+    async def _decide(self, request: SearchRequest, messages: Sequence[Message], seed: int, bill: _Bill) -> str:
+        """How the plan of a useful page begins: whether it will hold the answer. Empty where there is no plan."""
+        if self._plan_temperature is None or request.quality is not Quality.USEFUL or not _can_tell(request):
+            return ""
+        text = await self._paid(
+            cast(ChatModel, self._writer).write(
+                messages, max_tokens=_DECISION_TOKENS, temperature=self._plan_temperature, seed=seed, stop=("[", "\n")
+            ),
+            bill,
+        )
+        return {PLAN_BEGIN: f"{PLAN_BEGIN}[", NO_PLAN.strip(): NO_PLAN}.get(text.strip(), "")
+
     async def _text(self, messages: Sequence[Message], seed: int, bill: _Bill) -> str:
+        limit, temperature = self._max_tokens, self._temperature
+        return await self._paid(
+            self._writer.write(messages, max_tokens=limit, temperature=temperature, seed=seed), bill
+        )
+
+    async def _paid(self, writing: Awaitable[Written], bill: _Bill) -> str:
         try:
-            written = await self._writer.write(
-                messages, max_tokens=self._max_tokens, temperature=self._temperature, seed=seed
-            )
+            written = await writing
         except EngineError as error:  # an answer that is of no use may have been written and charged for
             bill.prompt_tokens += error.prompt_tokens
             bill.completion_tokens += error.completion_tokens
@@ -179,12 +206,18 @@ class _Bill:
 
 def should_hold(request: SearchRequest, text: str) -> bool | None:
     """Whether the page of `text` should hold a golden answer; None where that is not known."""
-    question, kinds = request.question, set(request.asked)
-    if question is None or not question.golden_answers or question.yes_or_no:
+    kinds = set(request.asked)
+    if not _can_tell(request):
         return None
     if Quality.USEFUL not in kinds:
         return False
     return announces_answer(text) if len(kinds) == 1 else None
+
+
+def _can_tell(request: SearchRequest) -> bool:
+    """Whether it can be told of a page if it holds a golden answer: not of `yes`, which any page may hold."""
+    question = request.question
+    return question is not None and bool(question.golden_answers) and not question.yes_or_no
 
 
 def _holds(request: SearchRequest, page: ParsedPage) -> bool:

@@ -27,6 +27,8 @@ __all__ = [
 ]
 
 _RESERVED_FIELDS = ("model", "messages", "stream", "n")
+# vLLM and SGLang go on with the assistant's message only if told so; the llama.cpp server does it by itself
+_GO_ON = {"continue_final_message": True, "add_generation_prompt": False}
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,8 @@ class Written:
 
 class Writer(Protocol):
     """Writes the assistant's message of a chat. `model` names the model in trajectories.
+
+    Where the last message is the assistant's already, it is gone on with: only what comes after it is returned.
 
     Raises `EngineError`; whoever calls decides about trying again.
     """
@@ -128,6 +132,7 @@ class OpenAIWriter:
             "seed": seed % 2**31,  # some servers keep 32 bits
             "stop": list(stop) or None,
             "stream": False,
+            **(_GO_ON if messages[-1]["role"] == "assistant" else {}),
             **self._extra_body,
         }
         body = {name: value for name, value in request.items() if value is not None}
@@ -210,15 +215,19 @@ def render_messages(
     chat: Literal["auto", "always", "never"] = "auto",
     keep_tags: bool = False,
 ) -> list[int]:
-    """The ids that a model is shown for a chat, up to where its own text begins. Tuning and asking both use this.
+    """The ids that a model is shown for a chat, up to where its own text goes on. Tuning and asking both use this.
 
     Control tokens written out in a message are neutralised, and the protocol's tags with them: a simulator has no use
-    for these. `keep_tags` leaves the tags, for prompts that ask for them. A base model is shown the contents, line by
-    line. A template that knows no system role (Gemma's) gets its text at the head of the user's message.
+    for these. `keep_tags` leaves the tags, for prompts that ask for them. What the assistant has begun to write keeps
+    them too. A base model is shown the contents, line by line. A template that knows no system role (Gemma's) gets its
+    text at the head of the user's message.
 
     Raises `ConfigError` for `chat="always"` without a chat template, `ModelError` for a template that fails.
     """
     special_tokens = tuple(tokenizer.all_special_tokens)
+    if messages[-1]["role"] == "assistant":
+        begun = tokenizer.encode(break_tokens(messages[-1]["content"], special_tokens), add_special_tokens=False)
+        return [*render_messages(messages[:-1], tokenizer, chat=chat, keep_tags=keep_tags), *begun]
     clean = break_tokens if keep_tags else neutralize
     safe = [{**m, "content": clean(m["content"], special_tokens)} for m in messages]
     if chat == "never" or (chat == "auto" and not tokenizer.chat_template):

@@ -162,6 +162,20 @@ def fidelity(compared: Sequence[Compared], *, top_k: int) -> dict[str, Any]:
     }
 
 
+def page_row(compared: Compared) -> dict[str, Any]:
+    """One query with its pages, JSON-ready: of each side, its documents and whether they hold the answer, or None."""
+    question = compared.asked.question
+    row: dict[str, Any] = {"query": compared.asked.query, "kind": compared.asked.kind, **question.as_row()}
+    for side in (*SIDES, "blind"):
+        page: SearchPage | None = getattr(compared, side)
+        row[side] = page and {
+            "holds_answer": holds_answer(page.documents, question.golden_answers),
+            "attempts": page.attempts,
+            "results": [{"title": document.title, "text": document.text} for document in page.documents],
+        }
+    return row
+
+
 def _of(compared: Compared, side: str) -> SearchPage:
     page: SearchPage | None = getattr(compared, side)
     assert page is not None

@@ -12,7 +12,6 @@ What makes a label is the first `top_k` documents, the page that a policy sees; 
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
@@ -22,8 +21,8 @@ from typing import Any
 
 from zerosearch.errors import DataError
 from zerosearch.questions import Question, read_jsonl
-from zerosearch.runs import atomic_write
-from zerosearch.scoring import normalize
+from zerosearch.runs import write_jsonl
+from zerosearch.scoring import contains_answer, normalize
 from zerosearch.search import Document, Quality, holds_answer
 from zerosearch.simulation.recordings import RecordedPage
 from zerosearch.trajectory import Trajectory
@@ -89,11 +88,16 @@ def label_recorded(pages: Iterable[RecordedPage], *, top_k: int | None = None) -
 
 
 def free_labels(question: Question, query: str, documents: Sequence[Document]) -> dict[str, Quality]:
-    """`containment` and `evidence`; neither where the answer is yes or no, a word that any page may hold."""
+    """`containment` and `evidence`; neither where the answer is yes or no, a word that any page may hold.
+
+    A page about something that the query names is evidence of a first hop. Not so where the query names the answer too
+    (*who is younger, A or B?*): there a page without it tells of the other one alone.
+    """
     if question.yes_or_no:
         return {}
     held = holds_answer(documents, question.golden_answers)
-    step = (question.hops or 1) > 1 and any(named(document, query) for document in documents)
+    first_hop = (question.hops or 1) > 1 and not contains_answer(query, question.golden_answers)
+    step = first_hop and any(named(document, query) for document in documents)
     return {
         CONTAINMENT: Quality.USEFUL if held else Quality.NOISY,
         EVIDENCE: Quality.USEFUL if held or step else Quality.NOISY,
@@ -153,8 +157,7 @@ def balance(pages: Sequence[LabelledPage], way: str) -> dict[Quality, int]:
 
 def write_labels(path: Path, pages: Iterable[LabelledPage]) -> None:
     """One JSON line a page, whole or not at all."""
-    lines = "".join(json.dumps(_row(page), ensure_ascii=False) + "\n" for page in pages)
-    atomic_write(path, lines.encode("utf-8", "replace"))
+    write_jsonl(path, map(_row, pages))
 
 
 def read_labels(path: Path) -> Iterator[LabelledPage]:

@@ -7,13 +7,12 @@ the page that the real engine returned. The word in the prompt is the page's lab
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from zerosearch.engines.lexical import Lexicon
-from zerosearch.engines.pages import format_page, format_plan
+from zerosearch.engines.pages import QUOTED_WORDS, answer_spans, format_page, format_plan
 from zerosearch.engines.writers import render_messages
 from zerosearch.errors import ConfigError, DataError
 from zerosearch.examples import Example
@@ -169,9 +168,9 @@ def page_example(
 ) -> Example:
     """The training text of a page: a simulator's prompt (mask 0), its plan, the page and the end of text (mask 1).
 
-    Plan and golden answers, where they stand in the page word for word, have the mask `answer_weight`. They are some
-    ten of 300 tokens, and the ones that decide whether the page is what was asked for. Raises `ConfigError` for a
-    weight with a tokenizer that does not tell where its tokens stand.
+    The plan, and golden answers with the words before them, where they stand in the page word for word, have the mask
+    `answer_weight`. They are a few of 300 tokens, and decide whether the page is what was asked for. Raises
+    `ConfigError` for a weight with a tokenizer that does not tell where its tokens stand.
     """
     before = render_messages(simulator_messages(request, "tuned"), model.tokenizer)
     golden = request.question.golden_answers if request.question is not None else ()
@@ -180,25 +179,10 @@ def page_example(
     page = model.codec.encode(text)
     mask = [1] * len(page)
     if answer_weight > 1:
-        spans = [(0, len(note)), *answer_spans(text, golden)]
+        spans = [(0, len(note)), *answer_spans(text, golden, before=QUOTED_WORDS)]
         mask = _weights(model.tokenizer, text, page, spans, answer_weight)
     key = request.question.id if request.question is not None else ""
     return Example([*before, *page, int(model.tokenizer.eos_token_id)], [0] * len(before) + mask + [1], key)
-
-
-def answer_spans(text: str, golden_answers: Sequence[str]) -> list[tuple[int, int]]:
-    """Where golden answers stand in `text`, as (start, end): their words in order, whatever parts them, in any case.
-
-    >>> answer_spans("In New  York, new-york.", ["New York"])
-    [(3, 12), (14, 22)]
-    """
-    found = []
-    for answer in golden_answers:
-        words = [re.escape(word) for word in re.findall(r"\w+", answer)]
-        if words:
-            pattern = r"(?<!\w)" + r"\W+".join(words) + r"(?!\w)"
-            found += [match.span() for match in re.finditer(pattern, text, re.IGNORECASE)]
-    return sorted(set(found))
 
 
 def _weights(tokenizer: Any, text: str, ids: Sequence[int], spans: Sequence[tuple[int, int]], weight: int) -> list[int]:
