@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
+from zerosearch.engine_config import EngineConfig
 from zerosearch.engines.simulated import SimulatedEngine
 from zerosearch.engines.writers import Written, cut_before
 from zerosearch.errors import EngineError
+from zerosearch.parts import Models, open_engine
 from zerosearch.prompts import Message, PromptStyle, simulator_messages
 from zerosearch.questions import Question
 from zerosearch.search import Noise, Quality, SearchPage, SearchRequest
@@ -109,3 +112,27 @@ def test_a_decision_that_fails_is_a_failed_attempt() -> None:
 
     with pytest.raises(EngineError, match="the line is dead"):
         search(Broken("", LACKS))
+
+
+def test_a_server_decides_first_and_goes_on_from_there(endpoint: Any, reply: Any, complete: Any) -> None:
+    texts = ["<think>", PLANNED + LACKS, PLANNED + HOLDS]
+    endpoint.script = [reply(body=complete(text)) for text in texts]
+    simulator = {"base_url": endpoint.url, "model": "m", "style": "tuned", "plan_temperature": 0.0, "rewrites": 1}
+    engine: Any = open_engine(EngineConfig.model_validate({"simulator": simulator}), Models())
+
+    async def ask() -> SearchPage:
+        try:
+            page: SearchPage = await engine.search(USEFUL)
+            return page
+        finally:
+            await engine.aclose()
+
+    assert asyncio.run(ask()).documents[0].text == "Katmandu is the capital."
+    decision, first, second = endpoint.requests
+    assert (decision["temperature"], decision["stop"]) == (0.0, ["[", "\n"])
+    assert (first["temperature"], first["continue_final_message"], first["messages"][-1]["content"]) == (
+        0.8,
+        True,
+        "<think>[",
+    )
+    assert second["messages"] == first["messages"]
