@@ -114,10 +114,7 @@ def test_a_decision_that_fails_is_a_failed_attempt() -> None:
         search(Broken("", LACKS))
 
 
-def test_a_server_decides_first_and_goes_on_from_there(endpoint: Any, reply: Any, complete: Any) -> None:
-    texts = ["<think>", PLANNED + LACKS, PLANNED + HOLDS]
-    endpoint.script = [reply(body=complete(text)) for text in texts]
-    simulator = {"base_url": endpoint.url, "model": "m", "style": "tuned", "plan_temperature": 0.0, "rewrites": 1}
+def ask_server(simulator: dict[str, Any]) -> SearchPage:
     engine: Any = open_engine(EngineConfig.model_validate({"simulator": simulator}), Models())
 
     async def ask() -> SearchPage:
@@ -127,7 +124,14 @@ def test_a_server_decides_first_and_goes_on_from_there(endpoint: Any, reply: Any
         finally:
             await engine.aclose()
 
-    assert asyncio.run(ask()).documents[0].text == "Katmandu is the capital."
+    return asyncio.run(ask())
+
+
+def test_a_server_decides_first_and_goes_on_from_there(endpoint: Any, reply: Any, complete: Any) -> None:
+    texts = ["<think>", PLANNED + LACKS, PLANNED + HOLDS]
+    endpoint.script = [reply(body=complete(text)) for text in texts]
+    simulator = {"base_url": endpoint.url, "model": "m", "style": "tuned", "plan_temperature": 0.0, "rewrites": 1}
+    assert ask_server(simulator).documents[0].text == "Katmandu is the capital."
     decision, first, second = endpoint.requests
     assert (decision["temperature"], decision["stop"]) == (0.0, ["[", "\n"])
     assert (first["temperature"], first["continue_final_message"], first["messages"][-1]["content"]) == (
@@ -136,3 +140,14 @@ def test_a_server_decides_first_and_goes_on_from_there(endpoint: Any, reply: Any
         "<think>[",
     )
     assert second["messages"] == first["messages"]
+
+
+def test_a_server_whose_simulator_has_no_plans_writes_its_page_all_the_same(
+    endpoint: Any, reply: Any, complete: Any
+) -> None:
+    endpoint.script = [reply(body=complete("")), reply(body=complete(LACKS))]
+    simulator = {"base_url": endpoint.url, "model": "m", "style": "tuned", "plan_temperature": 0.0, "rewrites": 1}
+    page = ask_server(simulator)
+    assert page.documents[0].text == "A country with hills."
+    assert [request["messages"][-1]["role"] for request in endpoint.requests] == ["user", "user"]
+    assert page.attempts == 1

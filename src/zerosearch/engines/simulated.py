@@ -155,12 +155,15 @@ class SimulatedEngine:
         """How the plan of a useful page begins: whether it will hold the answer. Empty where there is no plan."""
         if self._plan_temperature is None or request.quality is not Quality.USEFUL or not _can_tell(request):
             return ""
-        text = await self._paid(
-            cast(ChatModel, self._writer).write(
-                messages, max_tokens=_DECISION_TOKENS, temperature=self._plan_temperature, seed=seed, stop=("[", "\n")
-            ),
-            bill,
+        asking = cast(ChatModel, self._writer).write(
+            messages, max_tokens=_DECISION_TOKENS, temperature=self._plan_temperature, seed=seed, stop=("[", "\n")
         )
+        try:
+            text = await self._paid(asking, bill)
+        except AttemptError as error:
+            if error.kind != "empty":
+                raise
+            return ""  # a server cuts a page without a plan, "[1] ...", down to nothing
         return {PLAN_BEGIN: f"{PLAN_BEGIN}[", NO_PLAN.strip(): NO_PLAN}.get(text.strip(), "")
 
     async def _text(self, messages: Sequence[Message], seed: int, bill: _Bill) -> str:
