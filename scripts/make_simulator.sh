@@ -9,7 +9,7 @@
 #     QUESTIONS    whole questions to record too     TRACES      files of recorded pages to learn from as well
 #     HELDOUT      questions for fidelity            COLLECT     options of collect, TUNE of tune, FIDELITY of fidelity
 #     BY           whose labels count (evidence)     SNIPPETS    words a document of TRACES is cut to
-#     PLAN         temperature of its plans (0), or none
+#     PLAN         temperature of its decisions (0), or none
 set -eu
 config=$1 folder=$2
 shift 2

@@ -44,10 +44,11 @@ def write_json(path: Path, value: Any) -> None:
 
 def write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     """A line a row, all of them or none."""
-    atomic_write(path, _lines(rows))
+    atomic_write(path, json_lines(rows))
 
 
-def _lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
+def json_lines(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """A line of JSON a row, in UTF-8; half a character in a web page becomes `?`."""
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
     return text.encode("utf-8", "replace")
 
@@ -63,7 +64,7 @@ def append_jsonl(path: Path, *rows: dict[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab+") as out:
             _drop_cut_line(out)
-            out.write(_lines(rows))
+            out.write(json_lines(rows))
             out.flush()
             os.fsync(out.fileno())
     except OSError as error:

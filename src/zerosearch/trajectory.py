@@ -194,10 +194,9 @@ def from_dict(row: Any, where: str = "trajectory") -> Trajectory:
 
 def write_trajectories(path: Path, trajectories: Iterable[Trajectory]) -> None:
     """Write a `.jsonl.zst` file, whole or not at all (write, flush to disk, rename)."""
-    from zerosearch.runs import atomic_write
+    from zerosearch.runs import atomic_write, json_lines
 
-    lines = "".join(json.dumps(to_dict(t), ensure_ascii=False) + "\n" for t in trajectories)
-    atomic_write(path, zstandard.ZstdCompressor(level=6).compress(lines.encode("utf-8", "replace")))
+    atomic_write(path, zstandard.ZstdCompressor(level=6).compress(json_lines(map(to_dict, trajectories))))
 
 
 def read_trajectories(path: Path) -> Iterator[Trajectory]:

@@ -164,12 +164,12 @@ def fidelity(compared: Sequence[Compared], *, top_k: int) -> dict[str, Any]:
 
 def page_row(compared: Compared) -> dict[str, Any]:
     """One query with its pages, JSON-ready: of each side, its documents and whether they hold the answer, or None."""
-    question = compared.asked.question
-    row: dict[str, Any] = {"query": compared.asked.query, "kind": compared.asked.kind, **question.as_row()}
+    asked = compared.asked
+    row: dict[str, Any] = {"query": asked.query, "kind": asked.kind, **asked.question.as_row()}
     for side in (*SIDES, "blind"):
         page: SearchPage | None = getattr(compared, side)
         row[side] = page and {
-            "holds_answer": holds_answer(page.documents, question.golden_answers),
+            "holds_answer": _holds(compared, side),
             "attempts": page.attempts,
             "results": [{"title": document.title, "text": document.text} for document in page.documents],
         }
