@@ -7,7 +7,7 @@
 # is skipped where its result is in FOLDER. Settings by environment:
 #     ZEROSEARCH   the command (zerosearch)          SET         further "--set key=value ..." for every CONFIG step
 #     QUESTIONS    whole questions to record too     TRACES      files of recorded pages to learn from as well
-#     HELDOUT      questions for fidelity            COLLECT     options of collect, TUNE of tune, FIDELITY of fidelity
+#     HELDOUT      questions for fidelity            COLLECT     options of collect; TUNE, FIDELITY, TRAIN likewise
 #     BY           whose labels count (evidence)     SNIPPETS    words a document of TRACES is cut to
 #     PLAN         temperature of its decisions (0), or none
 set -eu
@@ -48,7 +48,7 @@ tuned() {
     $zerosearch fidelity "$config" --queries "${HELDOUT:-data/heldout.jsonl}" --out "$folder/tuned" ${FIDELITY:-} $set_ $tuned_
 }
 train() {
-    $zerosearch train "$config" --folder "$folder/runs" $set_ $tuned_
+    $zerosearch train "$config" --folder "$folder/runs" $set_ $tuned_ ${TRAIN:-}
 }
 
 [ $# -gt 0 ] || set -- collect record label tune prompted tuned train
