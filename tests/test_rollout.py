@@ -185,6 +185,43 @@ def test_what_is_sampled_is_what_the_settings_say_and_each_turn_has_its_own_seed
     assert len({request.seed for request in engine.requests}) == len(engine.requests) == 12
 
 
+def asks_twice(prompt: str, sampling: Sampling) -> str:
+    """The same query in other dress, then another one."""
+    return search_text(["Who is  IT?", "who is it", "who was it", "at last"][pages_in(prompt)])
+
+
+async def draws(request: SearchRequest) -> SearchPage:
+    return SearchPage((Document("", f"draw {request.seed}"),), "test", request.quality, prompt_tokens=9, cost_usd=0.5)
+
+
+def test_a_query_asked_again_gets_the_page_it_got_before_and_costs_nothing(byte_codec: Codec) -> None:
+    engine, chosen = Engine(draws), settings(byte_codec, limits=replace(LIMITS, max_searches=3))
+    out = roll(QUESTIONS[:2], Author(byte_codec, asks_twice), engine, chosen, rollouts=6, noise=0.5)
+    assert len(engine.requests) == 2 * len(out)
+    for trajectory in out:
+        first, again, other = trajectory.searches
+        assert (first.documents, first.quality, first.asked) == (again.documents, again.quality, again.asked)
+        assert again.query == "who is it"
+        assert other.documents != first.documents
+        assert [s.cached for s in trajectory.searches] == [False, True, False]
+        assert [(s.prompt_tokens, s.cost_usd) for s in trajectory.searches] == [(9, 0.5), (0, 0.0), (9, 0.5)]
+    firsts = {t.searches[0].documents for t in out}
+    assert len(firsts) == len(out)  # each episode has its own memory
+    assert {t.searches[0].quality for t in out} == {"useful", "noisy"}
+
+
+@pytest.mark.parametrize(("changes", "noise"), [({"remembers": False}, 0.5), ({}, None)])
+def test_a_query_asked_again_is_asked_of_a_real_engine_and_of_one_that_shall_not_remember(
+    byte_codec: Codec, changes: dict[str, Any], noise: float | None
+) -> None:
+    engine, chosen = Engine(draws), settings(byte_codec, limits=replace(LIMITS, max_searches=3), **changes)
+    out = roll(QUESTIONS[:2], Author(byte_codec, asks_twice), engine, chosen, noise=noise)
+    assert len(engine.requests) == 6
+    for trajectory in out:
+        assert len({s.documents for s in trajectory.searches}) == 3
+        assert not any(s.cached for s in trajectory.searches)
+
+
 def test_a_failed_search_ends_its_episode_and_is_on_record(byte_codec: Codec) -> None:
     async def failing(request: SearchRequest) -> SearchPage:
         if request.query == "try 1 What is number 2":

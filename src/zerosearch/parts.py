@@ -289,4 +289,5 @@ def _rollout_settings(
         format_reward=config.reward.format,
         seed=config.seed,
         pages=config.curriculum.page_draw(),
+        remembers=config.engine.simulator.remembers,
     )

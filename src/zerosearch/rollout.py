@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from zerosearch.curriculum import PageDraw, derive_seed
@@ -17,17 +18,20 @@ from zerosearch.generators.base import Generator
 from zerosearch.protocol import STOP_STRINGS
 from zerosearch.questions import Question
 from zerosearch.scoring import RewardName
-from zerosearch.search import SearchRequest, page_quality
+from zerosearch.search import SearchPage, SearchRequest, page_quality
 from zerosearch.trajectory import SearchRecord, Trajectory, finish
 
 T = TypeVar("T")
+
+_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
 class RolloutSettings:
     """What all episodes of a run have in common. `prompt` turns a question's text into the prompt's ids.
 
-    `pages` says how noise falls on simulated pages.
+    `pages` says how noise falls on simulated pages. `remembers`: a query that an episode asks a simulator again (the
+    same words in the same order) gets the page that it got before, noisy if it was; else another draw.
     """
 
     codec: Codec
@@ -39,6 +43,7 @@ class RolloutSettings:
     format_reward: float = 0.0
     seed: int = 0
     pages: PageDraw = field(default_factory=PageDraw)
+    remembers: bool = True
 
 
 class ErrorRate:
@@ -94,12 +99,18 @@ async def run_episode(
     episode = Episode(question, settings.prompt(question.text), settings.codec, settings.limits)
     searches: list[SearchRecord] = []
     key = (settings.seed, step, question.id, rollout)
+    remembered: dict[tuple[str, ...], SearchPage] = {}
     while not isinstance(action := episode.next(), Done):
         if isinstance(action, Generate):
             s = settings.sampling
             seed = derive_seed(*key, "turn", len(episode.turns))
             sampling = Sampling(s.temperature, s.top_p, s.top_k, action.max_tokens, STOP_STRINGS, seed)
             episode.feed_generation(await generator.generate(action.prompt_ids, sampling))
+            continue
+        words = tuple(_WORD.findall(action.query.casefold()))
+        if words in remembered:
+            searches.append(SearchRecord.of(action.query, remembered[words], noise))
+            episode.feed_page(remembered[words].documents)
             continue
         seed = derive_seed(*key, "page", action.index)
         kinds = settings.pages.draw(noise, settings.top_k, seed) if noise is not None else ()
@@ -129,6 +140,10 @@ async def run_episode(
             errors.success()
             searches.append(SearchRecord.of(action.query, page, noise))
             episode.feed_page(page.documents)
+            if settings.remembers and noise is not None:
+                remembered[words] = replace(
+                    page, cached=True, seconds=0.0, cost_usd=0.0, attempts=1, prompt_tokens=0, completion_tokens=0
+                )
     return finish(
         episode,
         searches,
