@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from engines.conftest import Endpoint
 
 from zerosearch.cli import main
 
@@ -68,6 +69,16 @@ def spawn() -> Run:
         return Result(done.returncode, done.stdout, done.stderr)
 
     return run
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    """A server on loopback; its `answer` is to be set."""
+    endpoint = Endpoint()
+    try:
+        yield endpoint
+    finally:
+        endpoint.stop()
 
 
 @pytest.fixture(scope="session")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +43,9 @@ def policy(request: dict[str, Any]) -> Reply:
 
 
 @pytest.fixture
-def server() -> Iterator[Endpoint]:
-    endpoint = Endpoint()
+def server(endpoint: Endpoint) -> Endpoint:
     endpoint.answer = policy
-    try:
-        yield endpoint
-    finally:
-        endpoint.stop()
+    return endpoint
 
 
 @pytest.fixture

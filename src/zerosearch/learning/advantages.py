@@ -53,7 +53,7 @@ def reinforce_advantages(
     Raises:
         ValueError: a baseline that does not exist, or shapes that do not agree.
     """
-    _check_choice("baseline", baseline, get_args(Baseline))
+    check_choice("baseline", baseline, get_args(Baseline))
     valid_B = _valid(rewards_B, groups_B, valid_B)
     rewards_B = torch.where(valid_B, rewards_B.float(), 0.0)
     if baseline == "none":
@@ -92,7 +92,7 @@ def grpo_advantages(
     Raises:
         ValueError: a scale that does not exist, or shapes that do not agree.
     """
-    _check_choice("scale", scale, get_args(Scale))
+    check_choice("scale", scale, get_args(Scale))
     valid_B = _valid(rewards_B, groups_B, valid_B)
     rewards_B = torch.where(valid_B, rewards_B.float(), 0.0)
     count_B = _group_sum(valid_B.float(), groups_B)
@@ -248,6 +248,7 @@ def _group_has_spread(rewards_B: Tensor, groups_B: Tensor, valid_B: Tensor) -> T
     return (high > low)[index_B]
 
 
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raises `ValueError`, with the choices, where `value` is none of them."""
     if value not in choices:
         raise ValueError(f"{name} is {value!r}, must be one of {', '.join(choices)}")

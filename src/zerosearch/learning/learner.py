@@ -34,6 +34,7 @@ from zerosearch.learning.losses import (
     value_loss,
     weighted_sum,
 )
+from zerosearch.learning.metrics import weighted_mean
 from zerosearch.learning.parallel import ALONE, Processes
 from zerosearch.learning.policy import Policy
 from zerosearch.trajectory import Trajectory
@@ -106,7 +107,7 @@ class Learner:
         self.policy.eval_mode()
         for key, value, weight in self.processes.gather([(k, v, w) for k, pairs in own.items() for v, w in pairs]):
             metrics[key].append((value, weight))
-        out = {key: _weighted_mean(pairs) for key, pairs in metrics.items()}
+        out = {key: weighted_mean(pairs) for key, pairs in metrics.items()}
         for key in ("ratio_max", "sampler_gap_max"):
             if key in metrics:
                 out[key] = max(v for v, _ in metrics[key])
@@ -325,10 +326,6 @@ class Learner:
         factor = min(1.0, (step + 1) / (warmup + 1)) if warmup else 1.0
         for group in self.optimizer.param_groups:
             group["lr"] = self.training.learning_rate * factor
-
-
-def _weighted_mean(pairs: Sequence[tuple[float, float]]) -> float:
-    return sum(value * weight for value, weight in pairs) / max(sum(weight for _, weight in pairs), 1e-9)
 
 
 def token_mean(mask_BT: Tensor, rows: Tensor) -> Tensor:

@@ -30,6 +30,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from zerosearch.errors import ConfigError
+from zerosearch.learning.advantages import check_choice
 
 KLPlacement = Literal["none", "reward", "loss"]
 KLEstimator = Literal["k1", "k2", "k3"]
@@ -97,7 +98,7 @@ def token_weights(
     Raises:
         ValueError: an aggregation that does not exist, or no `max_tokens` where it is needed.
     """
-    _check_choice("aggregation", aggregation, get_args(Aggregation))
+    check_choice("aggregation", aggregation, get_args(Aggregation))
     mask_BT = (mask_BT != 0).float()
     row_tokens_B1 = mask_BT.sum(1, keepdim=True)
     tokens = float(mask_BT.sum()) if total_tokens is None else float(total_tokens)
@@ -152,7 +153,7 @@ def policy_loss(
     Raises:
         ValueError: a bound out of range, a level that does not exist, or shapes that do not agree.
     """
-    _check_choice("ratio_level", ratio_level, get_args(RatioLevel))
+    check_choice("ratio_level", ratio_level, get_args(RatioLevel))
     _check_shapes(logprobs=logprobs, old_logprobs=old_logprobs, advantages=advantages, mask=mask, weights=weights)
     if dual_clip is not None and dual_clip <= 1:
         raise ValueError(f"dual_clip is {dual_clip}, must be more than 1 (or None)")
@@ -255,7 +256,7 @@ def kl_estimate(
     Returns:
         same shape, in nats. Not masked: use `weighted_sum`.
     """
-    _check_choice("estimator", estimator, get_args(KLEstimator))
+    check_choice("estimator", estimator, get_args(KLEstimator))
     _check_shapes(logprobs=logprobs, ref_logprobs=ref_logprobs)
     d = logprobs.float() - ref_logprobs.float()
     if estimator == "k1":
@@ -338,11 +339,6 @@ def entropy_from_logits(logits_NV: Tensor, temperature: float = 1.0) -> Tensor:
 def _masked_mean(x: Tensor, mask: Tensor) -> Tensor:
     """Detached mean of `x` where `mask`; 0 without any."""
     return torch.where(mask, x.detach().float(), 0.0).sum() / mask.sum().clamp(min=1)
-
-
-def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} is {value!r}, must be one of {', '.join(choices)}")
 
 
 def _check_shapes(**tensors: Tensor) -> None:

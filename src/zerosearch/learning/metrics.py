@@ -48,3 +48,8 @@ def rollout_metrics(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
 def share(hits: Sequence[bool]) -> float | None:
     """In [0, 1]; None of nothing."""
     return sum(hits) / len(hits) if hits else None
+
+
+def weighted_mean(pairs: Sequence[tuple[float, float]]) -> float:
+    """Of (value, weight) pairs; 0 where all weights are 0."""
+    return sum(value * weight for value, weight in pairs) / max(sum(weight for _, weight in pairs), 1e-9)
