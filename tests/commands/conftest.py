@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engines.conftest import Endpoint
+from engines.conftest import endpoint
 
 from zerosearch.cli import main
+
+__all__ = ["endpoint"]  # a fixture of the engines' tests: a server on loopback
 
 Run = Callable[..., "Result"]
 
@@ -69,16 +71,6 @@ def spawn() -> Run:
         return Result(done.returncode, done.stdout, done.stderr)
 
     return run
-
-
-@pytest.fixture
-def endpoint() -> Iterator[Endpoint]:
-    """A server on loopback; its `answer` is to be set."""
-    endpoint = Endpoint()
-    try:
-        yield endpoint
-    finally:
-        endpoint.stop()
 
 
 @pytest.fixture(scope="session")
