@@ -45,7 +45,7 @@ class SimulatorConfig(Section):
     whenever that is the likelier, each time the query is asked. none: decided with the page. For style tuned."""
     remembers: bool = True
     """A query that an episode asks again gets the page that it got before, as from a real engine; false: another draw,
-    which is the paper's. That of `[engine]` holds for evaluations too."""
+    as the method was published. That of `[engine]` holds for evaluations too."""
     usd_per_million_prompt_tokens: float = Field(0.0, ge=0)
     """What the server charges, so that costs are counted and `engine.budget_usd` can bound them."""
     usd_per_million_completion_tokens: float = Field(0.0, ge=0)

@@ -6,7 +6,7 @@ import asyncio
 import re
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from zerosearch.curriculum import PageDraw, derive_seed
@@ -109,7 +109,7 @@ async def run_episode(
             continue
         words = tuple(_WORD.findall(action.query.casefold()))
         if words in remembered:
-            searches.append(SearchRecord.of(action.query, remembered[words], noise))
+            searches.append(SearchRecord.of(action.query, remembered[words].again(), noise))
             episode.feed_page(remembered[words].documents)
             continue
         seed = derive_seed(*key, "page", action.index)
@@ -141,9 +141,7 @@ async def run_episode(
             searches.append(SearchRecord.of(action.query, page, noise))
             episode.feed_page(page.documents)
             if settings.remembers and noise is not None:
-                remembered[words] = replace(
-                    page, cached=True, seconds=0.0, cost_usd=0.0, attempts=1, prompt_tokens=0, completion_tokens=0
-                )
+                remembered[words] = page
     return finish(
         episode,
         searches,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Literal
 
@@ -104,3 +104,9 @@ class SearchPage:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     asked: tuple[DocumentKind, ...] = ()
+
+    def again(self, seconds: float = 0.0) -> SearchPage:
+        """This page given once more without asking the engine: it costs nothing, and took so many seconds to get."""
+        return replace(
+            self, cached=True, seconds=seconds, cost_usd=0.0, attempts=1, prompt_tokens=0, completion_tokens=0
+        )

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from zerosearch.engines.base import SearchEngine, close_connections
@@ -119,5 +118,4 @@ class Cached:
     def _hit(self, page: SearchPage, price: float, started: float) -> SearchPage:
         self.hits += 1
         self.saved_usd += price
-        seconds = time.perf_counter() - started
-        return replace(page, cached=True, cost_usd=0.0, seconds=seconds, attempts=1)
+        return page.again(time.perf_counter() - started)
