@@ -2,7 +2,7 @@
 # Another Python: make demo PYTHON=/path/to/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow lint format constraints check-constraints clean train-env dev-env
+.PHONY: help demo test test-slow test-faults lint format constraints check-constraints clean train-env dev-env
 
 # ensurepip is what a Python needs to make a virtual environment; Debian leaves it out of the plain python3.
 SUITABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -29,6 +29,9 @@ test: dev-env  ## install, then run the fast tests
 
 test-slow: dev-env  ## install, then run the tests that take minutes each
 	@$(PYTEST) -m slow
+
+test-faults: dev-env  ## install, then break things on purpose for up to an hour, and print what was lost
+	@$(PYTEST) tests/faults --faults -n 2 --dist load
 
 lint: dev-env  ## check code, format and types
 	@status=0; \

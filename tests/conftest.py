@@ -10,6 +10,11 @@ from hypothesis import settings
 
 from zerosearch.episode import Codec
 
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--faults", action="store_true", help="run all of tests/faults, not its short part")
+
+
 settings.register_profile("zerosearch", derandomize=True, deadline=None, max_examples=80, database=None)
 settings.load_profile("zerosearch")
 
