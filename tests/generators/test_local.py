@@ -14,7 +14,7 @@ from tiny import give_adapter, tiny_llama, tiny_local_model
 from torch import Tensor
 
 from zerosearch.errors import ModelError
-from zerosearch.generators.local import LocalModel, pick_device
+from zerosearch.generators.local import LocalModel
 
 IDS = torch.tensor([[5, 60, 300, 7, 41, 200]])
 
@@ -336,8 +336,3 @@ def test_the_ids_that_end_a_text_are_the_tokenizers_and_the_generation_configs(t
     assert tiny_model.eos_ids == {2, 7, 9}
     tiny_model.base.generation_config.eos_token_id = None
     assert tiny_model.eos_ids == {2}
-
-
-def test_the_device_is_the_one_asked_for() -> None:
-    assert pick_device("cpu") == "cpu"
-    assert pick_device("auto") == ("cuda" if torch.cuda.is_available() else "cpu")

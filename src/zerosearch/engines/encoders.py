@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from zerosearch.devices import on_device, pick_device
 from zerosearch.engines.indexes import file_digest
 from zerosearch.errors import ConfigError, ModelError
 from zerosearch.runtime import quiet_libraries
@@ -54,10 +55,9 @@ class SentenceTransformerEncoder:
         is_folder = folder.is_dir()
         if not is_folder and (folder.is_absolute() or model.startswith(".")):
             raise ModelError(f"{model}: no such folder; name one that holds a sentence-transformers model, or a hub id")
+        place = None if device == "auto" else str(pick_device(device))
         try:
-            self._model: Any = SentenceTransformer(
-                str(folder) if is_folder else model, device=None if device == "auto" else device
-            )
+            self._model: Any = SentenceTransformer(str(folder) if is_folder else model, device=place)
         except Exception as error:  # libraries and hub clients raise many kinds
             said = (str(error).splitlines() or [type(error).__name__])[0]
             raise ModelError(f"{model}: cannot be opened as a sentence-transformers model ({said})") from None
@@ -67,9 +67,10 @@ class SentenceTransformerEncoder:
 
     def encode(self, texts: list[str]) -> npt.NDArray[np.float32]:
         # prompt="": a model's default prompt would be put before the prefix that the settings name
-        found = self._model.encode(
-            texts, batch_size=self._batch_size, prompt="", convert_to_numpy=True, show_progress_bar=False
-        )
+        with on_device(self._model.device):  # dense retrieval embeds in a thread of its own
+            found = self._model.encode(
+                texts, batch_size=self._batch_size, prompt="", convert_to_numpy=True, show_progress_bar=False
+            )
         return np.asarray(found, dtype=np.float32)
 
     def prompts(self) -> dict[str, str]:

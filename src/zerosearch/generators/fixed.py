@@ -20,6 +20,8 @@ from transformers import AttentionInterface
 from transformers.cache_utils import DynamicLayer
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
+from zerosearch.devices import on_device
+
 log = logging.getLogger(__name__)
 
 ATTENTION = "zerosearch_grouped"
@@ -134,18 +136,27 @@ class _Step:
         self._graph: torch.cuda.CUDAGraph | None = None
 
     def record(self, storage: Storage) -> None:
-        """Run the step for what it leaves in memory, then record it. Raises `RuntimeError` where that cannot be."""
-        warm = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        warm.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(warm):
-            for _ in range(2):
-                self._forward()
-        torch.cuda.current_stream().wait_stream(warm)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=storage.pool, capture_error_mode="thread_local"):
-            logits = self._forward()
-        storage.pool = graph.pool()
-        self._graph, self._logits = graph, logits
+        """Run the step for what it leaves in memory, record it, and compare the two.
+
+        Raises `RuntimeError` where it cannot be recorded, or what was recorded gives other logits.
+        """
+        device = self.ids.device
+        with on_device(device):
+            # a stream of this device: the one that torch.cuda.graph keeps for all lies on the first device it saw
+            stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+            stream.wait_stream(torch.cuda.current_stream(device))
+            with torch.cuda.stream(stream):
+                for _ in range(2):
+                    wanted = self._forward()
+            torch.cuda.current_stream(device).wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=storage.pool, stream=stream, capture_error_mode="thread_local"):
+                logits = self._forward()
+            graph.replay()
+            if not same_logits(logits, wanted):
+                raise RuntimeError("what was recorded gives other logits than the step itself")
+            storage.pool = graph.pool()
+            self._graph, self._logits = graph, logits
 
     def run(self) -> Tensor:
         """Logits (rows, V); on a GPU they are overwritten by the next step of any size."""
@@ -164,6 +175,12 @@ class _Step:
                 use_cache=True,
             ).logits[:, -1]
         return logits
+
+
+def same_logits(ours: Tensor, theirs: Tensor) -> bool:
+    """Whether two runs of one step differ by no more than rounding: a hundredth of the largest logit."""
+    largest = theirs.float().abs().nan_to_num(0.0).max()
+    return torch.allclose(ours.float(), theirs.float(), rtol=0, atol=float(largest) / 100, equal_nan=True)
 
 
 @contextmanager
@@ -213,7 +230,7 @@ class FixedDecoder:
             if self._record:
                 try:
                     step.record(self._storage)
-                except RuntimeError as error:  # a model whose forward pass waits for the GPU cannot be recorded
+                except RuntimeError as error:  # such as a model whose forward pass waits for the GPU
                     self._record = False
                     log.warning("decoding without CUDA graphs, which is slow: %s", str(error).splitlines()[0])
         return self._steps[rows, length]

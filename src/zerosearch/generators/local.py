@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from zerosearch.devices import pick_device
 from zerosearch.embedded import resolve_model
 from zerosearch.episode import Codec
 from zerosearch.errors import ModelError
@@ -44,10 +45,11 @@ class LocalModel:
     def load(cls, name: str, *, dtype: DtypeName = "auto", device: str = "auto") -> LocalModel:
         """Load an embedded model, a folder or a hub id.
 
-        `dtype` auto is bfloat16 on a GPU and float32 on a CPU, where bfloat16 is slower. Raises `ModelError`.
+        `dtype` auto is bfloat16 on a GPU and float32 on a CPU, where bfloat16 is slower. Its GPU becomes this thread's
+        current one. Raises `ModelError`, and `ConfigError` for a device that is not there.
         """
         path = resolve_model(name)
-        place = torch.device(pick_device(device))
+        place = pick_device(device)
         chosen = dtype if dtype != "auto" else ("bfloat16" if place.type == "cuda" else "float32")
         try:
             tokenizer = AutoTokenizer.from_pretrained(path)
@@ -55,6 +57,8 @@ class LocalModel:
         except (OSError, ValueError, SafetensorError) as error:
             reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
             raise ModelError(f"model {name}: could not be loaded ({reason})") from None
+        if place.type == "cuda":
+            torch.cuda.set_device(place)  # this thread trains it
         model.to(place).eval()
         model.requires_grad_(False)
         return cls(model, tokenizer, name, place)
@@ -232,10 +236,3 @@ def read_adapter_config(source: Path) -> dict[str, Any]:
     if config.get("peft_type") != "LORA":
         raise ModelError(f"adapter {source}: is {config.get('peft_type')}, not LORA")
     return config
-
-
-def pick_device(device: str = "auto") -> str:
-    """`auto` is the first GPU if there is one, else the CPU."""
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"

@@ -14,6 +14,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+from zerosearch.devices import on_device
 from zerosearch.generation import Generation, Sampling
 from zerosearch.generators.decoding import decode_batch
 from zerosearch.generators.fixed import FixedDecoder, Storage
@@ -139,7 +140,8 @@ class Worker:
 
         started = time.perf_counter()
         merged = self.merge and lane is not None
-        with nullcontext() if merged else self.model.speaking_as(lane):
+        # the thread is the executor's, and would begin on GPU 0
+        with on_device(self.model.device), nullcontext() if merged else self.model.speaking_as(lane):
             speaker = self._merged.get(lane) if merged and lane is not None else self.model.base
             generations = decode_batch(
                 speaker,

@@ -68,6 +68,11 @@ def assemble(
     evaluation_questions = open_questions(config.evaluation.questions, config.evaluation.limit)
     training = config.training
     processes = Processes.current()
+    if processes.size > 1 and config.model.device.startswith("cuda:"):
+        raise ConfigError(
+            f"model.device = {config.model.device!r} names one GPU for {processes.size} processes; "
+            '"auto" gives each its own'
+        )
     models = Models(
         config.model.device,
         config.model.dtype,
