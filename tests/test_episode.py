@@ -237,6 +237,50 @@ def test_wrong_generations_are_refused_and_change_nothing(byte_codec: Codec) -> 
     assert episode.turns == []
 
 
+THOUGHT_OF = ("<think>I write <search> and </search>", "<think><answer> x </answer>", "<answer> and </answer>")
+
+
+@pytest.mark.parametrize("stopped_at", [*THOUGHT_OF, "<think>a <think> and </think>, then <search> and </search>"])
+def test_a_turn_stopped_at_a_tag_that_it_only_thinks_of_goes_on(byte_codec: Codec, stopped_at: str) -> None:
+    episode = start(byte_codec, EpisodeLimits(max_searches=2, max_turn_tokens=120, max_context_tokens=900))
+    begun = len(episode.ids)
+    episode.feed_generation(said(byte_codec, stopped_at))
+    step = episode.next()
+    assert step == Generate(list(episode.ids), 120 - len(stopped_at), False, 1)  # one turn, and one turn's budget
+    assert episode.turns == []
+    episode.feed_generation(said(byte_codec, " so.</think><search>q</search>"))
+    assert episode.next() == Search("q", 0)
+    (turn,) = episode.turns
+    assert turn.text == stopped_at + " so.</think><search>q</search>"
+    assert (turn.start, turn.end) == (begun, len(episode.ids))
+    assert episode.mask[begun:] == [1] * (len(episode.ids) - begun)
+
+
+@pytest.mark.parametrize(("end", "budget"), [("eos", 200), ("length", 200), ("stop", 37)])
+def test_a_turn_that_ended_in_its_thought_did_nothing(byte_codec: Codec, end: str, budget: int) -> None:
+    text = "<think>I write <search> and </search>"
+    assert len(text) == 37
+    episode = start(byte_codec, EpisodeLimits(max_turn_tokens=budget, retry_invalid=False, max_context_tokens=900))
+    episode.feed_generation(generation(byte_codec.encode(text), end))
+    assert episode.next() == Done("no_answer")
+
+
+@pytest.mark.parametrize("prompt", ["Q?\n<think>", "Q?\n<think>\n\n", "Q? [THINK]"])
+def test_a_thought_that_the_prompt_opened_counts(byte_codec: Codec, prompt: str) -> None:
+    episode = start(byte_codec, prompt=prompt)
+    episode.feed_generation(said(byte_codec, "It may be <search> highest lake </search>"))
+    assert isinstance(episode.next(), Generate)  # no search: the thought is open
+    episode.feed_generation(said(byte_codec, ", no.\n</think>\n<search> lake </search>"))
+    assert episode.next() == Search("lake", 0)
+    assert not episode.turns[0].action.well_formed  # a thought that holds tags
+    episode.feed_page([])
+    episode.feed_generation(said(byte_codec, "<think>t</think><answer> Paris </answer>"))
+    assert episode.answer == "Paris"
+    other = start(byte_codec, prompt=prompt)
+    other.feed_generation(said(byte_codec, "I know it.\n</think>\n<answer> Paris </answer>"))
+    assert other.well_formed
+
+
 limits_of_any_size = st.builds(
     EpisodeLimits,
     max_searches=st.integers(0, 4),
@@ -248,9 +292,9 @@ limits_of_any_size = st.builds(
 )
 turn_of_any_kind = st.one_of(
     st.lists(st.integers(0, END), max_size=60),
-    st.sampled_from([SEARCH, SEARCH, ANSWER, "<search>", "</search>", "</answer>", "<search></search>", "hm"]).map(
-        lambda text: [*text.encode(), END]
-    ),
+    st.sampled_from(
+        [SEARCH, SEARCH, ANSWER, "<search>", "</search>", "</answer>", "<search></search>", "hm", *THOUGHT_OF]
+    ).map(lambda text: [*text.encode(), END]),
 )
 page_of_any_kind = st.lists(
     st.builds(Document, st.text(max_size=8), st.sampled_from(["", "x" * 30, "<answer>y</answer>"]))
@@ -285,6 +329,7 @@ def test_any_episode_keeps_its_promises(
     script: Iterator[list[int]] = cycle(turns)
     shown: Iterator[list[Document]] = cycle(pages)
     sampled_ids: list[int] = []
+    in_turn: list[int] = []
     sampled_logprobs: list[float] = []
     searches = 0
     while not isinstance(step := episode.next(), Done):
@@ -295,13 +340,19 @@ def test_any_episode_keeps_its_promises(
             assert step.last == (len(episode.turns) == limits.max_searches)
             assert 1 <= step.max_tokens <= limits.max_turn_tokens
             assert len(episode.ids) + step.max_tokens <= limits.max_context_tokens
-            given_out = generation(next(script)[: step.max_tokens], offset=1000.0 * len(episode.turns))
+            given_out = generation(next(script)[: step.max_tokens], offset=1000.0 * len(sampled_ids))
+            in_turn = [*in_turn, *given_out.token_ids] if step.piece else given_out.token_ids
             episode.feed_generation(given_out)
             sampled_ids += given_out.token_ids
             sampled_logprobs += given_out.logprobs
+            after = episode.next()
+            assert not (step.last and isinstance(after, Search))
+            if isinstance(after, Generate) and after.piece:
+                assert after.piece == step.piece + 1
+                assert after.max_tokens <= limits.max_turn_tokens - len(in_turn)
+                continue
             turn = episode.turns[-1]
-            assert episode.ids[turn.start : turn.end] == given_out.token_ids
-            assert not (step.last and isinstance(episode.next(), Search))
+            assert episode.ids[turn.start : turn.end] == in_turn
         else:
             searches += 1
             assert step.index == searches - 1

@@ -128,7 +128,10 @@ def test_a_turn_is_read(text: str, kind: str, body: str) -> None:
     assert (action.kind, action.text) == (kind, body)
 
 
-@given(tagged_text)
+outside_of_thoughts = tagged_text.map(lambda text: text.replace("<think>", "").replace("</think>", ""))
+
+
+@given(outside_of_thoughts)
 def test_first_closing_tag_decides_and_nearest_opening_belongs_to_it(text: str) -> None:
     action = parse_turn(text)
     closing = re.search("</(search|answer)>", text)
@@ -143,10 +146,41 @@ def test_first_closing_tag_decides_and_nearest_opening_belongs_to_it(text: str) 
         assert (action.kind, action.text) == (closing[1], body)
 
 
-@given(tagged_text, tagged_text)
+@given(tagged_text, outside_of_thoughts)
 def test_text_after_the_closing_tag_changes_nothing(text: str, after: str) -> None:
     closed = f"{text}</answer>"
-    assert parse_turn(closed + after) == parse_turn(closed)
+    assert parse_turn(closed + after) == parse_turn(closed) or "<think>" in text
+
+
+@given(tagged_text)
+def test_what_a_thought_holds_is_no_action(text: str) -> None:
+    held = text.replace("</think>", "")
+    assert parse_turn(f"<think>{held}") == Action("invalid", "", False)
+    assert parse_turn(held, opened=True) == Action("invalid", "", False)
+    unopened = held.replace("<think>", "")
+    for action in (
+        parse_turn(f"<think>{held}</think><search>q</search>"),
+        parse_turn(f"{held}</think><search>q</search>", opened=True),
+        parse_turn(f"{unopened}</think><search>q</search>"),
+    ):
+        assert (action.kind, action.text) == ("search", "q")
+
+
+def test_a_thought_that_the_prompt_opened_is_well_formed() -> None:
+    turn = "I know it.\n</think>\n<answer>Lima</answer>"
+    assert parse_turn(turn, opened=True) == Action("answer", "Lima", True)
+    assert parse_turn(turn) == Action("answer", "Lima", False)
+    assert not parse_turn("<answer>Lima</answer>", opened=True).well_formed
+
+
+@pytest.mark.parametrize(
+    "quotation",
+    ["inside <search> and </search>", "`<answer>` and `</answer>`", "e.g. <answer> Lake Titicaca </answer>",
+     "<search> your query </search>", "<answer>...</answer>"],
+)  # fmt: skip
+def test_quoted_instructions_are_no_action(quotation: str) -> None:
+    assert parse_turn(f"I write {quotation}.").kind == "invalid"
+    assert parse_turn(f"I write {quotation}. <answer>Lima</answer>") == Action("answer", "Lima", False)
 
 
 @pytest.mark.parametrize("turn", ["<think>t</think><search>q</search>", "\n<think>\n</think>\n <answer> b </answer>!"])

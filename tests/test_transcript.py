@@ -208,9 +208,9 @@ pieces = st.sampled_from(
 )
 
 
-@given(st.lists(pieces, max_size=9).map("".join))
-def test_a_fault_is_named_exactly_where_a_turn_is_not_well_formed(text: str) -> None:
-    assert (turn_fault(text) is None) == parse_turn(text).well_formed
+@given(st.lists(pieces, max_size=9).map("".join), st.booleans())
+def test_a_fault_is_named_exactly_where_a_turn_is_not_well_formed(text: str, opened: bool) -> None:
+    assert (turn_fault(text, opened=opened) is None) == parse_turn(text, opened=opened).well_formed
 
 
 @pytest.mark.parametrize(
@@ -218,11 +218,25 @@ def test_a_fault_is_named_exactly_where_a_turn_is_not_well_formed(text: str) -> 
     [
         ("<search>q</search>", "it does not begin with <think>"),
         ("so <think>x</think><search>q</search>", "there is text before <think>"),
-        ("<think>x<search>q</search>", "<think> is not closed before <search>"),
+        ("<think>x<search>q</search>", "its thought is never closed: tags inside of a thought are no action"),
+        ("<think>x", "its thought is never closed"),
+        (
+            "inside <search> and </search>",
+            "its tags stand in a thought, or quote the instructions: neither is an action",
+        ),
         ("<think>x</think> so <answer>a</answer>", "there is text between </think> and <answer>"),
         ("<think>x<information></think><answer>a</answer>", "there is a <information> inside the thought"),
-        ("<think>x</think><answer>a</think></answer>", "there is a </think> inside the answer"),
+        ("<think>x</think><answer>a<information></answer>", "there is a <information> inside the answer"),
     ],
 )
 def test_the_fault_names_what_to_look_at(text: str, fault: str) -> None:
     assert turn_fault(text) == fault
+
+
+def test_tags_in_a_thought_are_read_as_training_reads_them(byte_codec: Codec) -> None:
+    thought = "<think>I write a query inside <search> and </search>, or <answer>x</answer>. "
+    reading = read(thought + "</think><search>q</search>" + PAGE + ANSWER, byte_codec)
+    assert [turn.action.text for turn in reading.episode.turns] == ["q", "Kathmandu"]
+    assert reading.remarks == ()
+    unfinished = read(thought, byte_codec)
+    assert [turn.action.kind for turn in unfinished.episode.turns] == ["invalid"]

@@ -18,12 +18,17 @@ from zerosearch.generation import Generation
 from zerosearch.protocol import (
     INVALID_TURN_NOTE,
     LAST_TURN_NOTE,
+    STOP_STRINGS,
     Action,
     Document,
     parse_turn,
     render_document,
 )
 from zerosearch.questions import Question
+from zerosearch.replies import opens_thought, stop_end
+
+_TAIL = 32
+"""So many ids of a prompt tell whether it ends by opening a thought."""
 
 StopReason = Literal["answer", "no_answer", "refused_search", "context", "engine_error"]
 
@@ -55,11 +60,15 @@ class EpisodeLimits:
 
 @dataclass(frozen=True)
 class Generate:
-    """The policy writes next: at most `max_tokens` after `prompt_ids`. `last` is the turn that cannot search."""
+    """The policy writes next: at most `max_tokens` after `prompt_ids`. `last` is the turn that cannot search.
+
+    `piece` is 0 at a turn's beginning, and counts on where one that was stopped at a tag in its thought goes on.
+    """
 
     prompt_ids: list[int]
     max_tokens: int
     last: bool
+    piece: int = 0
 
 
 @dataclass(frozen=True)
@@ -77,7 +86,10 @@ class Done:
 
 @dataclass(frozen=True)
 class Turn:
-    """One policy segment: `ids[start:end]`, what it says and what it does."""
+    """One policy segment: `ids[start:end]`, what it says and what it does; all of its pieces, see `Generate`.
+
+    `opened`: it begins inside of a thought that the prompt has opened.
+    """
 
     start: int
     end: int
@@ -85,6 +97,7 @@ class Turn:
     action: Action
     stop_reason: str
     last: bool
+    opened: bool = False
 
 
 _Step = TypeVar("_Step", Generate, Search)
@@ -104,6 +117,8 @@ class Episode:
         self.answer: str | None = None
         self._codec = codec
         self._searches = 0
+        self._turn_start = 0
+        self._opened = opens_thought(codec.decode(self.ids[-_TAIL:]))
         self._step: Generate | Search | Done = self._generate()
 
     def next(self) -> Generate | Search | Done:
@@ -128,11 +143,14 @@ class Episode:
             raise RuntimeError(f"{len(ids)} sampled ids came with {len(logprobs)} log-probs")
         if len(ids) > step.max_tokens:
             raise RuntimeError(f"{len(ids)} ids were sampled where {step.max_tokens} were allowed")
-        start = len(self.ids)
+        start = len(self.ids) if step.piece == 0 else self._turn_start
         self._append(ids, 1, logprobs)
-        text = self._codec.decode(ids)
-        action = parse_turn(text)
-        self.turns.append(Turn(start, len(self.ids), text, action, generation.stop_reason, step.last))
+        text = self._codec.decode(self.ids[start:])
+        opened = self._opened and not self.turns
+        if generation.stop_reason == "stop" and self._goes_on(step, text, start, opened):
+            return
+        action = parse_turn(text, opened=opened)
+        self.turns.append(Turn(start, len(self.ids), text, action, generation.stop_reason, step.last, opened))
         if action.kind == "answer":
             self.answer = action.text
             self._step = Done("answer")
@@ -164,6 +182,16 @@ class Episode:
         """The search failed for good: the episode ends here, and says so; no page is made up."""
         self._expect(Search)
         self._step = Done("engine_error")
+
+    def _goes_on(self, step: Generate, text: str, start: int, opened: bool) -> bool:
+        """Ask for the rest of a turn that was stopped at a tag which it only thinks of, while there is room."""
+        left = min(self._room(), self.limits.max_turn_tokens - (len(self.ids) - start))
+        stopped = any(stop in text for stop in STOP_STRINGS)
+        if left < 1 or not stopped or stop_end(text, STOP_STRINGS, opened=opened) is not None:
+            return False
+        self._turn_start = start
+        self._step = Generate(list(self.ids), left, step.last, step.piece + 1)
+        return True
 
     def _observe(self, note: str) -> None:
         ids = self._codec.encode(note + (LAST_TURN_NOTE if self._turns_left() == 1 else ""))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 from zerosearch.errors import ConfigError
+from zerosearch.replies import find_action
 
 TAGS = ("think", "search", "information", "answer")
 STOP_STRINGS = ("</search>", "</answer>")
@@ -95,25 +96,21 @@ def prompt_text(prompt: str, tokenizer: Tokenizer, *, chat: Literal["auto", "alw
     return str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))
 
 
-def parse_turn(text: str) -> Action:
-    """Read one turn of the policy. The first closing tag decides; its opening tag is the nearest one before it.
+def parse_turn(text: str, *, opened: bool = False) -> Action:
+    """Read one turn of the policy: its first action outside of thoughts and quotations (`replies.find_action`).
+
+    `opened`: the prompt has opened the thought that the turn begins with, which is then as well formed as its own.
 
     >>> parse_turn("<think>Which country?</think><search> capital Kathmandu </search>")
     Action(kind='search', text='capital Kathmandu', well_formed=True)
     """
-    ends = [(text.find(f"</{tag}>"), tag) for tag in ("search", "answer")]
-    found = min(((position, tag) for position, tag in ends if position >= 0), default=None)
+    found = find_action(text, opened=opened, exact=True)
     if found is None:
         return Action("invalid", "", False)
-    end, tag = found
-    start = text.rfind(f"<{tag}>", 0, end)
-    if start < 0:
-        return Action("invalid", "", False)
-    body = text[start + len(tag) + 2 : end].strip()
-    turn = text[: end + len(tag) + 3]
-    match = _WELL_FORMED.fullmatch(turn)
+    body = found.body.strip()
+    match = _WELL_FORMED.fullmatch("<think>" * opened + text[: found.end])
     tidy = match is not None and not _TAG.search(match["thought"]) and not _TAG.search(match["body"])
-    if tag == "search":
+    if found.tag == "search":
         return Action("search", body, tidy)
     return Action("answer", body, tidy) if body else Action("invalid", "", False)
 

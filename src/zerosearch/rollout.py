@@ -103,7 +103,8 @@ async def run_episode(
     while not isinstance(action := episode.next(), Done):
         if isinstance(action, Generate):
             s = settings.sampling
-            seed = derive_seed(*key, "turn", len(episode.turns))
+            piece = (action.piece,) if action.piece else ()
+            seed = derive_seed(*key, "turn", len(episode.turns), *piece)
             sampling = Sampling(s.temperature, s.top_p, s.top_k, action.max_tokens, STOP_STRINGS, seed)
             episode.feed_generation(await generator.generate(action.prompt_ids, sampling))
             continue

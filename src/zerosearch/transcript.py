@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from zerosearch.episode import Codec, Done, Episode, EpisodeLimits, Generate
+from zerosearch.episode import Codec, Done, Episode, EpisodeLimits, Generate, Search
 from zerosearch.generation import Generation, GenerationStop
 from zerosearch.protocol import INVALID_TURN_NOTE, LAST_TURN_NOTE, STOP_STRINGS, TAGS, parse_turn, render_document
 from zerosearch.questions import Question
+from zerosearch.replies import find_action, thinking, visible
 from zerosearch.scoring import RewardName, Scores, contains_answer, normalize, reward_from_scores, score_answer
 from zerosearch.search import Document
 
@@ -81,19 +82,22 @@ def read_transcript(
     pages: list[tuple[Document, ...]] = []
     remarks: list[str] = []
     rest = text.encode("utf-8", "replace").decode().strip()
-    while not isinstance(step := episode.next(), Done) and rest.strip():
+    while not isinstance(step := episode.next(), Done) and (rest.strip() or _mid_turn(step)):
         number = len(episode.turns) + 1
         if isinstance(step, Generate):
             end, reason = _turn_end(rest, ends)
             ids, rest = codec.encode(rest[:end]), rest[end:]
             if cut := len(ids) > step.max_tokens:
-                which = "max_turn_tokens" if step.max_tokens == limits.max_turn_tokens else "max_context_tokens"
+                by_turn = step.piece or step.max_tokens == limits.max_turn_tokens
+                which = "max_turn_tokens" if by_turn else "max_context_tokens"
                 remarks.append(
                     f"turn {number} has {len(ids)} tokens: protocol.{which} cuts it off after {step.max_tokens}, "
                     "and what follows is not read"
                 )
                 ids, reason = ids[: step.max_tokens], "length"
             episode.feed_generation(Generation(ids, [0.0] * len(ids), reason))
+            if _mid_turn(episode.next()):
+                continue
             if "<information>" in episode.turns[-1].text:
                 remarks.append(
                     f"turn {number} writes <information> itself: no engine was asked, and it is trained on like the "
@@ -121,30 +125,28 @@ def read_transcript(
     return Reading(episode, tuple(pages), tuple(remarks), "unfinished")
 
 
-def turn_fault(text: str) -> str | None:
-    """Why a turn is no action, or not a well-formed one; None where it is. `parse_turn` decides, this words it."""
-    action = parse_turn(text)
+def turn_fault(text: str, *, opened: bool = False) -> str | None:
+    """Why a turn is no action, or not a well-formed one; None where it is. `parse_turn` decides, this words it.
+
+    `opened`: the prompt has opened the thought that the turn begins with.
+    """
+    action = parse_turn(text, opened=opened)
     if action.well_formed:
         return None
-    ends = [(text.find(tag), tag) for tag in STOP_STRINGS if tag in text]
-    if not ends:
-        return _no_closing_tag(text)
-    position, closing = min(ends)
-    opening = closing.replace("/", "")
-    start = text.rfind(opening, 0, position)
-    if start < 0:
-        return f"{closing} without {opening} before it"
+    found = find_action(text, opened=opened, exact=True)
+    if found is None:
+        return _no_action(text, opened)
+    opening = f"<{found.tag}>"
     if action.kind == "invalid":
         return "the answer is empty"
-    head, body = text[:start], text[start + len(opening) : position]
+    head = "<think>" * opened + text[: found.start]
     if not head.lstrip().startswith("<think>"):
         return "it does not begin with <think>" if "<think>" not in head else "there is text before <think>"
-    thought, closed, between = head.lstrip().removeprefix("<think>").partition("</think>")
-    if not closed:
-        return f"<think> is not closed before {opening}"
+    thought, _, between = head.lstrip().removeprefix("<think>").partition("</think>")
     if between.strip():
         return f"there is text between </think> and {opening}"
-    for name, part in (("thought", thought), (opening.strip("<>"), body)):
+    body = text[found.start + len(opening) : found.end - len(opening) - 1]
+    for name, part in (("thought", thought), (found.tag, body)):
         if tag := _ANY_TAG.search(part):
             return f"there is a {tag[0]} inside the {name}"
     return "it is not a thought and then one action in the exact tags"
@@ -171,6 +173,11 @@ def explain(reading: Reading, golden_answers: Sequence[str], name: RewardName, f
 
 def score_reading(reading: Reading, golden_answers: Sequence[str]) -> Scores:
     return score_answer(reading.episode.answer, golden_answers, well_formed=reading.episode.well_formed)
+
+
+def _mid_turn(step: Generate | Search | Done) -> bool:
+    """Whether a turn was begun and is not finished: it was stopped at a tag that it only thinks of."""
+    return isinstance(step, Generate) and step.piece > 0
 
 
 def _turn_end(text: str, ends: Sequence[str]) -> tuple[int, GenerationStop]:
@@ -217,12 +224,22 @@ def _without(text: str, note: str) -> str:
     return head[len(note.strip()) :].removeprefix("\n") if head.startswith(note.strip()) else text
 
 
-def _no_closing_tag(text: str) -> str:
+def _no_action(text: str, opened: bool) -> str:
+    if thinking(text, opened=opened):
+        acts = any(tag in text for tag in ("<search>", "<answer>"))
+        return "its thought is never closed" + (": tags inside of a thought are no action" if acts else "")
+    seen = visible(text, opened=opened)
+    ends = [(seen.find(tag), tag) for tag in STOP_STRINGS if tag in seen]
+    if ends:
+        closing = min(ends)[1]
+        return f"{closing} without {closing.replace('/', '')} before it"
     for tag in ("<answer>", "<search>"):
-        if tag in text:
+        if tag in seen:
             return f"{tag} is never closed"
-    if loose := _LOOSE_TAG.search(text):
+    if loose := _LOOSE_TAG.search(seen):
         return f"{_short(loose[0])} is not a tag: they are lower case and without spaces"
+    if any(tag in text for tag in STOP_STRINGS):
+        return "its tags stand in a thought, or quote the instructions: neither is an action"
     return "there is neither <search> nor <answer> in it"
 
 
@@ -233,7 +250,7 @@ def _why_no_answer(reading: Reading) -> str:
             "no turn was read" if reading.stop_reason == "unfinished" else "the prompt alone fills max_context_tokens"
         )
     last = len(turns)
-    fault = turn_fault(turns[-1].text)
+    fault = turn_fault(turns[-1].text, opened=turns[-1].opened)
     match reading.stop_reason:
         case "refused_search":
             return (

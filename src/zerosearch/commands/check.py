@@ -200,7 +200,7 @@ def _print_turn(reading: Reading, index: int) -> None:
     from zerosearch.transcript import turn_fault
 
     turn = reading.episode.turns[index]
-    fault = turn_fault(turn.text)
+    fault = turn_fault(turn.text, opened=turn.opened)
     line = Text(f"  -> {turn.action.kind}", style="bold")
     if turn.action.kind != "invalid":
         line.append(f" {turn.action.text!r}")
