@@ -25,6 +25,10 @@ class CheckpointError(ZeroSearchError):
     """A checkpoint is missing, unreadable, or belongs to another configuration."""
 
 
+class FolderError(ZeroSearchError):
+    """A folder or file to write to belongs to another process, or holds what the command did not make."""
+
+
 class RunError(ZeroSearchError):
     """A run had to stop: what was written so far is kept."""
 

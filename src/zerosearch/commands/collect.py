@@ -24,6 +24,7 @@ console = Console(highlight=False, emoji=False, soft_wrap=True)
 
 
 def collect(
+    context: typer.Context,
     config: Annotated[Path, typer.Argument(help="A TOML file as for train: its policy, protocol and real engine.")],
     out: Annotated[Path, typer.Option(help="Folder to collect in; the same command goes on with it.")],
     questions: Annotated[str | None, typer.Option(help="Other questions than data.train, written like it.")] = None,
@@ -42,6 +43,7 @@ def collect(
     from zerosearch.cost import Ledger
     from zerosearch.engines.base import close_connections
     from zerosearch.engines.metered import Budget, Metered
+    from zerosearch.folders import owned
     from zerosearch.parts import Models, open_engine, open_policy, open_questions
     from zerosearch.questions import questions_digest
     from zerosearch.rollout import ErrorRate
@@ -51,6 +53,7 @@ def collect(
 
     settings = load_config(config, set_ or ())
     engine_config = real_engine(settings)
+    context.with_resource(owned(out, "collect"))
     asked = open_questions(questions or settings.data.train, limit or settings.data.limit)
     behind_url = settings.model.base_url is not None
     if not behind_url:

@@ -24,6 +24,7 @@ TIMINGS = "timings.jsonl"
 
 
 def evaluate(
+    context: typer.Context,
     config: Annotated[
         Path | None, typer.Argument(help="A TOML file as for train: its model, protocol and evaluation.engine.")
     ] = None,
@@ -77,6 +78,7 @@ def evaluate(
     from zerosearch.evaluation.methods import Errors
     from zerosearch.evaluation.predictions import Header
     from zerosearch.evaluation.results import NO_ENGINE
+    from zerosearch.folders import owned
     from zerosearch.parts import Models, open_engine
     from zerosearch.settings import load_config
 
@@ -95,6 +97,7 @@ def evaluate(
     specs = parse_methods(methods, label)
     engine_config = engine_of(settings, specs)
     names = [name for name in (benchmarks or settings.evaluation.questions).split(",") if name.strip()]
+    context.with_resource(owned(out, "evaluate"))
     wanted = [open_benchmark(name, data, limit, settings.seed) for name in names]
     if settings.model.base_url is None:
         quiet_libraries()

@@ -25,6 +25,7 @@ console = Console(highlight=False, emoji=False, soft_wrap=True)
 
 
 def fidelity(
+    context: typer.Context,
     config: Annotated[Path, typer.Argument(help="A TOML file: engine is simulated, evaluation.engine is real.")],
     queries: Annotated[
         str | None,
@@ -55,6 +56,7 @@ def fidelity(
     from zerosearch.commands.label import open_writer
     from zerosearch.engines.base import close_connections
     from zerosearch.errors import ConfigError
+    from zerosearch.folders import owned
     from zerosearch.parts import Models, open_engine
     from zerosearch.runs import atomic_write, write_json, write_jsonl
     from zerosearch.settings import load_config
@@ -70,6 +72,8 @@ def fidelity(
     if settings.engine.kind != "simulated":
         raise ConfigError("fidelity compares a simulator: engine.kind must be 'simulated'")
     real_config = real_engine(settings)
+    if out is not None:
+        context.with_resource(owned(out, "fidelity"))
     asked = open_queries(queries or settings.evaluation.questions, settings, limit)
     quiet_libraries()
     training = settings.training

@@ -23,6 +23,7 @@ console = Console(highlight=False, emoji=False, soft_wrap=True)
 
 
 def label(
+    context: typer.Context,
     collection: Annotated[Path | None, typer.Argument(help="Folder that `zerosearch collect` wrote.")] = None,
     recorded: Annotated[
         list[Path] | None,
@@ -49,6 +50,7 @@ def label(
     """
     prepare()
     from zerosearch.errors import ConfigError, DataError
+    from zerosearch.folders import owned
     from zerosearch.simulation.collect import read_collection
     from zerosearch.simulation.label import label_pages, label_recorded, write_labels
     from zerosearch.simulation.recordings import read_recorded_pages
@@ -57,6 +59,8 @@ def label(
         raise ConfigError("--judge-url needs --judge-model, the name that the server knows the model by")
     if collection is None and (not recorded or out is None):
         raise ConfigError("give a folder that `zerosearch collect` wrote, or --recorded FILE with --out FILE")
+    target = out or cast("Path", collection) / "labels.jsonl"
+    context.with_resource(owned(target, "label"))
     pages = label_pages(read_collection(collection), right=right, top_k=top_k) if collection else []
     for path in recorded or ():
         found, without = read_recorded_pages(path, snippet_words=snippet_words)
@@ -73,7 +77,6 @@ def label(
             judge_url,
             judge_key_env,
         )
-    target = out or cast("Path", collection) / "labels.jsonl"
     write_labels(target, pages)
     _show(pages, sample, top_k)
     console.print(f"{len(pages)} pages in {target}")

@@ -18,6 +18,7 @@ console = Console(highlight=False, emoji=False, soft_wrap=True)
 
 
 def record(
+    context: typer.Context,
     config: Annotated[Path, typer.Argument(help="A TOML file as for train: its real engine is asked.")],
     queries: Annotated[
         str,
@@ -41,6 +42,7 @@ def record(
     from zerosearch.engines.base import close_connections
     from zerosearch.engines.metered import Budget, Metered
     from zerosearch.errors import DataError
+    from zerosearch.folders import owned
     from zerosearch.parts import Models, open_engine
     from zerosearch.rollout import ErrorRate
     from zerosearch.settings import load_config
@@ -50,6 +52,7 @@ def record(
         raise DataError(f"{out}: recordings are appended to a plain .jsonl file")
     settings = load_config(config, set_ or ())
     engine_config = real_engine(settings)
+    context.with_resource(owned(out, "record"))
     asked = open_recordable(queries, limit)
     models = Models(settings.model.device, settings.model.dtype)
     engine = open_engine(engine_config, models)

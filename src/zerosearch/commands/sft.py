@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +15,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from zerosearch.runs import write_json
 from zerosearch.runtime import prepare, quiet_libraries
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Role(StrEnum):
 
 
 def sft(
+    context: typer.Context,
     role: Annotated[Role, typer.Argument(help="policy: a warm start. simulator: a search engine's pages.")],
     out: Annotated[Path, typer.Option(help="Folder to write the adapter to.")],
     model: Annotated[str, typer.Option(help="The base model.")] = "smollm2-135m",
@@ -79,10 +81,11 @@ def sft(
     from zerosearch.learning import warmstart
     from zerosearch.learning.policy import Policy
 
-    quiet_libraries()
-    torch.manual_seed(seed)
     if trajectories is not None and role is not Role.policy:
         raise ConfigError("--trajectories is for the policy; label and tune make a simulator of them")
+    quiet_libraries()
+    torch.manual_seed(seed)
+    context.with_resource(output(out, "sft"))
     own = None if trajectories is None else right_episodes(trajectories, model, tries, examples, seed)
     local = LocalModel.load(model, dtype="float32")
     source = resolve_adapter(start) if start else None
@@ -113,6 +116,31 @@ def sft(
         "style": "tuned",
     }
     tune_model(Policy(local, adapter=role.value), texts, settings, out, card)
+
+
+@contextmanager
+def output(out: Path, command: str, *, full: bool = False) -> Iterator[None]:
+    """Own the folder `out` while an adapter (`full`: a model) is made for it.
+
+    Raises `FolderError` where other things lie there, or an adapter that zerosearch did not make.
+    """
+    from zerosearch.adapters import read_card
+    from zerosearch.errors import FolderError
+    from zerosearch.folders import ADAPTER_FILES, MODEL_FILES, check_folder, owned, restore
+
+    with owned(out, command):
+        files = MODEL_FILES if full else ADAPTER_FILES
+        check_folder(out, files)
+        check_folder(unfinished(out), files)
+        restore(out)
+        if out.is_dir() and any(out.iterdir()) and "command" not in read_card(out):
+            raise FolderError(f"--out {out}: holds weights without zerosearch's card.json; name another folder")
+        yield
+
+
+def unfinished(out: Path) -> Path:
+    """Where the best weights so far are kept while `out` is being made; an older `out` stays as it is until then."""
+    return out.with_name(f"{out.name}.unfinished")
 
 
 def right_episodes(folder: Path, model: str, tries: int, limit: int, seed: int) -> list[Example]:
@@ -159,9 +187,13 @@ def sft_settings(
 def tune_model(
     trainee: Policy, texts: Sequence[Example], settings: SFTSettings, out: Path, card: dict[str, Any]
 ) -> SFTResult:
-    """Tune, print a line now and then, keep the best weights in `out` as they come, and write the card beside them."""
+    """Tune, print a line now and then, and write weights and card to `out` at the end.
+
+    The best weights so far are kept in `unfinished(out)`; a tuning that stops early leaves them there.
+    """
     import torch
 
+    from zerosearch.folders import ADAPTER_FILES, MODEL_FILES, strangers
     from zerosearch.learning.sft import train_sft
 
     tokens = sum(len(t.ids) for t in texts)
@@ -176,9 +208,14 @@ def tune_model(
         )
 
     def keep() -> None:
-        trainee.save(out, dtype=torch.float16)
+        trainee.save(unfinished(out), dtype=torch.float16)
 
-    result = train_sft(trainee, texts, settings, report, keep)
+    try:
+        result = train_sft(trainee, texts, settings, report, keep)
+    except BaseException:
+        if unfinished(out).is_dir():
+            console.print(f"stopped early: the best weights so far are in {unfinished(out)}")
+        raise
     card = {
         **card,
         "command": shlex.join(["zerosearch", *sys.argv[1:]]),
@@ -187,7 +224,9 @@ def tune_model(
         "settings": asdict(settings),
         "result": asdict(result),
     }
-    write_json(out / "card.json", card)
+    trainee.save(out, dtype=torch.float16, card=card)
+    if not strangers(unfinished(out), ADAPTER_FILES + MODEL_FILES):
+        shutil.rmtree(unfinished(out), ignore_errors=True)
     size = sum(file.stat().st_size for file in out.glob("*.safetensors"))
     console.print(
         f"{out}: validation loss {result.best_validation_loss:.4f}, {size / 2**20:.1f} MiB ({result.stopped})"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +23,7 @@ console = Console(highlight=False, emoji=False, soft_wrap=True)
 
 
 def train(
+    context: typer.Context,
     config: Annotated[Path | None, typer.Argument(help="A TOML file, such as configs/demo.toml.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: training.steps=20.")
@@ -45,6 +48,7 @@ def train(
     quiet_libraries()
     settings = with_overrides(settings, name=name, folder=folder)
     check_sinks(settings)
+    context.with_resource(owned_together(settings.run_folder))
     lines = Lines(settings)
     run = assemble(
         settings,
@@ -58,6 +62,26 @@ def train(
     finally:
         run.close()
     _conclude(settings, complete)
+
+
+@contextmanager
+def owned_together(folder: Path) -> Iterator[None]:
+    """Own the run folder: the first process of a group takes the lock, and all of them stop where it cannot."""
+    from zerosearch.errors import ZeroSearchError
+    from zerosearch.folders import owned
+    from zerosearch.learning.parallel import Processes
+
+    processes = Processes.current()
+    with ExitStack() as stack:
+        refused: list[ZeroSearchError] = []
+        if processes.first:
+            try:
+                stack.enter_context(owned(folder, "train"))
+            except ZeroSearchError as error:
+                refused.append(error)
+        for refusal in processes.gather(refused):
+            raise refusal
+        yield
 
 
 class Lines:

@@ -34,6 +34,7 @@ class Dtype(StrEnum):
 
 
 def tune(
+    context: typer.Context,
     labels: Annotated[list[Path], typer.Argument(help="Files that `zerosearch label` wrote.")],
     out: Annotated[Path, typer.Option(help="Folder to write the adapter (or with --full the model) to.")],
     by: Annotated[
@@ -84,7 +85,7 @@ def tune(
     import torch
 
     from zerosearch.adapters import read_card, resolve_adapter
-    from zerosearch.commands.sft import sft_settings, tune_model
+    from zerosearch.commands.sft import output, sft_settings, tune_model
     from zerosearch.errors import ConfigError
     from zerosearch.generators.local import LocalModel
     from zerosearch.learning.policy import Policy
@@ -93,6 +94,7 @@ def tune(
 
     if full and start:
         raise ConfigError("--full tunes all weights and --start an adapter: choose one")
+    context.with_resource(output(out, "tune", full=full))
     quiet_libraries()
     torch.manual_seed(seed)
     labelled = [page for path in labels for page in read_labels(path)]

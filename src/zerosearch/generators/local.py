@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +18,8 @@ from zerosearch.devices import pick_device
 from zerosearch.embedded import resolve_model
 from zerosearch.episode import Codec
 from zerosearch.errors import ModelError
+from zerosearch.folders import ADAPTER_FILES, replacing
+from zerosearch.runs import write_json
 
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 LORA_TARGETS = "all-linear"
@@ -176,25 +177,27 @@ class LocalModel:
             for key, parameter in own.items():
                 parameter.copy_(state[key].to(parameter))
 
-    def save_adapter(self, name: str, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
-        """Write a PEFT adapter folder (`adapter_config.json`, `adapter_model.safetensors`), whole or not at all."""
+    def save_adapter(
+        self, name: str, folder: Path, *, dtype: torch.dtype = torch.float32, card: dict[str, Any] | None = None
+    ) -> None:
+        """Write a PEFT adapter folder (`adapter_config.json`, `adapter_model.safetensors`) and its `card.json`, whole
+        or not at all. Raises `FolderError` where other things lie in `folder`, `RunError` on a full disk."""
         from safetensors.torch import save_file
 
         if self._peft is None or name not in self.adapters:
             raise ModelError(f"model {self.name}: has no adapter {name!r}")
-        partial = folder.with_name(f".{folder.name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
         prefix = "base_model.model."
         state = {prefix + key: value.to(dtype).contiguous() for key, value in self.adapter_state(name).items()}
-        save_file(state, str(partial / "adapter_model.safetensors"), metadata={"format": "pt"})
         config = self._peft.peft_config[name].to_dict()
         config["base_model_name_or_path"] = self.name
         config["inference_mode"] = True
         plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
-        (partial / "adapter_config.json").write_text(json.dumps(plain, indent=2, default=str, sort_keys=True) + "\n")
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        text = json.dumps(plain, indent=2, default=str, sort_keys=True) + "\n"
+        with replacing(folder, ADAPTER_FILES) as work:
+            save_file(state, str(work / "adapter_model.safetensors"), metadata={"format": "pt"})
+            (work / "adapter_config.json").write_text(text)
+            if card is not None:
+                write_json(work / "card.json", card)
 
     def _forget(self, name: str) -> None:
         """Take an adapter off again that could not be put on whole."""

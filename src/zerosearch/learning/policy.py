@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft.helpers import disable_input_dtype_casting
 from torch import Tensor
 
+from zerosearch.folders import MODEL_FILES, replacing
 from zerosearch.generators.local import LocalModel
 from zerosearch.learning.batches import MicroBatch
 from zerosearch.learning.logprobs import EntropyUse, TokenLogprobs, head_is_plain, token_logprobs
+from zerosearch.runs import write_json
 
 POLICY, REFERENCE = "policy", "reference"
 
@@ -99,13 +102,19 @@ class Policy:
         else:
             self.model.load_adapter_state(self.adapter, state)
 
-    def save(self, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
-        """Write what a user loads: an adapter folder (in `dtype`), or a whole model with its tokenizer."""
-        if self.adapter is None:
-            self.model.base.save_pretrained(folder)
-            self.model.tokenizer.save_pretrained(folder)
-        else:
-            self.model.save_adapter(self.adapter, folder, dtype=dtype)
+    def save(self, folder: Path, *, dtype: torch.dtype = torch.float32, card: dict[str, Any] | None = None) -> None:
+        """Write what a user loads: an adapter folder (in `dtype`), or a whole model with its tokenizer; and its card.
+
+        Whole or not at all. Raises `FolderError` where other things lie in `folder`, `RunError` on a full disk.
+        """
+        if self.adapter is not None:
+            self.model.save_adapter(self.adapter, folder, dtype=dtype, card=card)
+            return
+        with replacing(folder, MODEL_FILES) as work:
+            self.model.base.save_pretrained(work)
+            self.model.tokenizer.save_pretrained(work)
+            if card is not None:
+                write_json(work / "card.json", card)
 
 
 @contextmanager

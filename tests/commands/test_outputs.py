@@ -1,0 +1,114 @@
+"""Where commands write: one process a folder, and nothing overwritten that the command did not make."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zerosearch.folders import owned
+from zerosearch.questions import Question
+from zerosearch.search import Document, Quality
+from zerosearch.simulation.label import LabelledPage, write_labels
+
+CONFIG = """
+name = "run"
+folder = "{folder}"
+[data]
+train = "{folder}/questions.jsonl"
+[model]
+name = "{folder}/model"
+[engine]
+kind = "bm25"
+corpus = "{folder}/corpus.jsonl"
+[logging]
+tensorboard = false
+[evaluation]
+questions = "{folder}/questions.jsonl"
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, questions_file: Path) -> Path:
+    """A configuration and labels; no command here comes so far as to load the model."""
+    (tmp_path / "corpus.jsonl").write_text(json.dumps({"id": "1", "title": "Nepal", "text": "Kathmandu"}) + "\n")
+    (tmp_path / "config.toml").write_text(CONFIG.format(folder=tmp_path))
+    pages = [
+        LabelledPage(
+            Question(f"q{n}", f"Question {n}?", ("Lima",)),
+            f"query {n}", (Document("Peru", f"Lima {n}"),), "bm25", 0, 0,
+            {"judge": Quality.USEFUL if n % 2 else Quality.NOISY},
+        )
+        for n in range(50)
+    ]  # fmt: skip
+    write_labels(tmp_path / "labels.jsonl", pages)
+    return tmp_path
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("command", [("tune", "labels.jsonl"), ("tune", "labels.jsonl", "--full"), ("sft", "policy")])
+def test_an_adapter_is_not_written_over_what_is_not_one(
+    zerosearch: Any, place: Path, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (place / "work" / "thesis").mkdir(parents=True)
+    (place / "work" / "notes.txt").write_text("mine")
+    (place / "work" / "thesis" / "chapter.tex").write_text("mine")
+    foreign = place / "foreign"
+    foreign.mkdir()
+    (foreign / ("config.json" if "--full" in command else "adapter_config.json")).write_text("{}")
+    (place / "link").symlink_to("foreign")
+    monkeypatch.chdir(place)
+    before = listing(place)
+    for out, said in (
+        ("work", "holds notes.txt, thesis, which this command did not make; name another folder"),
+        ("foreign", "without zerosearch's card.json; name another folder"),
+        ("link", "is a symbolic link"),
+        ("labels.jsonl", "is a file"),
+        (".", "the folder you are in"),
+        ("x" * 300, "File name too long"),
+    ):
+        result = zerosearch(*command, "--out", out)
+        assert said in result.line
+        assert result.code in (2, 3)
+    assert listing(place) == before
+
+
+@pytest.fixture
+def commands(place: Path) -> dict[str, tuple[list[str], Path]]:
+    config = str(place / "config.toml")
+    (place / "pages").mkdir()
+    real = (place / "config.toml").read_text().replace("[engine]", "[evaluation.engine]")
+    (place / "simulated.toml").write_text(real)
+    return {
+        "train": (["train", config], place / "run"),
+        "evaluate": (["evaluate", config, "--out", str(place / "out")], place / "out"),
+        "collect": (["collect", config, "--out", str(place / "out")], place / "out"),
+        "fidelity": (
+            ["fidelity", str(place / "simulated.toml"), "--out", str(place / "out")],
+            place / "out",
+        ),
+        "record": (
+            ["record", config, "--queries", str(place / "questions.jsonl"), "--out", str(place / "p.jsonl")],
+            place / "p.jsonl",
+        ),
+        "label": (["label", str(place / "pages")], place / "pages" / "labels.jsonl"),
+        "tune": (["tune", str(place / "labels.jsonl"), "--out", str(place / "out")], place / "out"),
+        "sft": (["sft", "policy", "--out", str(place / "out")], place / "out"),
+    }
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "collect", "fidelity", "record", "label", "tune", "sft"])
+def test_a_folder_in_use_is_refused(zerosearch: Any, commands: Any, place: Path, name: str) -> None:
+    arguments, target = commands[name]
+    before = listing(place)
+    with owned(target, "other"):
+        result = zerosearch(*arguments)
+    assert result.code == 2
+    assert "zerosearch other (process" in result.line
+    assert "is writing here" in result.line
+    assert listing(place) == before
