@@ -70,7 +70,9 @@ def _values(annotation: object) -> str:
         return f"list of {_values(typing.get_args(annotation)[0])}"
     if isinstance(annotation, type) and issubclass(annotation, enum.Enum):
         return ", ".join(f"`{member.value}`" for member in annotation)
-    if isinstance(annotation, types.UnionType):
+    if typing.get_origin(annotation) is typing.Annotated:
+        return _values(typing.get_args(annotation)[0])
+    if typing.get_origin(annotation) in (types.UnionType, typing.Union):
         kinds = [kind for kind in typing.get_args(annotation) if kind is not types.NoneType]
         return ", ".join(_values(kind) for kind in kinds) + ", `none`"
     return {str: "text", int: "whole number", float: "number", bool: "`true`, `false`"}.get(annotation, str(annotation))  # type: ignore[call-overload]

@@ -321,7 +321,7 @@ def test_overrides_win_over_the_file_and_the_last_one_wins(tmp_path: Path) -> No
         ("steps", "--set steps: write section.key=value"),
         ("=3", "--set =3: write section.key=value"),
         ("training.=3", "--set training.=3: write section.key=value"),
-        ("name.first=x", "--set name.first=x: name is a value, not a section"),
+        ("name.first=x", "--set name.first: name is a value, not a section"),
         ("training.stepz=1", "unknown setting training.stepz"),
     ],
 )

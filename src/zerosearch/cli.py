@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from zerosearch import __version__
+from zerosearch.cleaning import Screen
 from zerosearch.commands.ask import ask
 from zerosearch.commands.check import check
 from zerosearch.commands.collect import collect
@@ -65,6 +66,15 @@ def _version(
 
 def main() -> None:
     """Run a command. A user's mistake is one line on standard error and exit status 2, never a traceback."""
+    out, err = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = Screen(out), Screen(err)  # whatever is printed, typer's own errors too, shows no secret
+    try:
+        _run()
+    finally:
+        sys.stdout, sys.stderr = out, err
+
+
+def _run() -> None:
     console = Console(stderr=True)
     handler = RichHandler(console=console, show_time=False, show_path=False, show_level=False, markup=False)
     logging.getLogger("zerosearch").addHandler(handler)

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from zerosearch.curriculum import Curriculum, CurriculumKind, PageDraw, PageKind
-from zerosearch.engine_config import EngineConfig, Section
+from zerosearch.engine_config import Address, EngineConfig, Section, Variable
 from zerosearch.episode import EpisodeLimits
 from zerosearch.errors import ConfigError
 from zerosearch.scoring import RewardName
@@ -52,9 +52,9 @@ class ModelConfig(Section):
     """auto, cpu, cuda, cuda:1, mps."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
-    base_url: str | None = None
+    base_url: Address | None = None
     """An OpenAI-compatible server (http://host:port/v1) that serves `name`, to collect with. It cannot be trained."""
-    api_key_env: str | None = None
+    api_key_env: Variable | None = None
     """Name of the environment variable that holds the server's key; the key itself stands in no file."""
     endpoint: Literal["chat", "completions"] = "chat"
     """How the server is asked: `chat` works with every one; `completions` sends an episode's bare text, so that

@@ -2,12 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from zerosearch.cleaning import check_address, check_variable
 
 UNSET = "none"
 """TOML has no null: `key = "none"` unsets an optional setting."""
+
+
+def _address(text: str) -> str:
+    check_address(text, "http://localhost:8000/v1")
+    return text
+
+
+def _variable(name: str) -> str:
+    check_variable(name)
+    return name
+
+
+Address = Annotated[str, AfterValidator(_address)]
+"""The address of a server. One that holds a password, or is none, is refused as it is read, and not shown."""
+Variable = Annotated[str, AfterValidator(_variable)]
+"""The name of an environment variable that holds a key. What may be the key itself is refused, and not shown."""
 
 
 class Section(BaseModel):
@@ -29,9 +47,9 @@ class SimulatorConfig(Section):
     """The simulator's model; where it is the policy's, the two share one set of weights in memory."""
     adapter: str | None = None
     """Its LoRA adapter: a folder, or `embedded:simulator`."""
-    base_url: str | None = None
+    base_url: Address | None = None
     """An OpenAI-compatible server (http://host:port/v1) to use instead of a local model."""
-    api_key_env: str | None = None
+    api_key_env: Variable | None = None
     """Name of the environment variable that holds the server's key; the key itself stands in no file."""
     style: Literal["instruct", "tuned"] = "instruct"
     """The prompt: `instruct` for any instruct model, `tuned` for one that was tuned on query-page pairs."""
@@ -104,9 +122,9 @@ class EngineConfig(Section):
     """For dense: put before each passage; e5 models want `passage: `."""
     dense_index: Literal["flat", "sq8"] = "flat"
     """For dense: 4 bytes a dimension of each passage, or 1 (8-bit quantised)."""
-    url: str | None = None
+    url: Address | None = None
     """For searxng and remote, where they listen; serpapi and serper have their public address."""
-    api_key_env: str | None = None
+    api_key_env: Variable | None = None
     """Name of the environment variable that holds the key; none: SERPAPI_API_KEY for serpapi, SERPER_API_KEY for
     serper, no key for searxng and remote."""
     price_usd: float | None = Field(None, ge=0)

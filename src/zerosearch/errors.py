@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from zerosearch.cleaning import clean
+
 
 class ZeroSearchError(Exception):
     """Base of every error that the command line prints as one line before it exits with `exit_code`."""
 
     exit_code = 2
+
+    def __str__(self) -> str:
+        return clean(super().__str__())
 
 
 class ConfigError(ZeroSearchError):
@@ -72,3 +77,6 @@ class EngineError(Exception):
         self.cost_usd = cost_usd
         self.prompt_tokens = prompt_tokens
         self.completion_tokens = completion_tokens
+
+    def __str__(self) -> str:
+        return clean(super().__str__())

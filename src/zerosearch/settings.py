@@ -15,6 +15,8 @@ from zerosearch.config import TrainConfig
 from zerosearch.engine_config import UNSET
 from zerosearch.errors import ConfigError
 
+_NOT_SHOWN = ("base_url", "url", "api_key_env")  # of these not even a wrong value is shown: it may be a secret
+
 
 def load_config(
     path: Path | None = None, overrides: Sequence[str] = (), *, base: Mapping[str, Any] | None = None
@@ -79,7 +81,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     for part in path[:-1]:
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
-            raise ConfigError(f"--set {override}: {part} is a value, not a section")
+            raise ConfigError(f"--set {key.strip()}: {part} is a value, not a section")
     table[path[-1]] = value
 
 
@@ -92,7 +94,7 @@ def _first_problem(error: ValidationError) -> str:
     else:
         message = first["msg"].removeprefix("Value error, ")
         text = f"{place}: {message}" if place else message
-        if first["type"] != "value_error":
+        if first["type"] != "value_error" and str(first["loc"][-1]) not in _NOT_SHOWN:
             text += f" (found {first['input']!r})"
     return text + (f", and {len(problems) - 1} more problem(s)" if len(problems) > 1 else "")
 

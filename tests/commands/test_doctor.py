@@ -23,7 +23,6 @@ from zerosearch.commands.doctor import (
     variables,
     version_numbers,
     version_text,
-    without_password,
 )
 
 ROOT = Path(__file__).parents[2]
@@ -86,7 +85,7 @@ def test_a_server_is_asked_for_its_models(endpoint: Server, ending: str) -> None
     finding = ask(endpoint.url + ending)
     assert finding.level == "ok"
     assert endpoint.paths == ["/v1/models"]
-    assert f'{endpoint.url}/v1 serves qwen, odd [31m: base_url = "{endpoint.url}/v1"' in finding.said
+    assert f'{endpoint.url}/v1 serves qwen, odd: base_url = "{endpoint.url}/v1"' in finding.said
 
 
 @pytest.mark.parametrize(
@@ -121,14 +120,14 @@ def test_no_server_is_one_line() -> None:
     assert "http://127.0.0.1:9/v1/models cannot be reached" in finding.said
 
 
-@pytest.mark.parametrize("url", ["localhost:8000", "ftp://host/v1", "", "http://", "http://u:hush@host:bad/"])
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://host/v1", "", "http://"])
 def test_what_is_no_address_is_said(url: str) -> None:
-    said = ask(url).said
-    assert "is no http address" in said
-    assert "hush" not in said
+    assert "is not an http address" in ask(url).said
 
 
-@pytest.mark.parametrize("url", ["http://user:hush@host/v1", "http://host/v1?key=hush"])
+@pytest.mark.parametrize(
+    "url", ["http://user:hush@host/v1", "http://host/v1?key=hush", "http://u:hush@host:bad/", "u:hush@host"]
+)
 def test_a_password_in_the_address_is_refused_and_not_shown(url: str) -> None:
     finding = ask(url)
     assert finding.level == "missing"
@@ -140,7 +139,7 @@ def test_the_key_goes_to_the_server_and_nowhere_else(endpoint: Server, monkeypat
     assert "hush" not in ask(endpoint.url, "MY_KEY").said
     assert endpoint.keys == ["Bearer hush"]
     monkeypatch.delenv("MY_KEY")
-    assert "MY_KEY holds no key" in ask(endpoint.url, "MY_KEY").said
+    assert "MY_KEY is not set" in ask(endpoint.url, "MY_KEY").said
     assert len(endpoint.keys) == 1
 
 
@@ -174,10 +173,6 @@ def test_search_engines_say_whether_their_key_is_set_and_never_the_key() -> None
 def test_spinning_threads_are_warned_of(value: str, level: str) -> None:
     (finding,) = variables({"OMP_WAIT_POLICY": value})
     assert finding.level == level
-
-
-def test_passwords_are_cut_out_of_addresses() -> None:
-    assert without_password("http://a:b@c@host/x?y=z /plain/path?") == "http://host/x /plain/path?"
 
 
 def test_the_ranges_are_those_of_the_package() -> None:

@@ -20,6 +20,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from zerosearch.cleaning import clean, shown_address
 from zerosearch.runtime import memory, prepare, read_text
 
 console = Console(highlight=False, emoji=False)
@@ -232,7 +233,8 @@ def variables(environment: Mapping[str, str]) -> Iterator[Finding]:
         if (value := environment.get(name)) is not None:
             active = name == "OMP_WAIT_POLICY" and value.upper() != "PASSIVE"
             hint = "; PASSIVE decodes up to ten times faster on a busy CPU" if active else ""
-            yield Finding("warning" if active else "info", name, without_password(value) + hint)
+            shown = shown_address(value) if name.lower().endswith(("proxy", "endpoint")) else clean(value)
+            yield Finding("warning" if active else "info", name, shown + hint)
     for name in SECRETS:
         if environment.get(name):
             yield Finding("info", name, "set (not shown)")
@@ -252,23 +254,21 @@ def server(url: str, api_key_env: str | None, timeout: float) -> Iterator[Findin
     """GET /v1/models of an OpenAI-compatible server."""
     import httpx
 
+    from zerosearch.engines.http import checked_url, key_from
+    from zerosearch.errors import ConfigError
+
     try:
-        address = httpx.URL(url.rstrip("/"))
-    except httpx.InvalidURL:
-        address = httpx.URL("")
-    if address.scheme not in ("http", "https") or not address.host:
-        shown = _line(without_password(url))
-        yield Finding("missing", "url", f"{shown} is no http address; write for example http://localhost:8000/v1")
-        return
-    if address.userinfo or address.query:
-        yield Finding("missing", "url", f"{address.host}: no password or query in the address; use --api-key-env")
+        address = checked_url(url.rstrip("/"), "--url", "http://localhost:8000/v1")
+    except ConfigError as error:
+        yield Finding("missing", "url", str(error))
         return
     base = str(address) if address.path.endswith("/v1") else f"{address}/v1"
     headers = {}
     if api_key_env is not None:
-        key = os.environ.get(api_key_env, "").strip()
-        if not key.isascii() or not key.isprintable() or not key:
-            yield Finding("missing", "url", f"the environment variable {api_key_env} holds no key")
+        try:
+            key = key_from(api_key_env)
+        except ConfigError as error:
+            yield Finding("missing", "url", str(error))
             return
         headers["Authorization"] = f"Bearer {key}"
     local = address.host in ("localhost", "127.0.0.1", "::1")
@@ -317,11 +317,5 @@ def version_text(numbers: Version) -> str:
     return ".".join(map(str, numbers))
 
 
-def without_password(text: str) -> str:
-    """A text in which addresses keep neither what stands before their @ nor their query."""
-    return re.sub(r"(//[^?\s]*)\?\S*", r"\1", re.sub(r"//\S*@", "//", text))
-
-
 def _line(what: object) -> str:
-    printable = "".join(c if c.isprintable() else " " for c in str(what))
-    return " ".join(printable.split())[:200] or type(what).__name__
+    return " ".join(clean(str(what)).split())[:200] or type(what).__name__

@@ -4,7 +4,7 @@
     answer = await client.post({"q": "capital of Nepal"})
 
 It knows nothing of what is asked. It bounds what a server can do to a run (silence, size, redirects), gives every
-failure a kind that `retry.py` understands, and keeps the key out of every text that leaves it.
+failure a kind that `retry.py` understands, and has what it says cleaned of the key (`cleaning.py`).
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ import ssl
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Generic, TypeVar
-from urllib.parse import quote, quote_plus
 
 import httpx
 
+from zerosearch.cleaning import CleanLogs, check_address, check_variable, clean, register_secret
 from zerosearch.engines.retry import AttemptError, parse_retry_after
 from zerosearch.errors import ConfigError
 from zerosearch.prompts import one_line
@@ -29,7 +29,6 @@ from zerosearch.prompts import one_line
 T = TypeVar("T")
 
 MAX_BODY_BYTES = 4 << 20  # a page is a few kilobytes; more is a broken server, and a run must survive it
-SHORTEST_SECRET = 8  # characters; local servers are given keys such as EMPTY, which are no secret and common words
 _RETRYABLE_4XX = frozenset((408, 409, 425, 429))
 _LOGGERS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy")
 
@@ -86,8 +85,7 @@ class JsonClient:
         self._timeout_seconds = timeout_seconds
         self._max_connections = max_connections
         self._headers = {"Accept": "application/json", **(headers or {})}
-        self.has_secret = len(key) >= SHORTEST_SECRET
-        self._forms = _hide(key)
+        register_secret(key)
         self._session = PerLoop(self._open)
 
     async def get(self, parameters: Mapping[str, str]) -> Any:
@@ -108,10 +106,6 @@ class JsonClient:
         if session is not None:
             await session.aclose()
 
-    def clean(self, text: str) -> str:
-        """`text` without the key: a server may repeat it in what it answers, and it goes no further."""
-        return _without(text, self._forms)
-
     async def _ask(self, method: str, **request: Any) -> Any:
         try:
             async with self._session.get().stream(method, self.url, **request) as response:
@@ -119,11 +113,11 @@ class JsonClient:
         except httpx.TimeoutException:
             raise AttemptError("deadline", f"{self.url}: silent for {self._timeout_seconds:g} s") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            reason = self.clean(str(error)) or type(error).__name__
+            reason = clean(str(error)) or type(error).__name__
             raise AttemptError("connection", f"{self.url}: {reason}") from None
         if response.status_code != 200:
             pause = parse_retry_after(response.headers.get("retry-after"))
-            raise StatusError(self.url, response.status_code, self.clean(_error_text(payload)), pause)
+            raise StatusError(self.url, response.status_code, _error_text(payload), pause)
         try:
             return json.loads(payload)
         except (ValueError, RecursionError):
@@ -151,20 +145,22 @@ class JsonClient:
 def checked_url(text: str, setting: str, example: str) -> httpx.URL:
     """The address that stands in the setting `setting`. Raises `ConfigError` for what is none, or holds a secret."""
     try:
-        url = httpx.URL(text)
+        check_address(text, example)
+        return httpx.URL(text)
     except httpx.InvalidURL as error:
         raise ConfigError(f"{setting} cannot be used ({error}); write for example {example}") from None
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ConfigError(f"{setting} {text!r} is not an http address; write for example {example}")
-    if url.userinfo or url.query:
-        raise ConfigError(f"{setting} for {url.host} must hold no password or query: name the key in api_key_env")
-    return url
+    except ValueError as error:
+        raise ConfigError(f"{setting} {error}") from None
 
 
 def key_from(variable: str | None) -> str:
     """The key that the environment variable `variable` holds; None: no key. Raises `ConfigError`, without the key."""
     if variable is None:
         return ""
+    try:
+        check_variable(variable)
+    except ValueError as error:
+        raise ConfigError(f"api_key_env: {error}") from None
     key = os.environ.get(variable, "").strip()
     if not key:
         raise ConfigError(f"the environment variable {variable} is not set; export the key in it")
@@ -180,15 +176,19 @@ def error_message(answer: Any) -> str:
         said = next((answer[name] for name in ("error", "message", "detail") if name in answer), answer)
         if isinstance(said, dict):
             said = said.get("message", answer)
-    text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
-    return one_line(text[:4096])[:200]
+    return short_line(said if isinstance(said, str) else json.dumps(said, ensure_ascii=False))
+
+
+def short_line(text: str) -> str:
+    """`text` in one short line: cleaned first, then cut."""
+    return one_line(clean(text))[:200]
 
 
 def _error_text(payload: bytes) -> str:
     try:
         return error_message(json.loads(payload))
     except (ValueError, RecursionError):
-        return one_line(payload[:4096].decode("utf-8", "replace"))[:200]
+        return short_line(payload.decode("utf-8", "replace"))
 
 
 @cache
@@ -205,34 +205,5 @@ def _is_loopback(url: str) -> bool:
         return False
 
 
-class _Redaction(logging.Filter):
-    """httpx logs the address of every request, and there are services that take their key in the address."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.forms: set[str] = set()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        said = record.getMessage()
-        if (shown := _without(said, self.forms)) != said:
-            record.msg, record.args = shown, ()
-        return True
-
-
-_REDACTION = _Redaction()
 for _name in _LOGGERS:
-    logging.getLogger(_name).addFilter(_REDACTION)
-
-
-def _hide(key: str) -> tuple[str, ...]:
-    """The forms in which `key` may be met, from now on hidden from the logs of httpx; none for an empty key."""
-    forms = tuple(dict.fromkeys((key, quote(key, safe=""), quote_plus(key)))) if key else ()
-    if len(key) >= SHORTEST_SECRET:
-        _REDACTION.forms.update(forms)
-    return forms
-
-
-def _without(text: str, forms: tuple[str, ...] | set[str]) -> str:
-    for form in forms:
-        text = text.replace(form, "[key]")
-    return text
+    logging.getLogger(_name).addFilter(CleanLogs())

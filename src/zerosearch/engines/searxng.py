@@ -15,10 +15,9 @@ from typing import Any
 
 import httpx
 
-from zerosearch.engines.http import StatusError
+from zerosearch.engines.http import StatusError, short_line
 from zerosearch.engines.retry import AttemptError
 from zerosearch.engines.web import HttpEngine, malformed, rows_of, web_result
-from zerosearch.prompts import one_line
 from zerosearch.search import Document
 
 
@@ -52,7 +51,7 @@ class SearxngEngine(HttpEngine):
         silent = answer.get("unresponsive_engines")
         if not results and silent:
             named = ", ".join(map(_engine_name, silent)) if isinstance(silent, list) else str(silent)
-            said = self._client.clean(one_line(named))[:200]
+            said = short_line(named)
             raise AttemptError("empty", f"{self.name}: no results, but not all engines answered: {said}")
         return results
 

@@ -50,7 +50,7 @@ class SerpApiEngine(HttpEngine):
         if results:
             return results
         if "error" in answer:
-            said = self._client.clean(error_message(answer))
+            said = error_message(answer)
             metadata = answer.get("search_metadata")
             status = metadata.get("status") if isinstance(metadata, dict) else None
             if status == "Success" or _NOTHING_FOUND in said:

@@ -21,6 +21,7 @@ from typing import Any, ClassVar
 
 import httpx
 
+from zerosearch.cleaning import clean
 from zerosearch.cost import PRICES
 from zerosearch.engines.http import JsonClient, PerLoop, StatusError, checked_url, key_from
 from zerosearch.engines.retry import AttemptError, Retry, with_retry
@@ -187,8 +188,7 @@ class HttpEngine(ABC):
         for result in results:
             if len(page) == top_k:
                 break
-            if self._client.has_secret:
-                result = Document(*(self._client.clean(part) for part in (result.title, result.text, result.id)))
+            result = Document(*(clean(part) for part in (result.title, result.text, result.id)))
             if _WORD.search(result.text):
                 page.setdefault((result.title, result.text), result)
         return tuple(page.values())

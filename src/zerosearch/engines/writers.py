@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+from zerosearch.cleaning import clean
 from zerosearch.engines.http import MAX_BODY_BYTES, JsonClient, checked_url, error_message, key_from
 from zerosearch.engines.retry import AttemptError
 from zerosearch.errors import ConfigError, ModelError
@@ -149,8 +150,9 @@ class OpenAIWriter:
             usage = answer.get("usage") or {}
             counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
         except (LookupError, TypeError, AttributeError):
-            detail = self._client.clean(error_message(answer))
-            raise AttemptError("malformed", f"{self._url}: the answer has no choices: {detail}") from None
+            raise AttemptError(
+                "malformed", f"{self._url}: the answer has no choices: {error_message(answer)}"
+            ) from None
         if text is not None and not isinstance(text, str):
             raise AttemptError(
                 "malformed", f"{self._url}: the content of the answer is {type(text).__name__}, not text"
@@ -162,7 +164,7 @@ class OpenAIWriter:
             empty.prompt_tokens, empty.completion_tokens = prompt_tokens or 0, completion_tokens or 0
             raise empty
         truncated = choice.get("finish_reason") == "length"
-        return Written(cut_before(text, stop), prompt_tokens, completion_tokens, truncated)
+        return Written(cut_before(clean(text), stop), prompt_tokens, completion_tokens, truncated)
 
 
 class GeneratorWriter:

@@ -17,6 +17,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any, Literal
 
+from zerosearch.cleaning import clean
 from zerosearch.cost import Ledger
 from zerosearch.engines.http import JsonClient, PerLoop, checked_url, error_message, key_from
 from zerosearch.engines.retry import AttemptError, Retry, with_retry
@@ -190,12 +191,11 @@ class OpenAIGenerator:
             usage = answer.get("usage") or {}
             counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
         except (LookupError, TypeError, AttributeError):
-            detail = self._client.clean(error_message(answer))
-            raise AttemptError("malformed", f"{self.url}: the answer has no choices: {detail}") from None
+            raise AttemptError("malformed", f"{self.url}: the answer has no choices: {error_message(answer)}") from None
         if text is not None and not isinstance(text, str):
             raise AttemptError("malformed", f"{self.url}: the text of the answer is {type(text).__name__}, not text")
         self._pay(*(n if type(n) is int and n >= 0 else None for n in counts))
-        text, reason = end_turn(text or "", choice, sampling.stop)
+        text, reason = end_turn(clean(text or ""), choice, sampling.stop)
         written = text.encode("utf-8", "replace")
         if len(written) > sampling.max_tokens:
             written = written[: sampling.max_tokens].decode("utf-8", "ignore").encode()
