@@ -59,7 +59,7 @@ class Canned:
 
 
 class Library:
-    name = "library"
+    name = identity = "library"
 
     def __init__(self, error: EngineError | None = None) -> None:
         self.requests: list[SearchRequest] = []

@@ -153,6 +153,10 @@ class _HeardEngine:
     def name(self) -> str:
         return self._engine.name
 
+    @property
+    def identity(self) -> str:
+        return self._engine.identity
+
     async def search(self, request: SearchRequest) -> SearchPage:
         self._listener.searching(request.query)
         started = time.perf_counter()

@@ -18,6 +18,8 @@ from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.engines.cached import Cached
 from zerosearch.engines.dense import DenseEngine
 from zerosearch.engines.encoders import SentenceTransformerEncoder
+from zerosearch.engines.identity import identity_of
+from zerosearch.engines.indexes import folder_digest
 from zerosearch.engines.recorded import RecordedEngine
 from zerosearch.engines.remote import RemoteEngine
 from zerosearch.engines.retry import Retry
@@ -116,9 +118,7 @@ def open_engine(config: EngineConfig, models: Models) -> SearchEngine:
     """
     engine = _open_engine(config, models)
     if config.cache is not None:
-        # The name of an engine over a corpus does not tell which corpus, nor how it is searched.
-        key = engine.identity if isinstance(engine, (BM25Engine, DenseEngine)) else None
-        engine = Cached(engine, Path(config.cache), key=key)
+        engine = Cached(engine, Path(config.cache))
     return Snippets(engine, config.snippet_words) if config.snippet_words else engine
 
 
@@ -205,7 +205,19 @@ def _writer(config: EngineConfig, models: Models) -> Writer:
     adapter = models.simulator(simulator.model, resolve_adapter(simulator.adapter)) if simulator.adapter else None
     models.simulating.add((simulator.model, adapter))
     name = simulator.model if simulator.adapter is None else f"{simulator.model}+{simulator.adapter}"
-    return GeneratorWriter(TransformersGenerator(worker, adapter), model.tokenizer, model=name)
+    identity = model_identity(simulator.model, simulator.adapter)
+    return GeneratorWriter(TransformersGenerator(worker, adapter), model.tokenizer, model=name, identity=identity)
+
+
+def model_identity(name: str, adapter: str | None) -> str:
+    """A hub's model by its name, a folder by what its files hold; and an adapter by what its files hold."""
+    cache, folder = cache_dir(), Path(name)
+    return identity_of(
+        "local",
+        model=folder.resolve().name if folder.is_dir() else name,
+        weights=folder_digest(folder, cache)[:16] if folder.is_dir() else None,
+        adapter=folder_digest(resolve_adapter(adapter), cache)[:16] if adapter else None,
+    )
 
 
 def open_policy(

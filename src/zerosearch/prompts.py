@@ -61,7 +61,7 @@ _MEANING: dict[DocumentKind, str] = {
         "query asks for: a wrong name, number, date or place of the right kind. They never state the true one."
     ),
 }
-_LEARNED: frozenset[DocumentKind] = frozenset((Quality.USEFUL, Noise.PLAIN))  # what tuned simulators know
+LEARNED: frozenset[DocumentKind] = frozenset((Quality.USEFUL, Noise.PLAIN))  # what tuned simulators know
 _WORD = {kind: "noisy" if kind is Noise.PLAIN else kind.value for kind in _MEANING}
 _IN_THE_END = (
     "The question and its golden answer below only tell you what the searcher wants in the end; the query may be one "
@@ -104,7 +104,7 @@ def simulator_messages(request: SearchRequest, style: PromptStyle = "instruct") 
 
 def _tuned(request: SearchRequest) -> str:
     kinds = set(request.asked)
-    if len(kinds) > 1 or not kinds <= _LEARNED:
+    if len(kinds) > 1 or not kinds <= LEARNED:
         named = ", ".join(sorted(kinds))
         raise ConfigError(f"the prompt style 'tuned' asks for useful or plain noisy pages, not for {named}")
     # The query and the order stand last, next to the page: a small model heeds best what it read last.
@@ -131,7 +131,7 @@ def _instruct(request: SearchRequest) -> str:
         ]
     if request.question is not None:
         known = _FIT_THE_QUERY if request.question.golden_answers else _FIT_THE_QUERY_ALONE
-        paragraphs.append(known if _LEARNED.issuperset(kinds) else _FIT_THE_WORDS)
+        paragraphs.append(known if LEARNED.issuperset(kinds) else _FIT_THE_WORDS)
     paragraphs.append(
         f"Give each document one line of about {WORDS_PER_DOCUMENT} words, in exactly this form, with nothing before, "
         f"between or after:\n{shape}"

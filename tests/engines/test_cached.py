@@ -18,7 +18,7 @@ from zerosearch.search import Document, Quality, SearchPage, SearchRequest
 class Priced:
     """A real engine as far as a cache can tell: it counts what it is asked, and answers when it is let go."""
 
-    name = "priced"
+    name = identity = "priced"
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, int]] = []
@@ -75,12 +75,14 @@ def test_what_one_run_paid_for_the_next_one_has(engine: Priced, tmp_path: Path) 
     assert len(engine.asked) == 3
 
 
-def test_another_top_k_or_another_key_is_asked_for(engine: Priced, tmp_path: Path) -> None:
+def test_another_top_k_or_another_engine_of_that_name_is_asked_for(engine: Priced, tmp_path: Path) -> None:
     path = tmp_path / "pages.sqlite"
     search(Cached(engine, path), "a")
     assert not search(Cached(engine, path), "a", top_k=3)[0].cached
-    assert not search(Cached(engine, path, key="priced in French"), "a")[0].cached
-    assert search(Cached(engine, path, key="priced"), "a")[0].cached
+    other = Priced()
+    other.identity = "priced in French"
+    assert not search(Cached(other, path), "a")[0].cached
+    assert search(Cached(engine, path), "a")[0].cached
 
 
 def test_an_empty_page_is_an_answer_too(tmp_path: Path, engine: Priced) -> None:
@@ -206,14 +208,14 @@ def test_two_corpora_of_one_name_do_not_share_their_pages(tmp_path: Path) -> Non
         corpus.write_text(f'{{"id": "1", "title": "Kathmandu", "text": "{text}"}}\n')
         engines.append(BM25Engine.open(corpus, tmp_path / "cache"))
     assert engines[0].name == engines[1].name
-    pages = [search(Cached(e, tmp_path / "pages.sqlite", key=e.identity), "Kathmandu")[0] for e in engines]
+    pages = [search(Cached(e, tmp_path / "pages.sqlite"), "Kathmandu")[0] for e in engines]
     assert [page.documents[0].text for page in pages] == ["Kathmandu lies in Nepal.", "Kathmandu is a city."]
     assert not any(page.cached for page in pages)
 
 
 def test_closing_a_cache_closes_the_connections_of_what_it_stands_before(tmp_path: Path) -> None:
     class Connected:
-        name = "connected"
+        name = identity = "connected"
         closed = 0
 
         async def search(self, request: SearchRequest) -> SearchPage:

@@ -22,7 +22,7 @@ PATIENCE = 30.0  # seconds until a test that hangs is failed; never waited for i
 class Priced:
     """Charges a price a search, the n-th by `outcome(n)`; everybody waits at `gate`, where there is one."""
 
-    name = "priced"
+    name = identity = "priced"
 
     def __init__(self, price: float = 0.1, outcome: Callable[[int], str] = lambda n: "page") -> None:
         self.price, self.outcome = price, outcome

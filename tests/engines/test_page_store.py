@@ -226,7 +226,7 @@ def test_a_file_of_another_schema_version_is_refused(tmp_path: Path) -> None:
     db.execute(f"PRAGMA user_version = {page_store.SCHEMA_VERSION + 1}")
     db.close()
     for readonly in (False, True):
-        with pytest.raises(DataError, match=r"schema version 2, this release uses 1"):
+        with pytest.raises(DataError, match=r"schema version 3, this release uses 2"):
             PageStore(path, readonly=readonly)
 
 

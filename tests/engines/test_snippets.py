@@ -94,7 +94,7 @@ def test_a_date_just_over_the_limit_is_seen_whole_and_a_long_sentence_is_cut() -
 
 
 class Fixed:
-    name = "bm25:nepal"
+    name = identity = "bm25:nepal"
 
     async def search(self, request: SearchRequest) -> SearchPage:
         documents = (Document("Nepal: Facts", NEPAL, "np-000"), Document("Peru", "Lima.", "pe-000"))

@@ -63,6 +63,7 @@ class ScriptedEngine:
 
     find: Callable[[str], Sequence[Document]] = lambda query: (NEPAL, PERU)
     name: str = "scripted"
+    identity: str = "scripted"
     requests: list[SearchRequest] = field(default_factory=list)
     failing: bool = False
 

@@ -34,7 +34,7 @@ WORDS = ("<eos>", "<unk>", "<answer>", "</answer>", "<search>", "</search>", *CO
 class ToyEngine:
     """Answers every query with the golden answer of its question."""
 
-    name = "toy"
+    name = identity = "toy"
 
     async def search(self, request: SearchRequest) -> SearchPage:
         assert request.question is not None

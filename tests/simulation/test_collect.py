@@ -44,7 +44,7 @@ class Script:
 class Atlas:
     """Answers with the golden answer; `breaks` after so many searches."""
 
-    name = "atlas"
+    name = identity = "atlas"
 
     def __init__(self, breaks: int | None = None, error: Exception | None = None) -> None:
         self.searches = 0

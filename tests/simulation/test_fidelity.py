@@ -154,7 +154,7 @@ def test_a_real_engine_that_fails_takes_the_query_out_of_the_count(real: BM25Eng
 class Simulator:
     """Useful pages hold the answer, noisy ones only for queries in `leaks`, and none without a question."""
 
-    name = "simulated:x"
+    name = identity = "simulated:x"
 
     def __init__(self, leaks: frozenset[str] = frozenset(), fails: frozenset[str] = frozenset()) -> None:
         self.leaks, self.fails = leaks, fails

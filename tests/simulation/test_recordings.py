@@ -27,6 +27,7 @@ class Numbered:
     """An engine that says which document stands where, and fails for the queries in `broken`."""
 
     name: str = "numbered"
+    identity: str = "numbered depth=1"
     broken: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
 
@@ -85,8 +86,20 @@ def test_too_many_failures_and_a_spent_budget_keep_what_was_recorded(tmp_path: P
 
 def test_pages_of_two_engines_are_not_mixed(tmp_path: Path) -> None:
     run(Numbered(), tmp_path / "pages.jsonl")
-    with pytest.raises(DataError, match="holds pages of 'numbered', now the engine is 'other'"):
-        run(Numbered("other"), tmp_path / "pages.jsonl")
+    with pytest.raises(DataError, match=r"another engine than numbered as it is now \(depth 1 and 2\)"):
+        run(Numbered(identity="numbered depth=2"), tmp_path / "pages.jsonl")
+
+
+def test_a_file_that_does_not_tell_its_engine_is_not_added_to(tmp_path: Path) -> None:
+    path = tmp_path / "pages.jsonl"
+    for row, said in (
+        ({"id": "q0", "query": "query 0", "engine": "numbered", "results": []}, "which nobody noted"),
+        ({"query": "no id", "results": []}, "pages.jsonl:1: not a row that"),
+        (["query 0"], "pages.jsonl:1: not a row that"),
+    ):
+        path.write_text(json.dumps(row) + "\n")
+        with pytest.raises(DataError, match=said):
+            run(Numbered(), path)
 
 
 def test_search_traces_are_read_and_rows_without_an_answer_counted(tmp_path: Path) -> None:

@@ -75,7 +75,7 @@ def collect(
         "policy": settings.model.name,
         "adapter": settings.model.adapter,
         "protocol": settings.protocol.model_dump(mode="json"),
-        "engine": engine.name,
+        "engine": engine.identity,
         "top_k": engine_config.top_k,
         "temperature": temperature,
         "seed": settings.seed,
@@ -126,6 +126,7 @@ def real_engine(config: TrainConfig) -> EngineConfig:
 
 def claim(folder: Path, record: dict[str, Any]) -> None:
     """Write what is collected here, or check that it is what was before. Raises `DataError` naming the difference."""
+    from zerosearch.engines.identity import differences
     from zerosearch.errors import DataError
     from zerosearch.runs import write_json
 
@@ -136,6 +137,9 @@ def claim(folder: Path, record: dict[str, Any]) -> None:
         except ValueError as error:
             raise DataError(f"{path}: cannot be read ({error})") from None
         for key, value in record.items():
+            if key == "engine" and isinstance(before.get(key), str) and before[key] != value:
+                what = ", ".join(differences(before[key], value))
+                raise DataError(f"{folder}: was collected with another engine ({what}); take another --out")
             if before.get(key) != value:
                 raise DataError(
                     f"{folder}: was collected with {key} = {before.get(key)!r}, now it is {value!r}; take another --out"

@@ -134,6 +134,7 @@ def evaluate(
                 method=entrant.predictor.label,
                 model=entrant.model,
                 engine=searching.name if entrant.searches else NO_ENGINE,
+                engine_identity=searching.identity if entrant.searches else NO_ENGINE,
                 top_k=top_k if entrant.searches else 0,
                 questions_digest=benchmark.digest,
                 count=len(benchmark.questions),

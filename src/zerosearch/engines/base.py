@@ -8,13 +8,17 @@ from zerosearch.search import SearchPage, SearchRequest
 
 
 class SearchEngine(Protocol):
-    """Answers queries. `name` is what trajectories and manifests record.
+    """Answers queries. `name` is short, for the eye. `identity` says all that pages depend on besides the request
+    (`engines/identity.py`): equal identities promise equal pages.
 
     Raises `zerosearch.errors.EngineError` once its retries and its deadline are used up.
     """
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def identity(self) -> str: ...
 
     async def search(self, request: SearchRequest) -> SearchPage: ...
 

@@ -22,6 +22,7 @@ import Stemmer
 
 from zerosearch.embedded import cache_dir
 from zerosearch.engines.corpus import PassageReader
+from zerosearch.engines.identity import identity_of
 from zerosearch.engines.indexes import Passages, corpus_name, open_index, recipe_key
 from zerosearch.engines.lexical import best, bm25s, tokenize
 from zerosearch.errors import ConfigError, DataError
@@ -44,7 +45,7 @@ class BM25Engine:
     ) -> None:
         self.name = name
         self.digest = digest
-        self.identity = identity or name
+        self.identity = identity or identity_of("bm25", corpus=digest[:16])
         self._index = index
         self._passages = passages
         self._stemmer = Stemmer.Stemmer("english")
@@ -54,8 +55,7 @@ class BM25Engine:
         """Open `corpus` (`.jsonl` or `.jsonl.gz`), building its index where `cache` holds none yet.
 
         `cache` is a folder, by default `bm25` in the package's cache folder. The corpus is recognised by size and
-        modification time, and otherwise by its sha256. `digest` of the engine is that sha256; its `identity` tells it
-        from an engine of the same name over another corpus or with other parameters.
+        modification time, and otherwise by its sha256. `digest` of the engine is that sha256.
 
         Raises `DataError` for a corpus that is missing, empty or malformed (with the line) and for a cache that cannot
         be written, `ConfigError` for k1 < 0 or b outside [0, 1].
@@ -72,8 +72,8 @@ class BM25Engine:
 
         folder = open_index(corpus, cache, _key(k1, b), build, what="BM25")
         index = bm25s.BM25.load(folder.path, mmap=True)
-        name = f"bm25:{corpus_name(corpus)}"
-        return cls(name, folder.digest, index, folder.passages(), f"{name}@{folder.path.name}")
+        identity = identity_of("bm25", corpus=folder.digest[:16], k1=float(k1), b=float(b))
+        return cls(f"bm25:{corpus_name(corpus)}", folder.digest, index, folder.passages(), identity)
 
     def __len__(self) -> int:
         """Documents in the corpus."""

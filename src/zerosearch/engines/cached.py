@@ -53,24 +53,26 @@ class Cached:
     nothing, and took as long as it took to get here. Failed searches are not recorded: they fail for all who waited,
     and the next search tries again. Empty pages are recorded, as that is what the engine said.
 
-    `key` is what pages are kept under: the engine's name, unless its name does not tell everything that its pages
-    depend on. `hits`, `misses` (the inner engine was asked) and `saved_usd` (what the hits cost when they were
-    recorded) count since the start.
+    Pages are kept under the engine's identity: engines that may give different pages share none. `hits`, `misses` (the
+    inner engine was asked) and `saved_usd` (what the hits cost when they were recorded) count since the start.
 
     `search` raises `ConfigError` where the engine is a simulator: its page depends on question, quality and seed too.
     """
 
-    def __init__(self, engine: SearchEngine, path: Path, *, key: str | None = None) -> None:
+    def __init__(self, engine: SearchEngine, path: Path) -> None:
         self.engine = engine
         self.hits = self.misses = 0
         self.saved_usd = 0.0
-        self._key = key if key is not None else engine.name
         self._store = PageStore(path)
         self._flights: tuple[asyncio.AbstractEventLoop, dict[_Key, _Flight]] | None = None
 
     @property
     def name(self) -> str:
         return self.engine.name
+
+    @property
+    def identity(self) -> str:
+        return self.engine.identity
 
     @property
     def hit_rate(self) -> float | None:
@@ -82,7 +84,7 @@ class Cached:
         # The file is read here and not in a thread: it takes microseconds, and this way a run whose pages are all
         # recorded meets them in one order, always.
         started = time.perf_counter()
-        stored = self._store.get(self._key, request.top_k, request.query)
+        stored = self._store.get(self.identity, request.top_k, request.query)
         if stored is not None:
             page = SearchPage(stored.documents, self.name)
             return self._hit(page, stored.cost_usd, started)
@@ -112,7 +114,7 @@ class Cached:
         if page.quality is not None:
             raise ConfigError(f"{self.name}: a simulated page depends on more than its query and cannot be cached")
         # Another process may be writing: a thread waits for it, the event loop does not.
-        await asyncio.to_thread(self._store.put, self._key, request.top_k, request.query, page)
+        await asyncio.to_thread(self._store.put, self.identity, request.top_k, request.query, page)
         return page
 
     def _hit(self, page: SearchPage, price: float, started: float) -> SearchPage:

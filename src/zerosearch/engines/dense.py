@@ -28,6 +28,7 @@ import numpy.typing as npt
 from zerosearch.embedded import cache_dir
 from zerosearch.engines.corpus import PassageReader
 from zerosearch.engines.encoders import INSTALL, Encoder
+from zerosearch.engines.identity import identity_of
 from zerosearch.engines.indexes import Passages, corpus_name, open_index, recipe_key
 from zerosearch.errors import ConfigError, DataError, ModelError
 from zerosearch.runtime import memory
@@ -105,7 +106,10 @@ class DenseEngine:
         # IO_FLAG_MMAP maps inverted lists only; this one maps the codes of flat and scalar-quantised indexes.
         index = faiss.read_index(str(folder.path / _INDEX), faiss.IO_FLAG_MMAP_IFC)
         name = f"dense:{corpus_name(corpus)}:{encoder.name}"
-        identity = f"{name}@{folder.path.name}:{recipe_key(query_prefix)}"
+        identity = identity_of(
+            "dense", corpus=folder.digest[:16], encoder=encoder.identity, index=kind, query_prefix=query_prefix or None,
+            passage_prefix=passage_prefix or None,
+        )  # fmt: skip
         return cls(name, identity, index, folder.passages(), encoder, query_prefix)
 
     def __len__(self) -> int:

@@ -8,7 +8,6 @@ Needs the extra `dense`; nothing of it is imported before a model is opened.
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from zerosearch.devices import on_device, pick_device
-from zerosearch.engines.indexes import file_digest
+from zerosearch.engines.indexes import folder_digest
 from zerosearch.errors import ConfigError, ModelError
 from zerosearch.runtime import quiet_libraries
 
@@ -63,7 +62,7 @@ class SentenceTransformerEncoder:
             raise ModelError(f"{model}: cannot be opened as a sentence-transformers model ({said})") from None
         self._batch_size = batch_size
         self.name = folder.resolve().name if is_folder else model
-        self.identity = _folder_identity(folder, cache) if is_folder and cache else model
+        self.identity = folder_digest(folder, cache) if is_folder and cache else model
 
     def encode(self, texts: list[str]) -> npt.NDArray[np.float32]:
         # prompt="": a model's default prompt would be put before the prefix that the settings name
@@ -77,12 +76,3 @@ class SentenceTransformerEncoder:
         """The prefixes that the model's own files name, such as `{"query": "query: "}`."""
         named = getattr(self._model, "prompts", None) or {}
         return {str(name): str(text) for name, text in named.items() if text}
-
-
-def _folder_identity(folder: Path, cache: Path) -> str:
-    """sha256 over the names and contents of a model's files."""
-    digest = hashlib.sha256()
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        if not any(part.startswith(".") for part in file.relative_to(folder).parts):
-            digest.update(f"{file.relative_to(folder).as_posix()}\0{file_digest(file, cache)}\n".encode())
-    return digest.hexdigest()

@@ -110,6 +110,15 @@ def file_digest(path: Path, cache: Path) -> str:
     return digest
 
 
+def folder_digest(folder: Path, cache: Path) -> str:
+    """sha256 over the names and contents of a model's or an adapter's files; not of hidden ones, nor of its card."""
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file() and path.name != "card.json"):
+        if not any(part.startswith(".") for part in file.relative_to(folder).parts):
+            digest.update(f"{file.relative_to(folder).as_posix()}\0{file_digest(file, cache)}\n".encode())
+    return digest.hexdigest()
+
+
 def _stat(path: Path) -> list[int]:
     try:
         stat = path.stat()

@@ -122,6 +122,10 @@ class Metered:
     def name(self) -> str:
         return self.engine.name
 
+    @property
+    def identity(self) -> str:
+        return self.engine.identity
+
     async def search(self, request: SearchRequest) -> SearchPage:
         """Raises `EngineError`, as the engine does, and `BudgetError`."""
         await self.meter.admit()

@@ -1,8 +1,8 @@
 """Pages that an engine once returned, in one SQLite file: what `cached.py` writes and `recorded.py` reads.
 
     with PageStore(Path("pages.sqlite")) as store:
-        store.put("serper", 5, "capital of Nepal", page)
-        store.get("serper", 5, "capital  of Nepal")      # the same query: runs of whitespace are one blank
+        store.put(engine.identity, 5, "capital of Nepal", page)
+        store.get(engine.identity, 5, "capital  of Nepal")      # the same query: runs of whitespace are one blank
 
 Several processes may use a file at once (SQLite's write-ahead log), and a kill leaves it readable: a page is there
 whole or not at all. After a power cut the last pages may be missing. The log needs a local disk: SQLite's locks are not
@@ -28,7 +28,7 @@ from zerosearch.search import Document, SearchPage
 
 T = TypeVar("T")
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 0x7A73_7067  # "zspg": what tells this file from any other SQLite file
 BUSY_SECONDS = 60.0  # a write takes milliseconds: whoever holds the file longer has hung
 
@@ -36,18 +36,19 @@ BUSY_SECONDS = 60.0  # a write takes milliseconds: whoever holds the file longer
 # halves that stand side by side come back as the character that they spell.)
 _TABLE = """
 CREATE TABLE pages (
-    engine TEXT NOT NULL, top_k INTEGER NOT NULL, query TEXT NOT NULL, documents TEXT NOT NULL,
-    cost_usd REAL NOT NULL, recorded_at REAL NOT NULL, PRIMARY KEY (engine, top_k, query)
+    identity TEXT NOT NULL, top_k INTEGER NOT NULL, query TEXT NOT NULL, engine TEXT NOT NULL, documents TEXT NOT NULL,
+    cost_usd REAL NOT NULL, recorded_at REAL NOT NULL, PRIMARY KEY (identity, top_k, query)
 )"""
 
 
 @dataclass(frozen=True)
 class StoredPage:
-    """A recorded page; `cost_usd` is what it cost then, `recorded_at` seconds since 1970."""
+    """A page of the engine called `engine`: `cost_usd` is what it cost then, `recorded_at` seconds since 1970."""
 
-    engine: str
+    identity: str
     top_k: int
     query: str
+    engine: str
     documents: tuple[Document, ...]
     cost_usd: float
     recorded_at: float
@@ -95,26 +96,26 @@ class PageStore:
     def __len__(self) -> int:
         return self._use("read", lambda db: int(db.execute("SELECT count(*) FROM pages").fetchone()[0]))
 
-    def get(self, engine: str, top_k: int, query: str) -> StoredPage | None:
+    def get(self, identity: str, top_k: int, query: str) -> StoredPage | None:
         """The page of `query` (normalised here), None where there is none."""
 
         def select(db: sqlite3.Connection) -> StoredPage | None:
-            statement = "SELECT * FROM pages WHERE engine = ? AND top_k = ? AND query = ?"
-            row = db.execute(statement, (_name(engine), top_k, _query(query))).fetchone()
+            statement = "SELECT * FROM pages WHERE identity = ? AND top_k = ? AND query = ?"
+            row = db.execute(statement, (_name(identity), top_k, _query(query))).fetchone()
             return self._page(row) if row else None
 
         return self._use("read", select)
 
-    def put(self, engine: str, top_k: int, query: str, page: SearchPage) -> None:
+    def put(self, identity: str, top_k: int, query: str, page: SearchPage) -> None:
         """Record `page`; one that another process recorded meanwhile is replaced.
 
         Raises `RunError` where the disk is full or another process holds the file for longer than `busy_seconds`.
         """
         documents = json.dumps([[d.title, d.text, d.id] for d in page.documents])
-        row = (_name(engine), top_k, _query(query), documents, page.cost_usd, time.time())
+        row = (_name(identity), top_k, _query(query), _name(page.engine), documents, page.cost_usd, time.time())
 
         def insert(db: sqlite3.Connection) -> None:
-            db.execute("INSERT OR REPLACE INTO pages VALUES (?, ?, ?, ?, ?, ?)", row)
+            db.execute("INSERT OR REPLACE INTO pages VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
         self._use("write", insert)
 
@@ -205,9 +206,9 @@ class PageStore:
 
     def _page(self, row: Any) -> StoredPage:
         try:
-            engine, top_k, query, documents, cost_usd, recorded_at = row
+            identity, top_k, query, engine, documents, cost_usd, recorded_at = row
             found = tuple(Document(title, text, id_) for title, text, id_ in json.loads(documents))
-            return StoredPage(engine, top_k, json.loads(query), found, cost_usd, recorded_at)
+            return StoredPage(identity, top_k, json.loads(query), engine, found, cost_usd, recorded_at)
         except (ValueError, TypeError):
             raise DataError(f"{self.path}: holds a row that is no recorded page") from None
 

@@ -20,6 +20,7 @@ from typing import Any, Literal
 import Stemmer
 
 from zerosearch.engines.corpus import unreadable
+from zerosearch.engines.identity import differences, digest_of, identity_of
 from zerosearch.engines.lexical import Lexicon, tokenize
 from zerosearch.engines.page_store import PageStore, normalise_query
 from zerosearch.errors import ConfigError, DataError, EngineError
@@ -34,11 +35,12 @@ _CANDIDATES = 20
 
 @dataclass(frozen=True)
 class Recording:
-    """A query and the page that `engine` (empty where nobody noted it) gave for it."""
+    """A query and the page that `engine` gave for it. Name and identity are empty where nobody noted them."""
 
     query: str
     documents: tuple[Document, ...]
     engine: str = ""
+    identity: str = ""
 
 
 class RecordedEngine:
@@ -71,6 +73,11 @@ class RecordedEngine:
             query = _whole(normalise_query(recording.query))
             if query not in self._pages or len(recording.documents) > len(self._pages[query]):
                 self._pages[query] = recording.documents
+        pages = [[query, [[d.title, d.text, d.id] for d in page]] for query, page in sorted(self._pages.items())]
+        self.identity = identity_of(
+            "recorded", pages=digest_of(pages), match=match, on_miss=on_miss,
+            min_overlap=float(min_overlap) if match == "nearest" else None,
+        )  # fmt: skip
         self._nearest = NearestQuery(list(self._pages), min_overlap) if match == "nearest" else None
 
     @classmethod
@@ -85,10 +92,10 @@ class RecordedEngine:
     ) -> RecordedEngine:
         """Read a file of recordings: `.jsonl`, `.jsonl.gz`, or SQLite as written by `Cached`.
 
-        `source` names the engine to replay, where the file holds pages of several.
+        `source` is the name or the identity of the engine to replay, where the file holds pages of several.
 
         Raises `DataError` for a file that cannot be read, a malformed row (with its line), a file without recordings
-        (of `source`), and one of several engines without `source`.
+        (of `source`), one of several engines without `source`, and one whose engines differ although their names agree.
         """
         path = Path(path)
         found = list(read_recordings(path))
@@ -96,13 +103,20 @@ class RecordedEngine:
             raise DataError(f"{path}: holds no recorded pages")
         engines = sorted({recording.engine for recording in found})
         if source is not None:
-            found = [recording for recording in found if recording.engine == source]
+            found = [recording for recording in found if source in (recording.engine, recording.identity)]
             if not found:
                 raise DataError(f"{path}: holds no page of {source!r}, but of {_listed(engines)}")
         elif len(engines) > 1:
             raise DataError(
                 f"{path}: holds pages of {len(engines)} engines ({_listed(engines)}): say which to replay "
                 "(engine.recording_of)"
+            )
+        one, *others = sorted({recording.identity for recording in found})
+        if others:
+            what = ", ".join(differences(one, others[0]))
+            raise DataError(
+                f"{path}: its pages of {found[0].engine!r} are of {len(others) + 1} engines, which differ in {what}: "
+                f"say which to replay, engine.recording_of = {one!r} or {others[0]!r}"
             )
         name = f"recorded:{found[0].engine or path.name.split('.')[0]}"
         return cls(found, name=name, match=match, on_miss=on_miss, min_overlap=min_overlap)
@@ -179,7 +193,7 @@ def read_recordings(path: Path) -> Iterator[Recording]:
     if sqlite:
         with PageStore(path, readonly=True) as store:
             for page in store.rows():
-                yield Recording(page.query, page.documents, page.engine)
+                yield Recording(page.query, page.documents, page.engine, page.identity)
         return
     if not path.name.endswith((".jsonl", ".jsonl.gz")):
         raise DataError(f"{path}: unknown kind of recording (use .jsonl, .jsonl.gz, or a file that engine.cache wrote)")
@@ -210,10 +224,10 @@ def parse_recording(row: Any, where: str) -> Recording:
         )
         if title.strip() or text.strip():
             documents.append(Document(title, text, identifier))
-    engine = row.get("engine")
-    if engine is not None and not isinstance(engine, str):
-        raise DataError(f"{where}: the field 'engine' must be text, found {type(engine).__name__}")
-    return Recording(query, tuple(documents), engine or "")
+    for name in ("engine", "identity"):
+        if not isinstance(row.get(name, ""), str | None):
+            raise DataError(f"{where}: the field {name!r} must be text, found {type(row[name]).__name__}")
+    return Recording(query, tuple(documents), row.get("engine") or "", row.get("identity") or "")
 
 
 def _text(result: dict[str, Any], names: tuple[str, ...], where: str) -> str:

@@ -15,15 +15,18 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any, cast
 
 from zerosearch.curriculum import derive_seed
 from zerosearch.engines.base import close_connections
+from zerosearch.engines.identity import digest_of, identity_of, with_parts
 from zerosearch.engines.pages import NO_PLAN, PLAN_BEGIN, ParsedPage, announces_answer, parse_page
 from zerosearch.engines.retry import AttemptError, Retry, with_retry
 from zerosearch.engines.writers import ChatModel, Writer, Written
 from zerosearch.errors import ConfigError, EngineError
-from zerosearch.prompts import Message, PromptStyle, simulator_messages
+from zerosearch.prompts import LEARNED, Message, PromptStyle, simulator_messages
+from zerosearch.questions import Question
 from zerosearch.search import Document, DocumentKind, Noise, Quality, SearchPage, SearchRequest, holds_answer
 
 log = logging.getLogger(__name__)
@@ -79,6 +82,16 @@ class SimulatedEngine:
         if max_tokens < 1:
             raise ConfigError(f"simulator.max_tokens is {max_tokens}; it must be at least 1")
         self.name = f"simulated:{writer.model}"
+        self.identity = with_parts(
+            getattr(writer, "identity", None) or identity_of("writer", model=writer.model),
+            kind="simulated",
+            style=style,
+            prompt=_prompt_digest(style),
+            temperature=float(temperature),
+            max_tokens=max_tokens,
+            rewrites=rewrites,
+            plan_temperature=plan_temperature if style == "tuned" else None,
+        )
         self._writer = writer
         self._style: PromptStyle = style
         self._temperature = temperature
@@ -205,6 +218,17 @@ class _Bill:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     rewrites: int = 0
+
+
+@cache
+def _prompt_digest(style: PromptStyle) -> str:
+    """Of the words in which a simulator is asked: a release that asks otherwise gets other pages."""
+    example = Question("example", "question", ("answer",))
+    kinds = LEARNED if style == "tuned" else tuple(Noise)
+    requests = [SearchRequest("query", 2, example)] + [
+        SearchRequest("query", 2, example, Quality.NOISY, kinds=(kind, kind)) for kind in kinds if kind in Noise
+    ]
+    return digest_of([simulator_messages(request, style) for request in requests])
 
 
 def should_hold(request: SearchRequest, text: str) -> bool | None:

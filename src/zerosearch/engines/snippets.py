@@ -12,6 +12,7 @@ import Stemmer
 from bm25s.stopwords import STOPWORDS_EN
 
 from zerosearch.engines.base import SearchEngine, close_connections
+from zerosearch.engines.identity import with_parts
 from zerosearch.search import Document, SearchPage, SearchRequest
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=\S)")
@@ -30,6 +31,10 @@ class Snippets:
     @property
     def name(self) -> str:
         return f"{self.engine.name}/snippets-{self.max_words}"
+
+    @property
+    def identity(self) -> str:
+        return with_parts(self.engine.identity, snippet_words=self.max_words)
 
     async def search(self, request: SearchRequest) -> SearchPage:
         page = await self.engine.search(request)

@@ -24,6 +24,7 @@ import httpx
 from zerosearch.cleaning import clean
 from zerosearch.cost import PRICES
 from zerosearch.engines.http import JsonClient, PerLoop, StatusError, checked_url, key_from
+from zerosearch.engines.identity import address_of, identity_of
 from zerosearch.engines.retry import AttemptError, Retry, with_retry
 from zerosearch.errors import ConfigError
 from zerosearch.prompts import one_line
@@ -120,6 +121,7 @@ class HttpEngine(ABC):
             raise ConfigError(f"engine {self.kind} needs engine.url, for example {self.example_url}")
         url = self._address(checked_url(given, "engine.url", self.example_url))
         self.name = self.kind if options.url is None else f"{self.kind}:{url.netloc.decode()}"
+        self.identity = identity_of(self.kind, address=address_of(url))
         self._key_variable = options.api_key_env or KEY_VARIABLES.get(self.kind)
         self._key = key_from(self._key_variable)
         self._client = JsonClient(

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 
 from zerosearch.cleaning import clean
 from zerosearch.engines.http import MAX_BODY_BYTES, JsonClient, checked_url, error_message, key_from
+from zerosearch.engines.identity import address_of, digest_of, identity_of
 from zerosearch.engines.retry import AttemptError
 from zerosearch.errors import ConfigError, ModelError
 from zerosearch.generation import Sampling
@@ -110,6 +111,8 @@ class OpenAIWriter:
         for name in _RESERVED_FIELDS:
             if name in self._extra_body:
                 raise ConfigError(f"extra_body must not set {name!r}: the simulator sets it itself")
+        options = digest_of(self._extra_body) if self._extra_body else None
+        self.identity = identity_of("openai", model=model, address=address_of(url), options=options)
         key = key_from(api_key_env)
         self._client = JsonClient(
             self._url,
@@ -170,8 +173,8 @@ class OpenAIWriter:
 class GeneratorWriter:
     """A local model behind a `Generator`: the text is a function of the chat and the seed.
 
-    `chat`: `auto` uses the tokenizer's chat template where it has one. `model` is the name that is recorded. See
-    `render_messages` for `keep_tags`.
+    `chat`: `auto` uses the tokenizer's chat template where it has one. `model` is the name that is recorded, `identity`
+    what tells its weights from others of that name. See `render_messages` for `keep_tags`.
     """
 
     def __init__(
@@ -182,8 +185,10 @@ class GeneratorWriter:
         model: str,
         chat: Literal["auto", "always", "never"] = "auto",
         keep_tags: bool = False,
+        identity: str | None = None,
     ) -> None:
         self.model = model
+        self.identity = identity or identity_of("local", model=model)
         self._generator = generator
         self._tokenizer = tokenizer
         self._chat = chat

@@ -33,7 +33,7 @@ _WORDS_PER_TOKEN = 0.75  # of English prose: how much of a page a chat model is 
 class NoEngine:
     """Stands where no method searches."""
 
-    name = "none"
+    name = identity = "none"
 
     async def search(self, request: SearchRequest) -> SearchPage:
         raise RuntimeError("a method searched that should not")

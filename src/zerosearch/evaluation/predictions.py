@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from zerosearch.engines.identity import differences
 from zerosearch.errors import DataError
 from zerosearch.questions import Question
 from zerosearch.runs import append_jsonl, read_rows
@@ -21,7 +22,7 @@ from zerosearch.scoring import score_answer
 from zerosearch.search import holds_answer
 from zerosearch.trajectory import SearchRecord
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _SCORES = ("em", "cover_em", "f1")
 
 
@@ -31,7 +32,8 @@ class Header:
 
     `count` questions were asked `samples` times each. `questions_digest` is that of the questions asked, in order
     (`questions.questions_digest`). `limit` and `sample_seed` say how they were drawn from `source`, None: all of them.
-    `engine` is "none" for a method that never searches. `settings` holds whatever else the method was told, JSON-ready.
+    `engine` is the engine's name, and "none" for a method that never searches; `engine_identity` is all that its pages
+    depend on (`engines/identity.py`). `settings` holds whatever else the method was told, JSON-ready.
     """
 
     benchmark: str
@@ -48,11 +50,14 @@ class Header:
     limit: int | None = None
     sample_seed: int | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    engine_identity: str = ""
     version: int = SCHEMA_VERSION
 
     def differences(self, other: Header) -> dict[str, tuple[Any, Any]]:
-        """The fields in which two headers differ, with both values."""
+        """The fields in which two headers differ, with both values; an engine is what its identity says."""
         pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+        if self.engine_identity and self.engine_identity == other.engine_identity:
+            del pairs["engine"]  # a corpus by another name is the same corpus
         return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
 
 
@@ -181,7 +186,13 @@ def start_predictions(path: Path, header: Header) -> list[Prediction]:
         append_jsonl(path, asdict(header))
         return []
     found = read_predictions(path)
-    for name, (old, new) in found.header.differences(header).items():
+    apart = found.header.differences(header)
+    if "engine_identity" in apart:
+        what = ", ".join(differences(*apart["engine_identity"]))
+        raise DataError(
+            f"{path}: was made with another engine ({what}): take another folder, or remove the file to begin again"
+        )
+    for name, (old, new) in apart.items():
         raise DataError(
             f"{path}: was made with {name} {_short(old)}, and is to go on with {_short(new)}: "
             "take another folder, or remove the file to begin again"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from zerosearch.engines.identity import differences
 from zerosearch.errors import ConfigError, DataError
 from zerosearch.evaluation.predictions import Header, Prediction, PredictionFile, is_predictions, read_predictions
 from zerosearch.evaluation.statistics import Values, pass_at_k, question_means
@@ -58,8 +59,8 @@ def one_run(target: str) -> dict[str, PredictionFile]:
 def unlike(one: Header, other: Header) -> list[str]:
     """Why the scores of two files of one benchmark must not stand side by side, in words; empty where they may.
 
-    Other questions, another number of tries, another engine or number of documents. A method that never searches goes
-    with any engine. Models, methods and their settings are what is compared.
+    Other questions, another number of tries, another engine (by its identity) or number of documents. A method that
+    never searches goes with any engine. Models, methods and their settings are what is compared.
     """
     reasons = []
     if one.questions_digest != other.questions_digest:
@@ -67,12 +68,19 @@ def unlike(one: Header, other: Header) -> list[str]:
         reasons.append(f"other questions ({counts})")
     names = ["samples"]
     if NO_ENGINE not in (one.engine, other.engine):
-        names += ["engine", "top_k"]
+        names += ["top_k"]
+        reasons += other_engine(one, other)
     for name in names:
         mine, theirs = getattr(one, name), getattr(other, name)
         if mine != theirs:
             reasons.append(f"{name} {mine} and {theirs}")
     return reasons
+
+
+def other_engine(one: Header, other: Header) -> list[str]:
+    """What tells the engines of two files apart, in one line; empty where they are one engine, by their identities."""
+    what = differences(one.engine_identity or one.engine, other.engine_identity or other.engine)
+    return [f"engine {one.engine} and {other.engine} ({', '.join(what)})"] if what else []
 
 
 def unlike_files(files: Sequence[PredictionFile]) -> list[str]:
@@ -87,12 +95,11 @@ def unlike_files(files: Sequence[PredictionFile]) -> list[str]:
         reasons += [f"{first.path} and {file.path}: {reason}" for reason in unlike(first.header, file.header)]
     searching = [file for file in files if file.header.engine != NO_ENGINE]
     for file in searching[1:]:
-        mine, theirs = (searching[0].header.engine, searching[0].header.top_k), (file.header.engine, file.header.top_k)
-        if mine != theirs:
-            reasons.append(
-                f"{searching[0].path} and {file.path}: engine {mine[0]}, top_k {mine[1]} and engine {theirs[0]}, "
-                f"top_k {theirs[1]}"
-            )
+        mine, theirs = searching[0].header, file.header
+        apart = other_engine(mine, theirs)
+        if mine.top_k != theirs.top_k:
+            apart.append(f"top_k {mine.top_k} and {theirs.top_k}")
+        reasons += [f"{searching[0].path} and {file.path}: {reason}" for reason in apart]
     return list(dict.fromkeys(reasons))
 
 

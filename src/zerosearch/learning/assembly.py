@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import platform
 import subprocess
 from collections.abc import Callable, Sequence
@@ -16,7 +17,8 @@ from zerosearch import __version__
 from zerosearch.adapters import read_card, resolve_adapter
 from zerosearch.config import TrainConfig, plain_name
 from zerosearch.engines.corpus import sha256_of
-from zerosearch.errors import ConfigError
+from zerosearch.engines.identity import differences, with_parts
+from zerosearch.errors import CheckpointError, ConfigError
 from zerosearch.generators.local import LocalModel
 from zerosearch.generators.transformers import TransformersGenerator
 from zerosearch.learning.checkpoints import check_settings, list_checkpoints
@@ -115,6 +117,8 @@ def assemble(
         simulator_seconds=models.simulator_seconds if models.simulating else None,
     )
     folder = config.run_folder
+    if checkpoints:
+        check_engines(folder, identities(parts), say)
     if fresh and processes.first and (aside := set_aside(folder)) is not None:
         say(f"the older run is now {aside}")
     if processes.first:
@@ -178,20 +182,48 @@ def manifest(config: TrainConfig, parts: Parts) -> dict[str, Any]:
         "git": _git_commit(),
         "engine": parts.engine.name,
         "evaluation_engine": parts.evaluation_engine.name,
+        "identities": identities(parts),
         "models": {
             "policy": _model(config.model.name, config.model.adapter),
             "simulator": _model(config.engine.simulator.model, config.engine.simulator.adapter)
             if config.engine.kind == "simulated"
             else None,
         },
-        "corpora": {
-            engine.name: digest
-            for engine in (parts.engine, parts.evaluation_engine)
-            if (digest := getattr(getattr(engine, "engine", engine), "digest", None))
-        },
         "train_questions": _digest(parts.questions),
         "evaluation_questions": _digest(parts.evaluation_questions),
     }
+
+
+def identities(parts: Parts) -> dict[str, str]:
+    """What the pages of training and of evaluations depend on. A simulator's server may come back elsewhere."""
+    engines = {"engine": parts.engine, "evaluation_engine": parts.evaluation_engine}
+    return {
+        role: with_parts(engine.identity, address=None) if engine.name.startswith("simulated:") else engine.identity
+        for role, engine in engines.items()
+    }
+
+
+def check_engines(folder: Path, now: dict[str, str], say: Callable[[str], None]) -> None:
+    """Raises `CheckpointError` where the run in `folder` had engines that give other pages, naming what differs.
+
+    Where its manifest does not tell, that is said.
+    """
+    path = folder / "manifest.json"
+    try:
+        before = dict(json.loads(path.read_text(encoding="utf-8"))["identities"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        say(
+            f"warning: {path} does not tell which engines this run had ({type(error).__name__}): nobody knows whether "
+            "they are the same now"
+        )
+        return
+    for role, identity in now.items():
+        if before.get(role) != identity:
+            what = ", ".join(differences(str(before.get(role)), identity))
+            raise CheckpointError(
+                f"{folder}: the {role.replace('_', ' ')} is not what it was ({what}); take the old one, another name, "
+                "or --fresh"
+            )
 
 
 def _model(name: str, adapter: str | None) -> dict[str, Any]:

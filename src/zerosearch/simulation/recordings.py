@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from zerosearch.engines.base import SearchEngine
+from zerosearch.engines.identity import differences
 from zerosearch.engines.recorded import parse_recording
 from zerosearch.engines.snippets import cut
 from zerosearch.errors import DataError, EngineError
@@ -91,10 +92,10 @@ async def record(
     """Ask `engine` each query for `depth` documents and append what it gives to `path`.
 
     A query that the file holds for the same question is not asked again; one whose search fails is left out, and asked
-    by the next call. Raises `DataError` where the file holds pages of another engine, and what ends a run: a budget, or
-    too many failures; the pages so far are then in the file.
+    by the next call. Raises `DataError` where the file holds pages of another engine (another identity), and what ends
+    a run: a budget, or too many failures; the pages so far are then in the file.
     """
-    held = {_key(row) for row in _own_rows(path, engine.name)}
+    held = {_key(row) for row in _own_rows(path, engine)}
     total = {(q.question.id, q.text): q for q in queries}
     wanted = [query for key, query in total.items() if key not in held]
     gate = asyncio.Semaphore(concurrency)
@@ -108,7 +109,7 @@ async def record(
                 errors.failure(error)
                 return None
             errors.success()
-            return _row(query, page.documents, engine.name)
+            return _row(query, page.documents, engine)
 
     tasks = [asyncio.create_task(ask(query)) for query in wanted]
     done = len(total) - len(wanted)
@@ -129,11 +130,15 @@ async def record(
     return Recorded(done, len(total), failed)
 
 
-def _own_rows(path: Path, engine: str) -> Iterator[dict[str, Any]]:
-    for row in read_rows(path):
-        if row.get("engine") != engine:
+def _own_rows(path: Path, engine: SearchEngine) -> Iterator[dict[str, Any]]:
+    for number, row in enumerate(read_rows(path), start=1):
+        if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in ("id", "query")):
+            raise DataError(f"{path}:{number}: not a row that `zerosearch record` wrote; take another --out")
+        theirs = row.get("identity")
+        if theirs != engine.identity:
+            what = ", ".join(differences(str(theirs), engine.identity)) if theirs else "which nobody noted"
             raise DataError(
-                f"{path}: holds pages of {row.get('engine')!r}, now the engine is {engine!r}; take another --out"
+                f"{path}: holds pages of another engine than {engine.name} as it is now ({what}); take another --out"
             )
         yield row
 
@@ -142,6 +147,7 @@ def _key(row: dict[str, Any]) -> tuple[str, str]:
     return row["id"], row["query"]
 
 
-def _row(query: Query, documents: Iterable[Document], engine: str) -> dict[str, Any]:
+def _row(query: Query, documents: Iterable[Document], engine: SearchEngine) -> dict[str, Any]:
     results = [asdict(document) for document in documents]
-    return {"query": query.text, "engine": engine, **query.question.as_row(), "turn": query.turn, "results": results}
+    named = {"engine": engine.name, "identity": engine.identity}
+    return {"query": query.text, **named, **query.question.as_row(), "turn": query.turn, "results": results}
