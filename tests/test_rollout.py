@@ -182,12 +182,12 @@ def test_what_is_sampled_is_what_the_settings_say_and_each_turn_has_its_own_seed
     for _, sampling in author.asked:
         assert replace(sampling, seed=0) == Sampling(0.7, 0.9, 12, 77, STOP_STRINGS, 0)
     assert len({sampling.seed for _, sampling in author.asked}) == len(author.asked) == 18
-    assert len({request.seed for request in engine.requests}) == len(engine.requests) == 12
+    assert len({request.seed for request in engine.requests}) == len(engine.requests) == 6  # two rollouts ask alike
 
 
 def asks_twice(prompt: str, sampling: Sampling) -> str:
     """The same query in other dress, then another one."""
-    return search_text(["Who is  IT?", "who is it", "who was it", "at last"][pages_in(prompt)])
+    return search_text(["Who is  IT?", "who is it?", "who was it", "at last"][pages_in(prompt)])
 
 
 async def draws(request: SearchRequest) -> SearchPage:
@@ -196,30 +196,31 @@ async def draws(request: SearchRequest) -> SearchPage:
 
 def test_a_query_asked_again_gets_the_page_it_got_before_and_costs_nothing(byte_codec: Codec) -> None:
     engine, chosen = Engine(draws), settings(byte_codec, limits=replace(LIMITS, max_searches=3))
-    out = roll(QUESTIONS[:2], Author(byte_codec, asks_twice), engine, chosen, rollouts=6, noise=0.5)
-    assert len(engine.requests) == 2 * len(out)
+    out = roll(QUESTIONS, Author(byte_codec, asks_twice), engine, chosen, rollouts=5, noise=0.5)
+    assert len(engine.requests) == 2 * len(QUESTIONS)  # whichever rollout asks
     for trajectory in out:
         first, again, other = trajectory.searches
         assert (first.documents, first.quality, first.asked) == (again.documents, again.quality, again.asked)
-        assert again.query == "who is it"
+        assert again.query == "who is it?"
         assert other.documents != first.documents
-        assert [s.cached for s in trajectory.searches] == [False, True, False]
-        assert [(s.prompt_tokens, s.cost_usd) for s in trajectory.searches] == [(9, 0.5), (0, 0.0), (9, 0.5)]
-    firsts = {t.searches[0].documents for t in out}
-    assert len(firsts) == len(out)  # each episode has its own memory
+        paid = trajectory.rollout == 0  # the first in order, whoever was sooner
+        assert [s.cached for s in trajectory.searches] == [not paid, True, not paid]
+        assert [(s.prompt_tokens, s.cost_usd) for s in (first, again)] == [(9, 0.5) if paid else (0, 0.0), (0, 0.0)]
+    for question in QUESTIONS:
+        assert len({t.searches[0].documents for t in out if t.question is question}) == 1
+    assert len({t.searches[0].documents for t in out}) == len(QUESTIONS)  # each question has its own page
     assert {t.searches[0].quality for t in out} == {"useful", "noisy"}
 
 
-@pytest.mark.parametrize(("changes", "noise"), [({"remembers": False}, 0.5), ({}, None)])
-def test_a_query_asked_again_is_asked_of_a_real_engine_and_of_one_that_shall_not_remember(
-    byte_codec: Codec, changes: dict[str, Any], noise: float | None
+@pytest.mark.parametrize(("remembers", "noise"), [(False, 0.5), (True, None)])
+def test_every_search_is_asked_of_a_real_engine_and_as_published_of_a_simulator(
+    byte_codec: Codec, remembers: bool, noise: float | None
 ) -> None:
-    engine, chosen = Engine(draws), settings(byte_codec, limits=replace(LIMITS, max_searches=3), **changes)
-    out = roll(QUESTIONS[:2], Author(byte_codec, asks_twice), engine, chosen, noise=noise)
-    assert len(engine.requests) == 6
-    for trajectory in out:
-        assert len({s.documents for s in trajectory.searches}) == 3
-        assert not any(s.cached for s in trajectory.searches)
+    chosen = settings(byte_codec, limits=replace(LIMITS, max_searches=3), remembers=remembers)
+    engine = Engine(draws)
+    out = roll(QUESTIONS[:2], Author(byte_codec, asks_twice), engine, chosen, rollouts=2, noise=noise)
+    assert len(engine.requests) == len({s.documents for t in out for s in t.searches}) == 12
+    assert not any(s.cached for t in out for s in t.searches)
 
 
 def test_a_failed_search_ends_its_episode_and_is_on_record(byte_codec: Codec) -> None:
@@ -458,9 +459,8 @@ def test_a_real_engine_has_no_quality(byte_codec: Codec) -> None:
 
 
 def test_noise_is_drawn_for_each_query_by_itself(byte_codec: Codec) -> None:
-    out = roll(
-        QUESTIONS, Author(byte_codec, always_search), Engine(simulated), settings(byte_codec), rollouts=40, noise=0.25
-    )
+    questions = [Question(f"q{n}", f"What is number {n}?", (f"gold{n}",)) for n in range(240)]
+    out = roll(questions, Author(byte_codec, always_search), Engine(simulated), settings(byte_codec), noise=0.25)
     qualities = [s.quality for t in out for s in t.searches]
     assert abs(qualities.count("noisy") / len(qualities) - 0.25) < 4 * (0.25 * 0.75 / len(qualities)) ** 0.5
     both = Counter((t.searches[0].quality, t.searches[1].quality) for t in out)
@@ -485,12 +485,13 @@ def test_what_each_document_was_asked_for_is_drawn_with_the_pages_seed_and_recor
 
     engine = Engine(whole)
     chosen = settings(byte_codec, pages=MIXED)
-    out = roll(QUESTIONS, Author(byte_codec, always_search), engine, chosen, rollouts=8, noise=0.4)
+    questions = [Question(f"q{n}", f"What is number {n}?", (f"gold{n}",)) for n in range(48)]
+    out = roll(questions, Author(byte_codec, always_search), engine, chosen, noise=0.4)
     for request in engine.requests:
         assert request.kinds == MIXED.draw(0.4, 3, request.seed)
     for t in out:
         for place, search in enumerate(t.searches):
-            seed = derive_seed(11, 0, t.question.id, t.rollout, "page", place)
+            seed = derive_seed(11, 0, t.question.id, "page", f"try {place} what is number {t.question.id[1:]}")
             assert search.asked == MIXED.draw(0.4, 3, seed)
             assert [d.text for d in search.documents] == [f"{kind} {n}" for n, kind in enumerate(search.asked)]
             noisy = sum(kind != "useful" for kind in search.asked)
@@ -515,7 +516,7 @@ def test_a_failure_keeps_what_was_asked_of_a_mixed_page(byte_codec: Codec) -> No
     out = roll(QUESTIONS[:2], Author(byte_codec, always_search), Engine(failing), chosen, noise=0.4)
     for t in out:
         (search,) = t.searches
-        asked = MIXED.draw(0.4, 3, derive_seed(11, 0, t.question.id, 0, "page", 0))
+        asked = MIXED.draw(0.4, 3, derive_seed(11, 0, t.question.id, "page", search.query.casefold()))
         assert (search.asked, search.documents, search.error, search.noise) == (asked, (), "deadline", 0.4)
 
 

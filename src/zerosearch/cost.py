@@ -103,9 +103,9 @@ def engine_lines(searches: int, prices: Prices = PRICES) -> list[CostLine]:
 class Ledger:
     """What searches have used up. A value: ledgers are added.
 
-    `queries` are all searches, among them the `failed` and the `cached` (from a cache, or simulated earlier in their
-    episode). Tokens are the simulator's, those of attempts that came to nothing included, and those of a policy behind
-    a URL. `engine_seconds` is the time that searches took, added up although many ran at once; `simulator_seconds` is
+    `queries` are all searches, among them the `failed` and the `cached` (from a cache, or asked before in their step).
+    Tokens are the simulator's, those of attempts that came to nothing included, and those of a policy behind a URL.
+    `engine_seconds` is the time that searches took, added up although many ran at once; `simulator_seconds` is
     wall-clock time of a local simulator's decoding. `usd` is what engines charged, and a policy behind a URL.
     """
 

@@ -62,8 +62,8 @@ class SimulatorConfig(Section):
     """Of the decision whether a useful page will hold the answer, made before it and kept for its rewrites; 0: it will
     whenever that is the likelier, each time the query is asked. none: decided with the page. For style tuned."""
     remembers: bool = True
-    """A query that an episode asks again gets the page that it got before, as from a real engine; false: another draw,
-    as the method was published. That of `[engine]` holds for evaluations too."""
+    """Equal queries of a question get one page in a step, whichever rollout asks, as from a real engine; false: every
+    search is another draw, as the method was published. That of `[engine]` holds for evaluations too."""
     usd_per_million_prompt_tokens: float = Field(0.0, ge=0)
     """What the server charges, so that costs are counted and `engine.budget_usd` can bound them."""
     usd_per_million_completion_tokens: float = Field(0.0, ge=0)

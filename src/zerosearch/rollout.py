@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import re
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 from zerosearch.curriculum import PageDraw, derive_seed
@@ -19,19 +20,18 @@ from zerosearch.protocol import STOP_STRINGS
 from zerosearch.questions import Question
 from zerosearch.scoring import RewardName
 from zerosearch.search import SearchPage, SearchRequest, page_quality
+from zerosearch.shared_pages import Answer, SharedPages, credit_the_first, same_query
 from zerosearch.trajectory import SearchRecord, Trajectory, finish
 
 T = TypeVar("T")
-
-_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
 class RolloutSettings:
     """What all episodes of a run have in common. `prompt` turns a question's text into the prompt's ids.
 
-    `pages` says how noise falls on simulated pages. `remembers`: a query that an episode asks a simulator again (the
-    same words in the same order) gets the page that it got before, noisy if it was; else another draw.
+    `pages` says how noise falls on simulated pages. `remembers`: equal queries of a question get one page in a step,
+    noisy if it is, whichever of its rollouts asks; else each search of a simulator is another draw.
     """
 
     codec: Codec
@@ -88,61 +88,51 @@ async def run_episode(
     step: int = 0,
     group: int = 0,
     rollout: int = 0,
+    repeat: int = 0,
+    pages: SharedPages | None = None,
 ) -> Trajectory:
     """Play one episode to its end. `noise` is the chance that a page (or where pages are mixed: a document) is noisy;
     None: the engine is a real one.
 
-    Every draw (tokens, noise, page) has a seed of its own, made from the run's seed, the step, the question, the
-    rollout and the place in the episode: whatever finishes first elsewhere changes nothing here.
+    Every draw has a seed of its own: whatever finishes first elsewhere changes nothing here. Tokens go by the run's
+    seed, the step, the question, the rollout and the turn, and by `repeat`, which counts the times that a step has had
+    this question before. A page and its noise go by the run's seed, the step, the question and the query, so that all
+    who ask the same get the same; `pages` holds what the step has been answered so far. Where a simulator does not
+    remember (and with a real engine), they go by the rollout and the search's place in the episode.
     """
     started = time.perf_counter()
     episode = Episode(question, settings.prompt(question.text), settings.codec, settings.limits)
     searches: list[SearchRecord] = []
-    key = (settings.seed, step, question.id, rollout)
-    remembered: dict[tuple[str, ...], SearchPage] = {}
-    while not isinstance(action := episode.next(), Done):
-        if isinstance(action, Generate):
-            s = settings.sampling
-            piece = (action.piece,) if action.piece else ()
-            seed = derive_seed(*key, "turn", len(episode.turns), *piece)
-            sampling = Sampling(s.temperature, s.top_p, s.top_k, action.max_tokens, STOP_STRINGS, seed)
-            episode.feed_generation(await generator.generate(action.prompt_ids, sampling))
-            continue
-        words = tuple(_WORD.findall(action.query.casefold()))
-        if words in remembered:
-            searches.append(SearchRecord.of(action.query, remembered[words].again(), noise))
-            episode.feed_page(remembered[words].documents)
-            continue
-        seed = derive_seed(*key, "page", action.index)
-        kinds = settings.pages.draw(noise, settings.top_k, seed) if noise is not None else ()
-        request = SearchRequest(
-            query=action.query,
-            top_k=settings.top_k,
-            question=question,
-            quality=page_quality(kinds),
-            seed=seed,
-            kinds=kinds,
-        )
-        asked = time.perf_counter()
-        try:
-            page = await engine.search(request)
-        except EngineError as error:
-            searches.append(
-                SearchRecord(
-                    action.query, (), engine.name, str(request.quality) if kinds else None, noise,
-                    seconds=time.perf_counter() - asked, cost_usd=error.cost_usd, attempts=error.attempts,
-                    error=error.kind, prompt_tokens=error.prompt_tokens, completion_tokens=error.completion_tokens,
-                    asked=tuple(map(str, kinds)),
-                )
-            )  # fmt: skip
-            episode.feed_failure()
-            errors.failure(error)
-        else:
-            errors.success()
-            searches.append(SearchRecord.of(action.query, page, noise))
-            episode.feed_page(page.documents)
-            if settings.remembers and noise is not None:
-                remembered[words] = page
+    shared = (settings.seed, step, question.id)
+    own = (*shared, f"{rollout} again {repeat}" if repeat else rollout)
+    remembers = settings.remembers and noise is not None  # a real engine gives the same page of itself
+    known = (pages or SharedPages()) if remembers else None
+    try:
+        while not isinstance(action := episode.next(), Done):
+            if isinstance(action, Generate):
+                s = settings.sampling
+                piece = (action.piece,) if action.piece else ()
+                seed = derive_seed(*own, "turn", len(episode.turns), *piece)
+                sampling = Sampling(s.temperature, s.top_p, s.top_k, action.max_tokens, STOP_STRINGS, seed)
+                episode.feed_generation(await generator.generate(action.prompt_ids, sampling))
+                continue
+            query = action.query
+            same = same_query(query)
+            place = (*shared, "page", same) if known else (*own, "page", action.index)
+            request = _request(query, question, settings, noise, derive_seed(*place))
+            asked = time.perf_counter()
+            ask = partial(_ask, engine, request, errors)
+            answer, again = await known.get((question.id, same), ask) if known else (await ask(), False)
+            if isinstance(answer, SearchPage):
+                searches.append(SearchRecord.of(query, answer.again() if again else answer, noise))
+                episode.feed_page(answer.documents)
+            else:
+                seconds = time.perf_counter() - asked
+                searches.append(SearchRecord.of_error(request, answer, engine.name, noise, seconds, again))
+                episode.feed_failure()
+    finally:
+        if known and known is not pages:
+            await known.close()
     return finish(
         episode,
         searches,
@@ -153,6 +143,24 @@ async def run_episode(
         rollout=rollout,
         seconds=time.perf_counter() - started,
     )
+
+
+def _request(
+    query: str, question: Question, settings: RolloutSettings, noise: float | None, seed: int
+) -> SearchRequest:
+    kinds = settings.pages.draw(noise, settings.top_k, seed) if noise is not None else ()
+    return SearchRequest(query, settings.top_k, question, page_quality(kinds), seed, kinds)
+
+
+async def _ask(engine: SearchEngine, request: SearchRequest, errors: ErrorRate) -> Answer:
+    """Ask the engine, and count it once, however many wait for it. Raises `RunError` past the limit of failures."""
+    try:
+        page = await engine.search(request)
+    except EngineError as error:
+        errors.failure(error)
+        return error
+    errors.success()
+    return page
 
 
 async def roll_out(
@@ -166,19 +174,40 @@ async def roll_out(
     noise: float | None = None,
     step: int = 0,
     groups: Sequence[int] | None = None,
+    repeats: Sequence[int] | None = None,
 ) -> list[Trajectory]:
     """`rollouts` episodes for each question, all at once; the result is ordered by question, then rollout.
 
-    `groups` numbers the questions, where they are part of a larger batch; by default they count from 0.
+    `groups` numbers the questions and `repeats` tells how often each was there before, where they are part of a larger
+    batch; by default they are counted here. Equal queries of a question share one page (see `RolloutSettings`).
 
     The first error that ends a run cancels the other episodes and is raised.
     """
+    pages = SharedPages()
+    numbered = zip(groups or range(len(questions)), questions, repeats or times_before(questions), strict=True)
     episodes = [
-        run_episode(question, generator, engine, settings, errors, noise=noise, step=step, group=group, rollout=rollout)
-        for group, question in zip(groups or range(len(questions)), questions, strict=True)
+        run_episode(
+            question, generator, engine, settings, errors,
+            noise=noise, step=step, group=group, rollout=rollout, repeat=repeat, pages=pages,
+        )
+        for group, question, repeat in numbered
         for rollout in range(rollouts)
-    ]
-    return await together(episodes)
+    ]  # fmt: skip
+    try:
+        played = await together(episodes)
+    finally:
+        await pages.close()
+    return credit_the_first(played) if settings.remembers and noise is not None else played
+
+
+def times_before(questions: Sequence[Question]) -> list[int]:
+    """How often each of a batch's questions has been there before its place."""
+    seen: Counter[str] = Counter()
+    counts = []
+    for question in questions:
+        counts.append(seen[question.id])
+        seen[question.id] += 1
+    return counts
 
 
 async def together(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:

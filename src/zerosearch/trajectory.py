@@ -12,10 +12,10 @@ from typing import Any
 import zstandard
 
 from zerosearch.episode import Episode
-from zerosearch.errors import DataError
+from zerosearch.errors import DataError, EngineError
 from zerosearch.questions import Question
 from zerosearch.scoring import RewardName, Scores, reward_from_scores, score_answer
-from zerosearch.search import Document, SearchPage
+from zerosearch.search import Document, SearchPage, SearchRequest
 
 SCHEMA_VERSION = 1
 
@@ -28,8 +28,9 @@ class SearchRecord:
     kind of noise (`plain`, `near-miss`, ...). Of a search that failed it is the whole order. `noise` is the probability
     in force when they were drawn. With a real engine there is nothing of the three.
 
-    Seconds, dollars and a simulator's tokens are those of all attempts, in a search that failed too. Files from before
-    tokens or `asked` were recorded have none, and read as 0 and ().
+    Seconds, dollars and a simulator's tokens are those of all attempts, in a search that failed too. One that got what
+    another had asked for is `cached` and cost nothing. Files from before tokens or `asked` were recorded have none, and
+    read as 0 and ().
     """
 
     query: str
@@ -61,6 +62,22 @@ class SearchRecord:
             query, page.documents, page.engine, quality, noise if quality is not None else None, page.cached,
             page.parsed, page.seconds, page.cost_usd, page.attempts, None, page.prompt_tokens, page.completion_tokens,
             tuple(map(str, page.asked)),
+        )  # fmt: skip
+
+    @classmethod
+    def of_error(
+        cls, request: SearchRequest, error: EngineError, engine: str, noise: float | None, seconds: float, again: bool
+    ) -> SearchRecord:
+        """A search that failed; `again`: it failed as another one did that asked the same, and cost nothing by itself.
+
+        `noise` is None where the engine is a real one.
+        """
+        asked, quality = (request.kinds, str(request.quality)) if noise is not None else ((), None)
+        return cls(
+            request.query, (), engine, quality, noise, again, seconds=seconds, error=error.kind,
+            cost_usd=0.0 if again else error.cost_usd, attempts=1 if again else error.attempts,
+            prompt_tokens=0 if again else error.prompt_tokens,
+            completion_tokens=0 if again else error.completion_tokens, asked=tuple(map(str, asked)),
         )  # fmt: skip
 
     @classmethod

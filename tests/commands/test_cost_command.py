@@ -116,9 +116,7 @@ def test_a_run_is_scaled_in_proportion_and_pages_from_a_cache_are_not_priced() -
         assert tenfold[name].usd == pytest.approx(10 * line.usd), name
         assert tenfold[name].searches == 8000
     notes = of_run("r", BOOKS, GPU, None, PRICES).notes
-    assert notes == [
-        "Of 1,000 searches 10 failed, and 200 cost nothing (from a cache, or asked before in their episode)."
-    ]
+    assert notes == ["Of 1,000 searches 10 failed, and 200 cost nothing (from a cache, or asked before in their step)."]
 
 
 def test_on_a_cpu_it_says_so() -> None:

@@ -145,7 +145,7 @@ def of_run(name: str, books: Books, machine: Machine, searches: int | None, pric
         lines.append(CostLine("its tokens, hosted", count, prices.tokens(*tokens), _tokens_text(tokens, prices)))
     lines.append(CostLine("charged to this run", count, used.usd * scale, f"by {machine.engine}"))
     if used.failed or used.cached:
-        known = f"{used.cached:,} cost nothing (from a cache, or asked before in their episode)"
+        known = f"{used.cached:,} cost nothing (from a cache, or asked before in their step)"
         notes.append(f"Of {used.queries:,} searches {used.failed:,} failed, and {known}.")
     if books.evaluations:
         judged = Ledger.total(books.evaluations)

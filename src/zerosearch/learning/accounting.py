@@ -21,6 +21,7 @@ from zerosearch.engines.base import SearchEngine
 from zerosearch.engines.metered import Budget, Meter, Metered
 from zerosearch.errors import BudgetError
 from zerosearch.learning.parallel import Processes
+from zerosearch.trajectory import Trajectory
 
 T = TypeVar("T")
 
@@ -65,6 +66,11 @@ class Accounting:
 
     def metered(self, engine: SearchEngine) -> SearchEngine:
         return Metered(engine, self._meter)
+
+    def given_again(self, trajectories: Sequence[Trajectory]) -> None:
+        """Count this section's searches that shared a page too: `trajectories` hold more than the engine was asked."""
+        more = Ledger.of(trajectories).queries - self._meter.used.queries
+        self._meter.count(Ledger(queries=more, cached=more))
 
     async def section(self, reason: str, work: Callable[[], Awaitable[Sequence[T]]]) -> tuple[list[T], Ledger]:
         """Everybody's `work` put together, in the order of the processes, and what all of it used.

@@ -14,8 +14,10 @@ from zerosearch.trajectory import Trajectory
 def rollout_metrics(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
     """Means over the episodes of a step. `cost_usd` is their sum, that of failed searches included.
 
-    `noisy_pages` are those that are noisy as a whole; `noisy_documents` is a share of all simulated documents, which
-    `documents` counts by what they were asked for.
+    `cache_hits` is the share of pages that were known already, from a cache or because a rollout of the same question
+    had asked for them in this step; `engine_calls` counts the searches that were not. `noisy_pages` are those that are
+    noisy as a whole; `noisy_documents` is a share of all simulated documents, which `documents` counts by what they
+    were asked for.
 
     Raises `ValueError` for no trajectories.
     """
@@ -39,6 +41,7 @@ def rollout_metrics(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
         "documents": dict(sorted(Counter(asked).items())),
         "pages_parsed": share([s.parsed for s in searches if s.error is None]),
         "cache_hits": share([s.cached for s in searches if s.error is None]),
+        "engine_calls": sum(not s.cached for s in searches),
         "search_errors": sum(s.error is not None for s in searches),
         "cost_usd": Ledger.of(trajectories).usd,
         "stops": dict(sorted(stops.items())),

@@ -10,12 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import numpy as np
-
 from zerosearch.accounts import numbers, times
 from zerosearch.config import TrainConfig
 from zerosearch.cost import Ledger
-from zerosearch.curriculum import derive_seed
 from zerosearch.engines.base import SearchEngine, close_connections
 from zerosearch.engines.metered import Budget
 from zerosearch.errors import BudgetError, RunError
@@ -25,9 +22,10 @@ from zerosearch.learning.accounting import Accounting
 from zerosearch.learning.checkpoints import list_checkpoints, load_checkpoint, save_checkpoint
 from zerosearch.learning.learner import Learner, NotFinite
 from zerosearch.learning.metrics import rollout_metrics, share
+from zerosearch.learning.order import batch
 from zerosearch.learning.parallel import ALONE, Processes
 from zerosearch.questions import Question
-from zerosearch.rollout import ErrorRate, RolloutSettings, roll_out
+from zerosearch.rollout import ErrorRate, RolloutSettings, roll_out, times_before
 from zerosearch.runs import append_jsonl, read_rows, trim_rows, write_json
 from zerosearch.runtime import release_memory
 from zerosearch.simulation.fidelity import Leak, leak
@@ -137,19 +135,8 @@ class Trainer:
         return step == 0 or (step < self.config.training.steps and every > 0 and step % every == 0)
 
     def batch(self, step: int) -> list[Question]:
-        """The questions of a step: each epoch is its own seeded shuffle, and no question is left out of one."""
-        count, size = len(self.parts.questions), self.config.training.questions_per_step
-        chosen = []
-        for position in range(step * size, (step + 1) * size):
-            epoch, place = divmod(position, count)
-            chosen.append(self.parts.questions[int(self._order(epoch, count)[place])])
-        return chosen
-
-    def _order(self, epoch: int, count: int) -> Any:
-        if getattr(self, "_epoch", None) != epoch:
-            self._epoch = epoch
-            self._permutation = np.random.default_rng(derive_seed(self.config.seed, "order", epoch)).permutation(count)
-        return self._permutation
+        """The questions of a step."""
+        return batch(self.parts.questions, step, self.config.training.questions_per_step, self.config.seed)
 
     async def _step(self, step: int) -> dict[str, Any]:
         config, parts = self.config, self.parts
@@ -217,9 +204,10 @@ class Trainer:
         Each process plays its share. Raises `BudgetError`, and then in all of them.
         """
         groups = self.processes.share(range(len(questions)))
-        played, used = await self.accounting.section(
-            f"step {step}" if settings is self.parts.training else "evaluation",
-            lambda: roll_out(
+        repeats = times_before(questions)
+
+        async def play() -> list[Trajectory]:
+            own = await roll_out(
                 [questions[group] for group in groups],
                 self.parts.generator,
                 self.accounting.metered(engine),
@@ -229,8 +217,13 @@ class Trainer:
                 noise=noise,
                 step=step,
                 groups=groups,
-            ),
-        )
+                repeats=[repeats[group] for group in groups],
+            )
+            self.accounting.given_again(own)
+            return own
+
+        reason = f"step {step}" if settings is self.parts.training else "evaluation"
+        played, used = await self.accounting.section(reason, play)
         played.sort(key=lambda t: (t.group, t.rollout))
         decoding = Ledger(simulator_seconds=used.simulator_seconds)
         return played, Ledger.total([Ledger.of(played), decoding])
