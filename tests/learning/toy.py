@@ -41,7 +41,7 @@ class ToyEngine:
         return SearchPage((Document("", request.question.golden_answers[0]),), self.name)
 
 
-def toy_model(seed: int = 0, *, name: str = "toy") -> LocalModel:
+def toy_model(seed: int = 0, *, name: str = "toy", **settings: Any) -> LocalModel:
     torch.manual_seed(seed)
     inner = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
     inner.pre_tokenizer = WhitespaceSplit()
@@ -56,6 +56,7 @@ def toy_model(seed: int = 0, *, name: str = "toy") -> LocalModel:
         bos_token_id=None,
         eos_token_id=0,
         pad_token_id=0,
+        **settings,
     )
     return LocalModel(LlamaForCausalLM(config).eval(), tokenizer, name, torch.device("cpu"))
 

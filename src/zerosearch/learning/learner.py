@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zerosearch.config import AlgorithmConfig, TrainingConfig
+from zerosearch.config import AlgorithmConfig, TrainingConfig, default_rates
 from zerosearch.curriculum import derive_seed
 from zerosearch.errors import RunError
 from zerosearch.learning.advantages import (
@@ -81,10 +81,10 @@ class Learner:
         self.algorithm, self.training, self.seed = algorithm, training, seed
         self.max_policy_tokens, self.processes = max_policy_tokens, processes
         self.device = policy.model.device
-        self.optimizer = _adam(policy.parameters(), training.learning_rate, training.weight_decay)
-        self.critic_optimizer = (
-            _adam(critic.parameters(), algorithm.critic_learning_rate, training.weight_decay) if critic else None
-        )
+        self.rate = training.learning_rate or default_rates(full=policy.full)[0]
+        self.optimizer = _adam(policy.parameters(), self.rate, training.weight_decay)
+        critic_rate = algorithm.critic_learning_rate or default_rates(full=policy.full)[1]
+        self.critic_optimizer = _adam(critic.parameters(), critic_rate, training.weight_decay) if critic else None
 
     def update(self, trajectories: Sequence[Trajectory], step: int) -> Metrics:
         """Learn from one batch; `step` counts from 0.
@@ -325,7 +325,7 @@ class Learner:
         warmup = self.training.warmup_steps
         factor = min(1.0, (step + 1) / (warmup + 1)) if warmup else 1.0
         for group in self.optimizer.param_groups:
-            group["lr"] = self.training.learning_rate * factor
+            group["lr"] = self.rate * factor
 
 
 def token_mean(mask_BT: Tensor, rows: Tensor) -> Tensor:
