@@ -98,6 +98,24 @@ def test_what_fits_together_is_taken_and_written_out_again(values: dict[str, Any
     assert again(config) == config
 
 
+@pytest.mark.parametrize(
+    ("model", "rates"),
+    [({}, (1e-4, 1e-4)), ({"full": True, "lora": "none"}, (1e-6, 1e-5))],
+    ids=["adapter", "all weights"],
+)
+def test_learning_rates_follow_what_is_trained_and_stand_in_the_runs_settings(
+    model: dict[str, Any], rates: tuple[float, float]
+) -> None:
+    """The paper's 1e-6 is one for all weights: an adapter learns nothing at it."""
+    config = config_from_dict({"model": model, "algorithm": {"name": "ppo"}}, "test")
+    assert (config.training.learning_rate, config.algorithm.critic_learning_rate) == rates
+    assert f"learning_rate = {rates[0]!r}" in config_toml(config)
+    assert again(config) == config
+    given = {"model": model, "training": {"learning_rate": 0.5}, "algorithm": {"critic_learning_rate": 0.25}}
+    config = config_from_dict(given, "test")
+    assert (config.training.learning_rate, config.algorithm.critic_learning_rate) == (0.5, 0.25)
+
+
 # TOML holds no lone surrogates, and pydantic takes none either
 texts = st.text(st.characters(blacklist_categories=("Cs",)), max_size=30)
 positive = st.floats(min_value=1e-300, max_value=1e300)

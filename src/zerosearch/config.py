@@ -254,8 +254,8 @@ def default_rates(*, full: bool) -> tuple[float, float]:
     """Learning rates of policy and critic: for all weights the paper's, for an adapter higher ones.
 
     An adapter wants at least ten times the rate of full fine-tuning ("LoRA Without Regret", Schulman et al. 2025,
-    https://thinkingmachines.ai/blog/lora/). For the policy it is a hundred times here: of our two runs with Qwen2.5-1.5B
-    the one at 1e-4 learned faster than that at 5e-5, and was as stable (docs/results.md).
+    https://thinkingmachines.ai/blog/lora/). For the policy it is a hundred times here: of our two runs with
+    Qwen2.5-1.5B the one at 1e-4 learned faster than that at 5e-5 (docs/results.md).
     """
     return (1e-6, 1e-5) if full else (1e-4, 1e-4)
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from zerosearch.learning.sft import SFTResult, SFTSettings
 
 console = Console(highlight=False, emoji=False, soft_wrap=True)
+ADAPTER_RATE = 1e-3
 
 
 class Role(StrEnum):
@@ -41,7 +42,7 @@ def sft(
     examples: Annotated[int, typer.Option(min=40, help="At most so many training texts.")] = 6000,
     epochs: Annotated[float, typer.Option(min=0.01)] = 2.0,
     rank: Annotated[int, typer.Option(min=1, help="LoRA rank of a new adapter; alpha is twice as much.")] = 8,
-    learning_rate: Annotated[float, typer.Option()] = 1e-3,
+    learning_rate: Annotated[float, typer.Option()] = ADAPTER_RATE,
     batch_size: Annotated[int, typer.Option(min=1)] = 16,
     micro_batch_tokens: Annotated[int, typer.Option(min=64)] = 4096,
     trajectories: Annotated[
@@ -158,6 +159,11 @@ def right_episodes(folder: Path, model: str, tries: int, limit: int, seed: int) 
             f"{folder}: was collected with {policy}, whose tokens are not those of {model}; --model {policy}"
         )
     return successful_examples(read_collection(folder), per_question=tries, limit=limit, seed=seed)
+
+
+def default_rate(*, full: bool) -> float:
+    """Of supervised tuning. All weights at an adapter's rate forget the language within a few steps."""
+    return 1e-5 if full else ADAPTER_RATE
 
 
 def sft_settings(

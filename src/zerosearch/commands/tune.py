@@ -65,7 +65,9 @@ def tune(
     dtype: Annotated[Dtype, typer.Option(help="Of the base weights; auto is bfloat16 on a GPU.")] = Dtype.float32,
     epochs: Annotated[float, typer.Option(min=0.01)] = 2.0,
     rank: Annotated[int, typer.Option(min=1, help="LoRA rank of a new adapter; alpha is twice as much.")] = 8,
-    learning_rate: Annotated[float, typer.Option()] = 1e-3,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="By default 1e-3 for an adapter, 1e-5 for all weights.", show_default=False)
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1)] = 16,
     micro_batch_tokens: Annotated[int, typer.Option(min=64)] = 4096,
     max_minutes: Annotated[
@@ -85,7 +87,7 @@ def tune(
     import torch
 
     from zerosearch.adapters import read_card, resolve_adapter
-    from zerosearch.commands.sft import output, sft_settings, tune_model
+    from zerosearch.commands.sft import default_rate, output, sft_settings, tune_model
     from zerosearch.errors import ConfigError
     from zerosearch.generators.local import LocalModel
     from zerosearch.learning.policy import Policy
@@ -115,7 +117,13 @@ def tune(
         local.add_adapter(ADAPTER, source, rank=rank, alpha=2.0 * rank, trainable=True)
         trainee = Policy(local, adapter=ADAPTER)
     settings = sft_settings(
-        epochs, batch_size, learning_rate, micro_batch_tokens, max_minutes, fast_matmul=fast_matmul, seed=seed
+        epochs,
+        batch_size,
+        learning_rate or default_rate(full=full),
+        micro_batch_tokens,
+        max_minutes,
+        fast_matmul=fast_matmul,
+        seed=seed,
     )
     card = {
         "role": "simulator",
