@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 _NAMES = r"(?:think|thinking|thought|thoughts|reasoning|seed:think)"
 _THOUGHT = re.compile(
@@ -33,6 +34,10 @@ _SPOKEN_OF = (
 _QUOTATION = re.compile(
     rf"<\s*(?P<tag>think|search|information|answer)\s*>{_SPOKEN_OF}<\s*/\s*(?P=tag)\s*>"
     r"|(?:for example|e\.g\.|such as)[\s:,`'\"]*<\s*(?P<like>search|answer)\s*>[^<\n]*<\s*/\s*(?P=like)\s*>",
+    re.IGNORECASE,
+)
+_LABEL = re.compile(
+    r"^\W*(?:(?:the )?(?:final )?answer(?: to (?:the|this) question)?(?: is)?\W*:|(?:the )?final answer is\b)\W*",
     re.IGNORECASE,
 )
 _EXACT = {slash: re.compile(rf"<{slash}(search|answer)>") for slash in ("", "/")}
@@ -60,6 +65,15 @@ def visible(text: str, *, opened: bool = False) -> str:
         parts.append(text[at:start])
         at = end
     return " ".join([*parts, text[at:]])
+
+
+def bare_line(text: str) -> str:
+    """`text` without blanks and marks around it, and without a leading `Answer:` or the like.
+
+    >>> bare_line("\\n**Answer:** Kathmandu"), bare_line("The answer is: **Lima**")
+    ('Kathmandu', 'Lima')
+    """
+    return _LABEL.sub("", text.strip()).strip(" *\n\t")
 
 
 def thinking(text: str, *, opened: bool = False) -> bool:
@@ -95,15 +109,54 @@ def stop_end(text: str, stop: Sequence[str], *, opened: bool = False) -> int | N
     return min((place + len(s) for s in stop if (place := seen.find(s)) >= 0), default=None)
 
 
-def find_action(text: str, *, opened: bool = False, exact: bool = False) -> Found | None:
+def cut_before(text: str, stop: Sequence[str]) -> str:
+    """`text` up to the first string of `stop` outside of thoughts and quotations, as a server returns it.
+
+    >>> cut_before("<think>I write </answer></think><answer> Lima </answer>.", ["</answer>"])
+    '<think>I write </answer></think><answer> Lima '
+    """
+    seen = _masked(text, False)
+    return text[: min((place for s in stop if (place := seen.find(s)) >= 0), default=len(text))]
+
+
+def close_tag(text: str, stop: Sequence[str]) -> str:
+    """Put back the closing tag that a model was stopped at: servers return the text before it.
+
+    Only where the text outside of thoughts and quotations holds its opening tag, and no closing one after that.
+    """
+    seen = _masked(text, False)
+    begun = {seen.rfind(f"<{s[2:]}"): s for s in stop if s.startswith("</") and seen.rfind(f"<{s[2:]}") > seen.rfind(s)}
+    return text + begun[max(begun)] if begun else text
+
+
+def without_marks(text: str) -> str:
+    """`text` with its thoughts, and without what marks them as such."""
+    return _THOUGHT.sub("", text).strip()
+
+
+def stopped_early(text: str, stop: Sequence[str]) -> bool:
+    """Whether a server has cut `text` in a thought or in a quotation, where none of `stop` says anything."""
+    closed = close_tag(text, stop)
+    return thinking(text) or (closed != text and stop_end(closed, stop) is None)
+
+
+def plain_marks(text: str) -> str:
+    """`text` with every model's marks of a thought written as `<think>` and `</think>`."""
+    return _THOUGHT.sub(lambda mark: "</think>" if mark["open"] is None else "<think>", text)
+
+
+def find_action(
+    text: str, *, opened: bool = False, exact: bool = False, only: Literal["answer"] | None = None
+) -> Found | None:
     """The first closed `<search>…</search>` or `<answer>…</answer>` outside of thoughts and quotations.
 
     The first closing tag decides, and its opening tag is the nearest before it; None where it has none. `exact`: tags
-    are lower case and without spaces, as a policy's stop strings are; else `</ Answer >` is one too.
+    are lower case and without spaces, as a policy's stop strings are; else `</ Answer >` is one too. `only`: as if the
+    other tag were text.
     """
     seen = _masked(text, opened)
     tags = _EXACT if exact else _LENIENT
-    closing = tags["/"].search(seen)
+    closing = next((m for m in tags["/"].finditer(seen) if only in (None, m[1].lower())), None)
     if closing is None:
         return None
     tag = closing[1].lower()

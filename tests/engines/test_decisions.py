@@ -11,7 +11,7 @@ import pytest
 
 from zerosearch.engine_config import EngineConfig
 from zerosearch.engines.simulated import SimulatedEngine
-from zerosearch.engines.writers import Written, cut_before
+from zerosearch.engines.writers import Written, cut_anywhere
 from zerosearch.errors import EngineError
 from zerosearch.parts import Models, open_engine
 from zerosearch.prompts import Message, PromptStyle, simulator_messages
@@ -40,7 +40,7 @@ class Scribe:
         if stop:
             assert max_tokens < 20
             self.decided.append((temperature, seed))
-            return Written(cut_before(self.decision, stop), 10, 2)
+            return Written(cut_anywhere(self.decision, stop), 10, 2)
         self.asked.append((messages, temperature, seed))
         return Written(self.pages.pop(0) if len(self.pages) > 1 else self.pages[0], 10, 30)
 

@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from zerosearch.engines.writers import Written, cut_before
+from zerosearch.engines.writers import Written
 from zerosearch.errors import EngineError
 from zerosearch.evaluation.methods import PROMPTED, Errors, MethodSettings, Session
 from zerosearch.evaluation.predictions import Prediction
 from zerosearch.evaluation.predictors import Prompted
 from zerosearch.prompts import Message
 from zerosearch.questions import Question
+from zerosearch.replies import cut_before
 from zerosearch.search import Document, SearchPage, SearchRequest
 
 QUESTION = Question("q1", "What is the capital of Nepal?", ("Kathmandu",))
@@ -46,7 +47,14 @@ class ScriptedChat:
     truncated: bool = False
 
     async def write(
-        self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int, stop: tuple[str, ...] = ()
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int,
+        temperature: float,
+        seed: int,
+        stop: tuple[str, ...] = (),
+        outside_thoughts: bool = False,
     ) -> Written:
         call = Call(list(messages), max_tokens, temperature, seed, stop)
         self.calls.append(call)

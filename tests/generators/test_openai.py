@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from engines.conftest import Reply
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -29,6 +30,7 @@ from zerosearch.generators.openai import (
 )
 from zerosearch.protocol import STOP_STRINGS, parse_turn
 from zerosearch.questions import Question
+from zerosearch.replies import cut_before, stop_end
 from zerosearch.search import Document
 
 CODEC = byte_codec()
@@ -140,9 +142,9 @@ def test_a_turn_ends_as_if_it_had_been_sampled_here(text: str, choice: Any, turn
 @given(talk, st.sampled_from(["stop", "length", None]))
 def test_no_turn_goes_past_its_first_stop_string(text: str, finish: str | None) -> None:
     turn, reason = end_turn(text, {"finish_reason": finish}, STOP_STRINGS)
-    ends = [turn.find(s) + len(s) for s in STOP_STRINGS if s in turn]
-    assert all(end == len(turn) for end in ends)
-    assert (reason == "stop") == bool(ends)
+    end = stop_end(turn, STOP_STRINGS)  # a stop string in a thought is none
+    assert end in (None, len(turn))
+    assert (reason == "stop") == (end is not None)
     assert turn.startswith(text) or text.startswith(turn)
 
 
@@ -151,7 +153,7 @@ def test_a_server_that_cuts_the_stop_string_off_reads_as_one_that_does_not(text:
     """Whatever a model writes up to a stop string, the action is the same in both."""
     for stop in STOP_STRINGS:
         body = text
-        for other in STOP_STRINGS:
+        for other in (*STOP_STRINGS, "<think>", "</think>"):
             body = body.replace(other, "")
         tag = stop.replace("</", "<")
         whole = f"{body}{tag}x{stop}"
@@ -186,6 +188,36 @@ def test_a_chat_request_holds_what_was_asked_and_nothing_else(endpoint: Any, rep
     assert generation.token_ids == own("<answer>Zürich 🏔</answer>")
     assert generation.stop_reason == "stop"
     assert "authorization" not in endpoint.headers[0]
+
+
+def test_a_server_that_stops_in_a_thought_is_asked_for_the_whole_turn(endpoint: Any, complete: Any) -> None:
+    def thinks(request: dict[str, Any]) -> Reply:
+        text = "<think>I write <search> and </search>.</think><answer>Lima</answer> and more"
+        end = min((text.find(stop) for stop in request.get("stop", ())), default=len(text))
+        return Reply(body=complete(text[:end]))
+
+    endpoint.answer = thinks
+    used: list[Ledger] = []
+    generation = ask(make(endpoint.url, charge=used.append), [*CODEC.encode("Q"), *own("<search>x</search>"), 1])
+    assert CODEC.decode(generation.token_ids) == "<think>I write <search> and </search>.</think><answer>Lima</answer>"
+    assert ["stop" in request for request in endpoint.requests] == [True, False]
+    assert (len(used), generation.stop_reason) == (2, "stop")
+
+
+@pytest.mark.parametrize("said", ["", "Hm.</think><search>x</search>"])
+def test_a_model_that_may_think_unseen_is_sent_no_stop_strings(endpoint: Any, complete: Any, said: str) -> None:
+    text = "Inside <search> and </search>. Or <answer>Quito</answer>?</think>\n<answer>Lima</answer>"
+    endpoint.script = [Reply(body=complete(text))]
+    generation = ask(make(endpoint.url), [*CODEC.encode("Q"), *own(said), *CODEC.encode("\nP\n")])
+    assert "stop" not in endpoint.requests[0]
+    assert parse_turn(CODEC.decode(generation.token_ids)).text == "Lima"
+
+
+@pytest.mark.parametrize("text", ["<think>I write <search> and", "I write <search> and", "<think>"])
+def test_a_turn_that_ended_by_itself_in_a_thought_is_not_gone_on_with(endpoint: Any, complete: Any, text: str) -> None:
+    endpoint.script = [Reply(body=complete(text))]
+    for shown in (CODEC.encode("Q"), [*CODEC.encode("Q"), *own("<search>x</search>"), 1]):
+        assert ask(make(endpoint.url), shown).stop_reason == "eos"
 
 
 def test_completions_are_asked_with_the_bare_text(endpoint: Any, reply: Any) -> None:
@@ -371,8 +403,7 @@ def play(turns: Sequence[str], documents: Sequence[Document], limits: EpisodeLim
     while not isinstance(step := episode.next(), Done):
         if isinstance(step, Generate):
             text = next(said, "<answer>out of words</answer>")
-            stop = next((s for s in STOP_STRINGS if s in text), None)
-            sent = text[: text.index(stop)] if cut and stop else text
+            sent = cut_before(text, STOP_STRINGS) if cut else text
             turn, reason = end_turn(sent, STOPPED, STOP_STRINGS)
             ids = own(turn)[: step.max_tokens]
             episode.feed_generation(Generation(ids, [math.nan] * len(ids), reason))

@@ -168,6 +168,7 @@ def evaluate(
         models.close()
         note_timings(out, cells)
     conclude(out, cells, unlike=unlike)
+    tell_cut_off(cells)
     console.print(f"{time.perf_counter() - began:.0f} s, of models and indexes being opened too")
 
 
@@ -200,6 +201,19 @@ def cell_line(cell: Cell) -> str:
         f"{cell.header.benchmark:16} {cell.header.method:14} {len(rows):6} predictions  EM {em:6.1%}  "
         f"searches {searches:.2f}  {cell.seconds:.0f} s" + (f"  {failed} failed" if failed else "")
     )
+
+
+def tell_cut_off(cells: Sequence[Cell]) -> None:
+    """Say how many predictions came to nothing because thoughts took all the room of a reply."""
+    from zerosearch.evaluation.predictors import CUT_OFF
+
+    cut = sum(row.stop_reason == CUT_OFF for cell in cells for row in cell.rows)
+    if cut:
+        console.print(
+            f"{cut} predictions have no answer because a thought took all the room of a reply: raise --max-tokens "
+            "(of an episode: protocol.max_turn_tokens)",
+            style="yellow",
+        )
 
 
 def note_timings(out: Path, cells: Sequence[Cell]) -> None:

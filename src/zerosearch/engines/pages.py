@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from zerosearch.prompts import field_text, one_line
 from zerosearch.protocol import Document as DocumentLike
+from zerosearch.replies import visible
 from zerosearch.scoring import contains_answer
 from zerosearch.search import Document
 
-_THOUGHT = re.compile(r"\s*<think>(?:.*?</think>|.*\Z)", re.DOTALL)
 _PLAN = re.compile(r"\s*<think>(?P<held>none|\[\d+\].*?)</think>", re.DOTALL)
 _FENCE = re.compile(r"^[ \t]*(?:```\w*|</?information>)[ \t]*$", re.MULTILINE)
 _WORD = re.compile(r"\w")
@@ -119,13 +119,13 @@ def parse_page(text: str, top_k: int) -> ParsedPage:
     """Read the page that a simulator wrote when it was asked for `top_k` documents.
 
     More than `top_k` documents are cut, fewer are kept. Text without any numbering is one document; empty text none.
-    A leading `<think>` block is no part of the page, and one that never ends leaves nothing: a model's thoughts hold
-    the golden answer.
+    Thoughts are no part of the page (`replies.visible`), and one that never ends leaves nothing: they hold the golden
+    answer.
 
     >>> parse_page("[1] Nepal: Kathmandu is the capital of Nepal.", 1)
     ParsedPage(documents=(Document(title='Nepal', text='Kathmandu is the capital of Nepal.', id=''),), well_formed=True)
     """
-    text = _THOUGHT.sub("", text, count=1) if _THOUGHT.match(text) else text
+    text = visible(text)
     exact = _read_exact(text)
     if exact is not None:
         return ParsedPage(exact[:top_k], len(exact) == top_k)

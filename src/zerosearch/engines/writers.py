@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from zerosearch.cleaning import clean
+from zerosearch.curriculum import derive_seed
 from zerosearch.engines.http import MAX_BODY_BYTES, JsonClient, checked_url, error_message, key_from
 from zerosearch.engines.identity import address_of, digest_of, identity_of
 from zerosearch.engines.retry import AttemptError
@@ -15,6 +16,7 @@ from zerosearch.generation import Sampling
 from zerosearch.generators.base import Generator
 from zerosearch.prompts import Message, one_line
 from zerosearch.protocol import Tokenizer, break_tokens, neutralize
+from zerosearch.replies import cut_before, may_think_unseen, opens_thought, plain_marks, stop_end, stopped_early
 
 __all__ = [
     "MAX_BODY_BYTES",
@@ -24,10 +26,12 @@ __all__ = [
     "OpenAIWriter",
     "Writer",
     "Written",
-    "cut_before",
+    "cut_anywhere",
     "render_messages",
 ]
 
+_TAIL = 32
+"""So many ids of a prompt tell whether it ends by opening a thought."""
 _RESERVED_FIELDS = ("model", "messages", "stream", "n")
 # vLLM and SGLang go on with the assistant's message only if told so; the llama.cpp server does it by itself
 _GO_ON = {"continue_final_message": True, "add_generation_prompt": False}
@@ -41,6 +45,12 @@ class Written:
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
     truncated: bool = False
+
+    def after(self, wasted: Written) -> Written:
+        """This text with the tokens of another counted to its own, that came to nothing."""
+        tokens = ((self.prompt_tokens, wasted.prompt_tokens), (self.completion_tokens, wasted.completion_tokens))
+        read, wrote = (None if own is None else own + (more or 0) for own, more in tokens)
+        return replace(self, prompt_tokens=read, completion_tokens=wrote)
 
 
 class Writer(Protocol):
@@ -62,6 +72,8 @@ class Writer(Protocol):
 class ChatModel(Protocol):
     """A `Writer` that can be told where to stop: the text ends before the first of the strings `stop`.
 
+    `outside_thoughts`: before the first that stands neither in a thought nor in a quotation (`replies`).
+
     Both writers of this module are chat models. Raises `EngineError`; whoever calls decides about trying again.
     """
 
@@ -69,7 +81,14 @@ class ChatModel(Protocol):
     def model(self) -> str: ...
 
     async def write(
-        self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int, stop: tuple[str, ...] = ()
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int,
+        temperature: float,
+        seed: int,
+        stop: tuple[str, ...] = (),
+        outside_thoughts: bool = False,
     ) -> Written: ...
 
 
@@ -126,27 +145,49 @@ class OpenAIWriter:
         return f"OpenAIWriter({self._url!r}, model={self.model!r})"
 
     async def write(
-        self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int, stop: tuple[str, ...] = ()
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int,
+        temperature: float,
+        seed: int,
+        stop: tuple[str, ...] = (),
+        outside_thoughts: bool = False,
     ) -> Written:
+        # a server stops in a thought too: it is told where only once the model is known not to think unseen
+        said = [m["content"] for m in messages if m["role"] == "assistant"]
+        told = () if outside_thoughts and may_think_unseen(said) else stop
         request: dict[str, Any] = {
             "model": self.model,
             "messages": list(messages),
             "max_tokens": max_tokens,
             "temperature": temperature,
             "seed": seed % 2**31,  # some servers keep 32 bits
-            "stop": list(stop) or None,
+            "stop": list(told) or None,
             "stream": False,
             **(_GO_ON if messages[-1]["role"] == "assistant" else {}),
             **self._extra_body,
         }
         body = {name: value for name, value in request.items() if value is not None}
-        return self._parse(await self._client.post(body), stop)
+        cut = cut_before if outside_thoughts else cut_anywhere
+        if not told or not outside_thoughts:
+            return self._parse(await self._client.post(body), cut, stop)
+        try:
+            wasted = self._parse(await self._client.post(body), cut, stop)
+            if wasted.truncated or not stopped_early(wasted.text, stop):
+                return wasted
+        except AttemptError as error:
+            if error.kind != "empty":
+                raise
+            wasted = Written("", error.prompt_tokens, error.completion_tokens)
+        body.pop("stop")  # it was stopped in a thought
+        return self._parse(await self._client.post(body), cut, stop).after(wasted)
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop. The writer can be used again afterwards."""
         await self._client.aclose()
 
-    def _parse(self, answer: Any, stop: tuple[str, ...]) -> Written:
+    def _parse(self, answer: Any, cut: Callable[[str, Sequence[str]], str], stop: tuple[str, ...]) -> Written:
         try:
             choice = answer["choices"][0]
             text = choice["message"]["content"]
@@ -167,7 +208,7 @@ class OpenAIWriter:
             empty.prompt_tokens, empty.completion_tokens = prompt_tokens or 0, completion_tokens or 0
             raise empty
         truncated = choice.get("finish_reason") == "length"
-        return Written(cut_before(clean(text), stop), prompt_tokens, completion_tokens, truncated)
+        return Written(cut(clean(text), stop), prompt_tokens, completion_tokens, truncated)
 
 
 class GeneratorWriter:
@@ -195,21 +236,44 @@ class GeneratorWriter:
         self._keep_tags = keep_tags
 
     async def write(
-        self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int, stop: tuple[str, ...] = ()
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int,
+        temperature: float,
+        seed: int,
+        stop: tuple[str, ...] = (),
+        outside_thoughts: bool = False,
     ) -> Written:
         prompt_ids = render_messages(messages, self._tokenizer, chat=self._chat, keep_tags=self._keep_tags)
-        sampling = Sampling(temperature=temperature, max_tokens=max_tokens, stop=stop, seed=seed)
-        generation = await self._generator.generate(prompt_ids, sampling)
-        text = str(
-            self._tokenizer.decode(
-                list(generation.token_ids), skip_special_tokens=True, clean_up_tokenization_spaces=False
+        opened = messages[-1]["role"] != "assistant" and opens_thought(self._decode(prompt_ids[-_TAIL:], whole=True))
+        ids: list[int] = []
+        while True:
+            sampling = Sampling(
+                temperature=temperature,
+                max_tokens=max_tokens - len(ids),
+                stop=stop,
+                seed=derive_seed(seed, "piece", len(ids)) if ids else seed,
             )
-        )
+            generation = await self._generator.generate([*prompt_ids, *ids], sampling)
+            ids += generation.token_ids
+            text = ("<think>" if opened else "") + self._decode(ids)
+            decided = not outside_thoughts or stop_end(text, stop) is not None
+            if generation.stop_reason != "stop" or len(ids) >= max_tokens or decided:
+                break  # else it was stopped in a thought, and goes on
         truncated = generation.stop_reason == "length"
-        return Written(cut_before(text, stop), len(prompt_ids), len(generation.token_ids), truncated)
+        cut = cut_before if outside_thoughts else cut_anywhere
+        return Written(cut(text, stop), len(prompt_ids), len(ids), truncated)
+
+    def _decode(self, ids: Sequence[int], *, whole: bool = False) -> str:
+        """The text of `ids` without control tokens (`whole`: with them), but for those that mark a thought."""
+        text = str(self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        for token in () if whole else self._tokenizer.all_special_tokens:
+            text = plain_marks(text).replace(token, "")
+        return text
 
 
-def cut_before(text: str, stop: Sequence[str]) -> str:
+def cut_anywhere(text: str, stop: Sequence[str]) -> str:
     """`text` up to the first of the strings `stop`, as OpenAI's servers return it; some leave it in."""
     places = [text.find(string) for string in stop]
     return text[: min((place for place in places if place >= 0), default=len(text))]

@@ -15,7 +15,12 @@ from zerosearch.evaluation.methods import Errors, MethodSettings, PromptedMethod
 from zerosearch.evaluation.predictions import Prediction
 from zerosearch.generators.base import Generator
 from zerosearch.questions import Question
+from zerosearch.replies import visible
 from zerosearch.rollout import RolloutSettings, run_episode
+from zerosearch.trajectory import Trajectory
+
+CUT_OFF = "cut_off"
+"""The stop reason of a prediction without an answer in which a reply was used up by its thoughts."""
 
 
 class Predictor(Protocol):
@@ -61,11 +66,23 @@ class Prompted:
             tokens=session.tokens,
             prompt_tokens=session.prompt_tokens,
             valid_actions=sum(valid) / len(valid) if valid else None,
-            stop_reason=session.stop_reason or ("no_answer" if answer is None else "answer"),
+            stop_reason="answer" if answer is not None else _why_none(session),
             seconds=time.perf_counter() - started,
             text=session.transcript,
             error=error,
         )
+
+
+def _thought_to_the_end(played: Trajectory) -> bool:
+    """Whether the last turn was used up by its thought."""
+    last = played.turns[-1] if played.turns and played.answer is None else None
+    return last is not None and last.stop_reason == "length" and not visible(last.text).strip()
+
+
+def _why_none(session: Session) -> str:
+    if session.cut_off and session.stop_reason in (None, "no_answer"):
+        return CUT_OFF
+    return session.stop_reason or "no_answer"
 
 
 _used: ContextVar[list[Ledger] | None] = ContextVar("used", default=None)
@@ -131,7 +148,7 @@ class Episodes:
             tokens=wrote,
             prompt_tokens=read,
             valid_actions=sum(turn.action != "invalid" for turn in turns) / len(turns) if turns else None,
-            stop_reason=played.stop_reason,
+            stop_reason=CUT_OFF if _thought_to_the_end(played) else played.stop_reason,
             seconds=played.seconds,
             text="\n".join(turn.text.strip() for turn in turns),
             error=next((s.error for s in played.searches if s.error is not None), None),

@@ -25,6 +25,7 @@ from zerosearch.episode import Codec, EpisodeLimits
 from zerosearch.errors import ConfigError, EngineError, PolicyError
 from zerosearch.generation import Generation, GenerationStop, Sampling
 from zerosearch.prompts import CONTROL_TEXTS, Message
+from zerosearch.replies import close_tag, may_think_unseen, stop_end, thinking
 
 log = logging.getLogger(__name__)
 
@@ -87,7 +88,9 @@ class OpenAIGenerator:
 
     `chat` works with every endpoint. `completions` sends the bare text, and its prompt must be in the model's own form.
     `max_turn_tokens` is sent as `max_tokens`; less where the episode's room, at `BYTES_PER_TOKEN`, is less. Servers cut
-    a stop string off: it is put back. Where they ignore it, the text ends with it all the same.
+    a stop string off: it is put back. Where they ignore it, the text ends with it all the same. A server stops in a
+    thought too (`replies`): a turn that was stopped in one is asked for once more without stop strings, and so is every
+    turn of a model that may think unseen: the first of an episode, and all where a template opens its thoughts.
 
     The log-probs are NaN: those of the sampled bytes do not exist, and a learner refuses to train on NaN.
 
@@ -143,10 +146,17 @@ class OpenAIGenerator:
 
     async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Generation:
         """The policy's next turn, at most `sampling.max_tokens` bytes of it."""
+        said = [m["content"] for m in as_messages(prompt_ids) if m["role"] == "assistant"]
         body = self._body(prompt_ids, sampling)
+        unstopped = {name: value for name, value in body.items() if name != "stop"}
+        told = "stop" in body and not may_think_unseen(said)
 
         async def attempt(number: int) -> Generation:
-            return self._read(await self._client.post(body), sampling)
+            read = self._read(await self._client.post(body if told else unstopped), sampling)
+            if told and _undecided(read, sampling.stop):
+                read = self._read(await self._client.post(unstopped), sampling)
+            ended = read.stop_reason == "stop" and _undecided(read, sampling.stop)
+            return replace(read, stop_reason="eos") if ended else read
 
         try:
             async with self._gate.get():
@@ -221,9 +231,9 @@ def end_turn(text: str, choice: Mapping[str, Any], stop: Sequence[str]) -> tuple
     >>> end_turn("<search> capital of Nepal ", {"finish_reason": "stop"}, ("</search>", "</answer>"))
     ('<search> capital of Nepal </search>', 'stop')
     """
-    ends = [text.index(s) + len(s) for s in stop if s in text]
-    if ends:
-        return text[: min(ends)], "stop"
+    end = stop_end(text, stop)
+    if end is not None:
+        return text[:end], "stop"
     if choice.get("finish_reason") == "length":
         return text, "length"
     if choice.get("finish_reason") != "stop":
@@ -234,6 +244,12 @@ def end_turn(text: str, choice: Mapping[str, Any], stop: Sequence[str]) -> tuple
             return text + name, "stop"
     if any(not isinstance(name, str) for name in told):  # null, or the id of an end token
         return text, "eos"
-    begun = {text.rfind(s.replace("</", "<")): s for s in stop if s.startswith("</")}
-    last = max(begun, default=-1)
-    return (text + begun[last], "stop") if last >= 0 else (text, "eos")
+    closed = close_tag(text, stop)
+    return (closed, "eos" if closed == text else "stop")
+
+
+def _undecided(read: Generation, stop: Sequence[str]) -> bool:
+    """Whether a turn has done nothing yet: it ends in a thought or with a quotation, or nothing of it is seen."""
+    text = byte_codec().decode(read.token_ids)
+    stopped = read.stop_reason == "stop" and stop_end(text, stop) is None
+    return stopped or (read.stop_reason != "length" and (not text.strip() or thinking(text)))

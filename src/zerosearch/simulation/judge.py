@@ -17,11 +17,11 @@ from zerosearch.engines.pages import format_page
 from zerosearch.engines.writers import Writer
 from zerosearch.errors import EngineError, RunError
 from zerosearch.prompts import Message, field_text
+from zerosearch.replies import visible
 from zerosearch.search import Quality
 from zerosearch.simulation.label import JUDGE, LabelledPage
 
 MAX_TOKENS = 256  # room for a short thought before the word
-THOUGHT = re.compile(r"<think>.*?(?:</think>|\Z)", re.DOTALL)
 _VERDICT = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 _SYSTEM = "You judge the results of a search engine. You answer with one word: yes or no."
 
@@ -61,7 +61,7 @@ def parse_verdict(text: str) -> Quality | None:
     >>> parse_verdict("Yes.")
     <Quality.USEFUL: 'useful'>
     """
-    found = {word.lower() for word in _VERDICT.findall(THOUGHT.sub(" ", text))}
+    found = {word.lower() for word in _VERDICT.findall(visible(text))}
     if len(found) != 1:
         return None
     return Quality.USEFUL if found == {"yes"} else Quality.NOISY

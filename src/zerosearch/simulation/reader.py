@@ -7,7 +7,6 @@ any `Writer`. It sees the question and one page, decodes greedily, and never see
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,16 +17,15 @@ from zerosearch.engines.retry import Retry, with_retry
 from zerosearch.engines.writers import Writer
 from zerosearch.errors import EngineError
 from zerosearch.prompts import Message, field_text
+from zerosearch.replies import bare_line, visible
 from zerosearch.scoring import exact_match, normalize, token_f1
 from zerosearch.search import SearchPage
 from zerosearch.simulation.fidelity import SIDES, Compared
-from zerosearch.simulation.judge import THOUGHT
 from zerosearch.simulation.label import cohens_kappa
 from zerosearch.simulation.style import mean
 
 MAX_TOKENS = 256  # room for a short thought before the answer
 UNKNOWN = "unknown"
-_LABEL = re.compile(r"^\W*(?:the )?answer(?: to (?:the|this) question)?(?: is)?\W*:\W*", re.IGNORECASE)
 _SYSTEM = "You answer questions from a page of search results. You write the answer alone, in a few words."
 
 
@@ -61,7 +59,7 @@ def parse_answer(text: str) -> str:
     >>> parse_answer("<think> It says so. </think>\\n**Answer:** Kathmandu")
     'Kathmandu'
     """
-    lines = (_LABEL.sub("", line).strip(" *") for line in THOUGHT.sub("\n", text).splitlines())
+    lines = map(bare_line, visible(text).splitlines())
     return next((line for line in lines if normalize(line)), UNKNOWN)
 
 

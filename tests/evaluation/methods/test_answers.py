@@ -8,11 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zerosearch.engines.writers import cut_before
 from zerosearch.evaluation.methods.answers import (
     STOP_ACTION,
     STOP_ANSWER,
-    close_tags,
     extract_answer,
     final_reply,
     first_sentence,
@@ -22,6 +20,7 @@ from zerosearch.evaluation.methods.answers import (
     parse_react,
 )
 from zerosearch.protocol import Action
+from zerosearch.replies import close_tag, cut_before
 
 plain = st.text(st.characters(exclude_characters="<>", exclude_categories=["Cs"]), max_size=40)
 word = st.text(string.ascii_letters + string.digits + " '-.é中", min_size=1, max_size=30).filter(str.strip)
@@ -91,7 +90,7 @@ def test_tags_in_capitals_or_with_spaces_are_understood() -> None:
 def test_what_a_server_cut_off_at_a_stop_is_put_back(before: str, answer: str) -> None:
     """Through the cut of a server and back, the first answer is the one of the whole text."""
     whole = f"{before}<answer>{answer}</answer> and more"
-    closed = close_tags(cut_before(whole, STOP_ANSWER), STOP_ANSWER)
+    closed = close_tag(cut_before(whole, STOP_ANSWER), STOP_ANSWER)
     assert extract_answer(closed) == extract_answer(whole)
 
 
@@ -106,7 +105,7 @@ def test_what_a_server_cut_off_at_a_stop_is_put_back(before: str, answer: str) -
     ],
 )
 def test_only_an_open_tag_is_closed(text: str, closed: str) -> None:
-    assert close_tags(text, STOP_ACTION) == closed
+    assert close_tag(text, STOP_ACTION) == closed
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from zerosearch.evaluation.methods.answers import (
 from zerosearch.evaluation.methods.session import Session
 from zerosearch.prompts import Message
 from zerosearch.protocol import Action
+from zerosearch.replies import visible, without_marks
 
 _Observe = Callable[[Session, Action, list[Message]], Awaitable[str]]
 
@@ -42,7 +43,7 @@ async def search_o1(session: Session) -> str | None:
 
     async def observe(session: Session, action: Action, chat: list[Message]) -> str:
         documents = await session.search(action.text)
-        earlier = [m["content"] for m in chat[1:]]
+        earlier = [without_marks(m["content"]) for m in chat[1:]]  # its thoughts are its reasoning
         facts = await session.write(
             prompts.REASON_IN_DOCUMENTS.format(
                 page=prompts.render_documents(documents),
@@ -50,7 +51,7 @@ async def search_o1(session: Session) -> str | None:
                 query=action.text,
             )
         )
-        return prompts.SEARCH_O1_FOUND.format(query=action.text, facts=facts.strip())
+        return prompts.SEARCH_O1_FOUND.format(query=action.text, facts=visible(facts).strip())
 
     return await _turns(
         session,

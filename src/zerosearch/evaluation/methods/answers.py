@@ -6,45 +6,52 @@ import re
 from typing import Literal
 
 from zerosearch.protocol import Action
+from zerosearch.replies import bare_line, find_action, visible
 
 STOP_ANSWER = ("</answer>",)
 STOP_ACTION = ("</search>", "</answer>")
 STOP_OBSERVATION = ("\nObservation",)
 
 _BARE_WORDS = 12  # more is a sentence, not an answer
-_CLOSING = re.compile(r"<\s*/\s*(search|answer)\s*>", re.IGNORECASE)
+_WORD = re.compile(r"\w")
+_FORM = re.compile(  # how the prompt writes an action
+    r"(?:a short query for one fact|only the answer itself, as short as possible"
+    r"|(?:your |the )?(?:query|answer)|\.{2,}|…)?",
+    re.IGNORECASE,
+)
 _REACT = re.compile(r"action\s*\d*\s*:\s*\**\s*(search|finish)\s*\[([^\n]*)", re.IGNORECASE)
 _SENTENCE = re.compile(r".+?(?:[.!?](?=\s|$)|$)", re.DOTALL)
 _FINAL = re.compile(r"\banswer is\b", re.IGNORECASE)
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_NUMBER = re.compile(r"(?<![\w.-])\d+(?:\.\d+)?(?![\w-])")
+_SCALE = re.compile(r"(?:from\s+)?\b[01]\s*(?:to|-|–|and|through)\s*10\b|(?:/|\bout of|\bof)\s*10\b", re.IGNORECASE)
 
 
 def extract_answer(text: str) -> str | None:
     """What stands in the first closed `<answer>…</answer>`, white space squeezed; None where there is none.
 
-    The opening tag is the nearest before the first closing one. An answer that was never closed (the model ran out of
-    tokens in it) or is empty is no answer.
+    An answer that was never closed (the model ran out of tokens in it) or is empty is no answer.
 
-    >>> extract_answer("It is Lima. <answer> Lima </answer>")
+    >>> extract_answer("<think>I use <answer> and </answer>.</think> It is Lima. <answer> Lima </answer>")
     'Lima'
     """
-    return _enclosed(text, "answer")
+    found = find_action(text, only="answer")
+    return (" ".join(found.body.split()) or None) if found is not None else None
 
 
 def final_reply(text: str) -> str | None:
     """The answer of a reply that was to give one: the tagged one or, without any tag, a bare line of a few words.
 
     Small models that are told to write nothing but the answer often leave the tags out; that is no lack of knowledge.
-    Policies that speak the protocol are held to their tags (`zerosearch/protocol.py`).
+    Models that think leave them out behind the thought. Policies that speak the protocol are held to their tags
+    (`zerosearch/protocol.py`).
 
-    >>> final_reply("Lima"), final_reply("I do not know.\\nIt may be Lima.")
+    >>> final_reply("<think>Lima or Quito?</think>\\n\\n**Answer:** Lima"), final_reply("I do not know.\\nMaybe Lima.")
     ('Lima', None)
     """
-    answer = extract_answer(text)
-    bare = text.strip()
+    bare = bare_line(visible(text))
     if bare and "<" not in bare and "\n" not in bare and len(bare.split()) <= _BARE_WORDS:
         return " ".join(bare.split())
-    return answer
+    return extract_answer(text)
 
 
 def parse_action(text: str) -> Action:
@@ -52,36 +59,44 @@ def parse_action(text: str) -> Action:
 
     `well_formed`: nothing follows it.
     """
-    closing = _CLOSING.search(text)
-    if closing is not None:
-        tag: Literal["search", "answer"] = "search" if closing[1].lower() == "search" else "answer"
-        body = _enclosed(text, tag)
-        if body is not None:
-            return Action(tag, body, not text[closing.end() :].strip())
-    return Action("invalid", "", False)
+    found = find_action(text)
+    body = " ".join(found.body.split()) if found is not None else ""
+    if found is None or not body:
+        return Action("invalid", "", False)
+    kind: Literal["search", "answer"] = "search" if found.tag == "search" else "answer"
+    return Action(kind, body, not text[found.end :].strip())
 
 
 def parse_react(text: str) -> Action:
     """The first `Action: Search[query]` or `Action: Finish[answer]` of a text (ReAct, Yao et al. 2023).
 
-    The brackets close with the line's last `]`, or with the line where there is none. `<answer>…</answer>` is taken for
-    a Finish where there is no action at all.
+    One that begins its line goes before one that only ends it: that may be spoken of in a thought. The form itself
+    (`Search[query]`) is no action. The brackets close with the line's last `]`, or with the line where there is none.
+    `<answer>…</answer>` is taken for a Finish where there is no action at all.
     """
-    match = _REACT.search(text)
+    seen = visible(text)
+    found = [m for m in _REACT.finditer(seen) if not _FORM.fullmatch(_in_brackets(m[2]))]
+    lines = [m for m in found if not _WORD.search(seen[seen.rfind("\n", 0, m.start()) + 1 : m.start()])]
+    match = next(iter(lines or [m for m in found if m[2].rstrip(" .*`").endswith("]")]), None)
     if match is None:
         answer = extract_answer(text)
         return Action("answer", answer, False) if answer else Action("invalid", "", False)
-    body, bracket, rest = match[2].rpartition("]")
-    body = " ".join((body if bracket else rest).split())
+    _, bracket, rest = match[2].rpartition("]")
+    body = _in_brackets(match[2])
     if not body:
         return Action("invalid", "", False)
     kind: Literal["search", "answer"] = "search" if match[1].lower() == "search" else "answer"
-    return Action(kind, body, bool(bracket) and not rest.strip() and not text[match.end() :].strip())
+    return Action(kind, body, bool(bracket) and not rest.strip() and not seen[match.end() :].strip())
+
+
+def _in_brackets(rest: str) -> str:
+    body, bracket, open_end = rest.rpartition("]")
+    return " ".join((body if bracket else open_end).split())
 
 
 def first_sentence(text: str) -> str:
-    """The first sentence of the first line that is not blank; empty for blank text."""
-    line = next((line.strip() for line in text.splitlines() if line.strip()), "")
+    """The first sentence of the first line that is not blank, thoughts left out; empty for blank text."""
+    line = next((line.strip() for line in visible(text).splitlines() if line.strip()), "")
     match = _SENTENCE.match(line)
     return match[0].strip() if match else ""
 
@@ -92,27 +107,12 @@ def is_final(sentence: str) -> bool:
 
 
 def parse_rating(text: str) -> float | None:
-    """The first number of a text, of 0 to 10, as a share in [0, 1]; None where there is none or it is larger."""
-    match = _NUMBER.search(text)
-    if match is None or not 0 <= float(match[0]) <= 10:
-        return None
-    return float(match[0]) / 10
+    """The rating that a text gives on a scale of 0 to 10, as a share in [0, 1]; None where it gives none.
 
+    The last number that is no part of the scale itself: neither `0 to 10` nor the 10 of `8/10` and `8 out of 10`.
 
-def close_tags(text: str, stop: tuple[str, ...]) -> str:
-    """Put back the closing tag that a model was stopped at: servers return the text before it.
-
-    Only where the text holds its opening tag, and no closing one after that.
+    >>> parse_rating("8"), parse_rating("On a scale of 0 to 10, I would say 8."), parse_rating("7 out of 10")
+    (0.8, 0.8, 0.7)
     """
-    closing = [s for s in stop if s.startswith("</") and text.rfind(f"<{s[2:]}") > text.rfind(s)]
-    return text + max(closing, key=lambda s: text.rfind(f"<{s[2:]}")) if closing else text
-
-
-def _enclosed(text: str, tag: str) -> str | None:
-    closing = re.search(rf"<\s*/\s*{tag}\s*>", text, re.IGNORECASE)
-    if closing is None:
-        return None
-    openings = list(re.finditer(rf"<\s*{tag}\s*>", text[: closing.start()], re.IGNORECASE))
-    if not openings:
-        return None
-    return " ".join(text[openings[-1].end() : closing.start()].split()) or None
+    numbers = [float(number) for number in _NUMBER.findall(_SCALE.sub(" ", visible(text)))]
+    return numbers[-1] / 10 if numbers and 0 <= numbers[-1] <= 10 else None

@@ -12,10 +12,10 @@ from zerosearch.engines.base import SearchEngine
 from zerosearch.engines.retry import Retry, with_retry
 from zerosearch.engines.writers import ChatModel, Written
 from zerosearch.errors import EngineError
-from zerosearch.evaluation.methods.answers import close_tags
 from zerosearch.prompts import Message
 from zerosearch.protocol import neutralize
 from zerosearch.questions import Question
+from zerosearch.replies import close_tag, visible
 from zerosearch.rollout import ErrorRate
 from zerosearch.search import Document, SearchRequest
 from zerosearch.trajectory import SearchRecord
@@ -58,7 +58,7 @@ class Session:
     Every call has a seed of its own, made from the run's seed, the question, the try and the call's number: what else
     is asked at the same time changes nothing. `actions` holds what each turn of an agent did, as far as the method has
     turns (`search`, `answer`, `invalid`); `stop_reason` is set by a method that ends in another way than with an
-    answer or without one.
+    answer or without one. `cut_off`: a reply was used up by its thoughts, and said nothing.
     """
 
     def __init__(
@@ -76,6 +76,8 @@ class Session:
         self.actions: list[Literal["search", "answer", "invalid"]] = []
         self.stop_reason: str | None = None
         self.turns = self.tokens = self.prompt_tokens = 0
+        self.cut_off = False
+        self._thinks = False
         self._chat, self._engine, self._errors = chat, engine, errors
         self._key = (settings.seed, question.id, sample)
         self._searched = 0
@@ -103,23 +105,38 @@ class Session:
         max_tokens: int | None = None,
         temperature: float | None = None,
     ) -> str:
-        """The model's reply to a chat, or to one message. It ends before a string of `stop`, but for a closing tag,
-        which is kept. Raises `EngineError` after all tries."""
+        """The model's reply to a chat, or to one message, its thoughts included. It ends before a string of `stop`
+        outside of them, but for a closing tag, which is kept.
+
+        `max_tokens` is less than a reply may have; a model that needs it for its thoughts gets all. Raises
+        `EngineError` after all tries.
+        """
         chat: Sequence[Message] = [{"role": "user", "content": messages}] if isinstance(messages, str) else messages
         heat = self.settings.temperature if temperature is None else temperature
-        limit = self.settings.max_tokens if max_tokens is None else min(max_tokens, self.settings.max_tokens)
+        limits = [self.settings.max_tokens]
+        if max_tokens is not None and max_tokens < limits[0] and not self._thinks:
+            limits.insert(0, max_tokens)
         seed = derive_seed(*self._key, "reply", self.turns)
         self.turns += 1
         place = len(self._log)
         self._log.append("")
 
         async def attempt(number: int) -> Written:
-            try:
-                return await self._chat.write(chat, max_tokens=limit, temperature=heat, seed=seed, stop=stop)
-            except EngineError as error:  # what comes to nothing is paid for too
-                self.tokens += error.completion_tokens
-                self.prompt_tokens += error.prompt_tokens
-                raise
+            while True:
+                try:
+                    written = await self._chat.write(
+                        chat, max_tokens=limits[0], temperature=heat, seed=seed, stop=stop, outside_thoughts=True
+                    )
+                except EngineError as error:  # what comes to nothing is paid for too
+                    self._pay(error.completion_tokens, error.prompt_tokens)
+                    if error.kind != "empty" or len(limits) == 1:
+                        raise
+                else:
+                    self._pay(written.completion_tokens, written.prompt_tokens)
+                    if not _cut_in_thought(written) or len(limits) == 1:
+                        return written
+                self._thinks = True
+                del limits[0]
 
         try:
             written, _ = await with_retry(attempt, self.settings.retry)
@@ -128,11 +145,14 @@ class Session:
             self._errors.replies.failure(error)
             raise
         self._errors.replies.success()
-        self.tokens += written.completion_tokens or 0
-        self.prompt_tokens += written.prompt_tokens or 0
-        text = written.text if written.truncated else close_tags(written.text, stop)
+        self.cut_off = self.cut_off or _cut_in_thought(written)
+        text = written.text if written.truncated else close_tag(written.text, stop)
         self._log[place] = f"model: {text.strip()}"
         return text
+
+    def _pay(self, wrote: int | None, read: int | None) -> None:
+        self.tokens += wrote or 0
+        self.prompt_tokens += read or 0
 
     async def search(self, query: str) -> tuple[Document, ...]:
         """The documents for a query, those that fit in a page. Raises `EngineError`, and `RuntimeError` where no search
@@ -161,6 +181,11 @@ class Session:
         self._errors.searches.success()
         self.searches.append(SearchRecord.of(query, page, 0.0))  # a simulator is asked for useful pages only
         return fit(page.documents, self.settings.max_page_words)
+
+
+def _cut_in_thought(written: Written) -> bool:
+    """Whether a reply had no room for more than its thoughts."""
+    return written.truncated and not visible(written.text).strip()
 
 
 def fit(documents: Sequence[Document], max_words: int) -> tuple[Document, ...]:
