@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zerosearch.errors import ConfigError, DataError
-from zerosearch.questions import Question, load_questions, parse_question, questions_digest, read_jsonl
+from zerosearch.formats import read_jsonl
+from zerosearch.questions import Question, load_questions, parse_question, questions_digest
 
 ROWS: list[dict[str, Any]] = [
     {"id": "n1", "question": "Which lake lies highest?", "golden_answers": ["Lake Titicaca", "Titicaca"], "hops": 1},
@@ -80,8 +81,8 @@ def test_the_question_is_read_from_the_fields_of_known_sets(field: str) -> None:
         {"golden_answers": []},
         {"golden_answers": [" ", ""]},
         {"golden_answers": [None]},
-        {"golden_answers": [["a", "b"]]},  # its Python spelling is no answer
-        {"golden_answers": [{"text": "a"}]},
+        {"golden_answers": [[], [None]]},
+        {"golden_answers": [{"text": ""}, {"start": 3}]},
         {"golden_answers": {}},
         {"golden_answers": {"aliases": []}},
         {"possible_answers": "[]"},
@@ -115,10 +116,22 @@ def test_a_malformed_line_is_named(tmp_path: Path, line: str, says: str) -> None
     assert len(str(caught.value).splitlines()) == 1
 
 
-def test_one_id_twice_is_refused_and_both_places_named(tmp_path: Path) -> None:
-    source = written(tmp_path / "q.jsonl", jsonl(*ROWS, {**ROWS[1], "id": "7"}))
-    with pytest.raises(DataError, match=r"q\.jsonl:3: id '7' was already used at .*q\.jsonl:2"):
-        load_questions(source)
+def test_an_id_that_is_there_twice_is_told_apart_and_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    merged = [  # as published by Search-R1: both parts begin with train_0
+        {"id": "train_0", "question": "q", "answer": "x", "data_source": "nq"},
+        {"id": "train_0", "question": "r", "answer": "b", "data_source": "hotpotqa"},
+        {"id": "train_0", "question": "s", "answer": "c", "data_source": "hotpotqa"},
+        {"id": "train_0", "question": "t", "answer": "d"},
+    ]
+    source = written(tmp_path / "q.jsonl", jsonl(*merged))
+    ids = [question.id for question in load_questions(source)]
+    assert ids == ["train_0", "hotpotqa/train_0", "hotpotqa/train_0#2", "train_0#2"]
+    assert [question.id for question in load_questions(source, limit=2)] == ids[:2]  # whatever comes after
+    assert "3 ids stood at an earlier row already" in caplog.text
+    assert f"first 'train_0' at {source}:2, now 'hotpotqa/train_0'" in caplog.text
+    assert len(caplog.messages) == 1 + 1  # once a call
 
 
 def test_a_set_that_is_empty_is_refused(tmp_path: Path) -> None:

@@ -1,21 +1,26 @@
-"""Questions with golden answers, read from JSONL (also .gz), Parquet or a hub data set."""
+"""Questions with golden answers: read from files of all usual forms or from a hub data set, and known by a digest."""
 
 from __future__ import annotations
 
-import contextlib
-import gzip
 import hashlib
 import json
-import zlib
+import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
 from zerosearch.errors import ConfigError, DataError
+from zerosearch.formats import read_file
+from zerosearch.question_rows import Fields as Fields
+from zerosearch.question_rows import QuestionRow, read_row
+from zerosearch.scoring import normalize
 
-_QUESTION_FIELDS = ("question", "query", "text")
-_ANSWER_FIELDS = ("golden_answers", "answers", "answer", "possible_answers")
+log = logging.getLogger(__name__)
+
+_YES_OR_NO = ("yes", "no", "true", "false")
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Question:
     def yes_or_no(self) -> bool:
         """Whether the answer is yes or no: then a page that holds that word says nothing."""
         answers = self.golden_answers
-        return bool(answers) and all(answer.strip().lower() in ("yes", "no") for answer in answers)
+        return bool(answers) and all(answer.strip().lower() in _YES_OR_NO for answer in answers)
 
     @classmethod
     def asked(cls, text: str) -> Question:
@@ -69,56 +74,125 @@ class Question:
         return cls(row["id"], row["question"], tuple(row["golden_answers"]), extra)
 
 
-def load_questions(source: str, *, limit: int | None = None) -> list[Question]:
-    """Read questions from `source`.
+def load_questions(source: str, *, limit: int | None = None, fields: Fields | None = None) -> list[Question]:
+    """The questions of `read_questions`; what it notes is logged as a warning."""
+    reading = read_questions(source, limit=limit, fields=fields)
+    for note in reading.notes():
+        log.warning("%s: %s", source, note)
+    return reading.questions
 
-    `source` is a `.jsonl`, `.jsonl.gz` or `.parquet` file, or `hub:NAME[:CONFIG]:SPLIT` for a data set of the
-    Hugging Face hub (needs the `datasets` package and a network). A row has `question`, `golden_answers` (or
-    `answers` / `answer`) and, if it likes, `id`; other fields are kept in `Question.extra`.
 
-    Raises `DataError` for a missing or empty file, a malformed line (with its number), a question without answers,
-    and two questions with one id; `ConfigError` for a `limit` below 1.
+def read_questions(source: str, *, limit: int | None = None, fields: Fields | None = None) -> Reading:
+    """Read questions from `source`, and note what was understood.
+
+    `source` is a file that `formats.read_file` knows, or `hub:NAME[:CONFIG]:SPLIT` for a data set of the Hugging Face
+    hub (needs the `datasets` package and a network). Which fields hold what is found out by `question_rows`, or said by
+    `fields`. An id that an earlier row has is told apart by the row's `data_source`, or by a number.
+
+    Raises `DataError` for a missing or empty file, a malformed line (with its number) and a question without answers;
+    `ConfigError` for a `limit` below 1.
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"the limit on questions is {limit}; it must be at least 1")
+    fields = fields or Fields()
     if source.startswith("hub:"):
         rows: Iterable[tuple[str, Any]] = _hub_rows(source)
     else:
-        rows = _file_rows(Path(source))
-    questions: list[Question] = []
-    seen: dict[str, str] = {}
+        rows = read_file(Path(source).expanduser(), is_header=fields.names)
+    reading = Reading()
     for where, row in rows:
-        question = parse_question(row, where)
-        if question.id in seen:
-            raise DataError(f"{where}: id {question.id!r} was already used at {seen[question.id]}")
-        seen[question.id] = where
-        questions.append(question)
-        if limit is not None and len(questions) >= limit:
+        reading.add(row, where, fields)
+        if limit is not None and len(reading.questions) >= limit:
             break
-    if not questions:
-        raise DataError(f"{source}: holds no questions")
-    return questions
+    if not reading.questions:
+        left_out = f" ({len(reading.unanswerable)} marked as unanswerable)" if reading.unanswerable else ""
+        raise DataError(f"{source}: holds no questions{left_out}")
+    return reading
+
+
+@dataclass
+class Reading:
+    """What a file of questions was understood to hold; places are file and line."""
+
+    questions: list[Question] = field(default_factory=list)
+    forms: Counter[str] = field(default_factory=Counter)  # of answers: how many rows have each
+    other_fields: dict[str, None] = field(default_factory=dict)  # in their order
+    without_id: int = 0
+    repeated: list[tuple[str, str, str]] = field(default_factory=list)  # place, id, the id it got instead
+    doubled: list[str] = field(default_factory=list)  # places of questions that an earlier row has too
+    unanswerable: list[str] = field(default_factory=list)  # places of rows left out
+    unmatched: list[tuple[str, str]] = field(default_factory=list)  # place, answer: normalisation leaves nothing
+    _ids: set[str] = field(default_factory=set)
+
+    def add(self, row: Any, where: str, fields: Fields) -> None:
+        """Raises `DataError` that begins with `where`."""
+        found = read_row(row, where, fields)
+        if found.unanswerable:
+            self.unanswerable.append(where)
+            return
+        question = _question(found)
+        self.without_id += found.id is None
+        if question.id in self._ids:
+            told_apart = self._told_apart(question.id, found.source)
+            if found.id is None:
+                self.doubled.append(where)
+            else:
+                self.repeated.append((where, question.id, told_apart))
+            question = replace(question, id=told_apart)
+        self._ids.add(question.id)
+        if not any(map(normalize, question.golden_answers)):
+            self.unmatched.append((where, question.golden_answers[0]))
+        self.forms.update(found.answers.forms)
+        self.other_fields.update(dict.fromkeys(found.other))
+        self.questions.append(question)
+
+    def _told_apart(self, identifier: str, source: str | None) -> str:
+        """Depends on the rows before alone, so that the first so many questions of a file have the ids of all."""
+        wanted = f"{source}/{identifier}" if source else identifier
+        numbered = (f"{wanted}#{number}" for number in count(2))
+        return next(one for one in chain([wanted], numbered) if one not in self._ids)
+
+    def notes(self) -> list[str]:
+        """What a user must know, a line each."""
+        notes = []
+        if self.repeated:
+            where, identifier, instead = self.repeated[0]
+            notes.append(
+                f"{_counted(len(self.repeated), 'id')} stood at an earlier row already and got another, so that all "
+                f"differ (first {identifier!r} at {where}, now {instead!r})"
+            )
+        if self.doubled:
+            notes.append(f"{_counted(len(self.doubled), 'question')} there more than once (first at {self.doubled[0]})")
+        if self.unanswerable:
+            notes.append(
+                f"{_counted(len(self.unanswerable), 'question')} left out, marked as unanswerable (first at "
+                f"{self.unanswerable[0]})"
+            )
+        if self.unmatched:
+            where, answer = self.unmatched[0]
+            notes.append(
+                f"{_counted(len(self.unmatched), 'question')} with golden answers of which scoring leaves nothing "
+                f"(articles, punctuation): only the very same text is right (first {answer!r} at {where})"
+            )
+        return notes
 
 
 def parse_question(row: Any, where: str) -> Question:
     """Turn one row into a `Question`; `where` (file and line) begins every complaint."""
-    if not isinstance(row, dict):
-        raise DataError(f"{where}: expected an object, found {type(row).__name__}")
-    text = next((row[f] for f in _QUESTION_FIELDS if isinstance(row.get(f), str)), None)
-    if text is None or not text.strip():
-        raise DataError(f"{where}: has no text in the field 'question'")
-    answers_field = next((f for f in _ANSWER_FIELDS if row.get(f) is not None), None)
-    answers = _answers(row[answers_field]) if answers_field else ()
-    if not answers:
-        raise DataError(f"{where}: the question {text.strip()[:60]!r} has no answer in the field 'golden_answers'")
-    try:
-        "\n".join((text, *answers)).encode()
-    except UnicodeEncodeError:
-        raise DataError(f"{where}: the text holds half a character (a lone surrogate escape such as \\ud83d)") from None
-    identifier = str(row["id"]) if row.get("id") is not None else _stable_id(text, answers)
-    known = {"id", "question", answers_field}
-    extra = {key: value for key, value in row.items() if key not in known}
-    return Question(identifier, text.strip(), answers, extra)
+    found = read_row(row, where, Fields())
+    if not found.answers.texts:
+        raise DataError(f"{where}: the question {found.text[:60]!r} has no answer: it is marked as unanswerable")
+    return _question(found)
+
+
+def _question(row: QuestionRow) -> Question:
+    answers = row.answers.texts
+    identifier = row.id if row.id is not None else _stable_id(row.text, answers)
+    return Question(identifier, row.text, answers, {} if row.hops is None else {"hops": row.hops})
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' if number > 1 else ''}"
 
 
 def questions_digest(questions: Iterable[Question]) -> str:
@@ -128,47 +202,6 @@ def questions_digest(questions: Iterable[Question]) -> str:
         digest.update(json.dumps(question.as_dict(), ensure_ascii=False, sort_keys=True).encode())
         digest.update(b"\n")
     return digest.hexdigest()
-
-
-def read_jsonl(path: Path) -> Iterator[tuple[str, Any]]:
-    """Yield `("file:line", value)` for every non-blank line of a JSONL file (plain or gzip)."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opener(path, "rt", encoding="utf-8") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    where = f"{path}:{number}"
-                    try:
-                        yield where, json.loads(line)
-                    except json.JSONDecodeError as error:
-                        raise DataError(f"{where}: not valid JSON ({error.msg} at column {error.colno})") from None
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from None
-
-
-def _file_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    if path.suffix == ".parquet":
-        return _parquet_rows(path)
-    if path.name.endswith((".jsonl", ".jsonl.gz", ".json.gz")):
-        return read_jsonl(path)
-    raise DataError(f"{path}: unknown kind of question file (use .jsonl, .jsonl.gz, .parquet or hub:NAME:SPLIT)")
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[str, Any]]:
-    try:
-        import pyarrow.parquet as parquet
-    except ImportError:
-        raise DataError(f"{path}: reading Parquet needs pyarrow (pip install 'zerosearch[data]')") from None
-    try:
-        table = parquet.read_table(path)
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except Exception as error:  # pyarrow raises its own family for damaged files
-        raise DataError(f"{path}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
-    for number, row in enumerate(table.to_pylist(), start=1):
-        yield f"{path}: row {number}", row
 
 
 def _hub_rows(source: str) -> Iterator[tuple[str, Any]]:
@@ -186,18 +219,6 @@ def _hub_rows(source: str) -> Iterator[tuple[str, Any]]:
         raise DataError(f"{source}: could not be loaded ({str(error).splitlines()[0]})") from None
     for number, row in enumerate(data, start=1):
         yield f"{source}: row {number}", row
-
-
-def _answers(value: Any) -> tuple[str, ...]:
-    if isinstance(value, dict):  # TriviaQA, SQuAD: {"aliases": [...]}, {"text": [...]}
-        value = value.get("aliases") or value.get("text") or value.get("value") or []
-    if isinstance(value, str) and value.lstrip().startswith("["):  # PopQA keeps its list as JSON text
-        with contextlib.suppress(ValueError):
-            value = json.loads(value)
-    items = value if isinstance(value, (list, tuple)) else [value]
-    # A null, a NaN, a list in a list or an object is no answer: its Python spelling must not become one.
-    texts = [str(item).strip() for item in items if isinstance(item, (str, int, float)) and item == item]
-    return tuple(dict.fromkeys(text for text in texts if text))
 
 
 def _stable_id(text: str, answers: tuple[str, ...]) -> str:

@@ -157,9 +157,7 @@ def explain(reading: Reading, golden_answers: Sequence[str], name: RewardName, f
     episode = reading.episode
     scores = score_reading(reading, golden_answers)
     score = float(getattr(scores, name))
-    if not any(normalize(gold) for gold in golden_answers):
-        said = "every golden answer is empty once articles and punctuation are gone, so nothing can match"
-    elif episode.answer is None:
+    if episode.answer is None:
         said = _why_no_answer(reading) + _elsewhere(reading, golden_answers)
     else:
         said = _comparison(episode.answer, golden_answers, name, scores)
@@ -282,8 +280,11 @@ def _comparison(answer: str, golden_answers: Sequence[str], name: RewardName, sc
     given = normalize(answer)
     shown = " / ".join(map(repr, golds[:3])) + (f" / {len(golds) - 3} more" if len(golds) > 3 else "")
     pair = f"{given!r} against {shown} (normalised)"
-    if not given:
-        return f"the answer {_short(answer)} is empty once articles and punctuation are gone"
+    if not given or not golds:
+        gone = f"the answer {_short(answer)}" if not given else "every golden answer"
+        if scores.em:
+            return f"the answer is right: the same text, of which normalisation leaves nothing ({_short(answer)})"
+        return f"{gone} is empty once articles and punctuation are gone: only the very same text would match"
     if scores.em:
         return f"the answer is right: {pair}"
     if name == "em":

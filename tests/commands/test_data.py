@@ -40,7 +40,6 @@ def test_limit_reads_no_further(zerosearch: Any, tmp_path: Path) -> None:
         (GOOD + '{"question": "Why?", "answer": []}\n', ":2: the question 'Why?' has no answer"),
         ('{"answer": "x"}\n', ":1: has no text in the field 'question'"),
         ("[1]\n", ":1: expected an object, found list"),
-        (GOOD * 2, "was already used at"),
         ("", ": holds no questions"),
         ("\n \n", ": holds no questions"),
     ],
@@ -58,7 +57,8 @@ def test_a_malformed_file_is_one_line_with_its_place(zerosearch: Any, tmp_path: 
     ("source", "line"),
     [
         ("no/such.jsonl", "error: no/such.jsonl: no such file"),
-        ("questions.txt", "error: questions.txt: unknown kind of question file"),
+        ("questions.txt", "error: questions.txt: no such file"),
+        (__file__, f"error: {__file__}: unknown kind of question file (use .jsonl, .ndjson, .json, .csv, .tsv"),
         ("factbook:trian", "error: factbook:trian: write factbook:train, :dev or :test"),
         ("hub:name", "error: hub:name: write hub:NAME:SPLIT"),
     ],

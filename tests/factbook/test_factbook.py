@@ -21,7 +21,8 @@ from zerosearch.factbook.corpus import MAX_WORDS, Country, clean, passages_of, r
 from zerosearch.factbook.facts import ATTRIBUTES, facts_of, stems
 from zerosearch.factbook.measure import measure
 from zerosearch.factbook.questions import QuestionMaker, plain
-from zerosearch.questions import load_questions, read_jsonl
+from zerosearch.formats import read_jsonl
+from zerosearch.questions import load_questions
 from zerosearch.scoring import contains_answer
 
 # Invented countries: name, capital, Internet code, aircraft prefix, currency, highest point, president.

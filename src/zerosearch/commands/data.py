@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,11 +13,12 @@ from rich.text import Text
 from zerosearch.runtime import prepare
 
 if TYPE_CHECKING:
-    from zerosearch.questions import Question
+    from zerosearch.questions import Reading
 
 console = Console(highlight=False, emoji=False)  # ":train:" is a split, not a picture
 data = typer.Typer(help="Questions to train on and to be judged by.", no_args_is_help=True)
 SPLITS = ("train", "dev", "test")
+FIELDS_HELP = "Which fields hold what, if not the usual ones: question=NAME,answers=NAME,id=NAME,separator=MARK."
 
 
 @data.command()
@@ -56,38 +56,48 @@ def factbook(
 @data.command("show")
 def show_questions(
     source: Annotated[
-        str, typer.Argument(help="A .jsonl, .jsonl.gz or .parquet file, factbook:SPLIT, or hub:NAME:SPLIT.")
+        str,
+        typer.Argument(help="A .jsonl, .json, .csv, .tsv or .parquet file (or .gz), factbook:SPLIT, hub:NAME:SPLIT."),
     ],
     show: Annotated[int, typer.Option(min=0, metavar="N", help="Show so many questions.")] = 3,
     limit: Annotated[int | None, typer.Option(min=1, help="Read only the first so many.")] = None,
+    fields: Annotated[str | None, typer.Option(help=FIELDS_HELP)] = None,
 ) -> None:
-    """Read questions just as training does, and say how many there are. The first thing wrong is named by its line."""
+    """Read questions just as training does, and say what was understood. The first thing wrong is named by its line."""
     prepare()
-    questions = _open(source, limit)
     from zerosearch.questions import questions_digest
 
+    reading = _open(source, limit, fields)
+    questions = reading.questions
     answers = [len(question.golden_answers) for question in questions]
-    console.print(
+    _say(
         f"{source}: {len(questions)} questions, {sum(answers) / len(answers):.1f} golden answers each (at most "
-        f"{max(answers)}), digest {questions_digest(questions)[:12]}",
-        markup=False,
-        soft_wrap=True,
+        f"{max(answers)}), digest {questions_digest(questions)[:12]}"
     )
-    fields = sorted({key for question in questions for key in question.extra})
-    if fields:
-        console.print(f"further fields: {', '.join(fields)}", markup=False, soft_wrap=True)
+    if reading.forms:
+        _say("forms of answers: " + ", ".join(f"{form} {count}" for form, count in reading.forms.most_common()))
+    if reading.without_id:
+        _say(f"without an id: {reading.without_id} (one is made from question and answers)")
+    if reading.other_fields:
+        _say(f"further fields: {', '.join(reading.other_fields)}")
+    for note in reading.notes():
+        _say(f"note: {note}")
     for question in questions[:show]:
         _print_question(question.text, question.golden_answers)
 
 
-def _open(source: str, limit: int | None) -> list[Question]:
+def _open(source: str, limit: int | None, fields: str | None) -> Reading:
+    from zerosearch.questions import Fields, Reading, read_questions
+
     if source.startswith("factbook:"):
         from zerosearch.parts import open_questions  # brings torch along
 
-        return open_questions(source, limit)
-    from zerosearch.questions import load_questions
+        return Reading(open_questions(source, limit))
+    return read_questions(source, limit=limit, fields=Fields.parse(fields))
 
-    return load_questions(str(Path(source).expanduser()) if not source.startswith("hub:") else source, limit=limit)
+
+def _say(line: str) -> None:
+    console.print(line, markup=False, soft_wrap=True)
 
 
 def _print_question(text: str, golden_answers: tuple[str, ...]) -> None:

@@ -103,7 +103,7 @@ def open_recordable(source: str, limit: int | None) -> list[Query]:
 
 
 def _holds_queries(path: Path) -> bool:
-    from zerosearch.questions import read_jsonl
+    from zerosearch.formats import read_jsonl
 
     if not path.name.endswith((".jsonl", ".jsonl.gz")):
         return False

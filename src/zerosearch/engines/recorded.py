@@ -24,7 +24,7 @@ from zerosearch.engines.identity import differences, digest_of, identity_of
 from zerosearch.engines.lexical import Lexicon, tokenize
 from zerosearch.engines.page_store import PageStore, normalise_query
 from zerosearch.errors import ConfigError, DataError, EngineError
-from zerosearch.questions import read_jsonl
+from zerosearch.formats import read_jsonl
 from zerosearch.search import Document, SearchPage, SearchRequest
 
 Match = Literal["exact", "nearest"]

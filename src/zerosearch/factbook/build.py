@@ -27,7 +27,7 @@ from zerosearch.embedded import cache_dir
 from zerosearch.errors import DataError
 from zerosearch.factbook.corpus import Country, Passage, passages_of, read_country
 from zerosearch.factbook.questions import FactbookQuestion, QuestionMaker, digest, plain
-from zerosearch.scoring import contains_answer
+from zerosearch.factbook.words import contains_answer
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from string import capwords
 
 from zerosearch.factbook.corpus import Country, Key
-from zerosearch.scoring import normalize
+from zerosearch.factbook.words import normalize
 
 Parser = Callable[[str], list[str]]
 

@@ -15,7 +15,7 @@ import Stemmer
 from zerosearch.engines.lexical import bm25s
 from zerosearch.factbook.build import FactbookPaths, build
 from zerosearch.factbook.questions import FactbookQuestion, load_factbook_questions
-from zerosearch.questions import read_jsonl
+from zerosearch.formats import read_jsonl
 from zerosearch.scoring import contains_answer
 
 SPLITS = ("train", "dev", "test")

@@ -20,7 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from zerosearch.errors import DataError
-from zerosearch.questions import Question, read_jsonl
+from zerosearch.formats import read_jsonl
+from zerosearch.questions import Question
 from zerosearch.runs import write_jsonl
 from zerosearch.scoring import contains_answer, normalize
 from zerosearch.search import Document, Quality, holds_answer

@@ -19,7 +19,8 @@ from zerosearch.engines.identity import differences
 from zerosearch.engines.recorded import parse_recording
 from zerosearch.engines.snippets import cut
 from zerosearch.errors import DataError, EngineError
-from zerosearch.questions import Question, parse_question, read_jsonl
+from zerosearch.formats import read_jsonl
+from zerosearch.questions import Question, parse_question
 from zerosearch.rollout import ErrorRate
 from zerosearch.runs import append_jsonl, read_rows
 from zerosearch.search import Document, SearchRequest
