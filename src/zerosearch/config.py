@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, model_validator
 
 from zerosearch.curriculum import Curriculum, CurriculumKind, PageDraw, PageKind
-from zerosearch.engine_config import Address, EngineConfig, Section, Variable
+from zerosearch.engine_config import Address, EngineConfig, RequestConfig, Section, Variable
 from zerosearch.episode import EpisodeLimits
 from zerosearch.errors import ConfigError
 from zerosearch.scoring import RewardName
@@ -30,7 +30,8 @@ class LoraConfig(Section):
 
 
 _OF_A_SERVER = (
-    "api_key_env", "endpoint", "deadline_seconds", "usd_per_million_prompt_tokens", "usd_per_million_completion_tokens",
+    "api_key_env", "request", "endpoint", "deadline_seconds",
+    "usd_per_million_prompt_tokens", "usd_per_million_completion_tokens",
 )  # fmt: skip
 
 
@@ -56,6 +57,8 @@ class ModelConfig(Section):
     """An OpenAI-compatible server (http://host:port/v1) that serves `name`, to collect with. It cannot be trained."""
     api_key_env: Variable | None = None
     """Name of the environment variable that holds the server's key; the key itself stands in no file."""
+    request: RequestConfig = RequestConfig()
+    """What the server's requests have besides, or have not."""
     endpoint: Literal["chat", "completions"] = "chat"
     """How the server is asked: `chat` works with every one; `completions` sends an episode's bare text, so that
     `protocol.prompt` must be in the model's own form."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
@@ -42,6 +43,26 @@ class Section(BaseModel):
         }
 
 
+_SECRET = re.compile(r"(?:api[_-]?key|authorization|password|secret|access[_-]?token)", re.IGNORECASE)
+
+
+class RequestConfig(Section):
+    """How a server's requests differ from what every OpenAI-compatible one takes."""
+
+    drop: list[str] = []
+    """Fields that are not sent, such as `seed`. What a server refuses by name is left out without this, and said."""
+    rename: dict[str, str] = {}
+    """Fields that have another name there: `{max_tokens = "max_completion_tokens"}`."""
+    extra: dict[str, Any] = {}
+    """Further fields: `{chat_template_kwargs = {enable_thinking = false}}` turns Qwen3's thoughts off."""
+
+    @model_validator(mode="after")
+    def _no_secret(self) -> RequestConfig:
+        if any(_SECRET.fullmatch(name) for name in self.extra):
+            raise ValueError("extra must hold no key or password: api_key_env names the variable that holds one")
+        return self
+
+
 class SimulatorConfig(Section):
     model: str = "smollm2-135m"
     """The simulator's model; where it is the policy's, the two share one set of weights in memory."""
@@ -51,6 +72,8 @@ class SimulatorConfig(Section):
     """An OpenAI-compatible server (http://host:port/v1) to use instead of a local model."""
     api_key_env: Variable | None = None
     """Name of the environment variable that holds the server's key; the key itself stands in no file."""
+    request: RequestConfig = RequestConfig()
+    """What the server's requests have besides, or have not."""
     style: Literal["instruct", "tuned"] = "instruct"
     """The prompt: `instruct` for any instruct model, `tuned` for one that was tuned on query-page pairs."""
     temperature: float = Field(0.8, ge=0)

@@ -197,6 +197,7 @@ def _writer(config: EngineConfig, models: Models) -> Writer:
             simulator.base_url,
             simulator.model,
             api_key_env=simulator.api_key_env,
+            options=simulator.request,
             timeout_seconds=config.deadline_seconds or 600.0,
         )
     from zerosearch.generators.transformers import TransformersGenerator
@@ -241,6 +242,7 @@ def open_policy(
             max_turn_tokens=config.protocol.max_turn_tokens,
             endpoint=policy.endpoint,
             api_key_env=policy.api_key_env,
+            options=policy.request,
             retry=replace(RETRY, deadline_seconds=policy.deadline_seconds),
             max_connections=concurrency,
             usd_per_million_prompt_tokens=policy.usd_per_million_prompt_tokens,

@@ -10,6 +10,7 @@ import pytest
 from tokenizers import Tokenizer as FastTokenizer
 from tokenizers import decoders, models, pre_tokenizers
 
+from zerosearch.engine_config import RequestConfig
 from zerosearch.engines.retry import AttemptError
 from zerosearch.engines.writers import MAX_BODY_BYTES, GeneratorWriter, OpenAIWriter, Written, render_messages
 from zerosearch.errors import ConfigError, ModelError
@@ -44,7 +45,7 @@ def writer(endpoint: Any) -> OpenAIWriter:
 
 def test_the_request_is_the_one_that_openai_servers_take(endpoint: Any, reply: Any, complete: Any) -> None:
     endpoint.script = [reply(body=complete("a page", usage={"prompt_tokens": 12, "completion_tokens": 3}))]
-    writer = OpenAIWriter(endpoint.url + "/", "tiny", extra_body={"top_p": 0.9, "max_tokens": None})
+    writer = OpenAIWriter(endpoint.url + "/", "tiny", options=RequestConfig(extra={"top_p": 0.9}, drop=["max_tokens"]))
     assert write(writer, seed=2**62 + 5) == Written("a page", 12, 3, truncated=False)
     assert endpoint.paths == ["/v1/chat/completions"]
     assert endpoint.requests == [
@@ -58,7 +59,7 @@ def test_a_server_is_told_to_go_on_with_what_the_assistant_has_begun(endpoint: A
     begun = [*MESSAGES, {"role": "assistant", "content": "<think>["}]
 
     async def go_on() -> Written:
-        writer = OpenAIWriter(endpoint.url, "tiny", extra_body={"add_generation_prompt": None})
+        writer = OpenAIWriter(endpoint.url, "tiny", options=RequestConfig(drop=["add_generation_prompt"]))
         try:
             return await writer.write(begun, max_tokens=5, temperature=0.0, seed=1, stop=("]",))
         finally:
@@ -68,7 +69,7 @@ def test_a_server_is_told_to_go_on_with_what_the_assistant_has_begun(endpoint: A
     (request,) = endpoint.requests
     assert request["messages"] == begun
     assert request["continue_final_message"] is True
-    assert "add_generation_prompt" not in request  # `extra_body` has the last word
+    assert "add_generation_prompt" not in request  # `options` have the last word
 
 
 def test_a_text_that_hit_the_limit_says_so(writer: OpenAIWriter, endpoint: Any, reply: Any, complete: Any) -> None:
@@ -119,7 +120,7 @@ def test_retry_after_is_handed_on(writer: OpenAIWriter, endpoint: Any, reply: An
         (b"[]", "malformed"),
         (b'{"choices": []}', "malformed"),
         (b'{"error": {"message": "no such model"}}', "malformed"),
-        (b'{"choices": [{"message": {"content": ["a", "list"]}}]}', "malformed"),
+        (b'{"choices": [{"message": {"content": 7}}]}', "malformed"),
         (b'{"choices": [{"message": {"content": null}, "finish_reason": "length"}]}', "empty"),
         (b'{"choices": [{"message": {"content": " \\n"}, "finish_reason": "stop"}]}', "empty"),
         (b"", "malformed"),
@@ -199,7 +200,7 @@ def test_an_address_that_cannot_be_used_is_refused_without_showing_a_password(ur
 
 def test_the_simulators_own_fields_cannot_be_overwritten() -> None:
     with pytest.raises(ConfigError, match="'stream'"):
-        OpenAIWriter("http://127.0.0.1:9/v1", "tiny", extra_body={"stream": True})
+        OpenAIWriter("http://127.0.0.1:9/v1", "tiny", options=RequestConfig(extra={"stream": True}))
 
 
 def test_a_local_server_is_not_asked_through_a_proxy(

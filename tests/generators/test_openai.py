@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zerosearch.cost import Ledger
+from zerosearch.engine_config import RequestConfig
 from zerosearch.engines.retry import Retry
 from zerosearch.episode import Done, Episode, EpisodeLimits, Generate
 from zerosearch.errors import BudgetError, ConfigError, RunError
@@ -127,7 +128,17 @@ def test_limits_count_bytes_and_leave_the_turn_to_the_server() -> None:
         ("<search>a</search>", {"finish_reason": "length"}, "<search>a</search>", "stop"),
         ("<search>a", {"finish_reason": "length"}, "<search>a", "length"),
         ("<search>a", {"finish_reason": "content_filter"}, "<search>a", "eos"),
-        ("<search>a", {"finish_reason": None}, "<search>a", "eos"),
+        ("<search>a", {"finish_reason": "MAX_TOKENS"}, "<search>a", "length"),
+        *(
+            ("<search>a", {"finish_reason": said}, "<search>a</search>", "stop")
+            for said in (None, "", "stop_sequence", "end_turn", "eos", "eos_token", "STOP", "stop_string", "COMPLETE")
+        ),
+        (
+            "<think><answer>a</answer></think><search>b",
+            {},
+            "<think><answer>a</answer></think><search>b</search>",
+            "stop",
+        ),
         ("<search>a", {"stop_reason": None}, "<search>a", "eos"),  # vLLM: an end token
         ("<search>a", {"matched_stop": 151645}, "<search>a", "eos"),  # SGLang: the same
         ("stray", {"stop_reason": "</search>"}, "stray</search>", "stop"),
@@ -144,7 +155,7 @@ def test_no_turn_goes_past_its_first_stop_string(text: str, finish: str | None) 
     turn, reason = end_turn(text, {"finish_reason": finish}, STOP_STRINGS)
     end = stop_end(turn, STOP_STRINGS)  # a stop string in a thought is none
     assert end in (None, len(turn))
-    assert (reason == "stop") == (end is not None)
+    assert turn.endswith(STOP_STRINGS) if reason == "stop" else end is None
     assert turn.startswith(text) or text.startswith(turn)
 
 
@@ -223,7 +234,11 @@ def test_a_turn_that_ended_by_itself_in_a_thought_is_not_gone_on_with(endpoint: 
 def test_completions_are_asked_with_the_bare_text(endpoint: Any, reply: Any) -> None:
     endpoint.script = [reply(body=bare("<search>peaks"))]
     ids = [*CODEC.encode("Q é\n"), *own("<search>x</search>")]
-    generation = ask(make(endpoint.url, endpoint="completions", extra_body={"seed": None, "min_p": 0.1}), ids, top_k=20)
+    generation = ask(
+        make(endpoint.url, endpoint="completions", options=RequestConfig(drop=["seed"], extra={"min_p": 0.1})),
+        ids,
+        top_k=20,
+    )
     request = endpoint.requests[0]
     assert endpoint.paths == ["/v1/completions"]
     assert request["prompt"] == "Q é\n<search>x</search>"
@@ -255,9 +270,53 @@ def test_there_are_no_log_probs_to_train_on(endpoint: Any, reply: Any, complete:
     assert all(map(math.isnan, generation.logprobs))
 
 
-def test_a_turn_of_nothing_is_a_turn(endpoint: Any, reply: Any, complete: Any) -> None:
-    endpoint.script = [reply(body=complete(None, finish_reason="length"))]  # a model that thought until its limit
-    assert ask(make(endpoint.url)) == Generation([], [], "length")
+def test_a_turn_of_nothing_is_a_turn_and_told_of(
+    endpoint: Any, reply: Any, complete: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    endpoint.script = [
+        reply(body=complete("hm")),
+        reply(body=complete(None, finish_reason="length")),  # a model that thought until its limit
+    ]
+    generator = make(endpoint.url)
+    ask(generator)
+    assert ask(generator) == Generation([], [], "length")
+    assert "a reply came without text: finish_reason length" in caplog.text
+    ask(generator)
+    assert "2 of 3 replies of the policy policy-7b came without text" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("message", "finish", "said"),
+    [
+        ({"content": None, "reasoning_content": "I search. <search>a</search>"}, "stop", "reasoning parser"),
+        ({"content": "", "reasoning": "hm"}, "length", "allow more tokens"),
+        ({"content": None, "tool_calls": [{"function": {"name": "search"}}]}, "tool_calls", "calls tools"),
+        ({"content": [{"type": "thinking", "thinking": []}]}, "stop", "finish_reason stop"),
+        ({}, "content_filter", "has no message"),
+        ({"role": "assistant"}, "SAFETY", "finish_reason SAFETY"),
+    ],
+)
+def test_a_policy_whose_replies_never_have_a_text_ends_the_run_with_the_reason(
+    endpoint: Any, reply: Any, message: Any, finish: str, said: str
+) -> None:
+    endpoint.script = [reply(body=json.dumps({"choices": [{"message": message, "finish_reason": finish}]}).encode())]
+    assert said in broken(endpoint)
+
+
+def test_many_episodes_of_silence_end_too_and_one_with_text_keeps_them_going(
+    endpoint: Any, reply: Any, complete: Any
+) -> None:
+    async def many(generator: OpenAIGenerator, count: int) -> list[Any]:
+        asked = (generator.generate(CODEC.encode("Q"), Sampling()) for _ in range(count))
+        done = await asyncio.gather(*asked, return_exceptions=True)
+        await generator.aclose()
+        return done
+
+    endpoint.script = [reply(body=complete(None))]
+    done = asyncio.run(many(make(endpoint.url), 20))
+    assert sum(isinstance(d, RunError) for d in done) == 13  # seven could still have been chance
+    endpoint.script = [reply(body=complete("hm")), reply(body=complete(None))]
+    assert not any(isinstance(d, RunError) for d in asyncio.run(many(make(endpoint.url, max_connections=1), 20)))
 
 
 # --- failures ---
@@ -277,7 +336,8 @@ def broken(endpoint: Any, **options: Any) -> str:
         {"status": 429, "body": b"{}", "headers": {"Retry-After": "3"}},
         {"body": b'{"choices": [{"message": {"content": "cut o'},
         {"body": b'{"choices": []}'},
-        {"body": b'{"choices": [{"message": {"content": ["a", "b"]}}]}'},
+        {"body": b'{"choices": [{"message": {"content": 3}}]}'},
+        {"body": b'{"error": {"message": "Provider returned error", "code": 502}}'},
         {"body": b"[]"},
     ],
 )
@@ -326,7 +386,7 @@ def test_waiting_in_line_is_no_part_of_the_deadline(endpoint: Any, reply: Any, c
     async def main() -> None:
         nonlocal running, most
         generator = make(endpoint.url, max_connections=2, retry=Retry(attempts=1, deadline_seconds=0.5))
-        post = generator._client.post
+        post = generator._server.post
 
         async def slow(body: Any) -> Any:
             nonlocal running, most
@@ -336,7 +396,7 @@ def test_waiting_in_line_is_no_part_of_the_deadline(endpoint: Any, reply: Any, c
             running -= 1
             return await post(body)
 
-        generator._client.post = slow  # type: ignore[method-assign]
+        generator._server.post = slow  # type: ignore[method-assign]
         await asyncio.gather(*(generator.generate(CODEC.encode("Q"), Sampling()) for _ in range(20)))
         await generator.aclose()
 
@@ -350,7 +410,8 @@ def test_waiting_in_line_is_no_part_of_the_deadline(endpoint: Any, reply: Any, c
     [
         ({"base_url": "localhost:8000"}, r"model\.base_url 'localhost:8000' is not an http address"),
         ({"api_key_env": "NO_SUCH_KEY"}, "NO_SUCH_KEY is not set"),
-        ({"extra_body": {"max_tokens": 9}}, "extra_body must not set 'max_tokens'"),
+        ({"options": RequestConfig(extra={"max_tokens": 9})}, "request.extra must not set 'max_tokens'"),
+        ({"options": RequestConfig(drop=["messages"])}, "request.drop must not hold 'messages'"),
     ],
 )
 def test_settings_that_cannot_work_are_one_line(options: Any, said: str) -> None:

@@ -21,7 +21,7 @@ from typing import Any, Generic, TypeVar
 
 import httpx
 
-from zerosearch.cleaning import CleanLogs, check_address, check_variable, clean, register_secret
+from zerosearch.cleaning import CleanLogs, check_address, check_variable, clean, register_secret, shown_address
 from zerosearch.engines.retry import AttemptError, parse_retry_after
 from zerosearch.errors import ConfigError
 from zerosearch.prompts import one_line
@@ -34,13 +34,13 @@ _LOGGERS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2",
 
 
 class StatusError(AttemptError):
-    """The server answered, and not with 200. `detail` is what it said, in one short line and without the key."""
+    """The server answered, and not with 200. `detail` is what it said, in one short line; `said` is all of it."""
 
-    def __init__(self, url: str, status: int, detail: str, retry_after: float | None) -> None:
+    def __init__(self, url: str, status: int, said: str, detail: str, retry_after: float | None) -> None:
         kind = "http" if status >= 500 or status in _RETRYABLE_4XX else "refused"
         message = f"{url}: HTTP {status}{': ' if detail else ''}{detail}"
         super().__init__(kind, message, retry_after=retry_after)
-        self.status = status
+        self.status, self.said = status, said
         self.detail = detail
 
 
@@ -117,7 +117,12 @@ class JsonClient:
             raise AttemptError("connection", f"{self.url}: {reason}") from None
         if response.status_code != 200:
             pause = parse_retry_after(response.headers.get("retry-after"))
-            raise StatusError(self.url, response.status_code, _error_text(payload), pause)
+            said, detail = payload.decode("utf-8", "replace"), _error_text(payload)
+            if response.has_redirect_location:
+                detail += (
+                    f"{'; ' if detail else ''}it leads to {shown_address(response.headers['location'])}, not followed"
+                )
+            raise StatusError(self.url, response.status_code, said, detail, pause)
         try:
             return json.loads(payload)
         except (ValueError, RecursionError):

@@ -114,7 +114,7 @@ def parse_retry_after(value: str | None, now: datetime | None = None) -> float |
         return float(text)
     try:
         date = parsedate_to_datetime(text)
-    except ValueError:
+        date = date if date.tzinfo else date.replace(tzinfo=UTC)
+        return max((date - (now or datetime.now(UTC))).total_seconds(), 0.0)
+    except (ValueError, TypeError, LookupError, ArithmeticError):  # years and offsets beyond what a date can be
         return None
-    date = date if date.tzinfo else date.replace(tzinfo=UTC)
-    return max((date - (now or datetime.now(UTC))).total_seconds(), 0.0)

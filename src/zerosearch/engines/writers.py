@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
-from zerosearch.cleaning import clean
 from zerosearch.curriculum import derive_seed
-from zerosearch.engines.http import MAX_BODY_BYTES, JsonClient, checked_url, error_message, key_from
+from zerosearch.engine_config import RequestConfig
+from zerosearch.engines.completions import CompletionServer, EmptyReply, read_completion
+from zerosearch.engines.http import MAX_BODY_BYTES, checked_url
 from zerosearch.engines.identity import address_of, digest_of, identity_of
-from zerosearch.engines.retry import AttemptError
 from zerosearch.errors import ConfigError, ModelError
 from zerosearch.generation import Sampling
 from zerosearch.generators.base import Generator
@@ -32,7 +32,7 @@ __all__ = [
 
 _TAIL = 32
 """So many ids of a prompt tell whether it ends by opening a thought."""
-_RESERVED_FIELDS = ("model", "messages", "stream", "n")
+_OWN_FIELDS = ("model", "messages", "stream", "n")
 # vLLM and SGLang go on with the assistant's message only if told so; the llama.cpp server does it by itself
 _GO_ON = {"continue_final_message": True, "add_generation_prompt": False}
 
@@ -104,9 +104,9 @@ class OpenAIWriter:
     """Any server with OpenAI's `/chat/completions`: vLLM, SGLang, the llama.cpp server, hosted APIs.
 
     `base_url` usually ends in `/v1`. The key is read from the environment variable named `api_key_env` and kept out of
-    `repr`, logs and error texts. `timeout_seconds` is the longest silence of the server that is waited out;
-    `extra_body` are further request fields (None takes a field out). Redirects are not followed: they would carry the
-    key elsewhere. A server on this machine is never asked through a proxy.
+    `repr`, logs and error texts. `timeout_seconds` is the longest silence of the server that is waited out; `options`
+    change the request. Redirects are not followed: they would carry the key elsewhere. A server on this machine is
+    never asked through a proxy.
 
     Raises `ConfigError` for an address that cannot be used or a key variable that is not set. `write` raises
     `AttemptError` of kind `connection`, `deadline` (silence), `refused` (4xx, another try is of no use), `http` (429,
@@ -120,29 +120,26 @@ class OpenAIWriter:
         *,
         api_key_env: str | None = None,
         timeout_seconds: float = 60.0,
-        extra_body: Mapping[str, Any] | None = None,
+        options: RequestConfig | None = None,
         max_connections: int = 256,
     ) -> None:
         self.model = model
-        url = checked_url(base_url, "base_url", "http://localhost:8000/v1")
-        self._url = str(url).rstrip("/") + "/chat/completions"
-        self._extra_body = dict(extra_body or {})
-        for name in _RESERVED_FIELDS:
-            if name in self._extra_body:
-                raise ConfigError(f"extra_body must not set {name!r}: the simulator sets it itself")
-        options = digest_of(self._extra_body) if self._extra_body else None
-        self.identity = identity_of("openai", model=model, address=address_of(url), options=options)
-        key = key_from(api_key_env)
-        self._client = JsonClient(
-            self._url,
-            key=key,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
+        address = address_of(checked_url(base_url, "base_url", "http://localhost:8000/v1"))
+        changed = digest_of(options.model_dump()) if options not in (None, RequestConfig()) else None
+        self.identity = identity_of("openai", model=model, address=address, options=changed)
+        self._server = CompletionServer(
+            base_url,
+            "/chat/completions",
+            setting="base_url",
+            api_key_env=api_key_env,
+            options=options,
+            own=_OWN_FIELDS,
             timeout_seconds=timeout_seconds,
             max_connections=max_connections,
         )
 
     def __repr__(self) -> str:
-        return f"OpenAIWriter({self._url!r}, model={self.model!r})"
+        return f"OpenAIWriter({self._server.url!r}, model={self.model!r})"
 
     async def write(
         self,
@@ -166,49 +163,30 @@ class OpenAIWriter:
             "stop": list(told) or None,
             "stream": False,
             **(_GO_ON if messages[-1]["role"] == "assistant" else {}),
-            **self._extra_body,
         }
-        body = {name: value for name, value in request.items() if value is not None}
         cut = cut_before if outside_thoughts else cut_anywhere
         if not told or not outside_thoughts:
-            return self._parse(await self._client.post(body), cut, stop)
+            return await self._ask(request, cut, stop)
         try:
-            wasted = self._parse(await self._client.post(body), cut, stop)
+            wasted = await self._ask(request, cut, stop)
             if wasted.truncated or not stopped_early(wasted.text, stop):
                 return wasted
-        except AttemptError as error:
-            if error.kind != "empty":
-                raise
+        except EmptyReply as error:
             wasted = Written("", error.prompt_tokens, error.completion_tokens)
-        body.pop("stop")  # it was stopped in a thought
-        return self._parse(await self._client.post(body), cut, stop).after(wasted)
+        # it was stopped in a thought
+        return (await self._ask(request | {"stop": None}, cut, stop)).after(wasted)
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop. The writer can be used again afterwards."""
-        await self._client.aclose()
+        await self._server.aclose()
 
-    def _parse(self, answer: Any, cut: Callable[[str, Sequence[str]], str], stop: tuple[str, ...]) -> Written:
-        try:
-            choice = answer["choices"][0]
-            text = choice["message"]["content"]
-            usage = answer.get("usage") or {}
-            counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
-        except (LookupError, TypeError, AttributeError):
-            raise AttemptError(
-                "malformed", f"{self._url}: the answer has no choices: {error_message(answer)}"
-            ) from None
-        if text is not None and not isinstance(text, str):
-            raise AttemptError(
-                "malformed", f"{self._url}: the content of the answer is {type(text).__name__}, not text"
-            )
-        prompt_tokens, completion_tokens = (n if type(n) is int and n >= 0 else None for n in counts)
-        if not text or not text.strip():
-            empty = AttemptError("empty", f"{self._url}: the answer is empty ({choice.get('finish_reason')})")
-            # a model that thought until its limit wrote nothing to be seen, and is paid for all the same
-            empty.prompt_tokens, empty.completion_tokens = prompt_tokens or 0, completion_tokens or 0
-            raise empty
-        truncated = choice.get("finish_reason") == "length"
-        return Written(cut(clean(text), stop), prompt_tokens, completion_tokens, truncated)
+    async def _ask(
+        self, request: dict[str, Any], cut: Callable[[str, Sequence[str]], str], stop: tuple[str, ...]
+    ) -> Written:
+        answer = read_completion(await self._server.post(request), self._server.url)
+        if answer.silent:
+            raise EmptyReply(self._server.url, answer)
+        return Written(cut(answer.text, stop), answer.prompt_tokens, answer.completion_tokens, answer.truncated)
 
 
 class GeneratorWriter:

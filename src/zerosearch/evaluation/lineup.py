@@ -242,6 +242,7 @@ class Lineup:
             model.base_url,
             model.name,
             api_key_env=model.api_key_env,
+            options=model.request,
             timeout_seconds=model.deadline_seconds,
             max_connections=self._concurrency,
         )

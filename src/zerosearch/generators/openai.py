@@ -17,12 +17,13 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any, Literal
 
-from zerosearch.cleaning import clean
 from zerosearch.cost import Ledger
-from zerosearch.engines.http import JsonClient, PerLoop, checked_url, error_message, key_from
-from zerosearch.engines.retry import AttemptError, Retry, with_retry
+from zerosearch.engine_config import RequestConfig
+from zerosearch.engines.completions import LENGTH, Completion, CompletionServer, read_completion
+from zerosearch.engines.http import PerLoop
+from zerosearch.engines.retry import Retry, with_retry
 from zerosearch.episode import Codec, EpisodeLimits
-from zerosearch.errors import ConfigError, EngineError, PolicyError
+from zerosearch.errors import EngineError, PolicyError
 from zerosearch.generation import Generation, GenerationStop, Sampling
 from zerosearch.prompts import CONTROL_TEXTS, Message
 from zerosearch.replies import close_tag, may_think_unseen, stop_end, thinking
@@ -36,8 +37,10 @@ OWN = 256
 BYTES_PER_TOKEN = 4
 """What a token is taken for where only the server could count: English prose has a little more bytes a token."""
 RETRY = Retry(attempts=5, deadline_seconds=600.0, backoff_seconds=1.0, max_backoff_seconds=60.0)
+_ALL_SILENT = 8
+"""So many replies without text, and none with one, are enough to stop."""
 _PATHS: dict[Endpoint, str] = {"chat": "/chat/completions", "completions": "/completions"}
-_RESERVED_FIELDS = ("model", "messages", "prompt", "stream", "n", "stop", "max_tokens")
+_OWN_FIELDS = ("model", "messages", "prompt", "stream", "n", "stop", "max_tokens")
 
 
 def byte_codec() -> Codec:
@@ -95,11 +98,15 @@ class OpenAIGenerator:
     The log-probs are NaN: those of the sampled bytes do not exist, and a learner refuses to train on NaN.
 
     `charge` is given the tokens and dollars of each text (the prices are per million tokens). `max_connections` bounds
-    the requests under way; further ones wait, outside of their deadline. `extra_body` are further request fields (None
-    takes a field out). `sleep` is for tests.
+    the requests under way; further ones wait, outside of their deadline. `options` change the request. `sleep` is for
+    tests.
+
+    A reply without text is a turn of nothing, as a local policy may have one too. They are counted, the first is told
+    of, and where no reply has a text at all it is the server that is to be mended, not the policy.
 
     Raises `ConfigError` for an address that cannot be used or a key that is not set. `generate` raises `PolicyError`, a
-    `RunError`, once the attempts or the deadline of `retry` are used up: an episode without its turn cannot go on.
+    `RunError`, once the attempts or the deadline of `retry` are used up, or where no reply so far has had a text: an
+    episode without its turn cannot go on.
     """
 
     def __init__(
@@ -115,30 +122,28 @@ class OpenAIGenerator:
         usd_per_million_prompt_tokens: float = 0.0,
         usd_per_million_completion_tokens: float = 0.0,
         charge: Callable[[Ledger], None] = lambda used: None,
-        extra_body: Mapping[str, Any] | None = None,
+        options: RequestConfig | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self.model = model
-        self.url = str(checked_url(base_url, "model.base_url", "http://localhost:8000/v1")).rstrip("/")
-        self.url += _PATHS[endpoint]
         self._endpoint = endpoint
         self._max_turn_tokens = max_turn_tokens
         self._retry, self._sleep = retry, sleep
         self._prices = (usd_per_million_prompt_tokens, usd_per_million_completion_tokens)
         self._charge = charge
-        self._extra_body = dict(extra_body or {})
-        for name in _RESERVED_FIELDS:
-            if self._extra_body.get(name) is not None:
-                raise ConfigError(f"extra_body must not set {name!r}: the episode sets it itself")
         self._warned = False
-        key = key_from(api_key_env)
-        self._client = JsonClient(
-            self.url,
-            key=key,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
+        self.replies = self.silent = self._under_way = 0
+        self._server = CompletionServer(
+            base_url,
+            _PATHS[endpoint],
+            setting="model.base_url",
+            api_key_env=api_key_env,
+            options=options,
+            own=_OWN_FIELDS,
             timeout_seconds=retry.deadline_seconds or 600.0,
             max_connections=max_connections,
         )
+        self.url = self._server.url
         self._gate = PerLoop(lambda: asyncio.Semaphore(max_connections))
 
     def __repr__(self) -> str:
@@ -149,18 +154,30 @@ class OpenAIGenerator:
         said = [m["content"] for m in as_messages(prompt_ids) if m["role"] == "assistant"]
         body = self._body(prompt_ids, sampling)
         unstopped = {name: value for name, value in body.items() if name != "stop"}
-        told = "stop" in body and not may_think_unseen(said)
+        told = bool(sampling.stop) and not may_think_unseen(said)
+        silences: list[str] = []
+
+        async def ask(body: dict[str, Any]) -> Generation:
+            answer = read_completion(await self._server.post(body), self.url)
+            self._pay(answer.prompt_tokens, answer.completion_tokens)
+            silences.append(answer.silent)
+            return self._read(answer, sampling)
 
         async def attempt(number: int) -> Generation:
-            read = self._read(await self._client.post(body if told else unstopped), sampling)
+            read = await ask(body if told else unstopped)
             if told and _undecided(read, sampling.stop):
-                read = self._read(await self._client.post(unstopped), sampling)
+                read = await ask(unstopped)
             ended = read.stop_reason == "stop" and _undecided(read, sampling.stop)
             return replace(read, stop_reason="eos") if ended else read
 
         try:
             async with self._gate.get():
-                generation, _ = await with_retry(attempt, self._retry, sleep=self._sleep)
+                self._under_way += 1
+                try:
+                    generation, _ = await with_retry(attempt, self._retry, sleep=self._sleep)
+                    self._count(silences[-1])
+                finally:
+                    self._under_way -= 1
         except EngineError as error:
             hint = "; protocol.max_context_tokens may be too large for it" if "context" in str(error).lower() else ""
             raise PolicyError(
@@ -172,7 +189,9 @@ class OpenAIGenerator:
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop. The generator can be used again afterwards."""
-        await self._client.aclose()
+        if self.silent > 1:
+            log.warning("%d of %d replies of the policy %s came without text", self.silent, self.replies, self.model)
+        await self._server.aclose()
 
     def _body(self, prompt_ids: list[int], sampling: Sampling) -> dict[str, Any]:
         told: dict[str, Any] = (
@@ -180,7 +199,7 @@ class OpenAIGenerator:
             if self._endpoint == "chat"
             else {"prompt": byte_codec().decode(prompt_ids)}
         )
-        request = {
+        return {
             "model": self.model,
             **told,
             "max_tokens": max(1, min(self._max_turn_tokens, sampling.max_tokens // BYTES_PER_TOKEN)),
@@ -190,27 +209,26 @@ class OpenAIGenerator:
             "seed": sampling.seed % 2**31,  # some servers keep 32 bits
             "stop": list(sampling.stop) or None,
             "stream": False,
-            **self._extra_body,
         }
-        return {name: value for name, value in request.items() if value is not None}
 
-    def _read(self, answer: Any, sampling: Sampling) -> Generation:
-        try:
-            choice = answer["choices"][0]
-            text = choice["message"]["content"] if self._endpoint == "chat" else choice["text"]
-            usage = answer.get("usage") or {}
-            counts = [usage.get(name) for name in ("prompt_tokens", "completion_tokens")]
-        except (LookupError, TypeError, AttributeError):
-            raise AttemptError("malformed", f"{self.url}: the answer has no choices: {error_message(answer)}") from None
-        if text is not None and not isinstance(text, str):
-            raise AttemptError("malformed", f"{self.url}: the text of the answer is {type(text).__name__}, not text")
-        self._pay(*(n if type(n) is int and n >= 0 else None for n in counts))
-        text, reason = end_turn(clean(text or ""), choice, sampling.stop)
+    def _read(self, answer: Completion, sampling: Sampling) -> Generation:
+        text, reason = end_turn(answer.text, answer.choice, sampling.stop)
         written = text.encode("utf-8", "replace")
         if len(written) > sampling.max_tokens:
             written = written[: sampling.max_tokens].decode("utf-8", "ignore").encode()
             reason = "length"
         return Generation([OWN + byte for byte in written], [math.nan] * len(written), reason)
+
+    def _count(self, silence: str) -> None:
+        """Raises `EngineError` where no reply so far has had a text, and none that may have one is under way."""
+        self.replies += 1
+        self.silent += bool(silence)
+        if not silence:
+            return
+        if self.silent == self.replies and (self._under_way == 1 or self.silent >= _ALL_SILENT):
+            raise EngineError("empty", f"{self.url}: replies come without text: {silence}")
+        if self.silent == 1:
+            log.warning("the policy %s: a reply came without text: %s", self.model, silence)
 
     def _pay(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
         if any(self._prices) and (prompt_tokens is None or completion_tokens is None) and not self._warned:
@@ -225,8 +243,9 @@ def end_turn(text: str, choice: Mapping[str, Any], stop: Sequence[str]) -> tuple
     """A turn as it would have been sampled: up to and with its stop string. `choice` is what the server says of it.
 
     Servers cut the stop string off. vLLM (`stop_reason`) and SGLang (`matched_stop`) tell which one it was, or that
-    there was none; elsewhere a text that was stopped while a tag was open (`<search>`) was stopped by its end. A text
-    that ended by itself inside of a tag cannot be told from that there, and counts as closed.
+    there was none; elsewhere a text that was stopped while a tag was open (`<search>`) was stopped by its end, whatever
+    the server calls that (`stop`, `stop_sequence`, `end_turn`). A text that ended by itself inside of a tag cannot be
+    told from that there, and counts as closed. A stop string in a thought ends nothing.
 
     >>> end_turn("<search> capital of Nepal ", {"finish_reason": "stop"}, ("</search>", "</answer>"))
     ('<search> capital of Nepal </search>', 'stop')
@@ -234,11 +253,12 @@ def end_turn(text: str, choice: Mapping[str, Any], stop: Sequence[str]) -> tuple
     end = stop_end(text, stop)
     if end is not None:
         return text[:end], "stop"
-    if choice.get("finish_reason") == "length":
+    reason = str(choice.get("finish_reason") or "stop").lower()
+    if reason in LENGTH:
         return text, "length"
-    if choice.get("finish_reason") != "stop":
+    if "filter" in reason or "safety" in reason:
         return text, "eos"
-    told = [choice[name] for name in ("stop_reason", "matched_stop") if name in choice]
+    told = [choice[name] for name in ("stop_reason", "matched_stop", "stop_sequence") if name in choice]
     for name in told:
         if name in stop:
             return text + name, "stop"

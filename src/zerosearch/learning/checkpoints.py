@@ -124,7 +124,8 @@ def binding_settings(config: TrainConfig) -> dict[str, Any]:
     """The settings that shape the numbers, flat: `training.steps`, `engine.simulator.model`, ..."""
     values = config.model_dump(mode="json", exclude=_FREE)
     values["training"] = {k: v for k, v in values["training"].items() if k not in _FREE_TRAINING}
-    return {key: value for key, value in _flat("", values) if not (key.endswith(_FREE_ENDS) or key in _FREE_MODEL)}
+    free = (*_FREE_MODEL, *_FREE_ENDS)
+    return {key: value for key, value in _flat("", values) if not (key.endswith(free) or ".request." in key)}
 
 
 def _flat(prefix: str, value: Any) -> list[tuple[str, Any]]:
