@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from zerosearch.cli import app
+from zerosearch.commands.app import app
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "benchmarks").glob("*.md"))]

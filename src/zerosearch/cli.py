@@ -1,92 +1,113 @@
-"""The command line: `zerosearch COMMAND`. Each command lives in a file of its own under `commands/`."""
+"""The command line: `zerosearch COMMAND`. Whatever ends a command ends here, in one line and an exit status.
+
+0: done. 1: something outside failed (a disk, a missing package, a search). 2: a wrong setting, file or argument. 3: a
+run had to stop. 128 + N: ended by signal N (130: Ctrl-C, 141: nobody reads the output any more).
+"""
 
 from __future__ import annotations
 
-import logging
-import os
+import contextlib
 import sys
-from typing import Annotated
 
-import typer
-from rich.console import Console
-from rich.logging import RichHandler
+from zerosearch import interrupts
 
-from zerosearch import __version__
-from zerosearch.cleaning import Screen
-from zerosearch.commands.ask import ask
-from zerosearch.commands.check import check
-from zerosearch.commands.collect import collect
-from zerosearch.commands.compare import compare
-from zerosearch.commands.cost import cost
-from zerosearch.commands.data import data
-from zerosearch.commands.doctor import doctor
-from zerosearch.commands.evaluate import evaluate
-from zerosearch.commands.fidelity import fidelity
-from zerosearch.commands.label import label
-from zerosearch.commands.models import models
-from zerosearch.commands.record import record
-from zerosearch.commands.sft import sft
-from zerosearch.commands.train import train
-from zerosearch.commands.tune import tune
-from zerosearch.errors import ZeroSearchError
-
-app = typer.Typer(
-    name="zerosearch",
-    help="Teach a language model to use a search engine, with a second language model playing the engine.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-)
-app.command()(train)
-app.add_typer(data, name="data")
-app.command()(models)
-app.command()(check)
-app.command()(doctor)
-app.command()(cost)
-app.command()(evaluate)
-app.command()(sft)
-app.command()(collect)
-app.command()(record)
-app.command()(label)
-app.command()(tune)
-app.command()(fidelity)
-app.command()(compare)
-app.command()(ask)
-
-
-@app.callback(invoke_without_command=True)
-def _version(
-    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
-) -> None:
-    if version:
-        print(f"zerosearch {__version__}")
-        raise typer.Exit
+KEEPING = {
+    name: "what was written so far is kept"
+    for name in ("train", "evaluate", "collect", "record", "label", "sft", "tune", "fidelity")
+}
 
 
 def main() -> None:
-    """Run a command. A user's mistake is one line on standard error and exit status 2, never a traceback."""
+    """Run a command. A traceback is shown only for a fault of this package, with a word that it is one."""
+    promise = KEEPING.get(next((word for word in sys.argv[1:] if not word.startswith("-")), ""), "")
+    with interrupts.listening(promise):
+        status = _run(promise)
+        if (number := interrupts.received()) is not None:
+            with contextlib.suppress(OSError):
+                print(interrupts.ended(number), file=sys.stderr, flush=True)
+            interrupts.leave()  # everything is closed; a batch that is still being decoded is not waited for
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.flush()
+    sys.exit(status)
+
+
+def _run(promise: str) -> int:
+    try:
+        from zerosearch.cleaning import Screen
+        from zerosearch.screen import flush_output, prepare_streams
+
+        prepare_streams()
+    except BaseException as error:
+        return _failed(error, promise)
     out, err = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = Screen(out), Screen(err)  # whatever is printed, typer's own errors too, shows no secret
     try:
-        _run()
+        status = _command()
+        flush_output()
+        return status
+    except BaseException as error:
+        return _failed(error, promise)
     finally:
         sys.stdout, sys.stderr = out, err
 
 
-def _run() -> None:
-    console = Console(stderr=True)
-    handler = RichHandler(console=console, show_time=False, show_path=False, show_level=False, markup=False)
-    logging.getLogger("zerosearch").addHandler(handler)
-    logging.getLogger("zerosearch").setLevel(logging.INFO)
-    try:
-        app()
-    except ZeroSearchError as error:
-        console.print("error:", str(error), style="red", highlight=False, markup=False, soft_wrap=True)
-        sys.exit(error.exit_code)
-    except KeyboardInterrupt:
-        console.print("interrupted; what was written so far is kept", highlight=False)
-        sys.exit(130)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+def _command() -> int:
+    import logging
+
+    from zerosearch.commands.app import app
+    from zerosearch.screen import LogLines
+
+    log = logging.getLogger("zerosearch")
+    log.addHandler(LogLines())
+    log.setLevel(logging.INFO)
+    status = app(standalone_mode=False)
+    return status if isinstance(status, int) else 0
+
+
+def _failed(error: BaseException, promise: str) -> int:
+    """Say what went wrong, and with what status the command ends."""
+    if isinstance(error, SystemExit):
+        return error.code if isinstance(error.code, int) else int(error.code is not None)
+    if interrupts.received() is not None:
+        return 1
+    from zerosearch.errors import ZeroSearchError
+    from zerosearch.foreign_errors import as_line
+    from zerosearch.screen import OutputError, discard_output, flush_output
+
+    if not isinstance(error, OutputError):
+        try:
+            flush_output()
+        except OutputError as fault:
+            error = fault
+    if isinstance(error, OutputError):
+        discard_output()
+        kept = f"; {promise}" if promise else ""
+        if not error.gone:
+            return _error(f"standard output: {error}{kept}", 1)
+        return _error(f"nobody reads the output any more{kept}", 141) if promise else 141
+    if isinstance(error, ZeroSearchError):
+        return _error(str(error), error.exit_code)
+    if hasattr(error, "format_message"):  # typer's, of an argument that it does not accept
+        command = getattr(getattr(error, "ctx", None), "command_path", "zerosearch").partition("zerosearch")[2]
+        return _error(f"{error.format_message()} (see zerosearch{command} --help)", 2)
+    if (line := as_line(error)) is not None:
+        return _error(line, 1)
+    if isinstance(error, (KeyboardInterrupt, EOFError)):
+        return _error("interrupted", 130)
+    import traceback
+
+    _error("this is a fault of zerosearch, please report it with the lines below", 1)
+    with contextlib.suppress(OSError):
+        traceback.print_exception(error)
+    return 1
+
+
+def _error(text: str, status: int) -> int:
+    from rich.text import Text
+
+    from zerosearch.cleaning import clean
+    from zerosearch.screen import Console
+
+    with contextlib.suppress(OSError, ValueError):  # standard error is full or closed
+        Console(stderr=True).print(Text(f"error: {clean(text)}", style="red"), soft_wrap=True)
+    return status

@@ -32,7 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zerosearch.errors import ModelError
+from zerosearch.errors import ModelError, install
 from zerosearch.gguf_conversion import convert_gguf, write_text_json
 
 log = logging.getLogger(__name__)
@@ -140,7 +140,7 @@ def ensure(name: str = EMBEDDED, cache: Path | None = None) -> Path:
         log.warning("%s is made again: %s", target, defect)
     missing = [package for package in CONVERSION_PACKAGES if importlib.util.find_spec(package) is None]
     if missing:
-        raise ModelError(f"model {name} needs {', '.join(missing)} to be converted: pip install 'zerosearch[train]'")
+        raise ModelError(f"model {name} needs {', '.join(missing)} to be converted: {install('train')}")
     source = fetch(name, root)
     with _scratch(target.parent, name) as scratch:
         built = scratch / name

@@ -4,6 +4,25 @@ from __future__ import annotations
 
 from zerosearch.cleaning import clean
 
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "train": ("torch", "transformers", "accelerate", "peft", "safetensors", "gguf", "tensorboard", "matplotlib"),
+    "data": ("pyarrow", "datasets"),
+    "dense": ("sentence_transformers", "faiss"),
+    "wandb": ("wandb",),
+    "trackio": ("trackio",),
+}
+"""The optional packages, by the name that they are imported by."""
+
+
+def extra_of(package: str) -> str | None:
+    """The extra that installs `package`, or None where every installation has it."""
+    return next((extra for extra, members in EXTRAS.items() if package in members), None)
+
+
+def install(extra: str | None) -> str:
+    """The command that installs what is missing; from a clone, as the package's name on the index is another's."""
+    return f"pip install -e '.[{extra}]' in a clone of zerosearch" if extra else "install zerosearch again"
+
 
 class ZeroSearchError(Exception):
     """Base of every error that the command line prints as one line before it exits with `exit_code`."""

@@ -18,7 +18,7 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any, cast
 
-from zerosearch.errors import DataError
+from zerosearch.errors import DataError, install
 from zerosearch.json_rows import array_items, json_rows, parse_json
 
 KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
@@ -216,7 +216,7 @@ def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
         import pyarrow
         import pyarrow.parquet as parquet
     except ImportError:
-        raise DataError(f"{path}: reading Parquet needs pyarrow (pip install 'zerosearch[data]')") from None
+        raise DataError(f"{path}: reading Parquet needs pyarrow ({install('data')})") from None
     with _told(path), _opened(path) as file:
         source = pyarrow.BufferReader(file.read()) if path.name.lower().endswith(".gz") else path
     number = 0

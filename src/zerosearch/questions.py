@@ -12,7 +12,7 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from zerosearch.errors import ConfigError, DataError
+from zerosearch.errors import ConfigError, DataError, install
 from zerosearch.formats import read_file
 from zerosearch.question_rows import Fields as Fields
 from zerosearch.question_rows import QuestionRow, read_row
@@ -211,7 +211,7 @@ def _hub_rows(source: str) -> Iterator[tuple[str, Any]]:
     try:
         import datasets
     except ImportError:
-        raise DataError(f"{source}: hub data sets need the datasets package (pip install 'zerosearch[data]')") from None
+        raise DataError(f"{source}: hub data sets need the datasets package ({install('data')})") from None
     name, config, split = parts[0], parts[1] if len(parts) == 3 else None, parts[-1]
     try:
         data = datasets.load_dataset(name, config, split=split)

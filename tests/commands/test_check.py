@@ -301,7 +301,7 @@ def test_every_config_that_ships_is_checked(zerosearch: Any, config: Path, tmp_p
 
 
 def test_the_command_line_starts_without_the_heavy_packages() -> None:
-    code = "import sys, zerosearch.cli; print(sorted(sys.modules))"
+    code = "import sys, zerosearch.commands.app; print(sorted(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     for heavy in ("torch", "transformers", "peft", "numpy", "pydantic"):
         assert f"'{heavy}'" not in done.stdout, heavy

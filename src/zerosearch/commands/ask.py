@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from zerosearch.commands.blocks import Blocks
 from zerosearch.cost import dollars
 from zerosearch.runtime import prepare, quiet_libraries
+from zerosearch.screen import Console, json_text
 
 if TYPE_CHECKING:
     from zerosearch.asking import Asked, Listener, MakeGenerator
@@ -58,7 +57,7 @@ def ask(
         questions = [line for line in sys.stdin.read().splitlines() if line.strip()]
         if not questions:
             raise DataError("no question: give one as the argument, or one a line on standard input")
-    screen, notes = Console(highlight=False, emoji=False), Console(stderr=True, highlight=False, emoji=False)
+    screen, notes = Console(), Console(stderr=True)
     if notes.is_terminal:
         notes.print("loading the model ...", style="dim")
     with opened(settings, temperature) as (make_generator, engine, playing, runner):
@@ -188,10 +187,10 @@ def _answer_all(questions: list[str], put: Callable[[str], Asked], screen: Conso
     failure = None
     for number, text in enumerate(questions):
         if not as_json and len(questions) > 1:
-            screen.print(f"{chr(10) if number else ''}{PROMPT}{text}", style="bold", markup=False, soft_wrap=True)
+            screen.print(f"{chr(10) if number else ''}{PROMPT}{text}", style="bold", markup=False)
         asked = put(text)
         if as_json:
-            print(json.dumps(asked.as_dict(), ensure_ascii=False), flush=True)
+            print(json_text(asked.as_dict()), flush=True)
         failure = asked.error or failure
     if failure is not None:
         raise RunError(f"the search failed ({failure.kind}): {' '.join(str(failure).split())}")
@@ -221,10 +220,10 @@ def _converse(put: Callable[[str], Asked], notes: Console, as_json: bool) -> Non
             except KeyboardInterrupt:
                 notes.print("given up", style="yellow")
             except ZeroSearchError as error:
-                notes.print(f"error: {error}", style="red", markup=False, soft_wrap=True)
+                notes.print(f"error: {error}", style="red", markup=False)
             else:
                 if as_json:
-                    print(json.dumps(asked.as_dict(), ensure_ascii=False), flush=True)
+                    print(json_text(asked.as_dict()), flush=True)
                 if asked.error is not None:
                     message = " ".join(str(asked.error).split())
                     notes.print(f"the search failed ({asked.error.kind}): {message}", style="red", markup=False)
@@ -255,12 +254,11 @@ def _history() -> Iterator[Callable[[str], None]]:
 
 def _introduce(settings: TrainConfig, engine: SearchEngine, console: Console) -> None:
     policy = settings.model.name + (f" + {settings.model.adapter}" if settings.model.adapter else "")
-    console.print(f"{policy}, {engine.name}, top {settings.engine.top_k}", style="dim", markup=False, soft_wrap=True)
+    console.print(f"{policy}, {engine.name}, top {settings.engine.top_k}", style="dim", markup=False)
     if settings.engine.kind == "simulated":
         console.print(
             "the engine is simulated: a language model makes up the pages, and it does not know the answer either",
             style="yellow",
-            soft_wrap=True,
         )
 
 

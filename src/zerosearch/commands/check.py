@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
+from zerosearch.cleaning import clean
 from zerosearch.commands.check_settings import not_here, print_settings
+from zerosearch.errors import install
 from zerosearch.runtime import prepare
+from zerosearch.screen import Console, read_input
 
 if TYPE_CHECKING:
     from zerosearch.config import TrainConfig
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from zerosearch.questions import Question
     from zerosearch.transcript import Reading
 
-console = Console(highlight=False, emoji=False)  # ":train:" is a split, not a picture
+console = Console()
 
 
 def check(
@@ -79,10 +80,10 @@ def check(
         if episode is not None and model is not None:
             print_episode(settings, model, asked_text, golden, episode)
     for line in missing:
-        console.print(Text.assemble(("not here: ", "yellow"), line), soft_wrap=True)
+        console.print(Text.assemble(("not here: ", "yellow"), line))
     if config is not None:
         more = f"; {len(missing)} not here yet" if missing else ""
-        console.print(Text(f"{config}: the settings are right{more}"), soft_wrap=True)
+        console.print(Text(f"{config}: the settings are right{more}"))
 
 
 def first_question(config: TrainConfig) -> tuple[Question | None, list[str]]:
@@ -108,7 +109,7 @@ def first_question(config: TrainConfig) -> tuple[Question | None, list[str]]:
                 raise
             missing.append(f"{name}: {error}")  # it could not be fetched
             continue
-        console.print(f"{name}: {len(questions):,} questions of {source}", soft_wrap=True, markup=False)
+        console.print(f"{name}: {len(questions):,} questions of {source}", markup=False)
         if name == "data.train":
             first = questions[0]
     return first, missing
@@ -127,7 +128,7 @@ def open_tokenizer(name: str) -> LocalModel:
         from zerosearch.generators.local import LocalModel
         from zerosearch.runtime import quiet_libraries
     except ImportError as error:
-        raise ModelError(f"prompts and tokens need {error.name}: pip install 'zerosearch[train]'") from None
+        raise ModelError(f"prompts and tokens need {error.name}: {install('train')}") from None
     quiet_libraries()
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
@@ -145,10 +146,8 @@ def print_prompt(config: TrainConfig, model: LocalModel, question: str) -> None:
     """The prompt exactly as the model is shown it: the very ids, decoded."""
     ids = _rollout(config, model).prompt(question)
     chat = "without a" if config.protocol.chat == "never" or not model.tokenizer.chat_template else "with the"
-    console.print(
-        Text(f"\nprompt: {len(ids)} tokens of {model.name}, {chat} chat template", style="bold"), soft_wrap=True
-    )
-    typer.secho(model.codec.decode(ids), fg="cyan")  # to the letter: rich would turn tabs into spaces
+    console.print(Text(f"\nprompt: {len(ids)} tokens of {model.name}, {chat} chat template", style="bold"))
+    typer.secho(clean(model.codec.decode(ids)), fg="cyan")  # to the letter: rich would turn tabs into spaces
 
 
 def print_endpoint_prompt(config: TrainConfig, question: str) -> None:
@@ -161,9 +160,9 @@ def print_endpoint_prompt(config: TrainConfig, question: str) -> None:
     _, settings = open_policy(shown, Models(), temperature=config.training.temperature, top_k=config.engine.top_k)
     form = "as the user's message" if policy.endpoint == "chat" else "as bare text"
     said = f"\nprompt, sent to {policy.name} at {policy.base_url} {form}"
-    console.print(Text(said, style="bold"), soft_wrap=True)
+    console.print(Text(said, style="bold"))
     console.print("(zerosearch train refuses a policy behind a URL)", style="dim")
-    typer.secho(settings.codec.decode(settings.prompt(question)), fg="cyan")
+    typer.secho(clean(settings.codec.decode(settings.prompt(question))), fg="cyan")
 
 
 def print_episode(config: TrainConfig, model: LocalModel, question: str, golden: tuple[str, ...], text: str) -> None:
@@ -188,11 +187,11 @@ def print_episode(config: TrainConfig, model: LocalModel, question: str, golden:
         if segment.kind == "prompt":
             continue
         decoded = codec.decode(ids[segment.start : segment.end]).strip("\n")
-        typer.secho(decoded, fg="green" if own else None, dim=not own)
+        typer.secho(clean(decoded), fg="green" if own else None, dim=not own)
         if own:
             _print_turn(reading, segment.number - 1)
     for remark in reading.remarks:
-        console.print(Text.assemble(("note: ", "yellow"), remark), soft_wrap=True)
+        console.print(Text.assemble(("note: ", "yellow"), remark))
     _print_reward(config, reading, golden)
 
 
@@ -207,7 +206,7 @@ def _print_turn(reading: Reading, index: int) -> None:
     line.append(
         ", well formed" if fault is None else f", not well formed: {fault}", style="" if fault is None else "red"
     )
-    console.print(line, soft_wrap=True)
+    console.print(line)
 
 
 def _print_reward(config: TrainConfig, reading: Reading, golden: tuple[str, ...]) -> None:
@@ -215,9 +214,7 @@ def _print_reward(config: TrainConfig, reading: Reading, golden: tuple[str, ...]
     from zerosearch.transcript import explain, score_reading
 
     answer = reading.episode.answer
-    console.print(
-        Text(f"\nanswer   {answer!r}" if answer is not None else "\nanswer   none", style="bold"), soft_wrap=True
-    )
+    console.print(Text(f"\nanswer   {answer!r}" if answer is not None else "\nanswer   none", style="bold"))
     console.print(f"stopped  {reading.stop_reason}")
     if not golden:
         console.print("reward   not known: give the golden answers, with --answer", style="yellow")
@@ -230,7 +227,6 @@ def _print_reward(config: TrainConfig, reading: Reading, golden: tuple[str, ...]
     why = explain(reading, golden, reward.name, reward.format)
     console.print(
         Text.assemble((f"reward   {value:.3f}", style), f" ({reward.name}, format {reward.format:g}): {why}"),
-        soft_wrap=True,
     )
 
 
@@ -246,7 +242,7 @@ def _episode_text(text: str | None, file: Path | None) -> str | None:
     if text is not None and file is not None:
         raise ConfigError("--text and --file both give an episode: choose one")
     if text == "-" or (file is not None and str(file) == "-"):
-        text, where = sys.stdin.read(), "standard input"
+        text, where = read_input(), "standard input"
     elif file is not None:
         try:
             text, where = file.read_text(encoding="utf-8"), str(file)

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from zerosearch.cost import PRICES, dollars
+from zerosearch.errors import install
+from zerosearch.screen import Console
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from zerosearch.config import TrainConfig
     from zerosearch.engine_config import EngineConfig
 
-console = Console(highlight=False, emoji=False)  # ":train:" is a split, not a picture
+console = Console()
 
 
 def print_settings(config: TrainConfig, where: str) -> None:
@@ -31,7 +32,7 @@ def print_settings(config: TrainConfig, where: str) -> None:
     from zerosearch.commands.train import describe
     from zerosearch.config import TrainConfig
 
-    console.print(describe(config), soft_wrap=True)
+    console.print(describe(config))
     changed = dict(differences(config, TrainConfig.model_validate({})))
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0), title=Text(f"\n{where}"), title_justify="left")
     for section in TrainConfig.model_fields:
@@ -52,7 +53,7 @@ def print_settings(config: TrainConfig, where: str) -> None:
     elif config.engine.kind == "simulated":
         curve = config.curriculum.build()
         points = "   ".join(f"{percent} %: {curve.noise(percent, 100):.3f}" for percent in (0, 25, 50, 75, 100))
-        console.print(f"noise, by the share of training done ({config.curriculum.kind})   {points}", soft_wrap=True)
+        console.print(f"noise, by the share of training done ({config.curriculum.kind})   {points}")
     else:
         console.print("noise: none, the engine is a real one and the curriculum is not used")
     if config.engine.kind == "simulated":
@@ -66,11 +67,9 @@ def print_noise_kinds(config: TrainConfig) -> None:
     mixed = config.curriculum.pages == "mixed"
     if mixed or set(kinds) != {"plain"}:
         shares = ", ".join(f"{kind} {count / kinds.total():.0%}" for kind, count in kinds.items())
-        console.print(f"drawn for each {'document' if mixed else 'page'}; noisy ones are: {shares}", soft_wrap=True)
+        console.print(f"drawn for each {'document' if mixed else 'page'}; noisy ones are: {shares}")
     if mixed and config.engine.simulator.style == "tuned":
-        console.print(
-            "a tuned simulator writes two whole pages for a mixed one: about twice the tokens", soft_wrap=True
-        )
+        console.print("a tuned simulator writes two whole pages for a mixed one: about twice the tokens")
 
 
 def print_searches(config: TrainConfig) -> None:
@@ -80,7 +79,6 @@ def print_searches(config: TrainConfig) -> None:
     console.print(
         f"searches at most: {training:,} in training + {evaluations:,} in evaluations = {total:,}{whole}; with Google "
         f"by SerpAPI, at ${PRICES.serpapi_search * 1000:.3f} per 1,000: {dollars(PRICES.serpapi(total))}",
-        soft_wrap=True,
     )
 
 
@@ -133,7 +131,7 @@ def not_here(config: TrainConfig) -> Iterator[str]:
         yield from _engine_not_here(name, engine)
     for package in ("wandb", "trackio"):
         if getattr(config.logging, package) and importlib.util.find_spec(package) is None:
-            yield f"logging.{package}: the package is missing (pip install 'zerosearch[{package}]')"
+            yield f"logging.{package}: the package is missing ({install(package)})"
 
 
 def _engine_not_here(name: str, engine: EngineConfig) -> Iterator[str]:
@@ -150,9 +148,9 @@ def _engine_not_here(name: str, engine: EngineConfig) -> Iterator[str]:
     if engine.kind == "dense":
         for module in ("sentence_transformers", "faiss"):
             if importlib.util.find_spec(module) is None:
-                yield f"{name}: the package {module} is missing (pip install 'zerosearch[dense]')"
+                yield f"{name}: the package {module} is missing ({install('dense')})"
     if engine.kind == "simulated" and simulator.base_url is not None:
         if simulator.api_key_env is not None and not os.environ.get(simulator.api_key_env):
             yield f"{name}.simulator.api_key_env: the environment variable {simulator.api_key_env} is not set"
         said = f"{name}: the simulator is {simulator.model} at a URL; zerosearch doctor --url asks whether it is up"
-        console.print(Text(said), soft_wrap=True)
+        console.print(Text(said))

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from zerosearch.cost import dollars
 from zerosearch.runtime import prepare, quiet_libraries
+from zerosearch.screen import Console
 
 if TYPE_CHECKING:
     from zerosearch.config import TrainConfig
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from zerosearch.engine_config import EngineConfig
     from zerosearch.simulation.collect import Progress
 
-console = Console(highlight=False, emoji=False, soft_wrap=True)
+console = Console()
 
 
 def collect(

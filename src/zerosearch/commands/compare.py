@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
-console = Console(highlight=False, emoji=False)
+from zerosearch.screen import Console, json_text
+
+console = Console()
 
 
 def compare(
@@ -41,7 +41,7 @@ def compare(
     if out is not None:
         atomic_write(out, markdown(found).encode("utf-8", "replace"))
     if as_json:
-        print(json.dumps(found.as_dict(), indent=2, ensure_ascii=False))
+        print(json_text(found.as_dict(), indent=2))
         return
     for part in rich_parts(found):
-        console.print(part, soft_wrap=True)
+        console.print(part)

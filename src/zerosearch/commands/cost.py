@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -26,8 +25,9 @@ from zerosearch.cost import (
     paper_lines,
 )
 from zerosearch.errors import ConfigError, DataError
+from zerosearch.screen import Console, json_text
 
-console = Console(highlight=False, emoji=False)
+console = Console()
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,11 @@ def cost(
         facts |= {"standing": books.standing.as_dict(), "spent": books.spent.as_dict()}
     if as_json:
         lines = [asdict(line) for line in found.lines]
-        print(json.dumps({**facts, "prices": asdict(prices), "lines": lines, "notes": found.notes}, indent=2))
+        print(json_text({**facts, "prices": asdict(prices), "lines": lines, "notes": found.notes}, indent=2))
         return
     console.print(render(found))
     for note in found.notes:
-        console.print(note, markup=False, soft_wrap=True)
+        console.print(note, markup=False)
 
 
 def of_paper(searches: int | None, prices: Prices) -> Comparison:

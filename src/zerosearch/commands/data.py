@@ -6,16 +6,16 @@ import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from zerosearch.runtime import prepare
+from zerosearch.screen import Console
 
 if TYPE_CHECKING:
     from zerosearch.questions import Reading
 
-console = Console(highlight=False, emoji=False)  # ":train:" is a split, not a picture
+console = Console()
 data = typer.Typer(help="Questions to train on and to be judged by.", no_args_is_help=True)
 SPLITS = ("train", "dev", "test")
 FIELDS_HELP = "Which fields hold what, if not the usual ones: question=NAME,answers=NAME,id=NAME,separator=MARK."
@@ -44,8 +44,8 @@ def factbook(
         table.add_row(f"{split}.jsonl", str(counts["questions"]), *hops, countries, digests[f"{split}.jsonl"])
     console.print(table)
     source = manifest["source"]
-    console.print(f"licence  {source['licence']}, from {source['package']}", markup=False, soft_wrap=True)
-    console.print(f"folder   {paths.folder}", markup=False, soft_wrap=True)
+    console.print(f"licence  {source['licence']}, from {source['package']}", markup=False)
+    console.print(f"folder   {paths.folder}", markup=False)
     console.print('use it   data.train = "factbook:train" (or :dev, :test; and :one-hop or :two-hop after that)')
     for split in SPLITS if show else ():
         console.print(f"\n{split}", style="bold")
@@ -101,5 +101,5 @@ def _say(line: str) -> None:
 
 
 def _print_question(text: str, golden_answers: tuple[str, ...]) -> None:
-    console.print(Text(f"  {text}"), soft_wrap=True)
-    console.print(Text(f"    {' | '.join(golden_answers)}", style="green"), soft_wrap=True)
+    console.print(Text(f"  {text}"))
+    console.print(Text(f"    {' | '.join(golden_answers)}", style="green"))

@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
-from rich.console import Console
 from rich.text import Text
 
 from zerosearch.cleaning import clean, shown_address
+from zerosearch.errors import install
 from zerosearch.runtime import memory, prepare, read_text
+from zerosearch.screen import Console
 
-console = Console(highlight=False, emoji=False)
+console = Console()
 
 Level = Literal["ok", "info", "warning", "missing"]
 Version = tuple[int, ...]
@@ -104,7 +105,7 @@ def doctor(
     missing = [finding for finding in findings if finding.level == "missing"]
     warnings = sum(finding.level == "warning" for finding in findings)
     if missing:
-        console.print(Text(f"missing: {', '.join(finding.name for finding in missing)}", style="red"), soft_wrap=True)
+        console.print(Text(f"missing: {', '.join(finding.name for finding in missing)}", style="red"))
         raise typer.Exit(1)
     console.print(f"nothing is missing, {warnings} warning(s)")
 
@@ -112,7 +113,7 @@ def doctor(
 def _print(finding: Finding) -> None:
     style = {"ok": "green", "info": "dim", "warning": "yellow", "missing": "red"}[finding.level]
     mark = {"ok": "ok", "info": "-", "warning": "warning", "missing": "missing"}[finding.level]
-    console.print(Text.assemble((f"  {mark:8}", style), f"{finding.name:22} {finding.said}"), soft_wrap=True)
+    console.print(Text.assemble((f"  {mark:8}", style), f"{finding.name:22} {finding.said}"))
 
 
 def machine() -> Iterator[Finding]:
@@ -157,7 +158,7 @@ def packages() -> Iterator[Finding]:
         try:
             found = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
-            yield Finding("missing", package, "not installed: pip install 'zerosearch[train]'")
+            yield Finding("missing", package, f"not installed: {install('train')}")
             continue
         if package in IMPORTED:
             try:
@@ -172,7 +173,7 @@ def packages() -> Iterator[Finding]:
             yield Finding("warning", package, f"{found} is outside of the supported range: {wanted}")
     for extra, members in EXTRAS.items():
         lacking = [package for package in members if importlib.util.find_spec(package) is None]
-        said = f"not installed (optional): pip install 'zerosearch[{extra}]'" if lacking else "installed"
+        said = f"not installed (optional): {install(extra)}" if lacking else "installed"
         yield Finding("info", f"[{extra}]", said)
 
 

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from zerosearch.runtime import prepare, quiet_libraries
+from zerosearch.screen import Console
 
 if TYPE_CHECKING:
     from zerosearch.evaluation.cells import Cell
     from zerosearch.evaluation.predictions import PredictionFile
 
-console = Console(highlight=False, emoji=False, soft_wrap=True)
+console = Console()
 
 TIMINGS = "timings.jsonl"
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from zerosearch.runtime import prepare, quiet_libraries
+from zerosearch.screen import Console, json_text
 
 if TYPE_CHECKING:
     from zerosearch.config import TrainConfig
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from zerosearch.simulation.fidelity import Asked, Compared
     from zerosearch.simulation.reader import Reading
 
-console = Console(highlight=False, emoji=False, soft_wrap=True)
+console = Console()
 
 
 def fidelity(
@@ -116,7 +115,7 @@ def fidelity(
         atomic_write(out / "fidelity.html", page(report, compared, readings).encode())
         write_jsonl(out / "pages.jsonl", map(page_row, compared))
     if as_json:
-        print(json.dumps(report, indent=2, ensure_ascii=False))
+        print(json_text(report, indent=2))
         return
     for table in tables(report):
         console.print(table)

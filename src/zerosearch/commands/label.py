@@ -9,17 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from zerosearch.runtime import prepare, quiet_libraries
+from zerosearch.screen import Console
 
 if TYPE_CHECKING:
     from zerosearch.engines.writers import Writer
     from zerosearch.parts import Models
     from zerosearch.simulation.label import LabelledPage
 
-console = Console(highlight=False, emoji=False, soft_wrap=True)
+console = Console()
 
 
 def label(

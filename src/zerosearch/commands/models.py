@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from zerosearch.runtime import prepare
+from zerosearch.screen import Console
 
-console = Console(highlight=False, emoji=False)
+console = Console()
 
 
 def models(
@@ -24,15 +24,15 @@ def models(
 
     if fetch:
         for row in describe():
-            console.print(f"{row.name}: {ensure(row.name)}", soft_wrap=True)
+            console.print(f"{row.name}: {ensure(row.name)}")
     rows = describe()
     table = Table("model", "download", "licence", "in the cache", title="embedded models", title_justify="left")
     for row in rows:
         table.add_row(row.name, megabytes(row.size_bytes), row.licence, "yes" if row.cached else "no (--fetch)")
     console.print(table)
     for row in rows:
-        console.print(f"{row.name}: {row.note}", soft_wrap=True, markup=False)
-        console.print(f"  {row.path}" + ("" if row.cached else " (not there yet)"), soft_wrap=True, markup=False)
+        console.print(f"{row.name}: {row.note}", markup=False)
+        console.print(f"  {row.path}" + ("" if row.cached else " (not there yet)"), markup=False)
     adapters = shipped_adapters()
     if not adapters:
         console.print("\nno adapters ship with this release")

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from zerosearch.runtime import prepare
+from zerosearch.screen import Console
 
 if TYPE_CHECKING:
     from zerosearch.simulation.recordings import Query, Recorded
 
-console = Console(highlight=False, emoji=False, soft_wrap=True)
+console = Console()
 
 
 def record(

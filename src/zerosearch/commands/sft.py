@@ -13,16 +13,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 
 from zerosearch.runtime import prepare, quiet_libraries
+from zerosearch.screen import Console
 
 if TYPE_CHECKING:
     from zerosearch.examples import Example
     from zerosearch.learning.policy import Policy
     from zerosearch.learning.sft import SFTResult, SFTSettings
 
-console = Console(highlight=False, emoji=False, soft_wrap=True)
+console = Console()
 ADAPTER_RATE = 1e-3
 
 

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from zerosearch.cost import dollars
 from zerosearch.runtime import prepare, quiet_libraries
+from zerosearch.screen import Console
 
 if TYPE_CHECKING:
     from zerosearch.config import TrainConfig
 
-console = Console(highlight=False, emoji=False, soft_wrap=True)
+console = Console()
 
 
 def train(

@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from zerosearch.runtime import prepare, quiet_libraries
+from zerosearch.screen import Console
 
 ADAPTER = "simulator"
-console = Console(highlight=False, emoji=False, soft_wrap=True)
+console = Console()
 
 
 class Way(StrEnum):

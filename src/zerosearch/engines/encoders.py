@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from zerosearch.devices import on_device, pick_device
 from zerosearch.engines.indexes import folder_digest
-from zerosearch.errors import ConfigError, ModelError
+from zerosearch.errors import ConfigError, ModelError, install
 from zerosearch.runtime import quiet_libraries
 
-INSTALL = "pip install 'zerosearch[dense]'"
+INSTALL = install("dense")
 
 
 class Encoder(Protocol):

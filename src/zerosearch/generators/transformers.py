@@ -14,6 +14,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+from zerosearch import interrupts
 from zerosearch.devices import on_device
 from zerosearch.generation import Generation, Sampling
 from zerosearch.generators.decoding import decode_batch
@@ -89,7 +90,7 @@ class Worker:
             self._merged.refresh(lane)
 
     def close(self) -> None:
-        self._executor.shutdown()
+        self._executor.shutdown(wait=interrupts.received() is None, cancel_futures=True)
 
     async def _run(self) -> None:
         while True:

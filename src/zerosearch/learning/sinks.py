@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from zerosearch.config import TrainConfig
-from zerosearch.errors import ConfigError
+from zerosearch.errors import ConfigError, install
 from zerosearch.learning.trainer import Sink
 
 
@@ -23,7 +23,7 @@ def check_sinks(config: TrainConfig) -> None:
     for package, on in wanted.items():
         if on and importlib.util.find_spec(package) is None:
             extra = "train" if package == "tensorboard" else package
-            raise ConfigError(f"logging.{package} is on, but {package} is missing: pip install 'zerosearch[{extra}]'")
+            raise ConfigError(f"logging.{package} is on, but {package} is missing: {install(extra)}")
 
 
 def open_sinks(config: TrainConfig, folder: Path, start: int) -> list[Sink]:
