@@ -65,7 +65,7 @@ def test_nothing_that_is_shown_can_command_the_terminal(zerosearch: Any, tmp_pat
     path = tmp_path / "q.jsonl"
     path.write_text(json.dumps({"id": "1", "question": evil, "golden_answers": [evil]}))
     shown = zerosearch("data", "show", str(path))
-    assert "Who is it?" in shown.out
+    assert "  Who]0;owned is it?\n" in shown.out  # words that do nothing
     assert not {"\x1b", "\x07", "\x9b"} & set(shown.out)
 
 
