@@ -134,7 +134,8 @@ class EngineConfig(Section):
     min_overlap: float = Field(0.5, gt=0, le=1)
     """For recorded, nearest: the smallest share of words in common, rare ones counting for more."""
     on_miss: Literal["empty", "error"] = "empty"
-    """For recorded: a query that has no page gets an empty one, or is a failed search."""
+    """For recorded: a query that has no page gets an empty one, or is a failed search. Either way it is counted as a
+    miss, and a run in which more than half of 20 or more queries are misses stops."""
     encoder: str | None = None
     """For dense: a sentence-transformers model, a folder or a hub id."""
     encoder_device: str = "auto"

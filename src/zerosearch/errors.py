@@ -75,9 +75,10 @@ class PolicyError(RunError):
 class EngineError(Exception):
     """A search failed after its retries.
 
-    `kind` is one of `deadline`, `http`, `connection`, `empty`, `malformed`, `refused`. Attempts that come to nothing
-    are paid for too: `cost_usd`, and the tokens of a simulator, are those of all `attempts`, as far as they are known.
-    Not a `ZeroSearchError`: one failed search ends one episode and is counted; only the error-rate limit ends a run.
+    `kind` is one of `deadline`, `http`, `connection`, `empty`, `malformed`, `refused`, `missed` (never recorded).
+    Attempts that come to nothing are paid for too: `cost_usd`, and the tokens of a simulator, are those of all
+    `attempts`, as far as they are known. Not a `ZeroSearchError`: one failed search ends one episode and is counted;
+    only the error-rate limit ends a run.
     """
 
     def __init__(

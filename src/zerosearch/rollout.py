@@ -51,18 +51,36 @@ class ErrorRate:
 
     A single failure among the first few searches says little, so at least `minimum` failures are waited for. `what` is
     counted and what is at fault stand in the message; other things than searches can be counted just so.
+
+    Queries that a recorded engine has no page for are no failures, but a run in which most of them are misses measures
+    the recording: from `ENOUGH` searches on it stops where they are more than half of all (more than `limit`, if that
+    is larger: 1 never stops).
     """
+
+    ENOUGH = 20
+    MOST = 0.5
 
     def __init__(
         self, limit: float = 0.2, minimum: int = 4, *, what: str = "searches", at_fault: str = "the engine"
     ) -> None:
         self.limit, self.minimum = limit, minimum
         self._what, self._at_fault = what, at_fault
-        self.searches = 0
+        self.searches = self.misses = 0
         self.failures: dict[str, int] = {}
 
     def success(self) -> None:
         self.searches += 1
+
+    def found(self, page: SearchPage) -> None:
+        """A search brought a page. Raises `RunError` where most of them are misses."""
+        self.searches += 1
+        self.misses += page.missed
+        if page.missed and self.searches >= self.ENOUGH and self.misses > max(self.limit, self.MOST) * self.searches:
+            raise RunError(
+                f"{self.misses} of {self.searches} queries were never recorded: {page.engine} is a recording of other "
+                "queries. Take the right engine.recording or recording_of, match = 'nearest' or a smaller min_overlap, "
+                "or an engine that searches (engine.max_error_rate = 1 goes on all the same)"
+            )
 
     def failure(self, error: EngineError) -> None:
         """Raises `RunError` once the limit is passed."""
@@ -159,7 +177,7 @@ async def _ask(engine: SearchEngine, request: SearchRequest, errors: ErrorRate) 
     except EngineError as error:
         errors.failure(error)
         return error
-    errors.success()
+    errors.found(page)
     return page
 
 

@@ -90,7 +90,7 @@ class SearchPage:
     `parsed` is False where a simulator's text did not have the form of a page and its documents were guessed. The
     tokens are those that a simulator read and wrote; 0 for other engines, and where a server does not tell. `asked` is
     what each of `documents` was asked for, in a simulated page: as many as there are documents. Where `parsed` is False
-    it goes by their order alone.
+    it goes by their order alone. `missed`: the engine replays recordings and has none for this query.
     """
 
     documents: tuple[Document, ...]
@@ -104,6 +104,7 @@ class SearchPage:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     asked: tuple[DocumentKind, ...] = ()
+    missed: bool = False
 
     def again(self, seconds: float = 0.0) -> SearchPage:
         """This page given once more without asking the engine: it costs nothing, and took so many seconds to get."""

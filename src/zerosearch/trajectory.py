@@ -30,7 +30,7 @@ class SearchRecord:
 
     Seconds, dollars and a simulator's tokens are those of all attempts, in a search that failed too. One that got what
     another had asked for is `cached` and cost nothing. Files from before tokens or `asked` were recorded have none, and
-    read as 0 and ().
+    read as 0 and (). `missed`: an engine that replays recordings had none for this query.
     """
 
     query: str
@@ -47,6 +47,7 @@ class SearchRecord:
     prompt_tokens: int = 0
     completion_tokens: int = 0
     asked: tuple[str, ...] = ()
+    missed: bool = False
 
     @property
     def useful_documents(self) -> tuple[Document, ...]:
@@ -61,7 +62,7 @@ class SearchRecord:
         return cls(
             query, page.documents, page.engine, quality, noise if quality is not None else None, page.cached,
             page.parsed, page.seconds, page.cost_usd, page.attempts, None, page.prompt_tokens, page.completion_tokens,
-            tuple(map(str, page.asked)),
+            tuple(map(str, page.asked)), page.missed,
         )  # fmt: skip
 
     @classmethod

@@ -10,11 +10,12 @@ from typing import Any
 
 import httpx
 import pytest
+from engines.services import NEPAL, PERU, REQUEST, answer, open_service, search
 from hypothesis import given
 from hypothesis import strategies as st
-from services import NEPAL, PERU, REQUEST, answer, open_service, search
 
 from zerosearch.commands.collect import claim
+from zerosearch.engine_config import RequestConfig
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.engines.cached import Cached
 from zerosearch.engines.identity import address_of, differences, identity_of, parts_of, with_parts
@@ -96,12 +97,13 @@ def test_a_corpus_is_what_it_holds_and_how_it_is_searched(tmp_path: Path) -> Non
 )  # fmt: skip
 def test_a_simulator_is_what_it_is_asked_too(change: dict[str, Any]) -> None:
     def engine(url: str = "http://localhost:1/v1", model: str = "m", **settings: Any) -> SimulatedEngine:
-        return SimulatedEngine(OpenAIWriter(url, model, extra_body=settings.pop("extra", None)), **settings)
+        return SimulatedEngine(OpenAIWriter(url, model, options=settings.pop("options", None)), **settings)
 
     assert engine(**change).identity == engine(**change).identity
     assert engine(**change).identity != engine().identity
     assert engine().name == engine(**change).name
-    others = {engine("http://localhost:2/v1").identity, engine(model="n").identity, engine(extra={"min_p": 1}).identity}
+    fields = RequestConfig(extra={"min_p": 1})
+    others = {engine("http://localhost:2/v1").identity, engine(model="n").identity, engine(options=fields).identity}
     assert len(others | {engine().identity}) == 4
 
 

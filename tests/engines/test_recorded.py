@@ -12,10 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zerosearch.engines.cached import Cached
 from zerosearch.engines.page_store import PageStore
 from zerosearch.engines.recorded import NearestQuery, RecordedEngine, Recording, parse_recording
-from zerosearch.errors import ConfigError, DataError, EngineError
+from zerosearch.errors import ConfigError, DataError, EngineError, RunError
+from zerosearch.questions import Question
+from zerosearch.rollout import ErrorRate
 from zerosearch.search import Document, Quality, SearchPage, SearchRequest
+from zerosearch.simulation.recordings import Query, record
+from zerosearch.trajectory import SearchRecord
 
 ROWS: list[dict[str, Any]] = [
     {"query": "capital of Nepal", "engine": "web", "results": [{"title": "Nepal", "snippet": "Kathmandu."}]},
@@ -60,11 +65,47 @@ def test_exact_means_exact(tmp_path: Path, query: str) -> None:
     assert engine.misses == 1
 
 
+def test_a_miss_says_so_and_no_page_of_a_cache_or_recording_is_made_of_it(tmp_path: Path) -> None:
+    engine = RecordedEngine.open(write(tmp_path / "web.jsonl"))
+    assert ask(engine, "capital of Chad").missed
+    assert SearchRecord.of("capital of Chad", ask(engine, "capital of Chad"), None).missed
+    for found in ("capital of Nepal", "highest mountains in Bolivia", " ?! ", ""):
+        assert not ask(engine, found).missed
+    cached = Cached(engine, tmp_path / "pages.sqlite")
+    asyncio.run(cached.search(SearchRequest("capital of Chad", 5)))
+    assert list(cached._store.rows()) == []
+    queries = [Query(text, Question(text, text, ("x",))) for text in ("capital of Nepal", "capital of Chad")]
+    done = asyncio.run(record(queries, engine, tmp_path / "out.jsonl", ErrorRate(), depth=3))
+    assert (done.recorded, done.failed, done.missed) == (1, 0, 1)
+    assert [json.loads(row)["query"] for row in (tmp_path / "out.jsonl").read_text().splitlines()] == [queries[0].text]
+
+
+@pytest.mark.parametrize(
+    ("limit", "misses", "hits", "stops"),
+    [(0.2, 11, 9, True), (0.2, 10, 10, False), (0.2, 19, 0, False), (0.2, 20, 0, True), (0.8, 15, 5, False),
+     (1.0, 40, 0, False)],
+)  # fmt: skip
+def test_a_run_in_which_most_queries_were_never_recorded_stops(
+    limit: float, misses: int, hits: int, stops: bool
+) -> None:
+    errors = ErrorRate(limit)
+    for _ in range(hits):
+        errors.found(SearchPage((), "recorded:web"))
+    said = ""
+    try:
+        for _ in range(misses):
+            errors.found(SearchPage((), "recorded:web", missed=True))
+    except RunError as error:
+        said = str(error)
+    assert bool(said) is stops
+    assert not said or f"{misses} of {misses + hits} queries were never recorded: recorded:web" in said
+
+
 def test_a_miss_can_be_a_failed_search(tmp_path: Path) -> None:
     engine = RecordedEngine.open(write(tmp_path / "web.jsonl"), on_miss="error")
     with pytest.raises(EngineError, match="nothing was recorded for the query 'capital of Chad'") as caught:
         ask(engine, "capital of Chad")
-    assert caught.value.kind == "empty"
+    assert caught.value.kind == "missed"
     assert texts(engine, "highest mountains in Bolivia") == []  # an empty page was recorded: no miss
     assert texts(engine, " ?! ") == []  # no engine would have found anything
     assert texts(engine, "capital of Nepal") == ["Kathmandu."]

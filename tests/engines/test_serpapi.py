@@ -80,6 +80,6 @@ def test_googles_own_answer_is_the_first_document(
     assert search(engine, SearchRequest("x", 2)).documents == (document, Document(*PERU))
 
 
-def test_a_box_of_another_kind_changes_nothing(engine: HttpEngine, endpoint: Any, reply: Any) -> None:
-    endpoint.script = [reply(body=answer("serpapi", [NEPAL], answer_box={"type": "weather", "temperature": "3"}))]
+def test_a_box_that_says_nothing_changes_nothing(engine: HttpEngine, endpoint: Any, reply: Any) -> None:
+    endpoint.script = [reply(body=answer("serpapi", [NEPAL], answer_box={"type": "images", "images": ["https://x"]}))]
     assert search(engine).documents == (Document(*NEPAL),)

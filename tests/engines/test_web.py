@@ -162,10 +162,8 @@ BROKEN: list[bytes] = [
     b'{"organic_results": 3, "organic": 3, "results": 3, "result": 3}',
     b'{"organic_results": [3], "organic": [3], "results": [3], "result": [3]}',
     b'{"organic_results": {"a": {}}, "organic": {"a": {}}, "results": {"a": {}}, "result": {"a": {}}}',
-    b'{"organic_results": [{"snippet": 3}], "organic": [{"snippet": 3}], "results": [{"content": 3}],'
-    b' "result": [[{"contents": 3}]]}',
-    b'{"organic_results": [{"title": [], "snippet": "x"}], "organic": [{"title": [], "snippet": "x"}],'
-    b' "results": [{"title": [], "content": "x"}], "result": [[{"title": [], "text": "x"}]]}',
+    b'{"organic_results": [{"snippet": {}}], "organic": [{"snippet": {}}], "results": [{"content": {}}],'
+    b' "result": [[{"contents": {}}]]}',
 ]  # fmt: skip
 
 

@@ -12,14 +12,9 @@ import pytest
 from engines.services import ENGINES, KEY, NEPAL, ONCE, answer, failure, open_service, search
 
 from zerosearch.engine_config import EngineConfig
+from zerosearch.engines.results import boxes, plain_text
 from zerosearch.engines.snippets import Snippets
-from zerosearch.engines.web import (
-    KEY_VARIABLES,
-    PRICES_USD,
-    HttpOptions,
-    answer_box,
-    plain_text,
-)
+from zerosearch.engines.web import KEY_VARIABLES, PRICES_USD, HttpOptions
 from zerosearch.errors import ConfigError
 from zerosearch.parts import HTTP_ENGINES, Models, open_engine
 from zerosearch.questions import Question
@@ -157,6 +152,8 @@ def test_settings_out_of_range_are_refused() -> None:
         ("&lt;b&gt; makes text bold", "<b> makes text bold"),
         ("Jan&nbsp;3\n&#8212; ok \ud800", "Jan 3 — ok ?"),
         ("<!-- note -->text<IMG SRC=x>", "text"),
+        ("if a<b and c>d, or a<i then n>k; i<n>k", "if a<b and c>d, or a<i then n>k; i<n>k"),
+        ("<a href='u' class=x>one</a><br />two", "one two"),
         ("", ""),
     ],
 )
@@ -170,9 +167,9 @@ def test_hostile_html_is_read_in_linear_time(unit: str) -> None:
     assert len(plain_text(unit * (1_000_000 // len(unit)))) > 0
 
 
-@pytest.mark.parametrize("box", [None, 3, [], {}, {"answer": 3}, {"snippet": ["x"]}, "text"])
-def test_a_box_of_another_kind_is_no_document(box: Any) -> None:
-    assert all(not document.text for document in answer_box(box, ("snippet", "answer")))
+@pytest.mark.parametrize("box", [None, True, [], {}, {"answer": None}, {"title": "Nepal"}, [[]], {"link": "u"}])
+def test_a_box_that_says_nothing_is_no_document(box: Any) -> None:
+    assert all(not document.text for document in boxes(box))
 
 
 def test_engines_are_imported_without_torch() -> None:

@@ -57,7 +57,7 @@ def test_a_row_without_every_benchmark_has_no_average(tmp_path: Path) -> None:
         ({"asked": questions(2, "z")}, "other questions"),
         ({"samples": 2, "right": [1, 1, 0, 0]}, "samples 1 and 2"),
         ({"right": [1, None]}, "lacks 1 of its predictions"),
-        ({"benchmark": "popqa", "engine": "serper"}, "engine bm25:x, top_k 5 and engine serper, top_k 5"),
+        ({"benchmark": "popqa", "engine": "serper"}, "engine bm25:x and serper"),
     ],
 )
 def test_unlike_results_are_not_put_together_unless_asked_for(tmp_path: Path, changes: dict, words: str) -> None:

@@ -197,9 +197,12 @@ def cell_line(cell: Cell) -> str:
     em = sum(row.em for row in rows) / len(rows)
     searches = sum(len(row.searches) for row in rows) / len(rows)
     failed = sum(row.error is not None for row in rows)
+    missed = sum(search.missed for row in rows for search in row.searches)
     return (
         f"{cell.header.benchmark:16} {cell.header.method:14} {len(rows):6} predictions  EM {em:6.1%}  "
-        f"searches {searches:.2f}  {cell.seconds:.0f} s" + (f"  {failed} failed" if failed else "")
+        f"searches {searches:.2f}  {cell.seconds:.0f} s"
+        + (f"  {failed} failed" if failed else "")
+        + (f"  {missed} queries without a recorded page" if missed else "")
     )
 
 

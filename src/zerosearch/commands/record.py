@@ -81,7 +81,8 @@ def record(
     finally:
         models.close()
     failed = f"; {done.failed} searches failed, the same command asks them again" if done.failed else ""
-    console.print(f"{done.recorded} of {done.total} queries recorded{failed}")
+    missed = f"; {done.missed} queries are not in the recording that was asked" if done.missed else ""
+    console.print(f"{done.recorded} of {done.total} queries recorded{failed}{missed}")
     console.print(f"next: zerosearch label --recorded {out} --out labels.jsonl")
 
 

@@ -107,6 +107,7 @@ class Lines:
             f"{timing['policy_tokens_per_second']:.0f} tok/s  {timing['seconds']:.0f} s  left {clock(left)}"
             + (f"  {dollars(row['cost']['usd'])} spent" if row["cost"]["usd"] else "")
             + (f"  [red]{row['search_errors']} searches failed[/red]" if row["search_errors"] else "")
+            + (f"  [red]{row['misses']} queries without a recorded page[/red]" if row["misses"] else "")
         )
 
     def close(self) -> None:
@@ -171,6 +172,8 @@ def results_table(evaluations: list[dict[str, Any]]) -> Table:
         ("answered", "answered"),
     ):
         table.add_row(label, *(f"{s[key]:.3f}" for s in summaries))
+    if any(s.get("misses") for s in summaries):
+        table.add_row("queries without a recorded page", *(str(s.get("misses", 0)) for s in summaries))
     transfers = [e.get("transfer") for e in evaluations]
     if any(transfers):
         for key, label in (("transfer_gap", "transfer gap (F1)"), ("leak_rate", "leak rate of the simulator")):

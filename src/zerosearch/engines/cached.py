@@ -113,6 +113,8 @@ class Cached:
         page = await self.engine.search(request)
         if page.quality is not None:
             raise ConfigError(f"{self.name}: a simulated page depends on more than its query and cannot be cached")
+        if page.missed:
+            return page
         # Another process may be writing: a thread waits for it, the event loop does not.
         await asyncio.to_thread(self._store.put, self.identity, request.top_k, request.query, page)
         return page

@@ -48,8 +48,8 @@ class RecordedEngine:
 
     `match` is `exact` (the query as recorded, but for whitespace) or `nearest`: the recorded query that shares most
     with it (`NearestQuery`), at least `min_overlap`. A query that nothing was recorded for is a miss: `on_miss` answers
-    it with an empty page, or with an `EngineError` of kind `empty`: there is no page, and neither network nor server
-    is to blame. A query without a word in it finds an empty page either way, as with any engine.
+    it with an empty page that says so (`missed`), or with an `EngineError` of kind `missed`: neither network nor server
+    is to blame. A query without a word in it finds an empty page either way, as with any engine, and is no miss.
 
     Of two recordings of one query the one with more documents is kept. `hits` and `misses` count since the start.
     """
@@ -133,14 +133,15 @@ class RecordedEngine:
         if documents is None and self._nearest is not None:
             nearest = self._nearest(query)
             documents = self._pages[nearest] if nearest is not None else None
-        if documents is None:
+        missed = documents is None and any(character.isalnum() for character in query)
+        if missed:
             self.misses += 1
-            if self._on_miss == "error" and any(character.isalnum() for character in query):
-                raise EngineError("empty", f"{self.name}: nothing was recorded for the query {query[:80]!r}")
-            documents = ()
-        else:
+            if self._on_miss == "error":
+                raise EngineError("missed", f"{self.name}: nothing was recorded for the query {query[:80]!r}")
+        elif documents is not None:
             self.hits += 1
-        return SearchPage(documents[: request.top_k], self.name, seconds=time.perf_counter() - started)
+        found = (documents or ())[: request.top_k]
+        return SearchPage(found, self.name, seconds=time.perf_counter() - started, missed=missed)
 
 
 class NearestQuery:

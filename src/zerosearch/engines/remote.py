@@ -8,7 +8,7 @@ POST {"queries": [query], "topk": 3, "return_scores": true} is answered by one l
     {"result": [[{"document": {"id": "7", "contents": "\\"Nepal\\"\\nKathmandu is the capital."}, "score": 0.9}, ...]]}
 
 Servers differ: without scores a row is the document itself, some send plain texts, some `title` and `text` instead of
-(or besides) `contents`. All of these are read.
+(or besides) `contents`, some `content`. All of these are read.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ from typing import Any
 
 import httpx
 
-from zerosearch.engines.web import HttpEngine, field_of, malformed
+from zerosearch.engines.results import malformed, text_of
+from zerosearch.engines.web import HttpEngine
 from zerosearch.prompts import one_line
 from zerosearch.search import Document
+
+_TEXTS = ("text", "contents", "content")
 
 
 class RemoteEngine(HttpEngine):
@@ -42,21 +45,28 @@ class RemoteEngine(HttpEngine):
         pages = answer.get("result") if isinstance(answer, dict) else None
         if not isinstance(pages, list) or len(pages) != 1 or not isinstance(pages[0], list):
             raise malformed(self.name, "result is not one list of documents for the one query")
-        return [self._document(row) for row in pages[0]]
+        read = [self._document(row) for row in pages[0]]
+        found = [document for document in read if isinstance(document, Document)]
+        if read and not found:
+            raise malformed(self.name, str(read[0]))
+        return found
 
-    def _document(self, row: Any) -> Document:
+    def _document(self, row: Any) -> Document | str:
+        """The document of a row, or what is wrong with it."""
         found = row.get("document", row) if isinstance(row, dict) else row
         if isinstance(found, str):
             return _from_contents(found, "")
-        if not isinstance(found, dict) or not ("text" in found or "contents" in found):
-            raise malformed(self.name, "a document without contents and without text")
-        number = found.get("id", "")
-        name = one_line(str(number)) if isinstance(number, str | int) else ""
-        if "text" in found:
-            title, text = (one_line(field_of(found, part, self.name)) for part in ("title", "text"))
-            return Document(title, text, name)
-        contents = field_of(found, "contents", self.name)
-        title = one_line(field_of(found, "title", self.name))
+        if not isinstance(found, dict):
+            return f"a document is {type(found).__name__}"
+        field = next((name for name in _TEXTS if name in found), None)
+        if field is None:
+            return f"a document has no {', '.join(_TEXTS)}, but {one_line(', '.join(found))[:80] or 'nothing'}"
+        if not isinstance(found[field], str | int | float | None):
+            return f"{field} of a document is {type(found[field]).__name__}, not text"
+        name, title, contents = (text_of(found.get(part)) for part in ("id", "title", field))
+        name, title = one_line(name), one_line(title)
+        if field == "text":
+            return Document(title, one_line(contents), name)
         document = _from_contents(contents, name)
         return Document(title, one_line(contents), name) if title not in ("", document.title) else document
 

@@ -16,13 +16,14 @@ from typing import Any
 import httpx
 
 from zerosearch.engines.http import StatusError, short_line
+from zerosearch.engines.results import boxes, malformed, rows_of, web_result
 from zerosearch.engines.retry import AttemptError
-from zerosearch.engines.web import HttpEngine, malformed, rows_of, web_result
+from zerosearch.engines.web import HttpEngine
 from zerosearch.search import Document
 
 
 class SearxngEngine(HttpEngine):
-    """See `HttpEngine`. `url` is the instance's own address, without `/search`.
+    """See `HttpEngine`. `url` is the instance's own address, without `/search`. Answers and infoboxes come first.
 
     A page without results is empty only if all the engines that the instance asks have answered. While some are blocked
     or down nobody knows what they would have found: that is an error of kind `empty`, which names them.
@@ -47,7 +48,8 @@ class SearxngEngine(HttpEngine):
     def _read(self, answer: Any) -> Iterable[Document]:
         if not isinstance(answer, dict) or "results" not in answer:
             raise malformed(self.name, "no results")
-        results = [web_result(row, "content", "url", self.name) for row in rows_of(answer, "results", self.name)]
+        results = [box for name in ("answers", "infoboxes") for box in boxes(answer.get(name))]
+        results += [web_result(row, "content", "url") for row in rows_of(answer, "results", ("content",), self.name)]
         silent = answer.get("unresponsive_engines")
         if not results and silent:
             named = ", ".join(map(_engine_name, silent)) if isinstance(silent, list) else str(silent)

@@ -14,16 +14,18 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from zerosearch.engines.http import StatusError, error_message
+from zerosearch.engines.results import boxes, malformed, rows_of, web_result
 from zerosearch.engines.retry import AttemptError
-from zerosearch.engines.web import RESULTS_A_PAGE, HttpEngine, answer_box, malformed, refused_key, rows_of, web_result
+from zerosearch.engines.web import RESULTS_A_PAGE, HttpEngine, refused_key
 from zerosearch.search import Document
 
+_BOXES = ("answer_box", "knowledge_graph")
 _NOTHING_FOUND = "hasn't returned any results"
 _EXHAUSTED = "run out of searches"  # sent with 429 too, but no pause brings searches back
 
 
 class SerpApiEngine(HttpEngine):
-    """See `HttpEngine`. A box with Google's own answer is the first document, as it is on Google's page."""
+    """See `HttpEngine`. Google's own answer and its knowledge graph are the first documents, as on Google's page."""
 
     kind = "serpapi"
     default_url = example_url = "https://serpapi.com/search.json"
@@ -61,7 +63,8 @@ class SerpApiEngine(HttpEngine):
         return ()
 
     def _results(self, answer: dict[str, Any]) -> Iterator[Document]:
-        yield from answer_box(answer.get("answer_box"), ("snippet", "answer", "result"))
+        for name in _BOXES:
+            yield from boxes(answer.get(name))
         if "organic_results" in answer:
-            for row in rows_of(answer, "organic_results", self.name):
-                yield web_result(row, "snippet", "link", self.name)
+            for row in rows_of(answer, "organic_results", ("snippet",), self.name):
+                yield web_result(row, "snippet", "link")

@@ -13,15 +13,17 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from zerosearch.engines.http import StatusError
+from zerosearch.engines.results import boxes, malformed, rows_of, web_result
 from zerosearch.engines.retry import AttemptError
-from zerosearch.engines.web import RESULTS_A_PAGE, HttpEngine, answer_box, malformed, refused_key, rows_of, web_result
+from zerosearch.engines.web import RESULTS_A_PAGE, HttpEngine, refused_key
 from zerosearch.search import Document
 
+_BOXES = ("answerBox", "knowledgeGraph")
 _EXHAUSTED = "not enough credits"
 
 
 class SerperEngine(HttpEngine):
-    """See `HttpEngine`. A box with Google's own answer is the first document, as it is on Google's page."""
+    """See `HttpEngine`. Google's own answer and its knowledge graph are the first documents, as on Google's page."""
 
     kind = "serper"
     default_url = example_url = "https://google.serper.dev/search"
@@ -46,12 +48,13 @@ class SerperEngine(HttpEngine):
     def _read(self, answer: Any) -> Iterable[Document]:
         if not isinstance(answer, dict):
             raise malformed(self.name, "no object")
-        if "organic" not in answer and "searchParameters" not in answer:
+        if not any(name in answer for name in ("organic", "searchParameters", *_BOXES)):
             raise malformed(self.name, "neither organic nor searchParameters")
         return self._results(answer)
 
     def _results(self, answer: dict[str, Any]) -> Iterator[Document]:
-        yield from answer_box(answer.get("answerBox"), ("snippet", "answer"))
+        for name in _BOXES:
+            yield from boxes(answer.get(name))
         if "organic" in answer:
-            for row in rows_of(answer, "organic", self.name):
-                yield web_result(row, "snippet", "link", self.name)
+            for row in rows_of(answer, "organic", ("snippet",), self.name):
+                yield web_result(row, "snippet", "link")

@@ -11,11 +11,10 @@ A search is tried again within a deadline, and then is an `EngineError`. Searche
 from __future__ import annotations
 
 import asyncio
-import html
 import re
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -45,8 +44,6 @@ RESULTS_A_PAGE = 10  # always asked for, at the same price: some have no text, a
 MAX_QUERY_CHARS = 1000  # more than any engine looks at, and short enough for the address of a GET
 
 _WORD = re.compile(r"\w")
-_INLINE_TAG = re.compile(r"</?(?:a|abbr|b|em|i|mark|s|small|span|strong|sub|sup|u|wbr)(?:\s[^<>]*)?/?>", re.IGNORECASE)
-_TAG = re.compile(r"<!--[^<>]*-->|</?[a-z][a-z0-9]*(?:\s[^<>]*)?/?>", re.IGNORECASE)
 
 
 class RateLimiter:
@@ -190,56 +187,10 @@ class HttpEngine(ABC):
         for result in results:
             if len(page) == top_k:
                 break
-            result = Document(*(clean(part) for part in (result.title, result.text, result.id)))
+            result = Document(*(one_line(clean(part)) for part in (result.title, result.text, result.id)))
             if _WORD.search(result.text):
                 page.setdefault((result.title, result.text), result)
         return tuple(page.values())
-
-
-def plain_text(text: str) -> str:
-    """`text` in one line, without HTML tags and with its entities written out.
-
-    >>> plain_text("<b>Kathmandu</b> &amp; valley,<br>pop. &lt; 1M")
-    'Kathmandu & valley, pop. < 1M'
-    """
-    return one_line(html.unescape(_TAG.sub(" ", _INLINE_TAG.sub("", text))))
-
-
-def rows_of(answer: dict[str, Any], name: str, where: str) -> Iterator[dict[str, Any]]:
-    """The objects in the list `answer[name]`. Raises `AttemptError` of kind `malformed` where it is no such list."""
-    rows = answer[name]
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise malformed(where, f"{name} is no list of results")
-    return iter(rows)
-
-
-def field_of(row: dict[str, Any], name: str, where: str) -> str:
-    """The text in `row[name]`, empty where there is none. Raises `AttemptError` where it is something else."""
-    value = row.get(name)
-    if value is not None and not isinstance(value, str):
-        raise malformed(where, f"{name} is {type(value).__name__}, not text")
-    return value or ""
-
-
-def web_result(row: dict[str, Any], text: str, link: str, where: str) -> Document:
-    """A result whose snippet stands in `text` and whose address, its id, in `link`."""
-    title, snippet = (plain_text(field_of(row, name, where)) for name in ("title", text))
-    return Document(title, snippet, one_line(field_of(row, link, where)))
-
-
-def answer_box(row: Any, texts: Iterable[str]) -> Iterator[Document]:
-    """The box above the results, where the engine answers by itself, as the first result; nothing where it has no text.
-
-    `texts` are the fields that may hold the answer. What they hold in boxes of other kinds is not text, and left out.
-    """
-    if isinstance(row, dict):
-        text = next((row[name] for name in texts if isinstance(row.get(name), str)), "")
-        title, link = (row[name] if isinstance(row.get(name), str) else "" for name in ("title", "link"))
-        yield Document(plain_text(title), plain_text(text), one_line(link))
-
-
-def malformed(where: str, what: str) -> AttemptError:
-    return AttemptError("malformed", f"{where}: not the answer of this engine: {what}")
 
 
 def refused_key(error: StatusError, variable: str | None) -> AttemptError:

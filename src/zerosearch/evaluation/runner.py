@@ -19,7 +19,8 @@ from zerosearch.trajectory import Trajectory
 class Summary:
     """Means over all trajectories, those whose search failed included (they score 0). Shares lie in [0, 1].
 
-    `evidence`: trajectories in which a page held a golden answer.
+    `evidence`: trajectories in which a page held a golden answer. `misses`: queries that a recorded engine had no page
+    for.
     """
 
     questions: int
@@ -35,6 +36,7 @@ class Summary:
     well_formed: float
     evidence: float
     engine_errors: int
+    misses: int
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,7 @@ def summarize(trajectories: Sequence[Trajectory]) -> Summary:
         well_formed=mean([t.scores.format for t in trajectories]),
         evidence=mean([float(saw_answer(t)) for t in trajectories]),
         engine_errors=sum(not t.valid for t in trajectories),
+        misses=sum(s.missed for t in trajectories for s in t.searches),
     )
 
 

@@ -55,7 +55,8 @@ class Row:
 
 @dataclass(frozen=True)
 class ResultsTable:
-    """Rows and what has to be said to them. `notes` is not empty only where unlike files were put together."""
+    """Rows and what has to be said to them. `notes` is not empty only where unlike files were put together, `misses`
+    where a recorded engine had no page for a query."""
 
     metric: str
     benchmarks: dict[str, int]
@@ -63,6 +64,7 @@ class ResultsTable:
     samples: int
     digests: dict[str, str]
     notes: tuple[str, ...]
+    misses: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready."""
@@ -84,6 +86,7 @@ def build_table(
     if not files:
         raise DataError("no predictions to make a table of")
     notes = unlike_files(files)
+    missed = [note for file in files if (note := _misses(file))]
     if notes and not allow_unlike:
         more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
         raise DataError(f"{notes[0]}{more}: not for one table, unless unlike results are asked for")
@@ -103,7 +106,14 @@ def build_table(
         samples=max(file.header.samples for file in files),
         digests={file.header.benchmark: file.header.questions_digest for file in files},
         notes=tuple(notes),
+        misses=tuple(missed),
     )
+
+
+def _misses(file: PredictionFile) -> str:
+    searches = [search for row in file.rows for search in row.searches]
+    missed = sum(search.missed for search in searches)
+    return f"{file.path}: {missed} of {len(searches)} queries had no recorded page" if missed else ""
 
 
 def describe_behaviour(rows: Sequence[Prediction]) -> Behaviour:
@@ -205,6 +215,8 @@ def markdown(table: ResultsTable) -> str:
     parts = [caption(table) + ".", markdown_table(*score_lines(table)), markdown_table(*behaviour_lines(table))]
     digests = [f"{title(name)} `{table.digests[name][:12]}`" for name in table.benchmarks]
     parts.append("Digests of the questions: " + ", ".join(digests) + ".")
+    if table.misses:
+        parts.append("**Queries without a recorded page:**\n\n" + "\n".join(f"- {note}" for note in table.misses))
     if table.notes:
         parts.append("**Unlike results were put together:**\n\n" + "\n".join(f"- {note}" for note in table.notes))
     return "\n\n".join(parts) + "\n"

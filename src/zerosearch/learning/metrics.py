@@ -17,7 +17,7 @@ def rollout_metrics(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
     `cache_hits` is the share of pages that were known already, from a cache or because a rollout of the same question
     had asked for them in this step; `engine_calls` counts the searches that were not. `noisy_pages` are those that are
     noisy as a whole; `noisy_documents` is a share of all simulated documents, which `documents` counts by what they
-    were asked for.
+    were asked for. `misses` are queries that a recorded engine had no page for.
 
     Raises `ValueError` for no trajectories.
     """
@@ -43,6 +43,7 @@ def rollout_metrics(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
         "cache_hits": share([s.cached for s in searches if s.error is None]),
         "engine_calls": sum(not s.cached for s in searches),
         "search_errors": sum(s.error is not None for s in searches),
+        "misses": summary.misses,
         "cost_usd": Ledger.of(trajectories).usd,
         "stops": dict(sorted(stops.items())),
     }

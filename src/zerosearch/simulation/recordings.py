@@ -73,11 +73,15 @@ def _question(row: dict[str, Any], where: str) -> Question:
 
 @dataclass(frozen=True)
 class Recorded:
-    """`recorded` of `total` queries are in the file, those of earlier calls included; `failed` this time."""
+    """`recorded` of `total` queries are in the file, those of earlier calls included; `failed` this time.
+
+    `missed`: the engine is itself a recording, which has no page for them.
+    """
 
     recorded: int
     total: int
     failed: int
+    missed: int = 0
 
 
 async def record(
@@ -100,16 +104,21 @@ async def record(
     total = {(q.question.id, q.text): q for q in queries}
     wanted = [query for key, query in total.items() if key not in held]
     gate = asyncio.Semaphore(concurrency)
-    failed = 0
+    failed = missed = 0
 
     async def ask(query: Query) -> dict[str, Any] | None:
+        nonlocal failed, missed
         async with gate:
             try:
                 page = await engine.search(SearchRequest(query.text, depth, query.question))
             except EngineError as error:
+                failed += 1
                 errors.failure(error)
                 return None
-            errors.success()
+            errors.found(page)
+            if page.missed:  # there is no page to record
+                missed += 1
+                return None
             return _row(query, page.documents, engine)
 
     tasks = [asyncio.create_task(ask(query)) for query in wanted]
@@ -117,18 +126,16 @@ async def record(
     try:
         for number, finished in enumerate(asyncio.as_completed(tasks), start=1):
             row = await finished
-            if row is None:
-                failed += 1
-            else:
+            if row is not None:
                 append_jsonl(path, row)
                 done += 1
             if number % 500 == 0:
-                report(Recorded(done, len(total), failed))
+                report(Recorded(done, len(total), failed, missed))
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    return Recorded(done, len(total), failed)
+    return Recorded(done, len(total), failed, missed)
 
 
 def _own_rows(path: Path, engine: SearchEngine) -> Iterator[dict[str, Any]]:

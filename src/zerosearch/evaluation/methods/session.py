@@ -178,7 +178,7 @@ class Session:
             )  # fmt: skip
             self._errors.searches.failure(error)
             raise
-        self._errors.searches.success()
+        self._errors.searches.found(page)
         self.searches.append(SearchRecord.of(query, page, 0.0))  # a simulator is asked for useful pages only
         return fit(page.documents, self.settings.max_page_words)
 
