@@ -21,6 +21,7 @@ from zerosearch.protocol import (
     STOP_STRINGS,
     Action,
     Document,
+    neutralize,
     parse_turn,
     render_document,
 )
@@ -35,11 +36,20 @@ StopReason = Literal["answer", "no_answer", "refused_search", "context", "engine
 
 @dataclass(frozen=True)
 class Codec:
-    """Text to ids and back. `encode` adds no special tokens; `decode` leaves nothing out and tidies nothing up."""
+    """Text to ids and back. `encode` adds no special tokens; `decode` leaves nothing out and tidies nothing up.
+
+    `harmless` takes tags and control tokens out of a text from elsewhere, where the tokenizer knows better than
+    `neutralize` what it will make of it.
+    """
 
     encode: Callable[[str], list[int]]
     decode: Callable[[Sequence[int]], str]
     special_tokens: tuple[str, ...] = ()
+    harmless: Callable[[str], str] | None = None
+
+    def clean(self, text: str) -> str:
+        """A page's or a question's text, unable to speak the protocol or the chat template."""
+        return self.harmless(text) if self.harmless else neutralize(text, self.special_tokens)
 
 
 @dataclass(frozen=True)
@@ -204,7 +214,7 @@ class Episode:
     def _fit(self, documents: Sequence[Document], room: int) -> list[int]:
         body: list[int] = []
         for rank, document in enumerate(documents, start=1):
-            line = self._codec.encode(render_document(document, rank, self._codec.special_tokens) + "\n")
+            line = self._codec.encode(render_document(document, rank, self._codec.clean) + "\n")
             if len(body) + len(line) > room:
                 return body if body else line[:room]
             body += line

@@ -12,6 +12,7 @@ from zerosearch.adapters import resolve_adapter
 from zerosearch.config import TrainConfig
 from zerosearch.cost import Ledger
 from zerosearch.embedded import cache_dir
+from zerosearch.encoding import encode_prompt
 from zerosearch.engine_config import EngineConfig
 from zerosearch.engines.base import SearchEngine
 from zerosearch.engines.bm25 import BM25Engine
@@ -36,7 +37,7 @@ from zerosearch.factbook.sources import PREFIX, factbook_rows
 from zerosearch.generation import Sampling
 from zerosearch.generators.base import Generator
 from zerosearch.generators.openai import RETRY, OpenAIGenerator, byte_codec, byte_limits
-from zerosearch.protocol import PROMPT, PROMPT_WITHOUT_SEARCH, prompt_text, render_prompt
+from zerosearch.protocol import PROMPT, PROMPT_WITHOUT_SEARCH, render_prompt
 from zerosearch.questions import Question, load_questions
 from zerosearch.rollout import RolloutSettings
 
@@ -250,7 +251,8 @@ def open_policy(
             charge=charge,
         )
         limits = byte_limits(config.protocol.limits())
-        settings = _rollout_settings(config, byte_codec(), str, limits, temperature=temperature, top_k=top_k)
+        codec = byte_codec()
+        settings = _rollout_settings(config, codec, codec.encode, limits, temperature=temperature, top_k=top_k)
         return generator, settings
     from zerosearch.generators.transformers import TransformersGenerator
 
@@ -264,17 +266,17 @@ def open_policy(
 def rollout_settings(config: TrainConfig, model: LocalModel, *, temperature: float, top_k: int) -> RolloutSettings:
     """What the episodes of a run have in common; `temperature` 0 for evaluation."""
 
-    def shown(prompt: str) -> str:
-        return prompt_text(prompt, model.tokenizer, chat=config.protocol.chat)
+    def encode(prompt: str) -> list[int]:
+        return encode_prompt(prompt, model.tokenizer, chat=config.protocol.chat)
 
     limits = config.protocol.limits()
-    return _rollout_settings(config, model.codec, shown, limits, temperature=temperature, top_k=top_k)
+    return _rollout_settings(config, model.codec, encode, limits, temperature=temperature, top_k=top_k)
 
 
 def _rollout_settings(
     config: TrainConfig,
     codec: Codec,
-    shown: Callable[[str], str],
+    encode: Callable[[str], list[int]],
     limits: EpisodeLimits,
     *,
     temperature: float,
@@ -284,7 +286,7 @@ def _rollout_settings(
     template = protocol.prompt or (PROMPT if protocol.max_searches else PROMPT_WITHOUT_SEARCH)
 
     def prompt(question: str) -> list[int]:
-        return codec.encode(shown(render_prompt(question, template=template)))
+        return encode(render_prompt(codec.clean(question), template=template))
 
     prompt("")  # instructions or a chat template that cannot be used are an error now, not after the first search
     training = config.training

@@ -8,9 +8,10 @@ speak the protocol.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Literal, Protocol
 
 from zerosearch.errors import ConfigError
 from zerosearch.replies import find_action
@@ -67,33 +68,11 @@ class Document(Protocol):
     def text(self) -> str: ...
 
 
-class Tokenizer(Protocol):
-    """The part of a Hugging Face tokenizer that the protocol uses."""
-
-    chat_template: Any
-
-    def encode(self, text: str, *, add_special_tokens: bool = ...) -> Any: ...
-    def apply_chat_template(self, conversation: Any, **kwargs: Any) -> Any: ...
-
-
 def render_prompt(question: str, *, template: str = PROMPT) -> str:
     """The instructions with the question in them. `template` must hold `{question}` once."""
     if template.count("{question}") != 1:
         raise ConfigError("protocol.prompt must hold {question} exactly once")
     return template.replace("{question}", question)
-
-
-def prompt_text(prompt: str, tokenizer: Tokenizer, *, chat: Literal["auto", "always", "never"] = "auto") -> str:
-    """What the model is really shown: the chat template's rendering for instruct models, the raw text for base models.
-
-    Raises `ConfigError` for `chat="always"` with a tokenizer that has no chat template.
-    """
-    if chat == "never" or (chat == "auto" and not tokenizer.chat_template):
-        return prompt
-    if not tokenizer.chat_template:
-        raise ConfigError("protocol.chat is 'always' but the model's tokenizer has no chat template")
-    conversation = [{"role": "user", "content": prompt}]
-    return str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))
 
 
 def parse_turn(text: str, *, opened: bool = False) -> Action:
@@ -118,9 +97,20 @@ def parse_turn(text: str, *, opened: bool = False) -> Action:
 def neutralize(text: str, special_tokens: Sequence[str] = ()) -> str:
     """Make `text` unable to speak the protocol or the chat template: `<answer>` becomes `[answer]`.
 
-    See `break_tokens` for `special_tokens`.
+    Text that is a tag or a control token only once it is normalised (NFKC: `＜answer＞`), as some tokenizers do, is
+    normalised first. See `break_tokens` for `special_tokens`, and `encoding.harmless` where the tokenizer is at hand.
     """
+    text = text.encode("utf-8", "replace").decode()
+    if not text.isascii():
+        plain = unicodedata.normalize("NFKC", text)
+        if (holds_tag(plain) and not holds_tag(text)) or any(t in plain and t not in text for t in special_tokens):
+            text = plain
     return break_tokens(_TAG.sub(r"[\1]", text), special_tokens)
+
+
+def holds_tag(text: str) -> bool:
+    """Whether a tag of the protocol stands in `text`."""
+    return _TAG.search(text) is not None
 
 
 def break_tokens(text: str, special_tokens: Sequence[str]) -> str:
@@ -137,7 +127,7 @@ def break_tokens(text: str, special_tokens: Sequence[str]) -> str:
     return text
 
 
-def render_document(document: Document, rank: int, special_tokens: Sequence[str] = ()) -> str:
-    """One line of a result page: `[1] Title: text`, neutralised, white space squeezed."""
+def render_document(document: Document, rank: int, clean: Callable[[str], str] = neutralize) -> str:
+    """One line of a result page: `[1] Title: text`, neutralised by `clean`, white space squeezed."""
     body = f"{document.title}: {document.text}" if document.title else document.text
-    return f"[{rank}] {neutralize(' '.join(body.split()), special_tokens)}"
+    return f"[{rank}] {' '.join(clean(' '.join(body.split())).split())}"

@@ -203,7 +203,7 @@ def _page(text: str, turn: int) -> tuple[tuple[Document, ...], str, list[str]]:
 def _losses(documents: Sequence[Document], shown: str, page: int, limits: EpisodeLimits, codec: Codec) -> list[str]:
     """Remarks on what the model is shown otherwise than the text has it."""
     remarks = []
-    whole = [render_document(document, rank, codec.special_tokens) for rank, document in enumerate(documents, start=1)]
+    whole = [render_document(document, rank, codec.clean) for rank, document in enumerate(documents, start=1)]
     lines = shown.splitlines()
     kept = sum(line in lines for line in whole)
     if shown and kept < len(whole):

@@ -16,8 +16,9 @@ from transformers import AutoTokenizer
 from zerosearch.commands.check import open_tokenizer
 from zerosearch.commands.check_settings import differences, most_searches
 from zerosearch.config import TrainConfig
+from zerosearch.encoding import encode_prompt
 from zerosearch.errors import ModelError
-from zerosearch.protocol import PROMPT, prompt_text, render_prompt
+from zerosearch.protocol import PROMPT, render_prompt
 from zerosearch.settings import config_from_dict, load_config
 
 ROOT = Path(__file__).parents[2]
@@ -43,12 +44,11 @@ def check(zerosearch: Any, tokenizer_folder: Path, questions_file: Path) -> Any:
 
 def test_the_prompt_is_what_the_model_is_shown(check: Any, tokenizer_folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
-    text = prompt_text(render_prompt("Why [1] :train: is\tit?", template=PROMPT), tokenizer)
+    ids = encode_prompt(render_prompt("Why [1] :train: is\tit?", template=PROMPT), tokenizer)
     result = check("--question", "Why [1] :train: is\tit?")
     assert result.code == 0
-    assert text in result.out
-    count = len(tokenizer.encode(text, add_special_tokens=False))
-    assert f"prompt: {count} tokens of {tokenizer_folder}, with the chat template" in result.out
+    assert tokenizer.decode(ids) in result.out
+    assert f"prompt: {len(ids)} tokens of {tokenizer_folder}, with the chat template" in result.out
     plain = check("--question", "Why?", "--set", "protocol.chat=never")
     assert "without a chat template" in plain.out
     assert "<|im_start|>" not in plain.out
@@ -114,7 +114,7 @@ def test_without_golden_answers_the_reward_is_not_known(check: Any) -> None:
 
 def test_a_pasted_episode_may_begin_with_its_prompt(check: Any, tokenizer_folder: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tokenizer_folder)
-    prompt = prompt_text(render_prompt("Capital of Nepal?"), tokenizer)
+    prompt = tokenizer.decode(encode_prompt(render_prompt("Capital of Nepal?"), tokenizer))
     bare, pasted = check(*ASK, "--text", EPISODE), check(*ASK, "--text", prompt + EPISODE)
     assert pasted.out == bare.out
 
@@ -269,6 +269,8 @@ def test_only_what_differs_from_the_defaults_is_listed() -> None:
         "evaluation.engine.corpus": "x",
         "model.full": "true",
         "model.lora": "none",
+        "training.learning_rate": 1e-6,  # they follow from model.full
+        "algorithm.critic_learning_rate": 1e-5,
     }
 
 

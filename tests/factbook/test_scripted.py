@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from zerosearch.encoding import encode_prompt
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.engines.snippets import cut
 from zerosearch.episode import Codec, Done, Episode, EpisodeLimits, Search
@@ -15,7 +16,7 @@ from zerosearch.factbook.questions import FactbookQuestion
 from zerosearch.factbook.scripted import Script, encode_script, finder, guess, held_answer, scripts
 from zerosearch.generation import Generation
 from zerosearch.learning.warmstart import LIMITS, policy_examples
-from zerosearch.protocol import parse_turn, prompt_text, render_prompt
+from zerosearch.protocol import parse_turn, render_prompt
 from zerosearch.questions import Question
 from zerosearch.scoring import contains_answer
 from zerosearch.search import Document
@@ -234,8 +235,8 @@ def test_the_policys_examples_are_the_scripts_under_the_real_prompt(
     for example in made:
         assert len(example.ids) == len(example.mask) <= LIMITS.max_context_tokens
         stretches = runs(example.ids, example.mask)
+        assert stretches[0][1] == encode_prompt(render_prompt(texts[example.key]), tiny_model.tokenizer)
         prompt = tiny_model.codec.decode(stretches[0][1])
-        assert prompt == prompt_text(render_prompt(texts[example.key]), tiny_model.tokenizer)
         assert prompt.endswith("<|im_end|>\n<|im_start|>assistant\n")
         assert stretches[-1][0] == 1
         assert parse_turn(tiny_model.codec.decode(stretches[-1][1])).kind == "answer"

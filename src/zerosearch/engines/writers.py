@@ -7,15 +7,14 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from zerosearch.curriculum import derive_seed
+from zerosearch.encoding import ChatTokenizer, encode_chat, encode_plain, harmless, has_template
 from zerosearch.engine_config import RequestConfig
 from zerosearch.engines.completions import CompletionServer, EmptyReply, read_completion
 from zerosearch.engines.http import MAX_BODY_BYTES, checked_url
 from zerosearch.engines.identity import address_of, digest_of, identity_of
-from zerosearch.errors import ConfigError, ModelError
 from zerosearch.generation import Sampling
 from zerosearch.generators.base import Generator
-from zerosearch.prompts import Message, one_line
-from zerosearch.protocol import Tokenizer, break_tokens, neutralize
+from zerosearch.prompts import Message
 from zerosearch.replies import cut_before, may_think_unseen, opens_thought, plain_marks, stop_end, stopped_early
 
 __all__ = [
@@ -90,14 +89,6 @@ class ChatModel(Protocol):
         stop: tuple[str, ...] = (),
         outside_thoughts: bool = False,
     ) -> Written: ...
-
-
-class ChatTokenizer(Tokenizer, Protocol):
-    """The part of a Hugging Face tokenizer that a local writer uses."""
-
-    all_special_tokens: Any
-
-    def decode(self, token_ids: Any, **kwargs: Any) -> Any: ...
 
 
 class OpenAIWriter:
@@ -273,26 +264,10 @@ def render_messages(
 
     Raises `ConfigError` for `chat="always"` without a chat template, `ModelError` for a template that fails.
     """
-    special_tokens = tuple(tokenizer.all_special_tokens)
     if messages[-1]["role"] == "assistant":
-        begun = tokenizer.encode(break_tokens(messages[-1]["content"], special_tokens), add_special_tokens=False)
+        begun = tokenizer.encode(harmless(messages[-1]["content"], tokenizer, keep_tags=True), add_special_tokens=False)
         return [*render_messages(messages[:-1], tokenizer, chat=chat, keep_tags=keep_tags), *begun]
-    clean = break_tokens if keep_tags else neutralize
-    safe = [{**m, "content": clean(m["content"], special_tokens)} for m in messages]
-    if chat == "never" or (chat == "auto" and not tokenizer.chat_template):
-        return list(tokenizer.encode("\n".join(m["content"] for m in safe) + "\n", add_special_tokens=True))
-    if not tokenizer.chat_template:
-        raise ConfigError("the simulator's chat setting is 'always' but its tokenizer has no chat template")
-    text = _apply_template(safe, tokenizer)
-    return list(tokenizer.encode(text, add_special_tokens=False))  # the template writes the special tokens itself
-
-
-def _apply_template(messages: list[Message], tokenizer: ChatTokenizer) -> str:
-    merged = [{"role": "user", "content": "\n\n".join(m["content"] for m in messages)}]
-    failure = ""
-    for conversation in (messages, merged):
-        try:
-            return str(tokenizer.apply_chat_template(conversation, tokenize=False, add_generation_prompt=True))
-        except Exception as error:  # templates are programs of their own and raise what they like
-            failure = failure or one_line(str(error))
-    raise ModelError(f"the simulator's chat template does not take a system and a user message ({failure})")
+    safe: list[Message] = [{**m, "content": harmless(m["content"], tokenizer, keep_tags=keep_tags)} for m in messages]
+    if has_template(tokenizer, chat, "the simulator's chat setting"):
+        return encode_chat(safe, tokenizer)
+    return encode_plain("\n".join(m["content"] for m in safe) + "\n", tokenizer)

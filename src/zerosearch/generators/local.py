@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from zerosearch.devices import pick_device
 from zerosearch.embedded import resolve_model
+from zerosearch.encoding import control_tokens, harmless
 from zerosearch.episode import Codec
 from zerosearch.errors import ModelError
 from zerosearch.folders import ADAPTER_FILES, replacing
@@ -89,10 +91,7 @@ class LocalModel:
         def decode(ids: Sequence[int]) -> str:
             return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
 
-        # all_special_tokens lists the named ones only; a page must not be able to write any control token
-        added = getattr(tokenizer, "added_tokens_decoder", {})
-        special = {token.content for token in added.values() if token.special} | set(tokenizer.all_special_tokens)
-        return Codec(encode, decode, tuple(sorted(special)))
+        return Codec(encode, decode, control_tokens(tokenizer), partial(harmless, tokenizer=tokenizer))
 
     def add_adapter(
         self, name: str, source: Path | None = None, *, rank: int = 8, alpha: float = 16.0, trainable: bool = False

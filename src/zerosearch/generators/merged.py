@@ -101,7 +101,8 @@ def dithered(values: Tensor, mantissa: int, seed: int) -> Tensor:
     dropped = _FLOAT32_MANTISSA - mantissa
     generator = torch.Generator(device=values.device).manual_seed(seed)
     chance = torch.randint(0, 2**dropped, values.shape, dtype=torch.int32, device=values.device, generator=generator)
-    return (values.contiguous().view(torch.int32).add(chance) & -(2**dropped)).view(torch.float32)
+    rounded: Tensor = (values.contiguous().view(torch.int32).add(chance) & -(2**dropped)).view(torch.float32)
+    return rounded
 
 
 def _mantissa(weight: Tensor) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from zerosearch.encoding import encode_prompt
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.episode import EpisodeLimits
 from zerosearch.examples import Example
@@ -12,7 +13,7 @@ from zerosearch.factbook.pairs import pairs
 from zerosearch.factbook.questions import FactbookQuestion
 from zerosearch.factbook.scripted import encode_script, finder, scripts
 from zerosearch.generators.local import LocalModel
-from zerosearch.protocol import prompt_text, render_prompt
+from zerosearch.protocol import render_prompt
 from zerosearch.simulation.tune import page_example
 
 TOP_K = 3
@@ -38,7 +39,7 @@ def policy_examples(
     codec = model.codec
 
     def prompt(text: str) -> list[int]:
-        return codec.encode(prompt_text(render_prompt(text), model.tokenizer))
+        return encode_prompt(render_prompt(codec.clean(text)), model.tokenizer)
 
     examples = []
     for script in scripts(chosen, find, two_search_share=two_search_share, seed=seed):
