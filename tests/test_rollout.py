@@ -295,6 +295,9 @@ def test_too_many_failures_stop_the_run_with_one_line_and_cancel_the_others(byte
         (0.2, 4, "s" * 16 + "ffff" + "f", 21),  # 4 of 20 are a fifth and not more
         (0.0, 1, "ssssf", 5),
         (1.0, 1, "f" * 50, None),
+        (0.2, 4, "s" * 9000 + "f" * 50, 9018),  # an outage late in a run: 18 in a row are no chance at one in five
+        (0.2, 4, "s" * 9000 + "fs" * 500, 9201),  # half of them fail: more than a fifth of the last 500
+        (0.2, 4, "ssssf" * 2000, None),  # a fifth, for ever
     ],
 )
 def test_the_error_rate_stops_where_failures_pass_the_limit(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +25,9 @@ from zerosearch.shared_pages import Answer, SharedPages, credit_the_first, same_
 from zerosearch.trajectory import SearchRecord, Trajectory, finish
 
 T = TypeVar("T")
+
+_BY_CHANCE = 1e-12
+"""How likely so many failures in a row may be at the highest rate that is allowed."""
 
 
 @dataclass(frozen=True)
@@ -47,10 +51,12 @@ class RolloutSettings:
 
 
 class ErrorRate:
-    """Counts searches and failures; stops the run where failures pass `limit` (a share of all searches).
+    """Counts searches and failures; stops the run where failures pass `limit`, a share of the last `window` searches,
+    or where more fail in a row than chance gives at that rate: an outage late in a run is noticed like an early one.
 
     A single failure among the first few searches says little, so at least `minimum` failures are waited for. `what` is
-    counted and what is at fault stand in the message; other things than searches can be counted just so.
+    counted and what is at fault stand in the message; other things than searches can be counted just so. A limit of 1
+    never stops anything. `last` is the last failure in words.
 
     Queries that a recorded engine has no page for are no failures, but a run in which most of them are misses measures
     the recording: from `ENOUGH` searches on it stops where they are more than half of all (more than `limit`, if that
@@ -61,19 +67,29 @@ class ErrorRate:
     MOST = 0.5
 
     def __init__(
-        self, limit: float = 0.2, minimum: int = 4, *, what: str = "searches", at_fault: str = "the engine"
+        self,
+        limit: float = 0.2,
+        minimum: int = 4,
+        *,
+        window: int = 500,
+        what: str = "searches",
+        at_fault: str = "the engine",
     ) -> None:
         self.limit, self.minimum = limit, minimum
         self._what, self._at_fault = what, at_fault
+        self._recent: deque[bool] = deque(maxlen=window)
+        self._in_a_row = math.ceil(math.log(_BY_CHANCE) / math.log(limit)) if 0 < limit < 1 else 1
+        self._row = 0
         self.searches = self.misses = 0
         self.failures: dict[str, int] = {}
+        self.last = ""
 
     def success(self) -> None:
-        self.searches += 1
+        self._count(failed=False)
 
     def found(self, page: SearchPage) -> None:
         """A search brought a page. Raises `RunError` where most of them are misses."""
-        self.searches += 1
+        self._count(failed=False)
         self.misses += page.missed
         if page.missed and self.searches >= self.ENOUGH and self.misses > max(self.limit, self.MOST) * self.searches:
             raise RunError(
@@ -84,15 +100,23 @@ class ErrorRate:
 
     def failure(self, error: EngineError) -> None:
         """Raises `RunError` once the limit is passed."""
-        self.searches += 1
+        self._count(failed=True)
         self.failures[error.kind] = self.failures.get(error.kind, 0) + 1
-        failed = sum(self.failures.values())
-        if failed >= self.minimum and failed > self.limit * self.searches:
-            last = " ".join(str(error).split())  # one line
+        self.last = " ".join(str(error).split())  # one line
+        failed, recent = sum(self._recent), len(self._recent)
+        if self.limit < 1 and self._row >= max(self._in_a_row, self.minimum):
+            failed = recent = self._row
+        counted = f"{failed} of {'' if recent == self.searches else 'the last '}{recent} {self._what} failed"
+        if failed >= self.minimum and failed > self.limit * recent:
             raise RunError(
-                f"{failed} of {self.searches} {self._what} failed (limit {self.limit:.0%}); the last one: {last}. "
+                f"{counted} (limit {self.limit:.0%}); the last one: {self.last}. "
                 f"Nothing written so far is lost; mend {self._at_fault} and run the same command again"
             )
+
+    def _count(self, *, failed: bool) -> None:
+        self.searches += 1
+        self._recent.append(failed)
+        self._row = self._row + 1 if failed else 0
 
 
 async def run_episode(

@@ -309,7 +309,29 @@ def test_a_server_that_breaks_down_stops_the_evaluation_and_the_same_command_goe
     assert sorted(str(row.error) for row in found.rows) == ["None", "None", "refused", "refused", "refused"]
     server.answer = policy
     assert zerosearch(*behind_url, "--methods", "direct").code == 0
-    assert read_predictions(Path("out/nq/direct.jsonl")).missing == 0
+    found = read_predictions(Path("out/nq/direct.jsonl"))
+    assert (found.missing, found.failures, len(found.rows)) == (0, {}, 6)  # what failed was asked again
+
+
+def test_an_evaluation_with_failed_predictions_says_so_and_does_not_exit_0(
+    zerosearch: Any, behind_url: list[str], server: Endpoint
+) -> None:
+    asked: list[str] = []
+
+    def failing_once(request: dict[str, Any]) -> Reply:
+        asked.append(request["messages"][0]["content"])
+        return Reply(400, b'{"error": {"message": "overloaded"}}') if len(asked) == 2 else policy(request)
+
+    server.answer = failing_once
+    result = zerosearch(*behind_url, "--methods", "direct", "--concurrency", "1")
+    assert result.code == 3
+    assert "1 of 6 predictions failed (the last one: " in result.err
+    assert "overloaded" in result.err
+    assert ", 1 failed" in Path("out/table.md").read_text()
+    assert len(asked) == 6
+    assert zerosearch(*behind_url, "--methods", "direct", "--concurrency", "1").code == 0
+    assert asked[6:] == [asked[1]]
+    assert "failed" not in Path("out/table.md").read_text().replace("| failed |", "")
 
 
 def test_searches_are_bounded_by_the_budget(zerosearch: Any, behind_url: list[str]) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation.made import made, questions
+from evaluation.made import made, predict, questions
 
 from zerosearch.errors import DataError
 from zerosearch.evaluation.comparison import Wins, compare_runs
 from zerosearch.evaluation.comparison_text import markdown, p_value, verdict
-from zerosearch.evaluation.predictions import PredictionFile
+from zerosearch.evaluation.predictions import PredictionFile, append_prediction, read_predictions
 from zerosearch.evaluation.results import one_run
 from zerosearch.evaluation.statistics import macro_average, paired_p_value
 
@@ -117,6 +117,21 @@ def test_unlike_runs_are_refused_unless_asked_for(tmp_path: Path, changes: dict,
     assert words in "".join(found.notes)
     assert ("were left out" in "".join(found.notes)) == (kept < 10)
     assert words in markdown(found)
+
+
+def test_failed_predictions_are_no_wrong_answers(tmp_path: Path) -> None:
+    """Two perfect runs, of which one had an outage: no better and no worse."""
+    a, b = made(tmp_path, [1] * 100), made(tmp_path, [1] * 85, method="react", asked=questions(100))
+    lost = [predict(q, None, method="react", error="http") for q in questions(100)[85:]]
+    append_prediction(b.path, *lost)
+    b = read_predictions(b.path)
+    with pytest.raises(DataError, match=r"15 of 100 predictions failed \(http 15\).*asks them again.*--unlike"):
+        compare_runs(run(a), run(b), ("a", "b"))
+    found = compare_runs(run(a), run(b), ("a", "b"), allow_unlike=True)
+    assert found.questions == 85
+    assert found.parts[0].measures["em"].difference.value == 0
+    assert "15 of 100 predictions failed" in markdown(found)
+    assert "15 questions" in markdown(found)
 
 
 def test_a_question_whose_answers_changed_is_not_the_same_question(tmp_path: Path) -> None:

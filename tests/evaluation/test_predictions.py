@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -80,8 +80,11 @@ def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
         append_prediction(path, row)
     found = read_predictions(path)
     assert (found.header, list(found.rows), found.missing) == (HEADER, rows, 2)
-    assert start_predictions(path, HEADER) == rows
+    assert start_predictions(path, HEADER) == rows[:1]  # what failed is asked again
+    assert list(read_predictions(path).rows) == rows[:1]
     assert found.by_question == {"n": rows}
+    assert found.failures == {"deadline": 1}
+    assert "1 of 2 predictions failed (deadline 1)" in found.told_failures
 
 
 @given(text=st.text(), answer=st.none() | st.text(), query=st.text())
@@ -137,6 +140,36 @@ def test_a_file_of_other_settings_is_not_gone_on_with(tmp_path: Path, change: di
     assert path.read_bytes() == before
 
 
+WRONG_SHAPES = (
+    ("answer", 7), ("tokens", "many"), ("seconds", None), ("golden_answers", [None]), ("searches", [7]),
+    ("searches", [{"query": 1, "documents": []}]), ("em", "1"), ("error", True), ("text", ["a"]), ("saw_answer", 1),
+)  # fmt: skip
+
+
+def changed_row(name: str, value: Any) -> str:
+    row = predict()
+    kept = {f.name: getattr(row, f.name) for f in fields(row)} | {"searches": [], "golden_answers": ["x"]}
+    return json.dumps(kept | {name: value})
+
+
+def test_of_two_rows_of_one_try_the_first_that_did_not_fail_counts(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "p.jsonl"
+    start_predictions(path, HEADER)
+    rows = [predict(answer=None, error="http"), predict(answer="Kathmandu"), predict(answer="Lima")]
+    append_prediction(path, *rows[:2])
+    assert read_predictions(path).rows == (rows[1],)
+    assert not caplog.records
+    append_prediction(path, rows[2])
+    assert read_predictions(path).rows == (rows[1],)
+    assert "1 rows are of tries that have one already" in caplog.text
+    assert start_predictions(path, HEADER) == [rows[1]]  # and the file is mended
+    caplog.clear()
+    assert read_predictions(path).rows == (rows[1],)
+    assert not caplog.records
+
+
 def test_what_is_no_file_of_predictions_is_named_by_its_line(tmp_path: Path) -> None:
     path = tmp_path / "p.jsonl"
     with pytest.raises(DataError, match="no such file"):
@@ -151,14 +184,11 @@ def test_what_is_no_file_of_predictions_is_named_by_its_line(tmp_path: Path) -> 
     path.unlink()
     start_predictions(path, HEADER)
     good = path.read_bytes()
-    append_prediction(path, predict())
-    append_prediction(path, predict())
-    with pytest.raises(DataError, match=r"p\.jsonl:3: question 'n', sample 0, is there twice"):
-        read_predictions(path)
     for bad, words in (
         ("[]", "p.jsonl:2: not a prediction"),
         ("{oops}", "p.jsonl:2: not valid JSON"),
         ('{"id": "n"}', "p.jsonl:2: not a prediction"),
+        *((changed_row(name, value), "p.jsonl:2: not a prediction") for name, value in WRONG_SHAPES),
     ):
         path.write_bytes(good + bad.encode() + b"\n")
         with pytest.raises(DataError) as caught:

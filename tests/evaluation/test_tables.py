@@ -11,6 +11,7 @@ from evaluation.made import made, predict, questions
 from rich.console import Console
 
 from zerosearch.errors import ConfigError, DataError
+from zerosearch.evaluation.predictions import append_prediction, read_predictions
 from zerosearch.evaluation.results import find_results, question_values
 from zerosearch.evaluation.statistics import macro_average, mean_interval, micro_average
 from zerosearch.evaluation.tables import (
@@ -18,8 +19,10 @@ from zerosearch.evaluation.tables import (
     build_table,
     describe_behaviour,
     markdown,
+    other_lines,
     rich_tables,
     score_lines,
+    with_all_scores,
 )
 
 
@@ -46,7 +49,7 @@ def test_a_row_without_every_benchmark_has_no_average(tmp_path: Path) -> None:
     rag, direct = build_table(files).rows
     assert rag.macro is not None
     assert (direct.cells["bamboogle"], direct.macro, direct.micro) == (None, None, None)
-    assert "| direct | 100.0 [34.2, 100.0] | - | - | - |" in markdown(build_table(files))
+    assert "| direct | 100.0 [15.8, 100.0] | - | - | - |" in markdown(build_table(files))
 
 
 @pytest.mark.parametrize(
@@ -107,6 +110,37 @@ def test_other_metrics_and_several_tries(tmp_path: Path) -> None:
         build_table([file], metric="pass@4")
 
 
+def test_all_scores_are_in_the_tables(tmp_path: Path) -> None:
+    small = questions(2, "b")
+    files = [
+        made(tmp_path, [1, 0, 0, 0, 0, 0], samples=3),
+        made(tmp_path, [1, 1, 0, 0, 0, 1], samples=3, benchmark="bamboogle", asked=small),
+    ]
+    table = with_all_scores(files)
+    assert [other.metric for other in table.more] == ["f1", "cover_em", "pass@3"]
+    told = table.as_dict()
+    json.dumps(told)
+    assert told["more"]["pass@3"]["rag"]["cells"]["bamboogle"]["value"] == 1
+    assert told["more"]["cover_em"]["rag"]["macro"]["value"] == 1
+    text = markdown(table)
+    assert [text.count(f"{name} in percent") for name in ("EM", "F1", "cover-EM", "pass@3")] == [2, 1, 1, 1]
+    out = io.StringIO()
+    for part in rich_tables(table, 100):
+        Console(file=out, width=100).print(part)
+    assert "F1, cover-EM and pass@3 in percent" in out.getvalue()
+    assert all(cell in out.getvalue() for _, lines in [other_lines(table)] for line in lines for cell in line)
+    assert [other.metric for other in with_all_scores([made(tmp_path / "one", [1, 0])]).more] == ["f1", "cover_em"]
+
+
+def test_failed_predictions_are_told_in_their_cell(tmp_path: Path) -> None:
+    file = made(tmp_path, [1, 1, 1], asked=questions(4))
+    append_prediction(file.path, predict(questions(4)[3], None, error="http"))
+    table = build_table([read_predictions(file.path)])
+    assert table.rows[0].failed == {"nq": 1}
+    assert "75.0 [19.4, 99.4], 1 failed" in markdown(table)
+    assert "rag: 1 of 4 predictions failed, and count as wrong" in markdown(table)
+
+
 def test_behaviour_counts_every_prediction() -> None:
     q = questions(1)[0]
     rows = [
@@ -146,6 +180,6 @@ def test_tables_on_the_screen_hold_the_same_numbers(tmp_path: Path) -> None:
     for part in rich_tables(table):
         Console(file=out, width=200).print(part)
     assert "NQ (4)" in out.getvalue()
-    assert "25.0 [0.0, 75.0]" in out.getvalue()
+    assert "25.0 [0.6, 80.6]" in out.getvalue()
     assert "│     2.00 │" in out.getvalue()
     assert "macro" not in out.getvalue()  # of one benchmark there is no average

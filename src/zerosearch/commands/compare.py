@@ -19,7 +19,9 @@ def compare(
     b: Annotated[str, typer.Argument(metavar="B", help="The same for the other side.")],
     unlike: Annotated[
         bool,
-        typer.Option("--unlike", help="Compare unlike runs (other questions, engine, tries) all the same."),
+        typer.Option(
+            "--unlike", help="Compare unlike runs (other questions, engine, tries; failed rows) all the same."
+        ),
     ] = False,
     examples: Annotated[int, typer.Option(min=0, metavar="N", help="Show so many questions that each side won.")] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Of resampling, and of the choice of examples.")] = 0,
@@ -29,8 +31,8 @@ def compare(
     """Two evaluations side by side: EM, F1 and searches, what differs and by how much, and who is right where.
 
     Differences are A - B over the same questions, with 95 % bootstrap intervals and the p value of a paired permutation
-    test. Runs over other questions, with another engine or another number of tries are refused; --unlike compares the
-    questions that both answered.
+    test. Runs over other questions, with another engine, another number of tries or failed predictions are refused;
+    --unlike compares the questions that both answered.
     """
     from zerosearch.evaluation.comparison import compare_runs
     from zerosearch.evaluation.comparison_text import markdown, rich_parts

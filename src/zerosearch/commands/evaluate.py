@@ -71,7 +71,7 @@ def evaluate(
     from zerosearch.accounts import spent_budget, standing_meter
     from zerosearch.engines.base import close_connections
     from zerosearch.engines.metered import Budget, Metered
-    from zerosearch.errors import ConfigError
+    from zerosearch.errors import ConfigError, RunError
     from zerosearch.evaluation.benchmarks import open_benchmark
     from zerosearch.evaluation.cells import Cell, fill
     from zerosearch.evaluation.lineup import Lineup, NoEngine, engine_of, method_settings, parse_methods
@@ -170,6 +170,12 @@ def evaluate(
     conclude(out, cells, unlike=unlike)
     tell_cut_off(cells)
     console.print(f"{time.perf_counter() - began:.0f} s, of models and indexes being opened too")
+    if failed := sum(row.error is not None for cell in cells for row in cell.rows):
+        last = lineup.errors.replies.last or lineup.errors.searches.last
+        raise RunError(
+            f"{failed} of {sum(cell.done for cell in cells)} predictions failed (the last one: {last}) and count as "
+            "wrong; run the same command again, and they are asked again"
+        )
 
 
 class Lines:
@@ -240,7 +246,7 @@ def note_timings(out: Path, cells: Sequence[Cell]) -> None:
 def conclude(out: Path, cells: Sequence[Cell], *, unlike: bool) -> None:
     """Print the table and write `table.md` and `table.json`."""
     from zerosearch.evaluation.results import find_results, unlike_files
-    from zerosearch.evaluation.tables import build_table, markdown, rich_tables
+    from zerosearch.evaluation.tables import markdown, rich_tables, with_all_scores
     from zerosearch.runs import atomic_write, read_rows, write_json
 
     order = list(dict.fromkeys(cell.header.method for cell in cells))
@@ -252,7 +258,7 @@ def conclude(out: Path, cells: Sequence[Cell], *, unlike: bool) -> None:
         found = [file for file in found if file.path in mine]
         if others:
             console.print(f"not in the table: {len(others)} files of other calls ({reasons[0]}); --unlike puts them in")
-    table = build_table(found, allow_unlike=unlike)
+    table = with_all_scores(found, allow_unlike=unlike)
     for shown in rich_tables(table, console.width):
         console.print(shown)
     took: dict[str, Mapping[str, Any]] = {}

@@ -103,7 +103,8 @@ def compare_runs(
     """Compare two runs, each a file a benchmark; `names` are what the user called them.
 
     Raises `DataError` where the runs are unlike: other benchmarks, questions, engines or numbers of tries, or
-    predictions missing. With `allow_unlike` the questions that both answered are compared, and the notes say so.
+    predictions missing or failed. With `allow_unlike` the questions that both answered are compared, and the notes say
+    so: what failed is no answer.
     """
     shared = in_order(name for name in a if name in b)
     notes = _unlike(a, b, names)
@@ -161,13 +162,15 @@ def _unlike(a: Run, b: Run, names: tuple[str, str]) -> list[str]:
         for file in (a[benchmark], b[benchmark]):
             if file.missing:
                 lines.append(f"{file.path}: lacks {file.missing} of its predictions")
+            if file.failures:
+                lines.append(file.told_failures)
     return lines
 
 
 def _common(a: PredictionFile, b: PredictionFile) -> tuple[list[str], int]:
     """Ids of the questions that both were asked with the same text and answers, sorted; and how many others there are.
 
-    A question of which a run lacks tries counts as not answered.
+    A question of which a run lacks tries, or of which one failed, counts as not answered.
     """
 
     def asked(file: PredictionFile) -> dict[str, tuple[str, tuple[str, ...]]]:
@@ -175,7 +178,7 @@ def _common(a: PredictionFile, b: PredictionFile) -> tuple[list[str], int]:
         return {
             name: (tries[0].question, tries[0].golden_answers)
             for name, tries in rows
-            if len(tries) == file.header.samples
+            if len(tries) == file.header.samples and all(row.error is None for row in tries)
         }
 
     mine, theirs = asked(a), asked(b)

@@ -130,7 +130,7 @@ def main(sizes: Sequence[int] = (100, 200, 500), simulations: int = 4000) -> Non
     """Print the tables of docs/evaluation.md."""
     heads = " | ".join(f"n = {size}" for size in sizes)
     print(f"| 95 % interval of | {heads} |\n|{'---|' * (1 + len(sizes))}")
-    for share in (0.05, 0.1, 0.2, 0.3, 0.5):
+    for share in (0.01, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5):
         _row(f"EM {share:.2g} (computed)", [exact_match_coverage(share, size) for size in sizes])
     for name, (draw, truth) in CELLS.items():
         _row(name, [cell_coverage(draw, truth, size, simulations=simulations) for size in sizes])

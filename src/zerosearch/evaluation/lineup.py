@@ -165,7 +165,7 @@ class Lineup:
         overrides: Sequence[str] = (),
         concurrency: int = 64,
     ) -> None:
-        self._config, self._models, self._engine, self._errors = config, models, engine, errors
+        self._config, self._models, self._engine, self.errors = config, models, engine, errors
         self._settings, self._noise, self._overrides = settings, 0.0 if simulated else None, overrides
         self._concurrency = concurrency
         self._opened: list[object] = []
@@ -197,7 +197,7 @@ class Lineup:
         settings: dict[str, Any] = {"max_tokens": told.max_tokens, "prompts": prompts.digest(spec.method)}
         if spec.searches:
             settings |= {"max_searches": told.max_searches, "max_page_words": told.max_page_words}
-        predictor = Prompted(spec.label, PROMPTED[spec.method], chat, self._engine, told, self._errors)
+        predictor = Prompted(spec.label, PROMPTED[spec.method], chat, self._engine, told, self.errors)
         return Entrant(predictor, chat.model, spec.searches, settings)
 
     def _episodes(self, spec: MethodSpec, config: TrainConfig, adapter: str | None) -> Entrant:
@@ -222,7 +222,7 @@ class Lineup:
             generator = TransformersGenerator(worker, self._adapter(config.model.name, adapter))
         name = config.model.name if adapter is None else f"{config.model.name}+{adapter}"
         predictor = Episodes(
-            spec.label, generator, self._engine, settings, self._errors, self._noise, behind_url=behind_url
+            spec.label, generator, self._engine, settings, self.errors, self._noise, behind_url=behind_url
         )
         protocol = config.protocol.model_dump(mode="json")
         return Entrant(predictor, name, config.protocol.max_searches > 0, {"protocol": protocol})

@@ -3,11 +3,14 @@
     {"version": 1, "benchmark": "nq", "method": "rag", "model": ..., "engine": ..., "questions_digest": ..., ...}
     {"id": "nq/test_1", "sample": 0, "question": ..., "golden_answers": [...], "answer": ..., "em": 1.0, ...}
 
-The file is only ever appended to. A line cut off by a kill is left out when it is read and removed by the next append.
+Rows are appended. A line cut off by a kill is left out when it is read and removed by the next append. Where a file is
+gone on with, rows that failed are taken out, as their questions are asked again: there is one row a question and try.
 """
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
@@ -17,13 +20,23 @@ from typing import Any
 from zerosearch.engines.identity import differences
 from zerosearch.errors import DataError
 from zerosearch.questions import Question
-from zerosearch.runs import append_jsonl, read_rows
+from zerosearch.runs import append_jsonl, read_rows, write_jsonl
 from zerosearch.scoring import score_answer
 from zerosearch.search import holds_answer
 from zerosearch.trajectory import SearchRecord
 
+log = logging.getLogger(__name__)
+
 SCHEMA_VERSION = 2
 _SCORES = ("em", "cover_em", "f1")
+_NUMBER, _OR_NONE = (int, float), type(None)
+_KINDS: dict[str, Any] = (
+    dict.fromkeys(("id", "question", "benchmark", "method", "stop_reason", "text"), str)
+    | dict.fromkeys(("sample", "turns", "tokens", "prompt_tokens"), int)
+    | dict.fromkeys(("answer", "error"), (str, _OR_NONE))
+    | {"seconds": _NUMBER, "valid_actions": (*_NUMBER, _OR_NONE), "saw_answer": bool}
+)
+"""What a row holds; a damaged one is named where it is read."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +81,7 @@ class Prediction:
     `sample` counts the tries at one question from 0. `answer` is None where none was given. `tokens` were written by
     the model and `prompt_tokens` read by it, summed over its calls. `valid_actions` is the share of turns that did
     something the protocol knows, None for a method without a protocol. `saw_answer`: a page held a golden answer.
-    `text` is the transcript. `error` names what failed; such a row scores 0 and counts.
+    `text` is the transcript. `error` names what failed; such a row scores 0 and counts until it is asked again.
     """
 
     id: str
@@ -167,6 +180,22 @@ class PredictionFile:
         """How many predictions the header promises that are not there: the evaluation was interrupted."""
         return self.header.count * self.header.samples - len(self.rows)
 
+    @property
+    def failures(self) -> dict[str, int]:
+        """How many predictions failed, by what failed; empty where none did."""
+        return dict(Counter(row.error for row in self.rows if row.error is not None))
+
+    @property
+    def told_failures(self) -> str:
+        """The failures in one line, that tells what to do about them; empty where there are none."""
+        if not self.failures:
+            return ""
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(self.failures.items()))
+        return (
+            f"{self.path}: {sum(self.failures.values())} of {len(self.rows)} predictions failed ({kinds}); "
+            "the same zerosearch evaluate asks them again"
+        )
+
     @cached_property
     def by_question(self) -> dict[str, list[Prediction]]:
         """The tries at each question by its id, in the order of their samples."""
@@ -178,6 +207,8 @@ class PredictionFile:
 
 def start_predictions(path: Path, header: Header) -> list[Prediction]:
     """Begin the file at `path`, or go on with it: the predictions that are there already (none in a new file).
+
+    Rows that failed are taken out of the file, and so is a second row of one try.
 
     Raises `DataError` where the file was made with other settings, naming the first of them: its questions have
     changed, say, or it is another model's.
@@ -197,23 +228,29 @@ def start_predictions(path: Path, header: Header) -> list[Prediction]:
             f"{path}: was made with {name} {_short(old)}, and is to go on with {_short(new)}: "
             "take another folder, or remove the file to begin again"
         )
-    return list(found.rows)
+    kept = [row for row in found.rows if row.error is None]
+    if len(kept) < sum(1 for _ in read_rows(path)) - 1:
+        write_jsonl(path, [asdict(header), *map(_as_row, kept)])
+    return kept
 
 
 def append_prediction(path: Path, *predictions: Prediction) -> None:
     """Add rows to a file that `start_predictions` has begun, flushed to disk once. Raises `RunError` on a full disk."""
-    rows = ({f.name: getattr(p, f.name) for f in fields(p)} | _nested(p) for p in predictions)
-    append_jsonl(path, *rows)
+    append_jsonl(path, *map(_as_row, predictions))
 
 
 def read_predictions(path: Path) -> PredictionFile:
-    """Raises `DataError` for a file that is none of ours, a row that is no prediction of this file (it names the
-    line), and two rows for one try at a question."""
+    """Read a file back. Of several rows for one try (two processes once wrote into one file) the first that did not
+    fail is taken, and a warning says how many there are.
+
+    Raises `DataError` for a file that is none of ours, and for a row that is no prediction of this file, with its line.
+    """
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     rows = iter(read_rows(path))
     header = _header(next(rows, None), str(path))
     predictions: dict[tuple[str, int], Prediction] = {}
+    doubled = 0
     for number, row in enumerate(rows, start=2):
         prediction = _prediction(row, f"{path}:{number}")
         if (prediction.benchmark, prediction.method) != (header.benchmark, header.method):
@@ -221,9 +258,12 @@ def read_predictions(path: Path) -> PredictionFile:
                 f"{path}:{number}: is {prediction.method} on {prediction.benchmark}; the file is "
                 f"{header.method} on {header.benchmark}"
             )
-        if prediction.key in predictions:
-            raise DataError(f"{path}:{number}: question {prediction.id!r}, sample {prediction.sample}, is there twice")
-        predictions[prediction.key] = prediction
+        first = predictions.get(prediction.key)
+        doubled += first is not None and first.error is None
+        if first is None or first.error is not None:
+            predictions[prediction.key] = prediction
+    if doubled:
+        log.warning("%s: %s rows are of tries that have one already; the first of each is taken", path, doubled)
     return PredictionFile(path, header, tuple(predictions.values()))
 
 
@@ -242,16 +282,22 @@ def _header(row: Any, path: str) -> Header:
     if row.get("version") != SCHEMA_VERSION:
         raise DataError(f"{path}: schema version {row.get('version')!r}; this release reads {SCHEMA_VERSION}")
     try:
-        return Header(**row)
+        header = Header(**row)
     except TypeError as error:
         raise DataError(f"{path}: not a header of predictions ({error})") from None
+    kinds = {str: ("benchmark", "method", "model", "engine", "questions_digest"), int: ("top_k", "count", "samples")}
+    for kind, names in kinds.items():
+        for name in names:
+            if not isinstance(getattr(header, name), kind):
+                raise DataError(f"{path}: not a header of predictions ({name} is {getattr(header, name)!r:.40})")
+    return header
 
 
-def _nested(prediction: Prediction) -> dict[str, Any]:
-    return {
-        "golden_answers": list(prediction.golden_answers),
-        "searches": [asdict(search) for search in prediction.searches],
-    }
+def _as_row(prediction: Prediction) -> dict[str, Any]:
+    row = {f.name: getattr(prediction, f.name) for f in fields(prediction)}
+    row["golden_answers"] = list(prediction.golden_answers)
+    row["searches"] = [asdict(search) for search in prediction.searches]
+    return row
 
 
 def _prediction(row: Any, where: str) -> Prediction:
@@ -262,7 +308,14 @@ def _prediction(row: Any, where: str) -> Prediction:
         prediction = Prediction(**values)
         if not all(0 <= getattr(prediction, name) <= 1 for name in _SCORES):
             raise ValueError("a score is not between 0 and 1")
-    except (KeyError, TypeError, ValueError) as error:
+        for name, kinds in _KINDS.items():
+            if not isinstance(getattr(prediction, name), kinds):
+                raise ValueError(f"{name} is {type(getattr(prediction, name)).__name__}")
+        texts = [*prediction.golden_answers, *(s.query for s in prediction.searches)]
+        texts += [text for s in prediction.searches for d in s.documents for text in (d.title, d.text)]
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("an answer, a query or a document is not text")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{where}: not a prediction ({error})") from None
     return prediction
 

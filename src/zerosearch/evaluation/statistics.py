@@ -8,9 +8,9 @@ How well the intervals cover and how often the test cries wolf: `python -m zeros
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import comb
+from math import comb, exp, lgamma, log, log1p
 from statistics import NormalDist
 
 import numpy as np
@@ -22,6 +22,8 @@ LEVEL = 0.95
 DRAWS = 10_000
 EXACT_UP_TO = 14
 """So many differing questions, 2^14 patterns of signs, are enumerated; more are drawn from."""
+EXACT_BELOW = 10
+"""Up to so many right or wrong answers the interval of a share is the exact one."""
 _CHUNK = 4_000_000
 _TIE = 1e-9
 
@@ -59,8 +61,9 @@ def macro_average(
 ) -> Interval:
     """Mean over benchmarks of the mean over questions. One stratum: the mean of its questions.
 
-    Percentile bootstrap (Efron and Tibshirani 1993, chapter 13), each stratum resampled within itself. Scores that are
-    all 0 or all 1 get Wilson's interval, for Kish's effective number of questions: resampling would claim certainty.
+    Percentile bootstrap (Efron and Tibshirani 1993, chapter 13), each stratum resampled within itself. One stratum of
+    scores that are 0 or 1 gets the interval of a share (`share_interval`). Several that are all 0 or all 1 get it too,
+    for Kish's effective number of questions: resampling would claim certainty.
     With `differences` the values are not scores in [0, 1], and equal ones get an interval of no width. Raises
     `ValueError` for no values.
     """
@@ -124,6 +127,36 @@ def bootstrap_means(values: Values, *, seed: int | np.random.Generator = 0, draw
     return np.concatenate([values[random.integers(len(values), size=(n, len(values)))].mean(axis=1) for n in sizes])
 
 
+def share_interval(right: int, count: int, *, level: float = LEVEL) -> tuple[float, float]:
+    """Interval for the share of `right` ones among `count` trials: Wilson's or, where at most `EXACT_BELOW` are right
+    or wrong, the exact one of Clopper and Pearson (1934), as there Wilson's holds less than it says."""
+    few = min(right, count - right)
+    if few > EXACT_BELOW:
+        return wilson(right / count, count, level=level)
+    tail = (1 - level) / 2
+    low = 0.0 if few == 0 else _bisect(lambda p: 1 - _binomial_cdf(few - 1, count, p) - tail)
+    high = _bisect(lambda p: tail - _binomial_cdf(few, count, p))
+    return (low, high) if right <= count - right else (1 - high, 1 - low)
+
+
+def _binomial_cdf(right: int, count: int, share: float) -> float:
+    """P(at most `right` of `count`), for few `right` ones."""
+    logs = [
+        lgamma(count + 1) - lgamma(k + 1) - lgamma(count - k + 1) + k * log(share) + (count - k) * log1p(-share)
+        for k in range(right + 1)
+    ]
+    return sum(map(exp, logs))
+
+
+def _bisect(rising: Callable[[float], float]) -> float:
+    """Where a function that rises on (0, 1) is 0."""
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if rising(middle) > 0 else (middle, high)
+    return (low + high) / 2
+
+
 def wilson(share: float, count: float, *, level: float = LEVEL) -> tuple[float, float]:
     """Wilson's score interval (1927) for a share of `count` trials."""
     z = NormalDist().inv_cdf((1 + level) / 2)
@@ -140,10 +173,14 @@ def _interval(
         raise ValueError("no questions to average")
     weights = [size / sum(sizes) for size in sizes]
     value = float(sum(weight * values.mean() for weight, values in zip(weights, strata, strict=True)))
+    if len(strata) == 1 and not differences and np.isin(strata[0], (0.0, 1.0)).all():
+        low, high = share_interval(int(strata[0].sum()), len(strata[0]), level=level)
+        return Interval(value, min(low, value), max(high, value))
     extreme = float(strata[0][0])
     if not differences and extreme in (0.0, 1.0) and all((values == extreme).all() for values in strata):
-        effective = 1 / sum(weight**2 / len(values) for weight, values in zip(weights, strata, strict=True))
-        low, high = wilson(extreme, effective, level=level)
+        kish = 1 / sum(weight**2 / len(values) for weight, values in zip(weights, strata, strict=True))
+        effective = int(kish + _TIE)
+        low, high = share_interval(round(extreme * effective), effective, level=level)
         return Interval(extreme, min(low, extreme), max(high, extreme))
     random = np.random.default_rng(seed)
     means = np.zeros(draws)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rich.table import Table
@@ -13,9 +13,10 @@ from zerosearch.errors import DataError
 from zerosearch.evaluation.benchmarks import in_order, title
 from zerosearch.evaluation.predictions import Prediction, PredictionFile
 from zerosearch.evaluation.results import check_metric, metric_title, question_values, unlike_files
-from zerosearch.evaluation.statistics import Interval, macro_average, mean_interval, micro_average
+from zerosearch.evaluation.statistics import DRAWS, Interval, macro_average, mean_interval, micro_average
 
 NOTHING = "-"
+_DRAWS = 2000
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,8 @@ class Behaviour:
 
 @dataclass(frozen=True)
 class Row:
-    """A method's line: a cell a benchmark (None: not evaluated), and averages where every benchmark has one."""
+    """A method's line: a cell a benchmark (None: not evaluated), and averages where every benchmark has one. `failed`:
+    how many predictions of a cell failed, which count as wrong."""
 
     method: str
     model: str
@@ -51,12 +53,13 @@ class Row:
     micro: Interval | None
     behaviour: Behaviour
     per_benchmark: dict[str, Behaviour]
+    failed: dict[str, int]
 
 
 @dataclass(frozen=True)
 class ResultsTable:
     """Rows and what has to be said to them. `notes` is not empty only where unlike files were put together, `misses`
-    where a recorded engine had no page for a query."""
+    where a recorded engine had no page for a query. `more` holds the tables of the other scores, of the same files."""
 
     metric: str
     benchmarks: dict[str, int]
@@ -65,14 +68,26 @@ class ResultsTable:
     digests: dict[str, str]
     notes: tuple[str, ...]
     misses: tuple[str, ...] = ()
+    more: tuple[ResultsTable, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready."""
-        return asdict(self)
+        """JSON-ready. `more`: the other scores by their names, each with cells and averages by method."""
+        more = {
+            table.metric: {
+                row.method: {name: asdict(row)[name] for name in ("cells", "macro", "micro")} for row in table.rows
+            }
+            for table in self.more
+        }
+        return asdict(replace(self, more=())) | {"more": more}
 
 
 def build_table(
-    files: Sequence[PredictionFile], *, metric: str = "em", allow_unlike: bool = False, seed: int = 0
+    files: Sequence[PredictionFile],
+    *,
+    metric: str = "em",
+    allow_unlike: bool = False,
+    seed: int = 0,
+    draws: int = DRAWS,
 ) -> ResultsTable:
     """Put files together: benchmarks in the paper's order, methods in the order of their first file.
 
@@ -102,7 +117,7 @@ def build_table(
     return ResultsTable(
         metric=metric,
         benchmarks={name: benchmarks[name] for name in order},
-        rows=tuple(_row(method, of, order, metric, seed) for method, of in methods.items()),
+        rows=tuple(_row(method, of, order, metric, seed, draws) for method, of in methods.items()),
         samples=max(file.header.samples for file in files),
         digests={file.header.benchmark: file.header.questions_digest for file in files},
         notes=tuple(notes),
@@ -114,6 +129,18 @@ def _misses(file: PredictionFile) -> str:
     searches = [search for row in file.rows for search in row.searches]
     missed = sum(search.missed for search in searches)
     return f"{file.path}: {missed} of {len(searches)} queries had no recorded page" if missed else ""
+
+
+def with_all_scores(files: Sequence[PredictionFile], *, allow_unlike: bool = False) -> ResultsTable:
+    """The table of EM and, as its `more`, those of F1, cover-EM and, of several tries, pass@k. Raises as `build_table`.
+
+    The intervals of the others come from fewer resamples: F1 has many values, and takes long.
+    """
+    table = build_table(files, allow_unlike=allow_unlike)
+    tries = min(file.header.samples for file in files)
+    others = ("f1", "cover_em", *([f"pass@{tries}"] if tries > 1 else []))
+    more = (build_table(files, metric=name, allow_unlike=allow_unlike, draws=_DRAWS) for name in others)
+    return replace(table, more=tuple(more))
 
 
 def describe_behaviour(rows: Sequence[Prediction]) -> Behaviour:
@@ -143,7 +170,9 @@ def describe_behaviour(rows: Sequence[Prediction]) -> Behaviour:
     )
 
 
-def _row(method: str, files: dict[str, PredictionFile], order: Sequence[str], metric: str, seed: int) -> Row:
+def _row(
+    method: str, files: dict[str, PredictionFile], order: Sequence[str], metric: str, seed: int, draws: int
+) -> Row:
     strata = {name: question_values(files[name], metric) for name in order if name in files}
     whole = list(strata.values()) if len(strata) == len(order) else None
     headers = [file.header for file in files.values()]
@@ -151,11 +180,12 @@ def _row(method: str, files: dict[str, PredictionFile], order: Sequence[str], me
         method=method,
         model=_several(header.model for header in headers),
         engine=_several(header.engine for header in headers),
-        cells={name: mean_interval(strata[name], seed=seed) if name in strata else None for name in order},
-        macro=macro_average(whole, seed=seed) if whole else None,
-        micro=micro_average(whole, seed=seed) if whole else None,
+        cells={name: mean_interval(strata[name], seed=seed, draws=draws) if name in strata else None for name in order},
+        macro=macro_average(whole, seed=seed, draws=draws) if whole else None,
+        micro=micro_average(whole, seed=seed, draws=draws) if whole else None,
         behaviour=describe_behaviour([row for file in files.values() for row in file.rows]),
         per_benchmark={name: describe_behaviour(files[name].rows) for name in strata},
+        failed={name: sum(files[name].failures.values()) for name in strata},
     )
 
 
@@ -173,8 +203,23 @@ def score_lines(table: ResultsTable) -> tuple[list[str], list[list[str]]]:
     heads += ["macro average", "micro average"] if averages else []
     lines = []
     for row in table.rows:
-        cells = [*row.cells.values(), *([row.macro, row.micro] if averages else [])]
-        lines.append([row.method, *map(percent, cells)])
+        cells = [percent(cell) + _lost(row.failed.get(name, 0)) for name, cell in row.cells.items()]
+        cells += [percent(cell) + _lost(sum(row.failed.values())) for cell in (row.macro, row.micro)] * averages
+        lines.append([row.method, *cells])
+    return heads, lines
+
+
+def other_lines(table: ResultsTable) -> tuple[list[str], list[list[str]]]:
+    """Heads and cells of the other scores, as text: a line a method and score, percent without intervals."""
+    averages = len(table.benchmarks) > 1
+    heads = ["method", "score", *map(title, table.benchmarks), *(["macro average", "micro average"] * averages)]
+    lines = []
+    for place, row in enumerate(table.rows):
+        for number, other in enumerate(table.more):
+            scored = other.rows[place]
+            cells = [*scored.cells.values(), *([scored.macro, scored.micro] * averages)]
+            shown = [NOTHING if cell is None else f"{100 * cell.value:.1f}" for cell in cells]
+            lines.append([row.method if number == 0 else "", metric_title(other.metric), *shown])
     return heads, lines
 
 
@@ -194,6 +239,10 @@ def behaviour_lines(table: ResultsTable) -> tuple[list[str], list[list[str]]]:
     return heads, lines
 
 
+def _lost(failed: int) -> str:
+    return f", {failed} failed" if failed else ""
+
+
 def percent(cell: Interval | None) -> str:
     return NOTHING if cell is None else f"{cell.value:.1%} [{cell.low:.1%}, {cell.high:.1%}]".replace("%", "")
 
@@ -207,12 +256,18 @@ def caption(table: ResultsTable) -> str:
     if table.metric.startswith("pass@"):
         tries = f" of {table.samples} tries"
     engines = _several(row.engine for row in table.rows)
-    return f"{metric_title(table.metric)} in percent{tries}, [95 % bootstrap interval]; engine: {engines}"
+    return f"{metric_title(table.metric)} in percent{tries}, [95 % interval]; engine: {engines}"
 
 
 def markdown(table: ResultsTable) -> str:
     """Both tables, with what they are of, as Markdown."""
-    parts = [caption(table) + ".", markdown_table(*score_lines(table)), markdown_table(*behaviour_lines(table))]
+    parts = [
+        part
+        for scores in (table, *table.more)
+        for part in (caption(scores) + ".", markdown_table(*score_lines(scores)))
+    ]
+    parts.append(markdown_table(*behaviour_lines(table)))
+    parts += [f"**{lost}**" for lost in failures(table)]
     digests = [f"{title(name)} `{table.digests[name][:12]}`" for name in table.benchmarks]
     parts.append("Digests of the questions: " + ", ".join(digests) + ".")
     if table.misses:
@@ -222,9 +277,20 @@ def markdown(table: ResultsTable) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def failures(table: ResultsTable) -> list[str]:
+    """A line for each method of which predictions failed."""
+    lost = [(row.method, sum(row.failed.values()), row.behaviour.predictions) for row in table.rows]
+    return [
+        f"{name}: {failed} of {count} predictions failed, and count as wrong" for name, failed, count in lost if failed
+    ]
+
+
 def rich_tables(table: ResultsTable, width: int = 80) -> list[Table]:
-    """Both tables for a screen of `width` columns, each in as many pieces as it takes to cut no number off."""
+    """All tables for a screen of `width` columns, each in as many pieces as it takes to cut no number off."""
     scores = _rich(caption(table), *score_lines(table), width)
+    if table.more:
+        named = [metric_title(other.metric) for other in table.more]
+        scores += _rich(f"{', '.join(named[:-1])} and {named[-1]} in percent", *other_lines(table), width, first=2)
     return scores + _rich("Behaviour, over all predictions", *behaviour_lines(table), width)
 
 
@@ -235,22 +301,24 @@ def markdown_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     return "\n".join(["| " + " | ".join(texts[0]) + " |", rule, *("| " + " | ".join(t) + " |" for t in texts[1:])])
 
 
-def _rich(name: str, heads: Sequence[str], lines: Sequence[Sequence[str]], width: int) -> list[Table]:
+def _rich(name: str, heads: Sequence[str], lines: Sequence[Sequence[str]], width: int, first: int = 1) -> list[Table]:
+    """`first` columns stand in every piece."""
     sizes = [
         max(len(word) for word in (*head.split(), *(line[place] for line in lines))) for place, head in enumerate(heads)
     ]
     pieces: list[list[int]] = [[]]
-    for place in range(1, len(heads)):
-        taken = sum(sizes[p] + 3 for p in (0, *pieces[-1], place)) + 1  # a border and two blanks a column
+    for place in range(first, len(heads)):
+        taken = sum(sizes[p] + 3 for p in (*range(first), *pieces[-1], place)) + 1  # a border and two blanks a column
         if pieces[-1] and taken > width:
             pieces.append([])
         pieces[-1].append(place)
     tables = []
     for number, piece in enumerate(pieces):
         table = Table(title=None if number else name, title_justify="left")
-        for place in (0, *piece):
-            table.add_column(heads[place], justify="right" if place else "left", min_width=sizes[place])
+        shown = (*range(first), *piece)
+        for place in shown:
+            table.add_column(heads[place], justify="left" if place < first else "right", min_width=sizes[place])
         for line in lines:
-            table.add_row(*(Text(line[place], no_wrap=True) for place in (0, *piece)))
+            table.add_row(*(Text(line[place], no_wrap=True) for place in shown))
         tables.append(table)
     return tables
