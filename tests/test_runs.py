@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from zerosearch.errors import DataError, RunError
-from zerosearch.runs import append_jsonl, atomic_write, read_rows, trim_rows, write_json
+from zerosearch.runs import append_jsonl, atomic_write, read_object, read_rows, trim_rows, write_json
 
 ROWS: list[dict[str, Any]] = [
     {"step": 0},
@@ -132,14 +132,14 @@ def test_a_kill_at_any_byte_loses_the_cut_line_only(tmp_path: Path) -> None:
         append_jsonl(path, row)
     whole = path.read_bytes()
     for size in range(len(whole) + 1):
-        left = whole[:size].count(b"\n")
+        left = (whole[:size] + (b"\n" if whole[size - 1 : size] == b"}" else b"")).count(b"\n")  # only its end lacks
         path.write_bytes(whole[:size])
         assert list(read_rows(path)) == ROWS[:left]
         append_jsonl(path, {"step": 9})  # the next line is not glued to half a one
         assert list(read_rows(path)) == [*ROWS[:left], {"step": 9}]
         path.write_bytes(whole[:size])
         trim_rows(path, keep_below=9)
-        assert path.read_bytes() == whole[: whole[:size].rfind(b"\n") + 1]
+        assert list(read_rows(path)) == ROWS[:left]
 
 
 def test_trimming_takes_out_what_will_be_written_again(tmp_path: Path) -> None:
@@ -181,6 +181,45 @@ def test_a_line_cut_off_by_a_full_disk_is_dropped(tmp_path: Path) -> None:
     assert list(read_rows(path)) == ROWS[:1]
     append_jsonl(path, ROWS[1])
     assert list(read_rows(path)) == ROWS[:2]
+
+
+def test_what_was_not_written_here_is_not_thrown_away(tmp_path: Path) -> None:
+    path = tmp_path / "notes.jsonl"
+    for text in ("my notes", '{"a": 1}\nmy notes'):
+        path.write_text(text)
+        with pytest.raises(DataError, match="its last line was not written by this command"):
+            append_jsonl(path, ROWS[0])
+        assert path.read_text() == text
+    path.write_bytes(b'{"a": 1}\n\0\0\0')  # a power cut
+    append_jsonl(path, ROWS[0])
+    assert list(read_rows(path)) == [{"a": 1}, ROWS[0]]
+
+
+ODD = {"null": "not an object", "[1]": "not an object", "": "not valid JSON", "[" * 200_000: "nested too deeply",
+       '{"a": ' + "9" * 6_000 + "}": "a number of thousands of digits", "\x7b\x22": "not valid JSON"}  # fmt: skip
+
+
+@pytest.mark.parametrize("text", ODD)
+def test_a_file_of_another_shape_is_one_line_that_names_it(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "collect.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=ODD[text]) as caught:
+        read_object(path)
+    assert str(caught.value).startswith(str(path))
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 300
+
+
+def test_a_file_that_cannot_be_read_is_one_line_that_names_it(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "latin").write_bytes(b'{"a": "\xe9"}\n')
+    for name, said in (("folder", "Is a directory"), ("loop", "symbolic links"), ("latin", "not UTF-8 at byte 7")):
+        for read in (read_object, lambda path: list(read_rows(path))):
+            with pytest.raises(DataError, match=rf"{name}.*{said}"):
+                read(tmp_path / name)
+    with pytest.raises(DataError, match="no such file"):
+        read_object(tmp_path / "nothing")
 
 
 @pytest.mark.parametrize("damage", [b'{"step": 1, "lo{"step": 2}\n', b"\x00\x00\n", b'"\xff"\n'])

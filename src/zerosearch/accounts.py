@@ -12,7 +12,6 @@ budget, no more than the last 16 and those in flight.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,9 +21,10 @@ from typing import Any
 from zerosearch.cost import Ledger
 from zerosearch.engines.metered import Budget, Meter
 from zerosearch.errors import BudgetError, DataError
-from zerosearch.runs import append_jsonl, read_rows, write_json
+from zerosearch.runs import append_jsonl, read_metrics, read_object, read_rows, write_json
 
 SCHEMA_VERSION = 1
+_ODD = (KeyError, TypeError, AttributeError, ValueError, OverflowError)  # what values of other shapes raise
 
 
 @dataclass(frozen=True)
@@ -43,17 +43,24 @@ class Books:
 
 def read_books(folder: Path) -> Books:
     """The books of the run in `folder`. Raises `DataError` for files that are no run's."""
-    rows = list(read_rows(folder / "metrics.jsonl"))
+    rows = read_metrics(folder / "metrics.jsonl")
     steps = tuple(step_ledger(row, f"{folder / 'metrics.jsonl'}:{n}") for n, row in enumerate(rows, start=1))
     paths = sorted((folder / "evaluations").glob("step-[0-9]*.json"))
-    evaluations = tuple(evaluation_ledger(_load(path), str(path)) for path in paths)
+    evaluations = tuple(evaluation_ledger(read_object(path), str(path)) for path in paths)
     used = spent(folder)
     return Books(
         steps,
         evaluations,
         Ledger.total([*steps, *evaluations]) if used is None else used,
-        sum(row["timing"]["rollout_seconds"] for row in rows),
+        sum(_rollout_seconds(row, f"{folder / 'metrics.jsonl'}:{n}") for n, row in enumerate(rows, start=1)),
     )
+
+
+def _rollout_seconds(row: dict[str, Any], where: str) -> float:
+    try:
+        return float(row["timing"]["rollout_seconds"])
+    except _ODD as error:
+        raise DataError(f"{where}: not a row of metrics ({error})") from None
 
 
 def step_ledger(row: dict[str, Any], where: str = "metrics row") -> Ledger:
@@ -67,7 +74,7 @@ def step_ledger(row: dict[str, Any], where: str = "metrics row") -> Ledger:
             round(row["searches"] * row["episodes"]), row["search_errors"],
             engine_seconds=row["timing"]["search_seconds"], usd=row["cost_usd"],
         )  # fmt: skip
-    except (KeyError, TypeError) as error:
+    except _ODD as error:
         raise DataError(f"{where}: not a row of metrics ({error})") from None
 
 
@@ -81,7 +88,7 @@ def evaluation_ledger(record: dict[str, Any], where: str = "evaluation") -> Ledg
         transfer = record.get("transfer") or {}
         asked = round(record["summary"]["searches"] * record["summary"]["questions"])
         return Ledger(asked + round(transfer.get("simulated_searches", 0) * transfer.get("questions", 0)))
-    except (KeyError, TypeError) as error:
+    except _ODD as error:
         raise DataError(f"{where}: not an evaluation ({error})") from None
 
 
@@ -142,13 +149,3 @@ def _spending_name(rank: int) -> str:
 
 def _with_times(row: Any, seconds: tuple[float, float], where: str) -> Ledger:
     return Ledger.from_dict({**row, "engine_seconds": seconds[0], "simulator_seconds": seconds[1]}, where)
-
-
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from None
-    if not isinstance(record, dict):
-        raise DataError(f"{path}: not an evaluation")
-    return record

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from decimal import ROUND_HALF_UP, Decimal
-from math import fsum, isfinite
+from math import fsum
 from typing import Any
 
 from zerosearch.errors import DataError, EngineError
@@ -167,7 +167,7 @@ class Ledger:
             raise DataError(f"{where}: not a ledger")
         for name, value in row.items():
             kinds = (int, float) if isinstance(known[name], float) else (int,)
-            if isinstance(value, bool) or not isinstance(value, kinds) or not isfinite(value) or value < 0:
+            if isinstance(value, bool) or not isinstance(value, kinds) or not 0 <= value < 1 << 63:
                 raise DataError(f"{where}: {name} is {value!r}, which is no amount")
         return cls(**row)
 

@@ -261,7 +261,7 @@ def _defect(directory: Path, model: EmbeddedModel, *, contents: bool) -> str | N
             file = directory / name
             if file.stat().st_size != expected["bytes"] or (contents and _sha256(file) != expected["sha256"]):
                 return f"{name} is not what {MANIFEST} says"
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         return f"{type(error).__name__}: {error}"
     return None
 

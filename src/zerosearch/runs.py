@@ -58,12 +58,12 @@ def append_jsonl(path: Path, *rows: dict[str, Any]) -> None:
 
     A line cut off by a kill is left out by `read_rows` and removed by the next append.
 
-    Raises `RunError` where the disk is full or not writable.
+    Raises `RunError` where the disk is full or not writable, `DataError` where the file does not end as one of ours.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab+") as out:
-            _drop_cut_line(out)
+            _mend_last_line(out, path)
             out.write(json_lines(rows))
             out.flush()
             os.fsync(out.fileno())
@@ -71,34 +71,112 @@ def append_jsonl(path: Path, *rows: dict[str, Any]) -> None:
         raise RunError(f"{path}: could not be written ({error.strerror or error})") from None
 
 
-def _drop_cut_line(file: IO[bytes]) -> None:
-    """Cut the file back to its last newline, so that the next line is not glued to half a one."""
+def _mend_last_line(file: IO[bytes], path: Path) -> None:
+    """Take out a last line that was cut off, so that the next one is not glued to it; end one that only lacks its end.
+
+    A power cut may leave zeros there. Anything else was not written here, and is not thrown away.
+    """
     size = os.fstat(file.fileno()).st_size
     if size == 0:
         return
     file.seek(size - 1)
-    if file.read(1) != b"\n":
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
+    if file.read(1) == b"\n":
+        return
+    file.seek(0)
+    begins = file.read().rfind(b"\n") + 1
+    file.seek(begins)
+    last = file.read()
+    if _whole(last):
+        file.write(b"\n")
+    elif last.startswith(b"{") or not last.strip(b"\0"):
+        file.truncate(begins)
+    else:
+        raise DataError(f"{path}: its last line was not written by this command; name another file")
+
+
+def _whole(line: bytes) -> bool:
+    """Whether a last line without its newline is an object all the same."""
+    try:
+        return isinstance(parse_json(line, ""), dict)
+    except DataError:
+        return False
 
 
 def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """The rows of an append-only JSONL file; a last line without its newline (a kill cut it off) is left out.
+    """The rows of an append-only JSONL file, none where there is no file; a last line that a kill cut off is left out.
 
-    Raises `DataError`, naming the line, where the file is damaged in another way.
+    Raises `DataError`, naming the line, where the file is damaged in another way or cannot be read.
     """
-    if not path.exists():
+    try:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.endswith(b"\n") or _whole(line):
+                    where = f"{path}:{number}"
+                    try:
+                        row = parse_json(line, where)
+                    except DataError as error:
+                        raise DataError(f"{error}; remove this line to go on") from None
+                    if not isinstance(row, dict):
+                        raise DataError(f"{where}: not an object of JSON (found {_short(row)})")
+                    yield row
+    except FileNotFoundError:
         return
-    with path.open("rb") as lines:
-        for number, line in enumerate(lines, start=1):
-            if line.endswith(b"\n"):
-                try:
-                    yield json.loads(line)
-                except ValueError as error:
-                    raise DataError(f"{path}:{number}: not valid JSON ({error})") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+
+
+def read_metrics(path: Path, *, rewards: bool = False) -> list[dict[str, Any]]:
+    """The rows of a run's metrics, each with its `step` (`rewards`: and its `reward`).
+
+    Raises `DataError` that names the line.
+    """
+    rows = list(read_rows(path))
+    for number, row in enumerate(rows, start=1):
+        if type(row.get("step")) is not int or (rewards and not _is_number(row.get("reward"))):
+            raise DataError(f"{path}:{number}: not a row of metrics; remove this line")
+    return rows
 
 
 def trim_rows(path: Path, *, keep_below: int) -> None:
-    """Keep the rows whose `step` is below `keep_below`: what a resumed run will write again is taken out first."""
+    """Keep the metrics whose `step` is below `keep_below`: what a resumed run will write again is taken out first."""
     if path.exists():
-        write_jsonl(path, [row for row in read_rows(path) if row["step"] < keep_below])
+        write_jsonl(path, [row for row in read_metrics(path) if row["step"] < keep_below])
+
+
+def parse_json(text: str | bytes, where: str) -> Any:
+    """A value of JSON. Raises `DataError`, which begins with `where`, for whatever is none: bytes that are not UTF-8,
+    values nested too deeply and numbers that are too long among them."""
+    try:
+        return json.loads(text if isinstance(text, str) else text.decode("utf-8"))
+    except json.JSONDecodeError as error:
+        reason = f"{error.msg} at column {error.colno}"
+    except UnicodeDecodeError as error:
+        reason = f"not UTF-8 at byte {error.start}"
+    except RecursionError:
+        reason = "nested too deeply"
+    except ValueError:
+        reason = "a number of thousands of digits"
+    raise DataError(f"{where}: not valid JSON ({reason})")
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """A file that holds one object of JSON. Raises `DataError` that names the file, whatever is wrong with it."""
+    try:
+        text = path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    value = parse_json(text, str(path))
+    if not isinstance(value, dict):
+        raise DataError(f"{path}: not an object of JSON (found {_short(value)})")
+    return value
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value of JSON is a number that a float can hold; NaN is one, which a run may have written."""
+    return type(value) is float or (type(value) is int and abs(value) < 1 << 63)
+
+
+def _short(value: Any) -> str:
+    return text if len(text := json.dumps(value)) <= 40 else f"{text[:40]}..."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields
@@ -85,6 +84,10 @@ class SearchRecord:
     def from_row(cls, row: dict[str, Any]) -> SearchRecord:
         """What `asdict` gave, read back from JSON. Raises `KeyError` or `TypeError` for anything else."""
         documents = tuple(Document(**document) for document in row["documents"])
+        if not all(
+            isinstance(text, str) for text in (row["query"], *(t for d in documents for t in (d.title, d.text)))
+        ):
+            raise TypeError("a query, title or text that is no text")
         return cls(**{**row, "documents": documents, "asked": tuple(row.get("asked", ()))})
 
 
@@ -203,11 +206,24 @@ def from_dict(row: Any, where: str = "trajectory") -> Trajectory:
             values[name] = tuple(values[name])
         values["logprobs"] = tuple(math.nan if x is None else x for x in values["logprobs"])
         trajectory = Trajectory(**values)
-    except (KeyError, TypeError) as error:
+        _check(trajectory)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(f"{where}: not a trajectory ({error})") from None
     if not len(trajectory.ids) == len(trajectory.mask) == len(trajectory.logprobs):
         raise DataError(f"{where}: ids, mask and logprobs differ in length")
     return trajectory
+
+
+def _check(trajectory: Trajectory) -> None:
+    """Raises `TypeError` for values of other types than a trajectory's."""
+    whole = (*trajectory.ids, *trajectory.mask, trajectory.step, trajectory.group, trajectory.rollout)
+    scores = asdict(trajectory.scores).values()
+    if not all(type(x) is int for x in whole):
+        raise TypeError("an id, a mask or a place that is no whole number")
+    if not all(isinstance(x, (int, float)) for x in (*trajectory.logprobs, *scores, trajectory.reward)):
+        raise TypeError("a log-prob or a score that is no number")
+    if not isinstance(trajectory.answer, str | None) or not isinstance(trajectory.stop_reason, str):
+        raise TypeError("an answer or a stop reason that is no text")
 
 
 def write_trajectories(path: Path, trajectories: Iterable[Trajectory]) -> None:
@@ -219,6 +235,8 @@ def write_trajectories(path: Path, trajectories: Iterable[Trajectory]) -> None:
 
 def read_trajectories(path: Path) -> Iterator[Trajectory]:
     """Read a `.jsonl.zst` file. Raises `DataError` naming the file, and the line where there is one."""
+    from zerosearch.runs import parse_json
+
     try:
         text = _decompress(path.read_bytes()).decode()
     except FileNotFoundError:
@@ -228,11 +246,7 @@ def read_trajectories(path: Path) -> Iterator[Trajectory]:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line:
             continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{path}:{number}: not valid JSON ({error})") from None
-        yield from_dict(row, f"{path}:{number}")
+        yield from_dict(parse_json(line, f"{path}:{number}"), f"{path}:{number}")
 
 
 def _decompress(data: bytes) -> bytes:

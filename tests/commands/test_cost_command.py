@@ -140,7 +140,7 @@ def test_a_server_that_was_not_timed_is_not_said_to_be() -> None:
     [
         (("nowhere",), "nowhere: no such folder"),
         (("empty",), "empty: holds no metrics.jsonl"),
-        (("bare",), "manifest.json: cannot be read"),
+        (("bare",), "manifest.json: no such file"),
         (("damaged",), "metrics.jsonl:1: not a row of metrics"),
         (("idle", "--searches", "10"), "idle: has made no search that could be scaled to 10"),
         (("--gpu-usd-per-hour", "-1"), "--gpu-usd-per-hour -1.0: must be 0 or more"),

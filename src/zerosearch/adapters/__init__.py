@@ -5,11 +5,12 @@ Each folder holds a standard PEFT adapter and `card.json`: what it was trained o
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 from zerosearch.errors import ModelError
+from zerosearch.folders import restore
+from zerosearch.runs import read_object
 
 _FOLDER = Path(__file__).parent
 _PREFIX = "embedded:"
@@ -28,15 +29,13 @@ def resolve_adapter(name: str) -> Path:
     if name.startswith(_PREFIX):
         raise ModelError(f"adapter {name}: this release ships {', '.join(shipped) or 'none'}")
     folder = Path(name)
+    restore(folder)  # a kill may have come while it was being replaced
     if not folder.is_dir():
         raise ModelError(f"adapter {name}: no such folder")
     return folder
 
 
 def read_card(folder: Path) -> dict[str, Any]:
-    """The card of an adapter; empty where it has none."""
+    """The card of an adapter; empty where it has none. Raises `DataError` for one that cannot be read."""
     path = folder / "card.json"
-    if not path.is_file():
-        return {}
-    card: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return card
+    return read_object(path) if path.exists() else {}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -128,14 +127,11 @@ def claim(folder: Path, record: dict[str, Any]) -> None:
     """Write what is collected here, or check that it is what was before. Raises `DataError` naming the difference."""
     from zerosearch.engines.identity import differences
     from zerosearch.errors import DataError
-    from zerosearch.runs import write_json
+    from zerosearch.runs import read_object, write_json
 
     path = folder / "collect.json"
     if path.exists():
-        try:
-            before = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise DataError(f"{path}: cannot be read ({error})") from None
+        before = read_object(path)
         for key, value in record.items():
             if key == "engine" and isinstance(before.get(key), str) and before[key] != value:
                 what = ", ".join(differences(before[key], value))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict, dataclass, replace
 from math import isfinite
 from pathlib import Path
@@ -25,6 +24,7 @@ from zerosearch.cost import (
     paper_lines,
 )
 from zerosearch.errors import ConfigError, DataError
+from zerosearch.runs import read_object
 from zerosearch.screen import Console, json_text
 
 console = Console()
@@ -185,10 +185,10 @@ def read_run(folder: Path) -> tuple[Books, Machine]:
         why = "no such folder" if not folder.exists() else "holds no metrics.jsonl: not a run, or one without a step"
         raise DataError(f"{folder}: {why}")
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = read_object(path)
         machine = Machine(str(manifest["device"]), manifest.get("threads"), str(manifest["engine"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from None
+    except KeyError as error:
+        raise DataError(f"{path}: not the manifest of a run (it has no {error})") from None
     return read_books(folder), machine
 
 

@@ -47,12 +47,15 @@ def models(
 
 def summary(card: dict[str, Any]) -> str:
     """A card in a few words: what an adapter was trained on and how well it fits."""
-    result = card.get("result") or {}
+    result = card.get("result")
+    loss = result.get("best_validation_loss") if isinstance(result, dict) else None
     engines = card.get("engine")  # of a simulator: whose pages it was shown; its data is a file of its maker's
     said = [
         f"{card['texts']} texts" if "texts" in card else "",
-        f"pages of {' and '.join(engines)}" if engines else str(card.get("data", "")).split(" ")[0],
-        f"validation loss {result['best_validation_loss']:.3f}" if "best_validation_loss" in result else "",
+        f"pages of {' and '.join(map(str, engines))}"
+        if isinstance(engines, list) and engines
+        else str(card.get("data", "")).split(" ")[0],
+        f"validation loss {loss:.3f}" if isinstance(loss, float) else "",
     ]
     return ", ".join(part for part in said if part) or "no card"
 

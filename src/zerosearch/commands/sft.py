@@ -146,14 +146,13 @@ def unfinished(out: Path) -> Path:
 
 def right_episodes(folder: Path, model: str, tries: int, limit: int, seed: int) -> list[Example]:
     """The texts of a collection's right episodes. Raises `DataError` where it was collected with another model."""
-    import json
-
     from zerosearch.errors import DataError
     from zerosearch.learning.rejection import successful_examples
+    from zerosearch.runs import read_object
     from zerosearch.simulation.collect import read_collection
 
     record = folder / "collect.json"
-    policy = json.loads(record.read_text(encoding="utf-8")).get("policy") if record.is_file() else None
+    policy = read_object(record).get("policy") if record.exists() else None
     if policy is not None and policy != model:
         raise DataError(
             f"{folder}: was collected with {policy}, whose tokens are not those of {model}; --model {policy}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -135,13 +134,13 @@ def clock(seconds: float) -> str:
 def _conclude(config: TrainConfig, complete: bool) -> None:
     """Print the evaluations side by side, draw the curves, and say where everything lies."""
     from zerosearch.curves import plot_curves
-    from zerosearch.runs import read_rows
+    from zerosearch.runs import read_metrics, read_object
 
     folder = config.run_folder
-    rows = list(read_rows(folder / "metrics.jsonl"))
+    rows = read_metrics(folder / "metrics.jsonl")
     if rows:
         plot_curves({config.name: rows}, folder / "curves.png", smooth=max(1, len(rows) // 10))
-    evaluations = [json.loads(path.read_text()) for path in sorted((folder / "evaluations").glob("step-*.json"))]
+    evaluations = [read_object(path) for path in sorted((folder / "evaluations").glob("step-[0-9]*.json"))]
     if evaluations:
         console.print(results_table(evaluations))
     console.print(f"run folder   {folder}/")

@@ -246,8 +246,9 @@ def _intact(paths: FactbookPaths) -> bool:
     try:
         manifest = json.loads(paths.manifest.read_text(encoding="utf-8"))
         known = manifest["version"] == VERSION and manifest["source"]["sha256"] == WHEEL_SHA256
+        known = known and {"counts", "countries", "passages", "seed"} <= manifest.keys()
         return known and all(_sha256(paths.folder / name) == of["sha256"] for name, of in manifest["files"].items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return False
 
 

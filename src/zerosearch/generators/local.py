@@ -11,7 +11,6 @@ from typing import Any, Literal
 
 import torch
 from peft import LoraConfig, PeftModel
-from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -19,9 +18,9 @@ from zerosearch.devices import pick_device
 from zerosearch.embedded import resolve_model
 from zerosearch.encoding import control_tokens, harmless
 from zerosearch.episode import Codec
-from zerosearch.errors import ModelError
+from zerosearch.errors import DataError, ModelError
 from zerosearch.folders import ADAPTER_FILES, replacing
-from zerosearch.runs import write_json
+from zerosearch.runs import read_object
 
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 LORA_TARGETS = "all-linear"
@@ -55,11 +54,11 @@ class LocalModel:
         place = pick_device(device)
         chosen = dtype if dtype != "auto" else ("bfloat16" if place.type == "cuda" else "float32")
         try:
+            _check_generation_config(Path(path))
             tokenizer = AutoTokenizer.from_pretrained(path)
             model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, chosen))
-        except (OSError, ValueError, SafetensorError) as error:
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            raise ModelError(f"model {name}: could not be loaded ({reason})") from None
+        except Exception as error:  # for a damaged file its reader raises whatever it stumbles over
+            raise ModelError(f"model {name}: could not be loaded ({_first_line(error)})") from None
         if place.type == "cuda":
             torch.cuda.set_device(place)  # this thread trains it
         model.to(place).eval()
@@ -119,10 +118,12 @@ class LocalModel:
                 parameter.data = parameter.data.float()  # peft 0.18 does so for the first adapter only
             if state is not None:
                 self.load_adapter_state(name, state)
-        except (ModelError, ValueError) as error:  # peft: target modules that the model does not have
+        except Exception as error:  # peft: target modules that the model does not have, or values of odd types
             self._forget(name)
             self.activate(before, trainable=was_trainable)  # peft 0.18 leaves the others otherwise than they were
-            raise ModelError(f"adapter {source or name}: does not fit the model {self.name} ({error})") from None
+            raise ModelError(
+                f"adapter {source or name}: does not fit the model {self.name} ({_first_line(error)})"
+            ) from None
         self._peft.eval()
         self._active = None
         self.activate(name, trainable=trainable)
@@ -176,11 +177,16 @@ class LocalModel:
             for key, parameter in own.items():
                 parameter.copy_(state[key].to(parameter))
 
-    def save_adapter(
-        self, name: str, folder: Path, *, dtype: torch.dtype = torch.float32, card: dict[str, Any] | None = None
-    ) -> None:
-        """Write a PEFT adapter folder (`adapter_config.json`, `adapter_model.safetensors`) and its `card.json`, whole
-        or not at all. Raises `FolderError` where other things lie in `folder`, `RunError` on a full disk."""
+    def save_adapter(self, name: str, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
+        """Write a PEFT adapter folder, whole or not at all, in place of an older one.
+
+        Raises `FolderError` where other things lie in `folder`, `RunError` on a full disk.
+        """
+        with replacing(folder, ADAPTER_FILES) as work:
+            self.write_adapter(name, work, dtype=dtype)
+
+    def write_adapter(self, name: str, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
+        """Write `adapter_config.json` and `adapter_model.safetensors` into `folder`, which is there and empty."""
         from safetensors.torch import save_file
 
         if self._peft is None or name not in self.adapters:
@@ -192,11 +198,8 @@ class LocalModel:
         config["inference_mode"] = True
         plain = {key: sorted(value) if isinstance(value, set) else value for key, value in config.items()}
         text = json.dumps(plain, indent=2, default=str, sort_keys=True) + "\n"
-        with replacing(folder, ADAPTER_FILES) as work:
-            save_file(state, str(work / "adapter_model.safetensors"), metadata={"format": "pt"})
-            (work / "adapter_config.json").write_text(text)
-            if card is not None:
-                write_json(work / "card.json", card)
+        save_file(state, str(folder / "adapter_model.safetensors"), metadata={"format": "pt"})
+        (folder / "adapter_config.json").write_text(text)
 
     def _forget(self, name: str) -> None:
         """Take an adapter off again that could not be put on whole."""
@@ -222,19 +225,34 @@ def _read_adapter(source: Path) -> tuple[LoraConfig, dict[str, Tensor]]:
         raise ModelError(f"adapter {source}: cannot be read ({error})") from None
     prefix = "base_model.model."
     # peft's own reader: an adapter may have a rank, a scale or a choice of layers of its own for some modules
-    lora: LoraConfig = LoraConfig.from_pretrained(str(source), inference_mode=False)
+    try:
+        lora: LoraConfig = LoraConfig.from_pretrained(str(source), inference_mode=False)
+    except Exception as error:  # peft reads whatever types it finds
+        raise ModelError(f"adapter {source}: adapter_config.json is no LoRA's ({_first_line(error)})") from None
     lora.lora_dropout = 0.0  # dropout would part the trainer's log-probs from the generator's
     return lora, {key.removeprefix(prefix): value for key, value in state.items()}
 
 
+def _check_generation_config(folder: Path) -> None:
+    """Raises `DataError` for a damaged one: transformers would do without, and without the ids that end a text."""
+    path = folder / "generation_config.json"
+    if path.exists():
+        read_object(path)
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+
+
 def read_adapter_config(source: Path) -> dict[str, Any]:
     """The `adapter_config.json` of a PEFT folder. Raises `ModelError` where there is none or it is no LoRA."""
+    path = source / "adapter_config.json"
+    if not path.exists():
+        raise ModelError(f"adapter {source}: no adapter_config.json there")
     try:
-        config: dict[str, Any] = json.loads((source / "adapter_config.json").read_text())
-    except FileNotFoundError:
-        raise ModelError(f"adapter {source}: no adapter_config.json there") from None
-    except json.JSONDecodeError as error:
-        raise ModelError(f"adapter {source}: adapter_config.json is not valid JSON ({error.msg})") from None
+        config = read_object(path)
+    except DataError as error:
+        raise ModelError(f"adapter {error}") from None
     if config.get("peft_type") != "LORA":
         raise ModelError(f"adapter {source}: is {config.get('peft_type')}, not LORA")
     return config

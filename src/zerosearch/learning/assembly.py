@@ -19,9 +19,10 @@ from zerosearch.config import TrainConfig, plain_name
 from zerosearch.engines.corpus import sha256_of
 from zerosearch.engines.identity import differences, with_parts
 from zerosearch.errors import CheckpointError, ConfigError
+from zerosearch.folders import aside
 from zerosearch.generators.local import LocalModel
 from zerosearch.generators.transformers import TransformersGenerator
-from zerosearch.learning.checkpoints import check_settings, list_checkpoints
+from zerosearch.learning.beginning import check_run_folder, look
 from zerosearch.learning.critic import Critic
 from zerosearch.learning.learner import Learner
 from zerosearch.learning.parallel import Processes
@@ -62,9 +63,8 @@ def assemble(
     run folder aside.
     """
     config.model.check_trainable()
-    checkpoints = [] if fresh else list_checkpoints(config.run_folder / "checkpoints")
-    if checkpoints:
-        check_settings(checkpoints[-1], config)
+    check_run_folder(config.run_folder)
+    begin = None if fresh else look(config)
     torch.manual_seed(config.seed)
     questions = open_questions(config.data.train, config.data.limit)
     evaluation_questions = open_questions(config.evaluation.questions, config.evaluation.limit)
@@ -117,16 +117,15 @@ def assemble(
         simulator_seconds=models.simulator_seconds if models.simulating else None,
     )
     folder = config.run_folder
-    if checkpoints:
+    if begin is not None and begin.whole:
         check_engines(folder, identities(parts), say)
-    if fresh and processes.first and (aside := set_aside(folder)) is not None:
-        say(f"the older run is now {aside}")
+    if fresh and processes.first and (older := set_aside(folder)) is not None:
+        say(f"the older run is now {older}")
     if processes.first:
+        write_json(folder / "manifest.json", manifest(config, parts))  # first: it says whose folder this is
         atomic_write(folder / "config.toml", config_toml(config).encode())
-        write_json(folder / "manifest.json", manifest(config, parts))
     processes.wait()  # nobody looks into the folder before an older one is out of the way
-    start = checkpoints[-1].step if checkpoints else 0
-    opened = sinks(folder, start) if processes.first else ()
+    opened = sinks(folder, 0 if begin is None else begin.step) if processes.first else ()
     return Run(Trainer(config, parts, opened, say, processes), models, precision)
 
 
@@ -211,7 +210,7 @@ def check_engines(folder: Path, now: dict[str, str], say: Callable[[str], None])
     path = folder / "manifest.json"
     try:
         before = dict(json.loads(path.read_text(encoding="utf-8"))["identities"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         say(
             f"warning: {path} does not tell which engines this run had ({type(error).__name__}): nobody knows whether "
             "they are the same now"
@@ -263,11 +262,9 @@ def set_aside(folder: Path) -> Path | None:
     """Rename an existing run folder to `NAME.old-N`, so that a fresh run loses nothing. Returns the new name."""
     if not folder.exists():
         return None
-    number = 1
-    while (aside := folder.with_name(f"{folder.name}.old-{number}")).exists():
-        number += 1
-    folder.rename(aside)
-    return aside
+    name = aside(folder)
+    folder.rename(name)
+    return name
 
 
 def with_overrides(config: TrainConfig, *, name: str | None, folder: str | None) -> TrainConfig:

@@ -12,10 +12,13 @@ from typing import Any
 import torch
 
 from zerosearch.config import TrainConfig
-from zerosearch.errors import CheckpointError, RunError
+from zerosearch.errors import CheckpointError, DataError, RunError
+from zerosearch.folders import flush, settle, unwritten
 from zerosearch.learning.learner import Learner
+from zerosearch.runs import read_object, write_json
 
 _STATE = "state.json"
+START = "start.json"  # the settings of a run that has no checkpoint yet
 _FREE = {"name", "folder", "logging"}
 _FREE_TRAINING = {
     "checkpoint_every", "keep_checkpoints", "max_minutes", "max_batch_rows", "max_batch_tokens", "micro_batch_tokens",
@@ -33,6 +36,10 @@ _FREE_ENDS = tuple(
         "budget_searches", "simulator.usd_per_million_prompt_tokens", "simulator.usd_per_million_completion_tokens",
     )
 )  # fmt: skip
+
+
+class DamagedCheckpoint(CheckpointError):
+    """A checkpoint that cannot be read; an older one may be."""
 
 
 @dataclass(frozen=True)
@@ -55,18 +62,24 @@ def save_checkpoint(root: Path, step: int, learner: Learner, config: TrainConfig
         root.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        learner.policy.save(partial / "policy")
+        learner.policy.write(partial / "policy")
         torch.save(_learner_state(learner), partial / "learner.pt")
         state = {"step": step, "settings": binding_settings(config)}
         (partial / _STATE).write_text(json.dumps(state, sort_keys=True) + "\n")
-        for path in [*partial.rglob("*"), partial]:
-            _flush(path)
-        shutil.rmtree(folder, ignore_errors=True)
+        settle(partial)
+        before = root / f".{folder.name}.before"
+        shutil.rmtree(before, ignore_errors=True)
+        if folder.exists():  # one that could not be read
+            os.replace(folder, before)
         os.replace(partial, folder)
-        _flush(root)
-    except (OSError, RuntimeError) as error:  # torch.save reports a full disk as a RuntimeError
+        flush(root)
+        shutil.rmtree(before, ignore_errors=True)
+        (root / START).unlink(missing_ok=True)
+    except Exception as error:
         shutil.rmtree(partial, ignore_errors=True)
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        reason = unwritten(error)
+        if reason is None:
+            raise
         raise RunError(f"{folder}: the checkpoint could not be written ({reason}); older ones are kept") from None
     for old in list_checkpoints(root)[:-keep]:
         shutil.rmtree(old.folder, ignore_errors=True)
@@ -75,9 +88,18 @@ def save_checkpoint(root: Path, step: int, learner: Learner, config: TrainConfig
 
 def list_checkpoints(root: Path) -> list[Checkpoint]:
     """The whole checkpoints under `root`, oldest first."""
-    folders = [p for p in root.glob("step-*") if p.name[5:].isdigit()]  # a user's copy may be named as it likes
-    found = [Checkpoint(p, int(p.name[5:])) for p in folders if (p / _STATE).is_file()]
-    return sorted(found, key=lambda checkpoint: checkpoint.step)
+    return [checkpoint for checkpoint in step_folders(root) if os.path.isfile(checkpoint.folder / _STATE)]
+
+
+def step_folders(root: Path) -> list[Checkpoint]:
+    """Every folder named `step-NNNNNN`, whole or not, oldest first; a user's copy may be named as it likes."""
+    folders = [p for p in root.glob("step-*") if p.name[5:].isdecimal()]
+    return sorted((Checkpoint(p, int(p.name[5:])) for p in folders), key=lambda checkpoint: checkpoint.step)
+
+
+def mark_start(root: Path, config: TrainConfig) -> None:
+    """Note that a run of these settings has begun, until its first checkpoint stands."""
+    write_json(root / START, {"step": 0, "settings": binding_settings(config)})
 
 
 def load_checkpoint(checkpoint: Checkpoint, learner: Learner, config: TrainConfig) -> None:
@@ -96,19 +118,22 @@ def load_checkpoint(checkpoint: Checkpoint, learner: Learner, config: TrainConfi
             learner.critic_optimizer.load_state_dict(state["critic_optimizer"])
     except Exception as error:  # for a damaged file torch raises whatever its reader stumbles over
         reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise CheckpointError(f"{checkpoint.folder}: cannot be read ({reason})") from None
+        raise DamagedCheckpoint(f"{checkpoint.folder}: cannot be read ({reason})") from None
 
 
-def check_settings(checkpoint: Checkpoint, config: TrainConfig) -> None:
-    """Raises `CheckpointError` that names the first setting in which the checkpoint's run differs from `config`.
+def check_settings(checkpoint: Checkpoint, config: TrainConfig, *, name: str = _STATE) -> None:
+    """Raises `CheckpointError` that names the first setting in which the checkpoint's run differs from `config`, and
+    `DamagedCheckpoint` where it cannot tell.
 
     A setting that an older release did not know had what is the default now.
     """
-    path = checkpoint.folder / _STATE
+    path = checkpoint.folder / name
     try:
-        theirs = dict(json.loads(path.read_text())["settings"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error})") from None
+        theirs = read_object(path).get("settings")
+    except DataError as error:
+        raise DamagedCheckpoint(str(error)) from None
+    if not isinstance(theirs, dict):
+        raise DamagedCheckpoint(f"{path}: holds no settings")
     ours = binding_settings(config)
     sections = {_section(key) for key in theirs}
     theirs = {**{k: v for k, v in binding_settings(TrainConfig()).items() if _section(k) in sections}, **theirs}
@@ -144,11 +169,3 @@ def _learner_state(learner: Learner) -> dict[str, Any]:
         state["critic"] = learner.critic.state()
         state["critic_optimizer"] = learner.critic_optimizer.state_dict()
     return state
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

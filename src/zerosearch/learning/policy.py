@@ -11,7 +11,7 @@ import torch
 from peft.helpers import disable_input_dtype_casting
 from torch import Tensor
 
-from zerosearch.folders import MODEL_FILES, replacing
+from zerosearch.folders import ADAPTER_FILES, MODEL_FILES, replacing
 from zerosearch.generators.local import LocalModel
 from zerosearch.learning.batches import MicroBatch
 from zerosearch.learning.logprobs import EntropyUse, TokenLogprobs, head_is_plain, token_logprobs
@@ -107,14 +107,19 @@ class Policy:
 
         Whole or not at all. Raises `FolderError` where other things lie in `folder`, `RunError` on a full disk.
         """
-        if self.adapter is not None:
-            self.model.save_adapter(self.adapter, folder, dtype=dtype, card=card)
-            return
-        with replacing(folder, MODEL_FILES) as work:
-            self.model.base.save_pretrained(work)
-            self.model.tokenizer.save_pretrained(work)
+        with replacing(folder, MODEL_FILES if self.adapter is None else ADAPTER_FILES) as work:
+            self.write(work, dtype=dtype)
             if card is not None:
                 write_json(work / "card.json", card)
+
+    def write(self, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
+        """The same into a new folder, without care for a kill."""
+        folder.mkdir(exist_ok=True)
+        if self.adapter is None:
+            self.model.base.save_pretrained(folder)
+            self.model.tokenizer.save_pretrained(folder)
+        else:
+            self.model.write_adapter(self.adapter, folder, dtype=dtype)
 
 
 @contextmanager

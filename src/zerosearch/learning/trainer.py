@@ -19,14 +19,15 @@ from zerosearch.errors import BudgetError, RunError
 from zerosearch.evaluation.runner import Evaluation, describe, summarize
 from zerosearch.generators.base import TrainedGenerator
 from zerosearch.learning.accounting import Accounting
-from zerosearch.learning.checkpoints import list_checkpoints, load_checkpoint, save_checkpoint
+from zerosearch.learning.beginning import load_newest, look, take_back, tidy
+from zerosearch.learning.checkpoints import list_checkpoints, mark_start, save_checkpoint
 from zerosearch.learning.learner import Learner, NotFinite
 from zerosearch.learning.metrics import rollout_metrics, share
 from zerosearch.learning.order import batch
 from zerosearch.learning.parallel import ALONE, Processes
 from zerosearch.questions import Question
 from zerosearch.rollout import ErrorRate, RolloutSettings, roll_out, times_before
-from zerosearch.runs import append_jsonl, read_rows, trim_rows, write_json
+from zerosearch.runs import append_jsonl, read_metrics, write_json
 from zerosearch.runtime import release_memory
 from zerosearch.simulation.fidelity import Leak, leak
 from zerosearch.trajectory import Trajectory, write_trajectories
@@ -282,34 +283,28 @@ class Trainer:
         return transfer, used + asked
 
     def _resume(self) -> int:
-        checkpoints = list_checkpoints(self.folder / "checkpoints")
-        start = 0
+        begin = look(self.config)
         budget = Budget(self.config.engine.budget_usd, self.config.engine.budget_searches)
         self.accounting = Accounting(self.folder, budget, self.processes, self.parts.simulator_seconds)
         self.processes.wait()
-        if checkpoints:
-            load_checkpoint(checkpoints[-1], self.parts.learner, self.config)
-            self.parts.generator.sync()
-            start = checkpoints[-1].step
-            self.say(f"going on from {checkpoints[-1].folder}")
+        checkpoint = load_newest(begin, self.parts.learner, self.config)
+        self.processes.wait()
         if self.processes.first:
+            tidy(begin, self.config.training.keep_checkpoints)
             self.accounting.before_taking_back()
-            self._take_back(start if checkpoints else None)
+            take_back(begin, None if checkpoint is None else checkpoint.step)
+            if checkpoint is None:
+                mark_start(self.folder / "checkpoints", self.config)
+        for text in begin.said:
+            self.say(text)
+        if checkpoint is not None:
+            self.parts.generator.sync()
+            self.say(f"going on from {checkpoint.folder}")
         self.processes.wait()
         self.accounting.open()
-        self._rewards = [float(row["reward"]) for row in read_rows(self.folder / "metrics.jsonl")]
+        start = 0 if checkpoint is None else checkpoint.step
+        self._rewards = [float(row["reward"]) for row in read_metrics(self.folder / "metrics.jsonl", rewards=True)]
         return start
-
-    def _take_back(self, start: int | None) -> None:
-        """Take out what was written after the checkpoint of step `start`: it will be written again.
-
-        Without a checkpoint (None) that is everything: nothing says that an older evaluation was made with these
-        settings.
-        """
-        trim_rows(self.folder / "metrics.jsonl", keep_below=start or 0)
-        for path in sorted((self.folder / "evaluations").glob("step-[0-9]*.json")):
-            if start is None or (path.stem[5:].isdigit() and int(path.stem[5:]) > start):
-                path.unlink()
 
     def _evaluation_file(self, step: int) -> Path:
         return self.folder / "evaluations" / f"step-{step:06d}.json"

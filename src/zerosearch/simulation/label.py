@@ -169,10 +169,14 @@ def read_labels(path: Path) -> Iterator[LabelledPage]:
             version = row.get("version") if isinstance(row, dict) else None
             raise DataError(f"{where}: labels of version {version!r}; this release reads {VERSION}")
         try:
+            documents = tuple(Document(**document) for document in row["documents"])
+            texts = (row["query"], row["engine"], *(text for d in documents for text in (d.title, d.text)))
+            if not all(isinstance(text, str) for text in texts):
+                raise TypeError("a query, engine, title or text that is no text")
             yield LabelledPage(
                 Question.from_row(row["question"]),
                 row["query"],
-                tuple(Document(**document) for document in row["documents"]),
+                documents,
                 row["engine"],
                 row["rollout"],
                 row["turn"],
