@@ -315,6 +315,12 @@ def test_further_problems_are_counted() -> None:
         ("protocol.prompt=a=b {question}", ("protocol", "prompt"), "a=b {question}"),
         ("algorithm.whiten=true", ("algorithm", "whiten"), True),
         ("algorithm.value_clip=none", ("algorithm", "value_clip"), None),
+        ("name=2026-11-25", ("name",), "2026-11-25"),  # what is text is taken as it stands
+        ("name=123456", ("name",), "123456"),
+        ("name=1e5", ("name",), "1e5"),
+        ("name=true", ("name",), "true"),
+        ("engine.simulator.adapter=7", ("engine", "simulator", "adapter"), "7"),
+        ("model.device=0", ("model", "device"), "0"),
         ("engine.simulator.max_tokens=32", ("engine", "simulator", "max_tokens"), 32),
     ],
 )
@@ -340,12 +346,18 @@ def test_overrides_win_over_the_file_and_the_last_one_wins(tmp_path: Path) -> No
         ("=3", "--set =3: write section.key=value"),
         ("training.=3", "--set training.=3: write section.key=value"),
         ("name.first=x", "--set name.first: name is a value, not a section"),
-        ("training.stepz=1", "unknown setting training.stepz"),
+        ("training.stepz=1", "--set: unknown setting training.stepz; did you mean training.steps?"),
+        ("rollouts=2", "--set: unknown setting rollouts; did you mean training.rollouts?"),
+        ("train.learning_rate=1", "--set: unknown setting train; did you mean"),
+        ("zzz=1", "--set: unknown setting zzz"),
+        ("training.steps=many", "--set: training.steps: Input should be a valid integer"),
+        ("training.steps=" + "7" * 6000, "--set: training.steps: "),
+        ("model.adapter=x", "a.toml with --set: "),
     ],
 )
 def test_a_wrong_override_is_named(tmp_path: Path, override: str, said: str) -> None:
     path = tmp_path / "a.toml"
-    path.write_text("name = 'file'\n")
+    path.write_text("name = 'file'\nmodel.full = true\nmodel.lora = 'none'\n")
     with pytest.raises(ConfigError) as caught:
         load_config(path, [override])
     assert said in str(caught.value)
@@ -356,8 +368,16 @@ def test_a_wrong_override_is_named(tmp_path: Path, override: str, said: str) -> 
     [
         (b"name = \n", "is not valid TOML ("),
         (b"name = 1\nname = 2\n", "is not valid TOML ("),
-        (b"\xff\xfe", "is not valid TOML ("),
-        (b"name = 3\n", "name: Input should be a valid string (found 3)"),
+        (b"\xff\xfe", "is not valid TOML (it is UTF-16 text): save it as UTF-8"),
+        ("name = 'é'".encode("utf-16-le"), "is not valid TOML (it is UTF-16-LE text): save it as UTF-8"),
+        ("a = 1\nname = 'é'".encode("latin-1"), "is not valid TOML (line 2 is not UTF-8 text)"),
+        (b"name = 3\n", "name: Input should be a valid string (found 3); put it in quotes"),
+        (b"name = 2026-11-25\n", "name: Input should be a valid string (found 2026-11-25); put it in quotes"),
+        (b"", "holds no settings"),
+        (b"\xef\xbb\xbf# only a remark\r\n", "holds no settings"),
+        (b"x = " + b"[" * 100_000, "is not valid TOML ("),
+        (b"seed = " + b"7" * 6000, "is not valid TOML ("),
+        (b"[training]\nstepz = 1\n", "unknown setting training.stepz; did you mean training.steps?"),
     ],
 )
 def test_a_file_that_is_wrong_is_named(tmp_path: Path, content: bytes, said: str) -> None:
@@ -367,6 +387,15 @@ def test_a_file_that_is_wrong_is_named(tmp_path: Path, content: bytes, said: str
         load_config(path)
     assert str(caught.value).startswith(f"{path}: {said}")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n"])
+def test_a_file_of_any_editor_is_read(tmp_path: Path, mark: bytes, end: bytes) -> None:
+    path = tmp_path / "a.toml"
+    path.write_bytes(mark + "name = 'é'\n[training]\nsteps = 3\n".encode().replace(b"\n", end))
+    config = load_config(path)
+    assert (config.name, config.training.steps) == ("é", 3)
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

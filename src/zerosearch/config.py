@@ -5,21 +5,37 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from zerosearch.curriculum import Curriculum, CurriculumKind, PageDraw, PageKind
 from zerosearch.engine_config import Address, EngineConfig, RequestConfig, Section, Variable
 from zerosearch.episode import EpisodeLimits
 from zerosearch.errors import ConfigError
+from zerosearch.question_rows import Fields
 from zerosearch.scoring import RewardName
 from zerosearch.search import Noise
 
 
+def known_fields(value: str | None) -> str | None:
+    """`value`, if `Fields` can read it. Raises `ValueError`."""
+    try:
+        Fields.parse(value)
+    except ConfigError as error:
+        raise ValueError(str(error)) from None
+    return value
+
+
 class DataConfig(Section):
     train: str = "factbook:train"
-    """Training questions: a .jsonl(.gz) or .parquet file, `hub:NAME:SPLIT`, or `factbook:SPLIT[:one-hop|two-hop]`."""
+    """Training questions: a file (.jsonl, .json, .csv, .tsv, .parquet, also .gz; relative to the folder in which the
+    command is started), `hub:NAME:SPLIT`, or `factbook:SPLIT[:one-hop|two-hop]`. See data.md."""
+    fields: str | None = None
+    """Which fields hold what, where a file does not use the usual names:
+    `question=NAME,answers=NAME,id=NAME,separator=MARK`."""
     limit: int | None = Field(None, ge=1)
     """Use only the first so many."""
+
+    _fields = field_validator("fields")(known_fields)
 
 
 class LoraConfig(Section):
@@ -120,6 +136,8 @@ class ProtocolConfig(Section):
 class EvaluationConfig(Section):
     questions: str = "factbook:dev"
     """Questions for the evaluations before, during and after training; written like `data.train`."""
+    fields: str | None = None
+    """For `questions`, as `data.fields` is for `data.train`."""
     limit: int | None = Field(200, ge=1)
     """Use only the first so many."""
     every: int = Field(0, ge=0)
@@ -129,6 +147,8 @@ class EvaluationConfig(Section):
     transfer_limit: int = Field(0, ge=0)
     """Where training is simulated and this engine is real: ask so many of the questions with the simulated engine too,
     and report the transfer gap and the leak rate."""
+
+    _fields = field_validator("fields")(known_fields)
 
 
 class CurriculumConfig(Section):

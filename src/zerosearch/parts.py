@@ -38,7 +38,7 @@ from zerosearch.generation import Sampling
 from zerosearch.generators.base import Generator
 from zerosearch.generators.openai import RETRY, OpenAIGenerator, byte_codec, byte_limits
 from zerosearch.protocol import PROMPT, PROMPT_WITHOUT_SEARCH, render_prompt
-from zerosearch.questions import Question, load_questions
+from zerosearch.questions import Fields, Question, load_questions
 from zerosearch.rollout import RolloutSettings
 
 if TYPE_CHECKING:  # they need torch: where all models are behind URLs, none is needed
@@ -57,10 +57,12 @@ HTTP_ENGINES: dict[str, type[HttpEngine]] = {
 }
 
 
-def open_questions(source: str, limit: int | None = None) -> list[Question]:
+def open_questions(
+    source: str, limit: int | None = None, fields: str | None = None, *, answered: bool = True
+) -> list[Question]:
     """`factbook:SPLIT[:one-hop|two-hop]`, or anything that `load_questions` reads."""
     if not source.startswith(PREFIX):
-        return load_questions(source, limit=limit)
+        return load_questions(source, limit=limit, fields=Fields.parse(fields), answered=answered)
     return [Question(q.id, q.question, q.golden_answers, {"hops": q.hops}) for q in factbook_rows(source)[:limit]]
 
 

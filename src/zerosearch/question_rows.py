@@ -78,11 +78,11 @@ class QuestionRow:
     unanswerable: bool = False
 
 
-def read_row(row: Any, where: str, fields: Fields) -> QuestionRow:
+def read_row(row: Any, where: str, fields: Fields, *, answered: bool = True) -> QuestionRow:
     """Read one row; `where` (file and line) begins every complaint.
 
-    Raises `DataError`: no object, no question, no answer (unless the row itself says that there is none), a text with
-    half a character, a field that `fields` names and that is not there.
+    Raises `DataError`: no object, no question, no answer (unless the row itself says that there is none, or `answered`
+    is false), a text with half a character, a field that `fields` names and that is not there.
     """
     row = _object(row, where)
     plain = {plain_name(name): name for name in reversed(row)}
@@ -90,7 +90,7 @@ def read_row(row: Any, where: str, fields: Fields) -> QuestionRow:
     answers_name, answers = _answers(row, plain, where, fields)
     id_name, identifier = _id(row, plain, where, fields)
     unanswerable = _is(row.get("is_impossible"), True) or _is(row.get("answerable"), False)
-    if not answers.texts and not unanswerable:
+    if not answers.texts and not unanswerable and answered:
         held = f" (it holds {_short(row[answers_name])})" if answers_name in row else ""
         raise DataError(f"{where}: the question {_short(text)} has no answer in the field '{answers_name}'{held}")
     try:

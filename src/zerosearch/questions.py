@@ -74,20 +74,25 @@ class Question:
         return cls(row["id"], row["question"], tuple(row["golden_answers"]), extra)
 
 
-def load_questions(source: str, *, limit: int | None = None, fields: Fields | None = None) -> list[Question]:
+def load_questions(
+    source: str, *, limit: int | None = None, fields: Fields | None = None, answered: bool = True
+) -> list[Question]:
     """The questions of `read_questions`; what it notes is logged as a warning."""
-    reading = read_questions(source, limit=limit, fields=fields)
+    reading = read_questions(source, limit=limit, fields=fields, answered=answered)
     for note in reading.notes():
         log.warning("%s: %s", source, note)
     return reading.questions
 
 
-def read_questions(source: str, *, limit: int | None = None, fields: Fields | None = None) -> Reading:
+def read_questions(
+    source: str, *, limit: int | None = None, fields: Fields | None = None, answered: bool = True
+) -> Reading:
     """Read questions from `source`, and note what was understood.
 
     `source` is a file that `formats.read_file` knows, or `hub:NAME[:CONFIG]:SPLIT` for a data set of the Hugging Face
     hub (needs the `datasets` package and a network). Which fields hold what is found out by `question_rows`, or said by
-    `fields`. An id that an earlier row has is told apart by the row's `data_source`, or by a number.
+    `fields`. An id that an earlier row has is told apart by the row's `data_source`, or by a number. Questions without
+    answers are taken too where `answered` is false.
 
     Raises `DataError` for a missing or empty file, a malformed line (with its number) and a question without answers;
     `ConfigError` for a `limit` below 1.
@@ -101,7 +106,7 @@ def read_questions(source: str, *, limit: int | None = None, fields: Fields | No
         rows = read_file(Path(source).expanduser(), is_header=fields.names)
     reading = Reading()
     for where, row in rows:
-        reading.add(row, where, fields)
+        reading.add(row, where, fields, answered)
         if limit is not None and len(reading.questions) >= limit:
             break
     if not reading.questions:
@@ -124,10 +129,10 @@ class Reading:
     unmatched: list[tuple[str, str]] = field(default_factory=list)  # place, answer: normalisation leaves nothing
     _ids: set[str] = field(default_factory=set)
 
-    def add(self, row: Any, where: str, fields: Fields) -> None:
+    def add(self, row: Any, where: str, fields: Fields, answered: bool = True) -> None:
         """Raises `DataError` that begins with `where`."""
-        found = read_row(row, where, fields)
-        if found.unanswerable:
+        found = read_row(row, where, fields, answered=answered)
+        if found.unanswerable and answered:
             self.unanswerable.append(where)
             return
         question = _question(found)
@@ -140,7 +145,7 @@ class Reading:
                 self.repeated.append((where, question.id, told_apart))
             question = replace(question, id=told_apart)
         self._ids.add(question.id)
-        if not any(map(normalize, question.golden_answers)):
+        if question.golden_answers and not any(map(normalize, question.golden_answers)):
             self.unmatched.append((where, question.golden_answers[0]))
         self.forms.update(found.answers.forms)
         self.other_fields.update(dict.fromkeys(found.other))

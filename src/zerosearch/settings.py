@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import copy
+import difflib
 import json
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from zerosearch.config import TrainConfig
 from zerosearch.engine_config import UNSET
 from zerosearch.errors import ConfigError
+from zerosearch.formats import encoding_of
 
 _NOT_SHOWN = ("base_url", "url", "api_key_env")  # of these not even a wrong value is shown: it may be a secret
 
@@ -21,33 +24,54 @@ _NOT_SHOWN = ("base_url", "url", "api_key_env")  # of these not even a wrong val
 def load_config(
     path: Path | None = None, overrides: Sequence[str] = (), *, base: Mapping[str, Any] | None = None
 ) -> TrainConfig:
-    """Read a TOML file and apply `section.key=value` overrides (values in TOML; bare words are strings).
+    """Read a TOML file and apply `section.key=value` overrides.
 
+    An override's value is TOML, or a bare word; for a setting that is text it is taken as it stands (`name=1e5`).
     Without a file, `base` is what the overrides change; the defaults where it is none.
 
-    Raises `ConfigError`: no such file, not TOML, unknown key, value out of range, settings that contradict.
+    Raises `ConfigError`: no such file, not TOML, no setting in it, an unknown key (with the nearest known one), a value
+    out of range, settings that contradict. It says whether the file or `--set` is to blame.
     """
-    values: dict[str, Any] = copy.deepcopy(dict(base or {}))
-    if path is not None:
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            raise ConfigError(f"{path}: no such configuration file") from None
-        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: is not valid TOML ({error})") from None
-        except OSError as error:
-            raise ConfigError(f"{path}: cannot be read ({error.strerror})") from None
-    for override in overrides:
-        _apply(values, override)
-    return config_from_dict(values, str(path) if path is not None else "the settings")
+    values = _read(path) if path is not None else copy.deepcopy(dict(base or {}))
+    changed = [_apply(values, override) for override in overrides]
+    return config_from_dict(values, str(path) if path is not None else "the settings", changed)
 
 
-def config_from_dict(values: dict[str, Any], where: str) -> TrainConfig:
-    """Raises `ConfigError` that begins with `where` and names the setting."""
+def config_from_dict(values: dict[str, Any], where: str, changed: Sequence[str] = ()) -> TrainConfig:
+    """Raises `ConfigError` that names the setting, after `where` or, for one of `changed`, after `--set`."""
     try:
         return TrainConfig.model_validate(values)
     except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"]))
+        if any(place == key or place.startswith(f"{key}.") for key in changed):
+            where = "--set"
+        elif any(not place or key.startswith(f"{place}.") for key in changed):
+            where = f"{where} with --set"
         raise ConfigError(f"{where}: {_first_problem(error)}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such configuration file") from None
+    except (OSError, ValueError) as error:  # ValueError: a name that holds a zero byte
+        raise ConfigError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    encoding = encoding_of(data[:4])
+    if not encoding.startswith("utf-8"):
+        raise ConfigError(f"{path}: is not valid TOML (it is {encoding.upper()} text): save it as UTF-8")
+    try:
+        values = tomllib.loads(data.decode(encoding))
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}: is not valid TOML (line {line} is not UTF-8 text)") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: is not valid TOML (nested too deeply)") from None
+    except ValueError as error:  # also a number of thousands of digits
+        raise ConfigError(f"{path}: is not valid TOML ({error})") from None
+    if not values:
+        raise ConfigError(f'{path}: holds no settings; for the defaults write at least name = "run"')
+    return values
 
 
 def config_toml(config: TrainConfig) -> str:
@@ -68,14 +92,17 @@ def _table(name: str, section: BaseModel) -> list[str]:
     return [*([f"[{name}]"] if name else []), *plain, *tables]
 
 
-def _apply(values: dict[str, Any], override: str) -> None:
+def _apply(values: dict[str, Any], override: str) -> str:
+    """Change `values`; the setting's name."""
     key, separator, text = override.partition("=")
     path = key.strip().split(".")
     if not separator or not all(path):
         raise ConfigError(f"--set {override}: write section.key=value")
     try:
         value = tomllib.loads(f"x = {text.strip()}")["x"]
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
+        value = text.strip()
+    if not isinstance(value, str) and _KNOWN.get(key.strip()) in (str, str | None):
         value = text.strip()
     table = values
     for part in path[:-1]:
@@ -83,6 +110,30 @@ def _apply(values: dict[str, Any], override: str) -> None:
         if not isinstance(table, dict):
             raise ConfigError(f"--set {key.strip()}: {part} is a value, not a section")
     table[path[-1]] = value
+    return ".".join(path)
+
+
+def _settings(section: type[BaseModel], name: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting with its type, sections too."""
+    for key, field in section.model_fields.items():
+        yield f"{name}{key}", field.annotation
+        for inner in (field.annotation, *get_args(field.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                yield from _settings(inner, f"{name}{key}.")
+
+
+_KNOWN = dict(_settings(TrainConfig))
+
+
+def _nearest(place: str) -> str:
+    """The known setting that `place` may mean: one of that name in another section, or one spelled much like it."""
+    last = place.rpartition(".")[2]
+    there = [known for known in _KNOWN if known.rpartition(".")[2] == last]
+    near = there or difflib.get_close_matches(place, _KNOWN, n=1, cutoff=0.75)
+    if not near:
+        beside = {known.rpartition(".")[2]: known for known in _KNOWN}
+        near = [beside[name] for name in difflib.get_close_matches(last, beside, n=1, cutoff=0.75)]
+    return f"; did you mean {' or '.join(near[:3])}?" if near else ""
 
 
 def _first_problem(error: ValidationError) -> str:
@@ -90,12 +141,15 @@ def _first_problem(error: ValidationError) -> str:
     first = problems[0]
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        text = f"unknown setting {place}"
+        text = f"unknown setting {place}{_nearest(place)}"
     else:
         message = first["msg"].removeprefix("Value error, ")
         text = f"{place}: {message}" if place else message
         if first["type"] != "value_error" and str(first["loc"][-1]) not in _NOT_SHOWN:
-            text += f" (found {first['input']!r})"
+            found = first["input"]
+            text += f" (found {found if isinstance(found, (date, time)) else repr(found)})"
+        if first["type"] == "string_type":
+            text += "; put it in quotes"
     return text + (f", and {len(problems) - 1} more problem(s)" if len(problems) > 1 else "")
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from zerosearch.errors import ConfigError, DataError
-from zerosearch.evaluation.benchmarks import SOURCES, canonical, draw, open_benchmark, title
+from zerosearch.evaluation.benchmarks import SOURCES, canonical, distinct, draw, open_benchmark, title
 from zerosearch.questions import Question, questions_digest
 
 
@@ -105,6 +105,35 @@ def test_a_file_of_ones_own(tmp_path: Path) -> None:
     assert by_path.digest == by_name.digest
 
 
+def test_flashrags_own_folders_are_read_by_path_and_by_name(tmp_path: Path) -> None:
+    for name, split in (("nq", "test"), ("hotpotqa", "dev"), ("mine", "test")):
+        (tmp_path / name).mkdir()
+        write(tmp_path / name / f"{split}.jsonl", rows(3))
+    for name, file in (("nq", "nq/test.jsonl"), ("hotpotqa", "hotpotqa/dev.jsonl")):
+        by_name, by_path = open_benchmark(name, tmp_path), open_benchmark(str(tmp_path / file))
+        assert (by_name.name, by_path.name, by_name.source) == (name, name, file)
+        assert by_name.digest == by_path.digest
+        assert by_name.questions[0].id == f"{name}/test_0"
+    assert open_benchmark("mine", tmp_path).name == "mine"
+    assert open_benchmark(str(tmp_path / "mine/test.jsonl")).name == "mine-test"
+    (tmp_path / "nq/dev.csv").write_text("question,answer\nwho?,Ann\n")
+    assert open_benchmark(str(tmp_path / "nq/dev.csv")).name == "nq-dev"  # not the questions that nq means
+    with pytest.raises(DataError, match=r"no 2wikimultihopqa/dev\.jsonl; it has hotpotqa/dev, mine/test, nq/dev"):
+        open_benchmark("2wiki", tmp_path)
+
+
+def test_two_files_of_one_name_are_told_apart_or_refused(tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        write(tmp_path / folder / "mine.jsonl", rows(2))
+        write(tmp_path / folder / "dev.jsonl", rows(2))
+    one, other = (open_benchmark(str(tmp_path / folder / "mine.jsonl")) for folder in "ab")
+    with pytest.raises(DataError, match=r"b/mine\.jsonl: is called 'mine', as is .*a/mine\.jsonl"):
+        distinct([one, other])
+    dev = [open_benchmark(str(tmp_path / folder / "dev.jsonl")) for folder in "ab"]
+    assert [benchmark.name for benchmark in distinct(dev)] == ["a-dev", "b-dev"]
+
+
 def test_a_changed_file_has_another_digest(tmp_path: Path) -> None:
     before = open_benchmark(str(write(tmp_path / "mine.jsonl", rows(4)))).digest
     changed = rows(4)
@@ -150,10 +179,10 @@ def test_every_question_is_drawn_as_often_as_any_other() -> None:
 def test_what_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="unknown benchmark 'squad'; known are nq, triviaqa, popqa"):
         open_benchmark("squad")
-    with pytest.raises(DataError, match=r"has no nq\.jsonl; it has no question files"):
+    with pytest.raises(DataError, match=r"has no nq\.jsonl and no nq/test\.jsonl; it has no question files"):
         open_benchmark("nq", tmp_path)
     write(tmp_path / "popqa.jsonl", rows(1))
-    with pytest.raises(DataError, match=r"has no nq\.jsonl; it has popqa"):
+    with pytest.raises(DataError, match=r"nq/test\.jsonl; it has popqa"):
         open_benchmark("nq", tmp_path)
     with pytest.raises(DataError, match="no such folder"):
         open_benchmark("nq", tmp_path / "nowhere")

@@ -92,18 +92,18 @@ def first_question(config: TrainConfig) -> tuple[Question | None, list[str]]:
     from zerosearch.parts import open_questions
 
     first, missing = None, []
-    for name, source, limit in (
-        ("data.train", config.data.train, config.data.limit),
-        ("evaluation.questions", config.evaluation.questions, config.evaluation.limit),
+    for name, source, limit, fields in (
+        ("data.train", config.data.train, config.data.limit, config.data.fields),
+        ("evaluation.questions", config.evaluation.questions, config.evaluation.limit, config.evaluation.fields),
     ):
         if source.startswith("hub:"):
             missing.append(f"{name}: {source} is read from the model hub when the run starts, not by this check")
             continue
-        if not source.startswith("factbook:") and not Path(source).exists():
+        if not source.startswith("factbook:") and not Path(source).expanduser().exists():
             missing.append(f"{name}: {source}: no such file")
             continue
         try:
-            questions = open_questions(source, limit)
+            questions = open_questions(source, limit, fields)
         except DataError as error:
             if not source.startswith("factbook:"):
                 raise

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zerosearch.commands.data import FIELDS_HELP
 from zerosearch.cost import dollars
 from zerosearch.runtime import prepare, quiet_libraries
 from zerosearch.screen import Console
@@ -28,6 +29,7 @@ def collect(
     out: Annotated[Path, typer.Option(help="Folder to collect in; the same command goes on with it.")],
     questions: Annotated[str | None, typer.Option(help="Other questions than data.train, written like it.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first so many.")] = None,
+    fields: Annotated[str | None, typer.Option(help=FIELDS_HELP)] = None,
     rollouts: Annotated[int, typer.Option(min=1, help="Episodes a question.")] = 1,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy: then one rollout says all.")] = 1.0,
     concurrency: Annotated[int, typer.Option(min=1, help="Episodes at a time.")] = 64,
@@ -53,7 +55,9 @@ def collect(
     settings = load_config(config, set_ or ())
     engine_config = real_engine(settings)
     context.with_resource(owned(out, "collect"))
-    asked = open_questions(questions or settings.data.train, limit or settings.data.limit)
+    asked = open_questions(
+        questions or settings.data.train, limit or settings.data.limit, fields or settings.data.fields
+    )
     behind_url = settings.model.base_url is not None
     if not behind_url:
         quiet_libraries()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zerosearch.commands.data import FIELDS_HELP
 from zerosearch.runtime import prepare, quiet_libraries
 from zerosearch.screen import Console
 
@@ -40,6 +41,7 @@ def evaluate(
         typer.Option(help="Of nq, triviaqa, popqa, hotpotqa, 2wikimultihopqa, musique, bamboogle; question files."),
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Read benchmarks from this folder, not from the hub.")] = None,
+    fields: Annotated[str | None, typer.Option(help=FIELDS_HELP)] = None,
     model: Annotated[str | None, typer.Option(help="The model: --set model.name=...")] = None,
     adapter: Annotated[str | None, typer.Option(help="Its LoRA adapter: --set model.adapter=...")] = None,
     model_url: Annotated[
@@ -72,7 +74,7 @@ def evaluate(
     from zerosearch.engines.base import close_connections
     from zerosearch.engines.metered import Budget, Metered
     from zerosearch.errors import ConfigError, RunError
-    from zerosearch.evaluation.benchmarks import open_benchmark
+    from zerosearch.evaluation.benchmarks import distinct, open_benchmark
     from zerosearch.evaluation.cells import Cell, fill
     from zerosearch.evaluation.lineup import Lineup, NoEngine, engine_of, method_settings, parse_methods
     from zerosearch.evaluation.methods import Errors
@@ -80,6 +82,7 @@ def evaluate(
     from zerosearch.evaluation.results import NO_ENGINE
     from zerosearch.folders import owned
     from zerosearch.parts import Models, open_engine
+    from zerosearch.questions import Fields
     from zerosearch.settings import load_config
 
     short = {
@@ -98,7 +101,8 @@ def evaluate(
     engine_config = engine_of(settings, specs)
     names = [name for name in (benchmarks or settings.evaluation.questions).split(",") if name.strip()]
     context.with_resource(owned(out, "evaluate"))
-    wanted = [open_benchmark(name, data, limit, settings.seed) for name in names]
+    told = Fields.parse(fields or settings.evaluation.fields)
+    wanted = distinct([open_benchmark(name, data, limit, settings.seed, told) for name in names])
     if settings.model.base_url is None:
         quiet_libraries()
     training = settings.training

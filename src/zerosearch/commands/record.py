@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from zerosearch.commands.data import FIELDS_HELP
 from zerosearch.runtime import prepare
 from zerosearch.screen import Console
 
@@ -30,6 +31,7 @@ def record(
     depth: Annotated[int, typer.Option(min=1, help="Documents a query: those behind a page's make noisy pages.")] = 20,
     limit: Annotated[int | None, typer.Option(min=1, help="Ask only the first so many.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Searches at a time.")] = 16,
+    fields: Annotated[str | None, typer.Option(help=FIELDS_HELP)] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
 ) -> None:
     """Record what a real engine gives for the queries of a collection, of search traces, or for whole questions.
@@ -53,7 +55,7 @@ def record(
     settings = load_config(config, set_ or ())
     engine_config = real_engine(settings)
     context.with_resource(owned(out, "record"))
-    asked = open_recordable(queries, limit)
+    asked = open_recordable(queries, limit, fields or settings.data.fields)
     models = Models(settings.model.device, settings.model.dtype)
     engine = open_engine(engine_config, models)
     console.print(f"{len(asked)} queries, {engine.name}, {depth} documents each, into {out}")
@@ -86,8 +88,9 @@ def record(
     console.print(f"next: zerosearch label --recorded {out} --out labels.jsonl")
 
 
-def open_recordable(source: str, limit: int | None) -> list[Query]:
-    """The queries of a collection's trajectories or of recorded pages; or questions, each asked whole."""
+def open_recordable(source: str, limit: int | None, fields: str | None = None) -> list[Query]:
+    """The queries of a collection's trajectories or of recorded pages; or questions, each asked whole, which may be
+    without answers (BEIR's queries)."""
     from zerosearch.parts import open_questions
     from zerosearch.simulation.collect import read_collection
     from zerosearch.simulation.recordings import Query, read_recorded_pages
@@ -98,7 +101,7 @@ def open_recordable(source: str, limit: int | None) -> list[Query]:
     elif path.is_file() and _holds_queries(path):
         found = [page.query for page in read_recorded_pages(path)[0]]
     else:
-        found = [Query(q.text, q) for q in open_questions(source, limit)]
+        found = [Query(q.text, q) for q in open_questions(source, limit, fields, answered=False)]
     distinct = {(q.question.id, q.text): q for q in found}
     return list(distinct.values())[:limit]
 

@@ -1,7 +1,7 @@
 """The questions of an evaluation: the seven usual benchmarks, the Factbook, or a file of one's own.
 
 The seven come from the hub collection `RUC-NLPIR/FlashRAG_datasets` (FlashRAG, arXiv 2405.13576), as Search-R1 and
-ZeroSearch use them, or from a folder that holds `<name>.jsonl`. Its rows have `id`, `question` and `golden_answers`.
+ZeroSearch use them, or from a folder that holds `<name>.jsonl` or, as FlashRAG lays them out, `<name>/<split>.jsonl`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from pathlib import Path
 
 from zerosearch.errors import ConfigError, DataError
 from zerosearch.factbook.sources import PREFIX, factbook_rows
-from zerosearch.questions import Question, load_questions, questions_digest
+from zerosearch.formats import ENDINGS, KINDS, kind_of, stem_of
+from zerosearch.questions import Fields, Question, load_questions, questions_digest
 
 COLLECTION = "RUC-NLPIR/FlashRAG_datasets"
-_SUFFIXES = (".jsonl", ".jsonl.gz", ".parquet")
+_SPLITS = ("test", "dev", "validation", "valid", "val", "train")
+_PLAIN_STEMS = (*_SPLITS, "questions", "queries", "data", "qa")
+"""Names of files that say nothing: such a file is called by its folder too."""
 
 logger = logging.getLogger(__name__)
 
@@ -87,21 +90,42 @@ def in_order(names: Iterable[str]) -> list[str]:
     return sorted(set(names), key=lambda name: (known.index(name) if name in known else len(known), name))
 
 
-def open_benchmark(spec: str, data: Path | None = None, limit: int | None = None, sample_seed: int = 0) -> Benchmark:
+def open_benchmark(
+    spec: str,
+    data: Path | None = None,
+    limit: int | None = None,
+    sample_seed: int = 0,
+    fields: Fields | None = None,
+) -> Benchmark:
     """Open the questions that `spec` names: all of them, or `limit` drawn by `sample_seed`.
 
     `spec` is one of the seven names or an alias (`2wiki`), read from the folder `data` where one is given and from
     the hub otherwise; `factbook:SPLIT[:one-hop|two-hop]`; `hub:NAME[:CONFIG]:SPLIT`; the path of a question file; or
-    the name of any other file in `data`. Questions of the seven have ids like `nq/test_0` from either place.
+    the name of any other file in `data`. Questions of the seven have ids like `nq/test_0` from either place. A file is
+    called by its stem; `nq/test.jsonl` is the benchmark nq, and `other/test.jsonl` is other-test. `fields` says which
+    fields of a file hold what.
 
     Raises `ConfigError` for an unknown name or a limit below 1, `DataError` for what cannot be read.
     """
     if limit is not None and limit < 1:
         raise ConfigError(f"the limit on questions is {limit}; it must be at least 1")
-    name, source, questions = _open(spec.strip(), data)
+    name, source, questions = _open(spec.strip(), data, fields)
     if limit is None or limit >= len(questions):
         return Benchmark(name, tuple(questions), source)
     return Benchmark(name, tuple(draw(questions, limit, sample_seed)), source, limit, sample_seed)
+
+
+def distinct(benchmarks: Sequence[Benchmark]) -> list[Benchmark]:
+    """Raises `DataError` where two of them have one name: their predictions would share a file."""
+    first: dict[str, Benchmark] = {}
+    for benchmark in benchmarks:
+        other = first.setdefault(benchmark.name, benchmark)
+        if other is not benchmark:
+            raise DataError(
+                f"{benchmark.source}: is called {benchmark.name!r}, as is {other.source}: evaluate them in different "
+                "folders (--out), or rename one"
+            )
+    return list(benchmarks)
 
 
 def draw(questions: Sequence[Question], count: int, seed: int) -> list[Question]:
@@ -122,49 +146,60 @@ def canonical(name: str) -> str:
     return plain if plain in SOURCES else name
 
 
-def _open(spec: str, data: Path | None) -> tuple[str, str, list[Question]]:
+def _open(spec: str, data: Path | None, fields: Fields | None) -> tuple[str, str, list[Question]]:
     """Name, source and questions."""
     if spec.startswith(PREFIX):
         return spec.replace(":", "-"), spec, [Question(q.id, q.question, q.golden_answers) for q in factbook_rows(spec)]
     if spec.startswith("hub:"):
-        return re.sub(r"[^\w.-]+", "-", spec.removeprefix("hub:")), spec, load_questions(spec)
-    if spec.endswith(_SUFFIXES):
-        return _stem(spec), spec, load_questions(spec)
+        return re.sub(r"[^\w.-]+", "-", spec.removeprefix("hub:")), spec, load_questions(spec, fields=fields)
+    if kind_of(Path(spec)) is not None:
+        name = _name_of(Path(spec))
+        return name, spec, _with_prefix(name, load_questions(spec, fields=fields), of_file=Path(spec))
     name = canonical(spec)
     if data is not None:
         path = _in_folder(data, spec, name)
-        return name, path.name, _with_prefix(name, load_questions(str(path)))
+        questions = _with_prefix(name, load_questions(str(path), fields=fields))
+        return name, str(path.relative_to(data)), questions
     if name not in SOURCES:
         raise ConfigError(
             f"unknown benchmark {spec!r}; known are {', '.join(SOURCES)}, factbook:SPLIT, hub:NAME:SPLIT "
-            "or the path of a .jsonl, .jsonl.gz or .parquet file"
+            f"or the path of a file ({', '.join(KINDS)})"
         )
     known = SOURCES[name]
     source = f"hub:{COLLECTION}:{name}:{known.split}"
-    questions = [replace(question, extra={}) for question in load_questions(source)]  # extra holds whole passages
+    questions = load_questions(source)
     if len(questions) != known.count:
         logger.warning("%s holds %s questions; %s were expected", source, len(questions), known.count)
     return name, source, _with_prefix(name, questions)
 
 
+def _name_of(path: Path) -> str:
+    """What the questions of a file are called: its stem, after its folder where the stem says nothing."""
+    stem = stem_of(path)
+    folder = path.expanduser().resolve().parent.name
+    if stem.lower() not in _PLAIN_STEMS or not folder:
+        return stem
+    known = canonical(folder)
+    return known if known in SOURCES and SOURCES[known].split == stem else f"{folder}-{stem}"
+
+
 def _in_folder(data: Path, spec: str, name: str) -> Path:
     if not data.is_dir():
         raise DataError(f"{data}: no such folder")
+    splits = [SOURCES[name].split] if name in SOURCES else _SPLITS
     for stem in dict.fromkeys((name, spec)):
-        for suffix in _SUFFIXES:
-            if "/" not in stem and (path := data / f"{stem}{suffix}").is_file():
-                return path
-    there = sorted(_stem(path.name) for path in data.iterdir() if path.name.endswith(_SUFFIXES))
-    raise DataError(f"{data}: has no {name}.jsonl; it has {', '.join(there) or 'no question files'}")
+        for place in (stem, *(f"{stem}/{split}" for split in splits)):
+            for ending in ENDINGS:
+                if "/" not in stem and (path := data / f"{place}{ending}").is_file():
+                    return path
+    files = [path for path in (*data.glob("*"), *data.glob("*/*")) if kind_of(path) and path.is_file()]
+    there = sorted(str(path.relative_to(data).with_name(stem_of(path))) for path in files)
+    wanted = f"no {name}.jsonl and no {name}/{splits[0]}.jsonl"
+    raise DataError(f"{data}: has {wanted}; it has {', '.join(there[:20]) or 'no question files'}")
 
 
-def _stem(path: str) -> str:
-    name = Path(path).name
-    return next((name.removesuffix(suffix) for suffix in _SUFFIXES if name.endswith(suffix)), name)
-
-
-def _with_prefix(name: str, questions: list[Question]) -> list[Question]:
+def _with_prefix(name: str, questions: list[Question], of_file: Path | None = None) -> list[Question]:
     """Ids that say their benchmark, so that those of several can lie in one place: `test_0` becomes `nq/test_0`."""
-    if name not in SOURCES:
+    if name not in SOURCES or (of_file is not None and stem_of(of_file) == name):  # ids of one's own file stay
         return questions
     return [q if q.id.startswith(f"{name}/") else replace(q, id=f"{name}/{q.id}") for q in questions]

@@ -66,8 +66,10 @@ def assemble(
     check_run_folder(config.run_folder)
     begin = None if fresh else look(config)
     torch.manual_seed(config.seed)
-    questions = open_questions(config.data.train, config.data.limit)
-    evaluation_questions = open_questions(config.evaluation.questions, config.evaluation.limit)
+    questions = open_questions(config.data.train, config.data.limit, config.data.fields)
+    evaluation_questions = open_questions(
+        config.evaluation.questions, config.evaluation.limit, config.evaluation.fields
+    )
     training = config.training
     processes = Processes.current()
     if processes.size > 1 and config.model.device.startswith("cuda:"):
