@@ -30,8 +30,9 @@ PASSAGES = [
     ("cuba-0", "Cuba", "Havana is the capital of Cuba."),
     ("cuba-1", "Cuba: Economy", "Sugar was long the main export."),
     ("twin-a", "Twin", "Zebra crossings painted overnight."),
-    ("twin-b", "Twin", "Zebra crossings painted overnight."),
-    ("twin-c", "Twin", "Zebra crossings painted overnight."),
+    ("twin-a2", "Twin", "Zebra crossings painted overnight."),
+    ("twin-b", "Twin", "Zebra crossings painted yesterday."),
+    ("twin-c", "Twin", "Zebra crossings painted recently."),
     ("fiji-0", "Fiji", "Suva is the capital of Fiji."),
     ("togo-0", "Togo", "Lomé is the capital of Togo."),
     ("iran-0", "Iran", "Tehran is the capital of Iran."),
@@ -168,12 +169,40 @@ def test_other_parameters_are_another_index(tmp_path: Path) -> None:
     assert scores[0] < scores[1]  # a long passage is only punished with b > 0
 
 
-def test_a_damaged_index_is_built_again(tmp_path: Path) -> None:
-    corpus, cache = write_corpus(tmp_path / "c.jsonl"), tmp_path / "cache"
+def test_a_page_holds_a_passage_once_however_often_the_corpus_does(tmp_path: Path) -> None:
+    same = [(str(n), "Nepal", "Kathmandu is the capital.") for n in range(30)]
+    corpus = write_corpus(tmp_path / "c.jsonl", [*same, ("x", "Nepal", "Kathmandu is its capital city of all.")])
+    engine = BM25Engine.open(corpus, tmp_path / "cache")
+    assert ids(engine, "Kathmandu capital", 2) == ["0", "x"]
+    assert ids(engine, "Kathmandu capital", 1) == ["0"]
+
+
+def damage(path: Path, how: str) -> None:
+    data = bytearray(path.read_bytes())
+    if how == "cut":
+        del data[-8:]
+    elif how == "gone":
+        path.unlink()
+        return
+    else:
+        data[0 if how == "first" else len(data) // 2] ^= 0x41
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("how", ["cut", "gone", "first", "middle"])
+def test_a_damaged_index_is_built_again(tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture) -> None:
+    corpus, cache = write_corpus(tmp_path / "c.jsonl", [*PASSAGES, ("zh", "", "北京")]), tmp_path / "cache"
     BM25Engine.open(corpus, cache).close()
-    (data,) = cache.glob("*/data.csc.index.npy")
-    data.write_bytes(data.read_bytes()[:-8])
-    assert ids(BM25Engine.open(corpus, cache), "Lima", 1) == ["peru-0"]
+    files = sorted(path for path in cache.glob("*/**/*") if path.is_file() and path.parent.name != "digests")
+    assert len(files) > 8
+    for file in files:
+        caplog.clear()
+        damage(file, how)
+        engine = BM25Engine.open(corpus, cache)
+        assert ids(engine, "Lima", 1) == ["peru-0"]
+        assert ids(engine, "北京", 1) == ["zh"]
+        assert "is damaged and is built again" in caplog.text
+        engine.close()
 
 
 def test_a_failed_build_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -200,7 +229,7 @@ def test_passages_are_found_between_blank_lines_and_line_ends_of_windows(tmp_pat
     engine = BM25Engine.open(corpus, tmp_path / "cache")
     queries = [f"{title} {text}" for _, title, text in PASSAGES]
     found = [(page[0].id, page[0].title, page[0].text) for page in engine.search_many(queries, 1)]
-    twins = {"twin-b", "twin-c"}  # they are found as twin-a
+    twins = {"twin-a2"}  # it is found as twin-a
     assert [f for f, p in zip(found, PASSAGES, strict=True) if p[0] not in twins] == [
         p for p in PASSAGES if p[0] not in twins
     ]

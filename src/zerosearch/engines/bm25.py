@@ -5,7 +5,8 @@
 
 Scores: BM25 as in Lucene (Robertson and Zaragoza, 2009, with Lucene's idf), computed by bm25s. k1 .9 and b .4 are the
 values of Anserini and Pyserini for passages. Words are stemmed (Snowball English), English stop words are left out,
-and a document's indexed text is its title, a line end, and its text.
+and a document's indexed text is its title, a line end, and its text. Scripts without blanks are cut into bigrams
+(`scripts.py`), which are scored by themselves; the two scores are added.
 
 The index lies in the cache folder (`engines/indexes.py`) and is mapped into memory from there.
 """
@@ -13,11 +14,14 @@ The index lies in the cache folder (`engines/indexes.py`) and is mapped into mem
 from __future__ import annotations
 
 import importlib.metadata
+import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import Stemmer
 
 from zerosearch.embedded import cache_dir
@@ -25,14 +29,22 @@ from zerosearch.engines.corpus import PassageReader
 from zerosearch.engines.identity import identity_of
 from zerosearch.engines.indexes import Passages, corpus_name, open_index, recipe_key
 from zerosearch.engines.lexical import best, bm25s, tokenize
+from zerosearch.engines.scripts import bigrams
 from zerosearch.errors import ConfigError, DataError
 from zerosearch.search import Document, SearchPage, SearchRequest
 
-LAYOUT = 1  # raise it when the files of an index change: indexes of another layout are built again
+log = logging.getLogger(__name__)
+
+Scores = npt.NDArray[np.float32]
+
+_BIGRAMS = "bigrams"
+LONGEST_WORD = 60  # letters
+LAYOUT = 2  # raise it when the files of an index change: indexes of another layout are built again
 
 
 class BM25Engine:
-    """A `SearchEngine`. Pages hold the best documents that share a word with the query, ties in corpus order.
+    """A `SearchEngine`. Pages hold the best documents that share a word with the query, ties in corpus order; of
+    documents with the same title and text only the first.
 
     An empty query, or one without a word that the corpus knows, finds an empty page.
 
@@ -41,12 +53,18 @@ class BM25Engine:
     """
 
     def __init__(
-        self, name: str, digest: str, index: bm25s.BM25, passages: PassageReader, identity: str | None = None
+        self,
+        name: str,
+        digest: str,
+        index: bm25s.BM25,
+        passages: PassageReader,
+        identity: str | None = None,
+        cut: bm25s.BM25 | None = None,
     ) -> None:
         self.name = name
         self.digest = digest
         self.identity = identity or identity_of("bm25", corpus=digest[:16])
-        self._index = index
+        self._index, self._bigrams = index, cut
         self._passages = passages
         self._stemmer = Stemmer.Stemmer("english")
 
@@ -72,8 +90,9 @@ class BM25Engine:
 
         folder = open_index(corpus, cache, _key(k1, b), build, what="BM25")
         index = bm25s.BM25.load(folder.path, mmap=True)
-        identity = identity_of("bm25", corpus=folder.digest[:16], k1=float(k1), b=float(b))
-        return cls(f"bm25:{corpus_name(corpus)}", folder.digest, index, folder.passages(), identity)
+        cut = bm25s.BM25.load(folder.path / _BIGRAMS, mmap=True) if folder.notes["bigrams"] else None
+        identity = identity_of("bm25", corpus=folder.digest[:16], k1=float(k1), b=float(b), analyzer=LAYOUT)
+        return cls(f"bm25:{corpus_name(corpus)}", folder.digest, index, folder.passages(), identity, cut)
 
     def __len__(self) -> int:
         """Documents in the corpus."""
@@ -94,21 +113,73 @@ class BM25Engine:
 
     def _find(self, query: str, top_k: int) -> tuple[Document, ...]:
         tokens: list[str] = tokenize([query], self._stemmer, return_ids=False)[0]
-        known: list[int] = self._index.get_tokens_ids(tokens)
-        if not known:
+        scores = _add(_scores(self._index, tokens), self._scores_of_bigrams(query))
+        if scores is None:
             return ()
-        return tuple(self._passages[int(i)] for i in best(self._index.get_scores_from_ids(known), top_k))
+        count = top_k
+        while True:
+            places = best(scores, count)
+            page: dict[tuple[str, str], Document] = {}
+            for document in (self._passages[int(place)] for place in places):
+                page.setdefault((document.title, document.text), document)
+            if len(page) >= top_k or len(places) < count:
+                return tuple(page.values())[:top_k]
+            count *= 2  # a corpus may hold a passage many times
+
+    def _scores_of_bigrams(self, query: str) -> Scores | None:
+        cut = bigrams(query) if self._bigrams is not None else ""
+        return _scores(self._bigrams, tokenize([cut], self._stemmer, return_ids=False)[0]) if cut else None
+
+
+def _scores(index: bm25s.BM25, words: list[str]) -> Scores | None:
+    known: list[int] = index.get_tokens_ids(words)
+    return index.get_scores_from_ids(known) if known else None
+
+
+def _add(one: Scores | None, other: Scores | None) -> Scores | None:
+    return one if other is None else other if one is None else one + other
 
 
 def _build(work: Path, passages: Passages, corpus: Path, k1: float, b: float) -> dict[str, Any]:
-    texts = (f"{document.title}\n{document.text}" for document in passages())
-    tokens = tokenize(texts, Stemmer.Stemmer("english"), return_ids=True)
+    unspaced: list[str] = []
+
+    def texts() -> Iterator[str]:
+        for document in passages():
+            text = f"{document.title}\n{document.text}"
+            unspaced.append(bigrams(text, single=True))
+            yield text
+
+    stemmer = Stemmer.Stemmer("english")
+    tokens = tokenize(texts(), stemmer, return_ids=True)
     if not tokens.vocab:
         raise DataError(f"{corpus}: holds no word that could be searched for")
+    _say_what_cannot_be_found(corpus, tokens, unspaced)
     index = bm25s.BM25(k1=k1, b=b, method="lucene")
     index.index(tokens, create_empty_token=False, show_progress=False)
     index.save(work)
-    return {"k1": k1, "b": b}
+    # An index of its own: so the scores of all other text are what they would be without it.
+    if any(unspaced):
+        cut = bm25s.BM25(k1=k1, b=b, method="lucene")
+        words = tokenize(unspaced, stemmer, return_ids=True)
+        cut.index(words, create_empty_token=False, show_progress=False)
+        cut.save(work / _BIGRAMS)
+    return {"k1": k1, "b": b, "bigrams": any(unspaced)}
+
+
+def _say_what_cannot_be_found(corpus: Path, tokens: Any, unspaced: Sequence[str]) -> None:
+    """Passages without a word, and runs of letters that are no words: a script that nobody here knows how to cut."""
+    wordless = sum(not len(ids) and not cut for ids, cut in zip(tokens.ids, unspaced, strict=True))
+    if wordless:
+        log.warning("%s: %d of %d passages hold no word: no query finds them", corpus, wordless, len(tokens.ids))
+    long = ((word, place) for word, place in tokens.vocab.items() if len(word) > LONGEST_WORD and not word.isascii())
+    uncut = {place for word, place in long if not bigrams(word)}
+    if uncut:
+        hit = sum(not uncut.isdisjoint(ids) for ids in tokens.ids)
+        log.warning(
+            "%s: %d of %d passages hold runs of more than %d letters without a blank: each is one word here, "
+            "and found only as a whole",
+            corpus, hit, len(tokens.ids), LONGEST_WORD,
+        )  # fmt: skip
 
 
 def _key(k1: float, b: float) -> str:

@@ -16,6 +16,7 @@ import os
 import shutil
 import time
 import uuid
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ log = logging.getLogger(__name__)
 _META = "index.json"
 _OFFSETS = "offsets.npy"
 _UNPACKED = "corpus.jsonl"
+_BLOCK, _BLOCKS = 1 << 20, 64  # what is read of a file to know it again
 
 Passages = Callable[[], Iterator[Document]]
 """Goes through the corpus from its first passage; may be called more than once."""
@@ -81,6 +83,8 @@ def open_index(corpus: Path, cache: Path, key: str, build: Build, *, what: str) 
     folder = cache / f"{digest[:24]}-{key}"
     meta = _read_meta(folder)
     if meta is None:
+        if folder.exists():
+            log.warning("%s: the %s index is damaged and is built again", folder, what)
         _build_into(folder, corpus, digest, build, what)
         if _stat(corpus) != before:
             shutil.rmtree(folder, ignore_errors=True)
@@ -128,13 +132,25 @@ def _stat(path: Path) -> list[int]:
 
 
 def _read_meta(folder: Path) -> dict[str, Any] | None:
-    """What the build noted last, None unless every file that it wrote is there in its full size."""
+    """What the build noted last, None unless every file that it wrote is there as it was written."""
     try:
         meta: dict[str, Any] = json.loads((folder / _META).read_text(encoding="utf-8"))
-        whole = all((folder / name).stat().st_size == size for name, size in meta["files"].items())
+        whole = all(_mark(folder / name) == tuple(mark) for name, mark in meta["files"].items())
         return meta if whole and meta["documents"] > 0 else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+
+
+def _mark(path: Path) -> tuple[int, int]:
+    """Size and CRC-32 of a file; of a large one the CRC of `_BLOCKS` blocks from its beginning to its end."""
+    size = path.stat().st_size
+    step = (size - _BLOCK) // (_BLOCKS - 1) if size > _BLOCK * _BLOCKS else _BLOCK
+    with path.open("rb") as file:
+        crc = 0
+        for start in range(0, max(size, 1), max(step, 1)):
+            file.seek(start)
+            crc = zlib.crc32(file.read(_BLOCK), crc)
+    return size, crc
 
 
 def _build_into(folder: Path, corpus: Path, digest: str, build: Build, what: str) -> None:
@@ -175,7 +191,8 @@ def _build(work: Path, corpus: Path, digest: str, build: Build, what: str) -> No
 
     notes = build(work, passages)
     np.save(work / _OFFSETS, np.array([*offsets, source.stat().st_size], dtype=np.int64))
-    sizes = {file.name: file.stat().st_size for file in sorted(work.iterdir())}
-    meta = {"corpus": str(corpus), "sha256": digest, "documents": len(offsets), "files": sizes, "notes": notes}
+    files = sorted(path for path in work.rglob("*") if path.is_file())
+    marks = {file.relative_to(work).as_posix(): _mark(file) for file in files}
+    meta = {"corpus": str(corpus), "sha256": digest, "documents": len(offsets), "files": marks, "notes": notes}
     write_json(work / _META, meta)
     log.info("indexed %d passages in %.1f s", len(offsets), time.perf_counter() - start)

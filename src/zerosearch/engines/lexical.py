@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import Stemmer
 
+from zerosearch.engines.scripts import spaced
+
 
 @contextmanager
 def _hidden(package: str) -> Iterator[None]:
@@ -66,13 +68,13 @@ class Lexicon:
     def __init__(self, texts: Sequence[str]) -> None:
         self._stemmer = Stemmer.Stemmer("english")
         self._index = bm25s.BM25(k1=0.9, b=0.4, method="lucene")
-        self._empty = not any(tokenize(list(texts), self._stemmer, return_ids=False))
+        self._empty = not any(tokenize([spaced(text, single=True) for text in texts], self._stemmer, return_ids=False))
         if not self._empty:
-            tokens = tokenize(list(texts), self._stemmer, return_ids=True)
+            tokens = tokenize([spaced(text, single=True) for text in texts], self._stemmer, return_ids=True)
             self._index.index(tokens, create_empty_token=False, show_progress=False)
 
     def nearest(self, text: str, count: int) -> list[int]:
         """Places of at most `count` texts that share a word with `text`, the most alike first, ties in their order."""
-        words: list[str] = [] if self._empty else tokenize([text], self._stemmer, return_ids=False)[0]
+        words: list[str] = [] if self._empty else tokenize([spaced(text)], self._stemmer, return_ids=False)[0]
         known = self._index.get_tokens_ids(words) if words else []
         return [int(place) for place in best(self._index.get_scores_from_ids(known), count)] if known else []

@@ -23,6 +23,7 @@ from zerosearch.engines.corpus import unreadable
 from zerosearch.engines.identity import differences, digest_of, identity_of
 from zerosearch.engines.lexical import Lexicon, tokenize
 from zerosearch.engines.page_store import PageStore, normalise_query
+from zerosearch.engines.scripts import spaced
 from zerosearch.errors import ConfigError, DataError, EngineError
 from zerosearch.formats import read_jsonl
 from zerosearch.search import Document, SearchPage, SearchRequest
@@ -180,7 +181,7 @@ class NearestQuery:
         return math.fsum(self._idf.get(word, self._rarest) for word in words)
 
     def _cut(self, texts: list[str]) -> list[list[str]]:
-        words: list[list[str]] = tokenize(texts, self._stemmer, return_ids=False)
+        words: list[list[str]] = tokenize([spaced(text) for text in texts], self._stemmer, return_ids=False)
         return words
 
 

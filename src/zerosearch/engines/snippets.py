@@ -13,9 +13,9 @@ from bm25s.stopwords import STOPWORDS_EN
 
 from zerosearch.engines.base import SearchEngine, close_connections
 from zerosearch.engines.identity import with_parts
+from zerosearch.engines.scripts import SENTENCE_END, count_words, first_words, spaced
 from zerosearch.search import Document, SearchPage, SearchRequest
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=\S)")
 _WORD = re.compile(r"\w+")
 _STEMMER = Stemmer.Stemmer("english")
 _STOP_WORDS = frozenset(_STEMMER.stemWords(list(STOPWORDS_EN)))  # the ones that BM25 leaves out too
@@ -23,7 +23,10 @@ _STOP_WORDS = frozenset(_STEMMER.stemWords(list(STOPWORDS_EN)))  # the ones that
 
 @dataclass(frozen=True)
 class Snippets:
-    """A `SearchEngine` that cuts the documents of another down to about `max_words` words each."""
+    """A `SearchEngine` that cuts the documents of another down to about `max_words` words each.
+
+    In scripts without blanks two characters are a word (`scripts.py`).
+    """
 
     engine: SearchEngine
     max_words: int
@@ -56,21 +59,20 @@ def cut(document: Document, query: str, max_words: int) -> Document:
 
 def snippet(text: str, query: str, max_words: int, title: str = "") -> str:
     """See `cut`."""
-    sentences = _SENTENCE_END.split(text.strip())
-    if len(text.split()) <= max_words:
+    sentences = SENTENCE_END.split(text.strip())
+    if count_words(text) <= max_words:
         return text
     wanted = _stems(query) - _stems(title) - _STOP_WORDS
     order = sorted(
         range(len(sentences)), key=lambda i: (-len(wanted & _stems(sentences[i])), _repeats(sentences[i], title), i)
     )
-    kept, words = [order[0]], len(sentences[order[0]].split())
+    kept, words = [order[0]], count_words(sentences[order[0]])
     for i in order[1:]:
-        size = len(sentences[i].split())
+        size = count_words(sentences[i])
         if words + size <= max_words and not _repeats(sentences[i], title):
             kept.append(i)
             words += size
-    chosen = " ".join(sentences[i] for i in sorted(kept)).split()
-    return " ".join(chosen[: max_words + max_words // 3])
+    return first_words(" ".join(sentences[i] for i in sorted(kept)), max_words + max_words // 3)
 
 
 def _repeats(sentence: str, title: str) -> bool:
@@ -78,4 +80,4 @@ def _repeats(sentence: str, title: str) -> bool:
 
 
 def _stems(text: str) -> set[str]:
-    return set(_STEMMER.stemWords(_WORD.findall(text.lower())))
+    return set(_STEMMER.stemWords(_WORD.findall(spaced(text.lower()))))

@@ -10,6 +10,7 @@ from typing import Literal
 from zerosearch.curriculum import derive_seed
 from zerosearch.engines.base import SearchEngine
 from zerosearch.engines.retry import Retry, with_retry
+from zerosearch.engines.scripts import count_words, first_words
 from zerosearch.engines.writers import ChatModel, Written
 from zerosearch.errors import EngineError
 from zerosearch.prompts import Message
@@ -189,18 +190,18 @@ def _cut_in_thought(written: Written) -> bool:
 
 
 def fit(documents: Sequence[Document], max_words: int) -> tuple[Document, ...]:
-    """The first documents that have at most `max_words` words together, titles included.
+    """The first documents that have at most `max_words` words together, titles included (`scripts.count_words`).
 
     Documents stay whole, but for a first one that is too long by itself: it is cut.
     """
     kept: list[Document] = []
     room = max_words
     for document in documents:
-        words = document.text.split()
-        room -= len(document.title.split()) + len(words)
+        words = count_words(document.text)
+        room -= count_words(document.title) + words
         if room < 0:
             if not kept:
-                kept.append(replace(document, text=" ".join(words[: max(len(words) + room, 0)])))
+                kept.append(replace(document, text=first_words(document.text, words + room)))
             break
         kept.append(document)
     return tuple(kept)
