@@ -256,6 +256,7 @@ def server(url: str, api_key_env: str | None, timeout: float) -> Iterator[Findin
     import httpx
 
     from zerosearch.engines.http import checked_url, key_from
+    from zerosearch.engines.network import client_options
     from zerosearch.errors import ConfigError
 
     try:
@@ -272,13 +273,15 @@ def server(url: str, api_key_env: str | None, timeout: float) -> Iterator[Findin
             yield Finding("missing", "url", str(error))
             return
         headers["Authorization"] = f"Bearer {key}"
-    local = address.host in ("localhost", "127.0.0.1", "::1")
     try:
-        with httpx.Client(timeout=timeout, headers=headers, trust_env=not local) as client:
+        with httpx.Client(timeout=timeout, headers=headers, **client_options(base)) as client:
             response = client.get(f"{base}/models")
         fault, names = _model_names(response)
     except httpx.TimeoutException:
         fault, names = f"does not answer within {timeout:g} s", []
+    except ConfigError as error:
+        yield Finding("missing", "url", str(error))
+        return
     except httpx.HTTPError as error:
         fault, names = f"cannot be reached ({_line(error)})", []
     if fault:

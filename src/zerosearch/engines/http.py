@@ -10,18 +10,16 @@ failure a kind that `retry.py` understands, and has what it says cleaned of the 
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 import logging
 import os
-import ssl
 from collections.abc import Callable, Mapping
-from functools import cache
 from typing import Any, Generic, TypeVar
 
 import httpx
 
 from zerosearch.cleaning import CleanLogs, check_address, check_variable, clean, register_secret, shown_address
+from zerosearch.engines.network import client_options
 from zerosearch.engines.retry import AttemptError, parse_retry_after
 from zerosearch.errors import ConfigError
 from zerosearch.prompts import one_line
@@ -86,6 +84,7 @@ class JsonClient:
         self._max_connections = max_connections
         self._headers = {"Accept": "application/json", **(headers or {})}
         register_secret(key)
+        self._route = client_options(url)
         self._session = PerLoop(self._open)
 
     async def get(self, parameters: Mapping[str, str]) -> Any:
@@ -134,8 +133,7 @@ class JsonClient:
             # Waiting for a free connection is not the server's silence: the search's deadline bounds it.
             timeout=httpx.Timeout(self._timeout_seconds, pool=None),
             limits=httpx.Limits(max_connections=self._max_connections),
-            trust_env=not _is_loopback(self.url),
-            verify=_certificates(),
+            **self._route,
         )
 
     async def _read(self, response: httpx.Response) -> bytes:
@@ -194,20 +192,6 @@ def _error_text(payload: bytes) -> str:
         return error_message(json.loads(payload))
     except (ValueError, RecursionError):
         return short_line(payload.decode("utf-8", "replace"))
-
-
-@cache
-def _certificates() -> ssl.SSLContext:
-    """Read once a process: it takes longer than a search does."""
-    return httpx.create_ssl_context()
-
-
-def _is_loopback(url: str) -> bool:
-    host = httpx.URL(url).host
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 for _name in _LOGGERS:

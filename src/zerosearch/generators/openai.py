@@ -37,8 +37,6 @@ OWN = 256
 BYTES_PER_TOKEN = 4
 """What a token is taken for where only the server could count: English prose has a little more bytes a token."""
 RETRY = Retry(attempts=5, deadline_seconds=600.0, backoff_seconds=1.0, max_backoff_seconds=60.0)
-_ALL_SILENT = 8
-"""So many replies without text, and none with one, are enough to stop."""
 _PATHS: dict[Endpoint, str] = {"chat": "/chat/completions", "completions": "/completions"}
 _OWN_FIELDS = ("model", "messages", "prompt", "stream", "n", "stop", "max_tokens")
 
@@ -132,7 +130,9 @@ class OpenAIGenerator:
         self._prices = (usd_per_million_prompt_tokens, usd_per_million_completion_tokens)
         self._charge = charge
         self._warned = False
-        self.replies = self.silent = self._under_way = 0
+        self.replies = self.silent = self._under_way = self._mute = 0
+        self._spoken = False
+        self._waiting: list[asyncio.Event] = []
         self._server = CompletionServer(
             base_url,
             _PATHS[endpoint],
@@ -175,9 +175,10 @@ class OpenAIGenerator:
                 self._under_way += 1
                 try:
                     generation, _ = await with_retry(attempt, self._retry, sleep=self._sleep)
-                    self._count(silences[-1])
+                    await self._hear(silences[-1])
                 finally:
                     self._under_way -= 1
+                    self._wake()
         except EngineError as error:
             hint = "; protocol.max_context_tokens may be too large for it" if "context" in str(error).lower() else ""
             raise PolicyError(
@@ -219,16 +220,35 @@ class OpenAIGenerator:
             reason = "length"
         return Generation([OWN + byte for byte in written], [math.nan] * len(written), reason)
 
-    def _count(self, silence: str) -> None:
-        """Raises `EngineError` where no reply so far has had a text, and none that may have one is under way."""
+    async def _hear(self, silence: str) -> None:
+        """Count a reply. Until one has a text, silence waits for what else is under way: it may be the server's.
+
+        Raises `EngineError` where all of that came without text too.
+        """
         self.replies += 1
-        self.silent += bool(silence)
         if not silence:
+            self._spoken = True
+            self._wake()
             return
-        if self.silent == self.replies and (self._under_way == 1 or self.silent >= _ALL_SILENT):
-            raise EngineError("empty", f"{self.url}: replies come without text: {silence}")
+        self.silent += 1
         if self.silent == 1:
             log.warning("the policy %s: a reply came without text: %s", self.model, silence)
+        self._mute += 1
+        self._wake()
+        try:
+            while not self._spoken and self._mute < self._under_way:
+                woken = asyncio.Event()
+                self._waiting.append(woken)
+                await woken.wait()
+        finally:
+            self._mute -= 1
+        if not self._spoken:
+            raise EngineError("empty", f"{self.url}: no reply has a text: {silence}")
+
+    def _wake(self) -> None:
+        for woken in self._waiting:
+            woken.set()
+        self._waiting.clear()
 
     def _pay(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
         if any(self._prices) and (prompt_tokens is None or completion_tokens is None) and not self._warned:

@@ -1,0 +1,144 @@
+"""How this machine's environment sends requests out: proxies and certificates, each fault in one clear line.
+
+    httpx.AsyncClient(**client_options("http://localhost:8000/v1"))
+
+The proxy variables are read here and not by httpx, which takes `[::1]` in `no_proxy`
+for a port and knows no networks there. A server on this machine is never asked through a proxy.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import ipaddress
+import os
+import ssl
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies
+
+import httpx
+
+from zerosearch.cleaning import register_address, shown_address
+from zerosearch.errors import ConfigError
+
+CERTIFICATES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+"""Variables that name a file of certificates, the first one that is set counts; SSL_CERT_DIR names a folder."""
+_SOCKS = {"socks": "socks5", "socks5": "socks5", "socks5h": "socks5h"}  # desktops write socks:// for version 5
+
+
+def client_options(url: str) -> dict[str, Any]:
+    """What an `httpx` client for `url` is opened with. Raises `ConfigError` where the environment cannot be used."""
+    secure = url.lower().startswith("https:")
+    return {"proxy": proxy_for(url), "verify": certificates() if secure else False, "trust_env": False}
+
+
+def proxy_for(url: str) -> str | None:
+    """The proxy that `url` is asked through, by the environment; None: directly.
+
+    Raises `ConfigError`, naming the variable and not its password, for a proxy that cannot be used.
+    """
+    parts = urlsplit(url)
+    host, port = (parts.hostname or "").rstrip("."), parts.port
+    proxies = getproxies()
+    name = next((name for name in (parts.scheme, "all") if proxies.get(name)), None)
+    if name is None or is_here(host) or _left_out(host, port, proxies.get("no", "")):
+        return None
+    proxy = proxies[name]
+    register_address(proxy)
+    scheme, separator, rest = proxy.rpartition("://")
+    scheme = scheme.lower() if separator else "http"
+    what = f"{name}_proxy ({shown_address(proxy)})"
+    instead = f"leave {host} to no_proxy to ask it directly"
+    if scheme not in ("http", "https", *_SOCKS):
+        raise ConfigError(f"{what} is no proxy that can be used: http, https and socks5 ones can; or {instead}")
+    if scheme in _SOCKS and importlib.util.find_spec("socksio") is None:
+        raise ConfigError(f"{what} is a SOCKS proxy, which needs a package: pip install 'httpx[socks]'; or {instead}")
+    usable = f"{_SOCKS.get(scheme, scheme)}://{rest}"
+    try:
+        told = httpx.URL(usable)
+    except httpx.InvalidURL:
+        told = httpx.URL()
+    if not told.host:
+        raise ConfigError(f"{what} is no address of a proxy; write for example http://proxy.example:3128")
+    return usable
+
+
+def is_here(host: str) -> bool:
+    """Whether `host` is this machine: localhost, a loopback address, or 0.0.0.0, which servers print."""
+    if host.lower() == "localhost" or host.lower().endswith(".localhost"):
+        return True
+    address = _address(host)
+    return address is not None and (address.is_loopback or address.is_unspecified)
+
+
+def certificates() -> ssl.SSLContext:
+    """The certificates that servers are held against. Raises `ConfigError` for a variable that names no usable file."""
+    name = next((name for name in CERTIFICATES if os.environ.get(name)), None)
+    return _context(name, os.environ.get(name or "", ""), os.environ.get("SSL_CERT_DIR", ""))
+
+
+def certificate_faults() -> list[str]:
+    """A line for each variable that names a file or folder which is not there."""
+    lines = [f"{n} names {os.environ[n]}, and no such file is there" for n in CERTIFICATES if _lacks(n, Path.is_file)]
+    return lines + [
+        f"SSL_CERT_DIR names {os.environ['SSL_CERT_DIR']}, and no such folder is there"
+        for _ in range(_lacks("SSL_CERT_DIR", Path.is_dir))
+    ]
+
+
+def _lacks(name: str, there: Any) -> bool:
+    value = os.environ.get(name, "")
+    return bool(value) and not there(Path(value))
+
+
+@cache
+def _context(name: str | None, file: str, folder: str) -> ssl.SSLContext:
+    """Read once a process: it takes longer than a search does."""
+    faults = certificate_faults()
+    if faults:
+        raise ConfigError(f"{faults[0]}; no https server can be checked without")
+    if not name and not folder:
+        return httpx.create_ssl_context(trust_env=False)
+    try:
+        return ssl.create_default_context(cafile=file or None, capath=folder or None)
+    except (ssl.SSLError, OSError) as error:
+        raise ConfigError(f"{name} names {file}, which holds no certificates ({error})") from None
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(host.strip("[]").partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _left_out(host: str, port: int | None, no_proxy: str) -> bool:
+    """Whether `no_proxy` names the host: itself or a domain of its, an address, a network, each with a port if any."""
+    address = _address(host)
+    for entry in no_proxy.replace(",", " ").lower().split():
+        if entry == "*":
+            return True
+        bare = entry.strip("[]")
+        if address is not None:
+            try:
+                if address in ipaddress.ip_network(bare, strict=False):
+                    return True
+            except ValueError:
+                pass
+        name, _, number = entry.rpartition(":") if _has_port(entry) else (entry, "", "")
+        if number and (port is None or int(number) != port):
+            continue
+        if address is not None and _address(name) == address:
+            return True
+        name = name.removeprefix("*").strip(".")
+        if name and (host.lower() == name or host.lower().endswith(f".{name}")):
+            return True
+    return False
+
+
+def _has_port(entry: str) -> bool:
+    name, colon, number = entry.rpartition(":")
+    return bool(colon) and number.isdigit() and (":" not in name or name.endswith("]"))
