@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
 import time
 from collections import Counter, deque
@@ -25,6 +26,8 @@ from zerosearch.shared_pages import Answer, SharedPages, credit_the_first, same_
 from zerosearch.trajectory import SearchRecord, Trajectory, finish
 
 T = TypeVar("T")
+
+log = logging.getLogger(__name__)
 
 _BY_CHANCE = 1e-12
 """How likely so many failures in a row may be at the highest rate that is allowed."""
@@ -84,6 +87,17 @@ class ErrorRate:
         self.failures: dict[str, int] = {}
         self.last = ""
 
+    @property
+    def failed(self) -> int:
+        return sum(self.failures.values())
+
+    def complaint(self) -> str:
+        """What has failed and why, in one line; empty where nothing has."""
+        if not self.failed:
+            return ""
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(self.failures.items()))
+        return f"{self.failed} of {self.searches} {self._what} failed ({kinds}); the last one: {self.last}"
+
     def success(self) -> None:
         self._count(failed=False)
 
@@ -99,7 +113,7 @@ class ErrorRate:
             )
 
     def failure(self, error: EngineError) -> None:
-        """Raises `RunError` once the limit is passed."""
+        """Count it; the first of each kind is told of. Raises `RunError` once the limit is passed."""
         self._count(failed=True)
         self.failures[error.kind] = self.failures.get(error.kind, 0) + 1
         self.last = " ".join(str(error).split())  # one line
@@ -112,6 +126,8 @@ class ErrorRate:
                 f"{counted} (limit {self.limit:.0%}); the last one: {self.last}. "
                 f"Nothing written so far is lost; mend {self._at_fault} and run the same command again"
             )
+        if self.failures[error.kind] == 1:
+            log.warning("%s: the first to fail (%s): %s", self._what, error.kind, self.last)
 
     def _count(self, *, failed: bool) -> None:
         self.searches += 1

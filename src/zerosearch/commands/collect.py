@@ -44,6 +44,7 @@ def collect(
     from zerosearch.cost import Ledger
     from zerosearch.engines.base import close_connections
     from zerosearch.engines.metered import Budget, Metered
+    from zerosearch.errors import RunError
     from zerosearch.folders import owned
     from zerosearch.parts import Models, open_engine, open_policy, open_questions
     from zerosearch.questions import questions_digest
@@ -88,6 +89,8 @@ def collect(
     claim(out, record)
     console.print(f"{len(asked)} questions x {rollouts} rollouts, {engine.name}, into {out}/")
 
+    errors = ErrorRate(engine_config.max_error_rate)
+
     async def collected() -> Progress:
         try:
             return await run(
@@ -95,7 +98,7 @@ def collect(
                 generator,
                 Metered(engine, meter),
                 playing,
-                ErrorRate(engine_config.max_error_rate),
+                errors,
                 out,
                 rollouts=rollouts,
                 concurrency=concurrency,
@@ -114,7 +117,10 @@ def collect(
     finally:
         models.close()
     write_json(out / "progress.json", asdict(done))
-    console.print(f"next: zerosearch label {out}")
+    if done.searches > done.failed:
+        console.print(f"next: zerosearch label {out}")
+    if errors.failed:
+        raise RunError(f"{errors.complaint()}. The episodes that it ended are kept, and say so")
 
 
 def real_engine(config: TrainConfig) -> EngineConfig:

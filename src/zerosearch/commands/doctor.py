@@ -230,12 +230,19 @@ def embedded() -> Iterator[Finding]:
 
 def variables(environment: Mapping[str, str]) -> Iterator[Finding]:
     """The variables that matter and are set; of keys only that they are."""
+    from zerosearch.engines.network import certificate_faults, proxy_faults
+
     for name in VARIABLES:
         if (value := environment.get(name)) is not None:
             active = name == "OMP_WAIT_POLICY" and value.upper() != "PASSIVE"
             hint = "; PASSIVE decodes up to ten times faster on a busy CPU" if active else ""
             shown = shown_address(value) if name.lower().endswith(("proxy", "endpoint")) else clean(value)
             yield Finding("warning" if active else "info", name, shown + hint)
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        if value := environment.get(name) or environment.get(name.upper()):
+            yield Finding("info", name, shown_address(value))
+    for fault in (*certificate_faults(), *proxy_faults()):
+        yield Finding("warning", "network", fault)
     for name in SECRETS:
         if environment.get(name):
             yield Finding("info", name, "set (not shown)")

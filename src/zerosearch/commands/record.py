@@ -43,7 +43,7 @@ def record(
     from zerosearch.commands.collect import real_engine
     from zerosearch.engines.base import close_connections
     from zerosearch.engines.metered import Budget, Metered
-    from zerosearch.errors import DataError
+    from zerosearch.errors import DataError, RunError
     from zerosearch.folders import owned
     from zerosearch.parts import Models, open_engine
     from zerosearch.rollout import ErrorRate
@@ -62,13 +62,15 @@ def record(
     budget = Budget(settings.engine.budget_usd, settings.engine.budget_searches)
     meter = standing_meter(budget, out.with_suffix(".spending"), "record")
 
+    errors = ErrorRate(engine_config.max_error_rate)
+
     async def recorded() -> Recorded:
         try:
             return await run(
                 asked,
                 Metered(engine, meter),
                 out,
-                ErrorRate(engine_config.max_error_rate),
+                errors,
                 depth=depth,
                 concurrency=concurrency,
                 report=lambda progress: console.print(f"{progress.recorded}/{progress.total}"),
@@ -85,7 +87,10 @@ def record(
     failed = f"; {done.failed} searches failed, the same command asks them again" if done.failed else ""
     missed = f"; {done.missed} queries are not in the recording that was asked" if done.missed else ""
     console.print(f"{done.recorded} of {done.total} queries recorded{failed}{missed}")
-    console.print(f"next: zerosearch label --recorded {out} --out labels.jsonl")
+    if done.recorded:
+        console.print(f"next: zerosearch label --recorded {out} --out labels.jsonl")
+    if done.failed:
+        raise RunError(f"{errors.complaint()}. The same command asks again what is not recorded")
 
 
 def open_recordable(source: str, limit: int | None, fields: str | None = None) -> list[Query]:

@@ -2,8 +2,8 @@
 
     httpx.AsyncClient(**client_options("http://localhost:8000/v1"))
 
-The proxy variables are read here and not by httpx, which takes `[::1]` in `no_proxy`
-for a port and knows no networks there. A server on this machine is never asked through a proxy.
+The proxy variables are read here and not by httpx, which takes `[::1]` in `no_proxy` for a port and knows no networks
+there. A server on this machine is never asked through a proxy.
 """
 
 from __future__ import annotations
@@ -73,6 +73,17 @@ def is_here(host: str) -> bool:
     return address is not None and (address.is_loopback or address.is_unspecified)
 
 
+def proxy_faults() -> list[str]:
+    """A line for each proxy of the environment that cannot be used, whatever is asked through it."""
+    lines = []
+    for url in ("http://server.example", "https://server.example"):
+        try:
+            proxy_for(url)
+        except ConfigError as error:
+            lines.append(str(error))
+    return list(dict.fromkeys(line.partition(";")[0] for line in lines))
+
+
 def certificates() -> ssl.SSLContext:
     """The certificates that servers are held against. Raises `ConfigError` for a variable that names no usable file."""
     name = next((name for name in CERTIFICATES if os.environ.get(name)), None)
@@ -82,10 +93,9 @@ def certificates() -> ssl.SSLContext:
 def certificate_faults() -> list[str]:
     """A line for each variable that names a file or folder which is not there."""
     lines = [f"{n} names {os.environ[n]}, and no such file is there" for n in CERTIFICATES if _lacks(n, Path.is_file)]
-    return lines + [
-        f"SSL_CERT_DIR names {os.environ['SSL_CERT_DIR']}, and no such folder is there"
-        for _ in range(_lacks("SSL_CERT_DIR", Path.is_dir))
-    ]
+    if _lacks("SSL_CERT_DIR", Path.is_dir):
+        lines.append(f"SSL_CERT_DIR names {os.environ['SSL_CERT_DIR']}, and no such folder is there")
+    return lines
 
 
 def _lacks(name: str, there: Any) -> bool:
@@ -93,9 +103,8 @@ def _lacks(name: str, there: Any) -> bool:
     return bool(value) and not there(Path(value))
 
 
-@cache
+@cache  # read once: it takes longer than a search does
 def _context(name: str | None, file: str, folder: str) -> ssl.SSLContext:
-    """Read once a process: it takes longer than a search does."""
     faults = certificate_faults()
     if faults:
         raise ConfigError(f"{faults[0]}; no https server can be checked without")

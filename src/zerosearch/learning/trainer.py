@@ -336,4 +336,6 @@ class Trainer:
         searches = [s for t in trajectories for s in t.searches]
         if searches and all(s.error is not None for s in searches):
             kinds = ", ".join(sorted({str(s.error) for s in searches}))
-            raise RunError(f"every search of this step failed ({kinds}): is the engine {self.parts.engine.name} up?")
+            last = f"; the last one: {self.errors.last}" if self.errors.last else ""
+            name = self.parts.engine.name
+            raise RunError(f"every search of this step failed ({kinds}): is the engine {name} up?{last}")
