@@ -14,7 +14,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 
 from zerosearch.config import TrainConfig
-from zerosearch.engine_config import UNSET
+from zerosearch.engine_config import UNSET, RequestConfig
 from zerosearch.errors import ConfigError
 from zerosearch.formats import encoding_of
 
@@ -72,6 +72,18 @@ def _read(path: Path) -> dict[str, Any]:
     if not values:
         raise ConfigError(f'{path}: holds no settings; for the defaults write at least name = "run"')
     return values
+
+
+def request_of(text: str | None) -> RequestConfig:
+    """A `request` table that is given on the command line. Raises `ConfigError`."""
+    if text is None:
+        return RequestConfig()
+    try:
+        return RequestConfig.model_validate(tomllib.loads(f"x = {text}")["x"])
+    except ValidationError as error:
+        raise ConfigError(f"the request table: {_first_problem(error)}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"the request table is not valid TOML ({error}); write {{drop = ['seed']}}") from None
 
 
 def config_toml(config: TrainConfig) -> str:

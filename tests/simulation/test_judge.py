@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from simulation.rows import NEPAL, PERU, documents, episode, search
 
-from zerosearch.engines.retry import AttemptError
+from zerosearch.cost import Ledger
+from zerosearch.engines.completions import Completion, EmptyReply
+from zerosearch.engines.retry import AttemptError, Retry
 from zerosearch.engines.writers import Written
 from zerosearch.errors import RunError
 from zerosearch.prompts import Message
@@ -94,9 +96,57 @@ def test_a_judge_that_cannot_be_reached_is_counted_apart() -> None:
             raise AttemptError("connection", "gone")
         return "yes"
 
-    judged = asyncio.run(judge(pages(3), Said(answer)))
+    judged = asyncio.run(judge(pages(3), Said(answer), retry=Retry(attempts=2, backoff_seconds=0.0)))
     assert (judged.unclear, judged.failed) == (0, 1)
+    assert judged.complaint == "1 of 3 pages to judge failed (connection 1); the last one: gone"
     assert [JUDGE in p.labels for p in judged.pages] == [False, True, True]
+
+
+def test_a_verdict_is_kept_as_it_comes_and_not_asked_for_again() -> None:
+    kept: dict[str, Quality] = {}
+    seen: set[str] = set()
+
+    def answer(text: str, attempt: int) -> str:
+        if text not in seen and len(seen) == 3:
+            raise AttemptError("refused", "HTTP 401")
+        seen.add(text)
+        return "yes"
+
+    with pytest.raises(RunError, match=r"4 of 7 pages to judge failed .* HTTP 401\. Nothing written so far is lost"):
+        asyncio.run(judge(pages(20), Said(answer), keep=kept.__setitem__, concurrency=1))
+    assert len(kept) == 3
+    writer = Said(lambda text, _: "no")
+    judged = asyncio.run(judge(pages(20), writer, held=kept))
+    assert len(writer.asked) == 17
+    assert [p.labels[JUDGE] for p in judged.pages].count(Quality.USEFUL) == 3
+
+
+class Thinking:
+    """A writer that wants 300 tokens before it says yes; `hidden`: its server keeps thoughts to itself."""
+
+    model = "thinking"
+
+    def __init__(self, hidden: bool) -> None:
+        self.hidden = hidden
+        self.rooms: list[int] = []
+
+    async def write(self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int) -> Written:
+        self.rooms.append(max_tokens)
+        if max_tokens >= 300:
+            return Written("yes" if self.hidden else "<think>hm</think>yes", 9, 300)
+        if self.hidden:
+            raise EmptyReply("u", Completion("", {}, True, 9, max_tokens, "length"))
+        return Written("<think>hm", 9, max_tokens, truncated=True)
+
+
+@pytest.mark.parametrize("hidden", [True, False])
+def test_a_judge_that_thinks_gets_room_and_all_of_it_is_paid_for(hidden: bool) -> None:
+    writer = Thinking(hidden)
+    bill: list[Ledger] = []
+    judged = asyncio.run(judge(pages(5), writer, charge=bill.append, concurrency=1))
+    assert [p.labels[JUDGE] for p in judged.pages] == [Quality.USEFUL] * 5
+    assert writer.rooms == [256, 8192, 8192, 8192, 8192, 8192]  # once is enough to know
+    assert Ledger.total(bill) == Ledger(prompt_tokens=54, completion_tokens=256 + 5 * 300)
 
 
 def test_equal_pages_are_judged_once() -> None:

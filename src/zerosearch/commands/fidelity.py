@@ -40,6 +40,9 @@ def fidelity(
     reader_key_env: Annotated[
         str | None, typer.Option(help="Environment variable that holds the server's key.")
     ] = None,
+    reader_request: Annotated[
+        str | None, typer.Option(metavar="TOML", help="As model.request: {extra = {reasoning_effort = 'low'}}.")
+    ] = None,
     encoder: Annotated[
         str | None, typer.Option(help="Embed the pages with this sentence-transformers model: folder or hub id.")
     ] = None,
@@ -79,7 +82,9 @@ def fidelity(
     models = Models(settings.model.device, settings.model.dtype, training.max_batch_rows, training.max_batch_tokens)
     try:
         embed = open_encoder(encoder, settings.engine.encoder_device) if encoder else None
-        reader = open_writer(models, reader_model, reader_url, reader_key_env) if reader_model else None
+        reader = None
+        if reader_model:
+            reader = open_writer(models, reader_model, reader_url, reader_key_env, reader_request)
         simulated, real = open_engine(settings.engine, models), open_engine(real_config, models)
         top_k = settings.engine.top_k
         if not as_json:
@@ -116,12 +121,27 @@ def fidelity(
         write_jsonl(out / "pages.jsonl", map(page_row, compared))
     if as_json:
         print(json_text(report, indent=2))
+        _complain(report)
         return
     for table in tables(report):
         console.print(table)
     if out is not None:
         console.print(f"report       {out}/fidelity.json")
         console.print(f"side by side {out}/fidelity.html\nall pages    {out}/pages.jsonl")
+    _complain(report)
+
+
+def _complain(report: dict[str, Any]) -> None:
+    """Raises `RunError` where the figures lack what failed."""
+    from zerosearch.errors import RunError
+
+    reader = report.get("reader", {"failed": 0})
+    if report["failed"] or reader["failed"]:
+        why = f" ({reader['error']})" if reader["failed"] else ""
+        raise RunError(
+            f"{report['failed']} searches failed, {reader['failed']} queries could not be read{why}: "
+            "the figures are of the others"
+        )
 
 
 def open_encoder(name: str, device: str) -> Encoder:

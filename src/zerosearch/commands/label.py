@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from zerosearch.parts import Models
     from zerosearch.simulation.label import LabelledPage
 
+_VERDICTS = ("useful", "noisy")
+
 console = Console()
 
 
@@ -39,6 +41,9 @@ def label(
     ] = None,
     judge_url: Annotated[str | None, typer.Option(help="OpenAI-compatible server of the judge.")] = None,
     judge_key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the server's key.")] = None,
+    judge_request: Annotated[
+        str | None, typer.Option(metavar="TOML", help="As model.request: {extra = {reasoning_effort = 'low'}}.")
+    ] = None,
     right: Annotated[float, typer.Option(min=0, max=1, help="F1 from which a trajectory ends right.")] = 1.0,
     sample: Annotated[int, typer.Option(min=0, help="Pages to show.")] = 4,
 ) -> None:
@@ -49,7 +54,7 @@ def label(
     says whether the page holds what its query asks for.
     """
     prepare()
-    from zerosearch.errors import ConfigError, DataError
+    from zerosearch.errors import ConfigError, DataError, RunError
     from zerosearch.folders import owned
     from zerosearch.simulation.collect import read_collection
     from zerosearch.simulation.label import label_pages, label_recorded, write_labels
@@ -69,47 +74,87 @@ def label(
         console.print(f"{path}: {len(found)} pages{left_out}")
     if not pages:
         raise DataError(f"{collection or 'the recordings'}: nothing there holds a page; does the policy search?")
+    complaint = ""
     if judge_model:
-        pages = _judged(
+        pages, complaint = _judged(
             [replace(page, documents=page.documents[:top_k]) for page in pages],
             pages,
             judge_model,
             judge_url,
             judge_key_env,
+            judge_request,
+            target,
         )
     write_labels(target, pages)
     _show(pages, sample, top_k)
     console.print(f"{len(pages)} pages in {target}")
     way = "judge" if judge_model else "outcome" if collection else "evidence"
     console.print(f"next: zerosearch tune {target} --by {way} --out simulator")
+    if complaint:
+        raise RunError(f"{complaint}. The same command asks again for the verdicts that lack")
 
 
 def _judged(
-    shown: Sequence[LabelledPage], pages: Sequence[LabelledPage], model: str, url: str | None, key_env: str | None
-) -> list[LabelledPage]:
-    """`pages` with the verdicts on what is `shown` of them."""
+    shown: Sequence[LabelledPage],
+    pages: Sequence[LabelledPage],
+    model: str,
+    url: str | None,
+    key_env: str | None,
+    request: str | None,
+    target: Path,
+) -> tuple[list[LabelledPage], str]:
+    """`pages` with the verdicts on what is `shown` of them, and what failed. Verdicts are kept beside `target` as they
+    come: the same command asks only for those that lack."""
+    from zerosearch.accounts import standing_meter
+    from zerosearch.engines.base import close_connections
+    from zerosearch.engines.metered import Budget
     from zerosearch.parts import Models
-    from zerosearch.simulation.judge import judge
+    from zerosearch.runs import append_jsonl, read_rows
+    from zerosearch.search import Quality
+    from zerosearch.simulation.judge import Judged, judge
     from zerosearch.simulation.label import JUDGE
 
     quiet_libraries()
     models = Models()
+    kept = target.with_suffix(".verdicts.jsonl")
+    held = {str(row.get("key")): Quality(row["verdict"]) for row in read_rows(kept) if row.get("verdict") in _VERDICTS}
+    meter = standing_meter(Budget(), target.with_suffix(".spending"), "label")
+
+    async def judged() -> Judged:
+        writer = open_writer(models, model, url, key_env, request)
+        try:
+            return await judge(
+                shown,
+                writer,
+                held=held,
+                keep=lambda key, verdict: append_jsonl(kept, {"key": key, "judge": model, "verdict": verdict.value}),
+                charge=meter.count if url is not None else lambda used: None,
+            )
+        finally:
+            meter.take()
+            await close_connections(writer)
+
     try:
-        writer = open_writer(models, model, url, key_env)
-        judged = asyncio.run(judge(shown, writer))
+        done = asyncio.run(judged())
     finally:
         models.close()
-    console.print(f"judge {model}: {judged.unclear} pages without a clear verdict, {judged.failed} could not be asked")
-    return [page.with_label(JUDGE, seen.labels.get(JUDGE)) for page, seen in zip(pages, judged.pages, strict=True)]
+    console.print(f"judge {model}: {done.unclear} pages without a clear verdict, {done.failed} could not be asked")
+    labelled = [page.with_label(JUDGE, seen.labels.get(JUDGE)) for page, seen in zip(pages, done.pages, strict=True)]
+    return labelled, done.complaint
 
 
-def open_writer(models: Models, model: str, url: str | None, key_env: str | None) -> Writer:
-    """What writes for a judge or a reader: a local model, or a server. Raises `ConfigError`, `ModelError`."""
+def open_writer(models: Models, model: str, url: str | None, key_env: str | None, request: str | None = None) -> Writer:
+    """What writes for a judge or a reader: a local model, or a server. `request`: a table as `model.request`, in TOML.
+
+    Raises `ConfigError`, `ModelError`.
+    """
     from zerosearch.engines.writers import GeneratorWriter, OpenAIWriter
-    from zerosearch.generators.transformers import TransformersGenerator
+    from zerosearch.settings import request_of
 
     if url is not None:
-        return OpenAIWriter(url, model, api_key_env=key_env)
+        return OpenAIWriter(url, model, api_key_env=key_env, timeout_seconds=600.0, options=request_of(request))
+    from zerosearch.generators.transformers import TransformersGenerator
+
     local, worker = models.get(model)
     return GeneratorWriter(TransformersGenerator(worker, None), local.tokenizer, model=model)
 

@@ -8,31 +8,37 @@ once more, then the page counts as unclear and keeps no label of this way.
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from zerosearch.cost import Ledger
 from zerosearch.curriculum import derive_seed
 from zerosearch.engines.pages import format_page
+from zerosearch.engines.retry import Retry
 from zerosearch.engines.writers import Writer
 from zerosearch.errors import EngineError, RunError
 from zerosearch.prompts import Message, field_text
 from zerosearch.replies import visible
+from zerosearch.rollout import ErrorRate
 from zerosearch.search import Quality
+from zerosearch.simulation.asker import ASKING, Asker
 from zerosearch.simulation.label import JUDGE, LabelledPage
 
-MAX_TOKENS = 256  # room for a short thought before the word
 _VERDICT = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 _SYSTEM = "You judge the results of a search engine. You answer with one word: yes or no."
 
 
 @dataclass(frozen=True)
 class Judged:
-    """The pages with their labels, in order, and how the judge did."""
+    """The pages with their labels, in order, and how the judge did. `complaint`: what failed and why, if anything."""
 
     pages: list[LabelledPage]
     unclear: int
     failed: int
+    complaint: str = ""
 
 
 def judge_messages(page: LabelledPage) -> list[Message]:
@@ -71,6 +77,10 @@ async def judge(
     pages: Sequence[LabelledPage],
     writer: Writer,
     *,
+    held: Mapping[str, Quality] | None = None,
+    keep: Callable[[str, Quality], None] = lambda key, verdict: None,
+    charge: Callable[[Ledger], None] = lambda used: None,
+    retry: Retry = ASKING,
     attempts: int = 2,
     concurrency: int = 32,
     max_unclear: float = 0.5,
@@ -79,48 +89,53 @@ async def judge(
 ) -> Judged:
     """Ask for a verdict on each page; pages with one query and the same documents are judged once.
 
+    `held` are verdicts that are there already, by `verdict_key`; `keep` is given each new one as it comes, `charge`
+    what each reply took. A server that fails is tried again as `retry` says.
+
     Raises `RunError` where more than `max_unclear` of the first fifty pages, or of all, got no verdict: a judge that
-    answers prose is of no use, and asking on would only cost money.
+    answers prose is of no use, and asking on would only cost money. And where the server stays away.
     """
-    keys = [(p.question.id, p.query, p.documents) for p in pages]
-    distinct = {key: page for key, page in zip(keys, pages, strict=True)}
+    keys = [verdict_key(writer, page) for page in pages]
+    verdicts: dict[str, Quality | None] = {key: (held or {}).get(key) for key in keys}
+    distinct = {key: page for key, page in zip(keys, pages, strict=True) if verdicts[key] is None}
+    errors = ErrorRate(what="pages to judge", at_fault="the judge's server")
+    asker = Asker(writer, retry, charge)
     gate = asyncio.Semaphore(concurrency)
-    verdicts: dict[object, Quality | None] = {}
-    unclear = failed = 0
+    unclear = 0
     sample = ""
 
-    async def ask(key: object, page: LabelledPage) -> tuple[object, Quality | None, bool, str]:
+    async def ask(key: str, page: LabelledPage) -> tuple[str, Quality | None, str | EngineError]:
         text = ""
         async with gate:
             for attempt in range(attempts):
+                drawn = derive_seed(seed, "judge", page.question.id, page.query, attempt)
                 try:
-                    written = await writer.write(
-                        judge_messages(page),
-                        max_tokens=MAX_TOKENS,
-                        temperature=0.0 if attempt == 0 else 0.7,
-                        seed=derive_seed(seed, "judge", page.question.id, page.query, attempt),
+                    text = await asker.ask(
+                        judge_messages(page), heat=0.7 * (attempt > 0), seed=drawn, read=parse_verdict
                     )
                 except EngineError as error:
-                    if attempt == attempts - 1:
-                        return key, None, True, str(error)
-                    continue
-                text = written.text
+                    return key, None, error
                 if (verdict := parse_verdict(text)) is not None:
-                    return key, verdict, False, text
-        return key, None, False, text
+                    return key, verdict, text
+        return key, None, text
 
     tasks = [asyncio.create_task(ask(key, page)) for key, page in distinct.items()]
     try:
         for done, next_done in enumerate(asyncio.as_completed(tasks), start=1):
-            key, verdict, broke, text = await next_done
+            key, verdict, said = await next_done
             verdicts[key] = verdict
-            failed += broke
-            unclear += verdict is None and not broke
-            if verdict is None:
-                sample = " ".join(text.split())[:120]
-            if done in (50, len(tasks)) and unclear + failed > max_unclear * done:
+            if isinstance(said, EngineError):
+                errors.failure(said)
+            else:
+                errors.success()
+                unclear += verdict is None
+            if verdict is not None:
+                keep(key, verdict)
+            else:
+                sample = " ".join(str(said).split())[:120]
+            if done in (50, len(tasks)) and unclear + errors.failed > max_unclear * done:
                 raise RunError(
-                    f"the judge {writer.model} gave no verdict on {unclear + failed} of {done} pages "
+                    f"the judge {writer.model} gave no verdict on {unclear + errors.failed} of {done} pages "
                     f"(last: {sample!r}); it must answer yes or no. Take another model, or label by outcome"
                 )
             report(done)
@@ -128,6 +143,11 @@ async def judge(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    return Judged(
-        [page.with_label(JUDGE, verdicts[key]) for key, page in zip(keys, pages, strict=True)], unclear, failed
-    )
+    labelled = [page.with_label(JUDGE, verdicts[key]) for key, page in zip(keys, pages, strict=True)]
+    return Judged(labelled, unclear, errors.failed, errors.complaint())
+
+
+def verdict_key(writer: Writer, page: LabelledPage) -> str:
+    """What a verdict depends on: who judges, and all that the judge is shown."""
+    told = [getattr(writer, "identity", writer.model), judge_messages(page)]
+    return hashlib.sha256(json.dumps(told, ensure_ascii=True).encode()).hexdigest()[:32]

@@ -13,18 +13,19 @@ from typing import Any
 
 from zerosearch.curriculum import derive_seed
 from zerosearch.engines.pages import format_page
-from zerosearch.engines.retry import Retry, with_retry
+from zerosearch.engines.retry import Retry
 from zerosearch.engines.writers import Writer
-from zerosearch.errors import EngineError
+from zerosearch.errors import EngineError, RunError
 from zerosearch.prompts import Message, field_text
 from zerosearch.replies import bare_line, visible
+from zerosearch.rollout import ErrorRate
 from zerosearch.scoring import exact_match, normalize, token_f1
 from zerosearch.search import SearchPage
+from zerosearch.simulation.asker import ASKING, Asker
 from zerosearch.simulation.fidelity import SIDES, Compared
 from zerosearch.simulation.label import cohens_kappa
 from zerosearch.simulation.style import mean
 
-MAX_TOKENS = 256  # room for a short thought before the answer
 UNKNOWN = "unknown"
 _SYSTEM = "You answer questions from a page of search results. You write the answer alone, in a few words."
 
@@ -64,24 +65,33 @@ def parse_answer(text: str) -> str:
 
 
 async def read_pages(
-    compared: Sequence[Compared], writer: Writer, *, concurrency: int = 32, retry: Retry | None = None, seed: int = 0
+    compared: Sequence[Compared], writer: Writer, *, concurrency: int = 32, retry: Retry = ASKING, seed: int = 0
 ) -> list[Reading]:
     """The answers to the queries whose three pages were all found, in order. An empty page is not asked about.
 
-    A page that the reader could not be asked about has no answer; what went wrong is in `error`.
+    A page that the reader could not be asked about has no answer; what went wrong is in `error`. Where its server stays
+    away, it is asked no further: what was compared stands without it.
     """
     gate = asyncio.Semaphore(concurrency)
-    policy = retry or Retry(deadline_seconds=None)
+    asker = Asker(writer, retry)
+    errors = ErrorRate(what="pages to read", at_fault="the reader's server")
+    gone: list[RunError] = []
 
     async def answer(question: str, page: SearchPage) -> str:
         messages = reader_messages(question, page)
         drawn = derive_seed(seed, "reader", question)
-
-        async def attempt(number: int) -> str:
-            return (await writer.write(messages, max_tokens=MAX_TOKENS, temperature=0.0, seed=drawn)).text
-
         async with gate:
-            text, _ = await with_retry(attempt, policy)
+            if gone:
+                raise EngineError("connection", str(gone[0]))
+            try:
+                text = await asker.ask(messages, seed=drawn, read=lambda said: visible(said).strip())
+            except EngineError as error:
+                try:
+                    errors.failure(error)
+                except RunError as over:
+                    gone.append(over)
+                raise
+            errors.success()
         return parse_answer(text)
 
     async def one(c: Compared, pages: dict[str, SearchPage]) -> Reading:
