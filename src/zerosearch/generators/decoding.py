@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from zerosearch.errors import ModelError
 from zerosearch.generation import Generation, GenerationStop, Sampling
 from zerosearch.generators.fixed import FixedBatch, FixedDecoder
 from zerosearch.generators.sampling import StopStrings, next_tokens
+
+_KEYS_AND_VALUES = (DynamicLayer, DynamicSlidingWindowLayer)
+"""Layers of a cache that hold nothing but a key and a value for each token: rows can be repeated and taken out."""
+_PADS_ARE_MASKED: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+_FILLED = ("is_initialized", "is_conv_states_initialized", "is_recurrent_states_initialized")
 
 
 @dataclass
@@ -51,28 +61,39 @@ def decode_batch(
     the left. A padded position is masked by the attention mask, never by its id. Prompts are prefilled together, equal
     ones once (the rollouts of one question begin with the same prompt). When more than half of the rows are done, the
     cache is narrowed to the others. `fixed` decodes with a cache of fixed size, where the model's attention allows it.
+
+    A cache that keeps a running state beside keys and values (hybrid and linear-attention models) can do none of this:
+    there every prompt is prefilled whole, in one piece; and where the state takes pads for tokens (Mamba), only prompts
+    of one length are decoded together. Raises `ModelError` for a model that does not fill the cache.
+
     `on_token(i, id)` is told of each token of `prompts[i]` as soon as it is sampled; what it raises ends the batch.
     """
+    cache = DynamicCache(config=model.config)
+    rows_are_free = all(type(layer) in _KEYS_AND_VALUES for layer in cache.layers)
+    if not rows_are_free and len(set(map(len, prompts))) > 1 and not pads_are_masked(model, max(prompts, key=len)):
+        alike = partial(decode_batch, model, tokenizer=tokenizer, eos_ids=eos_ids)
+        return _by_length(alike, prompts, sampling, on_token)
     device = model.device
     stops: dict[tuple[str, ...], StopStrings] = {}
     for s in sampling:
         stops.setdefault(s.stop, StopStrings(tokenizer, s.stop))
     rows = [_Row(i, s, stops[s.stop]) for i, s in enumerate(sampling)]
     done: dict[int, Generation] = {}
-    distinct = {prompt: number for number, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
-    cache = DynamicCache(config=model.config)
+    filled = list(dict.fromkeys(map(tuple, prompts))) if rows_are_free else list(map(tuple, prompts))
     # a sliding window counts columns: pads between what is shared and the rest would use it up
-    sliding = any(getattr(layer, "is_sliding", False) for layer in cache.layers)
-    shared = common_prefix(list(distinct)) if len(distinct) > 1 and not sliding else 0
+    sharing = len(filled) > 1 and all(type(layer) is DynamicLayer for layer in cache.layers)
+    shared = common_prefix(filled) if sharing else 0
     if shared:
-        _prefill(model, *_left_pad([next(iter(distinct))[:shared]], device), cache, prefill_tokens)
-        cache.batch_repeat_interleave(len(distinct))
-    tokens, attention = _left_pad([prompt[shared:] for prompt in distinct], device)
-    attention = torch.cat([attention.new_ones(len(distinct), shared), attention], dim=1)
-    logits = _prefill(model, tokens, attention, cache, prefill_tokens)
+        _prefill(model, *_left_pad([filled[0][:shared]], device), cache, prefill_tokens)
+        cache.batch_repeat_interleave(len(filled))
+    tokens, attention = _left_pad([prompt[shared:] for prompt in filled], device)
+    attention = torch.cat([attention.new_ones(len(filled), shared), attention], dim=1)
+    # a running state is told of pads in the first slice only
+    logits = _prefill(model, tokens, attention, cache, prefill_tokens if rows_are_free else tokens.numel())
     positions = _positions(attention)
-    if len(distinct) < len(prompts):
-        spread = torch.tensor([distinct[tuple(prompt)] for prompt in prompts], device=device)
+    if len(filled) < len(prompts):
+        places = {prompt: number for number, prompt in enumerate(filled)}
+        spread = torch.tensor([places[tuple(prompt)] for prompt in prompts], device=device)
         cache.batch_select_indices(spread)
         attention, positions, logits = attention[spread], positions[spread], logits[spread]
     last_positions = positions[:, -1]
@@ -96,7 +117,7 @@ def decode_batch(
         if len(done) == len(rows):
             break
         unfinished = [place for place, i in enumerate(alive) if i not in done]
-        if len(unfinished) * 2 <= len(alive):
+        if rows_are_free and len(unfinished) * 2 <= len(alive):
             keep = torch.tensor(unfinished, device=device)
             batch.keep(keep)
             ids, last_positions = ids[keep], last_positions[keep]
@@ -104,6 +125,42 @@ def decode_batch(
         last_positions = last_positions + 1
         logits = batch.forward(ids, last_positions)
     return [done[i] for i in range(len(rows))]
+
+
+def pads_are_masked(model: Any, prompt: Sequence[int]) -> bool:
+    """Whether a running state passes over the pads of the attention mask: the end of `prompt`, alone and padded.
+
+    Looked at once for each model.
+    """
+    if model not in _PADS_ARE_MASKED:
+        short, size = list(prompt[-8:]), 2 * len(prompt)
+        alone, padded = (
+            _prefill(model, *_left_pad(rows, model.device), DynamicCache(config=model.config), size)[0]
+            for rows in ([short], [short, list(prompt)])
+        )
+        tolerance = 1e-3 if alone.dtype == torch.float32 else 3e-2
+        _PADS_ARE_MASKED[model] = bool((alone - padded).abs().max() <= tolerance * alone.abs().max())
+    return _PADS_ARE_MASKED[model]
+
+
+def _by_length(
+    decode: Callable[..., list[Generation]],
+    prompts: Sequence[list[int]],
+    sampling: Sequence[Sampling],
+    on_token: Callable[[int, int], None] | None,
+) -> list[Generation]:
+    """Decode prompts of one length at a time."""
+    done: dict[int, Generation] = {}
+    for length in sorted(set(map(len, prompts))):
+        places = [i for i, prompt in enumerate(prompts) if len(prompt) == length]
+
+        def tell(row: int, token: int, places: list[int] = places) -> None:
+            if on_token is not None:
+                on_token(places[row], token)
+
+        generations = decode([prompts[i] for i in places], [sampling[i] for i in places], on_token=tell)
+        done |= dict(zip(places, generations, strict=True))
+    return [done[i] for i in range(len(prompts))]
 
 
 class GrowingBatch:
@@ -121,12 +178,14 @@ class GrowingBatch:
         """Logits (B, V) after one more token a row."""
         seen = self._attention.new_ones(len(ids_B), 1)
         self._attention = torch.cat([self._attention, seen], dim=1)
+        argument = cache_argument(self._model)
         logits: Tensor = self._model(
             input_ids=ids_B.unsqueeze(1),
-            attention_mask=self._attention,
+            # a state has no columns: Mamba would lay the mask of them all over its one token
+            attention_mask=self._attention if argument == "past_key_values" else None,
             position_ids=positions_B.unsqueeze(1),
-            past_key_values=self._cache,
             use_cache=True,
+            **{argument: self._cache},
         ).logits[:, -1]
         return logits
 
@@ -152,12 +211,19 @@ def _prefill(model: Any, tokens: Tensor, attention: Tensor, cache: DynamicCache,
             input_ids=tokens[:, start:end],
             attention_mask=attention[:, : held + end],
             position_ids=positions[:, held + start : held + end],
-            past_key_values=cache,
             use_cache=True,
             logits_to_keep=1,
+            **{cache_argument(model): cache},
         ).logits[:, -1]
     assert logits is not None
+    if not any(getattr(layer, flag, False) for layer in cache.layers for flag in _FILLED):
+        raise ModelError(f"a model of kind {type(model).__name__} leaves its cache empty: it cannot be decoded here")
     return logits
+
+
+def cache_argument(model: Any) -> str:
+    """What the model calls its cache: Mamba and its kin have a name of their own, and ignore the usual one."""
+    return "cache_params" if "cache_params" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 def _positions(attention: Tensor) -> Tensor:
