@@ -118,7 +118,8 @@ class EngineConfig(Section):
     top_k: int = Field(5, ge=1)
     """Documents a page."""
     corpus: str | None = None
-    """For bm25 and dense: a .jsonl or .jsonl.gz file with id, title, text; or `factbook`."""
+    """For bm25 and dense: a file of passages with id, title, text (.jsonl, .json, .csv, .tsv, .parquet, also .gz), its
+    path relative to the folder in which the command is started; or `factbook`."""
     k1: float = Field(0.9, ge=0)
     b: float = Field(0.4, ge=0, le=1)
     snippet_words: int | None = Field(None, ge=5)

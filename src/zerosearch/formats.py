@@ -161,7 +161,7 @@ def _table(path: Path, is_header: Callable[[str], bool]) -> Iterator[tuple[str, 
     rows = cells(chain([head], lines), path, separator)
     number, first = next(rows)
     names = [name.strip() for name in first]
-    headed = any(map(is_header, names))
+    headed = any([is_header(name) for name in names])
     if headed and len(set(names)) < len(names):
         raise DataError(f"{path}:{number}: two columns have one name ({', '.join(names)})")
     if not headed:

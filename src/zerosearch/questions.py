@@ -71,6 +71,9 @@ class Question:
     def from_row(cls, row: Mapping[str, Any]) -> Question:
         """What `as_row` wrote. Raises `KeyError` or `TypeError` for anything else."""
         extra = {"hops": row["hops"]} if "hops" in row else {}
+        texts = (row["id"], row["question"], *row["golden_answers"])
+        if isinstance(row["golden_answers"], str) or not all(isinstance(text, str) for text in texts):
+            raise TypeError("a question whose id, text or answers are no texts")
         return cls(row["id"], row["question"], tuple(row["golden_answers"]), extra)
 
 

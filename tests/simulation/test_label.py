@@ -161,6 +161,9 @@ def test_labels_are_read_as_they_were_written(query: str, text: str) -> None:
         ({"labels": {"outcome": "fine"}}, "not a labelled page"),
         ({"documents": [{"text": "no title"}]}, "not a labelled page"),
         ({"question": None}, "not a labelled page"),
+        ({"question": {"id": 7, "question": "q", "golden_answers": ["a"]}}, "not a labelled page"),
+        ({"question": {"id": "7", "question": "q", "golden_answers": "abc"}}, "not a labelled page"),
+        ({"rollout": "first"}, "not a labelled page"),
     ],
 )
 def test_a_row_that_cannot_be_read_is_named(tmp_path: Path, change: dict[str, object], complaint: str) -> None:
@@ -168,5 +171,5 @@ def test_a_row_that_cannot_be_read_is_named(tmp_path: Path, change: dict[str, ob
     write_labels(path, label_pages([episode(NEPAL, "Kathmandu", search("a", "Kathmandu."))]) * 2)
     first, second = map(json.loads, path.read_text().splitlines())
     path.write_text("\n".join(map(json.dumps, (first, second | change))) + "\n")
-    with pytest.raises(DataError, match=f"labels.jsonl:2: {complaint}"):
+    with pytest.raises(DataError, match=f"^{path}:2: {complaint}"):
         list(read_labels(path))

@@ -1,7 +1,11 @@
-"""A corpus of passages in a JSONL file: checked once from end to end, then read passage by passage where it lies.
+"""A corpus of passages: checked once from end to end, then read passage by passage by its place in a file of lines.
 
-A line is `{"id", "title", "text"}` or, as in the corpora of Search-R1, `{"id", "contents"}` with the title in the first
-line of `contents`, in quotes or not.
+A plain JSONL file is read where it lies. Any other that `formats.read_file` knows (JSON, CSV, TSV, Parquet, gzip,
+UTF-16) is written out as lines once, into the folder of its index.
+
+A passage is `{"id", "title", "text"}`, with `_id` as BEIR has it, `docid` or none; the text may be called `passage` or
+`content`, or be a list of sentences. In the corpora of Search-R1 it is `contents`, with the title in the first line, in
+quotes or not. A table without a header has two columns, id and text (MS MARCO).
 """
 
 from __future__ import annotations
@@ -19,10 +23,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from zerosearch.answer_forms import plain_name
 from zerosearch.errors import DataError
+from zerosearch.formats import encoding_of, first_bytes, kind_of, read_file
+from zerosearch.json_rows import parse_json
 from zerosearch.search import Document
 
 _CHUNK_BYTES = 1 << 22
+_ID = ("id", "docid", "pid", "passageid", "documentid")
+_TITLE = ("title", "wikipediatitle", "doctitle")
+_TEXT = ("text", "contents", "passage", "content", "passagetext", "paragraphtext", "body")
 
 
 class PassageReader:
@@ -50,7 +60,7 @@ class PassageReader:
             self._file.seek(start)
             line = self._file.read(end - start)
         try:
-            return parse_passage(line, f"{self._path}: byte {start}")
+            return parse_passage(line, f"{self._path}: byte {start}", index)
         except DataError as error:
             raise DataError(f"{error}; the file was changed after it was opened: start again") from None
 
@@ -65,44 +75,99 @@ def scan(path: Path, shown_as: Path) -> Iterator[tuple[int, Document]]:
     """
     try:
         with path.open("rb") as lines:
-            offset = 0
+            offset = passages = 0
             for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield offset, parse_passage(line, f"{shown_as}:{number}")
+                if line.strip(b"\xef\xbb\xbf \t\r\n"):
+                    yield offset, parse_passage(line, f"{shown_as}:{number}", passages)
+                    passages += 1
                 offset += len(line)
     except OSError as error:
         raise unreadable(shown_as, error) from None
 
 
-def parse_passage(line: bytes, where: str) -> Document:
-    """Turn one line into a document; `where` begins every complaint."""
+def parse_passage(line: bytes, where: str, place: int) -> Document:
+    """Turn one line into a document; `where` begins every complaint, `place` (from 0) is the id where it has none."""
     try:
-        row = json.loads(line.decode("utf-8"))
+        text = line.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise DataError(f"{where}: not UTF-8 text") from None
-    except json.JSONDecodeError as error:
-        raise DataError(f"{where}: not valid JSON ({error.msg} at column {error.colno})") from None
+    try:
+        row = parse_json(text.strip(), where)
+    except DataError as error:  # `where` may be a place in bytes: say it as it is
+        raise DataError(str(error).replace(f"{where}:1: ", f"{where}: ", 1)) from None
+    return passage(row, where, place)
+
+
+def passage(row: Any, where: str, place: int) -> Document:
+    """The document of one row. Raises `DataError` that begins with `where`."""
     if not isinstance(row, dict):
         raise DataError(f"{where}: expected an object with 'id' and 'text', found {type(row).__name__}")
-    if row.get("id") is None:
-        raise DataError(f"{where}: the passage has no field 'id'")
-    if row.get("text") is not None:
-        title, text = _string(row, "title", where) if row.get("title") is not None else "", _string(row, "text", where)
-    elif row.get("contents") is not None:
-        head, line_end, rest = _string(row, "contents", where).partition("\n")
-        title, text = (head.strip().removeprefix('"').removesuffix('"'), rest) if line_end else ("", head)
-    else:
-        raise DataError(f"{where}: the passage has neither a field 'text' nor a field 'contents'")
-    return Document(title, text, str(row["id"]))
+    plain = {plain_name(name): name for name in reversed(row) if row[name] is not None}
+    names = [plain[known] for known in _TEXT if known in plain]
+    if not names:
+        raise DataError(
+            f"{where}: the passage has neither a field 'text' nor a field 'contents' (its fields: "
+            f"{', '.join(map(str, list(row)[:12])) or 'none at all'})"
+        )
+    text = _string(row, names[0], where)
+    titles = [plain[known] for known in _TITLE if known in plain]
+    title = _string(row, titles[0], where) if titles else ""
+    if plain_name(names[0]) == "contents":
+        head, line_end, rest = text.partition("\n")
+        head = head.strip()
+        head = head[1:-1] if len(head) > 1 and head[0] == head[-1] == '"' else head
+        if line_end and title.strip() in ("", head):
+            title, text = head, rest
+    identifiers = [plain[known] for known in _ID if known in plain]
+    identifier = _string(row, identifiers[0], where) if identifiers else ""
+    return Document(title, text, identifier or str(place))
+
+
+def lies_as_lines(path: Path) -> bool:
+    """Whether passages can be read where they lie: plain JSONL in UTF-8. A file of an unknown ending is taken for it.
+
+    Raises `DataError` where it cannot be read.
+    """
+    head = first_bytes(path)
+    if kind_of(path) not in (None, ".jsonl", ".ndjson") or path.name.lower().endswith(".gz"):
+        return False
+    return encoding_of(head).startswith("utf-8") and not head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"[")
 
 
 def unpack(path: Path, to: Path) -> None:
-    """Write the contents of a gzip file to `to`. Raises `DataError` for a damaged one."""
-    try:
-        with gzip.open(path, "rb") as packed, to.open("wb") as out:
-            shutil.copyfileobj(packed, out, _CHUNK_BYTES)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: not a whole gzip file ({error})") from None
+    """Write the passages of any other file as plain lines to `to`. Raises `DataError`, naming the line."""
+    if kind_of(path) in (".jsonl", ".ndjson") and encoding_of(first_bytes(path)).startswith("utf-8"):
+        try:
+            with (
+                gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as packed,
+                to.open("wb") as out,
+            ):
+                first = packed.read(1 << 10)
+                if not first.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
+                    out.write(first)
+                    shutil.copyfileobj(packed, out, _CHUNK_BYTES)
+                    return
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise DataError(f"{path}: not a whole gzip file ({error})") from None
+    header: list[str] = []
+
+    def is_header(name: str) -> bool:
+        header.append(plain_name(name))
+        return header[-1] in (*_ID, *_TITLE, *_TEXT)
+
+    with to.open("w", encoding="utf-8") as rewritten:
+        for place, (where, row) in enumerate(read_file(path, is_header=is_header, what="corpus")):
+            document = passage(_of_table(row, header, where) if header else row, where, place)
+            line = {"id": document.id, "title": document.title, "text": document.text}
+            rewritten.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def _of_table(row: Any, header: list[str], where: str) -> dict[str, Any]:
+    if isinstance(row, list) and len(row) == 2:
+        return {"id": row[0], "text": row[1]}
+    if isinstance(row, list) or not set(header) & set(_TEXT):
+        raise DataError(f"{where}: no column is called text; write a first line such as id, title, text")
+    return row if set(map(plain_name, row)) & set(_TEXT) else {**row, "text": ""}  # an empty cell
 
 
 def sha256_of(path: Path) -> str:
@@ -124,6 +189,12 @@ def unreadable(path: Path, error: OSError) -> DataError:
 
 def _string(row: dict[str, Any], name: str, where: str) -> str:
     value = row[name]
+    if isinstance(value, list) and all(isinstance(part, str) for part in value):  # sentences, as HotpotQA's Wikipedia
+        value = " ".join(part.strip() for part in value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and plain_name(name) not in _TEXT:
+        value = str(value)
     if not isinstance(value, str):
         raise DataError(f"{where}: the field {name!r} must be text, found {type(value).__name__}")
     # JSON can spell half a character (a lone surrogate), which no tokenizer and no file takes.

@@ -4,7 +4,8 @@
     passages = folder.passages()        # the corpus, passage by passage
 
 An index lies under the sha256 of its corpus and a key made from everything else that shapes it; nothing is written
-beside the corpus. A `.jsonl.gz` corpus is unpacked there too, since passages are read by their place in the file.
+beside the corpus. One that is not plain JSONL is written there as lines, since passages are read by their place in
+the file.
 """
 
 from __future__ import annotations
@@ -24,8 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from zerosearch.engines.corpus import PassageReader, scan, sha256_of, unpack, unreadable
+from zerosearch.engines.corpus import PassageReader, lies_as_lines, scan, sha256_of, unpack, unreadable
 from zerosearch.errors import DataError, RunError
+from zerosearch.formats import stem_of
 from zerosearch.runs import write_json
 from zerosearch.search import Document
 
@@ -61,7 +63,7 @@ class IndexFolder:
 
 def corpus_name(corpus: Path) -> str:
     """What a corpus is called in the names of engines: its file name without the endings."""
-    return corpus.name.removesuffix(".gz").removesuffix(".jsonl")
+    return stem_of(corpus)
 
 
 def recipe_key(*parts: Any) -> str:
@@ -176,18 +178,22 @@ def _build(work: Path, corpus: Path, digest: str, build: Build, what: str) -> No
     log.info("building the %s index of %s (once)", what, corpus)
     start = time.perf_counter()
     source = corpus
-    if corpus.suffix == ".gz":
+    if not lies_as_lines(corpus):
         source = work / _UNPACKED
         unpack(corpus, source)
     offsets: list[int] = []
+    empty: list[int] = []  # places of passages
 
     def passages() -> Iterator[Document]:
         offsets.clear()
+        empty.clear()
         for offset, document in scan(source, corpus):
+            if not document.title.strip() and not document.text.strip():
+                empty.append(len(offsets))
             offsets.append(offset)
             yield document
-        if not offsets:
-            raise DataError(f"{corpus}: holds no passages")
+        if len(empty) == len(offsets):
+            raise DataError(f"{corpus}: holds no passages" + (" with any text" if offsets else ""))
 
     notes = build(work, passages)
     np.save(work / _OFFSETS, np.array([*offsets, source.stat().st_size], dtype=np.int64))
@@ -195,4 +201,8 @@ def _build(work: Path, corpus: Path, digest: str, build: Build, what: str) -> No
     marks = {file.relative_to(work).as_posix(): _mark(file) for file in files}
     meta = {"corpus": str(corpus), "sha256": digest, "documents": len(offsets), "files": marks, "notes": notes}
     write_json(work / _META, meta)
+    if empty:
+        log.warning(
+            "%s: %d of %d passages are empty (first: passage %d)", corpus, len(empty), len(offsets), empty[0] + 1
+        )
     log.info("indexed %d passages in %.1f s", len(offsets), time.perf_counter() - start)

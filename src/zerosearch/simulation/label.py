@@ -163,8 +163,7 @@ def write_labels(path: Path, pages: Iterable[LabelledPage]) -> None:
 
 def read_labels(path: Path) -> Iterator[LabelledPage]:
     """Raises `DataError`, naming the line, for a row of another version or without what a page has."""
-    for number, row in read_jsonl(path):
-        where = f"{path}:{number}"
+    for where, row in read_jsonl(path):
         if not isinstance(row, dict) or row.get("version") != VERSION:
             version = row.get("version") if isinstance(row, dict) else None
             raise DataError(f"{where}: labels of version {version!r}; this release reads {VERSION}")
@@ -173,6 +172,8 @@ def read_labels(path: Path) -> Iterator[LabelledPage]:
             texts = (row["query"], row["engine"], *(text for d in documents for text in (d.title, d.text)))
             if not all(isinstance(text, str) for text in texts):
                 raise TypeError("a query, engine, title or text that is no text")
+            if type(row["rollout"]) is not int or type(row["turn"]) is not int:
+                raise TypeError("a rollout or turn that is no whole number")
             yield LabelledPage(
                 Question.from_row(row["question"]),
                 row["query"],
