@@ -12,9 +12,9 @@ import csv
 import gzip
 import io
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -68,6 +68,11 @@ def read_file(
     if kind == ".json":
         return json_rows("".join(line for _, line in text_lines(path)), path)
     return read_jsonl(path)
+
+
+def names_of(row: Iterable[Any]) -> str:
+    """The names of a row's fields, for a complaint: the first dozen of them, long ones cut."""
+    return ", ".join(str(name)[:40] for name in islice(row, 12)) or "none at all"
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[str, Any]]:
@@ -163,7 +168,7 @@ def _table(path: Path, is_header: Callable[[str], bool]) -> Iterator[tuple[str, 
     names = [name.strip() for name in first]
     headed = any([is_header(name) for name in names])
     if headed and len(set(names)) < len(names):
-        raise DataError(f"{path}:{number}: two columns have one name ({', '.join(names)})")
+        raise DataError(f"{path}:{number}: two columns have one name ({names_of(names)})")
     if not headed:
         yield f"{path}:{number}", first
     for line, row in rows:

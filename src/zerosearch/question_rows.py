@@ -14,6 +14,7 @@ from typing import Any
 
 from zerosearch.answer_forms import Answers, plain_name, read_answers, read_printed
 from zerosearch.errors import ConfigError, DataError
+from zerosearch.formats import names_of
 
 _QUESTION = ("question", "query", "text", "questiontext", "input", "utterance", "problem")
 _ANSWERS = (
@@ -117,8 +118,8 @@ def _object(row: Any, where: str) -> Mapping[str, Any]:
         if len(answers) == len(texts) == 1:  # as DPR's question files
             return {"question": texts[0], "answers": answers[0]}
         raise DataError(
-            f"{where}: no column is called question, query or text (found {', '.join(map(_short, row))}): name them "
-            "with --fields question=NAME,answers=NAME"
+            f"{where}: no column is called question, query or text (found {', '.join(map(_short, row[:12]))}): "
+            "name them with --fields question=NAME,answers=NAME"
         )
     if not isinstance(row, Mapping):
         raise DataError(f"{where}: expected an object, found {type(row).__name__}")
@@ -140,9 +141,8 @@ def _question(row: Mapping[str, Any], plain: Mapping[str, str], where: str, fiel
     prompted = _prompted(row.get("prompt"))
     if prompted:
         return "prompt", prompted
-    shown = ", ".join(str(name) for name in list(row)[:12]) or "none at all"
     raise DataError(
-        f"{where}: has no text in the field 'question' (its fields: {shown}); --fields question=NAME names it"
+        f"{where}: has no text in the field 'question' (its fields: {names_of(row)}); --fields question=NAME names it"
     )
 
 
@@ -219,7 +219,7 @@ def _field(row: Mapping[str, Any], path: str, where: str) -> Any:
         return row[path]
     value = _inside(row, path)
     if value is None and path.partition(".")[0] not in row:
-        raise DataError(f"{where}: has no field {path!r} (its fields: {', '.join(map(str, list(row)[:12]))})")
+        raise DataError(f"{where}: has no field {path!r} (its fields: {names_of(row)})")
     return value
 
 

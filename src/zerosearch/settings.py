@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from zerosearch.cleaning import clean
 from zerosearch.config import TrainConfig
 from zerosearch.engine_config import UNSET, RequestConfig
 from zerosearch.errors import ConfigError
@@ -153,16 +154,21 @@ def _first_problem(error: ValidationError) -> str:
     first = problems[0]
     place = ".".join(str(part) for part in first["loc"])
     if first["type"] == "extra_forbidden":
-        text = f"unknown setting {place}{_nearest(place)}"
+        text = f"unknown setting {_short(place)}{_nearest(place[:200])}"
     else:
         message = first["msg"].removeprefix("Value error, ")
         text = f"{place}: {message}" if place else message
         if first["type"] != "value_error" and str(first["loc"][-1]) not in _NOT_SHOWN:
             found = first["input"]
-            text += f" (found {found if isinstance(found, (date, time)) else repr(found)})"
+            text += f" (found {found if isinstance(found, (date, time)) else _short(repr(found))})"
         if first["type"] == "string_type":
             text += "; put it in quotes"
     return text + (f", and {len(problems) - 1} more problem(s)" if len(problems) > 1 else "")
+
+
+def _short(text: str, length: int = 200) -> str:
+    text = clean(text)
+    return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 def _toml(value: Any) -> str:

@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from zerosearch.answer_forms import plain_name
 from zerosearch.errors import DataError
-from zerosearch.formats import encoding_of, first_bytes, kind_of, read_file
+from zerosearch.formats import encoding_of, first_bytes, kind_of, names_of, read_file
 from zerosearch.json_rows import parse_json
 from zerosearch.search import Document
 
@@ -106,8 +106,7 @@ def passage(row: Any, where: str, place: int) -> Document:
     names = [plain[known] for known in _TEXT if known in plain]
     if not names:
         raise DataError(
-            f"{where}: the passage has neither a field 'text' nor a field 'contents' (its fields: "
-            f"{', '.join(map(str, list(row)[:12])) or 'none at all'})"
+            f"{where}: the passage has neither a field 'text' nor a field 'contents' (its fields: {names_of(row)})"
         )
     text = _string(row, names[0], where)
     titles = [plain[known] for known in _TITLE if known in plain]

@@ -184,7 +184,7 @@ def read_labels(path: Path) -> Iterator[LabelledPage]:
                 {way: Quality(label) for way, label in row["labels"].items()},
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise DataError(f"{where}: not a labelled page ({error})") from None
+            raise DataError(f"{where}: not a labelled page ({str(error)[:200]})") from None
 
 
 def _row(page: LabelledPage) -> dict[str, Any]:
