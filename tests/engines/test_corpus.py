@@ -100,7 +100,7 @@ def test_empty_passages_are_counted_and_said(tmp_path: Path, caplog: pytest.LogC
     path.write_text(lines(*ROWS, {"id": "3", "title": "", "text": " "}, {"id": "4", "text": ""}))
     with caplog.at_level(logging.WARNING):
         assert len(read(path)) == 4
-    assert caplog.messages == [f"{path}: 2 of 4 passages are empty (first: passage 3)"]
+    assert f"{path}: 2 of 4 passages are empty (first: passage 3)" in caplog.messages
     path.write_text(lines({"id": "4", "text": ""}))
     with pytest.raises(DataError, match="holds no passages with any text"):
         read(path)
