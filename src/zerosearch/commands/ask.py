@@ -6,19 +6,23 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zerosearch.cleaning import clean
 from zerosearch.commands.blocks import Blocks
 from zerosearch.cost import dollars
+from zerosearch.interrupts import giving_up
 from zerosearch.runtime import prepare, quiet_libraries
 from zerosearch.screen import Console, json_text
 
 if TYPE_CHECKING:
     from zerosearch.asking import Asked, Listener, MakeGenerator
     from zerosearch.config import TrainConfig
+    from zerosearch.cost import Ledger
     from zerosearch.engines.base import SearchEngine
     from zerosearch.rollout import RolloutSettings
 
@@ -49,24 +53,25 @@ def ask(
     prepare()
     from zerosearch.errors import DataError
     from zerosearch.questions import Question
+    from zerosearch.screen import read_input
 
     settings = ask_settings(config, run, set_ or ())
     if question is not None:
         Question.asked(question)  # an empty one is told of before any model is loaded
     elif not sys.stdin.isatty():
-        questions = [line for line in sys.stdin.read().splitlines() if line.strip()]
+        questions = [line for line in read_input().splitlines() if line.strip()]
         if not questions:
             raise DataError("no question: give one as the argument, or one a line on standard input")
     screen, notes = Console(), Console(stderr=True)
-    if notes.is_terminal:
+    if notes.is_terminal and not settings.model.base_url:
         notes.print("loading the model ...", style="dim")
-    with opened(settings, temperature) as (make_generator, engine, playing, runner):
+    with opened(settings, temperature) as parts:
         if not as_json:
-            _introduce(settings, engine, screen if question is None and sys.stdin.isatty() else notes)
+            _introduce(settings, parts.engine, screen if question is None and sys.stdin.isatty() else notes)
 
         def put(text: str) -> Asked:
             listener: Listener = _Silent() if as_json else Blocks(screen)
-            return _put(text, make_generator, engine, playing, runner, settings, listener)
+            return _put(text, parts, settings, listener)
 
         if question is None and sys.stdin.isatty():
             _converse(put, notes, as_json)
@@ -120,59 +125,65 @@ def _newest(run: Path, settings: TrainConfig, overrides: list[str] | tuple[str, 
     return settings.model_copy(update={"model": settings.model.model_copy(update=part)})
 
 
+@dataclass(frozen=True)
+class Opened:
+    """Model and engine, and the event loop to ask them in. `charged`: what a policy behind a URL has used, as it came;
+    None for a local one."""
+
+    make_generator: MakeGenerator
+    engine: SearchEngine
+    playing: RolloutSettings
+    runner: asyncio.Runner
+    charged: list[Ledger] | None
+
+
 @contextlib.contextmanager
-def opened(
-    settings: TrainConfig, temperature: float
-) -> Iterator[tuple[MakeGenerator, SearchEngine, RolloutSettings, asyncio.Runner]]:
+def opened(settings: TrainConfig, temperature: float) -> Iterator[Opened]:
     """Model and engine, ready to be asked in one event loop; closed afterwards."""
-    from zerosearch.adapters import resolve_adapter
     from zerosearch.engines.base import close_connections
     from zerosearch.generators.base import Generator
-    from zerosearch.generators.transformers import TransformersGenerator
-    from zerosearch.learning.policy import POLICY
-    from zerosearch.parts import Models, open_engine, rollout_settings
+    from zerosearch.parts import Models, open_engine, open_policy
 
-    quiet_libraries()
+    behind_url = settings.model.base_url is not None
+    if not behind_url:
+        quiet_libraries()
     training = settings.training
     models = Models(
         settings.model.device, settings.model.dtype, merge=training.merge_adapters, fixed=training.fixed_cache
     )
+    charged: list[Ledger] = []
     with contextlib.closing(models), asyncio.Runner() as runner:
-        model, worker = models.get(settings.model.name)
-        adapter = POLICY if settings.model.adapter else None
-        if settings.model.adapter:
-            model.add_adapter(POLICY, resolve_adapter(settings.model.adapter))
+        generator, playing = open_policy(
+            settings, models, temperature=temperature, top_k=settings.engine.top_k, charge=charged.append
+        )
         engine = open_engine(settings.engine, models)
-        playing = rollout_settings(settings, model, temperature=temperature, top_k=settings.engine.top_k)
 
         def make_generator(on_token: Callable[[int], None]) -> Generator:
-            return TransformersGenerator(worker, adapter, on_token)
+            return generator if behind_url else replace(generator, on_token=on_token)  # type: ignore[type-var]
 
         try:
-            yield make_generator, engine, playing, runner
+            yield Opened(make_generator, engine, playing, runner, charged if behind_url else None)
         finally:
-            runner.run(close_connections(engine))
+            for part in (engine, generator):
+                runner.run(close_connections(part))
 
 
-def _put(
-    text: str,
-    make_generator: MakeGenerator,
-    engine: SearchEngine,
-    playing: RolloutSettings,
-    runner: asyncio.Runner,
-    settings: TrainConfig,
-    listener: Listener,
-) -> Asked:
+def _put(text: str, parts: Opened, settings: TrainConfig, listener: Listener) -> Asked:
     """Ask one question, and close its blocks with a line on how it went. Raises `DataError` for an empty one."""
     from zerosearch.asking import ask as put
+    from zerosearch.cost import Ledger
     from zerosearch.questions import Question
 
     question = Question.asked(text)
     try:
-        asked = runner.run(put(question, make_generator, engine, playing, listener))
+        asked = parts.runner.run(put(question, parts.make_generator, parts.engine, parts.playing, listener))
     finally:
         if isinstance(listener, Blocks):
             listener.end()
+    if parts.charged is not None:
+        used = Ledger.total(parts.charged)
+        parts.charged.clear()
+        asked = replace(asked, policy_tokens=used.completion_tokens, policy_usd=used.usd)
     if isinstance(listener, Blocks):
         if asked.trajectory.answer is None and asked.error is None:
             listener.remark(no_answer(asked, settings), "yellow")
@@ -200,7 +211,7 @@ def _converse(put: Callable[[str], Asked], notes: Console, as_json: bool) -> Non
     """A prompt until the end of input. Ctrl-C gives up a question, not the conversation."""
     from zerosearch.errors import ZeroSearchError
 
-    with _history() as remember:
+    with _history() as remember, giving_up():
         while True:
             try:
                 text = input(PROMPT)
@@ -210,6 +221,9 @@ def _converse(put: Callable[[str], Asked], notes: Console, as_json: bool) -> Non
             except KeyboardInterrupt:
                 print()
                 continue
+            except UnicodeDecodeError:
+                notes.print("that was not UTF-8: ask again", style="yellow")
+                continue
             if text.strip() in ("exit", "quit"):
                 return
             if not text.strip():
@@ -217,7 +231,7 @@ def _converse(put: Callable[[str], Asked], notes: Console, as_json: bool) -> Non
             remember(text)
             try:
                 asked = put(text)
-            except KeyboardInterrupt:
+            except (KeyboardInterrupt, asyncio.CancelledError):
                 notes.print("given up", style="yellow")
             except ZeroSearchError as error:
                 notes.print(f"error: {error}", style="red", markup=False)
@@ -253,7 +267,8 @@ def _history() -> Iterator[Callable[[str], None]]:
 
 
 def _introduce(settings: TrainConfig, engine: SearchEngine, console: Console) -> None:
-    policy = settings.model.name + (f" + {settings.model.adapter}" if settings.model.adapter else "")
+    where = f" at {clean(settings.model.base_url)}" if settings.model.base_url else ""
+    policy = settings.model.name + (f" + {settings.model.adapter}" if settings.model.adapter else "") + where
     console.print(f"{policy}, {engine.name}, top {settings.engine.top_k}", style="dim", markup=False)
     if settings.engine.kind == "simulated":
         console.print(
