@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import pty
@@ -16,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from engines.conftest import Endpoint, Reply, completion
 from tiny import chain_model, give_adapter
 
 from zerosearch.commands.ask import EMBEDDED, ask_settings
-from zerosearch.errors import CheckpointError, ConfigError
+from zerosearch.errors import CheckpointError, ConfigError, DataError
+from zerosearch.screen import read_input
 from zerosearch.settings import config_toml, load_config
 
 CONFIG = """
@@ -145,6 +148,47 @@ def test_a_simulated_engine_is_asked_and_said_to_know_no_more(zerosearch: Any, p
     assert [search["engine"] for search in row["searches"]] == [f"simulated:{place}/searcher"]
     done = zerosearch("ask", "Why?", "--config", config, "--set", "evaluation.engine=none")
     assert "the engine is simulated" in done.err
+
+
+def test_a_policy_behind_a_url_is_asked_there_and_never_other_weights(
+    zerosearch: Any, place: Path, endpoint: Endpoint
+) -> None:
+    """The model's name is a folder that is here, too: its weights would answer kathmandu."""
+    body = completion("<think>?</think><answer>from the server</answer>", usage={"completion_tokens": 7})
+    endpoint.script = [Reply(body=body)]
+    config = ("--config", str(place / "knower.toml"), "--set", f"model.base_url={endpoint.url}")
+    done = zerosearch("ask", "Why?", "--json", *config)
+    assert done.code == 0, done.err
+    row = json.loads(done.out)
+    assert (row["answer"], row["policy_tokens"]) == ("from the server", 7)
+    assert len(endpoint.requests) == 1
+    shown = zerosearch("ask", "Why?", *config)
+    assert "answers   from the server" in shown.out
+    assert f"knower at {endpoint.url}" in shown.err
+    endpoint.script = [Reply(400, b"no such model")]
+    refused = zerosearch("ask", "Why?", "--json", *config)
+    assert refused.code == 3
+    assert "no such model" in refused.line
+
+
+@pytest.mark.parametrize(
+    ("data", "asked"),
+    [
+        (b"\xef\xbb\xbfWho wrote Emma?\r\n", "Who wrote Emma?"),
+        ("Où est né Molière ?\n".encode("utf-16"), "Où est né Molière ?"),
+        ("Où est né Molière ?\n".encode(), "Où est né Molière ?"),
+        (b"Why?\nO\xf9 ?\n", None),
+    ],
+)
+def test_questions_on_a_pipe_may_begin_with_a_mark(
+    monkeypatch: pytest.MonkeyPatch, data: bytes, asked: str | None
+) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data), encoding="utf-8"))
+    if asked is None:
+        with pytest.raises(DataError, match=r"standard input, line 2: is not UTF-8 \(byte 0xf9\)"):
+            read_input()
+    else:
+        assert read_input().splitlines() == [asked]
 
 
 def test_a_run_is_asked_with_its_newest_whole_checkpoint(zerosearch: Any, run_folder: Path) -> None:

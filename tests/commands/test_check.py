@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import subprocess
@@ -28,6 +29,16 @@ EPISODE = (
     "<think>There.</think><answer> Kathmandu </answer>"
 )
 ASK = ("--question", "Capital of Nepal?", "--answer", "Kathmandu", "--answer", "Katmandu")
+
+
+@pytest.fixture(scope="module")
+def tokenizer_folder(tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a model whose weights nobody can read: `check` looks whether they are there, and no further."""
+    folder = tmp_path_factory.mktemp("model")
+    tiny_tokenizer.save_pretrained(folder)
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    (folder / "model.safetensors").touch()
+    return folder
 
 
 @pytest.fixture
@@ -167,7 +178,8 @@ def test_a_malformed_data_file_is_an_error_and_a_missing_one_is_listed(check: An
     assert result.code == 2
     assert result.line.startswith(f"error: {bad}:2: the question 'Why not?' has no answer")
     missing = check("--set", "data.train=gone.jsonl")
-    assert missing.code == 0
+    assert missing.code == 1
+    assert missing.out.endswith("the settings are right, but the run would fail: 1 not here\n")
     assert "not here: data.train: gone.jsonl: no such file" in missing.out
 
 
@@ -182,15 +194,57 @@ def test_what_is_not_here_is_listed(check: Any, monkeypatch: pytest.MonkeyPatch)
         *("--set", "evaluation.engine.corpus=gone.jsonl"),
         *("--set", "data.train=hub:someone/something:train"),
     )
-    assert result.code == 0
-    lines = [line.removeprefix("not here: ") for line in result.out.splitlines() if line.startswith("not here: ")]
-    assert [line.partition(": ")[0] for line in lines] == [
+    assert result.code == 1
+    assert _lines(result.out, "not here") == [
         "model.adapter",
         "engine.simulator.api_key_env",
         "evaluation.engine.corpus",
-        "data.train",
-        "model no-such/model",
     ]
+    assert _lines(result.out, "note") == ["data.train", "model no-such/model"]  # a run fetches them
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    offline = check("--set", "model.name=no-such/model")
+    assert (offline.code, _lines(offline.out, "not here")) == (1, ["model no-such/model"])
+    assert "HF_HUB_OFFLINE is set" in offline.out
+
+
+def _lines(out: str, mark: str) -> list[str]:
+    """What stands behind `mark`, up to its first colon."""
+    lines = [line.removeprefix(f"{mark}: ") for line in out.splitlines() if line.startswith(f"{mark}: ")]
+    return [line.partition(": ")[0] for line in lines]
+
+
+def test_a_run_that_would_fail_ends_the_check_with_a_status(check: Any, tmp_path: Path, tokenizer_folder: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for setting, named in (
+        ("model.adapter=embedded:foo", "model.adapter: adapter embedded:foo: this release ships"),
+        (f"model.adapter={tmp_path / 'empty'}", f"model.adapter: {tmp_path / 'empty'}: holds no adapter_config.json"),
+        (f"model.name={tmp_path / 'empty'}", f"model: {tmp_path / 'empty'}: holds no config.json"),
+        (f"engine.simulator.model={tmp_path / 'empty'}", "engine.simulator: "),
+    ):
+        failed = check("--set", setting)
+        assert failed.code == 1, setting
+        assert f"not here: {named}" in failed.out
+        assert "the run would fail" in failed.out.splitlines()[-1]
+    other = check(
+        *("--set", "engine.simulator.adapter=embedded:simulator"),
+        *("--set", f"engine.simulator.model={tokenizer_folder}"),
+        *("--set", "engine.simulator.style=tuned"),
+    )
+    assert other.code == 2
+    assert "wrong: engine.simulator: embedded:simulator was tuned with base = smollm2-135m" in other.out
+
+
+def test_questions_that_are_too_long_are_counted(check: Any, tmp_path: Path) -> None:
+    rows = [{"id": "s", "question": "Who?", "golden_answers": ["x"]}]
+    rows += [{"id": f"l{n}", "question": "lorem ipsum " * 3000, "golden_answers": ["x"]} for n in range(2)]
+    path = tmp_path / "mixed.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    mixed = check("--set", f"data.train={path}")
+    assert "note: data.train: 2 of 3 questions are too long" in mixed.out
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows[1:]))
+    none = check("--set", f"evaluation.questions={path}")
+    assert none.code == 2
+    assert "wrong: evaluation.questions: 2 of 2 questions are too long" in none.out
 
 
 @pytest.mark.parametrize(("variable", "more"), [("SERPER_API_KEY", ()), ("MY_KEY", ("engine.api_key_env=MY_KEY",))])
@@ -290,14 +344,15 @@ def test_a_tokenizer_needs_no_weights_and_no_network(tokenizer_folder: Path, mon
 @pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.toml")), ids=lambda path: path.stem)
 def test_every_config_that_ships_is_checked(zerosearch: Any, config: Path, tmp_path: Path) -> None:
     result = zerosearch("check", str(config))
-    assert result.code == 0, result.err
     assert f"{config}: the settings are right" in result.out
+    missing = re.findall(r"^not here: [\w.]+: data/", result.out, re.M)  # the user's own files
+    assert result.code == bool(missing), result.out
     if config.stem.startswith("demo"):
         assert "questions of factbook:train:two-hop" in result.out
         assert re.search(r"prompt: \d+ tokens of smollm2-135m, with the chat template", result.out)
     else:
         model = load_config(config).model.name
-        assert f"not here: model {model}: its tokenizer is not on this machine" in result.out or (
+        assert f"note: model {model}: its tokenizer is not on this machine" in result.out or (
             f"tokens of {model}" in result.out
         )
 

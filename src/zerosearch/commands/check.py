@@ -9,15 +9,15 @@ import typer
 from rich.text import Text
 
 from zerosearch.cleaning import clean
-from zerosearch.commands.check_settings import not_here, print_settings
-from zerosearch.errors import install
+from zerosearch.commands.check_questions import check_lengths, read_questions
+from zerosearch.commands.check_settings import Findings, check_parts, print_settings
+from zerosearch.errors import ModelError, install
 from zerosearch.runtime import prepare
 from zerosearch.screen import Console, read_input
 
 if TYPE_CHECKING:
     from zerosearch.config import TrainConfig
     from zerosearch.generators.local import LocalModel
-    from zerosearch.questions import Question
     from zerosearch.transcript import Reading
 
 console = Console()
@@ -41,9 +41,11 @@ def check(
     zerosearch check --question "Capital of Nepal?" --answer Kathmandu --text "<think>?</think><answer>Nepal</answer>"
 
     Only the tokenizer is loaded, never the weights, and nothing is asked of a server or a model hub.
+
+    Exit status: 0 where the run would start, 2 where a setting is wrong, 1 where something it needs is not here.
     """
     prepare()
-    from zerosearch.errors import ConfigError, ModelError
+    from zerosearch.errors import ConfigError
     from zerosearch.settings import config_toml, load_config
 
     settings = load_config(config, set_ or ())
@@ -59,66 +61,46 @@ def check(
         raise ConfigError("an episode is read in a local model's tokens: take model.base_url out to read one")
     if config is not None or episode is None:
         print_settings(settings, str(config or "the defaults"))
-    missing = [] if episode is not None and config is None else list(not_here(settings))
-    asked = None
-    if question is None and (config is not None or episode is None):
-        asked, data_missing = first_question(settings)
-        missing += data_missing
-    asked_text = question or (asked.text if asked else "")
+    found = Findings()
+    whole = config is not None or episode is None  # the run is checked, not an episode alone
+    if whole:
+        check_parts(settings, found)
+    read = read_questions(settings, found) if whole and question is None else {}
+    first = next(iter(read.get("data.train", ())), None)
+    asked_text = question or (first.text if first else "")
     golden = tuple(answer or ())
     try:
         model = None if settings.model.base_url else open_tokenizer(settings.model.name)
+    except NotFetched as error:
+        if episode is not None:
+            raise
+        found.fetched(str(error))
     except ModelError as error:
         if episode is not None:
             raise
-        missing.append(str(error))
+        found.missing.append(str(error))
     else:
         if model is None:
             print_endpoint_prompt(settings, asked_text or "{question}")
-        elif asked_text or episode is None:
-            print_prompt(settings, model, asked_text or "{question}")
+        else:
+            check_lengths(read, _rollout(settings, model), found)
+            if asked_text or episode is None:
+                print_prompt(settings, model, asked_text or "{question}")
         if episode is not None and model is not None:
             print_episode(settings, model, asked_text, golden, episode)
-    for line in missing:
-        console.print(Text.assemble(("not here: ", "yellow"), line))
-    if config is not None:
-        more = f"; {len(missing)} not here yet" if missing else ""
-        console.print(Text(f"{config}: the settings are right{more}"))
+    if whole:
+        found.print(str(config or "the defaults"))
+    if episode is None and found.status:
+        raise typer.Exit(found.status)
 
 
-def first_question(config: TrainConfig) -> tuple[Question | None, list[str]]:
-    """The first training question, once all were read; and what is not here. Raises `DataError` for malformed files."""
-    from zerosearch.errors import DataError
-    from zerosearch.parts import open_questions
-
-    first, missing = None, []
-    for name, source, limit, fields in (
-        ("data.train", config.data.train, config.data.limit, config.data.fields),
-        ("evaluation.questions", config.evaluation.questions, config.evaluation.limit, config.evaluation.fields),
-    ):
-        if source.startswith("hub:"):
-            missing.append(f"{name}: {source} is read from the model hub when the run starts, not by this check")
-            continue
-        if not source.startswith("factbook:") and not Path(source).expanduser().exists():
-            missing.append(f"{name}: {source}: no such file")
-            continue
-        try:
-            questions = open_questions(source, limit, fields)
-        except DataError as error:
-            if not source.startswith("factbook:"):
-                raise
-            missing.append(f"{name}: {error}")  # it could not be fetched
-            continue
-        console.print(f"{name}: {len(questions):,} questions of {source}", markup=False)
-        if name == "data.train":
-            first = questions[0]
-    return first, missing
+class NotFetched(ModelError):
+    """A model of the hub that is not on this machine: a run fetches it."""
 
 
 def open_tokenizer(name: str) -> LocalModel:
     """A `LocalModel` without weights. Raises `ModelError` where its tokenizer is not on this machine."""
     from zerosearch.embedded import resolve_model
-    from zerosearch.errors import ModelError
 
     path = resolve_model(name)
     try:
@@ -134,7 +116,7 @@ def open_tokenizer(name: str) -> LocalModel:
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
     except Exception as error:  # the hub client and the tokenizer readers raise what they like
         if path == name and not Path(path).exists():
-            raise ModelError(
+            raise NotFetched(
                 f"model {name}: its tokenizer is not on this machine (a run gets it from the model hub, this check not)"
             ) from None
         reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__

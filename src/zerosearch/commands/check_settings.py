@@ -6,6 +6,7 @@ import importlib.util
 import os
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from zerosearch.cost import PRICES, dollars
+from zerosearch.embedded import EMBEDDED_MODELS
 from zerosearch.errors import install
 from zerosearch.screen import Console
 
@@ -109,29 +111,110 @@ def differences(ours: BaseModel, defaults: BaseModel | None, prefix: str = "") -
             yield prefix + key, str(shown).lower() if isinstance(shown, bool) else shown
 
 
-def not_here(config: TrainConfig) -> Iterator[str]:
-    """What the run needs and this machine lacks: adapters, corpora, keys, packages."""
-    from zerosearch.adapters import resolve_adapter
-    from zerosearch.errors import ModelError
+@dataclass
+class Findings:
+    """What stands in the way of a run. `wrong`: settings that cannot work. `missing`: what is not here."""
 
+    wrong: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    def fetched(self, line: str) -> None:
+        """Something of the model hub that is not here yet: missing only where the hub is not to be asked."""
+        offline = next((name for name in _OFFLINE if os.environ.get(name, "0").lower() not in ("", "0", "false")), None)
+        if offline is not None:
+            self.missing.append(f"{line}; {offline} is set, so that a run gets nothing from the hub")
+        else:
+            self.warnings.append(line)
+
+    @property
+    def status(self) -> int:
+        """2 where a setting is wrong, 1 where something is not here, else 0."""
+        return 2 if self.wrong else 1 if self.missing else 0
+
+    def print(self, what: str) -> None:
+        """A line for each finding, and one for all."""
+        for mark, style, lines in (
+            ("note", "yellow", self.warnings),
+            ("not here", "red", self.missing),
+            ("wrong", "red", self.wrong),
+        ):
+            for line in lines:
+                console.print(Text.assemble((f"{mark}: ", style), line))
+        if self.wrong:
+            said = f"the run would fail: {len(self.wrong)} wrong, {len(self.missing)} not here"
+        elif self.missing:
+            said = f"the settings are right, but the run would fail: {len(self.missing)} not here"
+        else:
+            said = "the settings are right"
+        console.print(Text(f"{what}: {said}"))
+
+
+_OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+
+
+def check_parts(config: TrainConfig, found: Findings) -> None:
+    """Add to `found` what this machine lacks, models, adapters, corpora, keys, packages, and what cannot work."""
     engines = [("engine", config.engine)]
     if config.evaluation.engine is not None:
         engines.append(("evaluation.engine", config.evaluation.engine))
-    adapters = [("model.adapter", config.model.adapter)]
-    adapters += [(f"{name}.simulator.adapter", e.simulator.adapter) for name, e in engines if e.kind == "simulated"]
-    for name, adapter in adapters:
-        try:
-            if adapter is not None:
-                resolve_adapter(adapter)
-        except ModelError as error:
-            yield f"{name}: {error}"
-    if config.model.api_key_env is not None and not os.environ.get(config.model.api_key_env):
-        yield f"model.api_key_env: the environment variable {config.model.api_key_env} is not set"
+    if config.model.base_url is None:
+        _check_model("model", config.model.name, config.model.adapter, found)
     for name, engine in engines:
-        yield from _engine_not_here(name, engine)
+        simulator = engine.simulator
+        if engine.kind == "simulated" and simulator.base_url is None:
+            _check_model(f"{name}.simulator", simulator.model, simulator.adapter, found)
+            _check_card(name, engine, found)
+    if config.model.api_key_env is not None and not os.environ.get(config.model.api_key_env):
+        found.missing.append(f"model.api_key_env: the environment variable {config.model.api_key_env} is not set")
+    for name, engine in engines:
+        found.missing += _engine_not_here(name, engine)
     for package in ("wandb", "trackio"):
         if getattr(config.logging, package) and importlib.util.find_spec(package) is None:
-            yield f"logging.{package}: the package is missing ({install(package)})"
+            found.missing.append(f"logging.{package}: the package is missing ({install(package)})")
+
+
+def _check_model(section: str, name: str, adapter: str | None, found: Findings) -> None:
+    """A local model and its adapter: whether the files that hold them are there."""
+    from zerosearch.adapters import resolve_adapter
+    from zerosearch.errors import ModelError
+
+    folder = Path(name).expanduser()
+    if folder.is_dir() and name not in EMBEDDED_MODELS:
+        if not (folder / "config.json").is_file():
+            found.missing.append(f"{section}: {name}: holds no config.json: not the folder of a model")
+        elif not any(any(folder.glob(pattern)) for pattern in ("*.safetensors", "*.bin", "*.index.json")):
+            found.missing.append(f"{section}: {name}: holds no weights (*.safetensors)")
+    if adapter is None:
+        return
+    try:
+        place = resolve_adapter(adapter)
+    except ModelError as error:
+        found.missing.append(f"{section}.adapter: {error}")
+        return
+    for file in ("adapter_config.json", "adapter_model.safetensors"):
+        if not (place / file).is_file():
+            found.missing.append(f"{section}.adapter: {adapter}: holds no {file}: not an adapter of PEFT")
+            return
+
+
+def _check_card(name: str, engine: EngineConfig, found: Findings) -> None:
+    """Whether a tuned simulator is asked for what it was tuned for."""
+    from zerosearch.adapters import read_card, resolve_adapter
+    from zerosearch.errors import ZeroSearchError
+
+    simulator = engine.simulator
+    if simulator.adapter is None:
+        return
+    try:
+        card = read_card(resolve_adapter(simulator.adapter))
+    except (ZeroSearchError, ValueError):
+        return  # told of already, or a card that cannot be read: the run says so
+    for key, ours in (("top_k", engine.top_k), ("style", simulator.style), ("base", simulator.model)):
+        theirs = card.get(key) if isinstance(card, dict) else None
+        if theirs is not None and theirs != ours:
+            said = f"{name}.simulator: {simulator.adapter} was tuned with {key} = {theirs}, this run asks for {ours}"
+            (found.wrong if key == "base" else found.warnings).append(said)
 
 
 def _engine_not_here(name: str, engine: EngineConfig) -> Iterator[str]:

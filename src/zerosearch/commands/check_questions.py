@@ -1,0 +1,70 @@
+"""The questions of a configuration, for `zerosearch check`: read as training reads them, and whether they fit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zerosearch.commands.check_settings import Findings
+from zerosearch.screen import Console
+
+if TYPE_CHECKING:
+    from zerosearch.config import TrainConfig
+    from zerosearch.questions import Question
+    from zerosearch.rollout import RolloutSettings
+
+console = Console()
+
+
+def read_questions(config: TrainConfig, found: Findings) -> dict[str, list[Question]]:
+    """The questions by the setting that names them; what is not here is added to `found`.
+
+    Raises `DataError` for a malformed file.
+    """
+    from zerosearch.errors import DataError
+    from zerosearch.parts import open_questions
+
+    read: dict[str, list[Question]] = {}
+    for name, source, limit, fields in (
+        ("data.train", config.data.train, config.data.limit, config.data.fields),
+        ("evaluation.questions", config.evaluation.questions, config.evaluation.limit, config.evaluation.fields),
+    ):
+        if source.startswith("hub:"):
+            found.fetched(f"{name}: {source} is read from the model hub when the run starts, not by this check")
+            continue
+        if not source.startswith("factbook:") and not Path(source).expanduser().exists():
+            found.missing.append(f"{name}: {source}: no such file")
+            continue
+        try:
+            read[name] = open_questions(source, limit, fields)
+        except DataError as error:
+            if not source.startswith("factbook:"):
+                raise
+            found.missing.append(f"{name}: {error}")  # it could not be fetched
+            continue
+        console.print(f"{name}: {len(read[name]):,} questions of {source}", markup=False)
+    return read
+
+
+def check_lengths(read: dict[str, list[Question]], playing: RolloutSettings, found: Findings) -> None:
+    """Add to `found` how many questions leave the policy no room to write: their episodes end before they begin."""
+    limits = playing.limits
+    room = limits.max_context_tokens - max(limits.answer_reserve_tokens, 1)
+    for name, questions in read.items():
+        count = len(too_long(questions, playing, room))
+        said = (
+            f"{name}: {count:,} of {len(questions):,} questions are too long: with the instructions they leave less "
+            f"than protocol.answer_reserve_tokens of the {limits.max_context_tokens} in protocol.max_context_tokens"
+        )
+        if count == len(questions):
+            found.wrong.append(said)
+        elif count:
+            found.warnings.append(f"{said}; their episodes end at once, with reward 0")
+
+
+def too_long(questions: Sequence[Question], playing: RolloutSettings, room: int) -> list[Question]:
+    """Those whose prompt has more than `room` tokens. Few are tokenised: no token is shorter than a byte."""
+    instructions = len(playing.prompt(""))
+    suspects = (question for question in questions if instructions + len(question.text.encode()) > room)
+    return [question for question in suspects if len(playing.prompt(question.text)) > room]
