@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -78,3 +81,30 @@ def test_a_moving_mean_looks_back_only() -> None:
     assert moving_mean([1.0, 2.0], 9) == [1.0, 1.5]
     assert moving_mean([4.0, 2.0], 1) == [4.0, 2.0]
     assert moving_mean([], 3) == []
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "no-such-backend", "TkAgg"])
+def test_the_backend_of_the_session_does_not_matter(tmp_path: Path, backend: str) -> None:
+    """As in a notebook, where MPLBACKEND names one that this environment does not have."""
+    code = (
+        "from pathlib import Path; from zerosearch.curves import plot_curves\n"
+        f"plot_curves({{'a': [{{'step': 0, 'reward': 0.5}}]}}, Path({str(tmp_path / 'a.png')!r}))"
+    )
+    env = {**os.environ, "MPLBACKEND": backend}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_steps_are_whole_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks: list[float] = []
+    save = Figure.savefig
+
+    def keep(self: Any, *args: Any, **options: Any) -> None:
+        save(self, *args, **options)
+        ticks.extend(float(tick) for axis in self.axes for tick in axis.get_xticks())
+
+    monkeypatch.setattr(Figure, "savefig", keep)
+    plot_curves({"run": [row(0), row(1)]}, tmp_path / "curves.png")
+    assert ticks
+    assert all(tick.is_integer() for tick in ticks)

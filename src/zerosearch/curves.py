@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import contextlib
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,15 @@ _PANELS = (
 
 def plot_curves(runs: Mapping[str, Sequence[dict[str, Any]]], path: Path, *, smooth: int = 1) -> None:
     """Draw the metrics rows of `runs` (name -> rows) to `path`; thick lines are means over `smooth` steps."""
-    import matplotlib
+    # The canvas itself, and not pyplot: that draws with the backend of the session (MPLBACKEND), which may not be here.
+    with _no_backend():
+        from matplotlib.backends.backend_agg import FigureCanvasAgg
+        from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
 
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
-
-    figure, axes = plt.subplots(2, 3, figsize=(12, 6), constrained_layout=True)
+    figure = Figure(figsize=(12, 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(2, 3)
     for axis, (key, title) in zip(axes.flat, _PANELS, strict=True):
         for number, (name, rows) in enumerate(runs.items()):
             points = [(row["step"] + 1, row[key]) for row in rows if row.get(key) is not None]
@@ -37,12 +42,23 @@ def plot_curves(runs: Mapping[str, Sequence[dict[str, Any]]], path: Path, *, smo
             axis.plot(steps, values, color=color, label=name, linewidth=1.8)
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("step", fontsize=9)
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
         axis.margins(x=0.02)
     if len(runs) > 1:
         axes.flat[0].legend(fontsize=9)
     figure.savefig(path, dpi=110)
-    plt.close(figure)
+
+
+@contextlib.contextmanager
+def _no_backend() -> Iterator[None]:
+    """MPLBACKEND is checked as matplotlib is imported, whoever draws."""
+    backend = os.environ.pop("MPLBACKEND", None)
+    try:
+        yield
+    finally:
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
 
 
 def moving_mean(values: Sequence[float], width: int) -> list[float]:

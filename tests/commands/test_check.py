@@ -141,12 +141,18 @@ def test_an_episode_comes_from_standard_input_or_a_file(check: Any, tmp_path: Pa
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        (("--set", "training.stepz=3"), "error: the settings: unknown setting training.stepz"),
-        (("--set", "curiculum.end=1"), "error: the settings: unknown setting curiculum"),
-        (("--set", "training.steps=many"), "error: the settings: training.steps: "),
-        (("--set", "training.rollouts=1"), "error: the settings: reinforce compares rollouts of one question"),
-        (("--set", "engine.kind=bm25"), "error: the settings: engine: engine bm25 needs engine.corpus"),
-        (("--set", "model.full=true"), "error: the settings: choose one: model.full"),
+        (("--set", "training.stepz=3"), "error: --set: unknown setting training.stepz; did you mean training.steps?"),
+        (
+            ("--set", "curiculum.end=1"),
+            "error: the settings with --set: unknown setting curiculum; did you mean curriculum?",
+        ),
+        (("--set", "training.steps=many"), "error: --set: training.steps: "),
+        (
+            ("--set", "training.rollouts=1"),
+            "error: the settings with --set: reinforce compares rollouts of one question",
+        ),
+        (("--set", "engine.kind=bm25"), "error: the settings with --set: engine: engine bm25 needs engine.corpus"),
+        (("--set", "model.full=true"), "error: the settings with --set: choose one: model.full"),
         (("--set", "steps"), "error: --set steps: write section.key=value"),
         (("no-such.toml",), "error: no-such.toml: no such configuration file"),
         (("--set", "protocol.prompt=Answer!"), "error: protocol.prompt must hold {question} exactly once"),
@@ -370,4 +376,4 @@ def test_a_real_process_reads_standard_input(spawn: Any, tokenizer_folder: Path)
     assert "reward   1.000" in result.out
     wrong = spawn("check", "--set", "reward.nmae=f1")
     assert wrong.code == 2
-    assert wrong.line == "error: the settings: unknown setting reward.nmae"
+    assert wrong.line == "error: --set: unknown setting reward.nmae; did you mean reward.name?"

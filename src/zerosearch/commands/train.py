@@ -37,8 +37,15 @@ def train(
     configuration means before anything is loaded.
     """
     prepare()
+    from zerosearch.errors import ConfigError
     from zerosearch.settings import load_config
 
+    if config is None and not set_:
+        raise ConfigError(
+            "name a configuration, such as configs/demo.toml (minutes on a CPU); the bare defaults are the paper's "
+            "setting, 200 steps of 320 episodes, and begin with a model that has never searched. With --set name=NAME "
+            "they are taken all the same"
+        )
     settings = load_config(config, set_ or ())
     console.print("loading models and data ...", style="dim")
     from zerosearch.learning.assembly import assemble, with_overrides
@@ -60,7 +67,7 @@ def train(
         complete = run.trainer.run()
     finally:
         run.close()
-    _conclude(settings, complete)
+    _conclude(settings, complete, config)
 
 
 @contextmanager
@@ -83,6 +90,9 @@ def owned_together(folder: Path) -> Iterator[None]:
         yield
 
 
+OUTGREW = "ended for want of room (protocol.max_context_tokens)"
+
+
 class Lines:
     """One line of the screen a step: a `Sink`."""
 
@@ -100,17 +110,38 @@ class Lines:
         left = (time.monotonic() - self._started) / done * (self._steps - step - 1)
         timing = row["timing"]
         noise = "   -" if row["noise"] is None else f"{row['noise']:4.0%}"
+        stops = row["stops"]
+        outgrown, episodes = stops.get("context", 0), sum(stops.values())
+        said = {
+            "step": f"step {step + 1:>{len(str(self._steps))}}/{self._steps}",
+            "reward": f"reward {row['reward']:.3f}",
+            "searches": f"searches {row['searches']:.2f}",
+            "valid": f"valid {row['valid_actions']:4.0%}",
+            "noise": f"noise {noise}",
+            "rate": f"{timing['policy_tokens_per_second']:.0f} tok/s",
+            "seconds": f"{timing['seconds']:.0f} s",
+            "left": f"left {clock(left)}",
+        }
         console.print(
-            f"step {step + 1:>{len(str(self._steps))}}/{self._steps}  reward {row['reward']:.3f}  "
-            f"searches {row['searches']:.2f}  valid {row['valid_actions']:4.0%}  noise {noise}  "
-            f"{timing['policy_tokens_per_second']:.0f} tok/s  {timing['seconds']:.0f} s  left {clock(left)}"
+            fitted(said, console.width if console.is_terminal else None)
             + (f"  {dollars(row['cost']['usd'])} spent" if row["cost"]["usd"] else "")
             + (f"  [red]{row['search_errors']} searches failed[/red]" if row["search_errors"] else "")
             + (f"  [red]{row['misses']} queries without a recorded page[/red]" if row["misses"] else "")
+            + (f"  [red]{outgrown} of {episodes} episodes {OUTGREW}[/red]" if 2 * outgrown >= episodes > 0 else "")
         )
 
     def close(self) -> None:
         pass
+
+
+def fitted(said: dict[str, str], width: int | None) -> str:
+    """The parts of a step's line, without those that matter least where the line would be broken."""
+    kept = dict(said)
+    for least in ("rate", "seconds", "noise", "searches"):
+        if width is None or len("  ".join(kept.values())) <= width:
+            break
+        del kept[least]
+    return "  ".join(kept.values())
 
 
 def describe(config: TrainConfig) -> str:
@@ -121,7 +152,7 @@ def describe(config: TrainConfig) -> str:
         f"[bold]{config.name}[/bold]: {config.algorithm.name} teaches {config.model.name} with a {config.engine.kind} "
         f"engine, {training.steps} steps of {training.questions_per_step} questions x {training.rollouts} rollouts\n"
         f"  ({episodes} episodes a step, at most {config.protocol.max_searches} searches each); "
-        f"judged with {judged.kind} on {config.evaluation.questions}"
+        f"evaluated with {judged.kind} on {config.evaluation.questions}"
     )
 
 
@@ -131,15 +162,14 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _conclude(config: TrainConfig, complete: bool) -> None:
-    """Print the evaluations side by side, draw the curves, and say where everything lies."""
-    from zerosearch.curves import plot_curves
+def _conclude(config: TrainConfig, complete: bool, source: Path | None) -> None:
+    """Print the evaluations side by side, draw the curves, say where everything lies, and what to do with it."""
     from zerosearch.runs import read_metrics, read_object
 
     folder = config.run_folder
     rows = read_metrics(folder / "metrics.jsonl")
     if rows:
-        plot_curves({config.name: rows}, folder / "curves.png", smooth=max(1, len(rows) // 10))
+        _draw(config.name, rows, folder)
     evaluations = [read_object(path) for path in sorted((folder / "evaluations").glob("step-[0-9]*.json"))]
     if evaluations:
         console.print(results_table(evaluations))
@@ -149,7 +179,23 @@ def _conclude(config: TrainConfig, complete: bool) -> None:
     console.print(f"  cost       {folder}/cost.json (zerosearch cost {folder} compares it with Google)")
     console.print(f"  weights    {folder}/checkpoints/step-*/policy")
     if not complete:
-        console.print("the run is not complete: the same command goes on with it", style="yellow")
+        console.print("the run is not complete: the same command resumes it", style="yellow")
+        return
+    longer = f"zerosearch train {source or ''} --set training.steps={2 * config.training.steps}".replace("  ", " ")
+    console.print("next:", markup=False)
+    console.print(f'  zerosearch ask --run {folder} "..."', markup=False)
+    console.print(f"  {longer} --name {config.name}   # trains on", markup=False)
+
+
+def _draw(name: str, rows: list[dict[str, Any]], folder: Path) -> None:
+    """A picture that cannot be drawn is a line, not the end of a run that is complete."""
+    from zerosearch.curves import plot_curves
+
+    try:
+        plot_curves({name: rows}, folder / "curves.png", smooth=max(1, len(rows) // 10))
+    except Exception as error:  # matplotlib, its fonts and its caches raise what they like
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        console.print(f"curves.png could not be drawn ({why}); its numbers are in metrics.jsonl", markup=False)
 
 
 def results_table(evaluations: list[dict[str, Any]]) -> Table:
