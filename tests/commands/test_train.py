@@ -164,7 +164,7 @@ def test_out_of_time_is_no_failure_and_the_same_command_goes_on(
     first = zerosearch(*command)
     assert first.code == 0
     assert "stopped after step 1 of 2" in first.out
-    assert "the run is not complete: the same command goes on with it" in first.out
+    assert "the run is not complete: the same command resumes it" in first.out
     second = zerosearch(*command)
     assert "going on from" in second.out
     assert "not complete" not in second.out
