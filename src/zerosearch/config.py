@@ -269,8 +269,16 @@ class LoggingConfig(Section):
 
 
 def plain_name(name: str) -> bool:
-    """Whether `name` is the name of a folder, and no way out of the folder that it shall lie in."""
-    return name not in ("", ".", "..") and not any(c in name for c in "/\\\0")
+    """Whether `name` is the name of a folder, and no way out of the folder that it shall lie in.
+
+    At most 200 bytes, as file systems take 255 and copies of a run have longer names (`NAME.old-1`).
+    """
+    return (
+        name not in ("", ".", "..")
+        and name.isprintable()
+        and not any(c in name for c in "/\\")
+        and len(name.encode("utf-8", "surrogatepass")) <= 200
+    )
 
 
 def default_rates(*, full: bool) -> tuple[float, float]:

@@ -79,11 +79,11 @@ class SimulatorConfig(Section):
     temperature: float = Field(0.8, ge=0)
     max_tokens: int = Field(600, ge=16)
     rewrites: int = Field(0, ge=0)
-    """How often a page is written again that does not keep its word: a noisy one that holds the answer, a useful one
-    that does not hold what its plan announces."""
+    """How many times to rewrite a page that breaks its promise: a noisy page that contains the answer, or a useful page
+    without what its plan announces."""
     plan_temperature: float | None = Field(None, ge=0)
-    """Of the decision whether a useful page will hold the answer, made before it and kept for its rewrites; 0: it will
-    whenever that is the likelier, each time the query is asked. none: decided with the page. For style tuned."""
+    """Temperature for deciding, before a useful page is written, whether it contains the answer. 0: always the likelier
+    choice. The decision is kept for the page's rewrites. none: decided with the page. For style tuned."""
     remembers: bool = True
     """Equal queries of a question get one page in a step, whichever rollout asks, as from a real engine; false: every
     search is another draw, as the method was published. That of `[engine]` holds for evaluations too."""

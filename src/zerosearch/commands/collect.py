@@ -26,7 +26,7 @@ console = Console()
 def collect(
     context: typer.Context,
     config: Annotated[Path, typer.Argument(help="A TOML file as for train: its policy, protocol and real engine.")],
-    out: Annotated[Path, typer.Option(help="Folder to collect in; the same command goes on with it.")],
+    out: Annotated[Path, typer.Option(help="Folder to collect in; the same command resumes.")],
     questions: Annotated[str | None, typer.Option(help="Other questions than data.train, written like it.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first so many.")] = None,
     fields: Annotated[str | None, typer.Option(help=FIELDS_HELP)] = None,

@@ -28,7 +28,7 @@ def compare(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="FILE.md", help="Write it as Markdown, too.")] = None,
 ) -> None:
-    """Two evaluations side by side: EM, F1 and searches, what differs and by how much, and who is right where.
+    """Two evaluations side by side: scores, differences with intervals, and the questions only one side got right.
 
     Differences are A - B over the same questions, with 95 % bootstrap intervals and the p value of a paired permutation
     test. Runs over other questions, with another engine, another number of tries or failed predictions are refused;

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from zerosearch.questions import Reading
 
 console = Console()
-data = typer.Typer(help="Questions to train on and to be judged by.", no_args_is_help=True)
+data = typer.Typer(help="Questions to train on and to evaluate with.", no_args_is_help=True)
 SPLITS = ("train", "dev", "test")
 FIELDS_HELP = "Which fields hold what, if not the usual ones: question=NAME,answers=NAME,id=NAME,separator=MARK."
 

@@ -29,9 +29,9 @@ def evaluate(
     config: Annotated[
         Path | None, typer.Argument(help="A TOML file as for train: its model, protocol and evaluation.engine.")
     ] = None,
-    out: Annotated[
-        Path, typer.Option(help="Folder for predictions and tables; the same command goes on with it.")
-    ] = Path("evaluation"),
+    out: Annotated[Path, typer.Option(help="Folder for predictions and tables; the same command resumes.")] = Path(
+        "evaluation"
+    ),
     methods: Annotated[
         str,
         typer.Option(help="direct, cot, rag, react, search-o1, ircot, tree-search, episode; LABEL=FOLDER: a policy."),
@@ -65,9 +65,10 @@ def evaluate(
     ] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
 ) -> None:
-    """Ask a model and its rivals the questions of benchmarks; every prediction is kept, and a table made of them.
+    """Run a model and baseline methods on benchmarks; keep every prediction and print a table.
 
-    Without benchmarks the questions are the configuration's evaluation.questions. An interrupted evaluation goes on.
+    Without benchmarks the questions are the configuration's evaluation.questions. The same command resumes an
+    interrupted evaluation.
     """
     prepare()
     from zerosearch.accounts import spent_budget, standing_meter
@@ -173,7 +174,7 @@ def evaluate(
         note_timings(out, cells)
     conclude(out, cells, unlike=unlike)
     tell_cut_off(cells)
-    console.print(f"{time.perf_counter() - began:.0f} s, of models and indexes being opened too")
+    console.print(f"{time.perf_counter() - began:.0f} s in total, including loading")
     if failed := sum(row.error is not None for cell in cells for row in cell.rows):
         last = lineup.errors.replies.last or lineup.errors.searches.last
         raise RunError(

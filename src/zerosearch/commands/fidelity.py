@@ -51,7 +51,8 @@ def fidelity(
 ) -> None:
     """Compare a simulator with the engine it imitates, query by query.
 
-    Does *useful* hold the answer where the real page does, does *noisy* not; what leaks; do the documents look real.
+    Checks that useful pages contain the answer when the real page does, that noisy pages do not, what leaks, and
+    whether the documents look real.
     """
     prepare()
     from zerosearch.commands.collect import real_engine

@@ -27,7 +27,7 @@ def record(
             help="A folder of `collect` or a file of recorded pages (their queries), or questions (asked whole)."
         ),
     ],
-    out: Annotated[Path, typer.Option(help="File to append to (.jsonl); the same command goes on with it.")],
+    out: Annotated[Path, typer.Option(help="File to append to (.jsonl); the same command resumes.")],
     depth: Annotated[int, typer.Option(min=1, help="Documents a query: those behind a page's make noisy pages.")] = 20,
     limit: Annotated[int | None, typer.Option(min=1, help="Ask only the first so many.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Searches at a time.")] = 16,

@@ -33,7 +33,7 @@ def train(
 ) -> None:
     """Teach a policy to search by reinforcement learning, with a simulated (or a real) search engine.
 
-    The same command goes on with an interrupted run from its last checkpoint. `zerosearch check CONFIG` shows what a
+    The same command resumes an interrupted run from its last checkpoint. `zerosearch check CONFIG` shows what a
     configuration means before anything is loaded.
     """
     prepare()

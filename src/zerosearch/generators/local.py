@@ -20,6 +20,7 @@ from zerosearch.encoding import control_tokens, harmless
 from zerosearch.episode import Codec
 from zerosearch.errors import DataError, ModelError
 from zerosearch.folders import ADAPTER_FILES, replacing
+from zerosearch.hub import only_here
 from zerosearch.runs import read_object
 
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
@@ -48,15 +49,17 @@ class LocalModel:
         """Load an embedded model, a folder or a hub id.
 
         `dtype` auto is bfloat16 on a GPU and float32 on a CPU, where bfloat16 is slower. Its GPU becomes this thread's
-        current one. Raises `ModelError`, and `ConfigError` for a device that is not there.
+        current one. Raises `ModelError` (within seconds where a hub id cannot be fetched), and
+        `ConfigError` for a device that is not there.
         """
         path = resolve_model(name)
         place = pick_device(device)
+        here = only_here(path)
         chosen = dtype if dtype != "auto" else ("bfloat16" if place.type == "cuda" else "float32")
         try:
             _check_generation_config(Path(path))
-            tokenizer = AutoTokenizer.from_pretrained(path)
-            model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, chosen))
+            tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=here)
+            model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, chosen), local_files_only=here)
         except Exception as error:  # for a damaged file its reader raises whatever it stumbles over
             raise ModelError(f"model {name}: could not be loaded ({_first_line(error)})") from None
         if place.type == "cuda":
