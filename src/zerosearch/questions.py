@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,8 @@ from zerosearch.scoring import normalize
 log = logging.getLogger(__name__)
 
 _YES_OR_NO = ("yes", "no", "true", "false")
+_BARE = re.compile(r"[\d\s.,-]*|(?:zero|one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)", re.IGNORECASE)
+"""A number and nothing else."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,12 @@ class Question:
         """Whether the answer is yes or no: then a page that holds that word says nothing."""
         answers = self.golden_answers
         return bool(answers) and all(answer.strip().lower() in _YES_OR_NO for answer in answers)
+
+    @property
+    def evident_answers(self) -> tuple[str, ...]:
+        """The golden answers that a page can be said to hold: yes, no and a bare number stand on many by chance."""
+        normal = [(answer, normalize(answer)) for answer in self.golden_answers]
+        return tuple(answer for answer, plain in normal if plain not in _YES_OR_NO and not _BARE.fullmatch(plain))
 
     @classmethod
     def asked(cls, text: str) -> Question:

@@ -54,6 +54,12 @@ def holds_answer(documents: Iterable[Document], golden_answers: Sequence[str]) -
     return any(contains_answer(f"{d.title}: {d.text}", golden_answers) for d in documents)
 
 
+def shows_answer(pages: Iterable[Iterable[Document]], question: Question) -> bool | None:
+    """Whether one of the pages holds a golden answer; None where none can be said to (`Question.evident_answers`)."""
+    answers = question.evident_answers
+    return any(holds_answer(documents, answers) for documents in pages) if answers else None
+
+
 @dataclass(frozen=True)
 class SearchRequest:
     """A query together with the very question it was asked for: the two are never parted.

@@ -61,6 +61,7 @@ def test_a_page_holds_the_answer_in_its_title_too() -> None:
         (NEPAL, "It is Kathmandu", (), False),  # right by cover-EM only
         (NEPAL, None, (), False),
         (Question("y", "Is it high?", ("yes",)), "yes", (), None),
+        (Question("n", "How many?", ("2",)), "2", ("page 2",), None),
     ],
 )
 def test_answered_without_evidence_is_an_exact_match_that_no_page_held(

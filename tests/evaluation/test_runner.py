@@ -135,6 +135,18 @@ def test_evidence_is_an_answer_in_a_page_as_whole_words_title_or_text() -> None:
     assert saw_answer(replace(played(question), searches=(titled,)))
 
 
+@pytest.mark.parametrize("answers", [("no",), ("Yes.", "true"), ("2",), ("1,200", "twelve"), ("two", "2")])
+def test_a_page_is_no_evidence_for_yes_no_or_a_bare_number(answers: tuple[str, ...]) -> None:
+    bare = Question("q", "?", answers)
+    asked = [played(bare, pages=("No, 2 or two, 1200, twelve, yes, true.",)), played(bare)]
+    assert [saw_answer(t) for t in asked] == [None, None]
+    assert summarize(asked).evidence == 0
+    held = played(Question("p", "?", ("Niger",)), pages=("Niger",))
+    assert summarize([*asked, held]).evidence == 1.0  # of the questions that a page can be evidence for
+    assert not saw_answer(played(Question("r", "?", ("2", "two apples")), pages=("2",)))
+    assert saw_answer(played(Question("r", "?", ("2", "two apples")), pages=("two apples",)))
+
+
 def test_the_digest_knows_which_questions_in_which_order() -> None:
     one, two = played(QUESTIONS[0]), played(QUESTIONS[1])
     assert describe([one, two], "x", settings()).questions_digest == questions_digest(QUESTIONS[:2])

@@ -41,11 +41,12 @@ class Wins:
 
 @dataclass(frozen=True)
 class Side:
-    """What one run did on a question: the answer (None: none), its queries, and whether a page held the answer."""
+    """What one run did on a question: the answer (None: none), its queries, and whether a page held the answer, None
+    where no page can be said to."""
 
     answer: str | None
     queries: tuple[str, ...]
-    saw_answer: bool
+    saw_answer: bool | None
 
 
 @dataclass(frozen=True)

@@ -98,8 +98,8 @@ def _sides(found: Comparison) -> list[tuple[str, tuple[Example, ...]]]:
 def _told(side: Side) -> str:
     answer = "no answer" if side.answer is None else side.answer
     queries = "; ".join(side.queries)
-    page = "a page held the answer" if side.saw_answer else "no page held the answer"
-    return f"{answer}  (searched: {queries}; {page})" if queries else f"{answer}  (no search)"
+    page = {True: "; a page held the answer", False: "; no page held the answer", None: ""}[side.saw_answer]
+    return f"{answer}  (searched: {queries}{page})" if queries else f"{answer}  (no search)"
 
 
 def _cells(measure: str, d: Difference) -> list[str]:

@@ -22,7 +22,7 @@ from zerosearch.errors import DataError
 from zerosearch.questions import Question
 from zerosearch.runs import append_jsonl, read_rows, write_jsonl
 from zerosearch.scoring import score_answer
-from zerosearch.search import holds_answer
+from zerosearch.search import shows_answer
 from zerosearch.trajectory import SearchRecord
 
 log = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ _KINDS: dict[str, Any] = (
     dict.fromkeys(("id", "question", "benchmark", "method", "stop_reason", "text"), str)
     | dict.fromkeys(("sample", "turns", "tokens", "prompt_tokens"), int)
     | dict.fromkeys(("answer", "error"), (str, _OR_NONE))
-    | {"seconds": _NUMBER, "valid_actions": (*_NUMBER, _OR_NONE), "saw_answer": bool}
+    | {"seconds": _NUMBER, "valid_actions": (*_NUMBER, _OR_NONE), "saw_answer": (bool, _OR_NONE)}
 )
 """What a row holds; a damaged one is named where it is read."""
 
@@ -80,7 +80,8 @@ class Prediction:
 
     `sample` counts the tries at one question from 0. `answer` is None where none was given. `tokens` were written by
     the model and `prompt_tokens` read by it, summed over its calls. `valid_actions` is the share of turns that did
-    something the protocol knows, None for a method without a protocol. `saw_answer`: a page held a golden answer.
+    something the protocol knows, None for a method without a protocol. `saw_answer`: a page held a golden answer,
+    None where none can be said to: the answer is yes, no or a bare number.
     `text` is the transcript. `error` names what failed; such a row scores 0 and counts until it is asked again.
     """
 
@@ -99,7 +100,7 @@ class Prediction:
     tokens: int
     prompt_tokens: int
     valid_actions: float | None
-    saw_answer: bool
+    saw_answer: bool | None
     stop_reason: str
     seconds: float
     text: str
@@ -143,7 +144,7 @@ class Prediction:
             tokens=tokens,
             prompt_tokens=prompt_tokens,
             valid_actions=valid_actions,
-            saw_answer=any(holds_answer(search.documents, question.golden_answers) for search in made),
+            saw_answer=shows_answer((search.documents for search in made), question),
             stop_reason=stop_reason,
             seconds=seconds,
             text=text,
@@ -159,12 +160,9 @@ class Prediction:
     def answered_without_evidence(self) -> bool | None:
         """The answer is an exact match although no page of this prediction held a golden answer (`saw_answer`).
 
-        What the model knew by heart, guessed or worked out. None for questions whose answer is yes or no: no page
-        can be said to hold that.
+        What the model knew by heart, guessed or worked out. None where `saw_answer` is.
         """
-        if Question(self.id, self.question, self.golden_answers).yes_or_no:
-            return None
-        return self.em == 1.0 and not self.saw_answer
+        return None if self.saw_answer is None else self.em == 1.0 and not self.saw_answer
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from zerosearch.engines.base import SearchEngine
 from zerosearch.generators.base import Generator
 from zerosearch.questions import Question, questions_digest
 from zerosearch.rollout import ErrorRate, RolloutSettings, roll_out
-from zerosearch.search import holds_answer
+from zerosearch.search import shows_answer
 from zerosearch.trajectory import Trajectory
 
 
@@ -88,6 +88,7 @@ def summarize(trajectories: Sequence[Trajectory]) -> Summary:
         raise ValueError("no trajectories to sum up")
     count = len(trajectories)
     turns = sum(len(t.turns) for t in trajectories)
+    seen = [saw for saw in map(saw_answer, trajectories) if saw is not None]
 
     def mean(values: Sequence[float]) -> float:
         return sum(values) / count
@@ -104,12 +105,12 @@ def summarize(trajectories: Sequence[Trajectory]) -> Summary:
         answered=mean([float(t.answer is not None) for t in trajectories]),
         valid_actions=sum(r.action != "invalid" for t in trajectories for r in t.turns) / max(turns, 1),
         well_formed=mean([t.scores.format for t in trajectories]),
-        evidence=mean([float(saw_answer(t)) for t in trajectories]),
+        evidence=sum(seen) / max(len(seen), 1),
         engine_errors=sum(not t.valid for t in trajectories),
         misses=sum(s.missed for t in trajectories for s in t.searches),
     )
 
 
-def saw_answer(trajectory: Trajectory) -> bool:
-    """Whether a page of this trajectory held a golden answer."""
-    return any(holds_answer(s.documents, trajectory.question.golden_answers) for s in trajectory.searches)
+def saw_answer(trajectory: Trajectory) -> bool | None:
+    """Whether a page of this trajectory held a golden answer; None where no page can be said to."""
+    return shows_answer((s.documents for s in trajectory.searches), trajectory.question)

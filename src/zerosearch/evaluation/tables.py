@@ -33,7 +33,7 @@ class Behaviour:
     tokens: float
     valid_actions: float | None
     answered: float
-    evidence: float
+    evidence: float | None
     without_evidence: float | None
     failed: float
     cost_usd: float
@@ -162,7 +162,7 @@ def describe_behaviour(rows: Sequence[Prediction]) -> Behaviour:
         tokens=of_all(lambda row: row.tokens),
         valid_actions=mean(lambda row: row.valid_actions),
         answered=of_all(lambda row: row.answer is not None),
-        evidence=of_all(lambda row: row.saw_answer),
+        evidence=mean(lambda row: row.saw_answer),
         without_evidence=mean(lambda row: row.answered_without_evidence),
         failed=of_all(lambda row: row.error is not None),
         cost_usd=of_all(lambda row: sum(search.cost_usd for search in row.searches)),
