@@ -100,7 +100,7 @@ def test_a_local_model_is_shown_the_tags_that_it_is_to_write(model: Path, data: 
     config = TrainConfig.model_validate({"model": {"name": str(model), "device": "cpu"}})
     models = Models("cpu")
     local, _ = models.get(str(model))
-    settings = method_settings(config, top_k=3, max_tokens=9, temperature=0.0)
+    settings = method_settings(config, top_k=3, temperature=0.0)
     lineup = Lineup(config, models, NoEngine(), Errors.limited(0.2), settings=settings, simulated=False)
     entrant = lineup.open(parse_methods("direct")[0])
 

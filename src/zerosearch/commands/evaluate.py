@@ -55,7 +55,9 @@ def evaluate(
     limit: Annotated[int | None, typer.Option(min=1, help="Draw so many questions of each benchmark, by seed.")] = None,
     samples: Annotated[int, typer.Option(min=1, help="Tries at each question; several need a temperature.")] = 1,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Of a prompted method's reply.")] = 256,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=1, help="Of a prompted method's reply; none: 256, of search-o1 1024.")
+    ] = None,
     label: Annotated[str | None, typer.Option(help="Name the rows METHOD@LABEL, for another model or engine.")] = None,
     concurrency: Annotated[
         int | None, typer.Option(min=1, help="Questions at a time; none: twice training.max_batch_rows.")
@@ -126,10 +128,11 @@ def evaluate(
         models,
         Metered(searching, meter),
         Errors.limited(settings.engine.max_error_rate if engine_config is None else engine_config.max_error_rate),
-        settings=method_settings(settings, top_k=top_k, max_tokens=max_tokens, temperature=temperature),
+        settings=method_settings(settings, top_k=top_k, temperature=temperature),
         simulated=engine_config is not None and engine_config.kind == "simulated",
         overrides=set_ or (),
         concurrency=at_once,
+        max_tokens=max_tokens,
     )
     cells: list[Cell] = []
     for entrant in map(lineup.open, specs):
@@ -250,6 +253,7 @@ def note_timings(out: Path, cells: Sequence[Cell]) -> None:
 
 def conclude(out: Path, cells: Sequence[Cell], *, unlike: bool) -> None:
     """Print the table and write `table.md` and `table.json`."""
+    from zerosearch.errors import DataError
     from zerosearch.evaluation.results import find_results, unlike_files
     from zerosearch.evaluation.tables import markdown, rich_tables, with_all_scores
     from zerosearch.runs import atomic_write, read_rows, write_json
@@ -267,10 +271,13 @@ def conclude(out: Path, cells: Sequence[Cell], *, unlike: bool) -> None:
     for shown in rich_tables(table, console.width):
         console.print(shown)
     took: dict[str, Mapping[str, Any]] = {}
-    for row in read_rows(out / TIMINGS):
-        key = f"{row['method']} on {row['benchmark']}"
-        before = took.get(key, {"predictions": 0, "seconds": 0.0})
-        took[key] = {name: before[name] + row[name] for name in ("predictions", "seconds")}
+    for number, row in enumerate(read_rows(out / TIMINGS), start=1):
+        try:
+            key = f"{row['method']} on {row['benchmark']}"
+            before = took.get(key, {"predictions": 0, "seconds": 0.0})
+            took[key] = {name: before[name] + row[name] for name in ("predictions", "seconds")}
+        except (KeyError, TypeError):
+            raise DataError(f"{out / TIMINGS}:{number}: not a row of timings; take the file away") from None
     write_json(out / "table.json", table.as_dict() | {"timings": took})
     atomic_write(out / "table.md", markdown(table).encode())
     console.print(f"table {out}/table.md, {out}/table.json; predictions {out}/BENCHMARK/METHOD.jsonl")

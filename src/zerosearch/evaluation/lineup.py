@@ -109,7 +109,7 @@ def engine_of(config: TrainConfig, specs: Sequence[MethodSpec]) -> EngineConfig 
     )
 
 
-def method_settings(config: TrainConfig, *, top_k: int, max_tokens: int, temperature: float) -> MethodSettings:
+def method_settings(config: TrainConfig, *, top_k: int, temperature: float) -> MethodSettings:
     """What the prompted methods are told: pages as long, and as many searches, as `protocol` gives an episode.
 
     A reply of a server is asked for again where it fails; that of a local model cannot fail.
@@ -119,7 +119,6 @@ def method_settings(config: TrainConfig, *, top_k: int, max_tokens: int, tempera
         retry=replace(RETRY, deadline_seconds=config.model.deadline_seconds) if behind_url else ONCE,
         top_k=top_k,
         max_searches=config.protocol.max_searches,
-        max_tokens=max_tokens,
         max_page_words=round(config.protocol.max_page_tokens * _WORDS_PER_TOKEN),
         temperature=temperature,
         seed=config.seed,
@@ -151,7 +150,8 @@ def run_config(policy: Path, config: TrainConfig, overrides: Sequence[str]) -> T
 
 
 class Lineup:
-    """Opens the predictors of an evaluation: every model once, every adapter once."""
+    """Opens the predictors of an evaluation: every model once, every adapter once. `max_tokens` bounds the replies of
+    prompted methods; None: what suits each."""
 
     def __init__(
         self,
@@ -164,10 +164,12 @@ class Lineup:
         simulated: bool,
         overrides: Sequence[str] = (),
         concurrency: int = 64,
+        max_tokens: int | None = None,
     ) -> None:
         self._config, self._models, self._engine, self.errors = config, models, engine, errors
         self._settings, self._noise, self._overrides = settings, 0.0 if simulated else None, overrides
         self._concurrency = concurrency
+        self._max_tokens = max_tokens
         self._opened: list[object] = []
         self._adapters: dict[tuple[str, Path], str] = {}
         self._chat: ChatModel | None = None
@@ -193,11 +195,13 @@ class Lineup:
         return self._episodes(spec, config, adapter)
 
     def _prompted(self, spec: MethodSpec) -> Entrant:
+        method = PROMPTED[spec.method]
         chat, told = self._open_chat(), self._settings
+        told = replace(told, max_tokens=self._max_tokens or method.max_tokens)
         settings: dict[str, Any] = {"max_tokens": told.max_tokens, "prompts": prompts.digest(spec.method)}
         if spec.searches:
             settings |= {"max_searches": told.max_searches, "max_page_words": told.max_page_words}
-        predictor = Prompted(spec.label, PROMPTED[spec.method], chat, self._engine, told, self.errors)
+        predictor = Prompted(spec.label, method, chat, self._engine, told, self.errors)
         return Entrant(predictor, chat.model, spec.searches, settings)
 
     def _episodes(self, spec: MethodSpec, config: TrainConfig, adapter: str | None) -> Entrant:

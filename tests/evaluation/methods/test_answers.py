@@ -13,12 +13,12 @@ from zerosearch.evaluation.methods.answers import (
     STOP_ANSWER,
     extract_answer,
     final_reply,
-    first_sentence,
     is_final,
     parse_action,
     parse_rating,
     parse_react,
 )
+from zerosearch.evaluation.methods.sentences import first_sentence
 from zerosearch.protocol import Action
 from zerosearch.replies import close_tag, cut_before
 
@@ -59,6 +59,10 @@ def test_an_answer_that_was_not_closed_is_none(before: str, answer: str) -> None
         (" ".join(["word"] * 13), None),
         (" \n", None),
         ("", None),
+        ("<think>Lima or Quito?</think>\n\nLima", "Lima"),
+        ("Lima or Quito?\n</think>\n\n**Lima**", "Lima"),
+        ("<think>Answer: <answer>Quito</answer></think>Answer: Lima", "Lima"),
+        ("<think>Lima", None),
     ],
 )
 def test_a_reply_that_is_nothing_but_a_few_words_is_an_answer_without_tags(reply: str, answer: str | None) -> None:
@@ -136,6 +140,10 @@ def test_the_first_closed_tag_is_the_action(text: str, action: Action) -> None:
         ("Thought: Search[x] would help", Action("invalid", "", False)),
         ("It is <answer> Lima </answer>", Action("answer", "Lima", False)),
         ("Lima", Action("invalid", "", False)),
+        ("<think>Action: Search[x]</think>Thought: so\nAction: Finish[Lima]", Action("answer", "Lima", True)),
+        ("Thought: I may write Action: Search[x] next.\nAction: Finish[Lima]", Action("answer", "Lima", True)),
+        ("Thought: I write Action: Search[query] to search.", Action("invalid", "", False)),
+        ("Thought: I need it. Action: Search[capital of Nepal]", Action("search", "capital of Nepal", True)),
     ],
 )
 def test_react_reads_the_first_action(text: str, action: Action) -> None:
@@ -160,7 +168,18 @@ def test_no_text_breaks_a_parser(text: str) -> None:
     ("text", "sentence"),
     [
         ("Nepal lies in Asia. Its capital is Kathmandu.", "Nepal lies in Asia."),
-        ("\n  The U.S.A. is large", "The U.S.A."),
+        ("\n  The U.S.A. is large", "The U.S.A. is large"),
+        ("He lives in the U.S. The city is large.", "He lives in the U.S."),
+        ("J. K. Rowling wrote Emma. It sold.", "J. K. Rowling wrote Emma."),
+        ("Dr. No met John F. Kennedy in St. Ives. So.", "Dr. No met John F. Kennedy in St. Ives."),
+        ("1. Nepal lies in Asia. Yes.", "1. Nepal lies in Asia."),
+        ("It is no. 1 of Apple Inc. (c. 1976). Yes.", "It is no. 1 of Apple Inc. (c. 1976)."),
+        ("Martin Luther King Jr. Day is in January. So.", "Martin Luther King Jr. Day is in January."),
+        ("He worked for Apple Inc. She did not.", "He worked for Apple Inc."),
+        ("It ended with World War I. The peace came.", "It ended with World War I."),
+        ("He said no. Then he left.", "He said no."),
+        ('Is it "Emma"? Yes.', 'Is it "Emma"?'),
+        ("<think>Hm. So.</think> Lima is large. Yes.", "Lima is large."),
         ("Pi is 3.14 or so! Yes.", "Pi is 3.14 or so!"),
         ("no end\nnext line", "no end"),
         ("", ""),
@@ -173,11 +192,26 @@ def test_a_sentence_ends_with_its_mark_or_its_line(text: str, sentence: str) -> 
 def test_a_final_sentence_says_the_answer() -> None:
     assert is_final("So the answer is: Lima.")
     assert not is_final("The answers differ.")
+    assert not is_final("The answer is not known yet.")
+    assert not is_final("The answer is still unknown.")
 
 
 @pytest.mark.parametrize(
     ("text", "rating"),
-    [("7", 0.7), ("10/10", 1.0), ("I say 8.5.", 0.85), ("0", 0.0), ("11", None), ("none", None), ("", None)],
+    [
+        ("7", 0.7),
+        ("10/10", 1.0),
+        ("I say 8.5.", 0.85),
+        ("0", 0.0),
+        ("11", None),
+        ("none", None),
+        ("", None),
+        ("On a scale of 0 to 10, I would say 8", 0.8),
+        ("Rating (0-10): 3", 0.3),
+        ("I give it 7 out of 10.", 0.7),
+        ("<think>0 or 10?</think> 9", 0.9),
+        ("8/10, as 2 documents say so: 8", 0.8),
+    ],
 )
 def test_a_rating_is_a_number_of_0_to_10(text: str, rating: float | None) -> None:
     assert parse_rating(text) == rating

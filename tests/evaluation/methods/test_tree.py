@@ -25,6 +25,16 @@ def rated(rating: str, *actions: str) -> ScriptedChat:
     return ScriptedChat(written)
 
 
+def test_a_tree_whose_first_samples_are_no_actions_searches_with_the_question() -> None:
+    engine = ScriptedEngine()
+    row = predict("tree-search", rated("9", "Hm.", "So.", "Well.", "<answer> Kathmandu </answer>"), engine)
+    assert engine.queries == [QUESTION.text]
+    assert row.answer == "Kathmandu"
+    silent = ScriptedEngine()
+    assert predict("tree-search", rated("9", "Hm."), silent, max_searches=0).searches == ()
+    assert silent.queries == []
+
+
 def test_puct_by_hand() -> None:
     """mean + c x prior x sqrt(parent's visits) / (1 + visits): 0.5 + 0.3 x 2 / 2 = 0.8 against 0 + 0.45 x 2 = 0.9."""
     seen = Node(answer("a"), prior=0.3, visits=1, total=0.5)

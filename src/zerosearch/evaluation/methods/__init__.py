@@ -21,11 +21,12 @@ EPISODE = "episode"
 
 @dataclass(frozen=True)
 class PromptedMethod:
-    """A method by its name; `searches` says whether it ever asks an engine."""
+    """A method by its name; `searches` says whether it ever asks an engine. `max_tokens` suits its replies."""
 
     name: str
     run: Callable[[Session], Awaitable[str | None]]
     searches: bool = True
+    max_tokens: int = 256
 
 
 PROMPTED = {
@@ -35,7 +36,7 @@ PROMPTED = {
         PromptedMethod("cot", cot, searches=False),
         PromptedMethod("rag", rag),
         PromptedMethod("react", react),
-        PromptedMethod("search-o1", search_o1),
+        PromptedMethod("search-o1", search_o1, max_tokens=1024),
         PromptedMethod("ircot", ircot),
         PromptedMethod("tree-search", tree_search),
     )

@@ -20,8 +20,9 @@ _FORM = re.compile(  # how the prompt writes an action
     re.IGNORECASE,
 )
 _REACT = re.compile(r"action\s*\d*\s*:\s*\**\s*(search|finish)\s*\[([^\n]*)", re.IGNORECASE)
-_SENTENCE = re.compile(r".+?(?:[.!?](?=\s|$)|$)", re.DOTALL)
-_FINAL = re.compile(r"\banswer is\b", re.IGNORECASE)
+_FINAL = re.compile(
+    r"\banswer is\b(?!\W*(?:not|still|yet|un\w+|missing|needed|to be|in the|somewhere)\b)", re.IGNORECASE
+)
 _NUMBER = re.compile(r"(?<![\w.-])\d+(?:\.\d+)?(?![\w-])")
 _SCALE = re.compile(r"(?:from\s+)?\b[01]\s*(?:to|-|–|and|through)\s*10\b|(?:/|\bout of|\bof)\s*10\b", re.IGNORECASE)
 
@@ -94,15 +95,12 @@ def _in_brackets(rest: str) -> str:
     return " ".join((body if bracket else open_end).split())
 
 
-def first_sentence(text: str) -> str:
-    """The first sentence of the first line that is not blank, thoughts left out; empty for blank text."""
-    line = next((line.strip() for line in visible(text).splitlines() if line.strip()), "")
-    match = _SENTENCE.match(line)
-    return match[0].strip() if match else ""
-
-
 def is_final(sentence: str) -> bool:
-    """Whether a sentence of a chain of thought says the answer (IRCoT stops at "answer is")."""
+    """Whether a sentence of a chain of thought says the answer (IRCoT stops at "answer is").
+
+    >>> is_final("So the answer is: Lima."), is_final("The answer is not known yet.")
+    (True, False)
+    """
     return _FINAL.search(sentence) is not None
 
 

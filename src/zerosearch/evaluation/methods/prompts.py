@@ -53,11 +53,15 @@ Then you are shown an observation, and the next turn begins. Once you know the a
 Action: Finish[only the answer itself, as short as possible]
 
 Example:
-Thought: I have to find the highest lake that large ships sail on.
-Action: Search[highest lake navigable by large ships]
-Observation: [1] Lake Titicaca: Lake Titicaca, in the Andes, is often called the highest navigable lake in the world.
-Thought: The observation says that it is Lake Titicaca.
-Action: Finish[Lake Titicaca]
+Question: In which country was the author of the novel Emma born?
+Thought: I have to find out who wrote the novel Emma.
+Action: Search[author of the novel Emma]
+Observation: [1] Emma (novel): Emma is a novel written by Jane Austen, published in 1815.
+Thought: Jane Austen wrote it. I have to find out where she was born.
+Action: Search[Jane Austen birthplace]
+Observation: [1] Jane Austen: Jane Austen was born in Steventon, a village in England.
+Thought: Jane Austen was born in England.
+Action: Finish[England]
 
 Question: {question}"""
 REACT_OBSERVATION = "Observation: {page}"
@@ -65,8 +69,15 @@ REACT_INVALID = "Observation: That was no action. Write Action: Search[query] or
 REACT_LAST = "No searches are left. Give the answer now: Action: Finish[answer]"
 
 SEARCH_O1 = f"""Answer the question. You reason step by step and can search: whenever you are missing a fact, write a \
-short query inside <search> and </search>, for example <search> highest lake navigable by large ships </search>. You \
-are then told what was found, and go on reasoning. Search for one fact at a time. Once you know enough, {_ANSWER}
+short query inside <search> and </search>. You are then told what was found, and go on reasoning. Search for one fact \
+at a time. Once you know enough, {_ANSWER} Example:
+
+Question: In which country was the author of the novel Emma born?
+I have to find out who wrote the novel Emma. <search> author of the novel Emma </search>
+Found for author of the novel Emma: Emma was written by Jane Austen.
+Now I need to know where Jane Austen was born. <search> Jane Austen birthplace </search>
+Found for Jane Austen birthplace: Jane Austen was born in Steventon, a village in England.
+Steventon lies in England. <answer> England </answer>
 
 Question: {{question}}"""
 SEARCH_O1_FOUND = "Found for {query}: {facts}"
@@ -86,7 +97,10 @@ NO_REASONING = "(none)"
 
 IRCOT = """You answer a question by reasoning, one sentence at a time, with the help of documents. Write only the next \
 sentence of the reasoning. It names one new fact that leads on to the answer. Once the answer is clear, write: So the \
-answer is: ...
+answer is: ... Example of a whole reasoning:
+
+Question: In which country was the author of the novel Emma born?
+Emma was written by Jane Austen. Jane Austen was born in Steventon, a village in England. So the answer is: England.
 
 <information>
 {page}

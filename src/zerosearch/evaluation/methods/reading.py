@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from zerosearch.evaluation.methods import prompts
-from zerosearch.evaluation.methods.answers import STOP_ANSWER, final_reply, first_sentence, is_final
+from zerosearch.evaluation.methods.answers import STOP_ANSWER, final_reply, is_final
+from zerosearch.evaluation.methods.sentences import first_sentence
 from zerosearch.evaluation.methods.session import Session
 from zerosearch.search import Document
 
@@ -40,7 +41,7 @@ async def ircot(session: Session) -> str | None:
     """Retrieval interleaved with reasoning: the question is the first query, then each new sentence of the reasoning.
 
     Documents add up (at most `MAX_PARAGRAPHS`) until a sentence says the answer or no search is left; then a reader
-    answers with all of them. IRCoT (Trivedi et al., ACL 2023), zero-shot, one sentence a step.
+    answers with all of them. IRCoT (Trivedi et al., ACL 2023), one worked example, one sentence a step.
     """
     question = session.asked
     documents: dict[tuple[str, str], Document] = {}

@@ -68,7 +68,8 @@ class Node:
 async def tree_search(session: Session, settings: TreeSettings | None = None) -> str | None:
     """The answer with the largest sum of values over its visits; without any, one that is asked for at the best state.
 
-    All searches of the tree together are bounded by `max_searches`; afterwards search actions lead nowhere.
+    Where no sample at the root is an action, the question itself is the query. All searches of the tree together are
+    bounded by `max_searches`; afterwards search actions lead nowhere.
     """
     chosen = settings or TreeSettings()
     root = Node(None)
@@ -143,6 +144,9 @@ async def _open(session: Session, leaf: Node, known: tuple[Document, ...], setti
     actions = [parse_action(reply) for reply in replies]
     session.actions += [action.kind for action in actions]
     leaf.children = propose(actions)
+    if not leaf.children and leaf.action is None and session.searches_left:
+        # where no sample is an action, the tree begins with the one action that is always there
+        leaf.children = [Node(Action("search", session.question.text, False))]
     return _rating(rated)
 
 
