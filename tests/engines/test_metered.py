@@ -78,23 +78,12 @@ def test_pages_from_a_cache_are_free() -> None:
     assert priced.asked == results.count("SearchPage") == 10  # five that were paid for, and the free ones before them
 
 
-def test_money_is_exceeded_by_those_in_flight_at_most_and_they_are_counted() -> None:
-    """All ten pass the gate before a single price is known; the others were still waiting for theirs."""
-
-    async def main() -> tuple[Priced, Meter, list[Any]]:
-        priced, meter = Priced(1.0), Meter(Budget(usd=3.0))
-        engine = Metered(priced, meter)
-        priced.gate = asyncio.Event()
-        first = asyncio.create_task(crowd(engine, 10))
-        while priced.running < 10:
-            await asyncio.sleep(0)
-        priced.gate.set()
-        return priced, meter, await first + await crowd(engine, 5)
-
-    priced, meter, results = asyncio.run(main())
-    assert [type(r).__name__ for r in results] == ["SearchPage"] * 10 + ["BudgetError"] * 5
-    assert priced.asked == 10
-    assert meter.used.usd == 10.0
+def test_money_is_not_exceeded_though_nobody_said_what_a_search_costs() -> None:
+    """The first search goes alone; what it cost is reserved for each that follows."""
+    priced, meter = Priced(1.0), Meter(Budget(usd=3.0))
+    results = run(priced, meter, 10) + run(priced, meter, 5)
+    assert (results.count("SearchPage"), results.count("BudgetError")) == (3, 12)
+    assert (priced.asked, meter.used.usd) == (3, 3.0)
 
 
 def test_who_is_refused_hears_it_only_after_those_in_flight_are_counted() -> None:
@@ -201,3 +190,64 @@ def test_what_is_no_search_counts_and_its_dollars_can_be_the_last_ones() -> None
         meter.count(Ledger(usd=0.1))
     assert meter.take() == Ledger(prompt_tokens=5, usd=pytest.approx(0.3))
     assert Ledger.total(notes).prompt_tokens == 5
+
+
+class Dear:
+    """An engine that says what it charges, or does not, and takes its time."""
+
+    name = identity = "dear"
+
+    def __init__(self, prices: list[float], told: float | None = None) -> None:
+        self.prices, self.asked = prices, 0
+        if told is not None:
+            self.price_usd = lambda top_k: told
+
+    async def search(self, request: SearchRequest) -> SearchPage:
+        self.asked += 1
+        price = self.prices[min(self.asked, len(self.prices)) - 1]
+        await asyncio.sleep(0)
+        return SearchPage((), self.name, cost_usd=price)
+
+
+@pytest.mark.parametrize(
+    ("prices", "told", "budget", "asked"),
+    [
+        ([0.001], 0.001, 0.01, 10),  # Serper's price, and a budget for ten
+        ([0.001], None, 0.01, 10),  # nobody says what it costs: the first search does
+        ([0.3], None, 1.0, 3),  # a fourth would not fit
+        ([0.1, 0.4, 0.1], None, 1.0, None),  # one is dearer than all before it
+        ([2.0], 2.0, 1.0, 0),
+    ],
+)
+def test_a_budget_of_dollars_admits_only_what_fits_however_many_ask_at_once(
+    prices: list[float], told: float | None, budget: float, asked: int | None
+) -> None:
+    engine, meter = Dear(prices, told), Meter(Budget(usd=budget))
+
+    async def all_at_once() -> list[object]:
+        searches = (Metered(engine, meter).search(SearchRequest(str(n), 3)) for n in range(512))
+        return await asyncio.wait_for(asyncio.gather(*searches, return_exceptions=True), 20)
+
+    outcomes = asyncio.run(all_at_once())
+    assert {type(outcome) for outcome in outcomes if isinstance(outcome, Exception)} == {BudgetError}
+    assert sum(isinstance(outcome, SearchPage) for outcome in outcomes) == engine.asked
+    if asked is not None:
+        assert engine.asked == asked
+    assert meter.used.usd <= budget + (max(prices) - min(prices)) + 1e-9
+
+
+def test_a_cached_page_gives_back_what_was_reserved_for_it() -> None:
+    class HalfCached(Dear):
+        async def search(self, request: SearchRequest) -> SearchPage:
+            page = await super().search(request)
+            return page.again() if self.asked % 2 else page
+
+    engine, meter = HalfCached([0.25], 0.25), Meter(Budget(usd=1.0))
+
+    async def all_at_once() -> None:
+        searches = (Metered(engine, meter).search(SearchRequest(str(n), 3)) for n in range(50))
+        await asyncio.wait_for(asyncio.gather(*searches, return_exceptions=True), 20)
+
+    asyncio.run(all_at_once())
+    assert meter.used.asked == 4
+    assert meter.used.usd == 1.0

@@ -48,9 +48,12 @@ class Budget:
 class Meter:
     """Counts what goes through it since it was made or last emptied (`take`), and keeps to `budget` meanwhile.
 
-    A search is let through while the budget is not reached. Once it might be, a search waits for those in flight: they
-    are paid for whatever happens, so they are let finish and counted; only then `BudgetError` is raised. A budget of
-    searches is therefore never passed, a budget of dollars by no more than the searches that were in flight.
+    A search is let through if the budget pays for it and for all that are in flight: what it costs is reserved before
+    it is asked. That is its engine's price where it has one, or the most that a search has cost so far, if that is
+    more; the first search of an engine without a price goes alone. One that does not fit waits for those in flight,
+    which may turn out cheaper; `BudgetError` is raised once nothing is in flight. A budget of searches is therefore
+    never passed, a budget of dollars by no more than what nobody could know: how much dearer a search in flight was
+    than any before it.
 
     `note` is given what has come in whenever that is paid or bounded and `every` searches long; the rest by `take`.
     """
@@ -64,23 +67,47 @@ class Meter:
         self._noted = 0
         self._sum = Ledger()
         self._in_flight = 0
+        self._reserved = self._largest = 0.0
+        self._priced = False  # whether an engine has been paid, or has turned out to cost nothing
         self._settled = asyncio.Event()
 
     @property
     def used(self) -> Ledger:
         return Ledger.total(self._parts)  # one sum: whatever search came back first changes no digit
 
-    async def admit(self) -> None:
-        """Wait for leave to search; to be followed by `settle`. Raises `BudgetError`."""
-        while self.budget.reached_by(self._sum, self._in_flight):
+    async def admit(self, price: float | None = None) -> float:
+        """Wait for leave to search; to be followed by `settle`. `price` in US dollars, None: not known.
+
+        Returns what is reserved. Raises `BudgetError`.
+        """
+        while not self._fits(price):
             if self._in_flight == 0:
                 raise BudgetError("the budget for searches is spent")
             await self._settled.wait()
+        reserved = self._cost(price)
         self._in_flight += 1
+        self._reserved += reserved
+        return reserved
 
-    def settle(self, ledger: Ledger) -> None:
-        """A search that was admitted is over and has used `ledger`."""
+    def _cost(self, price: float | None) -> float:
+        return max(price or 0.0, self._largest)
+
+    def _fits(self, price: float | None) -> bool:
+        if self.budget.reached_by(self._sum, self._in_flight):
+            return False
+        if self.budget.usd is None:
+            return True
+        if price is None and not self._priced and self._in_flight:
+            return False
+        return self._sum.usd + self._reserved + self._cost(price) <= self.budget.usd * (1 + 1e-9)
+
+    def settle(self, ledger: Ledger, reserved: float = 0.0) -> None:
+        """A search that was admitted is over and has used `ledger`; `reserved` is what `admit` said."""
         self._in_flight -= 1
+        self._reserved = max(self._reserved - reserved, 0.0) if self._in_flight else 0.0
+        if ledger.asked:
+            self._largest = max(self._largest, ledger.usd)
+            self._priced = self._priced or ledger.failed == 0 or ledger.usd > 0
         self._settle(ledger)
 
     def _settle(self, ledger: Ledger) -> None:
@@ -111,6 +138,15 @@ class Meter:
             self._note(Ledger.total(fresh))
 
 
+def known_price(engine: object, top_k: int) -> float | None:
+    """US dollars that a search of `engine`, or of what it wraps, costs by its own word (`price_usd`); None: unknown."""
+    while engine is not None:
+        if (price := getattr(engine, "price_usd", None)) is not None:
+            return float(price(top_k))
+        engine = getattr(engine, "engine", None)
+    return None
+
+
 @dataclass(frozen=True)
 class Metered:
     """A `SearchEngine` whose every search goes through `meter`. A search that is cancelled counts as a failed one."""
@@ -128,7 +164,7 @@ class Metered:
 
     async def search(self, request: SearchRequest) -> SearchPage:
         """Raises `EngineError`, as the engine does, and `BudgetError`."""
-        await self.meter.admit()
+        reserved = await self.meter.admit(known_price(self.engine, request.top_k))
         started = time.perf_counter()
         used = Ledger(queries=1, failed=1)
         try:
@@ -138,5 +174,5 @@ class Metered:
             used = Ledger.of_error(error, time.perf_counter() - started)
             raise
         finally:
-            self.meter.settle(used)
+            self.meter.settle(used, reserved)
         return page

@@ -41,9 +41,9 @@ class SerperEngine(HttpEngine):
                 raise AttemptError("refused", str(error)) from None
             raise
 
-    def _price(self, top_k: int) -> float:
+    def price_usd(self, top_k: int) -> float:
         # more than ten results are charged as two searches (serper.dev, as reported on 2026-08-13)
-        return super()._price(top_k) * (2 if top_k > RESULTS_A_PAGE else 1)
+        return super().price_usd(top_k) * (2 if top_k > RESULTS_A_PAGE else 1)
 
     def _read(self, answer: Any) -> Iterable[Document]:
         if not isinstance(answer, dict):

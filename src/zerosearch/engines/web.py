@@ -163,7 +163,7 @@ class HttpEngine(ABC):
             if number > 1:  # the first one has its turn already
                 await self._limiter.wait()
             answer = await self._ask(query, request.top_k)
-            spent += self._price(request.top_k)
+            spent += self.price_usd(request.top_k)
             return self._page(self._read(answer), request.top_k)
 
         async with self._slots.get():
@@ -177,7 +177,7 @@ class HttpEngine(ABC):
         """Close the connections of the running event loop. The engine can be used again afterwards."""
         await self._client.aclose()
 
-    def _price(self, top_k: int) -> float:
+    def price_usd(self, top_k: int) -> float:
         """US dollars for an answer of `top_k` results."""
         return self._price_usd
 

@@ -116,8 +116,10 @@ class Accounting:
             names.append(f"engine.budget_usd = {budget.usd:g}")
         if Budget(searches=budget.searches).reached_by(used):
             names.append(f"engine.budget_searches = {budget.searches}")
-        reached = " and ".join(names) or "this process's share of the budget"
-        return f"{reached} is reached: {dollars(used.usd)} and {used.asked:,} searches are spent"
+        said = f"{' and '.join(names)} is reached" if names else "this process's share of the budget is reached"
+        if not names and budget.usd is not None:
+            said = f"what is left of engine.budget_usd = {budget.usd:g} pays for no further search"
+        return f"{said}: {dollars(used.usd)} and {used.asked:,} searches are spent"
 
     def _note(self, ledger: Ledger) -> None:
         note_spending(self._folder, ledger, self._reason, self._processes.rank)
