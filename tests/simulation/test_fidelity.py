@@ -15,7 +15,7 @@ from zerosearch.errors import EngineError
 from zerosearch.questions import Question
 from zerosearch.scoring import Scores
 from zerosearch.search import Document, Quality, SearchPage, SearchRequest, holds_answer
-from zerosearch.simulation.fidelity import Asked, Leak, compare, fidelity, leak
+from zerosearch.simulation.fidelity import Asked, Compared, Leak, compare, fidelity, leak
 from zerosearch.simulation.gallery import page
 from zerosearch.simulation.reader import Reading
 from zerosearch.trajectory import SearchRecord, Trajectory
@@ -198,6 +198,36 @@ def test_a_leak_and_a_noisy_page_with_the_answer_are_seen(real: BM25Engine) -> N
     report = report_on(real, Simulator(leaks=frozenset(("llamas", "capital nepal"))))
     assert report["leak"] == {"queries": 1, "useful": 1.0, "noisy": 1.0}
     assert report["control"] == {"useful": 1.0, "noisy": 0.5}
+
+
+def test_every_share_has_its_interval(real: BM25Engine) -> None:
+    within = report_on(real, Simulator())["intervals"]
+    assert within["control"]["useful"] == pytest.approx([0.158, 1.0], abs=1e-3)  # 2 of 2, Clopper and Pearson
+    assert within["leak"]["useful"] == pytest.approx([0.0, 0.975], abs=1e-3)
+    assert within["kinds"]["one_hop"]["real"] == pytest.approx([0.025, 1.0], abs=1e-3)
+    assert report_on(real, Simulator(fails=frozenset(("llamas",))))["intervals"]["leak"]["useful"] is None
+
+
+def test_a_first_hop_that_names_a_wrong_bridge_is_seen() -> None:
+    def found(*texts: str) -> SearchPage:
+        return SearchPage(tuple(Document("", text) for text in texts), "x", asked=())
+
+    asked = Asked("country with llamas", PERU, "first_hop", "Peru", ("Chad", "Nepal", "Peru"))
+    pages = [
+        Compared(asked, found("Peru has llamas."), found("Chad has llamas."), found("Nothing.")),
+        Compared(asked, found("Nepal", "Peru"), found("Peru has llamas.", "Chad"), found("Nepal is high.")),
+        Compared(replace(asked, bridge=""), found("Chad"), found("Chad"), found("Chad")),
+    ]
+    report = fidelity(pages, top_k=2)
+    assert report["bridge"] == {
+        "queries": 2,
+        "real": {"right": 1.0, "wrong": 0.0},
+        "useful": {"right": 0.5, "wrong": 0.5},
+        "noisy": {"right": 0.0, "wrong": 0.5},
+    }
+    assert report["intervals"]["bridge"]["useful"]["wrong"] == pytest.approx([0.0126, 0.9874], abs=1e-3)
+    shown = page({**report, "simulator": "s", "engine": "e"}, pages)
+    assert "first hops that name a wrong one and not it</th><td>50% [1%, 99%]" in shown
 
 
 def test_the_answer_in_the_prompt_is_held_against_pages_written_without_it(real: BM25Engine) -> None:

@@ -162,7 +162,7 @@ def open_queries(source: str, config: TrainConfig, limit: int) -> list[Asked]:
     from zerosearch.simulation.fidelity import Asked
 
     if source.startswith("factbook:"):
-        return [Asked(query, question, kind) for query, question, kind in factbook_queries(source, limit, config.seed)]
+        return [Asked(*found) for found in factbook_queries(source, limit, config.seed)]
     if Path(source).is_dir():
         found = {
             (s.query, t.question.id): Asked(s.query, t.question)
@@ -177,14 +177,22 @@ def open_queries(source: str, config: TrainConfig, limit: int) -> list[Asked]:
 
 def tables(report: dict[str, Any]) -> list[Table]:
     """The report for the screen."""
-    first = Table(title="does the page hold the answer?")
+    first = Table(title="does the page hold the answer? (95 % intervals)")
     for column in ("queries", "count", "real", "useful", "noisy"):
         first.add_column(column, justify="left" if column == "queries" else "right")
     control, leak = report["control"], report["leak"]
-    first.add_row("real page holds it", str(report["findable"]), "1.000", *_shares(control["useful"], control["noisy"]))
-    first.add_row("real page does not", str(leak["queries"]), "0.000", *_shares(leak["useful"], leak["noisy"]))
+    within = report["intervals"]
+    for label, row, name in (("real page holds it", control, "control"), ("real page does not", leak, "leak")):
+        count, real = (report["findable"], "1.000") if name == "control" else (leak["queries"], "0.000")
+        first.add_row(label, str(count), real, *(_within(row[s], within[name][s]) for s in ("useful", "noisy")))
     for kind, row in report["kinds"].items():
-        first.add_row(kind, str(row["queries"]), *_shares(row["real"], row["useful"], row["noisy"]))
+        shares = (_within(row[side], within["kinds"][kind][side]) for side in ("real", "useful", "noisy"))
+        first.add_row(kind, str(row["queries"]), *shares)
+    bridge = report["bridge"]
+    if bridge["queries"]:
+        for key, label in (("right", "first hop: names the bridge"), ("wrong", "first hop: names a wrong one only")):
+            shares = (_within(bridge[side][key], within["bridge"][side][key]) for side in ("real", "useful", "noisy"))
+            first.add_row(label, str(bridge["queries"]), *shares)
     second = Table(title="how do the pages look?")
     for column in ("", "real", "useful", "noisy"):
         second.add_column(column, justify="right" if column else "left")
@@ -232,6 +240,10 @@ def reader_table(report: dict[str, Any]) -> Table:
     table.add_row("same answer as from the real page", "", *_shares(agreement["same"]), "")
     table.add_row("right or wrong alike (Cohen's kappa)", "", *_shares(agreement["kappa"]), "")
     return table
+
+
+def _within(value: float | None, interval: Sequence[float] | None) -> str:
+    return "-" if value is None or interval is None else f"{value:.3f} [{interval[0]:.2f}, {interval[1]:.2f}]"
 
 
 def _shares(*values: float | None) -> Sequence[str]:

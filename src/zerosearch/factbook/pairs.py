@@ -100,10 +100,12 @@ def asked_of(question: FactbookQuestion, countries: Sequence[str], rng: random.R
     return distinct[:count]
 
 
-def factbook_queries(source: str, limit: int, seed: int = 0) -> list[tuple[str, Question, str]]:
-    """One query for each of the first `limit` questions of `factbook:SPLIT[:one-hop|two-hop]`: (query, question, kind).
+def factbook_queries(source: str, limit: int, seed: int = 0) -> list[tuple[str, Question, str, str, tuple[str, ...]]]:
+    """One query for each of the first `limit` questions of `factbook:SPLIT[:one-hop|two-hop]`.
 
-    The kinds are those that simulators are tuned on, in equal turns as far as a question has them.
+    Each with its question and kind and, where it is a first hop, the country that its page should name (the bridge)
+    and all countries that it might name instead. The kinds are those that simulators are tuned on, in equal turns as
+    far as a question has them.
     """
     rows = factbook_rows(source)
     countries = sorted({q.subject for q in rows})
@@ -113,5 +115,7 @@ def factbook_queries(source: str, limit: int, seed: int = 0) -> list[tuple[str, 
         found = {asked.kind: asked for asked in asked_of(question, countries, rng, len(KINDS))}
         kinds = [kind for kind in KINDS if kind in found]
         asked = found[kinds[turn % len(kinds)]]
-        made.append((asked.query, plain_question(question), asked.kind))
+        first = asked.kind == "first_hop"
+        bridge, others = (question.bridge_country or "", tuple(countries)) if first else ("", ())
+        made.append((asked.query, plain_question(question), asked.kind, bridge, others))
     return made

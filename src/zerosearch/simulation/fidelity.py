@@ -15,6 +15,7 @@ from typing import Any
 from zerosearch.curriculum import derive_seed
 from zerosearch.engines.base import SearchEngine
 from zerosearch.errors import EngineError
+from zerosearch.evaluation.statistics import share_interval
 from zerosearch.questions import Question
 from zerosearch.search import Quality, SearchPage, SearchRequest, holds_answer
 from zerosearch.simulation.style import copies, mean, overlap, style_auc, words
@@ -61,11 +62,16 @@ async def leak(trajectories: Sequence[Trajectory], real: SearchEngine, top_k: in
 
 @dataclass(frozen=True)
 class Asked:
-    """A query to compare two engines on. `kind` groups queries in the report (first hop, whole question, ...)."""
+    """A query to compare two engines on. `kind` groups queries in the report (first hop, whole question, ...).
+
+    `bridge` is what its page should name for the next query, where that is known; `others` what it might name instead.
+    """
 
     query: str
     question: Question
     kind: str = "query"
+    bridge: str = ""
+    others: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,7 +127,9 @@ def fidelity(compared: Sequence[Compared], *, top_k: int) -> dict[str, Any]:
     """The report, JSON-ready: see docs/simulator.md for what each figure means. Shares of nothing are None.
 
     `control`: on queries whose real page holds the answer, the share of useful and of noisy pages that hold it.
-    `leak`: on the other queries, the same. Every query whose three pages were all found counts.
+    `leak`: on the other queries, the same. Every query whose three pages were all found counts. `bridge`: of first hops
+    whose bridge is known, the share of pages that name it (`right`), and of those that name another one and not it
+    (`wrong`). `intervals` has the 95 % interval of each share, under the same names.
     """
     whole = [c for c in compared if c.real is not None and c.useful is not None and c.noisy is not None]
     held = {side: [_holds(c, side) for c in whole] for side in SIDES}
@@ -133,9 +141,15 @@ def fidelity(compared: Sequence[Compared], *, top_k: int) -> dict[str, Any]:
     def share(side: str, places: Iterable[int]) -> float | None:
         return _share(held[side][i] for i in places)
 
+    def shares(places: Sequence[int], sides: Sequence[str] = SIDES[1:]) -> dict[str, list[float] | None]:
+        return {side: _interval([held[side][i] for i in places]) for side in sides}
+
     kinds: dict[str, list[int]] = {}
     for i, c in enumerate(whole):
         kinds.setdefault(c.asked.kind, []).append(i)
+    within: dict[str, Any] = {"control": shares(findable), "leak": shares(rest)}
+    within["kinds"] = {kind: shares(places, SIDES) for kind, places in sorted(kinds.items())}
+    bridge, within["bridge"] = _bridges(whole)
     return {
         "queries": len(compared),
         "failed": len(compared) - len(whole),
@@ -151,6 +165,8 @@ def fidelity(compared: Sequence[Compared], *, top_k: int) -> dict[str, Any]:
             kind: {"queries": len(places), **{side: share(side, places) for side in SIDES}}
             for kind, places in sorted(kinds.items())
         },
+        "bridge": bridge,
+        "intervals": within,
         "whole_pages": _share(page.parsed and len(page.documents) == top_k for page in simulated),
         "pages": {side: _looks(whole, side) for side in SIDES},
         "style_auc": {
@@ -160,6 +176,31 @@ def fidelity(compared: Sequence[Compared], *, top_k: int) -> dict[str, Any]:
         "seconds_per_page": mean([page.seconds for page in simulated]),
         "usd_per_page": mean([page.cost_usd for page in simulated]),
     }
+
+
+def _bridges(whole: Sequence[Compared]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`bridge` of the report, and the intervals of its shares."""
+    hops = [c for c in whole if c.asked.bridge]
+    bridge: dict[str, Any] = {"queries": len(hops)}
+    within: dict[str, Any] = {}
+    for side in SIDES:
+        named = [_named(c, side) for c in hops]
+        hits = {key: [name == key for name in named] for key in ("right", "wrong")}
+        bridge[side] = {key: _share(hit) for key, hit in hits.items()}
+        within[side] = {key: _interval(hit) for key, hit in hits.items()}
+    return bridge, within
+
+
+def _named(compared: Compared, side: str) -> str:
+    """`right` where a page names the bridge, `wrong` where it names another and not it, else empty."""
+    documents, asked = _of(compared, side).documents, compared.asked
+    if holds_answer(documents, [asked.bridge]):
+        return "right"
+    return "wrong" if holds_answer(documents, [o for o in asked.others if o != asked.bridge]) else ""
+
+
+def _interval(hits: Sequence[bool]) -> list[float] | None:
+    return list(share_interval(sum(hits), len(hits))) if hits else None
 
 
 def page_row(compared: Compared) -> dict[str, Any]:

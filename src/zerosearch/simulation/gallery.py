@@ -44,12 +44,21 @@ def page(
     step = max(1, len(compared) // max(examples, 1))
     answers = {id(r.compared): r.answers for r in readings}
     rows = "\n".join(_example(c, answers.get(id(c), {})) for c in list(compared)[::step][:examples])
-    control, leak = report["control"], report["leak"]
+    control, leak, within = report["control"], report["leak"], report["intervals"]
     figures = (
         ("queries", report["queries"]),
-        ("useful pages with the answer, where the real page has it", _share(control["useful"])),
-        ("noisy pages with the answer, where the real page has it", _share(control["noisy"])),
-        ("useful pages with the answer, where the real page has it not (leak)", _share(leak["useful"])),
+        (
+            "useful pages with the answer, where the real page has it",
+            _within(control["useful"], within["control"]["useful"]),
+        ),
+        (
+            "noisy pages with the answer, where the real page has it",
+            _within(control["noisy"], within["control"]["noisy"]),
+        ),
+        (
+            "useful pages with the answer, where the real page has it not (leak)",
+            _within(leak["useful"], within["leak"]["useful"]),
+        ),
         ("pages with all documents in form", _share(report["whole_pages"])),
         *_more_figures(report),
     )
@@ -64,6 +73,11 @@ def page(
 
 
 def _more_figures(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if (bridge := report["bridge"])["queries"]:
+        within = report["intervals"]["bridge"]["useful"]
+        named = f"useful pages of {bridge['queries']} first hops"
+        yield f"{named} that name the bridge", _within(bridge["useful"]["right"], within["right"])
+        yield f"{named} that name a wrong one and not it", _within(bridge["useful"]["wrong"], within["wrong"])
     if (reader := report.get("reader")) is not None:
         right = ", ".join(f"{side} {_share(row['f1'])}" for side, row in reader["pages"].items())
         yield f"F1 of what {reader['model']} answers from the page", right
@@ -112,6 +126,10 @@ def _answer(answers: Mapping[str, str | None], side: str) -> str:
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"
+
+
+def _within(value: float | None, interval: Sequence[float] | None) -> str:
+    return "-" if value is None or interval is None else f"{value:.0%} [{interval[0]:.0%}, {interval[1]:.0%}]"
 
 
 def _share(value: float | None) -> str:
