@@ -13,6 +13,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, Generic, TypeVar
 
@@ -27,6 +28,7 @@ from zerosearch.prompts import one_line
 T = TypeVar("T")
 
 MAX_BODY_BYTES = 4 << 20  # a page is a few kilobytes; more is a broken server, and a run must survive it
+_QUOTED_CONTROL = re.compile(r"\\u00[01][0-9a-f]")
 _RETRYABLE_4XX = frozenset((408, 409, 425, 429))
 _LOGGERS = ("httpx", "httpcore.connection", "httpcore.http11", "httpcore.http2", "httpcore.proxy")
 
@@ -179,7 +181,8 @@ def error_message(answer: Any) -> str:
         said = next((answer[name] for name in ("error", "message", "detail") if name in answer), answer)
         if isinstance(said, dict):
             said = said.get("message", answer)
-    return short_line(said if isinstance(said, str) else json.dumps(said, ensure_ascii=False))
+    text = said if isinstance(said, str) else _QUOTED_CONTROL.sub("", json.dumps(said, ensure_ascii=False))
+    return short_line(text)
 
 
 def short_line(text: str) -> str:
