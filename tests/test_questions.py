@@ -206,6 +206,7 @@ def test_ids_are_made_from_the_content_and_stay(tmp_path: Path) -> None:
 def test_a_users_question_has_no_answers_and_scores_nothing() -> None:
     asked = Question.asked("  Which lake\n lies highest? ")
     assert (asked.text, asked.golden_answers) == ("Which lake lies highest?", ())
+    assert asked == Question.asked("\ufeffWhich lake lies highest?")  # from a file of Notepad, through a pipe
     assert asked.id == Question.asked("Which lake lies highest?").id != Question.asked("Which lake?").id
     assert not asked.yes_or_no
     assert Question("1", "Is it?", ("Yes", "no")).yes_or_no

@@ -149,6 +149,8 @@ def test_the_format_reward_is_explained(byte_codec: Codec) -> None:
 
 def test_golden_answers_that_normalise_to_nothing_are_named(byte_codec: Codec) -> None:
     assert "every golden answer is empty" in explain(read(ANSWER, byte_codec), ["The", "!"], "em", 0.0)
+    same = read(ANSWER.replace("Kathmandu", "A"), byte_codec)
+    assert "the answer is right: the same text" in explain(same, ["The", "a"], "em", 0.0)
 
 
 def test_a_turn_over_the_limit_is_cut_and_said(byte_codec: Codec) -> None:

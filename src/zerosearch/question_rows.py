@@ -99,7 +99,7 @@ def read_row(row: Any, where: str, fields: Fields, *, answered: bool = True) -> 
     except UnicodeEncodeError:
         raise DataError(f"{where}: the text holds half a character (a lone surrogate escape such as \\ud83d)") from None
     source = row.get("data_source")
-    used = {question_name, answers_name, id_name}
+    used = {question_name, answers_name, id_name, *(plain[name] for name in _ALIASES if name in plain)}
     return QuestionRow(
         text,
         answers,

@@ -59,7 +59,7 @@ class Question:
     @classmethod
     def asked(cls, text: str) -> Question:
         """A user's question, without golden answers. Raises `DataError` where it is empty or holds half a character."""
-        text = " ".join(text.split())
+        text = " ".join(text.removeprefix("\ufeff").split())  # a byte order mark, of a file that was piped in
         if not text:
             raise DataError("the question is empty")
         try:

@@ -69,6 +69,37 @@ def test_a_source_that_is_not_there_is_one_line(zerosearch: Any, source: str, li
     assert result.line.startswith(line)
 
 
+def test_what_was_understood_is_said(zerosearch: Any, tmp_path: Path) -> None:
+    path = tmp_path / "mine.csv"
+    path.write_text("Nr;Frage;Antwort\n1;Wer?;['Ann' 'Bo']\n1;Was?;A\n", encoding="utf-16")
+    result = zerosearch("data", "show", str(path), "--fields", "question=Frage,answers=Antwort,id=Nr")
+    assert result.code == 0
+    assert f"{path}: 2 questions, 1.5 golden answers each (at most 2)" in result.out
+    assert "forms of answers: text 2, printed list 1" in result.out
+    assert (
+        f"note: 1 id stood at an earlier row already and got another, so that all differ (first '1' at {path}:3"
+        in result.out
+    )
+    assert f"(first 'A' at {path}:3)" in result.out
+    assert "    Ann | Bo" in result.out
+    result = zerosearch("data", "show", str(path))
+    assert result.line == (
+        f"error: {path}:1: no column is called question, query or text (found 'Nr', 'Frage', 'Antwort'): "
+        "name them with --fields question=NAME,answers=NAME"
+    )
+    assert "error: fields 'Frage'" in zerosearch("data", "show", str(path), "--fields", "Frage").line
+
+
+def test_a_golden_answer_of_check_is_read_like_that_of_a_file() -> None:
+    from zerosearch.commands.check import golden_answers
+    from zerosearch.errors import DataError
+
+    assert golden_answers("['Lima' 'City of Kings']") == ("Lima", "City of Kings")
+    assert golden_answers("[sic") == ("[sic",)
+    with pytest.raises(DataError, match="--answer"):
+        golden_answers("['Lima' ...")
+
+
 @pytest.mark.data
 def test_factbook_says_what_is_in_it(zerosearch: Any) -> None:
     from zerosearch.factbook import build, load_factbook_questions

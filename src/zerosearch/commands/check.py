@@ -68,7 +68,7 @@ def check(
     read = read_questions(settings, found) if whole and question is None else {}
     first = next(iter(read.get("data.train", ())), None)
     asked_text = question or (first.text if first else "")
-    golden = tuple(answer or ())
+    golden = tuple(dict.fromkeys(text for given in answer or () for text in golden_answers(given)))
     try:
         model = None if settings.model.base_url else open_tokenizer(settings.model.name)
     except NotFetched as error:
@@ -96,6 +96,17 @@ def check(
 
 class NotFetched(ModelError):
     """A model of the hub that is not on this machine: a run fetches it."""
+
+
+def golden_answers(text: str) -> tuple[str, ...]:
+    """What a file with this answer would hold: a printed list is its items. Raises `DataError`."""
+    from zerosearch.answer_forms import read_answers
+    from zerosearch.errors import DataError
+
+    try:
+        return read_answers(text).texts
+    except ValueError as error:
+        raise DataError(f"--answer: {error}") from None
 
 
 def open_tokenizer(name: str) -> LocalModel:

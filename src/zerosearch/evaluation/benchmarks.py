@@ -20,8 +20,7 @@ from zerosearch.questions import Fields, Question, load_questions, questions_dig
 
 COLLECTION = "RUC-NLPIR/FlashRAG_datasets"
 _SPLITS = ("test", "dev", "validation", "valid", "val", "train")
-_PLAIN_STEMS = (*_SPLITS, "questions", "queries", "data", "qa")
-"""Names of files that say nothing: such a file is called by its folder too."""
+"""A file that is called so says nothing by its name: its folder's goes before it."""
 
 logger = logging.getLogger(__name__)
 
@@ -177,7 +176,7 @@ def _name_of(path: Path) -> str:
     """What the questions of a file are called: its stem, after its folder where the stem says nothing."""
     stem = stem_of(path)
     folder = path.expanduser().resolve().parent.name
-    if stem.lower() not in _PLAIN_STEMS or not folder:
+    if stem.lower() not in _SPLITS or not folder:
         return stem
     known = canonical(folder)
     return known if known in SOURCES and SOURCES[known].split == stem else f"{folder}-{stem}"
