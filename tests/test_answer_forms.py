@@ -39,6 +39,7 @@ from zerosearch.answer_forms import read_answers, read_printed
         (["True", "True (album)"], ("True", "True (album)")),
         (1969, ("1969",)),
         (1969.0, ("1969",)),  # what pandas makes of whole numbers in a column with a gap
+        ("1969.0", ("1969", "1969.0")),  # the same, written into a CSV
         ([3.14, 10**30, -2.5], ("3.14", "1" + "0" * 30, "-2.5")),
         ([math.inf, math.nan], ()),
         (Decimal("7.50"), ("7.50",)),

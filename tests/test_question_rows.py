@@ -126,6 +126,15 @@ def test_answers_of_which_scoring_leaves_nothing_are_counted(tmp_path: Path) -> 
     assert note.endswith(f"(first 'A' at {path}:2)")
 
 
+def test_answers_that_may_be_joined_by_a_semicolon_are_said(tmp_path: Path) -> None:
+    path = tmp_path / "q.csv"
+    path.write_text("question,answer\nWho?,Ann; Bo\nWhat?,Lima\n")
+    (note,) = read_questions(str(path)).notes()
+    assert note.startswith(f"1 answer with a semicolon taken as one text (first 'Ann; Bo' at {path}:2)")
+    reading = read_questions(str(path), fields=Fields(separator=";"))
+    assert (reading.questions[0].golden_answers, reading.notes()) == (("Ann", "Bo"), [])
+
+
 def test_a_table_without_a_header_is_read_where_that_is_certain(tmp_path: Path) -> None:
     path = tmp_path / "nq-test.qa.csv"  # as of DPR
     path.write_text("who got the first prize, then?\t['Wilhelm Conrad Röntgen']\nwho?\t[\"a's\", 'b']\n", "utf-8")

@@ -55,7 +55,7 @@ def read_answers(value: Any, *, separator: str | None = None) -> Answers:
 
     Null, NaN and empty texts are no answers. `separator` splits a text that is the whole field (or the only item of
     its list); without it, `||`, `|`, a tab, `<sep>`, `[SEP]` and `<|words|>` do. A number is written without a needless
-    `.0`; true and false become yes and no, and the lone texts True and False are right as yes and no too.
+    `.0`; true and false become yes and no, and the lone texts True, False and 7.0 are right as yes, no and 7 too.
 
     Raises `ValueError` for a text that begins like a printed list and is none: one cut off, say.
     """
@@ -67,6 +67,9 @@ def read_answers(value: Any, *, separator: str | None = None) -> Answers:
     if len(texts) == 1 and texts[0].lower() in ("true", "false"):
         found.forms.append("true or false")
         texts = ["yes" if texts[0].lower() == "true" else "no", texts[0]]
+    if len(texts) == 1 and re.fullmatch(r"-?\d{1,15}\.0", texts[0]):
+        found.forms.append("number")
+        texts = [texts[0].removesuffix(".0"), texts[0]]
     return Answers(tuple(texts), frozenset(found.forms))
 
 

@@ -139,6 +139,7 @@ class Reading:
     doubled: list[str] = field(default_factory=list)  # places of questions that an earlier row has too
     unanswerable: list[str] = field(default_factory=list)  # places of rows left out
     unmatched: list[tuple[str, str]] = field(default_factory=list)  # place, answer: normalisation leaves nothing
+    semicolons: list[tuple[str, str]] = field(default_factory=list)  # place, answer: one text that may be several
     _ids: set[str] = field(default_factory=set)
 
     def add(self, row: Any, where: str, fields: Fields, answered: bool = True) -> None:
@@ -160,6 +161,8 @@ class Reading:
         if question.golden_answers and not any(map(normalize, question.golden_answers)):
             self.unmatched.append((where, question.golden_answers[0]))
         self.forms.update(found.answers.forms)
+        if fields.separator is None and found.answers.forms == {"text"} and ";" in question.golden_answers[0]:
+            self.semicolons.append((where, question.golden_answers[0]))
         self.other_fields.update(dict.fromkeys(found.other))
         self.questions.append(question)
 
@@ -190,6 +193,12 @@ class Reading:
             notes.append(
                 f"{_counted(len(self.unmatched), 'question')} with golden answers of which scoring leaves nothing "
                 f"(articles, punctuation): only the very same text is right (first {answer!r} at {where})"
+            )
+        if len(self.semicolons) > len(self.questions) / 20:
+            where, answer = self.semicolons[0]
+            notes.append(
+                f"{_counted(len(self.semicolons), 'answer')} with a semicolon taken as one text (first {answer[:60]!r} "
+                f"at {where}): if it stands between several answers, --fields separator=; says so"
             )
         return notes
 
