@@ -191,6 +191,19 @@ def test_full_fine_tuning_does_not_train_the_simulator_along(
     assert all(torch.equal(value, before[key]) for key, value in weights(simulator).items())
 
 
+@pytest.mark.parametrize("full", [False, True])
+def test_checkpointing_reaches_policy_and_critic(values: dict[str, Any], full: bool) -> None:
+    weights = {"model__full": True, "model__lora": "none"} if full else {}
+    config = change(values, **weights, model__gradient_checkpointing=True, algorithm__name="ppo")
+    learner = build(config).trainer.parts.learner
+    assert learner.critic is not None
+    for part in (learner.policy, learner.critic):
+        part.train_mode()
+        layers = [m for m in part.model.base.modules() if getattr(m, "gradient_checkpointing", False)]
+        assert layers
+        assert all(layer.training for layer in layers)
+
+
 def test_full_fine_tuning_keeps_a_second_model_for_the_kl_and_only_then(values: dict[str, Any]) -> None:
     full = {"model__full": True, "model__lora": "none"}
     assert build(change(values, **full)).trainer.parts.learner.policy._reference_model is None

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import torch
+import transformers
 from learning.toy import ToyEngine, adapter_formats, toy_config, toy_model, toy_questions
 from tiny import give_adapter, tiny_local_model
 from torch import Tensor
@@ -231,6 +232,26 @@ def _count_forwards(model: LocalModel) -> list[int]:
     return calls
 
 
+@pytest.mark.parametrize("kind", ["GPT2", "OPT"])
+def test_checkpointing_switches_no_dropout_on(kind: str) -> None:
+    """GPT-2 has modules for it; OPT's layers, which are what is checkpointed, call it themselves."""
+    shape = {"vocab_size": 10, "num_hidden_layers": 2, "num_attention_heads": 2, "max_position_embeddings": 64}
+    wide = {"hidden_size": 32, "ffn_dim": 64, "word_embed_proj_dim": 32} if kind == "OPT" else {"hidden_size": 32}
+    config = getattr(transformers, f"{kind}Config")(**shape, **wide)
+    torch.manual_seed(0)
+    base = transformers.AutoModelForCausalLM.from_config(config)
+    model = LocalModel(base.eval(), toy_model().tokenizer, kind, torch.device("cpu"))
+    base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+    policy, critic = Policy.full_weights(model, None), Critic.full_weights(model)
+    micro = MicroBatch((0,), torch.tensor([[1, 2, 3, 4, 5]]), torch.tensor([[0, 1, 1, 1, 1]]))
+    torch.nn.init.ones_(critic.head.weight)
+    policy.train_mode()
+    assert torch.equal(policy.logprobs(micro, 1.0).logprobs_N, policy.logprobs(micro, 1.0).logprobs_N)
+    critic.train_mode()
+    assert torch.equal(critic.values(micro), critic.values(micro))
+    assert any(m.training for m in base.modules()), "nothing is checkpointed outside of training mode"
+
+
 @pytest.mark.parametrize("checkpointing", [False, True])
 def test_beside_a_bfloat16_base_adapters_compute_in_bfloat16_and_learn_in_float32(
     checkpointing: bool, adapter_folder: Path
@@ -248,6 +269,7 @@ def test_beside_a_bfloat16_base_adapters_compute_in_bfloat16_and_learn_in_float3
         policy.logprobs(one_batch(model), 1.0, entropy="none").logprobs_N.sum().backward()  # type: ignore[no-untyped-call]
         gradients.append(torch.cat([p.grad.flatten() for p in policy.parameters().values() if p.grad is not None]))
         formats.append(set(seen))
+        policy.eval_mode()
         spoken = asyncio.run(TransformersGenerator(Worker(model), POLICY).generate([5, 6, 7], Sampling(max_tokens=3)))
         assert spoken.token_ids  # without autocast: peft casts again
     assert formats[0] == {torch.float32}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -22,6 +23,8 @@ from zerosearch.errors import DataError, ModelError
 from zerosearch.folders import ADAPTER_FILES, replacing
 from zerosearch.hub import only_here
 from zerosearch.runs import read_object
+
+log = logging.getLogger(__name__)
 
 DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 LORA_TARGETS = "all-linear"
@@ -49,8 +52,8 @@ class LocalModel:
         """Load an embedded model, a folder or a hub id.
 
         `dtype` auto is bfloat16 on a GPU and float32 on a CPU, where bfloat16 is slower. Its GPU becomes this thread's
-        current one. Raises `ModelError` (within seconds where a hub id cannot be fetched), and
-        `ConfigError` for a device that is not there.
+        current one. Raises `ConfigError` for a device that is not there, and `ModelError` for what cannot be loaded
+        whole (a weight that is in no file would be random), within seconds where a hub id cannot be fetched.
         """
         path = resolve_model(name)
         place = pick_device(device)
@@ -59,12 +62,20 @@ class LocalModel:
         try:
             _check_generation_config(Path(path))
             tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=here)
-            model: Any = AutoModelForCausalLM.from_pretrained(path, dtype=getattr(torch, chosen), local_files_only=here)
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                path,
+                dtype=getattr(torch, chosen),
+                local_files_only=here,
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,
+            )
+            model = loaded[0]
+            _check_whole(loaded[1])
+            if place.type == "cuda":
+                torch.cuda.set_device(place)  # this thread trains it
+            model.to(place).eval()
         except Exception as error:  # for a damaged file its reader raises whatever it stumbles over
             raise ModelError(f"model {name}: could not be loaded ({_first_line(error)})") from None
-        if place.type == "cuda":
-            torch.cuda.set_device(place)  # this thread trains it
-        model.to(place).eval()
         model.requires_grad_(False)
         return cls(model, tokenizer, name, place)
 
@@ -213,6 +224,21 @@ class LocalModel:
             self._peft = None
         elif self._peft is not None and name in self._peft.peft_config:
             self._peft.delete_adapter(name)
+
+
+def _check_whole(report: dict[str, Any]) -> None:
+    """Raises `ModelError` for weights that the model's files lack or hold in another shape, by transformers' report."""
+    if mismatched := sorted(report["mismatched_keys"]):
+        key, *shapes = mismatched[0]
+        held, wanted = (" x ".join(map(str, shape)) for shape in shapes)
+        raise ModelError(
+            f"{key} is {held} in its weights and {wanted} by its config.json"
+            + f"; {len(mismatched) - 1} more do not fit" * (len(mismatched) > 1)
+        )
+    if missing := sorted(report["missing_keys"]):
+        raise ModelError(f"{len(missing)} of its weights are in no file and would be random: {', '.join(missing[:3])}")
+    if unused := sorted(report["unexpected_keys"]):
+        log.warning("%d weights of the model's files have no place in it: %s", len(unused), ", ".join(unused[:3]))
 
 
 def _read_adapter(source: Path) -> tuple[LoraConfig, dict[str, Tensor]]:

@@ -92,11 +92,13 @@ def assemble(
     full = config.model.full
     model, worker = models.get(config.model.name, dtype="float32" if full else None, alone=full)
     policy = _policy(config, model)
+    critic = _critic(config, model) if config.algorithm.name == "ppo" else None
     if config.model.gradient_checkpointing:
-        model.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        for trained in {id(part.model): part.model for part in (policy, critic) if part is not None}.values():
+            trained.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     learner = Learner(
         policy,
-        _critic(config, model) if config.algorithm.name == "ppo" else None,
+        critic,
         config.algorithm,
         training,
         max_policy_tokens=config.protocol.max_turn_tokens * (config.protocol.max_searches + 1),

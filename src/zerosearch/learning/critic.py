@@ -7,7 +7,7 @@ from torch import Tensor
 
 from zerosearch.generators.local import LocalModel
 from zerosearch.learning.batches import MicroBatch
-from zerosearch.learning.policy import training_precision
+from zerosearch.learning.policy import train_without_dropout, training_precision
 
 CRITIC = "critic"
 
@@ -43,6 +43,7 @@ class Critic:
 
     def train_mode(self) -> None:
         self.model.activate(None if self.full else CRITIC, trainable=True)
+        train_without_dropout(self.model)
 
     def values(self, micro: MicroBatch) -> Tensor:
         """(N,) values of the policy tokens of a micro-batch, row by row; call `train_mode` before."""

@@ -58,8 +58,7 @@ class Policy:
     def train_mode(self) -> None:
         """Make the policy speak, with gradients."""
         self.model.activate(self.adapter, trainable=True)
-        # Training mode only where gradient checkpointing needs it: dropout would part the log-probs from the sampler's
-        self.model.base.train(any(getattr(m, "gradient_checkpointing", False) for m in self.model.base.modules()))
+        train_without_dropout(self.model)
 
     def eval_mode(self) -> None:
         self.model.base.eval()
@@ -120,6 +119,17 @@ class Policy:
             self.model.tokenizer.save_pretrained(folder)
         else:
             self.model.write_adapter(self.adapter, folder, dtype=dtype)
+
+
+def train_without_dropout(model: LocalModel) -> None:
+    """Training mode only where gradient checkpointing needs it: dropout would part the log-probs from the sampler's."""
+    model.base.eval()
+    for module in model.base.modules():
+        if getattr(module, "gradient_checkpointing", False):
+            module.training = True  # this module alone, and not the dropout in it
+            for name, value in vars(module).items():
+                if "drop" in name and isinstance(value, float):
+                    setattr(module, name, 0.0)  # some layers call dropout themselves
 
 
 @contextmanager
