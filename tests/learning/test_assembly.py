@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -202,6 +203,19 @@ def test_checkpointing_reaches_policy_and_critic(values: dict[str, Any], full: b
         layers = [m for m in part.model.base.modules() if getattr(m, "gradient_checkpointing", False)]
         assert layers
         assert all(layer.training for layer in layers)
+
+
+def test_positions_that_turn_by_length_bound_the_context(values: dict[str, Any], searcher: Path) -> None:
+    """Sampled with a cache, and seen whole by the trainer, they differ by nats from there on."""
+    settings = json.loads((searcher / "config.json").read_text())
+    settings["rope_parameters"] = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 10000.0}
+    folder = Path(values["folder"]).parent / "turning"
+    shutil.copytree(searcher, folder)
+    (folder / "config.json").write_text(json.dumps(settings | {"max_position_embeddings": 320}))
+    config = change(values, model__name=str(folder))
+    with pytest.raises(ConfigError, match=r"max_context_tokens = 400: beyond 320 tokens"):
+        build(config)
+    assert build(change(values, model__name=str(folder), protocol__max_context_tokens=320))
 
 
 def test_full_fine_tuning_keeps_a_second_model_for_the_kl_and_only_then(values: dict[str, Any]) -> None:

@@ -85,6 +85,26 @@ class LocalModel:
         return dtype
 
     @property
+    def steady_context(self) -> int | None:
+        """The tokens up to which a position looks the same whatever comes later; None: any number.
+
+        Beyond, dynamic and longrope models turn all positions by the text's length: what a cache holds was turned as it
+        was then, and sampler and trainer are nats apart.
+        """
+        config = self.base.config
+        rope = getattr(config, "rope_parameters", None) or {}
+        kinds = [rope, *(part for part in rope.values() if isinstance(part, dict))]
+        longest = getattr(config, "max_position_embeddings", None)
+        limits = [
+            part.get("original_max_position_embeddings")
+            or getattr(config, "original_max_position_embeddings", None)
+            or longest
+            for part in kinds
+            if part.get("rope_type") in ("dynamic", "longrope")
+        ]
+        return min((limit for limit in limits if limit is not None), default=None)
+
+    @property
     def eos_ids(self) -> frozenset[int]:
         """Ids that end a text: those of the generation config and the tokenizer's own."""
         ids: set[int] = set()

@@ -91,6 +91,12 @@ def assemble(
     # simulator: it would change with the policy.
     full = config.model.full
     model, worker = models.get(config.model.name, dtype="float32" if full else None, alone=full)
+    steady, context = model.steady_context, config.protocol.max_context_tokens
+    if steady is not None and context > steady:
+        raise ConfigError(
+            f"protocol.max_context_tokens = {context}: beyond {steady} tokens {config.model.name} turns its positions "
+            f"by the text's length, and the trainer would not see what was sampled; use at most {steady}"
+        )
     policy = _policy(config, model)
     critic = _critic(config, model) if config.algorithm.name == "ppo" else None
     if config.model.gradient_checkpointing:
