@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from zerosearch.config import TrainConfig
+from zerosearch.engine_config import SimulatorConfig
 from zerosearch.errors import ConfigError
 from zerosearch.settings import config_from_dict, config_toml, load_config
 
@@ -411,3 +412,18 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_a_name_that_leads_out_of_the_runs_folder_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match="plain folder name"):
         TrainConfig(name=name)
+
+
+def test_a_simulator_is_asked_in_the_style_that_its_adapter_was_tuned_in(tmp_path: Path) -> None:
+    (tmp_path / "card.json").write_text('{"style": "tuned"}')
+    adapter = {"adapter": str(tmp_path)}
+    assert SimulatorConfig.model_validate(adapter).style == "tuned"
+    assert SimulatorConfig.model_validate({**adapter, "plan_temperature": 0.0}).style == "tuned"
+    assert SimulatorConfig.model_validate({"adapter": "embedded:simulator"}).style == "tuned"
+    assert SimulatorConfig.model_validate({"adapter": "none"}).style == "instruct"
+    with pytest.raises(ValueError, match=r"style is 'instruct', but .* was tuned with 'tuned'"):
+        SimulatorConfig.model_validate({**adapter, "style": "instruct"})
+    for card in ("", "[]", '{"style": 3}', "{}"):  # no card that could tell
+        (tmp_path / "card.json").write_text(card)
+        assert SimulatorConfig.model_validate(adapter).style == "instruct"
+        assert SimulatorConfig.model_validate({**adapter, "style": "tuned"}).style == "tuned"

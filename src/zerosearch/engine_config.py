@@ -7,7 +7,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from zerosearch.adapters import read_card, resolve_adapter
 from zerosearch.cleaning import check_address, check_variable
+from zerosearch.errors import ZeroSearchError
 
 UNSET = "none"
 """TOML has no null: `key = "none"` unsets an optional setting."""
@@ -75,7 +77,8 @@ class SimulatorConfig(Section):
     request: RequestConfig = RequestConfig()
     """What the server's requests have besides, or have not."""
     style: Literal["instruct", "tuned"] = "instruct"
-    """The prompt: `instruct` for any instruct model, `tuned` for one that was tuned on query-page pairs."""
+    """The prompt: `instruct` for any instruct model, `tuned` for one that was tuned on query-page pairs. That of the
+    adapter's `card.json`, where it has one."""
     temperature: float = Field(0.8, ge=0)
     max_tokens: int = Field(600, ge=16)
     rewrites: int = Field(0, ge=0)
@@ -91,6 +94,27 @@ class SimulatorConfig(Section):
     """What the server charges, so that costs are counted and `engine.budget_usd` can bound them."""
     usd_per_million_completion_tokens: float = Field(0.0, ge=0)
     """The same for the tokens that it writes."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _style_of_the_adapter(cls, values: Any) -> Any:
+        """A tuned adapter is asked as it was tuned: by default, and else it is a mistake."""
+        adapter = values.get("adapter") if isinstance(values, dict) else None
+        theirs = _tuned_style(adapter) if isinstance(adapter, str) and adapter != UNSET else None
+        if theirs is None:
+            return values
+        if values.get("style", theirs) != theirs:
+            raise ValueError(f"style is {values['style']!r}, but {adapter} was tuned with {theirs!r} (leave style out)")
+        return {**values, "style": theirs}
+
+
+def _tuned_style(adapter: str) -> str | None:
+    """The style that an adapter's card names; None where there is no such card (what is missing is told elsewhere)."""
+    try:
+        style = read_card(resolve_adapter(adapter)).get("style")
+    except (ZeroSearchError, OSError, ValueError, AttributeError):
+        return None
+    return style if style in ("instruct", "tuned") else None
 
 
 _HTTP_KINDS = ("serpapi", "serper", "searxng", "remote")

@@ -261,12 +261,9 @@ def test_it_is_said_where_an_adapter_was_trained_for_something_else(
 ) -> None:
     said: list[str] = []
     build(change(values, engine__simulator__adapter=str(adapters[0])), said)
-    assert len(said) == 2
-    assert all(line.startswith(f"warning: the simulator {adapters[0]} was tuned with ") for line in said)
-    assert said[0].endswith("top_k = 3, this run asks for 1")
-    assert said[1].endswith("style = tuned, this run asks for instruct")
+    assert said == [f"warning: the simulator {adapters[0]} was tuned with top_k = 3, this run asks for 1"]
     build(change(values, engine__simulator__adapter=str(adapters[1]), name="other"), said)
-    assert len(said) == 2  # without a card there is nothing to compare
+    assert len(said) == 1  # without a card there is nothing to compare
 
 
 # ---- what is refused, before anything is written

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -22,6 +23,7 @@ from zerosearch.simulation.label import (
     agreements,
     balance,
     cohens_kappa,
+    evidence_note,
     free_labels,
     label_pages,
     label_recorded,
@@ -173,3 +175,38 @@ def test_a_row_that_cannot_be_read_is_named(tmp_path: Path, change: dict[str, ob
     path.write_text("\n".join(map(json.dumps, (first, second | change))) + "\n")
     with pytest.raises(DataError, match=f"^{path}:2: {complaint}"):
         list(read_labels(path))
+
+
+@pytest.mark.parametrize(
+    ("title", "query", "named_by_it"),
+    [
+        ("Ning Hao - Wikipedia", "where was ning hao born", True),
+        ("Ning Hao | Biography | Britannica", "where was Ning Hao born", True),
+        ("Paris (film) – IMDb", "director of Paris", True),
+        ("Nepal · The World Factbook", "capital of nepal", True),
+        ("Spider-Man", "who plays spider-man", True),
+        ("Wikipedia - Ning Hao", "where was Ning Hao born", False),
+        ("Ning Hao - Wikipedia", "where was Zhang Yimou born", False),
+        ("Ning Hao - " + "a" * 50_000 + " b c d e", "Ning Hao", False),
+        ("", "anything", False),
+        ("- " * 5000, "anything", False),
+    ],
+)
+def test_a_title_names_its_subject_whatever_site_it_is_from(title: str, query: str, named_by_it: bool) -> None:
+    assert named(Document(title, "..."), query) is named_by_it
+
+
+def test_where_evidence_is_only_containment_it_is_said_with_numbers() -> None:
+    def labelled(extra: dict[str, Any], title: str) -> LabelledPage:
+        question = Question("q", "Where was the director of Crazy Stone born?", ("Taiyuan",), extra)
+        found = (Document(title, "A Chinese director."),)
+        return LabelledPage(question, "Ning Hao", found, "web", 0, 0, free_labels(question, "Ning Hao", found))
+
+    told = labelled({"hops": 2}, "Ning Hao - Wikipedia")
+    untold = labelled({}, "Ning Hao - Wikipedia")
+    assert (told.labels["evidence"], untold.labels["evidence"]) == ("useful", "noisy")
+    assert evidence_note([told, untold, untold]) == (
+        "evidence differs from containment on 1 of 3 pages; 1 are of questions of several hops "
+        "(2 pages: their questions have no `hops`, and evidence falls back to containment)"
+    )
+    assert evidence_note([]) == ""

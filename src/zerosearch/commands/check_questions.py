@@ -23,6 +23,7 @@ def read_questions(config: TrainConfig, found: Findings) -> dict[str, list[Quest
     Raises `DataError` for a malformed file.
     """
     from zerosearch.errors import DataError
+    from zerosearch.factbook.known import embedded_warning
     from zerosearch.parts import open_questions
 
     read: dict[str, list[Question]] = {}
@@ -44,6 +45,9 @@ def read_questions(config: TrainConfig, found: Findings) -> dict[str, list[Quest
             found.missing.append(f"{name}: {error}")  # it could not be fetched
             continue
         console.print(f"{name}: {len(read[name]):,} questions of {source}", markup=False)
+        if name == "data.train" and config.engine.kind == "simulated":
+            unknown = embedded_warning(config.engine.simulator.adapter, source, read[name])
+            found.warnings += [unknown] if unknown else []
     return read
 
 

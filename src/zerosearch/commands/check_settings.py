@@ -210,7 +210,7 @@ def _check_card(name: str, engine: EngineConfig, found: Findings) -> None:
         card = read_card(resolve_adapter(simulator.adapter))
     except (ZeroSearchError, ValueError):
         return  # told of already, or a card that cannot be read: the run says so
-    for key, ours in (("top_k", engine.top_k), ("style", simulator.style), ("base", simulator.model)):
+    for key, ours in (("top_k", engine.top_k), ("base", simulator.model)):
         theirs = card.get(key) if isinstance(card, dict) else None
         if theirs is not None and theirs != ours:
             said = f"{name}.simulator: {simulator.adapter} was tuned with {key} = {theirs}, this run asks for {ours}"

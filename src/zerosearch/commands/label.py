@@ -161,7 +161,7 @@ def open_writer(models: Models, model: str, url: str | None, key_env: str | None
 
 def _show(pages: Sequence[LabelledPage], sample: int, top_k: int) -> None:
     from zerosearch.engines.pages import format_page
-    from zerosearch.simulation.label import WAYS, agreements, balance
+    from zerosearch.simulation.label import WAYS, agreements, balance, evidence_note
 
     ways = [way for way in WAYS if any(way in p.labels for p in pages)]
     table = Table(title="labels")
@@ -171,6 +171,8 @@ def _show(pages: Sequence[LabelledPage], sample: int, top_k: int) -> None:
         useful, noisy = balance(pages, way).values()
         table.add_row(way, str(useful), str(noisy), str(len(pages) - useful - noisy))
     console.print(table)
+    if note := evidence_note(pages):
+        console.print(note)
     for a in agreements(pages):
         kappa = "-" if a.kappa is None else f"{a.kappa:.2f}"
         console.print(f"{a.first} and {a.second} agree on {a.alike:.0%} of {a.pages} pages, Cohen's kappa {kappa}")

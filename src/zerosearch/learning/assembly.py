@@ -19,6 +19,7 @@ from zerosearch.config import TrainConfig, plain_name
 from zerosearch.engines.corpus import sha256_of
 from zerosearch.engines.identity import differences, with_parts
 from zerosearch.errors import CheckpointError, ConfigError
+from zerosearch.factbook.known import embedded_warning
 from zerosearch.folders import aside
 from zerosearch.generators.local import LocalModel
 from zerosearch.generators.transformers import TransformersGenerator
@@ -111,7 +112,7 @@ def assemble(
         seed=config.seed,
         processes=processes,
     )
-    _warn_of_other_settings(config, say)
+    _warn_of_other_settings(config, questions, say)
     engine = open_engine(config.engine, models)
     evaluation_engine = engine if config.evaluation.engine is None else open_engine(config.evaluation.engine, models)
     judged = config.evaluation.engine or config.engine
@@ -158,13 +159,15 @@ def _critic(config: TrainConfig, model: LocalModel) -> Critic:
     return Critic.lora(model, rank=config.model.lora.rank, alpha=config.model.lora.alpha)
 
 
-def _warn_of_other_settings(config: TrainConfig, say: Callable[[str], None]) -> None:
+def _warn_of_other_settings(config: TrainConfig, questions: Sequence[Question], say: Callable[[str], None]) -> None:
     """Say where an adapter is asked for something it was not trained on."""
     simulator = config.engine.simulator
     if config.engine.kind != "simulated" or simulator.adapter is None:
         return
+    if unknown := embedded_warning(simulator.adapter, config.data.train, questions):
+        say(f"warning: {unknown}")
     card = read_card(resolve_adapter(simulator.adapter))
-    for key, ours in (("top_k", config.engine.top_k), ("style", simulator.style), ("base", simulator.model)):
+    for key, ours in (("top_k", config.engine.top_k), ("base", simulator.model)):
         theirs = card.get(key)
         if theirs is not None and theirs != ours:
             say(f"warning: the simulator {simulator.adapter} was tuned with {key} = {theirs}, this run asks for {ours}")

@@ -31,6 +31,7 @@ from zerosearch.trajectory import Trajectory
 VERSION = 1
 OUTCOME, JUDGE, CONTAINMENT, EVIDENCE = "outcome", "judge", "containment", "evidence"
 _BRACKETS = re.compile(r"\(.*?\)")
+_SITE = re.compile(r"(?<=\S)\s+(?:[-–—|·•»]|::)\s+\S+(?:\s+\S+){0,3}$")  # " - Wikipedia", " | Britannica"
 WAYS = (OUTCOME, JUDGE, CONTAINMENT, EVIDENCE)
 
 
@@ -106,13 +107,39 @@ def free_labels(question: Question, query: str, documents: Sequence[Document]) -
 
 
 def named(document: Document, query: str) -> bool:
-    """Whether the query names what the document is about: holds its title, without what stands in brackets.
+    """Whether the query names what the document is about: holds its title, without what stands in brackets, and
+    without the names of sites at its end.
 
-    >>> named(Document("Paris (film)", "..."), "who directed the film Paris")
+    >>> named(Document("Paris (film) - Wikipedia | Facts", "..."), "who directed the film Paris")
     True
     """
-    title = normalize(_BRACKETS.sub(" ", document.title))
-    return len(title) > 2 and f" {title} " in f" {normalize(query)} "
+    asked, title = f" {normalize(query)} ", document.title.strip()
+    while True:
+        bare = normalize(_BRACKETS.sub(" ", title))
+        if len(bare) > 2 and f" {bare} " in asked:
+            return True
+        if not (site := _SITE.search(title)):
+            return False
+        title = title[: site.start()]
+
+
+def evidence_note(pages: Sequence[LabelledPage]) -> str:
+    """What `evidence` can tell apart on these pages, in one line; empty where it was not used.
+
+    A question whose row does not say how many hops it takes counts as one of one hop: `containment` and `evidence`
+    are then the same.
+    """
+    both = [page for page in pages if CONTAINMENT in page.labels and EVIDENCE in page.labels]
+    if not both:
+        return ""
+    unsaid = sum(page.question.hops is None for page in both)
+    several = sum((page.question.hops or 1) > 1 for page in both)
+    found = sum(page.labels[CONTAINMENT] != page.labels[EVIDENCE] for page in both)
+    falls_back = f" ({unsaid} pages: their questions have no `hops`, and evidence falls back to containment)"
+    return (
+        f"evidence differs from containment on {found} of {len(both)} pages; {several} are of questions of several hops"
+        + (falls_back if unsaid else "")
+    )
 
 
 def cohens_kappa(pairs: Sequence[tuple[Hashable, Hashable]]) -> float | None:

@@ -1,0 +1,56 @@
+"""What the embedded simulator knows: the countries of the Factbook, and nothing else.
+
+Asked about an invented village it writes pages about Germany. Whoever trains with questions of their own is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from zerosearch.embedded import cache_dir
+from zerosearch.errors import DataError
+from zerosearch.factbook.build import VERSION
+from zerosearch.factbook.questions import load_factbook_questions
+from zerosearch.factbook.sources import PREFIX
+from zerosearch.questions import Question
+from zerosearch.scoring import normalize
+
+EMBEDDED_SIMULATOR = "embedded:simulator"
+ENOUGH = 0.5
+_LOOKED_AT = 500  # questions
+
+
+def embedded_warning(adapter: str | None, source: str, questions: Sequence[Question]) -> str | None:
+    """What to say where the embedded simulator is asked questions that it knows nothing of; None: nothing.
+
+    `source` is where the questions are from. Those of the Factbook itself are known; of others at least half must name
+    a country of it.
+    """
+    if adapter != EMBEDDED_SIMULATOR or source.startswith(PREFIX):
+        return None
+    names = factbook_countries()
+    share = known_share(questions, names) if names else None
+    if share is not None and share >= ENOUGH:
+        return None
+    told = f", and {share:.0%} of the questions of {source} name one" if share is not None else ""
+    return (
+        f"the simulator {adapter} knows the countries of the Factbook and nothing else{told}: on other questions its "
+        "pages are about something else. Take another simulator (docs/simulator.md, Your own data)"
+    )
+
+
+def known_share(questions: Sequence[Question], names: Iterable[str]) -> float:
+    """The share of (the first 500) questions whose text or answers name one of `names`; 0 of none."""
+    wanted = [f" {normalize(name)} " for name in names]
+    texts = [f" {normalize(' '.join((q.text, *q.golden_answers)))} " for q in questions[:_LOOKED_AT]]
+    return sum(any(name in text for name in wanted) for text in texts) / max(len(texts), 1)
+
+
+def factbook_countries() -> set[str]:
+    """The countries that the Factbook's questions are about; none where it has not been built on this machine."""
+    folder = cache_dir() / "factbook" / f"v{VERSION}-seed0"
+    try:
+        splits = [load_factbook_questions(folder / f"{split}.jsonl") for split in ("train", "dev", "test")]
+    except (OSError, DataError):
+        return set()
+    return {question.subject for split in splits for question in split}

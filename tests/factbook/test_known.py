@@ -1,0 +1,47 @@
+"""Whoever asks the embedded simulator about something else than the Factbook's countries is told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from zerosearch.factbook import known
+from zerosearch.factbook.known import embedded_warning, known_share
+from zerosearch.questions import Question
+
+VILLAGE = [Question(str(n), f"Who is the smith of Lower Ploughton {n}?", ("Old Tom",)) for n in range(10)]
+COUNTRIES = [Question(str(n), "What is the capital of Côte d'Ivoire?", ("Yamoussoukro",)) for n in range(10)]
+
+
+def test_a_question_is_known_by_a_country_that_it_or_its_answer_names() -> None:
+    asked = [*VILLAGE[:2], COUNTRIES[0], Question("a", "Which country has llamas?", ("Peru",))]
+    assert known_share(asked, ["Peru", "Côte d'Ivoire", "Chad"]) == 0.5
+    assert known_share([], ["Peru"]) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("adapter", "source", "questions", "built", "said"),
+    [
+        ("embedded:simulator", "mine.jsonl", VILLAGE, True, "and 0% of the questions of mine.jsonl name one"),
+        ("embedded:simulator", "mine.jsonl", VILLAGE, False, "nothing else: on other questions"),
+        ("embedded:simulator", "mine.jsonl", COUNTRIES, True, None),
+        ("embedded:simulator", "factbook:train", VILLAGE, True, None),
+        ("my/adapter", "mine.jsonl", VILLAGE, True, None),
+        (None, "mine.jsonl", VILLAGE, True, None),
+    ],
+)
+def test_own_questions_and_the_embedded_simulator(
+    adapter: str | None, source: str, questions: list[Question], built: bool, said: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(known, "factbook_countries", lambda: {"Côte d'Ivoire", "Chad"} if built else set())
+    warning = embedded_warning(adapter, source, questions)
+    assert (warning is None) is (said is None)
+    assert said is None or said in (warning or "")
+
+
+def test_a_factbook_that_was_never_built_is_not_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZEROSEARCH_CACHE", str(tmp_path))
+    assert known.factbook_countries() == set()
+    assert list(tmp_path.iterdir()) == []
