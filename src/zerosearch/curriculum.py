@@ -50,6 +50,11 @@ class Curriculum:
         if not 0.0 < self.rate <= 1.0:
             raise ConfigError(f"curriculum.rate is {self.rate}; it must be above 0 and at most 1")
 
+    @property
+    def follows_length(self) -> bool:
+        """Whether the noise of a step depends on how many steps the run has."""
+        return self.kind in ("exponential", "linear", "steps") and self.start != self.end
+
     def noise(self, step: int, total_steps: int, rewards: Sequence[float] = ()) -> float:
         """p_i for training step `step` (0-based) of `total_steps` (m): `start` at step 0, `end` at step m.
 

@@ -15,8 +15,9 @@ from zerosearch.config import TrainConfig
 from zerosearch.errors import CheckpointError
 from zerosearch.learning.checkpoints import (
     Checkpoint,
-    binding_settings,
+    changes,
     check_settings,
+    known_settings,
     list_checkpoints,
     load_checkpoint,
     save_checkpoint,
@@ -94,11 +95,9 @@ def test_weights_and_optimizer_come_back(tmp_path: Path) -> None:
     ("changes", "named"),
     [
         ({"seed": 1}, "seed = 0, now it is 1"),
-        ({"training__steps": 10}, "training.steps = 9, now it is 10"),
         ({"algorithm__kl": "loss"}, "algorithm.kl = 'none', now it is 'loss'"),
         ({"engine__top_k": 2}, "engine.top_k = 1, now it is 2"),
         ({"protocol__prompt": "Now: {question}"}, "protocol.prompt = "),
-        ({"evaluation__engine": {"kind": "bm25", "corpus": "x.jsonl"}}, "evaluation.engine"),
         ({"curriculum__end": 0.9}, "curriculum.end = 0.5, now it is 0.9"),
     ],
 )
@@ -114,7 +113,7 @@ def test_a_setting_that_shapes_the_numbers_binds_the_run_and_is_named(
 
 
 @pytest.mark.parametrize(
-    "changes",
+    "otherwise",
     [
         {"name": "other"},
         {"folder": "elsewhere"},
@@ -131,14 +130,42 @@ def test_a_setting_that_shapes_the_numbers_binds_the_run_and_is_named(
     ],
 )
 def test_where_things_lie_and_how_fast_they_go_may_change_in_between(
-    saved: Checkpoint, changes: dict[str, Any]
+    saved: Checkpoint, otherwise: dict[str, Any]
 ) -> None:
-    assert changed(**changes) != CONFIG
-    check_settings(saved, changed(**changes))
+    assert changed(**otherwise) != CONFIG
+    check_settings(saved, changed(**otherwise))
+
+
+def test_the_length_and_the_evaluation_may_change_and_are_said(saved: Checkpoint) -> None:
+    judge = {"kind": "bm25", "corpus": "x.jsonl"}
+    longer = changed(training__steps=10, evaluation__limit=9, evaluation__every=2, evaluation__engine=judge)
+    check_settings(saved, longer)
+    said = changes(saved, longer)
+    assert {"training.steps = 9, now 10", "evaluation.limit = 8, now 9", "evaluation.every = 0, now 2"} <= set(said)
+    assert changes(saved, CONFIG) == []
+
+
+@pytest.mark.parametrize(
+    ("curriculum", "binds"),
+    [
+        ({"kind": "exponential"}, True), ({"kind": "linear"}, True), ({"kind": "steps"}, True),
+        ({"kind": "fixed"}, False), ({"kind": "adaptive"}, False), ({"kind": "linear", "start": 0.5}, False),
+    ],
+)  # fmt: skip
+def test_the_length_binds_where_the_curriculum_goes_by_it(
+    tmp_path: Path, curriculum: dict[str, Any], binds: bool
+) -> None:
+    parts = {"engine__kind": "simulated", "engine__corpus": None, "curriculum": curriculum}
+    saved = save_checkpoint(tmp_path, 3, learner(), changed(**parts), keep=2)
+    longer = changed(**parts, training__steps=10)
+    if not binds:
+        return check_settings(saved, longer)
+    with pytest.raises(CheckpointError, match=r"training.steps = 9, now it is 10 \(the curriculum goes by it"):
+        check_settings(saved, longer)
 
 
 def test_settings_that_bind_are_flat_and_hold_no_place() -> None:
-    settings = binding_settings(CONFIG)
+    settings = known_settings(CONFIG)
     assert settings["training.steps"] == 9
     assert settings["engine.simulator.model"] == "smollm2-135m"
     assert not {"name", "folder", "engine.simulator.base_url"} & settings.keys()

@@ -172,7 +172,10 @@ def _conclude(config: TrainConfig, complete: bool, source: Path | None) -> None:
         _draw(config.name, rows, folder)
     evaluations = [read_object(path) for path in sorted((folder / "evaluations").glob("step-[0-9]*.json"))]
     if evaluations:
-        console.print(results_table(evaluations))
+        alike = [e for e in evaluations if _made_as(e) == _made_as(evaluations[-1])]
+        console.print(results_table(alike))
+        if others := [e["step"] for e in evaluations if e not in alike]:
+            console.print(f"not shown, as made with other settings: after {', '.join(map(str, others))} steps")
     console.print(f"run folder   {folder}/")
     console.print(f"  metrics    {folder}/metrics.jsonl, curves.png (or: tensorboard --logdir {folder}/tensorboard)")
     console.print(f"  episodes   {folder}/trajectories/*.jsonl.zst, evaluations/*.jsonl.zst")
@@ -196,6 +199,11 @@ def _draw(name: str, rows: list[dict[str, Any]], folder: Path) -> None:
     except Exception as error:  # matplotlib, its fonts and its caches raise what they like
         why = " ".join(str(error).split())[:200] or type(error).__name__
         console.print(f"curves.png could not be drawn ({why}); its numbers are in metrics.jsonl", markup=False)
+
+
+def _made_as(evaluation: dict[str, Any]) -> tuple[Any, ...]:
+    """What evaluations must have in common to stand in one table."""
+    return tuple(evaluation.get(key) for key in ("questions_digest", "engine", "top_k", "temperature"))
 
 
 def results_table(evaluations: list[dict[str, Any]]) -> Table:

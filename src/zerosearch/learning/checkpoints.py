@@ -19,6 +19,7 @@ from zerosearch.runs import read_object, write_json
 
 _STATE = "state.json"
 START = "start.json"  # the settings of a run that has no checkpoint yet
+_LENGTH = "training.steps"
 _FREE = {"name", "folder", "logging"}
 _FREE_TRAINING = {
     "checkpoint_every", "keep_checkpoints", "max_minutes", "max_batch_rows", "max_batch_tokens", "micro_batch_tokens",
@@ -64,7 +65,7 @@ def save_checkpoint(root: Path, step: int, learner: Learner, config: TrainConfig
         partial.mkdir()
         learner.policy.write(partial / "policy")
         torch.save(_learner_state(learner), partial / "learner.pt")
-        state = {"step": step, "settings": binding_settings(config)}
+        state = {"step": step, "settings": known_settings(config)}
         (partial / _STATE).write_text(json.dumps(state, sort_keys=True) + "\n")
         settle(partial)
         before = root / f".{folder.name}.before"
@@ -99,7 +100,7 @@ def step_folders(root: Path) -> list[Checkpoint]:
 
 def mark_start(root: Path, config: TrainConfig) -> None:
     """Note that a run of these settings has begun, until its first checkpoint stands."""
-    write_json(root / START, {"step": 0, "settings": binding_settings(config)})
+    write_json(root / START, {"step": 0, "settings": known_settings(config)})
 
 
 def load_checkpoint(checkpoint: Checkpoint, learner: Learner, config: TrainConfig) -> None:
@@ -125,8 +126,25 @@ def check_settings(checkpoint: Checkpoint, config: TrainConfig, *, name: str = _
     """Raises `CheckpointError` that names the first setting in which the checkpoint's run differs from `config`, and
     `DamagedCheckpoint` where it cannot tell.
 
-    A setting that an older release did not know had what is the default now.
+    A setting that an older release did not know had what is the default now. The length of a run binds where the
+    curriculum goes by it; how a run is evaluated never does (`changes`).
     """
+    for key, old, new in _differences(checkpoint, config, name):
+        if _binds(key, config):
+            why = " (the curriculum goes by it: the noise of every step would be another one)" * (key == _LENGTH)
+            raise CheckpointError(
+                f"{checkpoint.folder}: was made with {key} = {old!r}, now it is {new!r}{why}; "
+                "take the old setting, another name, or --fresh"
+            )
+
+
+def changes(checkpoint: Checkpoint, config: TrainConfig) -> list[str]:
+    """The settings that differ from those of the checkpoint and may, each as `training.steps = 2, now 3`."""
+    differences = _differences(checkpoint, config)
+    return [f"{key} = {old!r}, now {new!r}" for key, old, new in differences if not _binds(key, config)]
+
+
+def _differences(checkpoint: Checkpoint, config: TrainConfig, name: str = _STATE) -> list[tuple[str, Any, Any]]:
     path = checkpoint.folder / name
     try:
         theirs = read_object(path).get("settings")
@@ -134,19 +152,22 @@ def check_settings(checkpoint: Checkpoint, config: TrainConfig, *, name: str = _
         raise DamagedCheckpoint(str(error)) from None
     if not isinstance(theirs, dict):
         raise DamagedCheckpoint(f"{path}: holds no settings")
-    ours = binding_settings(config)
+    ours = known_settings(config)
     sections = {_section(key) for key in theirs}
-    theirs = {**{k: v for k, v in binding_settings(TrainConfig()).items() if _section(k) in sections}, **theirs}
-    for key in sorted(theirs.keys() | ours.keys()):
-        if theirs.get(key) != ours.get(key):
-            raise CheckpointError(
-                f"{checkpoint.folder}: was made with {key} = {theirs.get(key)!r}, now it is {ours.get(key)!r}; "
-                "take the old setting, another name, or --fresh"
-            )
+    theirs = {**{k: v for k, v in known_settings(TrainConfig()).items() if _section(k) in sections}, **theirs}
+    keys = sorted(theirs.keys() | ours.keys())
+    return [(key, theirs.get(key), ours.get(key)) for key in keys if theirs.get(key) != ours.get(key)]
 
 
-def binding_settings(config: TrainConfig) -> dict[str, Any]:
-    """The settings that shape the numbers, flat: `training.steps`, `engine.simulator.model`, ..."""
+def _binds(key: str, config: TrainConfig) -> bool:
+    if key == _LENGTH:
+        return config.engine.kind == "simulated" and config.curriculum.build().follows_length
+    return not key.startswith("evaluation.")
+
+
+def known_settings(config: TrainConfig) -> dict[str, Any]:
+    """The settings that shape the numbers, flat: `training.steps`, `engine.simulator.model`, ...; `_binds` tells which
+    of them may differ after all."""
     values = config.model_dump(mode="json", exclude=_FREE)
     values["training"] = {k: v for k, v in values["training"].items() if k not in _FREE_TRAINING}
     free = (*_FREE_MODEL, *_FREE_ENDS)

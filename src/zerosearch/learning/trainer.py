@@ -16,20 +16,20 @@ from zerosearch.cost import Ledger
 from zerosearch.engines.base import SearchEngine, close_connections
 from zerosearch.engines.metered import Budget
 from zerosearch.errors import BudgetError, RunError
-from zerosearch.evaluation.runner import Evaluation, describe, summarize
+from zerosearch.evaluation.runner import describe
 from zerosearch.generators.base import TrainedGenerator
 from zerosearch.learning.accounting import Accounting
 from zerosearch.learning.beginning import load_newest, look, take_back, tidy
-from zerosearch.learning.checkpoints import list_checkpoints, mark_start, save_checkpoint
+from zerosearch.learning.checkpoints import changes, list_checkpoints, mark_start, save_checkpoint
 from zerosearch.learning.learner import Learner, NotFinite
-from zerosearch.learning.metrics import rollout_metrics, share
+from zerosearch.learning.metrics import rollout_metrics
 from zerosearch.learning.order import batch
 from zerosearch.learning.parallel import ALONE, Processes
+from zerosearch.learning.transfer import transfer
 from zerosearch.questions import Question
 from zerosearch.rollout import ErrorRate, RolloutSettings, roll_out, times_before
 from zerosearch.runs import append_jsonl, read_metrics, write_json
 from zerosearch.runtime import release_memory
-from zerosearch.simulation.fidelity import Leak, leak
 from zerosearch.trajectory import Trajectory, write_trajectories
 
 
@@ -86,10 +86,14 @@ class Trainer:
         `BudgetError` where the engine's budget is spent, with a checkpoint written.
         """
         training = self.config.training
+        self._say_repeats()
         with asyncio.Runner() as runner, self._connections(runner):
             start = done = self._resume()
-            if start == training.steps and self._evaluation_file(start).exists():
-                self.say(f"{self.folder} is complete: {start} steps; --fresh or another --name starts a new run")
+            if start >= training.steps and self._evaluation_file(start).exists():
+                self.say(
+                    f"{self.folder} is complete: {start} steps; a larger training.steps goes on, "
+                    "--fresh or another --name starts a new run"
+                )
                 return True
             try:
                 if self._judged_at(start):
@@ -112,7 +116,7 @@ class Trainer:
                         minutes = training.max_minutes
                         self.say(f"stopped after step {done} of {training.steps}: {minutes} minutes are over")
                         return False
-                runner.run(self._evaluate(training.steps))
+                runner.run(self._evaluate(done))
             except BudgetError as error:
                 self._checkpoint_once(done)
                 raise BudgetError(
@@ -134,6 +138,12 @@ class Trainer:
         """Whether an evaluation is due after `step` steps, the last one apart."""
         every = self.config.evaluation.every
         return step == 0 or (step < self.config.training.steps and every > 0 and step % every == 0)
+
+    def _say_repeats(self) -> None:
+        """Few questions are no error, but a step is then not what it says."""
+        count, places = len(self.parts.questions), self.config.training.questions_per_step
+        if count < places:
+            self.say(f"{count} questions for the {places} of a step: a step has the same ones again, played anew")
 
     def batch(self, step: int) -> list[Question]:
         """The questions of a step."""
@@ -245,7 +255,11 @@ class Trainer:
         record: dict[str, Any] = {"step": step, **result.as_dict()}
         limit = config.evaluation.transfer_limit
         if engine is not parts.engine and limit and config.engine.kind == "simulated" and kind != "simulated":
-            record["transfer"], more = await self._transfer(trajectories[:limit], result)
+            measuring = transfer(
+                self._play, self.accounting, self.processes, parts.engine, engine,
+                replace(parts.evaluation, top_k=parts.training.top_k), trajectories[:limit], result.top_k,
+            )  # fmt: skip
+            record["transfer"], more = await measuring
             used += more
         record |= {"ledger": numbers(used), "timing": times(used, local=self.accounting.local)}
         if self.processes.first:
@@ -255,32 +269,6 @@ class Trainer:
         self.say(f"  F1 {found.f1:.3f}  EM {found.em:.3f}  searches {found.searches:.2f} an episode  ({seconds:.0f} s)")
         self.accounting.stands(used)
         self.processes.wait()
-
-    async def _transfer(self, real: Sequence[Trajectory], evaluation: Evaluation) -> tuple[dict[str, Any], Ledger]:
-        """The same questions with the simulated engine, useful pages only: transfer gap, leak rate, what it used."""
-        parts = self.parts
-        settings = replace(parts.evaluation, top_k=parts.training.top_k)
-        questions = [t.question for t in real]
-        simulated, used = await self._play(questions, parts.engine, settings, noise=0.0)
-        judge = self.accounting.metered(parts.evaluation_engine)
-
-        async def ask_once() -> list[Leak]:
-            """By one process for all: a real engine may want money for every query."""
-            return [await leak(simulated, judge, evaluation.top_k)] if self.processes.first else []
-
-        (found,), asked = await self.accounting.section("leak rate", ask_once)
-        pages = [s for t in simulated for s in t.searches if s.error is None]
-        transfer = {
-            "questions": len(questions),
-            "simulated_f1": summarize(simulated).f1,
-            "real_f1": summarize(real).f1,
-            "transfer_gap": summarize(simulated).f1 - summarize(real).f1,
-            "simulated_searches": summarize(simulated).searches,
-            "leak_queries": found.queries,
-            "leak_rate": found.rate,
-            "pages_parsed": share([s.parsed for s in pages]),
-        }
-        return transfer, used + asked
 
     def _resume(self) -> int:
         begin = look(self.config)
@@ -300,6 +288,8 @@ class Trainer:
         if checkpoint is not None:
             self.parts.generator.sync()
             self.say(f"going on from {checkpoint.folder}")
+            for change in changes(checkpoint, self.config):
+                self.say(f"  {change}; what was made before stays as it is")
         self.processes.wait()
         self.accounting.open()
         start = 0 if checkpoint is None else checkpoint.step
