@@ -171,7 +171,8 @@ def open_queries(source: str, config: TrainConfig, limit: int) -> list[Asked]:
         }
         return list(found.values())[:limit]
     return [
-        Asked(q.text, q, "whole" if q.hops in (None, 1) else "whole_multi_hop") for q in open_questions(source, limit)
+        Asked(q.text, q, "whole" if q.hops in (None, 1) else "whole_multi_hop")
+        for q in open_questions(source, limit, config.data.fields)
     ]
 
 
