@@ -48,7 +48,7 @@ def test_a_simulator_that_fails(tally: Tally, tries: Any, caplog: pytest.LogCapt
         finally:
             await engine.aclose()
 
-    for seed in range(tries(40, 1)):
+    for seed in range(tries(20, 1)):
         with (
             tally("chaos, simulator", f"seed {seed}", tried=searches),
             chaos(
@@ -96,7 +96,7 @@ def test_a_policy_that_fails_is_asked_until_it_has_answered(
         finally:
             await generator.aclose()
 
-    for seed in range(tries(40, 1)):
+    for seed in range(tries(20, 1)):
         folder = tmp_path / str(seed)
         with (
             tally("chaos, policy", f"seed {seed}", tried=20),
@@ -127,7 +127,7 @@ def test_a_judge_that_fails_loses_no_verdict(tally: Tally, tries: Any, caplog: p
         finally:
             await writer.aclose()
 
-    for seed in range(tries(40, 1)):
+    for seed in range(tries(20, 1)):
         with (
             tally("chaos, judge", f"seed {seed}", tried=40),
             chaos(lambda body: "yes", seed=seed, ways=(*FINAL, *PASSING)) as server,
