@@ -78,3 +78,15 @@ def test_what_cannot_be_compared_is_one_line(zerosearch: Any, out: Path, tmp_pat
     assert unlike.code == 0
     assert "unlike: " in unlike.out
     assert "NQ (2)" in unlike.out
+
+
+def test_two_training_runs_are_told_how_to_be_compared(zerosearch: Any, out: Path, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "demo"
+    (run / "evaluations").mkdir(parents=True)
+    (run / "metrics.jsonl").write_text('{"step": 0}\n')
+    (run / "evaluations" / "step-000002.jsonl.zst").write_bytes(b"\x28\xb5\x2f\xfd")
+    (run / "evaluations" / "step-000002.json").write_text("{}")
+    for target in (run, run / "evaluations" / "step-000002.jsonl.zst", run / "evaluations" / "step-000002.json"):
+        result = zerosearch("compare", str(target), f"{out}:rag")
+        assert result.code == 2
+        assert f"--methods demo={run} --out evaluation" in result.line

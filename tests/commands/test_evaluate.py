@@ -130,6 +130,18 @@ def test_the_same_command_asks_nothing_again_and_a_torn_row_only(
     assert [row["predictions"] for row in read_rows(data / "out" / "timings.jsonl")] == [6, 6, 1]
 
 
+@pytest.mark.parametrize(
+    "row", ["null", "7", '{"method": "direct"}', '{"method": 1, "benchmark": 2, "predictions": "x"}']
+)
+def test_a_damaged_row_of_timings_is_named(zerosearch: Any, behind_url: list[str], row: str) -> None:
+    assert zerosearch(*behind_url, "--methods", "direct").code == 0
+    with Path("out/timings.jsonl").open("a") as timings:
+        timings.write(row + "\n")
+    result = zerosearch(*behind_url, "--methods", "direct")
+    assert result.code == 2
+    assert "timings.jsonl:2: " in result.line
+
+
 def test_a_changed_data_file_is_refused_before_anything_is_asked(
     zerosearch: Any, arguments: list[str], data: Path
 ) -> None:

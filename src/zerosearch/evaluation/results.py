@@ -32,6 +32,9 @@ def find_results(target: str) -> list[PredictionFile]:
         path = Path(folder)
     if path.is_dir():
         files = [read_predictions(found) for found in sorted(path.rglob("*.jsonl")) if is_predictions(found)]
+    elif path.name.endswith(".zst") or path.parent.name == "evaluations":
+        run = path.parent.parent
+        raise DataError(f"{path}: holds episodes of a training run, no predictions; {_make_them(run)}")
     else:
         files = [read_predictions(path)]
     methods = sorted({file.header.method for file in files})
@@ -39,9 +42,20 @@ def find_results(target: str) -> list[PredictionFile]:
         files = [file for file in files if file.header.method == method]
     if not files and method is not None and methods:
         raise DataError(f"{path}: has no predictions of {method!r}; it has {', '.join(methods)}")
+    if not files and (path / "metrics.jsonl").is_file():
+        raise DataError(f"{path}: is a training run, without files of predictions; {_make_them(path)}")
     if not files:
         raise DataError(f"{path}: has no files of predictions (see zerosearch evaluate)")
     return sorted(files, key=lambda file: (file.header.benchmark, file.header.method))
+
+
+def _make_them(run: Path) -> str:
+    """How to get predictions of a run's policy, in one line."""
+    name = run.resolve().name
+    return (
+        f"make them with: zerosearch evaluate {run / 'config.toml'} --methods {name}={run} --out evaluation, "
+        f"then name evaluation:{name} (and the same with the other run)"
+    )
 
 
 def one_run(target: str) -> dict[str, PredictionFile]:
