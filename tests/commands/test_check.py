@@ -240,6 +240,14 @@ def test_a_run_that_would_fail_ends_the_check_with_a_status(check: Any, tmp_path
     assert "wrong: engine.simulator: embedded:simulator was tuned with base = smollm2-135m" in other.out
 
 
+def test_the_simulator_that_ships_is_told_from_one_that_knows_the_questions(check: Any, questions_file: Path) -> None:
+    shipped = ("--set", "engine.simulator.adapter=embedded:simulator", "--set", "engine.simulator.model=smollm2-135m")
+    shipped += ("--set", "engine.simulator.style=tuned")
+    said = "embedded:simulator has learned to write about the World Factbook and nothing else; on the questions of "
+    assert f"{said}{questions_file}" in check(*shipped).out
+    assert "nothing else" not in check().out
+
+
 def test_questions_that_are_too_long_are_counted(check: Any, tmp_path: Path) -> None:
     rows = [{"id": "s", "question": "Who?", "golden_answers": ["x"]}]
     rows += [{"id": f"l{n}", "question": "lorem ipsum " * 3000, "golden_answers": ["x"]} for n in range(2)]

@@ -63,7 +63,14 @@ def collect(
     if not behind_url:
         quiet_libraries()
     training = settings.training
-    models = Models(settings.model.device, settings.model.dtype, training.max_batch_rows, training.max_batch_tokens)
+    models = Models(
+        settings.model.device,
+        settings.model.dtype,
+        training.max_batch_rows,
+        training.max_batch_tokens,
+        training.merge_adapters,
+        training.fixed_cache,
+    )
     # one budget, whichever engine; what was used for an episode that did not finish is paid for too
     meter = standing_meter(Budget(settings.engine.budget_usd, settings.engine.budget_searches), out, "collect")
     generator, playing = open_policy(

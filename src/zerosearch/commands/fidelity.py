@@ -80,7 +80,14 @@ def fidelity(
     asked = open_queries(queries or settings.evaluation.questions, settings, limit)
     quiet_libraries()
     training = settings.training
-    models = Models(settings.model.device, settings.model.dtype, training.max_batch_rows, training.max_batch_tokens)
+    models = Models(
+        settings.model.device,
+        settings.model.dtype,
+        training.max_batch_rows,
+        training.max_batch_tokens,
+        training.merge_adapters,
+        training.fixed_cache,
+    )
     try:
         embed = open_encoder(encoder, settings.engine.encoder_device) if encoder else None
         reader = None

@@ -63,11 +63,13 @@ def train(
         fresh=fresh,
     )
     console.print(describe(settings))
+    for line in strange_questions(settings):
+        console.print(f"note: {line}", style="yellow", markup=False)
     try:
         complete = run.trainer.run()
     finally:
         run.close()
-    _conclude(settings, complete, config)
+    _conclude(settings, complete)
 
 
 @contextmanager
@@ -91,6 +93,18 @@ def owned_together(folder: Path) -> Iterator[None]:
 
 
 OUTGREW = "ended for want of room (protocol.max_context_tokens)"
+
+
+def strange_questions(config: TrainConfig) -> Iterator[str]:
+    """A line for each simulator that ships with the package and is asked what it has never learned."""
+    simulator = config.engine.simulator
+    shipped = simulator.base_url is None and (simulator.adapter or "").startswith("embedded:")
+    if config.engine.kind == "simulated" and shipped and not config.data.train.startswith("factbook:"):
+        yield (
+            f"engine.simulator: {simulator.adapter} has learned to write about the World Factbook and nothing else; "
+            f"on the questions of {config.data.train} its pages are likely wrong. Tune one on your own data "
+            "(zerosearch collect, label, tune), or name a larger model"
+        )
 
 
 class Lines:
@@ -162,7 +176,7 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _conclude(config: TrainConfig, complete: bool, source: Path | None) -> None:
+def _conclude(config: TrainConfig, complete: bool) -> None:
     """Print the evaluations side by side, draw the curves, say where everything lies, and what to do with it."""
     from zerosearch.runs import read_metrics, read_object
 
@@ -184,10 +198,9 @@ def _conclude(config: TrainConfig, complete: bool, source: Path | None) -> None:
     if not complete:
         console.print("the run is not complete: the same command resumes it", style="yellow")
         return
-    longer = f"zerosearch train {source or ''} --set training.steps={2 * config.training.steps}".replace("  ", " ")
     console.print("next:", markup=False)
     console.print(f'  zerosearch ask --run {folder} "..."', markup=False)
-    console.print(f"  {longer} --name {config.name}   # trains on", markup=False)
+    console.print(f"  the same command with --set training.steps={2 * config.training.steps} trains on")
 
 
 def _draw(name: str, rows: list[dict[str, Any]], folder: Path) -> None:

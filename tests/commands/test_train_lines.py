@@ -1,0 +1,55 @@
+"""What `zerosearch train` prints a step, in terminals of any width, and what it refuses to begin."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from zerosearch.commands.train import Lines, fitted
+from zerosearch.settings import config_from_dict
+
+SAID = {
+    "step": "step 199/200",
+    "reward": "reward 0.123",
+    "searches": "searches 1.23",
+    "valid": "valid 100%",
+    "noise": "noise  25%",
+    "rate": "1234 tok/s",
+    "seconds": "12 s",
+    "left": "left 1:02:03",
+}
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_a_steps_line_is_one_line(width: int) -> None:
+    line = fitted(SAID, width)
+    assert len(line) <= width
+    assert line.startswith("step 199/200  reward 0.123")
+    assert line.endswith("left 1:02:03")
+    assert fitted(SAID, None) == "  ".join(SAID.values())
+
+
+def test_episodes_without_room_are_said_on_the_steps_line(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines(config_from_dict({}, "test"))
+    row: dict[str, Any] = {
+        "step": 0, "reward": 0.0, "searches": 0.0, "valid_actions": 0.0, "noise": None, "search_errors": 0, "misses": 0,
+        "timing": {"seconds": 1.0, "policy_tokens_per_second": 1.0}, "cost": {"usd": 0.0},
+    }  # fmt: skip
+    lines.log({**row, "stops": {"context": 3, "answer": 1}})
+    assert "3 of 4 episodes ended for want of room (protocol.max_context_tokens)" in capsys.readouterr().out
+    lines.log({**row, "step": 1, "stops": {"context": 1, "answer": 3}})
+    assert "want of room" not in capsys.readouterr().out
+
+
+def test_training_needs_a_configuration(zerosearch: Any) -> None:
+    refused = zerosearch("train")
+    assert refused.code == 2
+    assert "name a configuration, such as configs/demo.toml" in refused.line
+
+
+@pytest.mark.parametrize("name", ["x" * 300, "a/b", "", "..", "a\nb", "é" * 150])
+def test_an_odd_name_is_one_line(zerosearch: Any, name: str) -> None:
+    refused = zerosearch("train", "--set", "training.steps=1", "--name", name)
+    assert refused.code == 2
+    assert "a run's name is a plain folder name" in refused.err.replace("\n", " ")
