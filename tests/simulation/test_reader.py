@@ -140,3 +140,18 @@ def test_nothing_read_has_no_figures() -> None:
 def test_a_page_of_several_documents_is_shown_whole() -> None:
     text = reader_messages("Why?", found("one", "two"))[1]["content"]
     assert "[1] one\n[2] two\n" in text
+
+
+def test_a_reader_whose_server_stays_away_is_not_asked_for_ever(caplog: pytest.LogCaptureFixture) -> None:
+    class Away(Echo):
+        async def write(
+            self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int
+        ) -> Written:
+            self.asked.append("")
+            raise AttemptError("refused", "HTTP 401: wrong key")
+
+    writer = Away()
+    readings = read([compared(NEPAL, "hills", "mountains", "seas") for _ in range(30)], writer)
+    assert len(writer.asked) < 8
+    assert all(reading.error for reading in readings)
+    assert "the first to fail (refused): HTTP 401: wrong key" in caplog.text
