@@ -282,7 +282,6 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"evaluation__engine": {"kind": "bm25", "corpus": "nowhere.jsonl"}}, "nowhere.jsonl"),
     "missing questions": ({"data__train": "nowhere.jsonl"}, "nowhere.jsonl: no such file"),
     "missing evaluation questions": ({"evaluation__questions": "nowhere.jsonl"}, "nowhere.jsonl: no such file"),
-    "unknown kind of file": ({"data__train": "questions.csv"}, "questions.csv: unknown kind of question file"),
     "unknown split": ({"data__train": "factbook:best"}, "factbook:best: write factbook:train"),
     "no questions": ({"data__train": "EMPTY.jsonl"}, "EMPTY.jsonl: holds no questions"),
     "no address": ({"engine__simulator__base_url": "localhost"}, "base_url"),
@@ -291,7 +290,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         "the environment variable ZS_UNSET is not set"),
     "no search key": (
         {"engine": {"kind": "serper", "api_key_env": "ZS_UNSET"}}, "the environment variable ZS_UNSET is not set"),
-    "no search address": ({"engine": {"kind": "remote", "url": "localhost"}}, "engine.url 'localhost' is not an http"),
+    "no search address": ({"engine": {"kind": "remote", "url": "localhost"}}, "engine.url: 'localhost' is not an http"),
     "a prompt without a question": ({"protocol__prompt": "Hello"}, "protocol.prompt must hold {question}"),
 }  # fmt: skip
 
