@@ -507,3 +507,10 @@ def test_the_real_weights_are_those_that_transformers_reads(smollm2: Path) -> No
     reference = AutoModelForCausalLM.from_pretrained(source.parent, gguf_file=source.name, dtype=torch.float32)
     for name, values in reference.state_dict().items():
         assert torch.equal(converted[name], values), name
+
+
+@pytest.mark.parametrize("error", ["[Errno 28] No space left on device", "[Errno 30] Read-only file system: '/x'"])
+def test_a_full_disk_is_not_taken_for_a_network_that_is_down(error: str) -> None:
+    said = embedded.disk_trouble(f"ERROR: Could not install packages due to an OSError: {error}\n")
+    assert said in ("No space left on device", "Read-only file system")
+    assert embedded.disk_trouble("ERROR: No matching distribution found for x") is None

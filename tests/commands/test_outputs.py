@@ -112,3 +112,41 @@ def test_a_folder_in_use_is_refused(zerosearch: Any, commands: Any, place: Path,
     assert "zerosearch other (process" in result.line
     assert "is writing here" in result.line
     assert listing(place) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "there"),
+    [
+        ("evaluate", "out/table.md"),
+        ("evaluate", "out/table.json"),
+        ("collect", "out/progress.json"),
+        ("collect", "out/spending.jsonl"),
+        ("fidelity", "out/fidelity.html"),
+        ("fidelity", "out/pages.jsonl"),
+        ("label", "pages/labels.jsonl"),
+    ],
+)
+def test_a_file_that_was_not_made_here_is_not_overwritten(
+    zerosearch: Any, commands: Any, place: Path, name: str, there: str
+) -> None:
+    arguments, _ = commands[name]
+    (place / there).parent.mkdir(exist_ok=True)
+    (place / there).write_text('{"mine": 1}\n')
+    before = listing(place)
+    result = zerosearch(*arguments)
+    assert result.code == 2
+    assert str((place / there).name) in result.line
+    assert "name another" in result.line
+    assert listing(place) == before
+
+
+@pytest.mark.parametrize("line", ["null", "7", '{"method": "rag"}', '{"method": 1, "benchmark": 2, "predictions": []}'])
+def test_damaged_timings_are_named_before_anything_is_asked(
+    zerosearch: Any, commands: Any, place: Path, line: str
+) -> None:
+    arguments, out = commands["evaluate"]
+    out.mkdir()
+    (out / "timings.jsonl").write_text(line + "\n")
+    result = zerosearch(*arguments)
+    assert result.code == 2
+    assert "timings.jsonl:1: not a" in result.line

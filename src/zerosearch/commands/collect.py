@@ -56,6 +56,7 @@ def collect(
     settings = load_config(config, set_ or ())
     engine_config = real_engine(settings)
     context.with_resource(owned(out, "collect"))
+    check_collection(out)
     asked = open_questions(
         questions or settings.data.train, limit or settings.data.limit, fields or settings.data.fields
     )
@@ -140,6 +141,17 @@ def real_engine(config: TrainConfig) -> EngineConfig:
     raise ConfigError("a real engine is needed: set engine or evaluation.engine to one that is not simulated")
 
 
+def check_collection(out: Path) -> None:
+    """Raises `FolderError` where files lie in `out` that a collection would write, without its `collect.json`."""
+    from zerosearch.errors import FolderError
+    from zerosearch.folders import listed
+
+    if not (out / "collect.json").exists():
+        patterns = ("progress.json", "part-*.jsonl.zst", "spending*.jsonl")
+        if found := sorted(path.name for pattern in patterns for path in out.glob(pattern)):
+            raise FolderError(f"--out {out}: holds {listed(found)} and no collect.json; name another folder")
+
+
 def claim(folder: Path, record: dict[str, Any]) -> None:
     """Write what is collected here, or check that it is what was before. Raises `DataError` naming the difference."""
     from zerosearch.engines.identity import differences
@@ -149,6 +161,8 @@ def claim(folder: Path, record: dict[str, Any]) -> None:
     path = folder / "collect.json"
     if path.exists():
         before = read_object(path)
+        if "policy" not in before:
+            raise DataError(f"{path}: was not written by zerosearch collect; take another --out")
         for key, value in record.items():
             if key == "engine" and isinstance(before.get(key), str) and before[key] != value:
                 what = ", ".join(differences(before[key], value))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -104,6 +104,7 @@ def evaluate(
     engine_config = engine_of(settings, specs)
     names = [name for name in (benchmarks or settings.evaluation.questions).split(",") if name.strip()]
     context.with_resource(owned(out, "evaluate"))
+    check_tables(out)
     told = Fields.parse(fields or settings.evaluation.fields)
     wanted = distinct([open_benchmark(name, data, limit, settings.seed, told) for name in names])
     if settings.model.base_url is None:
@@ -233,6 +234,39 @@ def tell_cut_off(cells: Sequence[Cell]) -> None:
         )
 
 
+def check_tables(out: Path) -> None:
+    """Raises `FolderError` where a table lies in `out` that is no evaluation's, `DataError` for damaged timings."""
+    from zerosearch.errors import DataError
+    from zerosearch.folders import check_file
+    from zerosearch.runs import read_object
+
+    def ours(path: Path) -> bool:
+        try:
+            return {"benchmarks", "timings"} <= read_object(path.with_suffix(".json")).keys()
+        except DataError:
+            return False
+
+    check_file(out / "table.json", ours)
+    check_file(out / "table.md", ours)
+    read_timings(out)
+
+
+def read_timings(out: Path) -> dict[str, dict[str, Any]]:
+    """What all calls took, by `METHOD on BENCHMARK`. Raises `DataError` that names the line."""
+    from zerosearch.errors import DataError
+    from zerosearch.runs import read_rows
+
+    took: dict[str, dict[str, Any]] = {}
+    for number, row in enumerate(read_rows(out / TIMINGS), start=1):
+        try:
+            before = took.setdefault(f"{row['method']} on {row['benchmark']}", {"predictions": 0, "seconds": 0.0})
+            for name in before:
+                before[name] += row[name]
+        except (KeyError, TypeError):
+            raise DataError(f"{out / TIMINGS}:{number}: not a row of timings; take the file away") from None
+    return took
+
+
 def note_timings(out: Path, cells: Sequence[Cell]) -> None:
     """Append what each cell took in this call to `timings.jsonl`."""
     from zerosearch.runs import append_jsonl
@@ -253,10 +287,9 @@ def note_timings(out: Path, cells: Sequence[Cell]) -> None:
 
 def conclude(out: Path, cells: Sequence[Cell], *, unlike: bool) -> None:
     """Print the table and write `table.md` and `table.json`."""
-    from zerosearch.errors import DataError
     from zerosearch.evaluation.results import find_results, unlike_files
     from zerosearch.evaluation.tables import markdown, rich_tables, with_all_scores
-    from zerosearch.runs import atomic_write, read_rows, write_json
+    from zerosearch.runs import atomic_write, write_json
 
     order = list(dict.fromkeys(cell.header.method for cell in cells))
     found = sorted(find_results(str(out)), key=lambda f: (f.header.method not in order, _place(f, order)))
@@ -270,15 +303,7 @@ def conclude(out: Path, cells: Sequence[Cell], *, unlike: bool) -> None:
     table = with_all_scores(found, allow_unlike=unlike)
     for shown in rich_tables(table, console.width):
         console.print(shown)
-    took: dict[str, Mapping[str, Any]] = {}
-    for number, row in enumerate(read_rows(out / TIMINGS), start=1):
-        try:
-            key = f"{row['method']} on {row['benchmark']}"
-            before = took.get(key, {"predictions": 0, "seconds": 0.0})
-            took[key] = {name: before[name] + row[name] for name in ("predictions", "seconds")}
-        except (KeyError, TypeError):
-            raise DataError(f"{out / TIMINGS}:{number}: not a row of timings; take the file away") from None
-    write_json(out / "table.json", table.as_dict() | {"timings": took})
+    write_json(out / "table.json", table.as_dict() | {"timings": read_timings(out)})
     atomic_write(out / "table.md", markdown(table).encode())
     console.print(f"table {out}/table.md, {out}/table.json; predictions {out}/BENCHMARK/METHOD.jsonl")
 

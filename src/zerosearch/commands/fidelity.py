@@ -77,6 +77,7 @@ def fidelity(
     real_config = real_engine(settings)
     if out is not None:
         context.with_resource(owned(out, "fidelity"))
+        check_report(out)
     asked = open_queries(queries or settings.evaluation.questions, settings, limit)
     quiet_libraries()
     training = settings.training
@@ -150,6 +151,22 @@ def _complain(report: dict[str, Any]) -> None:
             f"{report['failed']} searches failed, {reader['failed']} queries could not be read{why}: "
             "the figures are of the others"
         )
+
+
+def check_report(out: Path) -> None:
+    """Raises `FolderError` where files lie in `out` that the report would overwrite and that are no such report's."""
+    from zerosearch.errors import DataError
+    from zerosearch.folders import check_file
+    from zerosearch.runs import read_object
+
+    def ours(path: Path) -> bool:
+        try:
+            return {"simulator", "engine"} <= read_object(out / "fidelity.json").keys()
+        except DataError:
+            return False
+
+    for name in ("fidelity.json", "fidelity.html", "pages.jsonl"):
+        check_file(out / name, ours)
 
 
 def open_encoder(name: str, device: str) -> Encoder:

@@ -55,9 +55,9 @@ def label(
     """
     prepare()
     from zerosearch.errors import ConfigError, DataError, RunError
-    from zerosearch.folders import owned
+    from zerosearch.folders import check_file, owned
     from zerosearch.simulation.collect import read_collection
-    from zerosearch.simulation.label import label_pages, label_recorded, write_labels
+    from zerosearch.simulation.label import holds_labels, label_pages, label_recorded, write_labels
     from zerosearch.simulation.recordings import read_recorded_pages
 
     if judge_url and not judge_model:
@@ -66,6 +66,7 @@ def label(
         raise ConfigError("give a folder that `zerosearch collect` wrote, or --recorded FILE with --out FILE")
     target = out or cast("Path", collection) / "labels.jsonl"
     context.with_resource(owned(target, "label"))
+    check_file(target, holds_labels)
     pages = label_pages(read_collection(collection), right=right, top_k=top_k) if collection else []
     for path in recorded or ():
         found, without = read_recorded_pages(path, snippet_words=snippet_words)

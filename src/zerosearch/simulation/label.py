@@ -22,7 +22,7 @@ from typing import Any
 from zerosearch.errors import DataError
 from zerosearch.formats import read_jsonl
 from zerosearch.questions import Question
-from zerosearch.runs import write_jsonl
+from zerosearch.runs import read_rows, write_jsonl
 from zerosearch.scoring import contains_answer, normalize
 from zerosearch.search import Document, Quality, holds_answer
 from zerosearch.simulation.recordings import RecordedPage
@@ -186,6 +186,15 @@ def balance(pages: Sequence[LabelledPage], way: str) -> dict[Quality, int]:
 def write_labels(path: Path, pages: Iterable[LabelledPage]) -> None:
     """One JSON line a page, whole or not at all."""
     write_jsonl(path, map(_row, pages))
+
+
+def holds_labels(path: Path) -> bool:
+    """Whether the first line of a file is a labelled page (of any version)."""
+    try:
+        first = next(read_rows(path), None)
+    except DataError:
+        return False
+    return first is not None and {"version", "labels", "documents"} <= first.keys()
 
 
 def read_labels(path: Path) -> Iterator[LabelledPage]:
