@@ -253,6 +253,12 @@ class TrainingConfig(Section):
     fixed_cache: bool | None = None
     """Decode with a cache of fixed size, whose steps a GPU records as CUDA graphs: several times faster where a model
     is so small that the GPU waits for Python. none: on a GPU yes, on a CPU no."""
+    max_sampler_gap: float | None = Field(0.5, gt=0)
+    """The run stops where sampler and trainer differ by more nats a token, on average over a step: what is sampled is
+    then not what is trained. Sound runs have less than .03. none: never. Not looked at with top_p or top_k."""
+    stop_on_collapse: bool = True
+    """The run stops once valid actions have stayed below half of what its first steps had, or hardly an episode is
+    answered any more, for three steps in a row. false: it is only said."""
     checkpoint_every: int = Field(25, ge=0)
     """Steps between checkpoints; 0: only at the end."""
     keep_checkpoints: int = Field(2, ge=1)

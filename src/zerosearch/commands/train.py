@@ -140,6 +140,7 @@ class Lines:
             fitted(said, console.width if console.is_terminal else None)
             + (f"  {dollars(row['cost']['usd'])} spent" if row["cost"]["usd"] else "")
             + (f"  [red]{row['search_errors']} searches failed[/red]" if row["search_errors"] else "")
+            + "".join(f"  [red]{alarm}[/red]" for alarm in row["alarms"])
             + (f"  [red]{row['misses']} queries without a recorded page[/red]" if row["misses"] else "")
             + (f"  [red]{outgrown} of {episodes} episodes {OUTGREW}[/red]" if 2 * outgrown >= episodes > 0 else "")
         )

@@ -23,6 +23,7 @@ _LENGTH = "training.steps"
 _FREE = {"name", "folder", "logging"}
 _FREE_TRAINING = {
     "checkpoint_every", "keep_checkpoints", "max_minutes", "max_batch_rows", "max_batch_tokens", "micro_batch_tokens",
+    "max_sampler_gap", "stop_on_collapse",
 }  # fmt: skip
 # a policy behind a URL is not trained: these are as by default in every run
 _FREE_MODEL = (

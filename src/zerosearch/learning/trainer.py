@@ -19,6 +19,7 @@ from zerosearch.errors import BudgetError, RunError
 from zerosearch.evaluation.runner import describe
 from zerosearch.generators.base import TrainedGenerator
 from zerosearch.learning.accounting import Accounting
+from zerosearch.learning.alarms import Alarms
 from zerosearch.learning.beginning import load_newest, look, take_back, tidy
 from zerosearch.learning.checkpoints import changes, list_checkpoints, mark_start, save_checkpoint
 from zerosearch.learning.learner import Learner, NotFinite
@@ -102,6 +103,7 @@ class Trainer:
                     row = runner.run(self._step(step))
                     for sink in self.sinks if self.processes.first else ():
                         sink.log(row)
+                    self._heed(step)
                     done = step + 1
                     if self._judged_at(done):
                         runner.run(self._evaluate(done))
@@ -194,11 +196,20 @@ class Trainer:
                 **times(used, local=self.accounting.local),
             },
         }
+        self._found = self.alarms.look(row)
+        row["alarms"] = [alarm.text for alarm in self._found]
         if self.processes.first:
             append_jsonl(self.folder / "metrics.jsonl", row)
         self.accounting.stands(used)
         self._rewards.append(row["reward"])
         return row
+
+    def _heed(self, step: int) -> None:
+        """Raises `RunError` where an alarm of the step says that the run had better stop."""
+        for alarm in self._found:
+            if alarm.stops:
+                told = f"stopped after step {step + 1}: {alarm.text}. {alarm.advice}"
+                raise RunError(f"{told}. Older checkpoints stay as they are")
 
     async def _play(
         self,
@@ -293,7 +304,12 @@ class Trainer:
         self.processes.wait()
         self.accounting.open()
         start = 0 if checkpoint is None else checkpoint.step
-        self._rewards = [float(row["reward"]) for row in read_metrics(self.folder / "metrics.jsonl", rewards=True)]
+        rows = list(read_metrics(self.folder / "metrics.jsonl", rewards=True))
+        self._rewards = [float(row["reward"]) for row in rows]
+        training = self.config.training
+        truncated = training.top_p < 1 or training.top_k > 0
+        self.alarms = Alarms(None if truncated else training.max_sampler_gap, training.stop_on_collapse)
+        self.alarms.restore(rows)
         return start
 
     def _evaluation_file(self, step: int) -> Path:
