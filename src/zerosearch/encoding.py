@@ -45,12 +45,19 @@ log = logging.getLogger(__name__)
 
 
 @lru_cache(maxsize=16)
+def special_texts(tokenizer: Any) -> tuple[str, ...]:
+    """The texts of all special tokens: those that the tokenizer names (EOS, ...) and those that it only marks so."""
+    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+    return tuple(sorted({t.content for t in added if t.special} | set(tokenizer.all_special_tokens)))
+
+
+@lru_cache(maxsize=16)
 def control_tokens(tokenizer: Any) -> tuple[str, ...]:
     """The texts that a tokenizer turns into control ids: all of its special tokens, not the named ones only, and of
     the other added ones those that look like control (`<tool_call>`), but for the protocol's own tags."""
     added = getattr(tokenizer, "added_tokens_decoder", {}).values()
-    found = {t.content for t in added if t.special or _LOOKS_LIKE_CONTROL.fullmatch(t.content)}
-    return tuple(sorted(t for t in found | set(tokenizer.all_special_tokens) if not holds_tag(t)))
+    found = {t.content for t in added if _LOOKS_LIKE_CONTROL.fullmatch(t.content)}
+    return tuple(sorted(t for t in found | set(special_texts(tokenizer)) if not holds_tag(t)))
 
 
 @lru_cache(maxsize=16)

@@ -7,8 +7,8 @@ import socket
 from typing import Any
 
 import pytest
+from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as FastTokenizer
-from tokenizers import decoders, models, pre_tokenizers
 
 from zerosearch.engine_config import RequestConfig
 from zerosearch.engines.retry import AttemptError
@@ -271,6 +271,18 @@ def test_a_local_model_is_asked_in_its_chat_template_and_read_without_its_end_to
     assert tokenizer.decode(prompt_ids) == "<|system|>Write.<|end|><|user|>Query: Nepal<|end|><|assistant|>"
     assert sampling == Sampling(temperature=0.5, max_tokens=99, seed=3)
     assert written == Written("[1] Nepal: Où , is it ?", len(prompt_ids), len(parrot.ids), truncated=False)
+
+
+def test_a_token_that_is_special_without_a_name_is_no_part_of_what_was_written() -> None:
+    # Qwen's <|im_end|> where the tokenizer names <|endoftext|> alone: replies ended with it, and were no bare answers
+    tokenizer = byte_tokenizer(TEMPLATE)
+    tokenizer.add_tokens([AddedToken("<|im_end|>", special=True, normalized=False)])
+    assert "<|im_end|>" not in tokenizer.all_special_tokens
+    parrot = Parrot(tokenizer, "Lima<|im_end|>")
+    written = asyncio.run(
+        GeneratorWriter(parrot, tokenizer, model="parrot").write(MESSAGES, max_tokens=99, temperature=0.5, seed=3)
+    )
+    assert written.text == "Lima"
 
 
 def test_a_local_text_that_hit_the_limit_says_so() -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 from zerosearch.curriculum import derive_seed
-from zerosearch.encoding import ChatTokenizer, encode_chat, encode_plain, harmless, has_template
+from zerosearch.encoding import ChatTokenizer, encode_chat, encode_plain, harmless, has_template, special_texts
 from zerosearch.engine_config import RequestConfig
 from zerosearch.engines.completions import CompletionServer, EmptyReply, read_completion
 from zerosearch.engines.http import MAX_BODY_BYTES, checked_url
@@ -237,7 +237,7 @@ class GeneratorWriter:
     def _decode(self, ids: Sequence[int], *, whole: bool = False) -> str:
         """The text of `ids` without control tokens (`whole`: with them), but for those that mark a thought."""
         text = str(self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
-        for token in () if whole else self._tokenizer.all_special_tokens:
+        for token in () if whole else special_texts(self._tokenizer):
             text = plain_marks(text).replace(token, "")
         return text
 
