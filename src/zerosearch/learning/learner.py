@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zerosearch.config import AlgorithmConfig, TrainingConfig, default_rates
 from zerosearch.curriculum import derive_seed
 from zerosearch.errors import RunError
 from zerosearch.learning.advantages import (
@@ -37,6 +36,7 @@ from zerosearch.learning.losses import (
 from zerosearch.learning.metrics import weighted_mean
 from zerosearch.learning.parallel import ALONE, Processes
 from zerosearch.learning.policy import Policy
+from zerosearch.training_config import AlgorithmConfig, TrainingConfig, default_rates
 from zerosearch.trajectory import Trajectory
 
 Metrics = dict[str, float]
