@@ -243,8 +243,10 @@ def test_a_run_that_would_fail_ends_the_check_with_a_status(check: Any, tmp_path
 def test_the_simulator_that_ships_is_told_from_one_that_knows_the_questions(check: Any, questions_file: Path) -> None:
     shipped = ("--set", "engine.simulator.adapter=embedded:simulator", "--set", "engine.simulator.model=smollm2-135m")
     shipped += ("--set", "engine.simulator.style=tuned")
-    said = "embedded:simulator has learned to write about the World Factbook and nothing else; on the questions of "
-    assert f"{said}{questions_file}" in check(*shipped).out
+    unknown = check(*shipped).out
+    assert unknown.count("the simulator embedded:simulator knows the countries of the Factbook and nothing else") == 1
+    assert unknown.count("on other questions its pages are about something else") == 1
+    assert "nothing else" in check(*shipped, "--set", "data.train=hub:some/where:part:split").out  # not read here
     assert "nothing else" not in check().out
 
 

@@ -105,10 +105,11 @@ def test_recorded_queries_are_found_by_their_words_in_every_script() -> None:
 
 def test_what_cannot_be_found_is_said_on_indexing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "c.jsonl"
-    rows = ["Kathmandu is a city.", "!!!", "\ua992\ua9a4" * 40, "北京"]  # Javanese, which nobody here can cut
+    rows = ["Kathmandu is a city.", "!!!", "\ua992\ua9a4" * 40, "北京", "  "]  # Javanese, which nobody here can cut
     path.write_text("".join(json.dumps({"id": n, "text": text}) + "\n" for n, text in enumerate(rows)))
     with caplog.at_level(logging.WARNING):
         BM25Engine.open(path, tmp_path / "cache")
     said = " ".join(record.getMessage() for record in caplog.records)
-    assert "1 of 4 passages hold no word" in said
-    assert "1 of 4 passages hold runs of more than 60 letters" in said
+    assert "1 of 5 passages hold no word" in said
+    assert "1 of 5 passages hold runs of more than 60 letters" in said
+    assert "1 of 5 passages are empty (first: passage 5)" in said  # said once

@@ -26,6 +26,7 @@ def test_a_question_is_known_by_a_country_that_it_or_its_answer_names() -> None:
         ("embedded:simulator", "mine.jsonl", VILLAGE, True, "and 0% of the questions of mine.jsonl name one"),
         ("embedded:simulator", "mine.jsonl", VILLAGE, False, "nothing else: on other questions"),
         ("embedded:simulator", "mine.jsonl", COUNTRIES, True, None),
+        ("embedded:simulator", "hub:my/questions", [], True, "nothing else: on other questions"),
         ("embedded:simulator", "factbook:train", VILLAGE, True, None),
         ("my/adapter", "mine.jsonl", VILLAGE, True, None),
         (None, "mine.jsonl", VILLAGE, True, None),

@@ -23,7 +23,6 @@ def read_questions(config: TrainConfig, found: Findings) -> dict[str, list[Quest
     Raises `DataError` for a malformed file.
     """
     from zerosearch.errors import DataError
-    from zerosearch.factbook.known import embedded_warning
     from zerosearch.parts import open_questions
 
     read: dict[str, list[Question]] = {}
@@ -33,6 +32,7 @@ def read_questions(config: TrainConfig, found: Findings) -> dict[str, list[Quest
     ):
         if source.startswith("hub:"):
             found.fetched(f"{name}: {source} is read from the model hub when the run starts, not by this check")
+            _warn_of_unknown(config, name, source, (), found)
             continue
         if not source.startswith("factbook:") and not Path(source).expanduser().exists():
             found.missing.append(f"{name}: {source}: no such file")
@@ -45,10 +45,19 @@ def read_questions(config: TrainConfig, found: Findings) -> dict[str, list[Quest
             found.missing.append(f"{name}: {error}")  # it could not be fetched
             continue
         console.print(f"{name}: {len(read[name]):,} questions of {source}", markup=False)
-        if name == "data.train" and config.engine.kind == "simulated":
-            unknown = embedded_warning(config.engine.simulator.adapter, source, read[name])
-            found.warnings += [unknown] if unknown else []
+        _warn_of_unknown(config, name, source, read[name], found)
     return read
+
+
+def _warn_of_unknown(
+    config: TrainConfig, name: str, source: str, questions: Sequence[Question], found: Findings
+) -> None:
+    """A warning where the simulator that ships is trained with on questions that it knows nothing of."""
+    from zerosearch.factbook.known import embedded_warning
+
+    if name == "data.train" and config.engine.kind == "simulated":
+        unknown = embedded_warning(config.engine.simulator.adapter, source, questions)
+        found.warnings += [unknown] if unknown else []
 
 
 def check_lengths(read: dict[str, list[Question]], playing: RolloutSettings, found: Findings) -> None:

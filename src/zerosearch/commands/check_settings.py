@@ -155,8 +155,6 @@ _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 def check_parts(config: TrainConfig, found: Findings) -> None:
     """Add to `found` what this machine lacks, models, adapters, corpora, keys, packages, and what cannot work."""
-    from zerosearch.commands.train import strange_questions
-
     engines = [("engine", config.engine)]
     if config.evaluation.engine is not None:
         engines.append(("evaluation.engine", config.evaluation.engine))
@@ -171,7 +169,6 @@ def check_parts(config: TrainConfig, found: Findings) -> None:
         found.missing.append(f"model.api_key_env: the environment variable {config.model.api_key_env} is not set")
     for name, engine in engines:
         found.missing += _engine_not_here(name, engine)
-    found.warnings += strange_questions(config)
     for package in ("wandb", "trackio"):
         if getattr(config.logging, package) and importlib.util.find_spec(package) is None:
             found.missing.append(f"logging.{package}: the package is missing ({install(package)})")

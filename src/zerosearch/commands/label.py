@@ -68,11 +68,18 @@ def label(
     context.with_resource(owned(target, "label"))
     check_file(target, holds_labels)
     pages = label_pages(read_collection(collection), right=right, top_k=top_k) if collection else []
+    nameless = 0
     for path in recorded or ():
         found, without = read_recorded_pages(path, snippet_words=snippet_words)
         pages += label_recorded(found, top_k=top_k)
+        nameless += without
         left_out = f", {without} rows without question and answer left out" if without else ""
         console.print(f"{path}: {len(found)} pages{left_out}")
+    if not pages and nameless:
+        raise DataError(
+            "the recordings: no row has `question` and `golden_answers`, by which pages are labelled "
+            "(zerosearch record writes them where its --queries have them)"
+        )
     if not pages:
         raise DataError(f"{collection or 'the recordings'}: nothing there holds a page; does the policy search?")
     complaint = ""

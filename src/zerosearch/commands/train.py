@@ -63,8 +63,6 @@ def train(
         fresh=fresh,
     )
     console.print(describe(settings))
-    for line in strange_questions(settings):
-        console.print(f"note: {line}", style="yellow", markup=False)
     try:
         complete = run.trainer.run()
     finally:
@@ -93,18 +91,6 @@ def owned_together(folder: Path) -> Iterator[None]:
 
 
 OUTGREW = "ended for want of room (protocol.max_context_tokens)"
-
-
-def strange_questions(config: TrainConfig) -> Iterator[str]:
-    """A line for each simulator that ships with the package and is asked what it has never learned."""
-    simulator = config.engine.simulator
-    shipped = simulator.base_url is None and (simulator.adapter or "").startswith("embedded:")
-    if config.engine.kind == "simulated" and shipped and not config.data.train.startswith("factbook:"):
-        yield (
-            f"engine.simulator: {simulator.adapter} has learned to write about the World Factbook and nothing else; "
-            f"on the questions of {config.data.train} its pages are likely wrong. Tune one on your own data "
-            "(zerosearch collect, label, tune), or name a larger model"
-        )
 
 
 class Lines:

@@ -142,10 +142,13 @@ def _add(one: Scores | None, other: Scores | None) -> Scores | None:
 
 def _build(work: Path, passages: Passages, corpus: Path, k1: float, b: float) -> dict[str, Any]:
     unspaced: list[str] = []
+    empty = 0
 
     def texts() -> Iterator[str]:
+        nonlocal empty
         for document in passages():
             text = f"{document.title}\n{document.text}"
+            empty += not text.strip()
             unspaced.append(bigrams(text, single=True))
             yield text
 
@@ -153,7 +156,7 @@ def _build(work: Path, passages: Passages, corpus: Path, k1: float, b: float) ->
     tokens = tokenize(texts(), stemmer, return_ids=True)
     if not tokens.vocab:
         raise DataError(f"{corpus}: holds no word that could be searched for")
-    _say_what_cannot_be_found(corpus, tokens, unspaced)
+    _say_what_cannot_be_found(corpus, tokens, unspaced, empty)
     index = bm25s.BM25(k1=k1, b=b, method="lucene")
     index.index(tokens, create_empty_token=False, show_progress=False)
     index.save(work)
@@ -166,9 +169,12 @@ def _build(work: Path, passages: Passages, corpus: Path, k1: float, b: float) ->
     return {"k1": k1, "b": b, "bigrams": any(unspaced)}
 
 
-def _say_what_cannot_be_found(corpus: Path, tokens: Any, unspaced: Sequence[str]) -> None:
-    """Passages without a word, and runs of letters that are no words: a script that nobody here knows how to cut."""
-    wordless = sum(not len(ids) and not cut for ids, cut in zip(tokens.ids, unspaced, strict=True))
+def _say_what_cannot_be_found(corpus: Path, tokens: Any, unspaced: Sequence[str], empty: int) -> None:
+    """Passages without a word, and runs of letters that are no words: a script that nobody here knows how to cut.
+
+    The `empty` ones among them are left out here: they are told where the corpus is read.
+    """
+    wordless = sum(not len(ids) and not cut for ids, cut in zip(tokens.ids, unspaced, strict=True)) - empty
     if wordless:
         log.warning("%s: %d of %d passages hold no word: no query finds them", corpus, wordless, len(tokens.ids))
     long = ((word, place) for word, place in tokens.vocab.items() if len(word) > LONGEST_WORD and not word.isascii())

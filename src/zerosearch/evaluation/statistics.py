@@ -63,7 +63,8 @@ def macro_average(
 
     Percentile bootstrap (Efron and Tibshirani 1993, chapter 13), each stratum resampled within itself. One stratum of
     scores that are 0 or 1 gets the interval of a share (`share_interval`). Several that are all 0 or all 1 get it too,
-    for Kish's effective number of questions: resampling would claim certainty.
+    for Kish's effective number of questions: resampling would claim certainty. Where only some are all 0 or all 1, the
+    intervals of the strata are combined (MOVER, Zou and Donner 2008, doi:10.1002/sim.3095).
     With `differences` the values are not scores in [0, 1], and equal ones get an interval of no width. Raises
     `ValueError` for no values.
     """
@@ -182,6 +183,11 @@ def _interval(
         effective = int(kish + _TIE)
         low, high = share_interval(round(extreme * effective), effective, level=level)
         return Interval(extreme, min(low, extreme), max(high, extreme))
+    if not differences and any(values[0] in (0.0, 1.0) and (values == values[0]).all() for values in strata):
+        parts = [_interval([values], [1.0], seed, level, draws, False) for values in strata]
+        below = float(np.hypot.reduce([weight * (p.value - p.low) for weight, p in zip(weights, parts, strict=True)]))
+        above = float(np.hypot.reduce([weight * (p.high - p.value) for weight, p in zip(weights, parts, strict=True)]))
+        return Interval(value, max(0.0, value - below), min(1.0, value + above))
     random = np.random.default_rng(seed)
     means = np.zeros(draws)
     for weight, values in zip(weights, strata, strict=True):

@@ -24,11 +24,11 @@ def embedded_warning(adapter: str | None, source: str, questions: Sequence[Quest
     """What to say where the embedded simulator is asked questions that it knows nothing of; None: nothing.
 
     `source` is where the questions are from. Those of the Factbook itself are known; of others at least half must name
-    a country of it.
+    a country of it. Give no questions where they cannot be looked at yet.
     """
     if adapter != EMBEDDED_SIMULATOR or source.startswith(PREFIX):
         return None
-    names = factbook_countries()
+    names = factbook_countries() if questions else set()
     share = known_share(questions, names) if names else None
     if share is not None and share >= ENOUGH:
         return None
