@@ -230,6 +230,17 @@ def test_a_first_hop_that_names_a_wrong_bridge_is_seen() -> None:
     assert "first hops that name a wrong one and not it</th><td>50% [1%, 99%]" in shown
 
 
+def test_what_stands_on_many_pages_by_chance_is_no_answer_there(real: BM25Engine) -> None:
+    found = SearchPage((Document("", "There are no 2 alike."),), "x", asked=())
+    unclear = [Question("y", "Is Lima in Chad?", ("no",)), Question("n", "How many?", ("2",))]
+    pages = [Compared(Asked(question.text, question, "whole"), found, found, found) for question in unclear]
+    pages.append(Compared(Asked("capital nepal", NEPAL, "whole"), found, found, found))
+    report = fidelity(pages, top_k=1)
+    assert (report["queries"], report["unclear"], report["findable"], report["leak"]["queries"]) == (3, 2, 0, 1)
+    assert report["kinds"]["whole"] == {"queries": 1, "real": 0.0, "useful": 0.0, "noisy": 0.0}
+    assert measure(real, *(episode(question, search("llamas", "no 2")) for question in unclear)) == Leak(0, 0)
+
+
 def test_the_answer_in_the_prompt_is_held_against_pages_written_without_it(real: BM25Engine) -> None:
     simulator = Simulator()
     report = report_on(real, simulator, blind=1)

@@ -248,6 +248,7 @@ def tables(report: dict[str, Any]) -> list[Table]:
     )
     third.add_row("the same without question and answer in the prompt", *_shares(blind["without"]))
     third.add_row("searches that failed", str(report["failed"]))
+    third.add_row("queries left out above: the answer is yes, no or a bare number", str(report["unclear"]))
     third.add_row("seconds a page, waiting in line included", *_shares(report["seconds_per_page"]))
     third.add_row("seconds of decoding a page, of all at once", *_shares(report["decoding_seconds_per_page"]))
     third.add_row("US dollars a page", "-" if report["usd_per_page"] is None else f"{report['usd_per_page']:.6f}")

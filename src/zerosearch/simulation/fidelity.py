@@ -17,7 +17,7 @@ from zerosearch.engines.base import SearchEngine
 from zerosearch.errors import EngineError
 from zerosearch.evaluation.statistics import share_interval
 from zerosearch.questions import Question
-from zerosearch.search import Quality, SearchPage, SearchRequest, holds_answer
+from zerosearch.search import Quality, SearchPage, SearchRequest, holds_answer, shows_answer
 from zerosearch.simulation.style import copies, mean, overlap, style_auc, words
 from zerosearch.trajectory import Trajectory
 
@@ -40,14 +40,15 @@ async def leak(trajectories: Sequence[Trajectory], real: SearchEngine, top_k: in
     """Of the useful simulated pages whose query finds no answer in the `real` engine: how many hold the answer?
 
     A mixed page counts where a document of it was asked for as a useful one, and only such documents are looked at: an
-    answer in a noisy document is a failure of control, not a leak.
+    answer in a noisy document is a failure of control, not a leak. Questions whose answer is yes, no or a bare number
+    are left out: such words stand on many pages by chance.
     """
     queries = leaked = 0
     for trajectory in trajectories:
-        golden = trajectory.question.golden_answers
+        golden = trajectory.question.evident_answers
         for search in trajectory.searches:
             useful = search.useful_documents
-            if search.error is not None or not (useful or search.quality == "useful"):
+            if not golden or search.error is not None or not (useful or search.quality == "useful"):
                 continue
             try:
                 page = await real.search(SearchRequest(search.query, top_k))
@@ -127,15 +128,17 @@ def fidelity(compared: Sequence[Compared], *, top_k: int) -> dict[str, Any]:
     """The report, JSON-ready: see docs/simulator.md for what each figure means. Shares of nothing are None.
 
     `control`: on queries whose real page holds the answer, the share of useful and of noisy pages that hold it.
-    `leak`: on the other queries, the same. Every query whose three pages were all found counts. `bridge`: of first hops
+    `leak`: on the other queries, the same. Every query whose three pages were all found counts, but in what asks for
+    the answer those of questions whose answer is yes, no or a bare number (`unclear`). `bridge`: of first hops
     whose bridge is known, the share of pages that name it (`right`), and of those that name another one and not it
     (`wrong`). `intervals` has the 95 % interval of each share, under the same names.
     """
     whole = [c for c in compared if c.real is not None and c.useful is not None and c.noisy is not None]
-    held = {side: [_holds(c, side) for c in whole] for side in SIDES}
+    clear = [c for c in whole if c.asked.question.evident_answers]
+    held = {side: [bool(_holds(c, side)) for c in clear] for side in SIDES}
     findable = [i for i, holds in enumerate(held["real"]) if holds]
     rest = [i for i, holds in enumerate(held["real"]) if not holds]
-    blind = [i for i in findable if whole[i].blind is not None]
+    blind = [i for i in findable if clear[i].blind is not None]
     simulated = [page for c in whole for page in (c.useful, c.noisy) if page is not None]
 
     def share(side: str, places: Iterable[int]) -> float | None:
@@ -145,7 +148,7 @@ def fidelity(compared: Sequence[Compared], *, top_k: int) -> dict[str, Any]:
         return {side: _interval([held[side][i] for i in places]) for side in sides}
 
     kinds: dict[str, list[int]] = {}
-    for i, c in enumerate(whole):
+    for i, c in enumerate(clear):
         kinds.setdefault(c.asked.kind, []).append(i)
     within: dict[str, Any] = {"control": shares(findable), "leak": shares(rest)}
     within["kinds"] = {kind: shares(places, SIDES) for kind, places in sorted(kinds.items())}
@@ -153,13 +156,14 @@ def fidelity(compared: Sequence[Compared], *, top_k: int) -> dict[str, Any]:
     return {
         "queries": len(compared),
         "failed": len(compared) - len(whole),
+        "unclear": len(whole) - len(clear),
         "findable": len(findable),
         "control": {"useful": share("useful", findable), "noisy": share("noisy", findable)},
         "leak": {"queries": len(rest), "useful": share("useful", rest), "noisy": share("noisy", rest)},
         "answer_in_prompt": {
             "queries": len(blind),
             "with": share("useful", blind),
-            "without": _share(_holds(whole[i], "blind") for i in blind),
+            "without": _share(bool(_holds(clear[i], "blind")) for i in blind),
         },
         "kinds": {
             kind: {"queries": len(places), **{side: share(side, places) for side in SIDES}}
@@ -223,8 +227,8 @@ def _of(compared: Compared, side: str) -> SearchPage:
     return page
 
 
-def _holds(compared: Compared, side: str) -> bool:
-    return holds_answer(_of(compared, side).documents, compared.asked.question.golden_answers)
+def _holds(compared: Compared, side: str) -> bool | None:
+    return shows_answer([_of(compared, side).documents], compared.asked.question)
 
 
 def _share(hits: Iterable[bool]) -> float | None:
