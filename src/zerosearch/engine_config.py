@@ -192,7 +192,7 @@ class EngineConfig(Section):
     """Failed searches, as a share of all, at which the run stops."""
     budget_usd: float | None = Field(None, gt=0)
     """US dollars that all searches of the run may cost, evaluations and steps that were taken back included. Once they
-    are spent the run stops with a checkpoint; the same command with a larger budget goes on."""
+    are spent the run stops with a checkpoint; the same command with a larger budget resumes."""
     budget_searches: int | None = Field(None, ge=1)
     """The same as a number of searches; pages from a cache are free."""
 

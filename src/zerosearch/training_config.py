@@ -93,7 +93,7 @@ class TrainingConfig(Section):
     """Steps between checkpoints; 0: only at the end."""
     keep_checkpoints: int = Field(2, ge=1)
     max_minutes: float | None = Field(None, gt=0)
-    """Stop with a checkpoint once a step ends after so many minutes; the same command goes on from there."""
+    """Stop with a checkpoint once a step ends after so many minutes; the same command resumes."""
 
 
 def default_rates(*, full: bool) -> tuple[float, float]:
