@@ -352,6 +352,7 @@ def test_overrides_win_over_the_file_and_the_last_one_wins(tmp_path: Path) -> No
         ("training.stepz=1", "--set: unknown setting training.stepz; did you mean training.steps?"),
         ("rollouts=2", "--set: unknown setting rollouts; did you mean training.rollouts?"),
         ("train.learning_rate=1", "--set: unknown setting train; did you mean"),
+        ("model.extra_body={}", "unknown setting model.extra_body; did you mean model.request.extra or"),
         ("zzz=1", "--set: unknown setting zzz"),
         ("training.steps=many", "--set: training.steps: Input should be a valid integer"),
         ("training.steps=" + "7" * 6000, "--set: training.steps: "),

@@ -136,12 +136,15 @@ def _settings(section: type[BaseModel], name: str = "") -> Iterator[tuple[str, A
 
 
 _KNOWN = dict(_settings(TrainConfig))
+_CALLED_ELSEWHERE = {"extra_body": "request.extra", "max_new_tokens": "protocol.max_turn_tokens"}
+"""What OpenAI's client and transformers call some settings."""
 
 
 def _nearest(place: str) -> str:
     """The known setting that `place` may mean: one of that name in another section, or one spelled much like it."""
     last = place.rpartition(".")[2]
-    there = [known for known in _KNOWN if known.rpartition(".")[2] == last]
+    ours = _CALLED_ELSEWHERE.get(last, "." + last)
+    there = [known for known in _KNOWN if known.endswith(ours) or known == last]
     near = there or difflib.get_close_matches(place, _KNOWN, n=1, cutoff=0.75)
     if not near:
         beside = {known.rpartition(".")[2]: known for known in _KNOWN}

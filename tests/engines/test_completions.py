@@ -210,6 +210,26 @@ def test_a_request_is_mended_once_and_one_line_says_how(
     assert there.items() <= endpoint.requests[-1].items()
 
 
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (400, "Only user and assistant roles are supported!"),
+        (500, "System role not supported at row 1, column 40"),  # llama.cpp
+        (400, "Unsupported value: 'messages[0].role' does not support 'system' with this model."),
+        (422, [{"loc": ["body", "messages", 0, "role"], "msg": "Input should be 'user' or 'assistant'"}]),
+        (400, "invalid role: system"),
+    ],
+)
+def test_a_system_role_is_refused_in_many_words(
+    endpoint: Any, reply: Any, complete: Any, status: int, said: Any
+) -> None:
+    def refuses(body: Any) -> Any:
+        return (status, {"detail": said}) if body["messages"][0]["role"] == "system" else None
+
+    endpoint.answer = refusing(reply, complete, refuses)
+    assert write(OpenAIWriter(endpoint.url, "m"))[0].text == "yes"
+
+
 def test_two_things_may_be_refused_one_after_the_other(endpoint: Any, reply: Any, complete: Any) -> None:
     endpoint.answer = refusing(
         reply,

@@ -31,11 +31,14 @@ _MAY_GO = ("top_p", "seed", "top_k", "temperature", "stop", "continue_final_mess
 _REFUSED = re.compile(
     r"not (?:supported|permitted|allowed|available|recogni[sz]ed|accepted)|unsupported|unrecogni[sz]ed|unknown|"
     r"unexpected|forbidden|extra_forbidden|extra inputs|deprecated|does not support|cannot (?:both )?be|only one|"
-    r"use '?\w+'? instead|only the default|invalid (?:parameter|argument|field)|not enabled|must alternate",
+    r"use '?\w+'? instead|only the default|invalid (?:parameter|argument|field|role)|not enabled|must alternate|"
+    r"no longer|not implemented|immutable|only user and|should be '?\"?user",
     re.IGNORECASE,
 )
+_MEANS_REFUSED = (400, 422, 500, 501)  # llama.cpp answers 500 where a chat template knows no system role
 _NO_SYSTEM = re.compile(
-    r"system (?:role|messages?|prompts?|instructions?)\b|developer instructions?|role\W+system|roles must alternate",
+    r"system (?:role|messages?|prompts?|instructions?)\b|developer instructions?|role\b.{0,40}\bsystem\b|"
+    r"roles must alternate|only (?:the )?user and (?:the )?(?:assistant|model)|should be '?\"?user\b",
     re.IGNORECASE,
 )
 
@@ -108,7 +111,7 @@ class CompletionServer:
             try:
                 return await self._client.post(body)
             except StatusError as error:
-                if error.status not in (400, 422) or not (self._body(request) != body or self._mend(error, body)):
+                if error.status not in _MEANS_REFUSED or not (self._body(request) != body or self._mend(error, body)):
                     raise  # a request that was sent before another one's mending is sent again as it is now
 
     async def aclose(self) -> None:

@@ -251,9 +251,10 @@ class OpenAIGenerator:
         self._waiting.clear()
 
     def _pay(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
-        if any(self._prices) and (prompt_tokens is None or completion_tokens is None) and not self._warned:
+        if (prompt_tokens is None or completion_tokens is None) and not self._warned:
             self._warned = True
-            log.warning("%s does not tell how many tokens it used; costs are counted as 0", self.url)
+            what = "tokens and costs are" if any(self._prices) else "tokens are"
+            log.warning("%s does not tell how many tokens it used; %s counted as 0", self.url, what)
         read, wrote = prompt_tokens or 0, completion_tokens or 0
         usd = (self._prices[0] * read + self._prices[1] * wrote) / 1e6
         self._charge(Ledger(prompt_tokens=read, completion_tokens=wrote, usd=usd))
