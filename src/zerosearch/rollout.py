@@ -116,7 +116,7 @@ class ErrorRate:
         """Count it; the first of each kind is told of. Raises `RunError` once the limit is passed."""
         self._count(failed=True)
         self.failures[error.kind] = self.failures.get(error.kind, 0) + 1
-        self.last = " ".join(str(error).split())  # one line
+        self.last = " ".join(str(error).split()).removesuffix(".")  # one line, within a sentence
         failed, recent = sum(self._recent), len(self._recent)
         if self.limit < 1 and self._row >= max(self._in_a_row, self.minimum):
             failed = recent = self._row

@@ -140,7 +140,7 @@ def test_train_refuses_a_policy_behind_a_url(zerosearch: Any, config: Path, tmp_
 
 def test_check_shows_the_prompt_and_what_is_not_here(zerosearch: Any, config: Path, server: Endpoint) -> None:
     done = zerosearch("check", str(config), "--set", "model.api_key_env=NO_SUCH_KEY")
-    assert done.code == 0, done.err
+    assert done.code == 1, done.err  # the settings are right, and the run would fail
     assert f"prompt, sent to served-7b at {server.url} as the user's message" in done.out
     assert "zerosearch train refuses a policy behind a URL" in done.out
     assert "Question: Nepal\n" in done.out

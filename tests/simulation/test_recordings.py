@@ -29,6 +29,7 @@ class Numbered:
     name: str = "numbered"
     identity: str = "numbered depth=1"
     broken: set[str] = field(default_factory=set)
+    unknown: set[str] = field(default_factory=set)
     asked: list[str] = field(default_factory=list)
 
     async def search(self, request: SearchRequest) -> SearchPage:
@@ -37,6 +38,7 @@ class Numbered:
         if request.query in self.broken:
             raise EngineError("http", "down")
         documents = tuple(Document(f"{request.query} {n}", "Text.", str(n)) for n in range(request.top_k))
+        documents = () if request.query in self.unknown else documents
         return SearchPage(documents, self.name)
 
 
@@ -57,6 +59,12 @@ def test_each_query_is_recorded_once_with_its_own_question(tmp_path: Path) -> No
     assert all([d.id for d in p.documents] == ["0", "1", "2"] and p.engine == "numbered" for p in pages)
     assert run(engine, path) == Recorded(8, 8, 0)
     assert len(engine.asked) == 8  # nothing is asked twice
+
+
+def test_a_query_for_which_nothing_is_found_is_recorded_and_counted(tmp_path: Path) -> None:
+    engine = Numbered(unknown={"query 2"})
+    assert run(engine, tmp_path / "pages.jsonl") == Recorded(8, 8, 0, nothing=1)
+    assert run(engine, tmp_path / "pages.jsonl") == Recorded(8, 8, 0)  # nothing is asked again
 
 
 def test_one_query_of_two_questions_is_two_pages(tmp_path: Path) -> None:

@@ -86,7 +86,8 @@ def record(
         models.close()
     failed = f"; {done.failed} searches failed, the same command asks them again" if done.failed else ""
     missed = f"; {done.missed} queries are not in the recording that was asked" if done.missed else ""
-    console.print(f"{done.recorded} of {done.total} queries recorded{failed}{missed}")
+    nothing = f"; for {done.nothing} of them nothing was found" if done.nothing else ""
+    console.print(f"{done.recorded} of {done.total} queries recorded{nothing}{failed}{missed}")
     if done.recorded:
         console.print(f"next: zerosearch label --recorded {out} --out labels.jsonl")
     if done.failed:

@@ -75,13 +75,15 @@ def _question(row: dict[str, Any], where: str) -> Question:
 class Recorded:
     """`recorded` of `total` queries are in the file, those of earlier calls included; `failed` this time.
 
-    `missed`: the engine is itself a recording, which has no page for them.
+    `missed`: the engine is itself a recording, which has no page for them. `nothing`: the engine found nothing for so
+    many of those asked this time; their pages are recorded, and empty.
     """
 
     recorded: int
     total: int
     failed: int
     missed: int = 0
+    nothing: int = 0
 
 
 async def record(
@@ -104,10 +106,10 @@ async def record(
     total = {(q.question.id, q.text): q for q in queries}
     wanted = [query for key, query in total.items() if key not in held]
     gate = asyncio.Semaphore(concurrency)
-    failed = missed = 0
+    failed = missed = nothing = 0
 
     async def ask(query: Query) -> dict[str, Any] | None:
-        nonlocal failed, missed
+        nonlocal failed, missed, nothing
         async with gate:
             try:
                 page = await engine.search(SearchRequest(query.text, depth, query.question))
@@ -119,6 +121,7 @@ async def record(
             if page.missed:  # there is no page to record
                 missed += 1
                 return None
+            nothing += not page.documents
             return _row(query, page.documents, engine)
 
     tasks = [asyncio.create_task(ask(query)) for query in wanted]
@@ -135,7 +138,7 @@ async def record(
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-    return Recorded(done, len(total), failed, missed)
+    return Recorded(done, len(total), failed, missed, nothing)
 
 
 def _own_rows(path: Path, engine: SearchEngine) -> Iterator[dict[str, Any]]:
