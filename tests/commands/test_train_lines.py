@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from zerosearch.commands.train import Lines, fitted
+from zerosearch.commands.train import Lines, _conclude, fitted
 from zerosearch.settings import config_from_dict
 
 SAID = {
@@ -40,6 +41,14 @@ def test_episodes_without_room_are_said_on_the_steps_line(capsys: pytest.Capture
     assert "3 of 4 episodes ended for want of room (protocol.max_context_tokens)" in capsys.readouterr().out
     lines.log({**row, "step": 1, "stops": {"context": 1, "answer": 3}})
     assert "want of room" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("board", [True, False])
+def test_only_what_was_written_is_pointed_to(board: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = config_from_dict({"folder": str(tmp_path), "name": "r", "logging": {"tensorboard": board}}, "test")
+    (tmp_path / "r").mkdir()
+    _conclude(config, complete=True)
+    assert ("tensorboard --logdir" in capsys.readouterr().out) is board
 
 
 def test_training_needs_a_configuration(zerosearch: Any) -> None:

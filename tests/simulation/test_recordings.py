@@ -103,7 +103,7 @@ def test_a_file_that_does_not_tell_its_engine_is_not_added_to(tmp_path: Path) ->
     for row, said in (
         ({"id": "q0", "query": "query 0", "engine": "numbered", "results": []}, "which nobody noted"),
         ({"query": "no id", "results": []}, "pages.jsonl:1: not a row that"),
-        (["query 0"], "pages.jsonl:1: not a row that"),
+        (["query 0"], "pages.jsonl:1: not an object of JSON"),
     ):
         path.write_text(json.dumps(row) + "\n")
         with pytest.raises(DataError, match=said):

@@ -178,7 +178,8 @@ def _conclude(config: TrainConfig, complete: bool) -> None:
         if others := [e["step"] for e in evaluations if e not in alike]:
             console.print(f"not shown, as made with other settings: after {', '.join(map(str, others))} steps")
     console.print(f"run folder   {folder}/")
-    console.print(f"  metrics    {folder}/metrics.jsonl, curves.png (or: tensorboard --logdir {folder}/tensorboard)")
+    board = f" (or: tensorboard --logdir {folder}/tensorboard)" if config.logging.tensorboard else ""
+    console.print(f"  metrics    {folder}/metrics.jsonl, curves.png{board}")
     console.print(f"  episodes   {folder}/trajectories/*.jsonl.zst, evaluations/*.jsonl.zst")
     console.print(f"  cost       {folder}/cost.json (zerosearch cost {folder} compares it with Google)")
     console.print(f"  weights    {folder}/checkpoints/step-*/policy")
