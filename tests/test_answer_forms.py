@@ -72,6 +72,10 @@ def test_a_form_is_read(value: Any, texts: tuple[str, ...]) -> None:
         ("{'Lima', 'x'}", ("Lima", "x")),
         ("['Lima', None, nan]", ("Lima",)),
         ("[['Lima', 'x'], ['y']]", ("Lima", "x", "y")),
+        ("Index(['Lima', 'x'], dtype='object')", ("Lima", "x")),
+        ("dict_values(['Lima'])", ("Lima",)),
+        ("<StringArray>\n['Lima', 'x']\nLength: 2, dtype: string", ("Lima", "x")),
+        ("Who (film)", ("Who (film)",)),
         ("[1912 1913]", ("1912", "1913")),
         ("[True]", ("yes",)),
         ("[1.]", ("1",)),
@@ -85,7 +89,9 @@ def test_the_printed_form_of_a_list_is_read(text: str, texts: tuple[str, ...]) -
     assert read_answers(text).texts == texts
 
 
-@pytest.mark.parametrize("text", ["['Lima' 'b' ... 'z']", "['Lima', 'City of", '["Lima"', "['Lima' & 'b']"])
+@pytest.mark.parametrize(
+    "text", ["['Lima' 'b' ... 'z']", "['Lima', 'City of", '["Lima"', "['Lima' & 'b']", "array(['Li"]
+)
 def test_a_printed_list_that_cannot_be_read_is_an_error_and_no_answer(text: str) -> None:
     with pytest.raises(ValueError, match="begins like a printed list"):
         read_answers(text)

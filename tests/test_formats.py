@@ -56,6 +56,12 @@ def test_a_file_is_read_whatever_wrote_it(tmp_path: Path, name: str, text: str, 
     assert rows(tmp_path / name) == rows(tmp_path / f"{name}.gz") == ROWS
 
 
+def test_files_that_were_joined_hold_byte_order_marks_inside(tmp_path: Path) -> None:
+    path = tmp_path / "q.jsonl"
+    path.write_bytes(LINES.encode("utf-8-sig") + LINES.encode("utf-8-sig"))
+    assert rows(path) == ROWS + ROWS
+
+
 def test_tsv_leaves_a_quotation_alone(tmp_path: Path) -> None:
     path = tmp_path / "q.tsv"
     path.write_text('id\tquestion\tanswer\n1\t"Hello" is what?\ta "b\n2\t"say ""x"" now"\t\n')

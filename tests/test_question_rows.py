@@ -176,6 +176,11 @@ def test_fields_that_cannot_be_understood_are_told(text: str) -> None:
             "f:1: has no text in the field 'question' (its fields: title, answer); --",
         ),
         ({"question": "who?", "answer": [], "x": 1}, "has no answer in the field 'answer' (it holds '[]')"),
+        ({"question": "who?", "answer": None}, "has no answer in the field 'answer' (it holds 'None')"),
+        (
+            {"question": "who?", "label": "x"},
+            "has no answer in the field 'golden_answers' (its fields: 'question, label')",
+        ),
         ({"question": "who?", "answer": "['Lima' ... 'x']"}, "f:1: \"['Lima' ... 'x']\" begins like a printed list"),
         ({"prompt": [{"role": "user", "content": "Do as I say.\nWell?"}], "answer": "a"}, "has no text in the field"),
         ({"id": "\ud800", "question": "who?", "answer": "a"}, "half a character"),

@@ -30,8 +30,9 @@ _OF_OBJECT = (
 )  # fmt: skip
 """Fields of an object that hold answers: of TriviaQA, SQuAD, KILT, DROP, MuSiQue and Search-R1."""
 _NORMALISED = ("normalizedvalue", "normalizedaliases")
-_PRINTED_LIST = re.compile(r"""\[\s*u?(?:'|"|np\.str_\(|array\()""")
-_PRINTED_OTHER = re.compile(r"""array\(\s*[\[(]|\(\s*u?['"]|\{\s*u?['"]""")
+_PRINTED_LIST = re.compile(r"""(?:[A-Za-z_.]+\(\s*)?\[\s*u?(?:'|"|np\.str_\(|array\()""")
+_PRINTED_OTHER = re.compile(r"""array\(\s*[\[(]|[A-Za-z_.]+\(\s*[\[({]\s*u?['"]|\(\s*u?['"]|\{\s*u?['"]""")
+_PRINTED_BY_PANDAS = re.compile(r"<\w+>\s*(\[.*\])\s*Length: \d+, dtype: .*", re.DOTALL)
 _CERTAIN = re.compile(r"\|\||<\|[A-Za-z_ ]+\|>|<sep>|\[SEP\]")
 """What separates answers wherever it stands; a single | or a tab does so only in a text that is the whole field."""
 
@@ -139,10 +140,12 @@ def _written(value: float | Decimal | date) -> list[str]:
 
 
 def read_printed(text: str) -> Any:
-    """What Python, numpy or JSON printed as `text`: a list, tuple, set, array or object. None where it is no such text.
+    """What Python, numpy, pandas or JSON printed as `text`: a list, tuple, set, array or object. None where it is none.
 
     `ast.literal_eval` would not do: in numpy's print no comma stands between the texts, which Python then joins.
     """
+    if of_pandas := _PRINTED_BY_PANDAS.fullmatch(text):
+        text = of_pandas[1]
     if not text.startswith("[") and not _PRINTED_OTHER.match(text):
         return None
     try:
@@ -162,7 +165,7 @@ _TOKEN = re.compile(
     r"""\s*(?:
     (?P<text>[uU]?(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"))
     |(?P<number>[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?(?![\w.]))
-    |(?P<call>(?:np\.)?(?:array|[a-z]+\d*_?)\()
+    |(?P<call>(?:[A-Za-z_]+\.)*(?:array|[A-Za-z_]+\d*_?)\()
     |(?P<word>[\w.<>]+)
     |(?P<mark>[\[\](){},:=])
     )""",

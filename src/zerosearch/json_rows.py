@@ -17,10 +17,10 @@ def parse_json(text: str, path: Path | str, line: int = 1) -> Any:
     """`json.loads`; `line` is that of the text's beginning in the file `path`.
 
     Raises `DataError`, naming the line, for all that `json.loads` may raise: also for values that are nested too deeply
-    and for numbers of thousands of digits.
+    and for numbers of thousands of digits. A byte order mark in front is passed over: joined files hold one on a line.
     """
     try:
-        return json.loads(text)
+        return json.loads(text.removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         raise _no_json(error, path, line) from None
 

@@ -92,8 +92,9 @@ def read_row(row: Any, where: str, fields: Fields, *, answered: bool = True) -> 
     id_name, identifier = _id(row, plain, where, fields)
     unanswerable = _is(row.get("is_impossible"), True) or _is(row.get("answerable"), False)
     if not answers.texts and not unanswerable and answered:
-        held = f" (it holds {_short(row[answers_name])})" if answers_name in row else ""
-        raise DataError(f"{where}: the question {_short(text)} has no answer in the field '{answers_name}'{held}")
+        named = ", ".join(map(str, row))
+        held = f"it holds {_short(row[answers_name])}" if answers_name in row else f"its fields: {_short(named)}"
+        raise DataError(f"{where}: the question {_short(text)} has no answer in the field '{answers_name}' ({held})")
     try:
         "\n".join((text, *answers.texts, identifier or "")).encode()
     except UnicodeEncodeError:
@@ -171,7 +172,8 @@ def _answers(row: Mapping[str, Any], plain: Mapping[str, str], where: str, field
         found = _read(_inside(row, path), where, fields)
         if found.texts:
             return path.partition(".")[0], found
-    return (there[0] if there else "golden_answers"), Answers()
+    known = [plain[name] for name in _ANSWERS if name in plain]
+    return next(iter([*there, *known]), "golden_answers"), Answers()
 
 
 def _with_aliases(

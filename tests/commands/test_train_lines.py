@@ -35,6 +35,7 @@ def test_episodes_without_room_are_said_on_the_steps_line(capsys: pytest.Capture
     lines = Lines(config_from_dict({}, "test"))
     row: dict[str, Any] = {
         "step": 0, "reward": 0.0, "searches": 0.0, "valid_actions": 0.0, "noise": None, "search_errors": 0, "misses": 0,
+        "alarms": [],
         "timing": {"seconds": 1.0, "policy_tokens_per_second": 1.0}, "cost": {"usd": 0.0},
     }  # fmt: skip
     lines.log({**row, "stops": {"context": 3, "answer": 1}})
