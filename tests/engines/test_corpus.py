@@ -97,7 +97,7 @@ def test_sentences_in_a_list_are_one_text(tmp_path: Path) -> None:
 
 def test_empty_passages_are_counted_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "c.jsonl"
-    path.write_text(lines(*ROWS, {"id": "3", "title": "", "text": " "}, {"id": "4", "text": ""}))
+    path.write_text(lines(*ROWS, {"id": "3", "title": "", "text": " "}, {"id": "4", "text": None}))
     with caplog.at_level(logging.WARNING):
         assert len(read(path)) == 4
     assert f"{path}: 2 of 4 passages are empty (first: passage 3)" in caplog.messages

@@ -172,7 +172,7 @@ def test_record_and_collect_never_add_pages_of_a_changed_corpus(tmp_path: Path) 
     for text in ("Kathmandu.", "Katmandu."):
         engine = BM25Engine.open(corpus(tmp_path / "c.jsonl", f"Nepal {text}"), tmp_path / "cache")
         run = record(asked, engine, path, ErrorRate(), depth=3)
-        made = {"engine": engine.identity, "top_k": 5}
+        made = {"policy": "m", "engine": engine.identity, "top_k": 5}
         if text == "Kathmandu.":
             asyncio.run(run)
             claim(tmp_path / "collected", made)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import unicodedata
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -93,6 +95,18 @@ def test_fifteen_words_are_short_in_every_script() -> None:
 def test_the_sentence_that_fits_the_query_is_shown() -> None:
     text = "利马是秘鲁的首都和最大城市，人口众多，工业发达。加德满都是尼泊尔的首都。东京是日本的首都，人口很多。"
     assert snippet(text, "尼泊尔的首都", 8) == "加德满都是尼泊尔的首都。"
+
+
+@pytest.mark.parametrize("query", ["Réunion", unicodedata.normalize("NFD", "Réunion"), "ＲＥＵＮＩＯＮ"])
+@pytest.mark.parametrize("form", ["NFC", "NFD"])
+def test_a_letter_is_one_however_it_is_coded(tmp_path: Path, query: str, form: Any) -> None:
+    path = tmp_path / "c.jsonl"
+    texts = ["Saint-Denis is the capital of Réunion.", "Reunion means that people meet.", "Lima."]
+    rows = (json.dumps({"id": str(n), "text": unicodedata.normalize(form, t)}) for n, t in enumerate(texts))
+    path.write_text("\n".join(rows), encoding="utf-8")
+    engine = BM25Engine.open(path, tmp_path / "cache")
+    (page,) = engine.search_many([query], 3)
+    assert [document.id for document in page] == ["1" if query.isupper() else "0"]
 
 
 def test_recorded_queries_are_found_by_their_words_in_every_script() -> None:

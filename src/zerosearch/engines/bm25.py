@@ -39,7 +39,7 @@ Scores = npt.NDArray[np.float32]
 
 _BIGRAMS = "bigrams"
 LONGEST_WORD = 60  # letters
-LAYOUT = 2  # raise it when the files of an index change: indexes of another layout are built again
+LAYOUT = 3  # raise it when the files of an index change: indexes of another layout are built again
 
 
 class BM25Engine:

@@ -104,6 +104,8 @@ def passage(row: Any, where: str, place: int) -> Document:
         raise DataError(f"{where}: expected an object with 'id' and 'text', found {type(row).__name__}")
     plain = {plain_name(name): name for name in reversed(row) if row[name] is not None}
     names = [plain[known] for known in _TEXT if known in plain]
+    if not names and any(plain_name(name) in _TEXT for name in row):  # null: an empty passage, which is counted
+        return passage({**row, next(name for name in row if plain_name(name) in _TEXT): ""}, where, place)
     if not names:
         raise DataError(
             f"{where}: the passage has neither a field 'text' nor a field 'contents' (its fields: {names_of(row)})"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import sys
+import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -45,9 +46,17 @@ __all__ = ["Lexicon", "best", "bm25s", "tokenize"]
 def tokenize(texts: Any, stemmer: Any, *, return_ids: bool) -> Any:
     """What bm25s.tokenize returns for `texts`, without English stop words, stemmed by `stemmer`.
 
-    One function for all that is indexed and asked: words of the two are only ever equal if they were cut alike.
+    One function for all that is indexed and asked: words of the two are only ever equal if they were cut alike, and if
+    a letter is one however it is coded (NFKC: with its accent apart, as macOS writes it, or of full width).
     """
-    return bm25s.tokenize(texts, stopwords="en", stemmer=stemmer, return_ids=return_ids, show_progress=False)
+    alike = (text if text.isascii() else unicodedata.normalize("NFKC", text) for text in texts)
+    return bm25s.tokenize(
+        list(alike) if isinstance(texts, list) else alike,
+        stopwords="en",
+        stemmer=stemmer,
+        return_ids=return_ids,
+        show_progress=False,
+    )
 
 
 def best(scores: npt.NDArray[np.float32], top_k: int) -> npt.NDArray[np.intp]:
