@@ -64,8 +64,24 @@ def test_a_document_is_read_in_every_form_in_use(
     assert search(engine).documents == (document,)
 
 
+@pytest.mark.parametrize(("result", "count"), [([[]], 0), ([], 0), ([{"document": {"passage": "Lima."}}], 1)])
+def test_the_outer_list_may_be_left_out_for_one_query(
+    result: Any, count: int, engine: HttpEngine, endpoint: Any, reply: Any
+) -> None:
+    endpoint.script = [reply(body=json.dumps({"result": result}).encode())]
+    assert search(engine).documents == (Document("", "Lima."),) * count
+
+
+@pytest.mark.parametrize("name", ["error", "detail", "message"])
+def test_an_error_with_status_200_is_told(engine: HttpEngine, endpoint: Any, reply: Any, name: str) -> None:
+    endpoint.script = [reply(body=json.dumps({name: "the index is not loaded"}).encode())]
+    error = failure(engine)
+    assert error.kind == "http"
+    assert "the index is not loaded" in str(error)
+
+
 @pytest.mark.parametrize(
-    "result", [[], [[], []], [{}], "text", None, [[{"score": 1.0}]], [[{"document": {"id": "7"}}]], [[3]]]
+    "result", [[[], []], [{}], "text", None, [[{"score": 1.0}]], [[{"document": {"id": "7"}}]], [[3]]]
 )
 def test_pages_that_are_not_the_one_for_the_query_are_malformed(
     result: Any, engine: HttpEngine, endpoint: Any, reply: Any

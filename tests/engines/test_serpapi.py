@@ -49,15 +49,22 @@ def test_a_failure_on_their_side_is_an_error_and_no_empty_page(
     assert said in str(error)
 
 
+@pytest.mark.parametrize("status", ["Processing", "Queued"])
+def test_a_search_that_is_not_done_is_no_empty_page(engine: HttpEngine, endpoint: Any, reply: Any, status: str) -> None:
+    endpoint.script = [reply(body=answer("serpapi", [], search_metadata={"status": status}))]
+    assert f"the search is {status}" in str(failure(engine))
+
+
 def test_results_with_a_remark_are_results(engine: HttpEngine, endpoint: Any, reply: Any) -> None:
     endpoint.script = [reply(body=answer("serpapi", [NEPAL], error="something", search_metadata={"status": "Error"}))]
     assert search(engine).documents == (Document(*NEPAL),)
 
 
+@pytest.mark.parametrize("status", [200, 429])
 def test_no_searches_left_is_not_tried_again_though_it_comes_as_429(
-    endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+    endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
-    endpoint.script = [reply(429, b'{"error": "Your account has run out of searches."}')]
+    endpoint.script = [reply(status, b'{"error": "Your account has run out of searches."}')]
     error = failure(open_service("serpapi", endpoint.url, monkeypatch, retry=Retry(attempts=5)))
     assert (error.kind, error.attempts, len(endpoint.requests)) == ("refused", 1, 1)
     assert "run out of searches" in str(error)

@@ -34,7 +34,7 @@ def test_an_answer_without_organic_results_is_an_empty_page(engine: HttpEngine, 
     assert search(engine).documents == ()
 
 
-@pytest.mark.parametrize("status", [400, 429])
+@pytest.mark.parametrize("status", [200, 400, 429])
 def test_no_credits_left_is_not_tried_again(engine: HttpEngine, endpoint: Any, reply: Any, status: int) -> None:
     endpoint.script = [reply(status, b'{"message": "Not enough credits", "statusCode": 400}')]
     error = failure(engine)

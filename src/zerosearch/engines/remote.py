@@ -8,7 +8,7 @@ POST {"queries": [query], "topk": 3, "return_scores": true} is answered by one l
     {"result": [[{"document": {"id": "7", "contents": "\\"Nepal\\"\\nKathmandu is the capital."}, "score": 0.9}, ...]]}
 
 Servers differ: without scores a row is the document itself, some send plain texts, some `title` and `text` instead of
-(or besides) `contents`, some `content`. All of these are read.
+(or besides) `contents`, some `content` or `passage`, and some one list for the one query. All of these are read.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ from typing import Any
 
 import httpx
 
+from zerosearch.engines.http import error_message
 from zerosearch.engines.results import malformed, text_of
+from zerosearch.engines.retry import AttemptError
 from zerosearch.engines.web import HttpEngine
 from zerosearch.prompts import one_line
 from zerosearch.search import Document
 
-_TEXTS = ("text", "contents", "content")
+_TEXTS = ("text", "contents", "content", "passage")
+_SAID = ("error", "detail", "message")
 
 
 class RemoteEngine(HttpEngine):
@@ -43,6 +46,10 @@ class RemoteEngine(HttpEngine):
 
     def _read(self, answer: Any) -> Iterable[Document]:
         pages = answer.get("result") if isinstance(answer, dict) else None
+        if pages is None and isinstance(answer, dict) and any(name in answer for name in _SAID):
+            raise AttemptError("http", f"{self.name}: an error instead of a page: {error_message(answer)}")
+        if isinstance(pages, list) and all(isinstance(row, dict) for row in pages):
+            pages = [pages]  # there is one query: some servers leave the outer list out
         if not isinstance(pages, list) or len(pages) != 1 or not isinstance(pages[0], list):
             raise malformed(self.name, "result is not one list of documents for the one query")
         read = [self._document(row) for row in pages[0]]

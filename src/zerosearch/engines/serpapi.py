@@ -21,6 +21,7 @@ from zerosearch.search import Document
 
 _BOXES = ("answer_box", "knowledge_graph")
 _NOTHING_FOUND = "hasn't returned any results"
+_NOT_DONE = ("Processing", "Queued", "Error")
 _EXHAUSTED = "run out of searches"  # sent with 429 too, but no pause brings searches back
 
 
@@ -51,13 +52,17 @@ class SerpApiEngine(HttpEngine):
         results = list(self._results(answer))
         if results:
             return results
+        metadata = answer.get("search_metadata")
+        status = metadata.get("status") if isinstance(metadata, dict) else None
         if "error" in answer:
             said = error_message(answer)
-            metadata = answer.get("search_metadata")
-            status = metadata.get("status") if isinstance(metadata, dict) else None
+            if _EXHAUSTED in said:
+                raise AttemptError("refused", f"{self.name}: {said}")
             if status == "Success" or _NOTHING_FOUND in said:
                 return ()
             raise AttemptError("http", f"{self.name}: {said}")
+        if status in _NOT_DONE:
+            raise AttemptError("http", f"{self.name}: the search is {status}, without results so far")
         if "organic_results" not in answer and "search_metadata" not in answer:
             raise malformed(self.name, "neither organic_results nor search_metadata")
         return ()

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from zerosearch.engines.http import StatusError
+from zerosearch.engines.http import StatusError, error_message
 from zerosearch.engines.results import boxes, malformed, rows_of, web_result
 from zerosearch.engines.retry import AttemptError
 from zerosearch.engines.web import RESULTS_A_PAGE, HttpEngine, refused_key
@@ -49,6 +49,9 @@ class SerperEngine(HttpEngine):
         if not isinstance(answer, dict):
             raise malformed(self.name, "no object")
         if not any(name in answer for name in ("organic", "searchParameters", *_BOXES)):
+            if "message" in answer or "error" in answer:
+                said = error_message(answer)
+                raise AttemptError("refused" if _EXHAUSTED in said.lower() else "http", f"{self.name}: {said}")
             raise malformed(self.name, "neither organic nor searchParameters")
         return self._results(answer)
 
