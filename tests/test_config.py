@@ -99,6 +99,16 @@ def test_what_fits_together_is_taken_and_written_out_again(values: dict[str, Any
     assert again(config) == config
 
 
+def test_float16_is_for_adapters_and_refused_for_all_weights() -> None:
+    config = config_from_dict({"model": {"dtype": "float16"}}, "test")
+    config.model.check_trainable()
+    assert again(config) == config
+    full = config_from_dict({"model": {"dtype": "float16", "full": True, "lora": "none"}}, "test")
+    with pytest.raises(ConfigError, match=r"model\.full trains all weights and keeps them in float32") as caught:
+        full.model.check_trainable()
+    assert "\n" not in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("model", "rates"),
     [({}, (1e-4, 1e-4)), ({"full": True, "lora": "none"}, (1e-6, 1e-5))],

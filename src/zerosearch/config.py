@@ -60,8 +60,9 @@ class ModelConfig(Section):
     """Train a LoRA adapter of this size; `"none"` together with `full = true` for full fine-tuning."""
     full: bool = False
     """Train all weights. The reference is then a second copy of the model, kept only where the KL needs it."""
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the base weights; auto: bfloat16 on a GPU, float32 on a CPU."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Of the base weights; auto: bfloat16 on a GPU, float32 on a CPU. float16 is as small as bfloat16 and rounds eight
+    times finer, but holds no number beyond 65504: not every model runs in it, and none is trained whole in it."""
     matmul_precision: Literal["highest", "high", "medium"] = "highest"
     """How float32 matrices are multiplied: high is TF32 on a GPU, medium also bfloat16 on CPUs with AMX. Below highest,
     sampler and trainer differ a little, and the trainer corrects for it."""
@@ -96,11 +97,16 @@ class ModelConfig(Section):
         return self
 
     def check_trainable(self) -> None:
-        """Raises `ConfigError` for a policy behind a URL."""
+        """Raises `ConfigError` for a policy behind a URL, and for all weights in float16."""
         if self.base_url is not None:
             raise ConfigError(
                 f"model.base_url: a policy behind a URL ({self.base_url}) can be played with (zerosearch collect), not "
                 'trained; to train, name local weights in model.name and set model.base_url = "none"'
+            )
+        if self.full and self.dtype == "float16":
+            raise ConfigError(
+                "model.full trains all weights and keeps them in float32, as float16 would lose small updates: choose "
+                'model.dtype = "auto", or train an adapter (model.lora) beside weights in float16'
             )
 
 

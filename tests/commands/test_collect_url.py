@@ -12,7 +12,8 @@ from engines.conftest import Endpoint, Reply, completion
 
 from zerosearch.accounts import spent
 from zerosearch.generators.openai import OWN
-from zerosearch.learning.learner import NotFinite, _check_finite
+from zerosearch.learning.learner import _check_finite
+from zerosearch.learning.scaling import NotFinite
 from zerosearch.simulation.collect import list_parts, read_collection
 
 CONFIG = """

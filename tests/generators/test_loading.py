@@ -79,3 +79,16 @@ def test_a_missing_shard_and_a_pickle_that_is_none_are_one_line(model_folder: Pa
     (model_folder / "model.safetensors.index.json").unlink()
     (model_folder / "pytorch_model.bin").write_bytes(b"cos\nsystem\n(S'true'\ntR." + whole[:64])
     assert "could not be loaded" in refusal(model_folder)
+
+
+def test_weights_that_float16_cannot_hold_are_said(model_folder: Path) -> None:
+    weights = load_file(str(model_folder / "model.safetensors"))
+    weights["model.layers.1.mlp.up_proj.weight"][3, 4] = -65520.0  # the smallest that is rounded to infinity
+    save_file(weights, str(model_folder / "model.safetensors"), metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"layers\.1\.mlp\.up_proj\.weight holds numbers beyond 65504") as caught:
+        LocalModel.load(str(model_folder), dtype="float16", device="cpu")
+    assert "\n" not in str(caught.value)
+    assert LocalModel.load(str(model_folder), dtype="bfloat16", device="cpu").dtype == torch.bfloat16
+    weights["model.layers.1.mlp.up_proj.weight"][3, 4] = 65504.0
+    save_file(weights, str(model_folder / "model.safetensors"), metadata={"format": "pt"})
+    assert LocalModel.load(str(model_folder), dtype="float16", device="cpu").dtype == torch.float16

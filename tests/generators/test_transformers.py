@@ -9,8 +9,10 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import pytest
-from tiny import give_adapter
+import torch
+from tiny import give_adapter, tiny_local_model
 
+from zerosearch.errors import ModelError
 from zerosearch.generation import Generation, Sampling
 from zerosearch.generators.decoding import decode_batch
 from zerosearch.generators.local import LocalModel
@@ -317,3 +319,32 @@ def test_a_listener_that_raises_ends_its_request_and_not_the_worker(model: Local
         return await TransformersGenerator(worker, None).generate(prompt, sampling)
 
     assert run(worker, main()) == expected(model, None, prompt, sampling)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("fixed", [False, True])
+def test_logits_that_are_not_numbers_are_said_and_not_sampled_from(
+    temperature: float, fixed: bool, tiny_tokenizer: Any
+) -> None:
+    model = tiny_local_model(tiny_tokenizer)
+    give_adapter(model, "simulator")
+    with torch.no_grad():
+        [*model.adapter_parameters("simulator").values()][-1][0, 0] = torch.nan
+    told: list[int] = []
+    sampling = Sampling(max_tokens=4, temperature=temperature)
+    worker = Worker(model, fixed=fixed)
+    with pytest.raises(ModelError, match="tiny-0, adapter simulator, gives logits that are not numbers") as caught:
+        run(worker, worker.submit("simulator", [5, 6, 7], sampling, told.append))
+    assert "\n" not in str(caught.value)
+    assert told == []
+    worker = Worker(model, fixed=fixed)
+    assert len(run(worker, worker.submit(None, [5, 6, 7], sampling)).token_ids) > 0  # the base is sound
+
+
+def test_a_model_too_large_for_float16_is_told_of_formats_that_hold_it(tiny_tokenizer: Any) -> None:
+    model = tiny_local_model(tiny_tokenizer)
+    model.base.model.norm.weight.fill_(6e4)
+    model.base.half()
+    worker = Worker(model)
+    with pytest.raises(ModelError, match="float16 holds no number beyond 65504, bfloat16 and float32 do"):
+        run(worker, worker.submit(None, [5, 6, 7], Sampling(max_tokens=4)))

@@ -19,8 +19,9 @@ from zerosearch.config import TrainConfig
 from zerosearch.generators.local import LocalModel
 from zerosearch.learning.batches import Sequences, micro_batches
 from zerosearch.learning.critic import Critic
-from zerosearch.learning.learner import Learner, NotFinite, explained_variance
+from zerosearch.learning.learner import Learner, explained_variance
 from zerosearch.learning.policy import Policy
+from zerosearch.learning.scaling import NotFinite
 from zerosearch.learning.trainer import Trainer
 from zerosearch.rollout import ErrorRate, roll_out
 from zerosearch.scoring import Scores

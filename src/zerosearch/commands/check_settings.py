@@ -155,11 +155,17 @@ _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 def check_parts(config: TrainConfig, found: Findings) -> None:
     """Add to `found` what this machine lacks, models, adapters, corpora, keys, packages, and what cannot work."""
+    from zerosearch.errors import ConfigError
+
     engines = [("engine", config.engine)]
     if config.evaluation.engine is not None:
         engines.append(("evaluation.engine", config.evaluation.engine))
     if config.model.base_url is None:
         _check_model("model", config.model.name, config.model.adapter, found)
+        try:
+            config.model.check_trainable()
+        except ConfigError as error:
+            found.missing.append(str(error))
     for name, engine in engines:
         simulator = engine.simulator
         if engine.kind == "simulated" and simulator.base_url is None:

@@ -31,6 +31,7 @@ class Dtype(StrEnum):
     auto = "auto"
     float32 = "float32"
     bfloat16 = "bfloat16"
+    float16 = "float16"
 
 
 def tune(
@@ -96,6 +97,8 @@ def tune(
 
     if full and start:
         raise ConfigError("--full tunes all weights and --start an adapter: choose one")
+    if full and dtype is Dtype.float16:
+        raise ConfigError("--full with --dtype float16 would lose small updates: choose float32")
     context.with_resource(output(out, "tune", full=full))
     quiet_libraries()
     torch.manual_seed(seed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -67,6 +68,7 @@ def decode_batch(
     of one length are decoded together. Raises `ModelError` for a model that does not fill the cache.
 
     `on_token(i, id)` is told of each token of `prompts[i]` as soon as it is sampled; what it raises ends the batch.
+    Raises `FloatingPointError` where a row has logits that are not numbers, before a token of them is taken.
     """
     cache = DynamicCache(config=model.config)
     rows_are_free = all(type(layer) in _KEYS_AND_VALUES for layer in cache.layers)
@@ -110,6 +112,8 @@ def decode_batch(
         for i, token, logprob in zip(alive, ids.tolist(), logprobs.tolist(), strict=True):
             if i in done:
                 continue
+            if not math.isfinite(logprob):
+                raise FloatingPointError(f"token {step + 1} of row {i}: its log-prob is {logprob}")
             if (reason := rows[i].take(token, logprob, eos_ids)) is not None:
                 done[i] = Generation(rows[i].ids, rows[i].logprobs, reason)
             if on_token is not None:

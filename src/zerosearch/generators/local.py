@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
@@ -74,6 +75,8 @@ class LocalModel:
             if place.type == "cuda":
                 torch.cuda.set_device(place)  # this thread trains it
             model.to(place).eval()
+            if chosen == "float16":
+                _check_range(model)
         except Exception as error:  # for a damaged file its reader raises whatever it stumbles over
             raise ModelError(f"model {name}: could not be loaded ({_first_line(error)})") from None
         model.requires_grad_(False)
@@ -259,6 +262,15 @@ def _check_whole(report: dict[str, Any]) -> None:
         raise ModelError(f"{len(missing)} of its weights are in no file and would be random: {', '.join(missing[:3])}")
     if unused := sorted(report["unexpected_keys"]):
         log.warning("%d weights of the model's files have no place in it: %s", len(unused), ", ".join(unused[:3]))
+
+
+def _check_range(model: Any) -> None:
+    """Raises `ModelError` for weights that became infinite in float16."""
+    for name, weight in model.named_parameters():
+        if not all(map(math.isfinite, map(float, weight.detach().aminmax()))):  # no copy of the weight is made
+            raise ModelError(
+                f"{name} holds numbers beyond 65504, the largest of float16; take bfloat16 or float32 (model.dtype)"
+            )
 
 
 def _read_adapter(source: Path) -> tuple[LoraConfig, dict[str, Tensor]]:

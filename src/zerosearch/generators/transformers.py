@@ -14,8 +14,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
+import torch
+
 from zerosearch import interrupts
 from zerosearch.devices import on_device
+from zerosearch.errors import ModelError
 from zerosearch.generation import Generation, Sampling
 from zerosearch.generators.decoding import decode_batch
 from zerosearch.generators.fixed import FixedDecoder, Storage
@@ -139,20 +142,23 @@ class Worker:
             if (listener := batch[row].on_token) is not None:
                 listener(token)
 
-        started = time.perf_counter()
+        model, started = self.model, time.perf_counter()
         merged = self.merge and lane is not None
-        # the thread is the executor's, and would begin on GPU 0
-        with on_device(self.model.device), nullcontext() if merged else self.model.speaking_as(lane):
-            speaker = self._merged.get(lane) if merged and lane is not None else self.model.base
-            generations = decode_batch(
-                speaker,
-                [job.prompt_ids for job in batch],
-                [job.sampling for job in batch],
-                tokenizer=self.model.tokenizer,
-                eos_ids=self.model.eos_ids,
-                fixed=self._decoder(lane, speaker) if self.fixed else None,
-                on_token=tell if any(job.on_token for job in batch) else None,
-            )
+        try:
+            # the thread is the executor's, and would begin on GPU 0
+            with on_device(model.device), nullcontext() if merged else model.speaking_as(lane):
+                speaker = self._merged.get(lane) if merged and lane is not None else model.base
+                generations = decode_batch(
+                    speaker,
+                    [job.prompt_ids for job in batch],
+                    [job.sampling for job in batch],
+                    tokenizer=model.tokenizer,
+                    eos_ids=model.eos_ids,
+                    fixed=self._decoder(lane, speaker) if self.fixed else None,
+                    on_token=tell if any(job.on_token for job in batch) else None,
+                )
+        except FloatingPointError as error:
+            raise ModelError(_not_numbers(model, lane, str(error))) from None
         release_memory()  # a cache that grew by a token a step leaves buffers of every size behind
         totals = self.totals.setdefault(lane, DecodingTotals())
         totals.batches += 1
@@ -166,6 +172,15 @@ class Worker:
         if lane not in self._decoders:
             self._decoders[lane] = FixedDecoder(speaker, self._storage, record=self.model.device.type == "cuda")
         return self._decoders[lane]
+
+
+def _not_numbers(model: LocalModel, adapter: str | None, reason: str) -> str:
+    spoken = f", adapter {adapter}," if adapter is not None else ""
+    beyond = "; float16 holds no number beyond 65504, bfloat16 and float32 do (model.dtype)"
+    return (
+        f"model {model.name}{spoken} gives logits that are not numbers, nothing can be sampled from them ({reason})"
+        + beyond * (model.dtype == torch.float16)
+    )
 
 
 @dataclass(frozen=True)

@@ -115,9 +115,13 @@ def load_checkpoint(checkpoint: Checkpoint, learner: Learner, config: TrainConfi
         state = torch.load(checkpoint.folder / "learner.pt", map_location="cpu", weights_only=True)
         learner.policy.load_state(state["policy"])
         learner.optimizer.load_state_dict(state["optimizer"])
+        if "scale" in state:  # older releases had none
+            learner.scale.load_state(state["scale"])
         if learner.critic is not None and learner.critic_optimizer is not None:
             learner.critic.load_state(state["critic"])
             learner.critic_optimizer.load_state_dict(state["critic_optimizer"])
+            if "critic_scale" in state:
+                learner.critic_scale.load_state(state["critic_scale"])
     except Exception as error:  # for a damaged file torch raises whatever its reader stumbles over
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DamagedCheckpoint(f"{checkpoint.folder}: cannot be read ({reason})") from None
@@ -186,8 +190,13 @@ def _section(key: str) -> str:
 
 
 def _learner_state(learner: Learner) -> dict[str, Any]:
-    state: dict[str, Any] = {"policy": learner.policy.state(), "optimizer": learner.optimizer.state_dict()}
+    state: dict[str, Any] = {
+        "policy": learner.policy.state(),
+        "optimizer": learner.optimizer.state_dict(),
+        "scale": learner.scale.state(),
+    }
     if learner.critic is not None and learner.critic_optimizer is not None:
         state["critic"] = learner.critic.state()
         state["critic_optimizer"] = learner.critic_optimizer.state_dict()
+        state["critic_scale"] = learner.critic_scale.state()
     return state

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from zerosearch.curriculum import derive_seed
-from zerosearch.errors import RunError
 from zerosearch.learning.advantages import (
     gae,
     grpo_advantages,
@@ -36,14 +35,11 @@ from zerosearch.learning.losses import (
 from zerosearch.learning.metrics import weighted_mean
 from zerosearch.learning.parallel import ALONE, Processes
 from zerosearch.learning.policy import Policy
+from zerosearch.learning.scaling import LossScale, NotFinite, descend
 from zerosearch.training_config import AlgorithmConfig, TrainingConfig, default_rates
 from zerosearch.trajectory import Trajectory
 
 Metrics = dict[str, float]
-
-
-class NotFinite(RunError):
-    """A loss or a gradient is not a number. The trainer saves the batch before it stops."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +79,8 @@ class Learner:
         self.device = policy.model.device
         self.rate = training.learning_rate or default_rates(full=policy.full)[0]
         self.optimizer = _adam(policy.parameters(), self.rate, training.weight_decay)
+        self.scale = LossScale(policy.model.dtype)
+        self.critic_scale = LossScale((critic or policy).model.dtype)
         critic_rate = algorithm.critic_learning_rate or default_rates(full=policy.full)[1]
         self.critic_optimizer = _adam(critic.parameters(), critic_rate, training.weight_decay) if critic else None
 
@@ -186,14 +184,21 @@ class Learner:
                 return
         self.policy.train_mode()
         learned = [i for i in part if self._has_gradient(batch, i)]
-        total = 0.0
-        for micro in self.processes.share(self._micros(batch, learned)):
-            loss = self._policy_loss(batch, micro, weights, metrics, compare=compare)
-            loss.backward()  # type: ignore[no-untyped-call]
-            total += float(loss.detach())
-        total, norm = self._step(self.optimizer, self.policy.parameters(), total, f"policy, step {step}")
+        micros = self.processes.share(self._micros(batch, learned))
+        told: dict[str, list[tuple[float, float]]] = defaultdict(list)
+
+        def losses() -> Iterator[Tensor]:
+            told.clear()
+            for micro in micros:
+                yield self._policy_loss(batch, micro, weights, told, compare=compare)
+
+        total, norm = self._descend(self.optimizer, self.policy, losses, self.scale, f"policy, step {step}")
+        for key, pairs in told.items():
+            metrics[key] += pairs
         metrics["loss"].append((total, 1.0))
         metrics["grad_norm"].append((norm, 1.0))
+        if self.scale.used:
+            metrics["loss_scale"].append((self.scale.value, 1.0))
 
     def _policy_loss(
         self,
@@ -246,44 +251,39 @@ class Learner:
         assert self.critic_optimizer is not None
         assert batch.values_BT is not None
         assert batch.returns_BT is not None
-        self.critic.train_mode()
-        total = 0.0
-        for micro in self.processes.share(self._micros(batch, part)):
-            rows, width = list(micro.rows), micro.ids_BT.shape[1]
-            values = scatter(self.critic.values(micro), micro.mask_BT)
-            result = value_loss(
-                values,
-                batch.values_BT[rows, :width],
-                batch.returns_BT[rows, :width],
-                weights_BT[rows, :width],
-                clip=self.algorithm.value_clip,
-            )
-            result.loss.backward()  # type: ignore[no-untyped-call]
-            total += float(result.loss.detach())
-        total, norm = self._step(self.critic_optimizer, self.critic.parameters(), total, "critic")
+        critic, values_BT, returns_BT = self.critic, batch.values_BT, batch.returns_BT
+        critic.train_mode()
+        micros = self.processes.share(self._micros(batch, part))
+
+        def losses() -> Iterator[Tensor]:
+            for micro in micros:
+                rows, width = list(micro.rows), micro.ids_BT.shape[1]
+                values = scatter(critic.values(micro), micro.mask_BT)
+                old, returns, weights = (x[rows, :width] for x in (values_BT, returns_BT, weights_BT))
+                yield value_loss(values, old, returns, weights, clip=self.algorithm.value_clip).loss
+
+        total, norm = self._descend(self.critic_optimizer, critic, losses, self.critic_scale, "critic")
         metrics["critic_loss"].append((total, 1.0))
         metrics["critic_grad_norm"].append((norm, 1.0))
 
-    def _step(
-        self, optimizer: torch.optim.Optimizer, parameters: dict[str, torch.nn.Parameter], loss: float, what: str
+    def _descend(
+        self,
+        optimizer: torch.optim.Optimizer,
+        trained: Policy | Critic,
+        losses: Callable[[], Iterable[Tensor]],
+        scale: LossScale,
+        what: str,
     ) -> tuple[float, float]:
-        """Add up over processes, clip and step. Returns the loss, and the norm before clipping.
-
-        Raises `NotFinite`, with the weights as they were.
-        """
-        self.processes.add_up_gradients(parameters.values())
-        if all(parameter.grad is None for parameter in parameters.values()):
-            # every row was skipped: a gradient of 0, which the optimizer's momentum outlives; None would stop it
-            for parameter in parameters.values():
-                parameter.grad = torch.zeros_like(parameter)
-        loss = float(self.processes.add_up(torch.tensor(loss, device=self.device)))
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters.values(), self.training.max_grad_norm))
-        if not (math.isfinite(loss) and math.isfinite(norm)):
-            optimizer.zero_grad(set_to_none=True)
-            raise NotFinite(f"{what}: the loss is {loss} and its gradient's norm {norm}")
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
-        return loss, norm
+        return descend(
+            optimizer,
+            trained.parameters(),
+            losses,
+            scale,
+            max_norm=self.training.max_grad_norm,
+            what=what,
+            device=self.device,
+            processes=self.processes,
+        )
 
     def _has_gradient(self, batch: _Batch, row: int) -> bool:
         """False where a row's every loss term is 0 (a group without spread): it need not be run through the model."""

@@ -134,14 +134,18 @@ def train_without_dropout(model: LocalModel) -> None:
 
 @contextmanager
 def training_precision(model: LocalModel, *, full: bool) -> Iterator[None]:
-    """Weights that are trained stay in float32, as small updates would round away; here is where bfloat16 computes.
+    """Weights that are trained stay in float32, as small updates would round away; here is where less computes.
 
-    Full fine-tuning does so on a GPU, an adapter wherever its base is in bfloat16: beside it products in float32 cost
-    more time and memory than the base model's own.
+    Full fine-tuning computes in bfloat16 on a GPU, an adapter in the format of its base wherever that is half as wide:
+    beside it products in float32 cost more time and memory than the base model's own. float16 needs a loss that is
+    scaled (`scaling.py`).
     """
-    low = model.device.type == "cuda" and model.dtype == torch.float32 if full else model.dtype == torch.bfloat16
+    if full:
+        half = torch.bfloat16 if model.device.type == "cuda" and model.dtype == torch.float32 else None
+    else:
+        half = model.dtype if model.dtype in (torch.bfloat16, torch.float16) else None
     with (
-        torch.autocast(model.device.type, dtype=torch.bfloat16, enabled=low),
-        disable_input_dtype_casting(model.base, active=low),  # peft would write each input in float32 first
+        torch.autocast(model.device.type, dtype=half or torch.bfloat16, enabled=half is not None),
+        disable_input_dtype_casting(model.base, active=half is not None),  # peft would write inputs in float32 first
     ):
         yield

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from zerosearch.errors import RunError
 from zerosearch.examples import Example
 from zerosearch.learning.batches import Sequences, micro_batches
 from zerosearch.learning.policy import Policy
+from zerosearch.learning.scaling import LossScale, descend
 from zerosearch.runtime import release_memory
 
 
@@ -64,7 +67,8 @@ def train_sft(
     little.
 
     The loss is the mean over all target tokens of a step, by their masks, however they are cut into micro-batches.
-    Stops early after `patience` evaluations without a gain. Raises `RunError` on a loss that is not finite.
+    Stops early after `patience` evaluations without a gain. Raises `RunError` on a loss or a gradient that is
+    not finite.
     """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(settings.matmul_precision)
@@ -86,8 +90,10 @@ def _train(
         keys = len({e.key for e in examples})
         raise RunError(f"{len(examples)} examples with {keys} keys are too few to train and validate on")
     trainee.train_mode()
-    parameters = list(trainee.parameters().values())
-    optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
+    scale = LossScale(trainee.model.dtype)
+    optimizer = torch.optim.AdamW(
+        trainee.parameters().values(), lr=settings.learning_rate, weight_decay=settings.weight_decay
+    )
     per_epoch = math.ceil(len(training) / settings.batch_size)
     total = max(1, round(per_epoch * settings.epochs))
     every = max(1, total // settings.evaluations)
@@ -100,19 +106,22 @@ def _train(
         for group in optimizer.param_groups:
             group["lr"] = rate
         batch = [training[i] for i in rows]
-        train_loss = _step(trainee, batch, settings.micro_batch_tokens, backward=True)
-        if not math.isfinite(train_loss):
-            raise RunError(f"SFT step {step}: the loss is {train_loss}; examples {[e.key for e in batch][:4]}...")
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm))
-        optimizer.step()
-        optimizer.zero_grad(set_to_none=True)
+        train_loss, norm = descend(
+            optimizer,
+            trainee.parameters(),
+            partial(_losses, trainee, batch, settings.micro_batch_tokens),
+            scale,
+            max_norm=settings.max_grad_norm,
+            what=f"SFT step {step}, examples {[e.key for e in batch][:4]}...",
+            device=trainee.model.device,
+        )
         release_memory()
         row = {"step": step, "total": total, "loss": train_loss, "grad_norm": norm, "learning_rate": rate}
         seconds = time.perf_counter() - started
         out_of_time = settings.max_seconds is not None and seconds > settings.max_seconds
         if step % every == 0 or step == total or out_of_time:
             with torch.no_grad():
-                validation_loss = _step(trainee, validation, settings.micro_batch_tokens, backward=False)
+                validation_loss = sum(map(float, _losses(trainee, validation, settings.micro_batch_tokens)))
             if not math.isfinite(validation_loss):
                 raise RunError(f"SFT step {step}: the validation loss is {validation_loss}")
             row["validation_loss"] = validation_loss
@@ -138,17 +147,14 @@ def split_by_key(examples: Sequence[Example], share: float, seed: int) -> tuple[
     return [e for e in examples if e.key not in held_out], [e for e in examples if e.key in held_out]
 
 
-def _step(trainee: Policy, batch: Sequence[Example], budget: int, *, backward: bool) -> float:
+def _losses(trainee: Policy, batch: Sequence[Example], budget: int) -> Iterator[Tensor]:
+    """What each micro-batch adds to the loss of a batch."""
     sequences = Sequences([e.ids for e in batch], [e.mask for e in batch])
-    total, loss = sum(sequences.target_counts), 0.0
+    total = sum(sequences.target_counts)
     for micro in micro_batches(sequences, budget, trainee.model.device):
         targets_BT = micro.mask_BT[:, 1:]
         weights_N = targets_BT[targets_BT.bool()]
-        part = -(weights_N * trainee.logprobs(micro, 1.0, entropy="none").logprobs_N).sum() / total
-        if backward:
-            part.backward()  # type: ignore[no-untyped-call]
-        loss += part.item()
-    return loss
+        yield -(weights_N * trainee.logprobs(micro, 1.0, entropy="none").logprobs_N).sum() / total
 
 
 def _order(count: int, batch_size: int, total: int, seed: int) -> list[list[int]]:

@@ -15,17 +15,18 @@ from zerosearch.config import TrainConfig
 from zerosearch.cost import Ledger
 from zerosearch.engines.base import SearchEngine, close_connections
 from zerosearch.engines.metered import Budget
-from zerosearch.errors import BudgetError, RunError
+from zerosearch.errors import BudgetError, ModelError, RunError
 from zerosearch.evaluation.runner import describe
 from zerosearch.generators.base import TrainedGenerator
 from zerosearch.learning.accounting import Accounting
 from zerosearch.learning.alarms import Alarms
 from zerosearch.learning.beginning import load_newest, look, take_back, tidy
 from zerosearch.learning.checkpoints import changes, list_checkpoints, mark_start, save_checkpoint
-from zerosearch.learning.learner import Learner, NotFinite
+from zerosearch.learning.learner import Learner
 from zerosearch.learning.metrics import rollout_metrics
 from zerosearch.learning.order import batch
 from zerosearch.learning.parallel import ALONE, Processes
+from zerosearch.learning.scaling import NotFinite
 from zerosearch.learning.transfer import transfer
 from zerosearch.questions import Question
 from zerosearch.rollout import ErrorRate, RolloutSettings, roll_out, times_before
@@ -158,17 +159,19 @@ class Trainer:
         curriculum = config.curriculum.build()
         noise = curriculum.noise(step, config.training.steps, self._rewards) if simulated else None
         rollouts = config.training.rollouts
-        trajectories, used = await self._play(
-            self.batch(step), parts.engine, parts.training, noise=noise, rollouts=rollouts, step=step
-        )
-        rolled = time.perf_counter()
-        self._all_failed(trajectories)
-        every = config.logging.trajectories_every
-        if every and step % every == 0 and self.processes.first:
-            write_trajectories(self.folder / "trajectories" / f"step-{step:06d}.jsonl.zst", trajectories)
         try:
+            trajectories, used = await self._play(
+                self.batch(step), parts.engine, parts.training, noise=noise, rollouts=rollouts, step=step
+            )
+            rolled = time.perf_counter()
+            self._all_failed(trajectories)
+            every = config.logging.trajectories_every
+            if every and step % every == 0 and self.processes.first:
+                write_trajectories(self.folder / "trajectories" / f"step-{step:06d}.jsonl.zst", trajectories)
             learned = parts.learner.update(trajectories, step)
             parts.generator.sync()
+        except ModelError as error:  # logits that are not numbers
+            raise RunError(f"step {step}: {error}. The last checkpoint is as it was") from None
         except NotFinite as error:
             saved = self.folder / f"not-finite-step-{step:06d}.jsonl.zst"
             if self.processes.first:
