@@ -98,6 +98,13 @@ def test_a_retry_after_that_makes_no_sense_is_none(value: str) -> None:
         ({"choices": [7]}, "malformed", "no choices"),
         ({"choices": {"0": 1}}, "malformed", "no choices"),
         (answer(None), "malformed", "no message"),
+        (answer({"content": "half a"}, "abort"), "http", r"broke the reply off \(finish_reason abort\)"),
+        ({"choices": [{"message": {"content": ""}, "error": {"message": "died", "code": 502}}]}, "http", "died"),
+        (
+            {"choices": [{"message": {"content": ""}, "error": {"message": "no such", "code": 404}}]},
+            "refused",
+            "no such",
+        ),
         (answer({"content": 7}), "malformed", "int, not text"),
         (answer({"content": [7]}), "malformed", "list, not text"),
         ([], "malformed", "no choices"),

@@ -26,6 +26,7 @@ from zerosearch.prompts import Message
 log = logging.getLogger(__name__)
 
 LENGTH = frozenset(("length", "max_tokens", "max_length", "model_length", "max_output_tokens", "max_completion_tokens"))
+_BROKEN_OFF = ("error", "abort", "aborted", "cancelled", "internal_error")
 _LARGEST_COUNT = 2**53  # more tokens than that nobody wrote
 _MAY_GO = ("top_p", "seed", "top_k", "temperature", "stop", "continue_final_message", "add_generation_prompt", "stream")
 _REFUSED = re.compile(
@@ -171,12 +172,14 @@ def read_completion(answer: Any, url: str) -> Completion:
     choices = answer.get("choices") if isinstance(answer, dict) else None
     choice = choices[0] if isinstance(choices, list) and choices else None
     if not isinstance(choice, dict):
-        told = answer.get("error") if isinstance(answer, dict) else None
-        if told:
-            code = _count(told.get("code")) if isinstance(told, dict) else None
-            kind = "malformed" if code is None else "refused" if _is_final(code) else "http"
-            raise AttemptError(kind, f"{url}: an error instead of an answer: {error_message(answer)}")
+        if isinstance(answer, dict) and answer.get("error"):
+            raise AttemptError(_kind(answer["error"]), f"{url}: an error instead of an answer: {error_message(answer)}")
         raise AttemptError("malformed", f"{url}: the answer has no choices: {error_message(answer)}")
+    reason = str(choice.get("finish_reason") or "").lower()
+    if choice.get("error"):
+        raise AttemptError(_kind(choice["error"]), f"{url}: an error instead of an answer: {error_message(choice)}")
+    if reason in _BROKEN_OFF:
+        raise AttemptError("http", f"{url}: the server broke the reply off (finish_reason {reason})")
     message = choice.get("message")
     message = message if isinstance(message, dict) else {}
     content = message.get("content", choice.get("text"))
@@ -189,7 +192,6 @@ def read_completion(answer: Any, url: str) -> Completion:
         text = _text(message.get("refusal")) or text
     counts = answer.get("usage")
     counts = counts if isinstance(counts, dict) else {}
-    reason = str(choice.get("finish_reason") or "").lower()
     return Completion(
         clean(text),
         choice,
@@ -198,6 +200,12 @@ def read_completion(answer: Any, url: str) -> Completion:
         _count(counts.get("completion_tokens")),
         "" if text.strip() else _why_silent(message, choice),
     )
+
+
+def _kind(told: Any) -> str:
+    """The kind of an error that came with HTTP 200, by its code."""
+    code = _count(told.get("code")) if isinstance(told, dict) else None
+    return "malformed" if code is None else "refused" if _is_final(code) else "http"
 
 
 def _is_final(code: int) -> bool:
