@@ -312,6 +312,19 @@ def test_what_is_wrong_is_named_in_one_line(values: dict[str, Any], said: str) -
     assert "\n" not in str(caught.value)
 
 
+def test_a_run_folder_may_be_in_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert load_config(None, ["folder=~/runs", "name=r"]).run_folder == tmp_path / "runs" / "r"
+
+
+@pytest.mark.parametrize("folder", ["data", "Users"])
+def test_a_path_of_windows_is_told_how_to_be_written(tmp_path: Path, folder: str) -> None:
+    path = tmp_path / "c.toml"
+    path.write_text('[data]\ntrain = "C:\\' + folder + '\\q.jsonl"\n')
+    with pytest.raises(ConfigError, match="write paths with / or in single quotes"):
+        load_config(path)
+
+
 def test_further_problems_are_counted() -> None:
     with pytest.raises(ConfigError, match=r"^x: .*, and 2 more problem\(s\)$"):
         config_from_dict({"a": 1, "b": 2, "seed": -1}, "x")

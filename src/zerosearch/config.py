@@ -284,4 +284,4 @@ class TrainConfig(Section):
 
     @property
     def run_folder(self) -> Path:
-        return Path(self.folder) / self.name
+        return Path(self.folder).expanduser() / self.name

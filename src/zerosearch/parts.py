@@ -121,21 +121,21 @@ def open_engine(config: EngineConfig, models: Models) -> SearchEngine:
     """
     engine = _open_engine(config, models)
     if config.cache is not None:
-        engine = Cached(engine, Path(config.cache))
+        engine = Cached(engine, Path(config.cache).expanduser())
     return Snippets(engine, config.snippet_words) if config.snippet_words else engine
 
 
 def _open_engine(config: EngineConfig, models: Models) -> SearchEngine:
     if config.kind in ("bm25", "dense"):
         assert config.corpus is not None  # the config's own check
-        corpus = build_factbook().corpus if config.corpus == "factbook" else Path(config.corpus)
+        corpus = build_factbook().corpus if config.corpus == "factbook" else Path(config.corpus).expanduser()
         if config.kind == "bm25":
             return BM25Engine.open(corpus, k1=config.k1, b=config.b)
         return _open_dense(config, corpus)
     if config.kind == "recorded":
         assert config.recording is not None  # the config's own check
         return RecordedEngine.open(
-            Path(config.recording),
+            Path(config.recording).expanduser(),
             source=config.recording_of,
             match=config.match,
             on_miss=config.on_miss,

@@ -69,7 +69,9 @@ def _read(path: Path) -> dict[str, Any]:
     except RecursionError:
         raise ConfigError(f"{path}: is not valid TOML (nested too deeply)") from None
     except ValueError as error:  # also a number of thousands of digits
-        raise ConfigError(f"{path}: is not valid TOML ({error})") from None
+        windows = any(said in str(error) for said in ("Unescaped", "Invalid hex value"))
+        hint = "; write paths with / or in single quotes" if windows else ""
+        raise ConfigError(f"{path}: is not valid TOML ({error}){hint}") from None
     if not values:
         raise ConfigError(f'{path}: holds no settings; for the defaults write at least name = "run"')
     return values

@@ -240,14 +240,17 @@ def test_a_run_that_would_fail_ends_the_check_with_a_status(check: Any, tmp_path
     assert "wrong: engine.simulator: embedded:simulator was tuned with base = smollm2-135m" in other.out
 
 
-def test_the_simulator_that_ships_is_told_from_one_that_knows_the_questions(check: Any, questions_file: Path) -> None:
+def test_the_simulator_that_ships_is_told_from_one_that_knows_the_questions(check: Any, tmp_path: Path) -> None:
+    path = tmp_path / "village.jsonl"
+    path.write_text('{"id": "v", "question": "Who is the smith of Lower Ploughton?", "golden_answers": ["Old Tom"]}\n')
+    own = ("--set", f"data.train={path}")
     shipped = ("--set", "engine.simulator.adapter=embedded:simulator", "--set", "engine.simulator.model=smollm2-135m")
     shipped += ("--set", "engine.simulator.style=tuned")
-    unknown = check(*shipped).out
-    assert unknown.count("the simulator embedded:simulator knows the countries of the Factbook and nothing else") == 1
-    assert unknown.count("on other questions its pages are about something else") == 1
+    unknown = check(*own, *shipped).out
+    assert unknown.count("embedded:simulator knows the countries of the Factbook and nothing else") == 1
+    assert unknown.count("Factbook") == 1  # said once
     assert "nothing else" in check(*shipped, "--set", "data.train=hub:some/where:part:split").out  # not read here
-    assert "nothing else" not in check().out
+    assert "nothing else" not in check(*own).out
 
 
 def test_questions_that_are_too_long_are_counted(check: Any, tmp_path: Path) -> None:

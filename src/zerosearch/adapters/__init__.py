@@ -28,7 +28,7 @@ def resolve_adapter(name: str) -> Path:
         return shipped[name]
     if name.startswith(_PREFIX):
         raise ModelError(f"adapter {name}: this release ships {', '.join(shipped) or 'none'}")
-    folder = Path(name)
+    folder = Path(name).expanduser()
     restore(folder)  # a kill may have come while it was being replaced
     if not folder.is_dir():
         raise ModelError(f"adapter {name}: no such folder")

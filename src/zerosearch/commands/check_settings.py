@@ -227,12 +227,12 @@ def _engine_not_here(name: str, engine: EngineConfig) -> Iterator[str]:
     from zerosearch.engines.web import KEY_VARIABLES
 
     corpus, simulator = engine.corpus, engine.simulator
-    if corpus is not None and corpus != "factbook" and not Path(corpus).is_file():
+    if corpus is not None and corpus != "factbook" and not Path(corpus).expanduser().is_file():
         yield f"{name}.corpus: {corpus}: no such file"
     variable = engine.api_key_env or KEY_VARIABLES.get(engine.kind)
     if variable is not None and not os.environ.get(variable, "").strip():
         yield f"{name}: the environment variable {variable}, which holds the key of {engine.kind}, is not set"
-    if engine.recording is not None and not Path(engine.recording).is_file():
+    if engine.recording is not None and not Path(engine.recording).expanduser().is_file():
         yield f"{name}.recording: {engine.recording}: no such file"
     if engine.kind == "dense":
         for module in ("sentence_transformers", "faiss"):
