@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from zerosearch.episode import Codec, Done, Episode, EpisodeLimits, Generate, Search
 from zerosearch.generation import Generation
-from zerosearch.protocol import PROMPT, render_prompt
+from zerosearch.protocol import LAST_TURN_NOTE, PROMPT, render_prompt
 from zerosearch.questions import Question
 from zerosearch.search import Document
 
@@ -169,6 +169,25 @@ def test_a_long_first_document_loses_text_never_the_tag(byte_codec: Codec, max_p
     episode.feed_page([Document("", "a" * 20), Document("", "b")])
     line = f"[1] {'a' * 20}\n"[:max_page_tokens]
     assert observed(episode, byte_codec, since) == f"\n<information>\n{line}</information>\n"
+
+
+def test_a_turn_that_has_no_room_for_another_page_is_the_last_and_is_told_so(byte_codec: Codec) -> None:
+    """A short turn that searched would end the episode as `context`, whatever it knows."""
+    told, frame = 0, len("\n<information>\n</information>\n") + len(LAST_TURN_NOTE)
+    for max_context in range(220, 700):
+        limits = EpisodeLimits(max_context_tokens=max_context, answer_reserve_tokens=32, max_page_tokens=90)
+        episode, tight = start(byte_codec, limits), False
+        while isinstance(step := episode.next(), Generate):
+            last = LAST_TURN_NOTE in byte_codec.decode(episode.ids[-len(LAST_TURN_NOTE) :])
+            assert step.last == last
+            told += last
+            assert last or tight or not episode.turns or max_context - len(episode.ids) > 64 + len(LAST_TURN_NOTE)
+            text = SEARCH if len(episode.turns) % 2 == 0 else "neither"
+            episode.feed_generation(generation(byte_codec.encode(text)[: step.max_tokens]))
+            if isinstance(episode.next(), Search):
+                tight = max_context - len(episode.ids) <= frame + 32  # the note would leave nothing of the page
+                episode.feed_page([Document("", "a" * 50), Document("", "b" * 50)])
+    assert told > 200
 
 
 @pytest.mark.parametrize("max_searches", [1, 2])

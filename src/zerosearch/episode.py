@@ -179,14 +179,17 @@ class Episode:
         self._expect(Search)
         encode = self._codec.encode
         head, foot = encode("\n<information>\n"), encode("</information>\n")
-        note = encode(LAST_TURN_NOTE) if self._turns_left() == 1 else []
-        room = self._room() - len(head) - len(foot) - len(note) - self.limits.answer_reserve_tokens
-        if room <= 0:
+        note = encode(LAST_TURN_NOTE)
+        room = self._room() - len(head) - len(foot) - self.limits.answer_reserve_tokens
+        last = self._turns_left() == 1
+        if room <= (len(note) if last else 0):
             self._step = Done("context")
             return
-        body = self._fit(documents, min(room, self.limits.max_page_tokens))
-        self._append([*head, *body, *foot, *note], 0)
-        self._step = self._generate()
+        body = self._fit(documents, min(room - len(note) * last, self.limits.max_page_tokens))
+        if not last and self._too_narrow(room - len(body)) and room > len(note):
+            last, body = True, body[: max(room - len(note), 0)]
+        self._append([*head, *body, *foot, *(note if last else ())], 0)
+        self._step = self._generate(last=last)
 
     def feed_failure(self) -> None:
         """The search failed for good: the episode ends here, and says so; no page is made up."""
@@ -204,12 +207,23 @@ class Episode:
         return True
 
     def _observe(self, note: str) -> None:
-        ids = self._codec.encode(note + (LAST_TURN_NOTE if self._turns_left() == 1 else ""))
-        if self._room() - len(ids) < self.limits.answer_reserve_tokens:
+        ids = self._codec.encode(note)
+        room = self._room() - self.limits.answer_reserve_tokens
+        last = self._turns_left() == 1 or self._too_narrow(room - len(ids))
+        if last:
+            ids = self._codec.encode(note + LAST_TURN_NOTE)
+            if room < len(ids):
+                ids = self._codec.encode("\n" + LAST_TURN_NOTE)
+        if room < len(ids):
             self._step = Done("context")
             return
         self._append(ids, 0)
-        self._step = self._generate()
+        self._step = self._generate(last=last)
+
+    def _too_narrow(self, room: int) -> bool:
+        """Whether a turn of `answer_reserve_tokens` would leave no room for its page: it is then told to answer."""
+        frame = self._codec.encode("\n<information>\n</information>\n" + LAST_TURN_NOTE)
+        return room <= len(frame) + self.limits.answer_reserve_tokens
 
     def _fit(self, documents: Sequence[Document], room: int) -> list[int]:
         body: list[int] = []
@@ -220,11 +234,11 @@ class Episode:
             body += line
         return body
 
-    def _generate(self) -> Generate | Done:
+    def _generate(self, *, last: bool = False) -> Generate | Done:
         room = self._room()
         if room < max(self.limits.answer_reserve_tokens, 1):  # never ask for 0 tokens
             return Done("context")
-        return Generate(list(self.ids), min(room, self.limits.max_turn_tokens), self._turns_left() == 1)
+        return Generate(list(self.ids), min(room, self.limits.max_turn_tokens), last or self._turns_left() == 1)
 
     def _turns_left(self) -> int:
         return self.limits.max_searches + 1 - len(self.turns)
