@@ -162,16 +162,18 @@ def test_every_row_is_trained_once_an_epoch(updates: int) -> None:
         orders.append(parts)
     assert (orders[0] != orders[1]) == (updates > 1)
     seen: list[int] = []
+    looked_at: list[int] = []
     inner = made._policy_loss
 
     def watch(batch: Any, micro: Any, *rest: Any, **options: Any) -> Tensor:
-        seen.extend(micro.rows)
+        (seen if torch.is_grad_enabled() else looked_at).extend(micro.rows)
         return inner(batch, micro, *rest, **options)
 
     made._policy_loss = watch  # type: ignore[method-assign]
     made.update(uneven(), 4)
     taught = [row for row in range(8) if row not in NO_ADVANTAGE]
     assert sorted(seen) == sorted(taught * 3)
+    assert sorted(looked_at) == sorted([*NO_ADVANTAGE] * 3)  # for the metrics alone
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -202,9 +204,21 @@ def test_leaving_out_rows_without_advantage_does_not_change_the_step(
     algorithm: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = config(algorithm | {"kl": "none"})
-    found, _ = after(settings, uneven())
+    rows = uneven([0.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5])
+    found, told = after(settings, rows)
     monkeypatch.setattr(Learner, "_has_gradient", lambda self, batch, row: True)
-    assert_same_step(found, after(settings, uneven())[0])
+    whole, all_told = after(settings, rows)
+    assert_same_step(found, whole)
+    for key in ("entropy", "ratio_mean", "approx_kl", "clip_fraction", "sampler_gap"):  # of all policy tokens
+        assert told[key] == pytest.approx(all_told[key], abs=1e-6), key
+
+
+@pytest.mark.parametrize(("updates", "exact"), [(1, True), (2, False)])
+def test_with_one_step_a_batch_the_ratio_is_1_whatever_the_sampler_rounded(updates: int, exact: bool) -> None:
+    rows = [replace(t, logprobs=tuple(v - 0.01 for v in t.logprobs)) for t in uneven()]
+    _, told = after(config({"name": "grpo", "kl": "none", "updates_per_batch": updates}), rows)
+    assert (told["ratio_max"] == told["ratio_mean"] == 1.0) == exact
+    assert told["sampler_gap"] > 0
 
 
 def test_a_batch_without_any_advantage_leaves_the_optimizer_its_momentum(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from zerosearch.learning.losses import token_weights
+
 
 @dataclass(frozen=True)
 class Sequences:
@@ -74,3 +76,10 @@ def pad(
     """Right-pad with 0 to the longest row (or `width`): (B, T)."""
     width = width or max(len(row) for row in rows)
     return torch.tensor([[*row, *([0] * (width - len(row)))] for row in rows], device=device, dtype=dtype)
+
+
+def token_mean(mask_BT: Tensor, rows: Tensor) -> Tensor:
+    """(B, T) weights of a mean over the policy tokens of `rows`."""
+    weights = torch.zeros_like(mask_BT, dtype=torch.float32)
+    weights[rows] = token_weights(mask_BT[rows], "token-mean")
+    return weights

@@ -21,7 +21,7 @@ from zerosearch.learning.advantages import (
     token_rewards,
     whiten,
 )
-from zerosearch.learning.batches import MicroBatch, Sequences, micro_batches, pad
+from zerosearch.learning.batches import MicroBatch, Sequences, micro_batches, pad, token_mean
 from zerosearch.learning.critic import Critic, explained_variance
 from zerosearch.learning.logprobs import EntropyUse, scatter
 from zerosearch.learning.losses import (
@@ -184,6 +184,9 @@ class Learner:
                 return
         self.policy.train_mode()
         learned = [i for i in part if self._has_gradient(batch, i)]
+        with torch.no_grad():  # the others teach nothing, but entropy and ratios are those of all policy tokens
+            for micro in self.processes.share(self._micros(batch, [i for i in part if i not in learned])):
+                self._policy_loss(batch, micro, weights, metrics, compare=compare)
         micros = self.processes.share(self._micros(batch, learned))
         told: dict[str, list[tuple[float, float]]] = defaultdict(list)
 
@@ -215,6 +218,12 @@ class Learner:
         out = self.policy.logprobs(micro, self.training.temperature, entropy=use)
         logprobs = scatter(out.logprobs_N, micro.mask_BT)
         weights, old = weights_BT[rows, :width], batch.old_logprobs_BT[rows, :width]
+        if compare and not self._sampler_differs():
+            gap = (logprobs.detach() - old)[micro.mask_BT.bool()].abs()
+            metrics["sampler_gap_max"].append((float(gap.max()), float(len(gap))))
+            metrics["sampler_gap"].append((float(gap.mean()), float(len(gap))))
+        if self._updates_once():
+            old = logprobs.detach()  # the weights are still those that sampled: the ratio is 1, and no rounding of it
         result = policy_loss(
             logprobs,
             old,
@@ -238,10 +247,6 @@ class Learner:
         metrics["entropy"].append((float(entropy.detach().mean()) if len(entropy) else 0.0, tokens))
         for key in ("clip_fraction", "ratio_mean", "ratio_max", "approx_kl"):
             metrics[key].append((float(getattr(result, key)), tokens))
-        if compare and not self._sampler_differs():
-            gap = (logprobs.detach() - old)[micro.mask_BT.bool()].abs()
-            metrics["sampler_gap_max"].append((float(gap.max()), tokens))
-            metrics["sampler_gap"].append((float(gap.mean()), tokens))
         return loss
 
     def _critic_step(
@@ -291,6 +296,10 @@ class Learner:
             return True
         return bool(batch.advantages_BT[row].any())
 
+    def _updates_once(self) -> bool:
+        """Whether a batch makes one step of the policy's optimizer."""
+        return self.algorithm.epochs == 1 and self.algorithm.updates_per_batch == 1
+
     def _sampler_differs(self) -> bool:
         """Whether the sampler's log-probs are not the trainer's: rounding, or a truncated distribution."""
         model, training = self.policy.model, self.training
@@ -328,11 +337,8 @@ class Learner:
             group["lr"] = self.rate * factor
 
 
-def token_mean(mask_BT: Tensor, rows: Tensor) -> Tensor:
-    """(B, T) weights of a mean over the policy tokens of `rows`."""
-    weights = torch.zeros_like(mask_BT, dtype=torch.float32)
-    weights[rows] = token_weights(mask_BT[rows], "token-mean")
-    return weights
+def _adam(parameters: dict[str, torch.nn.Parameter], rate: float, decay: float) -> torch.optim.AdamW:
+    return torch.optim.AdamW(list(parameters.values()), lr=rate, weight_decay=decay, betas=(0.9, 0.999))
 
 
 def _check_finite(rows: Sequence[Trajectory]) -> None:
@@ -344,7 +350,3 @@ def _check_finite(rows: Sequence[Trajectory]) -> None:
         if not (math.isfinite(row.reward) and all(map(math.isfinite, row.logprobs))):
             what = "reward" if not math.isfinite(row.reward) else "log-prob of a sampled token"
             raise NotFinite(f"question {row.question.id}, rollout {row.rollout}: a {what} is not a number")
-
-
-def _adam(parameters: dict[str, torch.nn.Parameter], rate: float, decay: float) -> torch.optim.AdamW:
-    return torch.optim.AdamW(list(parameters.values()), lr=rate, weight_decay=decay, betas=(0.9, 0.999))
