@@ -356,7 +356,9 @@ def test_any_episode_keeps_its_promises(
         if isinstance(step, Generate):
             assert len(episode.turns) <= limits.max_searches  # it ends after max_searches + 1 turns
             assert step.prompt_ids == episode.ids
-            assert step.last == (len(episode.turns) == limits.max_searches)
+            assert step.last or len(episode.turns) < limits.max_searches
+            if step.last and len(episode.turns) < limits.max_searches and step.piece == 0:  # out of room, and told so
+                assert episode.ids[-len(LAST_TURN_NOTE) :] == byte_codec.encode(LAST_TURN_NOTE)
             assert 1 <= step.max_tokens <= limits.max_turn_tokens
             assert len(episode.ids) + step.max_tokens <= limits.max_context_tokens
             given_out = generation(next(script)[: step.max_tokens], offset=1000.0 * len(sampled_ids))

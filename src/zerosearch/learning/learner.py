@@ -342,10 +342,7 @@ def _adam(parameters: dict[str, torch.nn.Parameter], rate: float, decay: float) 
 
 
 def _check_finite(rows: Sequence[Trajectory]) -> None:
-    """Raises `NotFinite`.
-
-    The loss alone does not tell: a model gone wrong earns 0 everywhere, and rewards without spread make a loss of 0.
-    """
+    """Raises `NotFinite`. The loss alone does not tell: rewards of 0 everywhere make a loss of 0."""
     for row in rows:
         if not (math.isfinite(row.reward) and all(map(math.isfinite, row.logprobs))):
             what = "reward" if not math.isfinite(row.reward) else "log-prob of a sampled token"
