@@ -180,11 +180,11 @@ class OpenAIGenerator:
                     self._under_way -= 1
                     self._wake()
         except EngineError as error:
-            said = str(error).removesuffix(".")
-            hint = "; protocol.max_context_tokens may be too large for it" if "context" in said.lower() else ""
+            reason = str(error).removesuffix(".")
+            hint = "; protocol.max_context_tokens may be too large for it" if "context" in reason.lower() else ""
             raise PolicyError(
                 error.kind,
-                f"the policy {self.model} gave no text in {error.attempts} attempt(s): {said}{hint}. Nothing written "
+                f"the policy {self.model} gave no text in {error.attempts} attempt(s): {reason}{hint}. Nothing written "
                 "so far is lost; mend the endpoint and run the same command again",
             ) from None
         return generation
