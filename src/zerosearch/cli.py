@@ -7,6 +7,7 @@ run had to stop. 128 + N: ended by signal N (130: Ctrl-C, 141: nobody reads the 
 from __future__ import annotations
 
 import contextlib
+import errno
 import sys
 
 from zerosearch import interrupts
@@ -91,6 +92,8 @@ def _failed(error: BaseException, promise: str) -> int:
         command = getattr(getattr(error, "ctx", None), "command_path", "zerosearch").partition("zerosearch")[2]
         return _error(f"{error.format_message()} (see zerosearch{command} --help)", 2)
     if (line := as_line(error)) is not None:
+        if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
+            _say_no_more()
         return _error(line, 1)
     if isinstance(error, (KeyboardInterrupt, EOFError)):
         return _error("interrupted", 130)
@@ -100,6 +103,14 @@ def _failed(error: BaseException, promise: str) -> int:
     with contextlib.suppress(OSError):
         traceback.print_exception(error)
     return 1
+
+
+def _say_no_more() -> None:
+    """No words of the interpreter's own about what was half made: an event loop without a file handle has no `close`."""
+    import warnings
+
+    sys.unraisablehook = lambda unraisable: None
+    warnings.simplefilter("ignore")
 
 
 def _error(text: str, status: int) -> int:

@@ -68,6 +68,32 @@ def test_a_full_disk(work: Work, base: Path, context: Any, tally: Any, tries: An
 
 
 @pytest.mark.parametrize("work", WORK, ids=[work.name for work in WORK])
+def test_few_file_handles(work: Work, base: Path, context: Any, tally: Any, tries: Any, tmp_path: Path) -> None:
+    limits = (16, 24)[: tries(2, 2 if work.name in ("record", "label") else 0)]
+    if not limits or os.name != "posix":
+        return
+    place = tmp_path / "place"
+    shutil.copytree(base, place)
+    if work.name == "tune":
+        finish(context, LABELLED, place)
+    finish(context, work, place)
+    whole = work.read(place)
+    for handles in limits:
+        with tally("few file handles", f"{work.name}, {handles}"):
+            clear(place)
+            process = begin(context, work, place, handles)
+            process.join(240)
+            log = (place / "log.txt").read_text()
+            if process.exitcode:
+                assert log.count("error:") == 1, log[-3000:]
+                assert "Too many open files" in log, log[-3000:]
+            assert "Traceback" not in log, log[-3000:]
+            assert left_over(place) == []
+            finish(context, work, place)
+            assert work.read(place) == whole
+
+
+@pytest.mark.parametrize("work", WORK, ids=[work.name for work in WORK])
 def test_names_that_are_too_long_and_places_that_cannot_be_written(
     work: Work, base: Path, context: Any, tally: Any, tries: Any, tmp_path: Path
 ) -> None:

@@ -142,8 +142,8 @@ WORK = [
 ]  # fmt: skip
 
 
-def _command(arguments: Sequence[str], place: str) -> None:
-    """What a process does: `zerosearch ARGUMENTS` in the folder `place`, into a log."""
+def _command(arguments: Sequence[str], place: str, handles: int | None) -> None:
+    """What a process does: `zerosearch ARGUMENTS` in the folder `place`, into a log, with at most so many open files."""
     os.chdir(place)
     os.environ |= {"ZEROSEARCH_CACHE": f"{place}/cache", "HF_HUB_OFFLINE": "1"}
     log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
@@ -151,6 +151,11 @@ def _command(arguments: Sequence[str], place: str) -> None:
     os.dup2(log, 2)
     sys.argv = ["zerosearch", *arguments]
     from zerosearch.cli import main
+
+    if handles is not None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_NOFILE, (handles, handles))
 
     main()
 
@@ -209,8 +214,8 @@ def left_over(place: Path) -> list[str]:
     return [str(p.relative_to(place)) for folder in ("disk", "cache") for p in (place / folder).glob("**/.*")]
 
 
-def begin(context: Any, work: Work, place: Path) -> Any:
-    process = context.Process(target=_command, args=(work.arguments, str(place)))
+def begin(context: Any, work: Work, place: Path, handles: int | None = None) -> Any:
+    process = context.Process(target=_command, args=(work.arguments, str(place), handles))
     process.start()
     return process
 
