@@ -106,7 +106,7 @@ def _failed(error: BaseException, promise: str) -> int:
 
 
 def _say_no_more() -> None:
-    """No words of the interpreter's own about what was half made: an event loop without a file handle has no `close`."""
+    """No words of the interpreter's own about what is half made, such as an event loop that got no file handle."""
     import warnings
 
     sys.unraisablehook = lambda unraisable: None

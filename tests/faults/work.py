@@ -143,7 +143,7 @@ WORK = [
 
 
 def _command(arguments: Sequence[str], place: str, handles: int | None) -> None:
-    """What a process does: `zerosearch ARGUMENTS` in the folder `place`, into a log, with at most so many open files."""
+    """What a process does: `zerosearch ARGUMENTS` in the folder `place`, into a log, with at most `handles` files."""
     os.chdir(place)
     os.environ |= {"ZEROSEARCH_CACHE": f"{place}/cache", "HF_HUB_OFFLINE": "1"}
     log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
