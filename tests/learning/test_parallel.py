@@ -51,7 +51,8 @@ def test_two_processes_train_like_one(algorithm: str, tmp_path: Path) -> None:
     one, two = (list(read_rows(tmp_path / name / "toy" / "metrics.jsonl")) for name in ("one", "two"))
     assert len(one) == len(two) == 3
     for ours, theirs in zip(one, two, strict=True):
-        for key in ours.keys() - {"timing"}:
+        assert theirs["alarms"] == ours["alarms"]
+        for key in ours.keys() - {"timing", "alarms"}:
             expected = ours[key] if ours[key] is None else pytest.approx(ours[key], rel=1e-3, abs=1e-5)
             assert theirs[key] == expected, key
     weights = [
