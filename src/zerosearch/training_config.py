@@ -71,6 +71,7 @@ class TrainingConfig(Section):
     temperature: float = Field(1.0, gt=0)
     """Of the policy's sampling; the trainer's log-probs use it too."""
     top_p: float = Field(1.0, gt=0, le=1)
+    """Of the policy's sampling, with `top_k`: the trainer's distribution is over the tokens that they keep, too."""
     top_k: int = Field(0, ge=0)
     micro_batch_tokens: int = Field(16384, ge=64)
     """Padded tokens of a forward and backward pass."""
@@ -85,7 +86,7 @@ class TrainingConfig(Section):
     is so small that the GPU waits for Python. none: on a GPU yes, on a CPU no."""
     max_sampler_gap: float | None = Field(0.5, gt=0)
     """The run stops where sampler and trainer differ by more nats a token, on average over a step: what is sampled is
-    then not what is trained. Sound runs have less than .03. none: never. Not looked at with top_p or top_k."""
+    then not what is trained. Sound runs have less than .03. none: never."""
     stop_on_collapse: bool = True
     """The run stops once valid actions have stayed below half of what its first steps had, or hardly an episode is
     answered any more, for three steps in a row. false: it is only said."""

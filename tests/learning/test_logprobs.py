@@ -13,7 +13,8 @@ from tiny import give_adapter, tiny_llama
 from torch import Tensor
 
 from zerosearch.generators.local import LocalModel
-from zerosearch.learning.logprobs import EntropyUse, head_is_plain, scatter, token_logprobs
+from zerosearch.generators.sampling import truncate
+from zerosearch.learning.logprobs import EntropyUse, head_is_plain, keep, scatter, token_logprobs
 
 SHAPE = {
     "vocab_size": 97,
@@ -96,6 +97,51 @@ def test_logprobs_and_entropy_are_those_of_the_models_own_logits(name: str, temp
     if not plain:  # taking the short cut there would be wrong
         wrong = token_logprobs(model, ids, mask, temperature=temperature, plain_head=True).logprobs_N
         assert (wrong - logprobs).abs().max() > 0.01
+
+
+TRUNCATIONS = [(0, 0.8), (5, 1.0), (12, 0.5), (200, 0.999), (1, 1.0)]
+
+
+@pytest.mark.parametrize(("top_k", "top_p"), TRUNCATIONS)
+def test_what_the_sampler_keeps_is_what_is_trained_on(top_k: int, top_p: float) -> None:
+    torch.manual_seed(1)
+    logits = 3 * torch.randn(40, 97)
+    likeliest, unlikeliest = logits.argmax(dim=1), logits.argmin(dim=1)
+    expected = torch.stack([truncate(row, top_k, top_p) for row in logits])
+    assert torch.equal(keep(logits, likeliest, top_k, top_p), expected)
+    beside = keep(logits, unlikeliest, top_k, top_p)  # a sampled token is never impossible
+    assert torch.isfinite(beside.gather(1, unlikeliest.unsqueeze(1))).all()
+    others = [found.scatter(1, unlikeliest.unsqueeze(1), 0.0) for found in (beside, expected)]
+    assert torch.equal(*others)
+
+
+@pytest.mark.parametrize(("top_k", "top_p"), [(0, 0.8), (5, 1.0), (12, 0.97)])
+def test_the_score_has_mean_0_under_the_truncated_sampler(top_k: int, top_p: float) -> None:
+    """The exact expectation of d log p(token) over all tokens that can be sampled after one prefix."""
+    model = tiny_llama(97).requires_grad_(True)
+    prefix = torch.tensor([[3, 14, 15]])
+    with torch.no_grad():
+        kept = truncate(model(input_ids=prefix).logits[0, -1].float(), top_k, top_p)
+    chances = torch.softmax(kept, dim=0)
+    tokens = chances.nonzero().squeeze(1)
+    ids = torch.cat([prefix.expand(len(tokens), -1), tokens.unsqueeze(1)], dim=1)
+    mask = torch.zeros_like(ids)
+    mask[:, -1] = 1
+
+    def mean_score(**options: Any) -> float:
+        model.zero_grad()
+        found = token_logprobs(model, ids, mask, **options)
+        (found.logprobs_N * chances[tokens]).sum().backward()  # type: ignore[no-untyped-call]
+        return float(sum(p.grad.square().sum() for p in model.parameters() if p.grad is not None)) ** 0.5
+
+    assert 1 < len(tokens) < 97
+    assert mean_score(top_k=top_k, top_p=top_p) < 1e-4
+    assert mean_score() > 1e-2  # weight would move to the kept tokens, whatever was earned
+    found = token_logprobs(model, ids, mask, top_k=top_k, top_p=top_p, entropy="metric")
+    torch.testing.assert_close(found.logprobs_N, chances[tokens].log(), rtol=0, atol=1e-5)
+    assert found.entropy_N is not None
+    entropy = float(-(chances[tokens] * chances[tokens].log()).sum())
+    assert found.entropy_N.tolist() == pytest.approx([entropy] * len(tokens), abs=1e-4)
 
 
 def test_with_an_adapter_too(tiny_model: LocalModel) -> None:

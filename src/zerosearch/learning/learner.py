@@ -23,7 +23,7 @@ from zerosearch.learning.advantages import (
 )
 from zerosearch.learning.batches import MicroBatch, Sequences, micro_batches, pad, token_mean
 from zerosearch.learning.critic import Critic, explained_variance
-from zerosearch.learning.logprobs import EntropyUse, scatter
+from zerosearch.learning.logprobs import EntropyUse, TokenLogprobs, scatter
 from zerosearch.learning.losses import (
     kl_estimate,
     policy_loss,
@@ -122,7 +122,7 @@ class Learner:
         old, correction = sampled, None
         self.policy.train_mode()
         if self._sampler_differs():
-            old = self._fill(mask, micros, lambda m: self.policy.logprobs(m, self.training.temperature).logprobs_N)
+            old = self._fill(mask, micros, lambda m: self._logprobs(m, "metric").logprobs_N)
             gap = (old - sampled)[mask.bool()].abs()
             metrics["sampler_gap_max"].append((float(gap.max()), 1.0))
             metrics["sampler_gap"].append((float(gap.mean()), 1.0))
@@ -215,14 +215,14 @@ class Learner:
         algorithm = self.algorithm
         rows, width = list(micro.rows), micro.ids_BT.shape[1]
         use: EntropyUse = "loss" if algorithm.entropy_coef > 0 else "metric"
-        out = self.policy.logprobs(micro, self.training.temperature, entropy=use)
+        out = self._logprobs(micro, use)
         logprobs = scatter(out.logprobs_N, micro.mask_BT)
         weights, old = weights_BT[rows, :width], batch.old_logprobs_BT[rows, :width]
         if compare and not self._sampler_differs():
             gap = (logprobs.detach() - old)[micro.mask_BT.bool()].abs()
             metrics["sampler_gap_max"].append((float(gap.max()), float(len(gap))))
             metrics["sampler_gap"].append((float(gap.mean()), float(len(gap))))
-        if self._updates_once():
+        if algorithm.epochs == algorithm.updates_per_batch == 1:
             old = logprobs.detach()  # the weights are still those that sampled: the ratio is 1, and no rounding of it
         result = policy_loss(
             logprobs,
@@ -248,6 +248,10 @@ class Learner:
         for key in ("clip_fraction", "ratio_mean", "ratio_max", "approx_kl"):
             metrics[key].append((float(getattr(result, key)), tokens))
         return loss
+
+    def _logprobs(self, micro: MicroBatch, entropy: EntropyUse) -> TokenLogprobs:
+        t = self.training
+        return self.policy.logprobs(micro, t.temperature, entropy=entropy, top_k=t.top_k, top_p=t.top_p)
 
     def _critic_step(
         self, batch: _Batch, part: Sequence[int], weights_BT: Tensor, metrics: dict[str, list[tuple[float, float]]]
@@ -295,10 +299,6 @@ class Learner:
         if self.algorithm.entropy_coef > 0 or (batch.reference_BT is not None and self.algorithm.kl == "loss"):
             return True
         return bool(batch.advantages_BT[row].any())
-
-    def _updates_once(self) -> bool:
-        """Whether a batch makes one step of the policy's optimizer."""
-        return self.algorithm.epochs == 1 and self.algorithm.updates_per_batch == 1
 
     def _sampler_differs(self) -> bool:
         """Whether the sampler's log-probs are not the trainer's: rounding, or a truncated distribution."""

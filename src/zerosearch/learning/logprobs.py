@@ -47,12 +47,15 @@ def token_logprobs(
     entropy: EntropyUse = "none",
     plain_head: bool = True,
     chunk: int = 2048,
+    top_k: int = 0,
+    top_p: float = 1.0,
 ) -> TokenLogprobs:
     """Log-probs (N,) of the tokens where `mask_BT` is 1, at the sampling temperature, in float32.
 
     A token at position t is predicted from position t - 1; a masked token at position 0 cannot be, and is an error.
     `chunk` rows of logits exist at a time; they are recomputed in the backward pass. The entropy has a gradient only
-    where it is part of the loss.
+    where it is part of the loss. With `top_k` or `top_p` they are those of the distribution that a truncating sampler
+    samples from: over the tokens that it keeps (`keep`).
     """
     if bool(mask_BT[:, 0].any()):
         raise ValueError("the first token of a sequence has nothing before it to be predicted from")
@@ -69,6 +72,8 @@ def token_logprobs(
 
     def piece(hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         logits = head(hidden).float() / temperature
+        if top_k > 0 or top_p < 1.0:
+            logits = keep(logits, targets, top_k, top_p)
         chosen = logits.gather(1, targets.unsqueeze(1)).squeeze(1) - torch.logsumexp(logits, dim=1)
         if entropy == "none":
             return chosen, torch.zeros_like(chosen)
@@ -82,6 +87,27 @@ def token_logprobs(
         chosen.append(logprob)
         entropies.append(entropy_n)
     return TokenLogprobs(torch.cat(chosen), torch.cat(entropies) if entropy != "none" else None, hidden_N)
+
+
+def keep(logits_NV: Tensor, targets_N: Tensor, top_k: int, top_p: float) -> Tensor:
+    """`generators.sampling.truncate` for many rows: -inf for all but the tokens that are kept, and the sampled ones.
+
+    A softmax over what is kept has scores whose mean under the sampler is 0. Without this each token's score is as over
+    all tokens, and weight moves from those that are never sampled to those that are, whatever the advantage. A sampled
+    token that rounding, or an update, puts just outside is kept with them.
+    """
+    with torch.no_grad():
+        kept = logits_NV.detach()
+        if 0 < top_k < kept.shape[1]:
+            kept = kept.masked_fill(kept < torch.topk(kept, top_k).values[:, -1:], float("-inf"))
+        if top_p < 1.0:
+            ordered, order = torch.sort(kept, dim=-1, descending=True)
+            mass_before = torch.softmax(ordered, dim=-1).cumsum(dim=-1).roll(1, dims=-1)
+            mass_before[:, 0] = -1.0  # the likeliest stays, whatever `top_p`
+            dropped = torch.zeros_like(kept, dtype=torch.bool).scatter(1, order, mass_before >= top_p)
+            kept = kept.masked_fill(dropped, float("-inf"))
+        left_out = torch.isneginf(kept).scatter(1, targets_N.unsqueeze(1), False)
+    return logits_NV.masked_fill(left_out, float("-inf"))
 
 
 def scatter(values_N: Tensor, mask_BT: Tensor) -> Tensor:

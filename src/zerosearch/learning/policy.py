@@ -63,8 +63,16 @@ class Policy:
     def eval_mode(self) -> None:
         self.model.base.eval()
 
-    def logprobs(self, micro: MicroBatch, temperature: float, *, entropy: EntropyUse = "metric") -> TokenLogprobs:
-        """Log-probs of the policy tokens of a micro-batch; call `train_mode` before."""
+    def logprobs(
+        self,
+        micro: MicroBatch,
+        temperature: float,
+        *,
+        entropy: EntropyUse = "metric",
+        top_k: int = 0,
+        top_p: float = 1.0,
+    ) -> TokenLogprobs:
+        """Log-probs of the policy tokens of a micro-batch, as they are sampled; call `train_mode` before."""
         with training_precision(self.model, full=self.full):
             return token_logprobs(
                 self.model.base,
@@ -73,6 +81,8 @@ class Policy:
                 temperature=temperature,
                 entropy=entropy,
                 plain_head=self.plain_head,
+                top_k=top_k,
+                top_p=top_p,
             )
 
     @torch.no_grad()

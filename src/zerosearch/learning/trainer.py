@@ -310,8 +310,7 @@ class Trainer:
         rows = list(read_metrics(self.folder / "metrics.jsonl", rewards=True))
         self._rewards = [float(row["reward"]) for row in rows]
         training = self.config.training
-        truncated = training.top_p < 1 or training.top_k > 0
-        self.alarms = Alarms(None if truncated else training.max_sampler_gap, training.stop_on_collapse)
+        self.alarms = Alarms(training.max_sampler_gap, training.stop_on_collapse)
         self.alarms.restore(rows)
         return start
 
