@@ -135,7 +135,8 @@ def test_an_engine_that_is_down_is_one_line_with_its_kind(zerosearch: Any, place
     down = [part for change in DOWN for part in ("--set", change)]
     done = zerosearch("ask", "Why?", "--json", "--config", str(place / "searcher.toml"), *down)
     assert done.code == 3
-    assert "the search failed (connection)" in done.line
+    assert "error: the search failed (connection)" in done.err.splitlines()[-1]
+    assert "Traceback" not in done.err
     row = json.loads(done.out)
     assert row["error"]["kind"] == "connection"
     assert row["answer"] is None

@@ -31,16 +31,6 @@ EPISODE = (
 ASK = ("--question", "Capital of Nepal?", "--answer", "Kathmandu", "--answer", "Katmandu")
 
 
-@pytest.fixture(scope="module")
-def tokenizer_folder(tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a model whose weights nobody can read: `check` looks whether they are there, and no further."""
-    folder = tmp_path_factory.mktemp("model")
-    tiny_tokenizer.save_pretrained(folder)
-    (folder / "config.json").write_text('{"model_type": "llama"}')
-    (folder / "model.safetensors").touch()
-    return folder
-
-
 @pytest.fixture
 def check(zerosearch: Any, tokenizer_folder: Path, questions_file: Path) -> Any:
     """`check(...)` with a tokenizer that has no weights, and two questions."""

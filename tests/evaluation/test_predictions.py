@@ -186,7 +186,7 @@ def test_what_is_no_file_of_predictions_is_named_by_its_line(tmp_path: Path) -> 
     start_predictions(path, HEADER)
     good = path.read_bytes()
     for bad, words in (
-        ("[]", "p.jsonl:2: not a prediction"),
+        ("[]", "p.jsonl:2: not an object of JSON"),
         ("{oops}", "p.jsonl:2: not valid JSON"),
         ('{"id": "n"}', "p.jsonl:2: not a prediction"),
         *((changed_row(name, value), "p.jsonl:2: not a prediction") for name, value in WRONG_SHAPES),

@@ -22,7 +22,7 @@ from zerosearch.engines.cached import Cached
 from zerosearch.engines.retry import Retry
 from zerosearch.engines.simulated import SimulatedEngine
 from zerosearch.engines.writers import Written
-from zerosearch.errors import EngineError, RunError
+from zerosearch.errors import CheckpointError, EngineError, RunError
 from zerosearch.generators.local import LocalModel
 from zerosearch.learning.checkpoints import list_checkpoints
 from zerosearch.learning.trainer import Trainer
@@ -497,7 +497,7 @@ def test_a_complete_run_does_nothing_and_says_so(tmp_path: Path) -> None:
     made = trainer(config, DyingEngine(0), watch=watch)  # would be found out if it were asked
     made.say = said.append
     assert made.run()
-    assert f"{config.run_folder} is complete: 1 steps; --fresh or another --name starts a new run" in said
+    assert any(line.startswith(f"{config.run_folder} is complete: 1 steps; a larger training.steps") for line in said)
     assert {name: data for name, (data, _) in contents(config.run_folder).items()} == before
     assert not watch.rows
 
@@ -512,15 +512,17 @@ def test_a_complete_run_without_its_last_evaluation_makes_up_for_it(tmp_path: Pa
     assert path.read_text() == before
 
 
-def test_without_a_checkpoint_nothing_of_an_older_run_is_taken_over(tmp_path: Path) -> None:
+def test_without_a_checkpoint_another_configuration_does_not_begin_over_a_run(tmp_path: Path) -> None:
     config = configure(tmp_path, steps=2)
     with pytest.raises(RunError):
         trainer(config, DyingEngine(0), judge=ToyEngine()).run()
     path = config.run_folder / "evaluations" / "step-000000.json"
     assert json.loads(path.read_text())["top_k"] == 1
-    other = config.model_copy(update={"seed": 7})
-    assert trainer(other).run()
-    assert json.loads(path.read_text())["seed"] == 7
+    before = path.read_bytes()
+    with pytest.raises(CheckpointError, match="was made with seed = 0, now it is 7"):
+        trainer(config.model_copy(update={"seed": 7})).run()
+    assert path.read_bytes() == before
+    assert trainer(config).run()
 
 
 @pytest.mark.parametrize("reward", [True, False])
