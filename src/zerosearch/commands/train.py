@@ -88,6 +88,7 @@ def owned_together(folder: Path) -> Iterator[None]:
         for refusal in processes.gather(refused):
             raise refusal
         yield
+        processes.leave()
 
 
 OUTGREW = "ended for want of room (protocol.max_context_tokens)"

@@ -69,5 +69,10 @@ class Processes:
         if self.size > 1:
             distributed.barrier()
 
+    def leave(self) -> None:
+        """Leave the group, at the very end: NCCL complains of a process that ends in it."""
+        if self.size > 1 and distributed.is_initialized():
+            distributed.destroy_process_group()
+
 
 ALONE = Processes()
