@@ -117,9 +117,9 @@ def test_a_retriever_may_say_content_and_else_is_told_what_it_said(
     endpoint.script = [reply(body=json.dumps({"result": [[row]]}).encode())]
     page = search(open_service("remote", endpoint.url, monkeypatch, retry=ONCE))
     assert [(d.title, d.text) for d in page.documents] == [("Nepal", "Kathmandu.")]
-    endpoint.script = [reply(body=b'{"result": [[{"id": 1, "passage": "Nepal"}]]}')]
+    endpoint.script = [reply(body=b'{"result": [[{"id": 1, "body": "Nepal"}]]}')]
     said = str(failure(open_service("remote", endpoint.url, monkeypatch, retry=ONCE)))
-    assert "a document has no text, contents, content, but id, passage" in said
+    assert "a document has no text, contents, content, passage, but id, body" in said
 
 
 @pytest.mark.parametrize("value", [None, True, float("inf"), float("nan"), [], {}])

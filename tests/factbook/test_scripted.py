@@ -214,8 +214,12 @@ def test_what_does_not_fit_the_limits_is_left_out(byte_codec: Codec) -> None:
     assert encoded(max_turn_tokens=len(answer) - 1) is None
     whole = encoded()
     assert whole is not None
-    assert encoded(max_context_tokens=len(whole[0])) is not None
-    assert encoded(max_context_tokens=len(whole[0]) - 1) is None
+    assert encoded(max_context_tokens=len(whole[0]) + 200) is not None
+    assert encoded(max_context_tokens=len(whole[0])) is None  # its second search would be on a turn told to be the last
+    one = replace(two, turns=(answer,), pages=())
+    least = len(encoded(one)[0]) - len(answer) + WIDE.answer_reserve_tokens  # or the length of the answer, if more
+    assert encoded(one, max_context_tokens=max(least, len(encoded(one)[0]))) is not None
+    assert encoded(one, max_context_tokens=len(encoded(one)[0]) - 1) is None
     assert encoded(replace(two, turns=(search, answer), pages=(page,))) is not None
     assert encoded(replace(two, turns=(search, "Kathmandu"))) is None  # it does not end with an answer
     assert encoded(replace(two, turns=(answer, answer), pages=())) is None  # it goes on after the end
