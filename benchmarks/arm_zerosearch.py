@@ -8,7 +8,7 @@ from typing import Any
 from canned import Rollout, read_rollouts
 from metering import Moment, arm_parser, peak_bytes, sketch, write_result
 
-from zerosearch.runtime import prepare
+from zerosearch.process.runtime import prepare
 
 
 def build(args: argparse.Namespace) -> Any:
@@ -16,9 +16,9 @@ def build(args: argparse.Namespace) -> Any:
     import torch
 
     from zerosearch.config import AlgorithmConfig, TrainingConfig
-    from zerosearch.generators.local import LocalModel
     from zerosearch.learning.learner import Learner
     from zerosearch.learning.policy import Policy
+    from zerosearch.models.local import LocalModel
 
     model = LocalModel.load(args.model, dtype="float32", device="cpu")
     if args.train == "lora":
@@ -33,9 +33,9 @@ def build(args: argparse.Namespace) -> Any:
 
 
 def trajectory(rollout: Rollout) -> Any:
-    from zerosearch.questions import Question
-    from zerosearch.scoring import Scores
-    from zerosearch.trajectory import Trajectory
+    from zerosearch.episodes.questions import Question
+    from zerosearch.episodes.scoring import Scores
+    from zerosearch.episodes.trajectory import Trajectory
 
     start = len(rollout.prompt_ids)
     return Trajectory(

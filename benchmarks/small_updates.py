@@ -18,10 +18,10 @@ import torch
 from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
-from zerosearch.generators.local import LocalModel
-from zerosearch.generators.merged import MergedAdapters
 from zerosearch.learning.batches import MicroBatch
 from zerosearch.learning.policy import POLICY, Policy
+from zerosearch.models.local import LocalModel
+from zerosearch.models.merged import MergedAdapters
 
 TEXTS = (
     "Question: Who wrote Hamlet?\nAnswer: <search> author of the play Hamlet </search> William Shakespeare wrote it.",

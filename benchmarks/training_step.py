@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 AGREEMENT = 1e-3
 """Relative. TRL adds 1e-4 to the standard deviation that divides advantages, zerosearch 1e-6: about 3e-4 by itself."""
 MALLOC_AS_ZEROSEARCH = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
-"""What `zerosearch.runtime.prepare` sets."""
+"""What `zerosearch.process.runtime.prepare` sets."""
 MALLOC_OF_GLIBC = {"GLIBC_TUNABLES": "glibc.malloc.mxfast=128"}
 """The default value, written out: zerosearch leaves malloc alone where the environment sets something."""
 
@@ -208,7 +208,7 @@ def _arguments() -> argparse.Namespace:
     if any(args.groups * 4 % batch for batch in args.trl_batch):
         parser.error(f"--trl-batch must divide the {args.groups * 4} sequences")
     if not Path(args.model).is_dir():
-        from zerosearch.embedded import resolve_model
+        from zerosearch.models.embedded import resolve_model
 
         args.model = str(resolve_model(args.model))
     return args

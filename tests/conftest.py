@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import settings
 
-from zerosearch.episode import Codec
+from zerosearch.episodes.episode import Codec
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from zerosearch.asking import Asked, NobodyListens, ask
-from zerosearch.episode import Codec, EpisodeLimits
+from zerosearch.episodes.episode import Codec, EpisodeLimits
+from zerosearch.episodes.generation import Generation, Sampling
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.rollout import RolloutSettings
+from zerosearch.episodes.search import Document, Quality, SearchPage, SearchRequest
 from zerosearch.errors import EngineError
-from zerosearch.generation import Generation, Sampling
-from zerosearch.questions import Question
-from zerosearch.rollout import RolloutSettings
-from zerosearch.search import Document, Quality, SearchPage, SearchRequest
 
 TURNS = (
     "<think>Which city?</think>\n<search>capital of Nepal</search>",

@@ -11,9 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zerosearch.cleaning import Screen, check_variable, clean, register_address, register_secret, shown_address
-from zerosearch.engine_config import EngineConfig
+from zerosearch.config_file import load_config
+from zerosearch.engines.config import EngineConfig
 from zerosearch.errors import ConfigError, EngineError
-from zerosearch.settings import load_config
 
 KEY = "sk-live-AbC123/xyz+987=QQ&Zz<9>"
 register_secret(KEY)

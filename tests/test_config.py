@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from zerosearch.config import TrainConfig
-from zerosearch.engine_config import SimulatorConfig
+from zerosearch.config_file import config_from_dict, config_toml, load_config
+from zerosearch.engines.config import SimulatorConfig
 from zerosearch.errors import ConfigError
-from zerosearch.settings import config_from_dict, config_toml, load_config
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
 FULL = {"full": True, "lora": "none"}

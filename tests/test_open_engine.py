@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from zerosearch.engine_config import EngineConfig
-from zerosearch.engines.base import SearchEngine
+from zerosearch.engines.config import EngineConfig
+from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest
 from zerosearch.parts import Models, open_engine
-from zerosearch.search import SearchPage, SearchRequest
 
 TEXT = "Nepal is a state. Kathmandu is its capital. It has eight of the ten highest mountains of the world."
 

@@ -9,8 +9,8 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from zerosearch.generators.local import LocalModel
-from zerosearch.protocol import INVALID_TURN_NOTE, LAST_TURN_NOTE, PROMPT
+from zerosearch.episodes.protocol import INVALID_TURN_NOTE, LAST_TURN_NOTE, PROMPT
+from zerosearch.models.local import LocalModel
 
 END, START, TEXT_END = "<|im_end|>", "<|im_start|>", "<|endoftext|>"
 CHAT = (

@@ -13,9 +13,9 @@ import sys
 from pathlib import Path
 
 from zerosearch.engines.bm25 import BM25Engine
-from zerosearch.questions import Question, load_questions
-from zerosearch.scoring import contains_answer, normalize
-from zerosearch.search import Document
+from zerosearch.episodes.questions import Question, load_questions
+from zerosearch.episodes.scoring import contains_answer, normalize
+from zerosearch.episodes.search import Document
 
 TOP = 3
 MOST_NAMES = 24

@@ -12,16 +12,14 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
-from zerosearch.engines.base import SearchEngine
-from zerosearch.episode import Codec
+from zerosearch.episodes.episode import Codec
+from zerosearch.episodes.generation import Generation, Generator, Sampling
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.rollout import ErrorRate, RolloutSettings, run_episode
+from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest
+from zerosearch.episodes.streaming import Piece, TagStream, TextStream
+from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.errors import EngineError
-from zerosearch.generation import Generation, Sampling
-from zerosearch.generators.base import Generator
-from zerosearch.questions import Question
-from zerosearch.rollout import ErrorRate, RolloutSettings, run_episode
-from zerosearch.search import SearchPage, SearchRequest
-from zerosearch.streaming import Piece, TagStream, TextStream
-from zerosearch.trajectory import Trajectory
 
 MakeGenerator = Callable[[Callable[[int], None]], Generator]
 """Makes a generator that calls the function with each token as it is sampled, where it can; else it ignores it."""

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import sys
 
-from zerosearch import interrupts
+from zerosearch.process import interrupts
 
 KEEPING = {
     name: "what was written so far is kept"
@@ -35,7 +35,7 @@ def main() -> None:
 def _run(promise: str) -> int:
     try:
         from zerosearch.cleaning import Screen
-        from zerosearch.screen import flush_output, prepare_streams
+        from zerosearch.commands.screen import flush_output, prepare_streams
 
         prepare_streams()
     except BaseException as error:
@@ -56,7 +56,7 @@ def _command() -> int:
     import logging
 
     from zerosearch.commands.app import app
-    from zerosearch.screen import LogLines
+    from zerosearch.commands.screen import LogLines
 
     log = logging.getLogger("zerosearch")
     log.addHandler(LogLines())
@@ -71,9 +71,9 @@ def _failed(error: BaseException, promise: str) -> int:
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     if interrupts.received() is not None:
         return 1
+    from zerosearch.commands.screen import OutputError, discard_output, flush_output
     from zerosearch.errors import ZeroSearchError
-    from zerosearch.foreign_errors import as_line
-    from zerosearch.screen import OutputError, discard_output, flush_output
+    from zerosearch.process.foreign_errors import as_line
 
     if not isinstance(error, OutputError):
         try:
@@ -117,7 +117,7 @@ def _error(text: str, status: int) -> int:
     from rich.text import Text
 
     from zerosearch.cleaning import clean
-    from zerosearch.screen import Console
+    from zerosearch.commands.screen import Console
 
     with contextlib.suppress(OSError, ValueError):  # standard error is full or closed
         Console(stderr=True).print(Text(f"error: {clean(text)}", style="red"), soft_wrap=True)

@@ -1,4 +1,4 @@
-"""The one configuration of a training run. Every field's text is its help; `settings.py` reads and writes TOML."""
+"""The one configuration of a training run. Every field's text is its help; `config_file.py` reads and writes TOML."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from zerosearch.curriculum import Curriculum, CurriculumKind, PageDraw, PageKind
-from zerosearch.engine_config import Address, EngineConfig, RequestConfig, Section, Variable
-from zerosearch.episode import EpisodeLimits
+from zerosearch.engines.config import EngineConfig
+from zerosearch.episodes.curriculum import Curriculum, CurriculumKind, PageDraw, PageKind
+from zerosearch.episodes.episode import EpisodeLimits
+from zerosearch.episodes.question_rows import Fields
+from zerosearch.episodes.search import Noise
 from zerosearch.errors import ConfigError
-from zerosearch.question_rows import Fields
-from zerosearch.search import Noise
+from zerosearch.models.config import Address, RequestConfig, Section, Variable
 from zerosearch.training_config import AlgorithmConfig, RewardConfig, TrainingConfig, default_rates
 
 

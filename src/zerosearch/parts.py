@@ -8,42 +8,41 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zerosearch.adapters import resolve_adapter
 from zerosearch.config import TrainConfig
-from zerosearch.cost import Ledger
-from zerosearch.embedded import cache_dir
-from zerosearch.encoding import encode_prompt
-from zerosearch.engine_config import EngineConfig
-from zerosearch.engines.base import SearchEngine
 from zerosearch.engines.bm25 import BM25Engine
-from zerosearch.engines.cached import Cached
+from zerosearch.engines.cache import Cached
+from zerosearch.engines.config import EngineConfig
 from zerosearch.engines.dense import DenseEngine
 from zerosearch.engines.encoders import SentenceTransformerEncoder
-from zerosearch.engines.identity import identity_of
 from zerosearch.engines.indexes import folder_digest
 from zerosearch.engines.recorded import RecordedEngine
 from zerosearch.engines.remote import RemoteEngine
-from zerosearch.engines.retry import Retry
 from zerosearch.engines.searxng import SearxngEngine
 from zerosearch.engines.serpapi import SerpApiEngine
 from zerosearch.engines.serper import SerperEngine
-from zerosearch.engines.simulated import SimulatedEngine
 from zerosearch.engines.snippets import Snippets
 from zerosearch.engines.web import HttpEngine, HttpOptions
-from zerosearch.engines.writers import GeneratorWriter, OpenAIWriter, Writer
-from zerosearch.episode import Codec, EpisodeLimits
+from zerosearch.episodes.encoding import encode_prompt
+from zerosearch.episodes.episode import Codec, EpisodeLimits
+from zerosearch.episodes.generation import Generator, Sampling
+from zerosearch.episodes.protocol import PROMPT, PROMPT_WITHOUT_SEARCH, render_prompt
+from zerosearch.episodes.questions import Fields, Question, load_questions
+from zerosearch.episodes.rollout import RolloutSettings
+from zerosearch.episodes.search import SearchEngine
 from zerosearch.factbook import build as build_factbook
 from zerosearch.factbook.sources import PREFIX, factbook_rows
-from zerosearch.generation import Sampling
-from zerosearch.generators.base import Generator
-from zerosearch.generators.openai import RETRY, OpenAIGenerator, byte_codec, byte_limits
-from zerosearch.protocol import PROMPT, PROMPT_WITHOUT_SEARCH, render_prompt
-from zerosearch.questions import Fields, Question, load_questions
-from zerosearch.rollout import RolloutSettings
+from zerosearch.files.identity import identity_of
+from zerosearch.models.adapters import resolve_adapter
+from zerosearch.models.chat import GeneratorWriter, OpenAIWriter, Writer
+from zerosearch.models.embedded import cache_dir
+from zerosearch.models.endpoint import RETRY, OpenAIGenerator, byte_codec, byte_limits
+from zerosearch.models.retry import Retry
+from zerosearch.simulator.engine import SimulatedEngine
+from zerosearch.spending.ledger import Ledger
 
 if TYPE_CHECKING:  # they need torch: where all models are behind URLs, none is needed
-    from zerosearch.generators.local import LocalModel
-    from zerosearch.generators.transformers import Worker
+    from zerosearch.models.local import LocalModel
+    from zerosearch.models.worker import Worker
 
 log = logging.getLogger(__name__)
 
@@ -85,8 +84,8 @@ class Models:
 
     def get(self, name: str, *, dtype: str | None = None, alone: bool = False) -> tuple[LocalModel, Worker]:
         """`alone`: weights that nobody else uses, as they are about to change."""
-        from zerosearch.generators.local import LocalModel
-        from zerosearch.generators.transformers import Worker
+        from zerosearch.models.local import LocalModel
+        from zerosearch.models.worker import Worker
 
         if (name, alone) not in self.loaded:
             model = LocalModel.load(name, dtype=dtype or self.dtype, device=self.device)  # type: ignore[arg-type]
@@ -203,7 +202,7 @@ def _writer(config: EngineConfig, models: Models) -> Writer:
             options=simulator.request,
             timeout_seconds=config.deadline_seconds or 600.0,
         )
-    from zerosearch.generators.transformers import TransformersGenerator
+    from zerosearch.models.worker import TransformersGenerator
 
     model, worker = models.get(simulator.model)
     adapter = models.simulator(simulator.model, resolve_adapter(simulator.adapter)) if simulator.adapter else None
@@ -256,7 +255,7 @@ def open_policy(
         codec = byte_codec()
         settings = _rollout_settings(config, codec, codec.encode, limits, temperature=temperature, top_k=top_k)
         return generator, settings
-    from zerosearch.generators.transformers import TransformersGenerator
+    from zerosearch.models.worker import TransformersGenerator
 
     model, worker = models.get(policy.name)
     if policy.adapter is not None:

@@ -6,8 +6,8 @@ from typing import Literal
 
 from pydantic import Field
 
-from zerosearch.engine_config import Section
-from zerosearch.scoring import RewardName
+from zerosearch.episodes.scoring import RewardName
+from zerosearch.models.config import Section
 
 
 class RewardConfig(Section):

@@ -21,9 +21,9 @@ from engines.conftest import Endpoint, Reply, completion
 from tiny import chain_model, give_adapter
 
 from zerosearch.commands.ask import EMBEDDED, ask_settings
+from zerosearch.commands.screen import read_input
+from zerosearch.config_file import config_toml, load_config
 from zerosearch.errors import CheckpointError, ConfigError, DataError
-from zerosearch.screen import read_input
-from zerosearch.settings import config_toml, load_config
 
 CONFIG = """
 name = "small"

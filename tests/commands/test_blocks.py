@@ -12,8 +12,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from zerosearch.commands.blocks import Blocks
-from zerosearch.search import Document, SearchPage
-from zerosearch.streaming import Piece, PieceKind
+from zerosearch.episodes.search import Document, SearchPage
+from zerosearch.episodes.streaming import Piece, PieceKind
 
 PAGE = SearchPage((Document("Nepal", "Kathmandu is the capital of Nepal."), Document("", "A second one.")), "library")
 

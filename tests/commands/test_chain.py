@@ -13,10 +13,10 @@ import pytest
 from engines.conftest import Endpoint, Reply, completion
 from tiny import chain_model
 
-from zerosearch.adapters import read_card
-from zerosearch.simulation.collect import list_parts, read_collection
-from zerosearch.simulation.label import read_labels
-from zerosearch.simulation.tune import MIN_CLASS
+from zerosearch.models.adapters import read_card
+from zerosearch.simulator.collect import list_parts, read_collection
+from zerosearch.simulator.label import read_labels
+from zerosearch.simulator.pairs import MIN_CLASS
 
 COUNT = 2 * MIN_CLASS + 4
 CONFIG = """

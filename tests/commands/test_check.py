@@ -17,10 +17,10 @@ from transformers import AutoTokenizer
 from zerosearch.commands.check import open_tokenizer
 from zerosearch.commands.check_settings import differences, most_searches
 from zerosearch.config import TrainConfig
-from zerosearch.encoding import encode_prompt
+from zerosearch.config_file import config_from_dict, load_config
+from zerosearch.episodes.encoding import encode_prompt
+from zerosearch.episodes.protocol import PROMPT, render_prompt
 from zerosearch.errors import ModelError
-from zerosearch.protocol import PROMPT, render_prompt
-from zerosearch.settings import config_from_dict, load_config
 
 ROOT = Path(__file__).parents[2]
 EPISODE = (

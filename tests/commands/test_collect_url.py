@@ -10,11 +10,11 @@ import pytest
 import zstandard
 from engines.conftest import Endpoint, Reply, completion
 
-from zerosearch.accounts import spent
-from zerosearch.generators.openai import OWN
 from zerosearch.learning.learner import _check_finite
 from zerosearch.learning.scaling import NotFinite
-from zerosearch.simulation.collect import list_parts, read_collection
+from zerosearch.models.endpoint import OWN
+from zerosearch.simulator.collect import list_parts, read_collection
+from zerosearch.spending.books import spent
 
 CONFIG = """
 [data]

@@ -11,12 +11,12 @@ import pytest
 from learning.test_accounting import PaidEngine, bounded
 from learning.test_trainer import configure, trainer
 
-from zerosearch.accounts import Books, read_books
 from zerosearch.commands import cost as command
 from zerosearch.commands.cost import Machine, of_run
-from zerosearch.cost import PRICES, Ledger, dollars
 from zerosearch.errors import BudgetError
-from zerosearch.runs import write_json
+from zerosearch.files.jsonl import write_json
+from zerosearch.spending.books import Books, read_books
+from zerosearch.spending.ledger import PRICES, Ledger, dollars
 
 GPU = Machine("NVIDIA A100", None, "simulated:tiny")
 USED = Ledger(1000, 10, 200, 400_000, 200_000, 900.0, 1800.0, 0.0)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from zerosearch.questions import load_questions, questions_digest
+from zerosearch.episodes.questions import load_questions, questions_digest
 
 GOOD = '{"question": "Capital of Nepal?", "answer": "Kathmandu"}\n'
 

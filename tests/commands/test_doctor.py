@@ -13,17 +13,9 @@ from typing import Any
 
 import pytest
 
-from zerosearch.adapters import shipped_adapters
 from zerosearch.commands import doctor
-from zerosearch.commands.doctor import (
-    Finding,
-    disk,
-    search_keys,
-    server,
-    variables,
-    version_numbers,
-    version_text,
-)
+from zerosearch.commands.doctor import Finding, disk, search_keys, server, variables, version_numbers, version_text
+from zerosearch.models.adapters import shipped_adapters
 
 ROOT = Path(__file__).parents[2]
 MODELS = json.dumps({"object": "list", "data": [{"id": "qwen"}, {"id": "odd\x1b[31m"}]}).encode()

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from zerosearch.foreign_errors import as_line
+from zerosearch.process.foreign_errors import as_line
 
 
 def shell(line: str, **environment: str) -> subprocess.CompletedProcess[str]:

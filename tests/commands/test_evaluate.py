@@ -11,9 +11,9 @@ import pytest
 from engines.conftest import Endpoint, Reply, completion
 from tiny import chain_model, give_adapter
 
-from zerosearch.evaluation.predictions import read_predictions
+from zerosearch.episodes.predictions import read_predictions
 from zerosearch.evaluation.results import find_results
-from zerosearch.runs import read_rows
+from zerosearch.files.jsonl import read_rows
 
 METHODS = "direct,cot,rag,react,search-o1,ircot,tree-search,episode"
 SECRET = "sk-mustnotbewrittenanywhere"
@@ -89,12 +89,12 @@ def test_a_local_model_is_shown_the_tags_that_it_is_to_write(model: Path, data: 
     import asyncio
 
     from zerosearch.config import TrainConfig
+    from zerosearch.episodes.generation import Generation, Sampling
+    from zerosearch.episodes.questions import Question
     from zerosearch.evaluation.lineup import Lineup, NoEngine, method_settings, parse_methods
     from zerosearch.evaluation.methods import Errors
-    from zerosearch.generation import Generation, Sampling
-    from zerosearch.generators.transformers import TransformersGenerator
+    from zerosearch.models.worker import TransformersGenerator
     from zerosearch.parts import Models
-    from zerosearch.questions import Question
 
     shown: list[str] = []
     config = TrainConfig.model_validate({"model": {"name": str(model), "device": "cpu"}})
@@ -180,7 +180,7 @@ def test_a_trained_policy_is_asked_as_it_was_trained(
     zerosearch: Any, arguments: list[str], data: Path, model: Path, tiny_tokenizer: Any
 ) -> None:
     """An adapter in a run's folder: that run's base model and protocol, the newest checkpoint."""
-    from zerosearch.generators.local import LocalModel
+    from zerosearch.models.local import LocalModel
 
     local = LocalModel.load(str(model), device="cpu")
     give_adapter(local, "trained", scale=0.0)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from zerosearch.commands.models import folder_bytes, megabytes, summary
-from zerosearch.embedded import EMBEDDED_MODELS, describe
+from zerosearch.models.embedded import EMBEDDED_MODELS, describe
 
 
 def test_an_empty_cache_is_said_and_nothing_is_fetched(
@@ -28,7 +28,7 @@ def test_an_empty_cache_is_said_and_nothing_is_fetched(
 
 @pytest.mark.model
 def test_a_cached_model_is_said_with_its_path(zerosearch: Any) -> None:
-    from zerosearch.embedded import ensure
+    from zerosearch.models.embedded import ensure
 
     path = ensure()
     result = zerosearch("models", "--fetch")
@@ -57,7 +57,7 @@ def test_shipped_adapters_are_listed_with_what_their_cards_say(
     (tmp_path / "policy").mkdir()
     (tmp_path / "policy" / "card.json").write_text(json.dumps(card))
     (tmp_path / "not-an-adapter").mkdir()
-    monkeypatch.setattr("zerosearch.adapters._FOLDER", tmp_path)
+    monkeypatch.setattr("zerosearch.models.adapters._FOLDER", tmp_path)
     result = zerosearch("models")
     row = next(line for line in result.out.splitlines() if "embedded:policy" in line)
     assert "smollm2-135m" in row

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from zerosearch.folders import owned
-from zerosearch.questions import Question
-from zerosearch.search import Document, Quality
-from zerosearch.simulation.label import LabelledPage, write_labels
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.search import Document, Quality
+from zerosearch.files.folders import owned
+from zerosearch.simulator.label import LabelledPage, write_labels
 
 CONFIG = """
 name = "run"

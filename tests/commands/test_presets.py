@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from zerosearch.config import TrainConfig
-from zerosearch.scoring import reward_from_scores, score_answer
-from zerosearch.settings import load_config
+from zerosearch.config_file import load_config
+from zerosearch.episodes.scoring import reward_from_scores, score_answer
 
 FOLDER = Path(__file__).parents[2] / "configs"
 PAPERS = {"search-r1": "2503.09516", "research": "2503.19470", "r1": "2501.12948", "zerosearch": "2505.04588"}

@@ -10,10 +10,10 @@ from typing import Any
 from evaluation.test_runner import played
 from tiny import tiny_llama
 
-from zerosearch.questions import Question
-from zerosearch.runs import write_json
-from zerosearch.scoring import Scores
-from zerosearch.trajectory import write_trajectories
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.scoring import Scores
+from zerosearch.episodes.trajectory import write_trajectories
+from zerosearch.files.jsonl import write_json
 
 
 def test_right_episodes_become_an_adapter(zerosearch: Any, tiny_tokenizer: Any, tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from engines.conftest import PAGE, Endpoint, Reply, completion
 from tiny import chain_model
 
 from zerosearch.commands.train import clock, results_table
-from zerosearch.runs import read_rows
-from zerosearch.settings import load_config
-from zerosearch.trajectory import read_trajectories
+from zerosearch.config_file import load_config
+from zerosearch.episodes.trajectory import read_trajectories
+from zerosearch.files.jsonl import read_rows
 
 SECRET = "sk-mustnotbewrittenanywhere"
 CONFIG = """

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from zerosearch.commands.train import Lines, _conclude, fitted
-from zerosearch.settings import config_from_dict
+from zerosearch.config_file import config_from_dict
 
 SAID = {
     "step": "step 199/200",

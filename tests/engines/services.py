@@ -10,13 +10,13 @@ from typing import Any
 import pytest
 
 from zerosearch.engines.remote import RemoteEngine
-from zerosearch.engines.retry import Retry
 from zerosearch.engines.searxng import SearxngEngine
 from zerosearch.engines.serpapi import SerpApiEngine
 from zerosearch.engines.serper import SerperEngine
 from zerosearch.engines.web import HttpEngine, HttpOptions
+from zerosearch.episodes.search import SearchPage, SearchRequest
 from zerosearch.errors import EngineError
-from zerosearch.search import SearchPage, SearchRequest
+from zerosearch.models.retry import Retry
 
 ENGINES: dict[str, type[HttpEngine]] = {
     "serpapi": SerpApiEngine,

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.engines.lexical import best
+from zerosearch.episodes.search import Quality, SearchRequest
 from zerosearch.errors import ConfigError, DataError
-from zerosearch.search import Quality, SearchRequest
 
 PASSAGES = [
     ("nepal-0", "Nepal", "Kathmandu is the capital of Nepal."),

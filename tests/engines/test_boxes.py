@@ -9,7 +9,7 @@ import pytest
 from engines.services import NEPAL, ONCE, PERU, answer, failure, open_service, search
 
 from zerosearch.engines.results import MAX_BOX_CHARS, boxes, text_of
-from zerosearch.search import Document
+from zerosearch.episodes.search import Document
 
 SERPER_GRAPH = {
     "title": "Nepal", "type": "Country in South Asia", "website": "https://n", "imageUrl": "https://i",

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from zerosearch.engines.bm25 import BM25Engine
+from zerosearch.episodes.search import Document
 from zerosearch.errors import DataError
-from zerosearch.search import Document
 
 PASSAGES = [("1", "Nepal", "Kathmandu is the capital,\nin a valley."), ("2", 'A "B"', "Perú’s capital is Lima.")]
 ROWS = [{"id": i, "title": title, "text": text} for i, title, text in PASSAGES]

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zerosearch.engines.dense import DenseEngine, index_bytes
+from zerosearch.episodes.search import Document, Quality, SearchRequest
 from zerosearch.errors import ConfigError, DataError, ModelError
-from zerosearch.search import Document, Quality, SearchRequest
 
 faiss = pytest.importorskip("faiss")
 

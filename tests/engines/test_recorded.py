@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zerosearch.engines.cached import Cached
-from zerosearch.engines.page_store import PageStore
+from zerosearch.engines.cache import Cached
+from zerosearch.engines.cache_file import PageStore
 from zerosearch.engines.recorded import NearestQuery, RecordedEngine, Recording, parse_recording
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.rollout import ErrorRate
+from zerosearch.episodes.search import Document, Quality, SearchPage, SearchRequest
+from zerosearch.episodes.trajectory import SearchRecord
 from zerosearch.errors import ConfigError, DataError, EngineError, RunError
-from zerosearch.questions import Question
-from zerosearch.rollout import ErrorRate
-from zerosearch.search import Document, Quality, SearchPage, SearchRequest
-from zerosearch.simulation.recordings import Query, record
-from zerosearch.trajectory import SearchRecord
+from zerosearch.simulator.record import Query, record
 
 ROWS: list[dict[str, Any]] = [
     {"query": "capital of Nepal", "engine": "web", "results": [{"title": "Nepal", "snippet": "Kathmandu."}]},

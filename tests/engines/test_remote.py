@@ -9,7 +9,7 @@ import pytest
 from engines.services import NEPAL, ONCE, answer, failure, open_service, search
 
 from zerosearch.engines.web import HttpEngine
-from zerosearch.search import Document, SearchRequest
+from zerosearch.episodes.search import Document, SearchRequest
 
 CONTENTS = '"Nepal"\nKathmandu is the\ncapital.'
 READ = Document("Nepal", "Kathmandu is the capital.", "7")

@@ -16,8 +16,8 @@ from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.engines.recorded import RecordedEngine, Recording
 from zerosearch.engines.scripts import bigrams, count_words, first_words, spaced
 from zerosearch.engines.snippets import snippet
+from zerosearch.episodes.search import Document
 from zerosearch.evaluation.methods.session import fit
-from zerosearch.search import Document
 
 PASSAGES = {
     "zh": ("尼泊尔", "加德满都是尼泊尔的首都，位于谷地之中。"),

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from engines.services import NEPAL, ONCE, answer, failure, open_service, search
 
-from zerosearch.engines.retry import Retry
-from zerosearch.search import Document
+from zerosearch.episodes.search import Document
+from zerosearch.models.retry import Retry
 
 
 @pytest.mark.parametrize("ending", ["", "/", "/search", "/search/"])

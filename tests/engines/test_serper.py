@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from engines.services import KEY, NEPAL, PERU, answer, failure, open_service, search
 
-from zerosearch.engines.retry import Retry
 from zerosearch.engines.web import HttpEngine
-from zerosearch.search import Document, SearchRequest
+from zerosearch.episodes.search import Document, SearchRequest
+from zerosearch.models.retry import Retry
 
 
 @pytest.fixture

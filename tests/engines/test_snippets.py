@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zerosearch.engines.snippets import Snippets, cut, snippet
-from zerosearch.search import Document, Quality, SearchPage, SearchRequest
+from zerosearch.episodes.search import Document, Quality, SearchPage, SearchRequest
 
 NEPAL = (
     "Nepal. Capital - name: Kathmandu. Government type: federal parliamentary republic. "

@@ -11,15 +11,11 @@ from engines.services import ENGINES, KEY, NEPAL, ONCE, PERU, REQUEST, answer, f
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zerosearch.engines.http import MAX_BODY_BYTES
-from zerosearch.engines.retry import Retry
-from zerosearch.engines.web import (
-    KEY_VARIABLES,
-    MAX_QUERY_CHARS,
-    PRICES_USD,
-)
+from zerosearch.engines.web import KEY_VARIABLES, MAX_QUERY_CHARS, PRICES_USD
+from zerosearch.episodes.search import Document, SearchPage, SearchRequest
 from zerosearch.errors import EngineError
-from zerosearch.search import Document, SearchPage, SearchRequest
+from zerosearch.models.client import MAX_BODY_BYTES
+from zerosearch.models.retry import Retry
 
 KINDS = sorted(ENGINES)
 every_kind = pytest.mark.parametrize("kind", KINDS)

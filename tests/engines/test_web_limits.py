@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from engines.services import ENGINES, NEPAL, PERU, answer, open_service, search
 
-from zerosearch.engines.retry import Retry
 from zerosearch.engines.web import RateLimiter
+from zerosearch.episodes.search import SearchPage, SearchRequest
 from zerosearch.errors import ConfigError
-from zerosearch.search import SearchPage, SearchRequest
+from zerosearch.models.retry import Retry
 
 
 def ask_all(engine: Any, count: int) -> list[SearchPage]:

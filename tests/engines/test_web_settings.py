@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from engines.services import ENGINES, KEY, NEPAL, ONCE, answer, failure, open_service, search
 
-from zerosearch.engine_config import EngineConfig
+from zerosearch.engines.config import EngineConfig
 from zerosearch.engines.results import boxes, plain_text
 from zerosearch.engines.snippets import Snippets
 from zerosearch.engines.web import KEY_VARIABLES, PRICES_USD, HttpOptions
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.search import Document, SearchRequest
 from zerosearch.errors import ConfigError
 from zerosearch.parts import HTTP_ENGINES, Models, open_engine
-from zerosearch.questions import Question
-from zerosearch.search import Document, SearchRequest
 
 KINDS = sorted(ENGINES)
 every_kind = pytest.mark.parametrize("kind", KINDS)

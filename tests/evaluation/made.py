@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from zerosearch.evaluation.predictions import (
+from zerosearch.episodes.predictions import (
     Header,
     Prediction,
     PredictionFile,
@@ -15,9 +15,9 @@ from zerosearch.evaluation.predictions import (
     read_predictions,
     start_predictions,
 )
-from zerosearch.questions import Question, questions_digest
-from zerosearch.search import Document
-from zerosearch.trajectory import SearchRecord
+from zerosearch.episodes.questions import Question, questions_digest
+from zerosearch.episodes.search import Document
+from zerosearch.episodes.trajectory import SearchRecord
 
 
 def questions(count: int, prefix: str = "q") -> list[Question]:

@@ -7,15 +7,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from zerosearch.engines.writers import Written
+from zerosearch.episodes.predictions import Prediction
+from zerosearch.episodes.protocol import Message
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.replies import cut_before
+from zerosearch.episodes.search import Document, SearchPage, SearchRequest
 from zerosearch.errors import EngineError
 from zerosearch.evaluation.methods import PROMPTED, Errors, MethodSettings, Session
-from zerosearch.evaluation.predictions import Prediction
 from zerosearch.evaluation.predictors import Prompted
-from zerosearch.prompts import Message
-from zerosearch.questions import Question
-from zerosearch.replies import cut_before
-from zerosearch.search import Document, SearchPage, SearchRequest
+from zerosearch.models.chat import Written
 
 QUESTION = Question("q1", "What is the capital of Nepal?", ("Kathmandu",))
 NEPAL = Document("Nepal", "Kathmandu is the capital of Nepal.")

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from zerosearch.episodes.questions import Question, questions_digest
 from zerosearch.errors import ConfigError, DataError
 from zerosearch.evaluation.benchmarks import SOURCES, canonical, distinct, draw, open_benchmark, title
-from zerosearch.questions import Question, questions_digest
 
 
 def rows(count: int, prefix: str = "") -> list[dict[str, Any]]:

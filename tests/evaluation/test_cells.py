@@ -11,14 +11,14 @@ from typing import Any
 import pytest
 from learning.toy import COLORS, ToyEngine, toy_config, toy_model
 
+from zerosearch.episodes.predictions import Header, Prediction, read_predictions
+from zerosearch.episodes.questions import Question, questions_digest
 from zerosearch.errors import DataError, RunError
 from zerosearch.evaluation.cells import Cell, fill
 from zerosearch.evaluation.methods import Errors
-from zerosearch.evaluation.predictions import Header, Prediction, read_predictions
 from zerosearch.evaluation.predictors import Episodes
-from zerosearch.generators.transformers import TransformersGenerator, Worker
+from zerosearch.models.worker import TransformersGenerator, Worker
 from zerosearch.parts import rollout_settings
-from zerosearch.questions import Question, questions_digest
 
 QUESTIONS = [Question(f"q{i:03d}", f"{COLORS[i % 4]} {COLORS[i % 3]}", (COLORS[i % 4],)) for i in range(125)]
 

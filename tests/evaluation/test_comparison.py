@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from evaluation.made import made, predict, questions
 
+from zerosearch.episodes.predictions import PredictionFile, append_prediction, read_predictions
+from zerosearch.episodes.statistics import macro_average, paired_p_value
 from zerosearch.errors import DataError
 from zerosearch.evaluation.comparison import Wins, compare_runs
 from zerosearch.evaluation.comparison_text import markdown, p_value, verdict
-from zerosearch.evaluation.predictions import PredictionFile, append_prediction, read_predictions
 from zerosearch.evaluation.results import one_run
-from zerosearch.evaluation.statistics import macro_average, paired_p_value
 
 A_RIGHT = [1, 1, 1, 1, 0, 0, 0, 1, 1, 1]
 B_RIGHT = [1, 0, 0, 0, 1, 0, 0, 0, 0, 0]

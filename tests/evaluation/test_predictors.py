@@ -10,14 +10,14 @@ import pytest
 from evaluation.scripted import QUESTION, ScriptedChat, ScriptedEngine, predict
 from learning.toy import COLORS, ToyEngine, toy_config, toy_model
 
+from zerosearch.episodes.generation import Generation, Sampling
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.rollout import ErrorRate, run_episode
 from zerosearch.errors import EngineError, PolicyError, RunError
 from zerosearch.evaluation.methods import Errors
 from zerosearch.evaluation.predictors import Episodes
-from zerosearch.generation import Generation, Sampling
-from zerosearch.generators.transformers import TransformersGenerator, Worker
+from zerosearch.models.worker import TransformersGenerator, Worker
 from zerosearch.parts import rollout_settings
-from zerosearch.questions import Question
-from zerosearch.rollout import ErrorRate, run_episode
 
 
 def test_a_failed_search_is_a_row_with_its_error_and_what_it_cost() -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from zerosearch.scoring import exact_match, normalize, token_f1
+from zerosearch.episodes.scoring import exact_match, normalize, token_f1
 
 RECORD: dict[str, Any] = json.loads((Path(__file__).parent / "oracles" / "squad-scores.json").read_text("utf-8"))
 PAIRS: list[dict[str, Any]] = RECORD["pairs"]

@@ -10,10 +10,10 @@ import pytest
 from evaluation.made import made, predict, questions
 from rich.console import Console
 
+from zerosearch.episodes.predictions import append_prediction, read_predictions
+from zerosearch.episodes.statistics import macro_average, mean_interval, micro_average
 from zerosearch.errors import ConfigError, DataError
-from zerosearch.evaluation.predictions import append_prediction, read_predictions
 from zerosearch.evaluation.results import find_results, question_values
-from zerosearch.evaluation.statistics import macro_average, mean_interval, micro_average
 from zerosearch.evaluation.tables import (
     behaviour_lines,
     build_table,

@@ -14,6 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zerosearch.episodes.questions import load_questions
+from zerosearch.episodes.scoring import contains_answer
 from zerosearch.errors import DataError
 from zerosearch.factbook import FactbookPaths, build, load_factbook_questions
 from zerosearch.factbook.build import Dataset, build_dataset, names_clue, read_wheel, write
@@ -21,9 +23,7 @@ from zerosearch.factbook.corpus import MAX_WORDS, Country, clean, passages_of, r
 from zerosearch.factbook.facts import ATTRIBUTES, facts_of, stems
 from zerosearch.factbook.measure import measure
 from zerosearch.factbook.questions import QuestionMaker, plain
-from zerosearch.formats import read_jsonl
-from zerosearch.questions import load_questions
-from zerosearch.scoring import contains_answer
+from zerosearch.files.formats import read_jsonl
 
 # Invented countries: name, capital, Internet code, aircraft prefix, currency, highest point, president.
 ROWS = [

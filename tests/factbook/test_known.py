@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from zerosearch.episodes.questions import Question
 from zerosearch.factbook import known
 from zerosearch.factbook.known import embedded_warning, known_share
-from zerosearch.questions import Question
 
 VILLAGE = [Question(str(n), f"Who is the smith of Lower Ploughton {n}?", ("Old Tom",)) for n in range(10)]
 COUNTRIES = [Question(str(n), "What is the capital of Côte d'Ivoire?", ("Yamoussoukro",)) for n in range(10)]

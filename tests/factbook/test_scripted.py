@@ -8,18 +8,18 @@ from typing import Any
 
 import pytest
 
-from zerosearch.encoding import encode_prompt
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.engines.snippets import cut
-from zerosearch.episode import Codec, Done, Episode, EpisodeLimits, Search
+from zerosearch.episodes.encoding import encode_prompt
+from zerosearch.episodes.episode import Codec, Done, Episode, EpisodeLimits, Search
+from zerosearch.episodes.generation import Generation
+from zerosearch.episodes.protocol import parse_turn, render_prompt
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.scoring import contains_answer
+from zerosearch.episodes.search import Document
 from zerosearch.factbook.questions import FactbookQuestion
 from zerosearch.factbook.scripted import Script, encode_script, finder, guess, held_answer, scripts
-from zerosearch.generation import Generation
 from zerosearch.learning.warmstart import LIMITS, policy_examples
-from zerosearch.protocol import parse_turn, render_prompt
-from zerosearch.questions import Question
-from zerosearch.scoring import contains_answer
-from zerosearch.search import Document
 
 WIDE = EpisodeLimits(max_searches=3, max_context_tokens=6000, max_turn_tokens=400, max_page_tokens=900)
 

@@ -13,19 +13,19 @@ import pytest
 from faults.chaos import FINAL, HARMLESS, KEY, PASSING, chaos, leaks
 from simulation.rows import NEPAL, PERU, episode, search
 
-from zerosearch.cost import Ledger
-from zerosearch.engines.retry import Retry
-from zerosearch.engines.simulated import SimulatedEngine
-from zerosearch.engines.writers import OpenAIWriter
-from zerosearch.episode import EpisodeLimits
+from zerosearch.episodes.episode import EpisodeLimits
+from zerosearch.episodes.generation import Sampling
+from zerosearch.episodes.rollout import ErrorRate, RolloutSettings
+from zerosearch.episodes.search import Quality, SearchPage, SearchRequest
 from zerosearch.errors import EngineError, RunError
-from zerosearch.generation import Sampling
-from zerosearch.generators.openai import OpenAIGenerator, byte_codec, byte_limits
-from zerosearch.rollout import ErrorRate, RolloutSettings
-from zerosearch.search import Quality, SearchPage, SearchRequest
-from zerosearch.simulation.collect import collect, read_collection
-from zerosearch.simulation.judge import judge
-from zerosearch.simulation.label import JUDGE, label_pages
+from zerosearch.models.chat import OpenAIWriter
+from zerosearch.models.endpoint import OpenAIGenerator, byte_codec, byte_limits
+from zerosearch.models.retry import Retry
+from zerosearch.simulator.collect import collect, read_collection
+from zerosearch.simulator.engine import SimulatedEngine
+from zerosearch.simulator.judge import judge
+from zerosearch.simulator.label import JUDGE, label_pages
+from zerosearch.spending.ledger import Ledger
 
 Tally = Callable[..., AbstractContextManager[None]]
 QUICK = Retry(attempts=4, deadline_seconds=60.0, backoff_seconds=0.001, max_backoff_seconds=0.004)

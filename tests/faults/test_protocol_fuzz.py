@@ -18,12 +18,12 @@ from tiny import CHAT, END, LINES, START, TEXT_END, tiny_local_model, tiny_token
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from zerosearch.episode import Codec, Done, Episode, EpisodeLimits, Generate
-from zerosearch.generation import Generation
-from zerosearch.protocol import LAST_TURN_NOTE, STOP_STRINGS, TAGS, render_prompt
-from zerosearch.questions import Question
-from zerosearch.replies import visible
-from zerosearch.search import Document
+from zerosearch.episodes.episode import Codec, Done, Episode, EpisodeLimits, Generate
+from zerosearch.episodes.generation import Generation
+from zerosearch.episodes.protocol import LAST_TURN_NOTE, STOP_STRINGS, TAGS, render_prompt
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.replies import visible
+from zerosearch.episodes.search import Document
 
 QUESTION = Question("q", "Capital of Nepal?", ("Kathmandu",))
 LIMITS = EpisodeLimits(
@@ -77,7 +77,7 @@ def metaspace() -> Any:
 
 
 def smollm2() -> Any:
-    from zerosearch.embedded import cache_dir
+    from zerosearch.models.embedded import cache_dir
 
     folders = sorted(cache_dir().glob("models/*/tokenizer.json"))
     if not folders:

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from zerosearch.config_file import load_config
 from zerosearch.engines.corpus import lies_as_lines, passage, scan, unpack
 from zerosearch.engines.recorded import read_recordings
+from zerosearch.episodes.questions import Fields, Reading, read_questions
 from zerosearch.errors import ZeroSearchError
-from zerosearch.formats import read_file
-from zerosearch.questions import Fields, Reading, read_questions
-from zerosearch.settings import load_config
-from zerosearch.simulation.label import read_labels
+from zerosearch.files.formats import read_file
+from zerosearch.simulator.label import read_labels
 
 QUESTIONS: list[dict[str, Any]] = [
     {"id": "1", "question": "Größe?", "golden_answers": ["Île", "“a”"]},

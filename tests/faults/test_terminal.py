@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from tiny import chain_model
 
-from zerosearch import screen
+from zerosearch.commands import screen
 
 Tally = Callable[..., AbstractContextManager[None]]
 Tries = Callable[[int, int], int]

@@ -14,10 +14,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from zerosearch.adapters import resolve_adapter
-from zerosearch.runs import read_rows
-from zerosearch.simulation.collect import list_parts
-from zerosearch.trajectory import read_trajectories, to_dict
+from zerosearch.episodes.trajectory import read_trajectories, to_dict
+from zerosearch.files.jsonl import read_rows
+from zerosearch.models.adapters import resolve_adapter
+from zerosearch.simulator.collect import list_parts
 
 CONFIG = """
 name = "run"
@@ -202,9 +202,9 @@ def lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 def make_context(*, model: bool) -> Any:
     """Processes that begin with everything imported."""
     found = multiprocessing.get_context("forkserver")
-    modules = ["faults.work", "zerosearch.cli", "zerosearch.simulation.recordings", "zerosearch.parts"]
+    modules = ["faults.work", "zerosearch.cli", "zerosearch.simulator.record", "zerosearch.parts"]
     if model:
-        modules += ["zerosearch.learning.assembly", "zerosearch.evaluation.lineup", "zerosearch.simulation.tune"]
+        modules += ["zerosearch.learning.run", "zerosearch.evaluation.lineup", "zerosearch.simulator.pairs"]
     found.set_forkserver_preload(modules)
     return found
 

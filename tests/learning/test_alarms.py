@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from learning.test_trainer import Watch, configure, rows_of, trainer
 
+from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.errors import RunError
-from zerosearch.generation import Generation, Sampling
 from zerosearch.learning.alarms import Alarms
 
 SOUND = {

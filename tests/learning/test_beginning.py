@@ -13,9 +13,9 @@ from learning.toy import toy_config, toy_trainer
 
 from zerosearch.config import TrainConfig
 from zerosearch.errors import CheckpointError, DataError, FolderError
+from zerosearch.files.jsonl import read_rows
 from zerosearch.learning.beginning import check_run_folder, look
 from zerosearch.learning.checkpoints import list_checkpoints, mark_start
-from zerosearch.runs import read_rows
 
 REINFORCE = {"name": "reinforce", "kl": "none"}
 

@@ -12,6 +12,7 @@ import torch
 from learning.toy import toy_config, toy_model
 
 from zerosearch.config import TrainConfig
+from zerosearch.config_file import config_from_dict
 from zerosearch.errors import CheckpointError
 from zerosearch.learning.checkpoints import (
     Checkpoint,
@@ -24,7 +25,6 @@ from zerosearch.learning.checkpoints import (
 )
 from zerosearch.learning.learner import Learner
 from zerosearch.learning.policy import Policy
-from zerosearch.settings import config_from_dict
 
 CONFIG = toy_config(Path("runs"), {"name": "reinforce", "kl": "none"}, steps=9)
 

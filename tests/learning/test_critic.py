@@ -9,10 +9,10 @@ import torch
 from learning.toy import adapter_formats, toy_model
 from tiny import tiny_local_model
 
-from zerosearch.generators.local import LocalModel
 from zerosearch.learning.batches import MicroBatch
 from zerosearch.learning.critic import CRITIC, Critic
 from zerosearch.learning.policy import Policy
+from zerosearch.models.local import LocalModel
 
 IDS = torch.tensor([[3, 7, 1, 8, 2, 9, 4, 6, 5, 7]])
 MASK = torch.tensor([[0, 0, 0, 1, 1, 0, 0, 1, 0, 1]])

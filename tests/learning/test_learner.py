@@ -16,16 +16,16 @@ from learning.toy import WORDS, toy_config, toy_model, toy_questions, toy_traine
 from torch import Tensor
 
 from zerosearch.config import TrainConfig
-from zerosearch.generators.local import LocalModel
+from zerosearch.episodes.rollout import ErrorRate, roll_out
+from zerosearch.episodes.scoring import Scores
+from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.learning.batches import Sequences, micro_batches
 from zerosearch.learning.critic import Critic
 from zerosearch.learning.learner import Learner, explained_variance
 from zerosearch.learning.policy import Policy
 from zerosearch.learning.scaling import NotFinite
 from zerosearch.learning.trainer import Trainer
-from zerosearch.rollout import ErrorRate, roll_out
-from zerosearch.scoring import Scores
-from zerosearch.trajectory import Trajectory
+from zerosearch.models.local import LocalModel
 
 # (observation tokens before, policy tokens) of each turn: 2 to 100 tokens, so that batches are mostly padding
 SHAPES = [[(3, 90), (5, 2)], [(2, 1)], [(4, 6), (30, 5)], [(1, 2)], [(2, 3), (40, 1)], [(6, 1)], [(1, 12)], [(20, 4)]]

@@ -11,8 +11,8 @@ from learning.test_trainer import configure, questions, rows_of, trainer
 from learning.toy import toy_config, toy_trainer
 
 from zerosearch.config import TrainConfig
+from zerosearch.episodes.trajectory import read_trajectories
 from zerosearch.errors import CheckpointError
-from zerosearch.trajectory import read_trajectories
 
 
 def judged(folder: Path) -> dict[int, int]:

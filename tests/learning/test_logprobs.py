@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from tiny import give_adapter, tiny_llama
 from torch import Tensor
 
-from zerosearch.generators.local import LocalModel
-from zerosearch.generators.sampling import truncate
 from zerosearch.learning.logprobs import EntropyUse, head_is_plain, keep, scatter, token_logprobs
+from zerosearch.models.local import LocalModel
+from zerosearch.models.sampling import truncate
 
 SHAPE = {
     "vocab_size": 97,

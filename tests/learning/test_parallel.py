@@ -12,8 +12,8 @@ import torch
 from learning.toy import toy_config, toy_trainer
 from torch import distributed
 
+from zerosearch.files.jsonl import read_rows
 from zerosearch.learning.parallel import Processes
-from zerosearch.runs import read_rows
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "grpo": {"name": "grpo", "kl": "loss", "updates_per_batch": 2},

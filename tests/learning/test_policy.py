@@ -14,16 +14,16 @@ from learning.toy import ToyEngine, adapter_formats, toy_config, toy_model, toy_
 from tiny import give_adapter, tiny_local_model
 from torch import Tensor
 
-from zerosearch.generation import Sampling
-from zerosearch.generators.local import LocalModel
-from zerosearch.generators.transformers import TransformersGenerator, Worker
+from zerosearch.episodes.generation import Sampling
+from zerosearch.episodes.rollout import ErrorRate, roll_out
+from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.learning.batches import MicroBatch, Sequences, micro_batches
 from zerosearch.learning.critic import Critic
 from zerosearch.learning.learner import Learner
 from zerosearch.learning.policy import POLICY, REFERENCE, Policy
+from zerosearch.models.local import LocalModel
+from zerosearch.models.worker import TransformersGenerator, Worker
 from zerosearch.parts import rollout_settings
-from zerosearch.rollout import ErrorRate, roll_out
-from zerosearch.trajectory import Trajectory
 
 
 def one_batch(model: LocalModel) -> MicroBatch:

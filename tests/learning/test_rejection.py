@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from evaluation.test_runner import played
 
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.scoring import Scores
+from zerosearch.episodes.trajectory import Trajectory, write_trajectories
 from zerosearch.errors import DataError
+from zerosearch.files.jsonl import write_json
 from zerosearch.learning.rejection import successful_examples
-from zerosearch.questions import Question
-from zerosearch.runs import write_json
-from zerosearch.scoring import Scores
-from zerosearch.trajectory import Trajectory, write_trajectories
 
 RIGHT = Scores(1.0, 1.0, 1.0, 1.0)
 

@@ -13,11 +13,11 @@ from typing import Any
 import pytest
 from learning.toy import toy_config, toy_trainer
 
+from zerosearch.episodes.trajectory import read_trajectories
 from zerosearch.errors import CheckpointError, RunError
+from zerosearch.files.jsonl import read_rows
 from zerosearch.learning.checkpoints import list_checkpoints
 from zerosearch.learning.trainer import Trainer
-from zerosearch.runs import read_rows
-from zerosearch.trajectory import read_trajectories
 
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "grpo": {"name": "grpo", "kl": "loss", "updates_per_batch": 2, "epochs": 2},

@@ -14,9 +14,9 @@ from learning.toy import ToyEngine, adapter_formats, toy_config, toy_model, toy_
 from tiny import give_adapter
 from torch import Tensor
 
-from zerosearch.examples import Example
-from zerosearch.generators.local import LocalModel
-from zerosearch.generators.transformers import TransformersGenerator, Worker
+from zerosearch.episodes.examples import Example
+from zerosearch.episodes.rollout import ErrorRate, roll_out
+from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.learning.batches import Sequences, micro_batches
 from zerosearch.learning.checkpoints import list_checkpoints, load_checkpoint, save_checkpoint
 from zerosearch.learning.critic import Critic
@@ -24,9 +24,9 @@ from zerosearch.learning.learner import Learner
 from zerosearch.learning.policy import POLICY, Policy
 from zerosearch.learning.scaling import FIRST, GROWS_AFTER, LARGEST, LossScale, NotFinite, descend
 from zerosearch.learning.sft import SFTSettings, train_sft
+from zerosearch.models.local import LocalModel
+from zerosearch.models.worker import TransformersGenerator, Worker
 from zerosearch.parts import rollout_settings
-from zerosearch.rollout import ErrorRate, roll_out
-from zerosearch.trajectory import Trajectory
 
 HALF, FULL = torch.float16, torch.float32
 TOO_LARGE = 2.0**22  # for the losses of these episodes

@@ -19,10 +19,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from zerosearch.errors import RunError
-from zerosearch.generators.local import LocalModel
 from zerosearch.learning import sft
 from zerosearch.learning.policy import Policy
 from zerosearch.learning.sft import Example, SFTSettings, _losses, _progress, _schedule, split_by_key, train_sft
+from zerosearch.models.local import LocalModel
 
 QUICK = SFTSettings(epochs=30, batch_size=10, learning_rate=2e-2, validation_share=0.2, evaluations=6, patience=99)
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from learning.toy import toy_config, toy_model, toy_trainer
 
-from zerosearch.runs import read_rows
+from zerosearch.files.jsonl import read_rows
 
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "reinforce": {"name": "reinforce", "baseline": "group", "kl": "none"},

@@ -16,22 +16,21 @@ import torch
 from learning.toy import WORDS, ToyEngine, toy_config, toy_model, toy_trainer
 
 from zerosearch.config import TrainConfig
-from zerosearch.engines.base import SearchEngine
+from zerosearch.config_file import config_from_dict
 from zerosearch.engines.bm25 import BM25Engine
-from zerosearch.engines.cached import Cached
-from zerosearch.engines.retry import Retry
-from zerosearch.engines.simulated import SimulatedEngine
-from zerosearch.engines.writers import Written
+from zerosearch.engines.cache import Cached
+from zerosearch.episodes.protocol import Message
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest
+from zerosearch.episodes.trajectory import Trajectory, read_trajectories
 from zerosearch.errors import CheckpointError, EngineError, RunError
-from zerosearch.generators.local import LocalModel
+from zerosearch.files.jsonl import read_rows
 from zerosearch.learning.checkpoints import list_checkpoints
 from zerosearch.learning.trainer import Trainer
-from zerosearch.prompts import Message
-from zerosearch.questions import Question
-from zerosearch.runs import read_rows
-from zerosearch.search import SearchPage, SearchRequest
-from zerosearch.settings import config_from_dict
-from zerosearch.trajectory import Trajectory, read_trajectories
+from zerosearch.models.chat import Written
+from zerosearch.models.local import LocalModel
+from zerosearch.models.retry import Retry
+from zerosearch.simulator.engine import SimulatedEngine
 
 PAGE = "[1] Paint: the color is blue."
 METRICS = {

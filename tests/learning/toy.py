@@ -15,17 +15,17 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from zerosearch.config import TrainConfig
-from zerosearch.generators.local import LocalModel
-from zerosearch.generators.transformers import TransformersGenerator, Worker
+from zerosearch.config_file import config_from_dict
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.search import Document, SearchPage, SearchRequest
 from zerosearch.learning.critic import Critic
 from zerosearch.learning.learner import Learner
 from zerosearch.learning.parallel import ALONE, Processes
 from zerosearch.learning.policy import Policy
 from zerosearch.learning.trainer import Parts, Trainer
+from zerosearch.models.local import LocalModel
+from zerosearch.models.worker import TransformersGenerator, Worker
 from zerosearch.parts import rollout_settings
-from zerosearch.questions import Question
-from zerosearch.search import Document, SearchPage, SearchRequest
-from zerosearch.settings import config_from_dict
 
 COLORS = ("red", "blue", "green", "gold")
 WORDS = ("<eos>", "<unk>", "<answer>", "</answer>", "<search>", "</search>", *COLORS)

@@ -14,17 +14,17 @@ import typer
 
 from zerosearch.cleaning import clean
 from zerosearch.commands.blocks import Blocks
-from zerosearch.cost import dollars
-from zerosearch.interrupts import giving_up
-from zerosearch.runtime import prepare, quiet_libraries
-from zerosearch.screen import Console, json_text
+from zerosearch.commands.screen import Console, json_text
+from zerosearch.process.interrupts import giving_up
+from zerosearch.process.runtime import prepare, quiet_libraries
+from zerosearch.spending.ledger import dollars
 
 if TYPE_CHECKING:
     from zerosearch.asking import Asked, Listener, MakeGenerator
     from zerosearch.config import TrainConfig
-    from zerosearch.cost import Ledger
-    from zerosearch.engines.base import SearchEngine
-    from zerosearch.rollout import RolloutSettings
+    from zerosearch.episodes.rollout import RolloutSettings
+    from zerosearch.episodes.search import SearchEngine
+    from zerosearch.spending.ledger import Ledger
 
 PROMPT = "question> "
 EMBEDDED: dict[str, Any] = {
@@ -51,9 +51,9 @@ def ask(
     Every question is an episode of its own: the policy knows nothing of the ones before.
     """
     prepare()
+    from zerosearch.commands.screen import read_input
+    from zerosearch.episodes.questions import Question
     from zerosearch.errors import DataError
-    from zerosearch.questions import Question
-    from zerosearch.screen import read_input
 
     settings = ask_settings(config, run, set_ or ())
     if question is not None:
@@ -84,8 +84,8 @@ def ask_settings(config: Path | None, run: Path | None, overrides: list[str] | t
 
     With `run`, `model` is the newest checkpoint. Raises `ConfigError`, or `CheckpointError` for a run without one.
     """
+    from zerosearch.config_file import load_config
     from zerosearch.errors import ConfigError
-    from zerosearch.settings import load_config
 
     if config is not None and run is not None:
         raise ConfigError("--config and --run both say what to ask: give one of them")
@@ -140,8 +140,8 @@ class Opened:
 @contextlib.contextmanager
 def opened(settings: TrainConfig, temperature: float) -> Iterator[Opened]:
     """Model and engine, ready to be asked in one event loop; closed afterwards."""
-    from zerosearch.engines.base import close_connections
-    from zerosearch.generators.base import Generator
+    from zerosearch.episodes.generation import Generator
+    from zerosearch.episodes.search import close_connections
     from zerosearch.parts import Models, open_engine, open_policy
 
     behind_url = settings.model.base_url is not None
@@ -171,8 +171,8 @@ def opened(settings: TrainConfig, temperature: float) -> Iterator[Opened]:
 def _put(text: str, parts: Opened, settings: TrainConfig, listener: Listener) -> Asked:
     """Ask one question, and close its blocks with a line on how it went. Raises `DataError` for an empty one."""
     from zerosearch.asking import ask as put
-    from zerosearch.cost import Ledger
-    from zerosearch.questions import Question
+    from zerosearch.episodes.questions import Question
+    from zerosearch.spending.ledger import Ledger
 
     question = Question.asked(text)
     try:
@@ -246,7 +246,7 @@ def _converse(put: Callable[[str], Asked], notes: Console, as_json: bool) -> Non
 @contextlib.contextmanager
 def _history() -> Iterator[Callable[[str], None]]:
     """Line editing, and the questions of earlier times, where Python has readline; what adds one to them."""
-    from zerosearch.embedded import cache_dir
+    from zerosearch.models.embedded import cache_dir
 
     try:
         import readline

@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from zerosearch.episodes.search import SearchPage
+    from zerosearch.episodes.streaming import Piece
     from zerosearch.errors import EngineError
-    from zerosearch.search import SearchPage
-    from zerosearch.streaming import Piece
 
 _LABELS = {"think": "thinks", "search": "searches", "answer": "answers", "information": "writes", "text": "writes"}
 _STYLES = {"think": "dim", "search": "cyan", "answer": "bold green", "information": "yellow", "text": "yellow"}

@@ -11,14 +11,14 @@ from rich.text import Text
 from zerosearch.cleaning import clean
 from zerosearch.commands.check_questions import check_lengths, read_questions
 from zerosearch.commands.check_settings import Findings, check_parts, print_settings
+from zerosearch.commands.screen import Console, read_input
 from zerosearch.errors import ModelError, install
-from zerosearch.runtime import prepare
-from zerosearch.screen import Console, read_input
+from zerosearch.process.runtime import prepare
 
 if TYPE_CHECKING:
     from zerosearch.config import TrainConfig
-    from zerosearch.generators.local import LocalModel
-    from zerosearch.transcript import Reading
+    from zerosearch.episodes.transcript import Reading
+    from zerosearch.models.local import LocalModel
 
 console = Console()
 
@@ -45,8 +45,8 @@ def check(
     Exit status: 0 where the run would start, 2 where a setting is wrong, 1 where something it needs is not here.
     """
     prepare()
+    from zerosearch.config_file import config_toml, load_config
     from zerosearch.errors import ConfigError
-    from zerosearch.settings import config_toml, load_config
 
     settings = load_config(config, set_ or ())
     if toml:
@@ -100,7 +100,7 @@ class NotFetched(ModelError):
 
 def golden_answers(text: str) -> tuple[str, ...]:
     """What a file with this answer would hold: a printed list is its items. Raises `DataError`."""
-    from zerosearch.answer_forms import read_answers
+    from zerosearch.episodes.answer_forms import read_answers
     from zerosearch.errors import DataError
 
     try:
@@ -111,15 +111,15 @@ def golden_answers(text: str) -> tuple[str, ...]:
 
 def open_tokenizer(name: str) -> LocalModel:
     """A `LocalModel` without weights. Raises `ModelError` where its tokenizer is not on this machine."""
-    from zerosearch.embedded import resolve_model
+    from zerosearch.models.embedded import resolve_model
 
     path = resolve_model(name)
     try:
         import torch
         from transformers import AutoTokenizer
 
-        from zerosearch.generators.local import LocalModel
-        from zerosearch.runtime import quiet_libraries
+        from zerosearch.models.local import LocalModel
+        from zerosearch.process.runtime import quiet_libraries
     except ImportError as error:
         raise ModelError(f"prompts and tokens need {error.name}: {install('train')}") from None
     quiet_libraries()
@@ -160,8 +160,8 @@ def print_endpoint_prompt(config: TrainConfig, question: str) -> None:
 
 def print_episode(config: TrainConfig, model: LocalModel, question: str, golden: tuple[str, ...], text: str) -> None:
     """Read an episode's text; print its segments with their masks, what each turn does, and the reward."""
-    from zerosearch.questions import Question
-    from zerosearch.transcript import read_transcript
+    from zerosearch.episodes.questions import Question
+    from zerosearch.episodes.transcript import read_transcript
 
     settings, codec = _rollout(config, model), model.codec
     prompt = settings.prompt(question)
@@ -189,7 +189,7 @@ def print_episode(config: TrainConfig, model: LocalModel, question: str, golden:
 
 
 def _print_turn(reading: Reading, index: int) -> None:
-    from zerosearch.transcript import turn_fault
+    from zerosearch.episodes.transcript import turn_fault
 
     turn = reading.episode.turns[index]
     fault = turn_fault(turn.text, opened=turn.opened)
@@ -203,8 +203,8 @@ def _print_turn(reading: Reading, index: int) -> None:
 
 
 def _print_reward(config: TrainConfig, reading: Reading, golden: tuple[str, ...]) -> None:
-    from zerosearch.scoring import reward_from_scores
-    from zerosearch.transcript import explain, score_reading
+    from zerosearch.episodes.scoring import reward_from_scores
+    from zerosearch.episodes.transcript import explain, score_reading
 
     answer = reading.episode.answer
     console.print(Text(f"\nanswer   {answer!r}" if answer is not None else "\nanswer   none", style="bold"))

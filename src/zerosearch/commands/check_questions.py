@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zerosearch.commands.check_settings import Findings
-from zerosearch.screen import Console
+from zerosearch.commands.screen import Console
 
 if TYPE_CHECKING:
     from zerosearch.config import TrainConfig
-    from zerosearch.questions import Question
-    from zerosearch.rollout import RolloutSettings
+    from zerosearch.episodes.questions import Question
+    from zerosearch.episodes.rollout import RolloutSettings
 
 console = Console()
 

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from zerosearch.cost import PRICES, dollars
-from zerosearch.embedded import EMBEDDED_MODELS
+from zerosearch.commands.screen import Console
 from zerosearch.errors import install
-from zerosearch.screen import Console
+from zerosearch.models.embedded import EMBEDDED_MODELS
+from zerosearch.spending.ledger import PRICES, dollars
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
     from zerosearch.config import TrainConfig
-    from zerosearch.engine_config import EngineConfig
+    from zerosearch.engines.config import EngineConfig
 
 console = Console()
 
@@ -182,8 +182,8 @@ def check_parts(config: TrainConfig, found: Findings) -> None:
 
 def _check_model(section: str, name: str, adapter: str | None, found: Findings) -> None:
     """A local model and its adapter: whether the files that hold them are there."""
-    from zerosearch.adapters import resolve_adapter
     from zerosearch.errors import ModelError
+    from zerosearch.models.adapters import resolve_adapter
 
     folder = Path(name).expanduser()
     if folder.is_dir() and name not in EMBEDDED_MODELS:
@@ -206,8 +206,8 @@ def _check_model(section: str, name: str, adapter: str | None, found: Findings) 
 
 def _check_card(name: str, engine: EngineConfig, found: Findings) -> None:
     """Whether a tuned simulator is asked for what it was tuned for."""
-    from zerosearch.adapters import read_card, resolve_adapter
     from zerosearch.errors import ZeroSearchError
+    from zerosearch.models.adapters import read_card, resolve_adapter
 
     simulator = engine.simulator
     if simulator.adapter is None:

@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zerosearch.commands.data import FIELDS_HELP
-from zerosearch.cost import dollars
-from zerosearch.runtime import prepare, quiet_libraries
-from zerosearch.screen import Console
+from zerosearch.commands.screen import Console
+from zerosearch.process.runtime import prepare, quiet_libraries
+from zerosearch.spending.ledger import dollars
 
 if TYPE_CHECKING:
     from zerosearch.config import TrainConfig
-    from zerosearch.cost import Ledger
-    from zerosearch.engine_config import EngineConfig
-    from zerosearch.simulation.collect import Progress
+    from zerosearch.engines.config import EngineConfig
+    from zerosearch.simulator.collect import Progress
+    from zerosearch.spending.ledger import Ledger
 
 console = Console()
 
@@ -40,18 +40,18 @@ def collect(
     The engine is the configuration's `engine`, or where that is simulated its `evaluation.engine`.
     """
     prepare()
-    from zerosearch.accounts import spent_budget, standing_meter
-    from zerosearch.cost import Ledger
-    from zerosearch.engines.base import close_connections
-    from zerosearch.engines.metered import Budget, Metered
+    from zerosearch.config_file import load_config
+    from zerosearch.episodes.questions import questions_digest
+    from zerosearch.episodes.rollout import ErrorRate
+    from zerosearch.episodes.search import close_connections
     from zerosearch.errors import RunError
-    from zerosearch.folders import owned
+    from zerosearch.files.folders import owned
+    from zerosearch.files.jsonl import write_json
     from zerosearch.parts import Models, open_engine, open_policy, open_questions
-    from zerosearch.questions import questions_digest
-    from zerosearch.rollout import ErrorRate
-    from zerosearch.runs import write_json
-    from zerosearch.settings import load_config
-    from zerosearch.simulation.collect import collect as run
+    from zerosearch.simulator.collect import collect as run
+    from zerosearch.spending.books import spent_budget, standing_meter
+    from zerosearch.spending.ledger import Ledger
+    from zerosearch.spending.meter import Budget, Metered
 
     settings = load_config(config, set_ or ())
     engine_config = real_engine(settings)
@@ -144,7 +144,7 @@ def real_engine(config: TrainConfig) -> EngineConfig:
 def check_collection(out: Path) -> None:
     """Raises `FolderError` where files lie in `out` that a collection would write, without its `collect.json`."""
     from zerosearch.errors import FolderError
-    from zerosearch.folders import listed
+    from zerosearch.files.folders import listed
 
     if not (out / "collect.json").exists():
         patterns = ("progress.json", "part-*.jsonl.zst", "spending*.jsonl")
@@ -154,9 +154,9 @@ def check_collection(out: Path) -> None:
 
 def claim(folder: Path, record: dict[str, Any]) -> None:
     """Write what is collected here, or check that it is what was before. Raises `DataError` naming the difference."""
-    from zerosearch.engines.identity import differences
     from zerosearch.errors import DataError
-    from zerosearch.runs import read_object, write_json
+    from zerosearch.files.identity import differences
+    from zerosearch.files.jsonl import read_object, write_json
 
     path = folder / "collect.json"
     if path.exists():

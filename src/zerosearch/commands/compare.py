@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from zerosearch.screen import Console, json_text
+from zerosearch.commands.screen import Console, json_text
 
 console = Console()
 
@@ -37,7 +37,7 @@ def compare(
     from zerosearch.evaluation.comparison import compare_runs
     from zerosearch.evaluation.comparison_text import markdown, rich_parts
     from zerosearch.evaluation.results import one_run
-    from zerosearch.runs import atomic_write
+    from zerosearch.files.jsonl import atomic_write
 
     found = compare_runs(one_run(a), one_run(b), (a, b), allow_unlike=unlike, examples=examples, seed=seed)
     if out is not None:

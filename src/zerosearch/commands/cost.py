@@ -11,8 +11,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from zerosearch.accounts import Books, read_books
-from zerosearch.cost import (
+from zerosearch.commands.screen import Console, json_text
+from zerosearch.errors import ConfigError, DataError
+from zerosearch.files.jsonl import read_object
+from zerosearch.spending.books import Books, read_books
+from zerosearch.spending.ledger import (
     PAPER_SEARCHES,
     PRICES,
     SECONDS_PER_HOUR,
@@ -23,9 +26,6 @@ from zerosearch.cost import (
     engine_lines,
     paper_lines,
 )
-from zerosearch.errors import ConfigError, DataError
-from zerosearch.runs import read_object
-from zerosearch.screen import Console, json_text
 
 console = Console()
 
@@ -98,7 +98,8 @@ def of_paper(searches: int | None, prices: Prices) -> Comparison:
     notes = [
         "Inputs: about 64,000 searches; simulators on 1, 2 and 4 A100 for 12 hours. Serper is not in the paper.",
         f"SerpAPI: {dollars(prices.serpapi_search * 30_000)} buys 30,000 searches. Serper: "
-        f"{dollars(prices.serper_search * 50_000)} buys 50,000. Prices and their dates: src/zerosearch/cost.py",
+        f"{dollars(prices.serper_search * 50_000)} buys 50,000. Prices and their dates: "
+        "src/zerosearch/spending/ledger.py",
     ]
     if as_printed:
         notes.append("Amounts to ten cents, as the paper prints them.")

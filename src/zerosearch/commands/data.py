@@ -9,11 +9,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from zerosearch.runtime import prepare
-from zerosearch.screen import Console
+from zerosearch.commands.screen import Console
+from zerosearch.process.runtime import prepare
 
 if TYPE_CHECKING:
-    from zerosearch.questions import Reading
+    from zerosearch.episodes.questions import Reading
 
 console = Console()
 data = typer.Typer(help="Questions to train on and to evaluate with.", no_args_is_help=True)
@@ -65,7 +65,7 @@ def show_questions(
 ) -> None:
     """Read questions just as training does, and say what was understood. The first thing wrong is named by its line."""
     prepare()
-    from zerosearch.questions import questions_digest
+    from zerosearch.episodes.questions import questions_digest
 
     reading = _open(source, limit, fields)
     questions = reading.questions
@@ -87,10 +87,10 @@ def show_questions(
 
 
 def _open(source: str, limit: int | None, fields: str | None) -> Reading:
-    from zerosearch.questions import Fields, Reading, read_questions
+    from zerosearch.episodes.questions import Fields, Reading, read_questions
 
     if source.startswith("factbook:"):
-        from zerosearch.parts import open_questions  # brings torch along
+        from zerosearch.parts import open_questions
 
         return Reading(open_questions(source, limit))
     return read_questions(source, limit=limit, fields=Fields.parse(fields))

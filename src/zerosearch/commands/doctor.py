@@ -20,9 +20,9 @@ import typer
 from rich.text import Text
 
 from zerosearch.cleaning import clean, shown_address
+from zerosearch.commands.screen import Console
 from zerosearch.errors import install
-from zerosearch.runtime import memory, prepare, read_text
-from zerosearch.screen import Console
+from zerosearch.process.runtime import memory, prepare, read_text
 
 console = Console()
 
@@ -132,7 +132,7 @@ def machine() -> Iterator[Finding]:
         short = (total if free is None else free) < DEMO_MEMORY
         hint = f"; the demo wants {DEMO_MEMORY / 1e9:.0f} GB free" if short else ""
         yield Finding("warning" if short else "ok", "memory", said + hint)
-    from zerosearch.embedded import cache_dir
+    from zerosearch.models.embedded import cache_dir
 
     yield from disk("disk for the cache", cache_dir())
     yield from disk("disk for runs", Path("runs").absolute())
@@ -205,8 +205,8 @@ def accelerators() -> Iterator[Finding]:
 
 
 def embedded() -> Iterator[Finding]:
-    from zerosearch.adapters import shipped_adapters
-    from zerosearch.embedded import describe
+    from zerosearch.models.adapters import shipped_adapters
+    from zerosearch.models.embedded import describe
 
     has_pip = importlib.util.find_spec("pip") is not None or shutil.which("pip3") or shutil.which("pip")
     for row in describe():
@@ -230,7 +230,7 @@ def embedded() -> Iterator[Finding]:
 
 def variables(environment: Mapping[str, str]) -> Iterator[Finding]:
     """The variables that matter and are set; of keys only that they are."""
-    from zerosearch.engines.network import certificate_faults, proxy_faults
+    from zerosearch.models.network import certificate_faults, proxy_faults
 
     for name in VARIABLES:
         if (value := environment.get(name)) is not None:
@@ -262,9 +262,9 @@ def server(url: str, api_key_env: str | None, timeout: float) -> Iterator[Findin
     """GET /v1/models of an OpenAI-compatible server."""
     import httpx
 
-    from zerosearch.engines.http import checked_url, key_from
-    from zerosearch.engines.network import client_options
     from zerosearch.errors import ConfigError
+    from zerosearch.models.client import checked_url, key_from
+    from zerosearch.models.network import client_options
 
     try:
         address = checked_url(url.rstrip("/"), "--url", "http://localhost:8000/v1")

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zerosearch.commands.data import FIELDS_HELP
-from zerosearch.runtime import prepare, quiet_libraries
-from zerosearch.screen import Console
+from zerosearch.commands.screen import Console
+from zerosearch.process.runtime import prepare, quiet_libraries
 
 if TYPE_CHECKING:
+    from zerosearch.episodes.predictions import PredictionFile
     from zerosearch.evaluation.cells import Cell
-    from zerosearch.evaluation.predictions import PredictionFile
 
 console = Console()
 
@@ -73,20 +73,20 @@ def evaluate(
     interrupted evaluation.
     """
     prepare()
-    from zerosearch.accounts import spent_budget, standing_meter
-    from zerosearch.engines.base import close_connections
-    from zerosearch.engines.metered import Budget, Metered
+    from zerosearch.config_file import load_config
+    from zerosearch.episodes.predictions import Header
+    from zerosearch.episodes.questions import Fields
+    from zerosearch.episodes.search import close_connections
     from zerosearch.errors import ConfigError, RunError
     from zerosearch.evaluation.benchmarks import distinct, open_benchmark
     from zerosearch.evaluation.cells import Cell, fill
     from zerosearch.evaluation.lineup import Lineup, NoEngine, engine_of, method_settings, parse_methods
     from zerosearch.evaluation.methods import Errors
-    from zerosearch.evaluation.predictions import Header
     from zerosearch.evaluation.results import NO_ENGINE
-    from zerosearch.folders import owned
+    from zerosearch.files.folders import owned
     from zerosearch.parts import Models, open_engine
-    from zerosearch.questions import Fields
-    from zerosearch.settings import load_config
+    from zerosearch.spending.books import spent_budget, standing_meter
+    from zerosearch.spending.meter import Budget, Metered
 
     short = {
         "model.name": model,
@@ -237,8 +237,8 @@ def tell_cut_off(cells: Sequence[Cell]) -> None:
 def check_tables(out: Path) -> None:
     """Raises `FolderError` where a table lies in `out` that is no evaluation's, `DataError` for damaged timings."""
     from zerosearch.errors import DataError
-    from zerosearch.folders import check_file
-    from zerosearch.runs import read_object
+    from zerosearch.files.folders import check_file
+    from zerosearch.files.jsonl import read_object
 
     def ours(path: Path) -> bool:
         try:
@@ -254,7 +254,7 @@ def check_tables(out: Path) -> None:
 def read_timings(out: Path) -> dict[str, dict[str, Any]]:
     """What all calls took, by `METHOD on BENCHMARK`. Raises `DataError` that names the line."""
     from zerosearch.errors import DataError
-    from zerosearch.runs import read_rows
+    from zerosearch.files.jsonl import read_rows
 
     took: dict[str, dict[str, Any]] = {}
     for number, row in enumerate(read_rows(out / TIMINGS), start=1):
@@ -269,7 +269,7 @@ def read_timings(out: Path) -> dict[str, dict[str, Any]]:
 
 def note_timings(out: Path, cells: Sequence[Cell]) -> None:
     """Append what each cell took in this call to `timings.jsonl`."""
-    from zerosearch.runs import append_jsonl
+    from zerosearch.files.jsonl import append_jsonl
 
     rows = [
         {
@@ -289,7 +289,7 @@ def conclude(out: Path, cells: Sequence[Cell], *, unlike: bool) -> None:
     """Print the table and write `table.md` and `table.json`."""
     from zerosearch.evaluation.results import find_results, unlike_files
     from zerosearch.evaluation.tables import markdown, rich_tables, with_all_scores
-    from zerosearch.runs import atomic_write, write_json
+    from zerosearch.files.jsonl import atomic_write, write_json
 
     order = list(dict.fromkeys(cell.header.method for cell in cells))
     found = sorted(find_results(str(out)), key=lambda f: (f.header.method not in order, _place(f, order)))

@@ -11,14 +11,14 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from zerosearch.runtime import prepare, quiet_libraries
-from zerosearch.screen import Console, json_text
+from zerosearch.commands.screen import Console, json_text
+from zerosearch.process.runtime import prepare, quiet_libraries
 
 if TYPE_CHECKING:
     from zerosearch.config import TrainConfig
     from zerosearch.engines.encoders import Encoder
-    from zerosearch.simulation.fidelity import Asked, Compared
-    from zerosearch.simulation.reader import Reading
+    from zerosearch.simulator.fidelity import Asked, Compared
+    from zerosearch.simulator.reader import Reading
 
 console = Console()
 
@@ -57,17 +57,17 @@ def fidelity(
     prepare()
     from zerosearch.commands.collect import real_engine
     from zerosearch.commands.label import open_writer
-    from zerosearch.engines.base import close_connections
+    from zerosearch.config_file import load_config
+    from zerosearch.episodes.search import close_connections
     from zerosearch.errors import ConfigError
-    from zerosearch.folders import owned
+    from zerosearch.files.folders import owned
+    from zerosearch.files.jsonl import atomic_write, write_json, write_jsonl
     from zerosearch.parts import Models, open_engine
-    from zerosearch.runs import atomic_write, write_json, write_jsonl
-    from zerosearch.settings import load_config
-    from zerosearch.simulation.embedding import embedding_report
-    from zerosearch.simulation.fidelity import compare, page_row
-    from zerosearch.simulation.fidelity import fidelity as report_of
-    from zerosearch.simulation.gallery import page
-    from zerosearch.simulation.reader import read_pages, reader_report
+    from zerosearch.simulator.embedding import embedding_report
+    from zerosearch.simulator.fidelity import compare, page_row
+    from zerosearch.simulator.fidelity import fidelity as report_of
+    from zerosearch.simulator.gallery import page
+    from zerosearch.simulator.reader import read_pages, reader_report
 
     if reader_url and not reader_model:
         raise ConfigError("--reader-url needs --reader-model, the name that the server knows the model by")
@@ -156,8 +156,8 @@ def _complain(report: dict[str, Any]) -> None:
 def check_report(out: Path) -> None:
     """Raises `FolderError` where files lie in `out` that the report would overwrite and that are no such report's."""
     from zerosearch.errors import DataError
-    from zerosearch.folders import check_file
-    from zerosearch.runs import read_object
+    from zerosearch.files.folders import check_file
+    from zerosearch.files.jsonl import read_object
 
     def ours(path: Path) -> bool:
         try:
@@ -182,8 +182,8 @@ def open_queries(source: str, config: TrainConfig, limit: int) -> list[Asked]:
     """
     from zerosearch.factbook.pairs import factbook_queries
     from zerosearch.parts import open_questions
-    from zerosearch.simulation.collect import read_collection
-    from zerosearch.simulation.fidelity import Asked
+    from zerosearch.simulator.collect import read_collection
+    from zerosearch.simulator.fidelity import Asked
 
     if source.startswith("factbook:"):
         return [Asked(*found) for found in factbook_queries(source, limit, config.seed)]

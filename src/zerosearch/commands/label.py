@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 from rich.table import Table
 
-from zerosearch.runtime import prepare, quiet_libraries
-from zerosearch.screen import Console
+from zerosearch.commands.screen import Console
+from zerosearch.process.runtime import prepare, quiet_libraries
 
 if TYPE_CHECKING:
-    from zerosearch.engines.writers import Writer
+    from zerosearch.models.chat import Writer
     from zerosearch.parts import Models
-    from zerosearch.simulation.label import LabelledPage
+    from zerosearch.simulator.label import LabelledPage
 
 _VERDICTS = ("useful", "noisy")
 
@@ -55,10 +55,10 @@ def label(
     """
     prepare()
     from zerosearch.errors import ConfigError, DataError, RunError
-    from zerosearch.folders import check_file, owned
-    from zerosearch.simulation.collect import read_collection
-    from zerosearch.simulation.label import holds_labels, label_pages, label_recorded, write_labels
-    from zerosearch.simulation.recordings import read_recorded_pages
+    from zerosearch.files.folders import check_file, owned
+    from zerosearch.simulator.collect import read_collection
+    from zerosearch.simulator.label import holds_labels, label_pages, label_recorded, write_labels
+    from zerosearch.simulator.record import read_recorded_pages
 
     if judge_url and not judge_model:
         raise ConfigError("--judge-url needs --judge-model, the name that the server knows the model by")
@@ -113,14 +113,13 @@ def _judged(
 ) -> tuple[list[LabelledPage], str]:
     """`pages` with the verdicts on what is `shown` of them, and what failed. Verdicts are kept beside `target` as they
     come: the same command asks only for those that lack."""
-    from zerosearch.accounts import standing_meter
-    from zerosearch.engines.base import close_connections
-    from zerosearch.engines.metered import Budget
+    from zerosearch.episodes.search import Quality, close_connections
+    from zerosearch.files.jsonl import append_jsonl, read_rows
     from zerosearch.parts import Models
-    from zerosearch.runs import append_jsonl, read_rows
-    from zerosearch.search import Quality
-    from zerosearch.simulation.judge import Judged, judge
-    from zerosearch.simulation.label import JUDGE
+    from zerosearch.simulator.judge import Judged, judge
+    from zerosearch.simulator.label import JUDGE
+    from zerosearch.spending.books import standing_meter
+    from zerosearch.spending.meter import Budget
 
     quiet_libraries()
     models = Models()
@@ -156,20 +155,20 @@ def open_writer(models: Models, model: str, url: str | None, key_env: str | None
 
     Raises `ConfigError`, `ModelError`.
     """
-    from zerosearch.engines.writers import GeneratorWriter, OpenAIWriter
-    from zerosearch.settings import request_of
+    from zerosearch.config_file import request_of
+    from zerosearch.models.chat import GeneratorWriter, OpenAIWriter
 
     if url is not None:
         return OpenAIWriter(url, model, api_key_env=key_env, timeout_seconds=600.0, options=request_of(request))
-    from zerosearch.generators.transformers import TransformersGenerator
+    from zerosearch.models.worker import TransformersGenerator
 
     local, worker = models.get(model)
     return GeneratorWriter(TransformersGenerator(worker, None), local.tokenizer, model=model)
 
 
 def _show(pages: Sequence[LabelledPage], sample: int, top_k: int) -> None:
-    from zerosearch.engines.pages import format_page
-    from zerosearch.simulation.label import WAYS, agreements, balance, evidence_note
+    from zerosearch.simulator.label import WAYS, agreements, balance, evidence_note
+    from zerosearch.simulator.page_text import format_page
 
     ways = [way for way in WAYS if any(way in p.labels for p in pages)]
     table = Table(title="labels")

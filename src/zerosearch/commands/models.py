@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from zerosearch.runtime import prepare
-from zerosearch.screen import Console
+from zerosearch.commands.screen import Console
+from zerosearch.process.runtime import prepare
 
 console = Console()
 
@@ -19,8 +19,8 @@ def models(
 ) -> None:
     """List the embedded models and the adapters that ship with them."""
     prepare()
-    from zerosearch.adapters import read_card, shipped_adapters
-    from zerosearch.embedded import describe, ensure
+    from zerosearch.models.adapters import read_card, shipped_adapters
+    from zerosearch.models.embedded import describe, ensure
 
     if fetch:
         for row in describe():

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zerosearch.commands.data import FIELDS_HELP
-from zerosearch.runtime import prepare
-from zerosearch.screen import Console
+from zerosearch.commands.screen import Console
+from zerosearch.process.runtime import prepare
 
 if TYPE_CHECKING:
-    from zerosearch.simulation.recordings import Query, Recorded
+    from zerosearch.simulator.record import Query, Recorded
 
 console = Console()
 
@@ -39,16 +39,16 @@ def record(
     The file is what `label --recorded` and the engine `recorded` read.
     """
     prepare()
-    from zerosearch.accounts import spent_budget, standing_meter
     from zerosearch.commands.collect import real_engine
-    from zerosearch.engines.base import close_connections
-    from zerosearch.engines.metered import Budget, Metered
+    from zerosearch.config_file import load_config
+    from zerosearch.episodes.rollout import ErrorRate
+    from zerosearch.episodes.search import close_connections
     from zerosearch.errors import DataError, RunError
-    from zerosearch.folders import owned
+    from zerosearch.files.folders import owned
     from zerosearch.parts import Models, open_engine
-    from zerosearch.rollout import ErrorRate
-    from zerosearch.settings import load_config
-    from zerosearch.simulation.recordings import record as run
+    from zerosearch.simulator.record import record as run
+    from zerosearch.spending.books import spent_budget, standing_meter
+    from zerosearch.spending.meter import Budget, Metered
 
     if out.suffix != ".jsonl":
         raise DataError(f"{out}: recordings are appended to a plain .jsonl file")
@@ -98,8 +98,8 @@ def open_recordable(source: str, limit: int | None, fields: str | None = None) -
     """The queries of a collection's trajectories or of recorded pages; or questions, each asked whole, which may be
     without answers (BEIR's queries)."""
     from zerosearch.parts import open_questions
-    from zerosearch.simulation.collect import read_collection
-    from zerosearch.simulation.recordings import Query, read_recorded_pages
+    from zerosearch.simulator.collect import read_collection
+    from zerosearch.simulator.record import Query, read_recorded_pages
 
     path = Path(source)
     if path.is_dir():
@@ -113,7 +113,7 @@ def open_recordable(source: str, limit: int | None, fields: str | None = None) -
 
 
 def _holds_queries(path: Path) -> bool:
-    from zerosearch.formats import read_jsonl
+    from zerosearch.files.formats import read_jsonl
 
     if not path.name.endswith((".jsonl", ".jsonl.gz")):
         return False

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zerosearch.runtime import prepare, quiet_libraries
-from zerosearch.screen import Console
+from zerosearch.commands.screen import Console
+from zerosearch.process.runtime import prepare, quiet_libraries
 
 if TYPE_CHECKING:
-    from zerosearch.examples import Example
+    from zerosearch.episodes.examples import Example
     from zerosearch.learning.policy import Policy
     from zerosearch.learning.sft import SFTResult, SFTSettings
 
@@ -74,13 +74,13 @@ def sft(
     prepare()
     import torch
 
-    from zerosearch.adapters import read_card, resolve_adapter
     from zerosearch.engines.bm25 import BM25Engine
     from zerosearch.errors import ConfigError
     from zerosearch.factbook import build, load_factbook_questions
-    from zerosearch.generators.local import LocalModel
     from zerosearch.learning import warmstart
     from zerosearch.learning.policy import Policy
+    from zerosearch.models.adapters import read_card, resolve_adapter
+    from zerosearch.models.local import LocalModel
 
     if trajectories is not None and role is not Role.policy:
         raise ConfigError("--trajectories is for the policy; label and tune make a simulator of them")
@@ -125,9 +125,9 @@ def output(out: Path, command: str, *, full: bool = False) -> Iterator[None]:
 
     Raises `FolderError` where other things lie there, or an adapter that zerosearch did not make.
     """
-    from zerosearch.adapters import read_card
     from zerosearch.errors import FolderError
-    from zerosearch.folders import ADAPTER_FILES, MODEL_FILES, check_folder, owned, restore
+    from zerosearch.files.folders import ADAPTER_FILES, MODEL_FILES, check_folder, owned, restore
+    from zerosearch.models.adapters import read_card
 
     with owned(out, command):
         files = MODEL_FILES if full else ADAPTER_FILES
@@ -147,9 +147,9 @@ def unfinished(out: Path) -> Path:
 def right_episodes(folder: Path, model: str, tries: int, limit: int, seed: int) -> list[Example]:
     """The texts of a collection's right episodes. Raises `DataError` where it was collected with another model."""
     from zerosearch.errors import DataError
+    from zerosearch.files.jsonl import read_object
     from zerosearch.learning.rejection import successful_examples
-    from zerosearch.runs import read_object
-    from zerosearch.simulation.collect import read_collection
+    from zerosearch.simulator.collect import read_collection
 
     record = folder / "collect.json"
     policy = read_object(record).get("policy") if record.exists() else None
@@ -198,7 +198,7 @@ def tune_model(
     """
     import torch
 
-    from zerosearch.folders import ADAPTER_FILES, MODEL_FILES, strangers
+    from zerosearch.files.folders import ADAPTER_FILES, MODEL_FILES, strangers
     from zerosearch.learning.sft import train_sft
 
     tokens = sum(len(t.ids) for t in texts)

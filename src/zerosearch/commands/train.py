@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from zerosearch.cost import dollars
-from zerosearch.runtime import prepare, quiet_libraries
-from zerosearch.screen import Console
+from zerosearch.commands.screen import Console
+from zerosearch.process.runtime import prepare, quiet_libraries
+from zerosearch.spending.ledger import dollars
 
 if TYPE_CHECKING:
     from zerosearch.config import TrainConfig
@@ -37,8 +37,8 @@ def train(
     configuration means before anything is loaded.
     """
     prepare()
+    from zerosearch.config_file import load_config
     from zerosearch.errors import ConfigError
-    from zerosearch.settings import load_config
 
     if config is None and not set_:
         raise ConfigError(
@@ -48,7 +48,7 @@ def train(
         )
     settings = load_config(config, set_ or ())
     console.print("loading models and data ...", style="dim")
-    from zerosearch.learning.assembly import assemble, with_overrides
+    from zerosearch.learning.run import assemble, with_overrides
     from zerosearch.learning.sinks import check_sinks, open_sinks
 
     quiet_libraries()
@@ -74,7 +74,7 @@ def train(
 def owned_together(folder: Path) -> Iterator[None]:
     """Own the run folder: the first process of a group takes the lock, and all of them stop where it cannot."""
     from zerosearch.errors import ZeroSearchError
-    from zerosearch.folders import owned
+    from zerosearch.files.folders import owned
     from zerosearch.learning.parallel import Processes
 
     processes = Processes.current()
@@ -166,7 +166,7 @@ def clock(seconds: float) -> str:
 
 def _conclude(config: TrainConfig, complete: bool) -> None:
     """Print the evaluations side by side, draw the curves, say where everything lies, and what to do with it."""
-    from zerosearch.runs import read_metrics, read_object
+    from zerosearch.files.jsonl import read_metrics, read_object
 
     folder = config.run_folder
     rows = read_metrics(folder / "metrics.jsonl")
@@ -194,7 +194,7 @@ def _conclude(config: TrainConfig, complete: bool) -> None:
 
 def _draw(name: str, rows: list[dict[str, Any]], folder: Path) -> None:
     """A picture that cannot be drawn is a line, not the end of a run that is complete."""
-    from zerosearch.curves import plot_curves
+    from zerosearch.learning.curves import plot_curves
 
     try:
         plot_curves({name: rows}, folder / "curves.png", smooth=max(1, len(rows) // 10))

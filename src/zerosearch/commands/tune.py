@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from zerosearch.runtime import prepare, quiet_libraries
-from zerosearch.screen import Console
+from zerosearch.commands.screen import Console
+from zerosearch.process.runtime import prepare, quiet_libraries
 
 ADAPTER = "simulator"
 console = Console()
@@ -87,13 +87,13 @@ def tune(
     prepare()
     import torch
 
-    from zerosearch.adapters import read_card, resolve_adapter
     from zerosearch.commands.sft import default_rate, output, sft_settings, tune_model
     from zerosearch.errors import ConfigError
-    from zerosearch.generators.local import LocalModel
     from zerosearch.learning.policy import Policy
-    from zerosearch.simulation.label import read_labels
-    from zerosearch.simulation.tune import page_example, tuning_pairs
+    from zerosearch.models.adapters import read_card, resolve_adapter
+    from zerosearch.models.local import LocalModel
+    from zerosearch.simulator.label import read_labels
+    from zerosearch.simulator.pairs import page_example, tuning_pairs
 
     if full and start:
         raise ConfigError("--full tunes all weights and --start an adapter: choose one")

@@ -24,14 +24,14 @@ import numpy as np
 import numpy.typing as npt
 import Stemmer
 
-from zerosearch.embedded import cache_dir
 from zerosearch.engines.corpus import PassageReader
-from zerosearch.engines.identity import identity_of
 from zerosearch.engines.indexes import Passages, corpus_name, open_index, recipe_key
 from zerosearch.engines.lexical import best, bm25s, tokenize
 from zerosearch.engines.scripts import bigrams
+from zerosearch.episodes.search import Document, SearchPage, SearchRequest
 from zerosearch.errors import ConfigError, DataError
-from zerosearch.search import Document, SearchPage, SearchRequest
+from zerosearch.files.identity import identity_of
+from zerosearch.models.embedded import cache_dir
 
 log = logging.getLogger(__name__)
 

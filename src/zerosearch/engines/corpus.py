@@ -23,11 +23,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from zerosearch.answer_forms import plain_name
+from zerosearch.episodes.answer_forms import plain_name
+from zerosearch.episodes.search import Document
 from zerosearch.errors import DataError
-from zerosearch.formats import encoding_of, first_bytes, kind_of, names_of, read_file
-from zerosearch.json_rows import parse_json
-from zerosearch.search import Document
+from zerosearch.files.formats import encoding_of, first_bytes, kind_of, names_of, read_file
+from zerosearch.files.json_rows import parse_json
 
 _CHUNK_BYTES = 1 << 22
 _ID = ("id", "docid", "pid", "passageid", "documentid")

@@ -25,14 +25,14 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from zerosearch.embedded import cache_dir
 from zerosearch.engines.corpus import PassageReader
 from zerosearch.engines.encoders import INSTALL, Encoder
-from zerosearch.engines.identity import identity_of
 from zerosearch.engines.indexes import Passages, corpus_name, open_index, recipe_key
+from zerosearch.episodes.search import Document, SearchPage, SearchRequest
 from zerosearch.errors import ConfigError, DataError, ModelError
-from zerosearch.runtime import memory
-from zerosearch.search import Document, SearchPage, SearchRequest
+from zerosearch.files.identity import identity_of
+from zerosearch.models.embedded import cache_dir
+from zerosearch.process.runtime import memory
 
 log = logging.getLogger(__name__)
 

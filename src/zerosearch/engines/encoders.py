@@ -14,10 +14,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from zerosearch.devices import on_device, pick_device
 from zerosearch.engines.indexes import folder_digest
 from zerosearch.errors import ConfigError, ModelError, install
-from zerosearch.runtime import quiet_libraries
+from zerosearch.models.devices import on_device, pick_device
+from zerosearch.process.runtime import quiet_libraries
 
 INSTALL = install("dense")
 

@@ -25,11 +25,11 @@ from typing import Any
 import numpy as np
 
 from zerosearch.engines.corpus import PassageReader, lies_as_lines, scan, sha256_of, unpack, unreadable
+from zerosearch.episodes.search import Document
 from zerosearch.errors import DataError, RunError
-from zerosearch.folders import scratch
-from zerosearch.formats import stem_of
-from zerosearch.runs import write_json
-from zerosearch.search import Document
+from zerosearch.files.folders import scratch
+from zerosearch.files.formats import stem_of
+from zerosearch.files.jsonl import write_json
 
 log = logging.getLogger(__name__)
 

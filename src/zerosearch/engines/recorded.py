@@ -19,14 +19,14 @@ from typing import Any, Literal
 
 import Stemmer
 
+from zerosearch.engines.cache_file import PageStore, normalise_query
 from zerosearch.engines.corpus import unreadable
-from zerosearch.engines.identity import differences, digest_of, identity_of
 from zerosearch.engines.lexical import Lexicon, tokenize
-from zerosearch.engines.page_store import PageStore, normalise_query
 from zerosearch.engines.scripts import spaced
+from zerosearch.episodes.search import Document, SearchPage, SearchRequest
 from zerosearch.errors import ConfigError, DataError, EngineError
-from zerosearch.formats import read_jsonl
-from zerosearch.search import Document, SearchPage, SearchRequest
+from zerosearch.files.formats import read_jsonl
+from zerosearch.files.identity import differences, digest_of, identity_of
 
 Match = Literal["exact", "nearest"]
 OnMiss = Literal["empty", "error"]

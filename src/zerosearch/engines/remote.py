@@ -18,12 +18,12 @@ from typing import Any
 
 import httpx
 
-from zerosearch.engines.http import error_message
 from zerosearch.engines.results import malformed, text_of
-from zerosearch.engines.retry import AttemptError
 from zerosearch.engines.web import HttpEngine
-from zerosearch.prompts import one_line
-from zerosearch.search import Document
+from zerosearch.episodes.protocol import one_line
+from zerosearch.episodes.search import Document
+from zerosearch.models.client import error_message
+from zerosearch.models.retry import AttemptError
 
 _TEXTS = ("text", "contents", "content", "passage")
 _SAID = ("error", "detail", "message")

@@ -13,9 +13,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from zerosearch.cleaning import plain
-from zerosearch.engines.retry import AttemptError
-from zerosearch.prompts import one_line
-from zerosearch.search import Document
+from zerosearch.episodes.protocol import one_line
+from zerosearch.episodes.search import Document
+from zerosearch.models.retry import AttemptError
 
 MAX_BOX_CHARS = 1200  # a box is a glance: tables and forecasts end somewhere
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import httpx
 
-from zerosearch.engines.http import StatusError, short_line
 from zerosearch.engines.results import boxes, malformed, rows_of, web_result
-from zerosearch.engines.retry import AttemptError
 from zerosearch.engines.web import HttpEngine
-from zerosearch.search import Document
+from zerosearch.episodes.search import Document
+from zerosearch.models.client import StatusError, short_line
+from zerosearch.models.retry import AttemptError
 
 
 class SearxngEngine(HttpEngine):

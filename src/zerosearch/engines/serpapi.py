@@ -13,11 +13,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from zerosearch.engines.http import StatusError, error_message
 from zerosearch.engines.results import boxes, malformed, rows_of, web_result
-from zerosearch.engines.retry import AttemptError
 from zerosearch.engines.web import RESULTS_A_PAGE, HttpEngine, refused_key
-from zerosearch.search import Document
+from zerosearch.episodes.search import Document
+from zerosearch.models.client import StatusError, error_message
+from zerosearch.models.retry import AttemptError
 
 _BOXES = ("answer_box", "knowledge_graph")
 _NOTHING_FOUND = "hasn't returned any results"

@@ -11,10 +11,9 @@ from dataclasses import dataclass, replace
 import Stemmer
 from bm25s.stopwords import STOPWORDS_EN
 
-from zerosearch.engines.base import SearchEngine, close_connections
-from zerosearch.engines.identity import with_parts
 from zerosearch.engines.scripts import SENTENCE_END, count_words, first_words, spaced
-from zerosearch.search import Document, SearchPage, SearchRequest
+from zerosearch.episodes.search import Document, SearchEngine, SearchPage, SearchRequest, close_connections
+from zerosearch.files.identity import with_parts
 
 _WORD = re.compile(r"\w+")
 _STEMMER = Stemmer.Stemmer("english")

@@ -21,13 +21,13 @@ from typing import Any, ClassVar
 import httpx
 
 from zerosearch.cleaning import clean
-from zerosearch.cost import PRICES
-from zerosearch.engines.http import JsonClient, PerLoop, StatusError, checked_url, key_from
-from zerosearch.engines.identity import address_of, identity_of
-from zerosearch.engines.retry import AttemptError, Retry, with_retry
+from zerosearch.episodes.protocol import one_line
+from zerosearch.episodes.search import Document, SearchPage, SearchRequest
 from zerosearch.errors import ConfigError
-from zerosearch.prompts import one_line
-from zerosearch.search import Document, SearchPage, SearchRequest
+from zerosearch.files.identity import address_of, identity_of
+from zerosearch.models.client import JsonClient, PerLoop, StatusError, checked_url, key_from
+from zerosearch.models.retry import AttemptError, Retry, with_retry
+from zerosearch.spending.ledger import PRICES
 
 KEY_VARIABLES: dict[str, str] = {"serpapi": "SERPAPI_API_KEY", "serper": "SERPER_API_KEY"}
 """The environment variables that hold the keys, unless `engine.api_key_env` names another."""

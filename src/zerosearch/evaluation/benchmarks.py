@@ -13,10 +13,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from zerosearch.episodes.questions import Fields, Question, load_questions, questions_digest
 from zerosearch.errors import ConfigError, DataError
 from zerosearch.factbook.sources import PREFIX, factbook_rows
-from zerosearch.formats import ENDINGS, KINDS, kind_of, stem_of
-from zerosearch.questions import Fields, Question, load_questions, questions_digest
+from zerosearch.files.formats import ENDINGS, KINDS, kind_of, stem_of
 
 COLLECTION = "RUC-NLPIR/FlashRAG_datasets"
 _SPLITS = ("test", "dev", "validation", "valid", "val", "train")

@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from zerosearch.evaluation.predictions import Header, Prediction, append_prediction, start_predictions
+from zerosearch.episodes.predictions import Header, Prediction, append_prediction, start_predictions
+from zerosearch.episodes.questions import Question
 from zerosearch.evaluation.predictors import Predictor
-from zerosearch.questions import Question
 
 _ROWS_A_WRITE = 64
 _SECONDS_A_WRITE = 1.0  # each write waits for the disk

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from zerosearch.episodes.predictions import Prediction, PredictionFile
+from zerosearch.episodes.statistics import Interval, Values, macro_average, micro_average, paired_p_value
 from zerosearch.errors import DataError
 from zerosearch.evaluation.benchmarks import in_order
-from zerosearch.evaluation.predictions import Prediction, PredictionFile
 from zerosearch.evaluation.results import question_values, unlike
-from zerosearch.evaluation.statistics import Interval, Values, macro_average, micro_average, paired_p_value
 
 MEASURES = ("em", "f1", "searches")
 Run = Mapping[str, PredictionFile]

@@ -12,7 +12,7 @@ from math import comb
 
 import numpy as np
 
-from zerosearch.evaluation.statistics import Values, macro_average, mean_interval, micro_average, paired_p_value
+from zerosearch.episodes.statistics import Values, macro_average, mean_interval, micro_average, paired_p_value
 
 Draw = Callable[[np.random.Generator, int], Values]
 _PARTIAL = np.array([0.2, 0.25, 1 / 3, 0.4, 0.5, 2 / 3, 0.8])

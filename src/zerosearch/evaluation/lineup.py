@@ -13,19 +13,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from zerosearch.adapters import resolve_adapter
 from zerosearch.config import TrainConfig, plain_name
-from zerosearch.engine_config import EngineConfig
-from zerosearch.engines.base import SearchEngine, close_connections
-from zerosearch.engines.writers import ChatModel, GeneratorWriter, OpenAIWriter
+from zerosearch.config_file import load_config
+from zerosearch.engines.config import EngineConfig
+from zerosearch.episodes.generation import Generator
+from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest, close_connections
 from zerosearch.errors import ConfigError, ModelError
 from zerosearch.evaluation.methods import EPISODE, ONCE, PROMPTED, Errors, MethodSettings, prompts
 from zerosearch.evaluation.predictors import Episodes, Predictor, Prompted, charge
-from zerosearch.generators.base import Generator
-from zerosearch.generators.openai import RETRY
+from zerosearch.models.adapters import resolve_adapter
+from zerosearch.models.chat import ChatModel, GeneratorWriter, OpenAIWriter
+from zerosearch.models.endpoint import RETRY
 from zerosearch.parts import Models, open_policy, rollout_settings
-from zerosearch.search import SearchPage, SearchRequest
-from zerosearch.settings import load_config
 
 _WORDS_PER_TOKEN = 0.75  # of English prose: how much of a page a chat model is shown, whose tokenizer may be elsewhere
 
@@ -221,7 +220,7 @@ class Lineup:
             )
             self._opened.append(generator)
         else:
-            from zerosearch.generators.transformers import TransformersGenerator
+            from zerosearch.models.worker import TransformersGenerator
 
             model, worker = self._models.get(config.model.name)
             settings = rollout_settings(config, model, temperature=temperature, top_k=top_k)
@@ -256,7 +255,7 @@ class Lineup:
         return writer
 
     def _local_chat(self) -> ChatModel:
-        from zerosearch.generators.transformers import TransformersGenerator
+        from zerosearch.models.worker import TransformersGenerator
 
         config = self._config
         model, worker = self._models.get(config.model.name)

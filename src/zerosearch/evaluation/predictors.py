@@ -7,17 +7,17 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Protocol
 
-from zerosearch.cost import Ledger
-from zerosearch.engines.base import SearchEngine
-from zerosearch.engines.writers import ChatModel
+from zerosearch.episodes.generation import Generator
+from zerosearch.episodes.predictions import Prediction
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.replies import visible
+from zerosearch.episodes.rollout import RolloutSettings, run_episode
+from zerosearch.episodes.search import SearchEngine
+from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.errors import EngineError, PolicyError
 from zerosearch.evaluation.methods import Errors, MethodSettings, PromptedMethod, Session
-from zerosearch.evaluation.predictions import Prediction
-from zerosearch.generators.base import Generator
-from zerosearch.questions import Question
-from zerosearch.replies import visible
-from zerosearch.rollout import RolloutSettings, run_episode
-from zerosearch.trajectory import Trajectory
+from zerosearch.models.chat import ChatModel
+from zerosearch.spending.ledger import Ledger
 
 CUT_OFF = "cut_off"
 """The stop reason of a prediction without an answer in which a reply was used up by its thoughts."""

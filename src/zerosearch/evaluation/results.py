@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from zerosearch.engines.identity import differences
+from zerosearch.episodes.predictions import Header, Prediction, PredictionFile, is_predictions, read_predictions
+from zerosearch.episodes.statistics import Values, pass_at_k, question_means
 from zerosearch.errors import ConfigError, DataError
-from zerosearch.evaluation.predictions import Header, Prediction, PredictionFile, is_predictions, read_predictions
-from zerosearch.evaluation.statistics import Values, pass_at_k, question_means
+from zerosearch.files.identity import differences
 
 NO_ENGINE = "none"
 METRICS = ("em", "f1", "cover_em")

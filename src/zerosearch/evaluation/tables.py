@@ -9,11 +9,11 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
+from zerosearch.episodes.predictions import Prediction, PredictionFile
+from zerosearch.episodes.statistics import DRAWS, Interval, macro_average, mean_interval, micro_average
 from zerosearch.errors import DataError
 from zerosearch.evaluation.benchmarks import in_order, title
-from zerosearch.evaluation.predictions import Prediction, PredictionFile
 from zerosearch.evaluation.results import check_metric, metric_title, question_values, unlike_files
-from zerosearch.evaluation.statistics import DRAWS, Interval, macro_average, mean_interval, micro_average
 
 NOTHING = "-"
 _DRAWS = 2000

@@ -22,12 +22,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zerosearch.embedded import cache_dir, disk_trouble
 from zerosearch.errors import DataError
 from zerosearch.factbook.corpus import Country, Passage, passages_of, read_country
 from zerosearch.factbook.questions import FactbookQuestion, QuestionMaker, digest, plain
 from zerosearch.factbook.words import contains_answer
-from zerosearch.folders import scratch
+from zerosearch.files.folders import scratch
+from zerosearch.models.embedded import cache_dir, disk_trouble
 
 log = logging.getLogger(__name__)
 

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from zerosearch.embedded import cache_dir
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.scoring import normalize
 from zerosearch.errors import DataError
 from zerosearch.factbook.build import VERSION
 from zerosearch.factbook.questions import load_factbook_questions
 from zerosearch.factbook.sources import PREFIX
-from zerosearch.questions import Question
-from zerosearch.scoring import normalize
+from zerosearch.models.embedded import cache_dir
 
 EMBEDDED_SIMULATOR = "embedded:simulator"
 ENOUGH = 0.5

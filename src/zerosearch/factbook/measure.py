@@ -13,10 +13,10 @@ from typing import Any
 import Stemmer
 
 from zerosearch.engines.lexical import bm25s
+from zerosearch.episodes.scoring import contains_answer
 from zerosearch.factbook.build import FactbookPaths, build
 from zerosearch.factbook.questions import FactbookQuestion, load_factbook_questions
-from zerosearch.formats import read_jsonl
-from zerosearch.scoring import contains_answer
+from zerosearch.files.formats import read_jsonl
 
 SPLITS = ("train", "dev", "test")
 

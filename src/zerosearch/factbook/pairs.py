@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.engines.snippets import cut
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.scoring import contains_answer
+from zerosearch.episodes.search import Document, Quality, SearchRequest
 from zerosearch.factbook.questions import FactbookQuestion
 from zerosearch.factbook.scripted import plain_question
 from zerosearch.factbook.sources import factbook_rows
-from zerosearch.questions import Question
-from zerosearch.scoring import contains_answer
-from zerosearch.search import Document, Quality, SearchRequest
 
 KINDS = ("one_hop", "first_hop", "second_hop", "whole", "wrong_country")
 NOISE_POOL = 16

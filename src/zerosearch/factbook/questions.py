@@ -18,7 +18,7 @@ from zerosearch.errors import DataError
 from zerosearch.factbook.corpus import Country, Key, Passage
 from zerosearch.factbook.facts import Fact, facts_of, name_stems, stems, without_accents
 from zerosearch.factbook.words import contains_answer, normalize
-from zerosearch.formats import read_jsonl
+from zerosearch.files.formats import read_jsonl
 
 # Wording by kind of fact: (questions, clauses that describe a country); "|" parts the variants, {n} is the fact's noun,
 # {c} the country or the words that describe it, {v} the clue.

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.engines.snippets import cut
-from zerosearch.episode import Codec, Done, Episode, EpisodeLimits, Generate, Search
+from zerosearch.episodes.episode import Codec, Done, Episode, EpisodeLimits, Generate, Search
+from zerosearch.episodes.generation import Generation
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.scoring import contains_answer
+from zerosearch.episodes.search import Document
 from zerosearch.factbook.questions import FactbookQuestion
-from zerosearch.generation import Generation
-from zerosearch.questions import Question
-from zerosearch.scoring import contains_answer
-from zerosearch.search import Document
 
 _OPENING = (
     "I do not know this. I will look it up.",

@@ -1,7 +1,7 @@
 """How texts are compared while the questions are made: SQuAD's normalisation to the letter, and never another one.
 
-`zerosearch.scoring` knows punctuation beyond ASCII and scripts without spaces too. The generated questions do not
-follow it: a release that scores better must not make other questions.
+`zerosearch.episodes.scoring` knows punctuation beyond ASCII and scripts without spaces too. The generated questions do
+not follow it: a release that scores better must not make other questions.
 """
 
 from __future__ import annotations

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from zerosearch.config import TrainConfig
 from zerosearch.errors import CheckpointError, DataError, FolderError
-from zerosearch.folders import aside, listed
+from zerosearch.files.folders import aside, listed
+from zerosearch.files.jsonl import read_metrics, read_object, trim_rows
 from zerosearch.learning.checkpoints import (
     START,
     Checkpoint,
@@ -28,7 +29,6 @@ from zerosearch.learning.checkpoints import (
     step_folders,
 )
 from zerosearch.learning.learner import Learner
-from zerosearch.runs import read_metrics, read_object, trim_rows
 
 _OUT = "--fresh sets them aside and starts over, or take another --name"
 

@@ -13,9 +13,9 @@ import torch
 
 from zerosearch.config import TrainConfig
 from zerosearch.errors import CheckpointError, DataError, RunError
-from zerosearch.folders import flush, settle, unwritten
+from zerosearch.files.folders import flush, settle, unwritten
+from zerosearch.files.jsonl import read_object, write_json
 from zerosearch.learning.learner import Learner
-from zerosearch.runs import read_object, write_json
 
 _STATE = "state.json"
 START = "start.json"  # the settings of a run that has no checkpoint yet

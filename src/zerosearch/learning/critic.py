@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from zerosearch.generators.local import LocalModel
 from zerosearch.learning.batches import MicroBatch
 from zerosearch.learning.policy import train_without_dropout, training_precision
+from zerosearch.models.local import LocalModel
 
 CRITIC = "critic"
 

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zerosearch.curriculum import derive_seed
+from zerosearch.episodes.seeds import derive_seed
+from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.learning.advantages import (
     gae,
     grpo_advantages,
@@ -37,7 +38,6 @@ from zerosearch.learning.parallel import ALONE, Processes
 from zerosearch.learning.policy import Policy
 from zerosearch.learning.scaling import LossScale, NotFinite, descend
 from zerosearch.training_config import AlgorithmConfig, TrainingConfig, default_rates
-from zerosearch.trajectory import Trajectory
 
 Metrics = dict[str, float]
 

@@ -6,9 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from zerosearch.cost import Ledger
-from zerosearch.evaluation.runner import summarize
-from zerosearch.trajectory import Trajectory
+from zerosearch.episodes.summary import summarize
+from zerosearch.episodes.trajectory import Trajectory
+from zerosearch.spending.ledger import Ledger
 
 
 def rollout_metrics(trajectories: Sequence[Trajectory]) -> dict[str, Any]:

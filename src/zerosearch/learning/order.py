@@ -7,8 +7,8 @@ from functools import lru_cache
 
 import numpy as np
 
-from zerosearch.curriculum import derive_seed
-from zerosearch.questions import Question
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.seeds import derive_seed
 
 
 def batch(questions: Sequence[Question], step: int, size: int, seed: int) -> list[Question]:

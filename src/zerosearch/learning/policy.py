@@ -11,11 +11,11 @@ import torch
 from peft.helpers import disable_input_dtype_casting
 from torch import Tensor
 
-from zerosearch.folders import ADAPTER_FILES, MODEL_FILES, replacing
-from zerosearch.generators.local import LocalModel
+from zerosearch.files.folders import ADAPTER_FILES, MODEL_FILES, replacing
+from zerosearch.files.jsonl import write_json
 from zerosearch.learning.batches import MicroBatch
 from zerosearch.learning.logprobs import EntropyUse, TokenLogprobs, head_is_plain, token_logprobs
-from zerosearch.runs import write_json
+from zerosearch.models.local import LocalModel
 
 POLICY, REFERENCE = "policy", "reference"
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from zerosearch.curriculum import derive_seed
+from zerosearch.episodes.examples import Example
+from zerosearch.episodes.seeds import derive_seed
+from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.errors import DataError
-from zerosearch.examples import Example
-from zerosearch.trajectory import Trajectory
 
 
 def successful_examples(

@@ -12,12 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zerosearch.episodes.examples import Example
 from zerosearch.errors import RunError
-from zerosearch.examples import Example
 from zerosearch.learning.batches import Sequences, micro_batches
 from zerosearch.learning.policy import Policy
 from zerosearch.learning.scaling import LossScale, descend
-from zerosearch.runtime import release_memory
+from zerosearch.process.runtime import release_memory
 
 
 @dataclass(frozen=True)

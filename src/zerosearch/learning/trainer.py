@@ -10,17 +10,18 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from zerosearch.accounts import numbers, times
 from zerosearch.config import TrainConfig
-from zerosearch.cost import Ledger
-from zerosearch.engines.base import SearchEngine, close_connections
-from zerosearch.engines.metered import Budget
+from zerosearch.episodes.generation import TrainedGenerator
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.rollout import ErrorRate, RolloutSettings, roll_out, times_before
+from zerosearch.episodes.search import SearchEngine, close_connections
+from zerosearch.episodes.summary import describe
+from zerosearch.episodes.trajectory import Trajectory, write_trajectories
 from zerosearch.errors import BudgetError, ModelError, RunError
-from zerosearch.evaluation.runner import describe
-from zerosearch.generators.base import TrainedGenerator
-from zerosearch.learning.accounting import Accounting
+from zerosearch.files.jsonl import append_jsonl, read_metrics, write_json
 from zerosearch.learning.alarms import Alarms
 from zerosearch.learning.beginning import load_newest, look, take_back, tidy
+from zerosearch.learning.books import Accounting
 from zerosearch.learning.checkpoints import changes, list_checkpoints, mark_start, save_checkpoint
 from zerosearch.learning.learner import Learner
 from zerosearch.learning.metrics import rollout_metrics
@@ -28,11 +29,10 @@ from zerosearch.learning.order import batch
 from zerosearch.learning.parallel import ALONE, Processes
 from zerosearch.learning.scaling import NotFinite
 from zerosearch.learning.transfer import transfer
-from zerosearch.questions import Question
-from zerosearch.rollout import ErrorRate, RolloutSettings, roll_out, times_before
-from zerosearch.runs import append_jsonl, read_metrics, write_json
-from zerosearch.runtime import release_memory
-from zerosearch.trajectory import Trajectory, write_trajectories
+from zerosearch.process.runtime import release_memory
+from zerosearch.spending.books import numbers, times
+from zerosearch.spending.ledger import Ledger
+from zerosearch.spending.meter import Budget
 
 
 class Sink(Protocol):

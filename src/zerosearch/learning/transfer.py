@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from zerosearch.cost import Ledger
-from zerosearch.engines.base import SearchEngine
-from zerosearch.evaluation.runner import summarize
-from zerosearch.learning.accounting import Accounting
+from zerosearch.episodes.rollout import RolloutSettings
+from zerosearch.episodes.search import SearchEngine
+from zerosearch.episodes.summary import summarize
+from zerosearch.episodes.trajectory import Trajectory
+from zerosearch.learning.books import Accounting
 from zerosearch.learning.metrics import share
 from zerosearch.learning.parallel import Processes
-from zerosearch.rollout import RolloutSettings
-from zerosearch.simulation.fidelity import Leak, leak
-from zerosearch.trajectory import Trajectory
+from zerosearch.simulator.fidelity import Leak, leak
+from zerosearch.spending.ledger import Ledger
 
 Play = Callable[..., Awaitable[tuple[list[Trajectory], Ledger]]]
 

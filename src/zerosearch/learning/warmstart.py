@@ -5,16 +5,16 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from zerosearch.encoding import encode_prompt
 from zerosearch.engines.bm25 import BM25Engine
-from zerosearch.episode import EpisodeLimits
-from zerosearch.examples import Example
+from zerosearch.episodes.encoding import encode_prompt
+from zerosearch.episodes.episode import EpisodeLimits
+from zerosearch.episodes.examples import Example
+from zerosearch.episodes.protocol import render_prompt
 from zerosearch.factbook.pairs import pairs
 from zerosearch.factbook.questions import FactbookQuestion
 from zerosearch.factbook.scripted import encode_script, finder, scripts
-from zerosearch.generators.local import LocalModel
-from zerosearch.protocol import render_prompt
-from zerosearch.simulation.tune import page_example
+from zerosearch.models.local import LocalModel
+from zerosearch.simulator.pairs import page_example
 
 TOP_K = 3
 SNIPPET_WORDS = 15

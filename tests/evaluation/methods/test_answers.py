@@ -8,6 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zerosearch.episodes.protocol import Action
+from zerosearch.episodes.replies import close_tag, cut_before
 from zerosearch.evaluation.methods.answers import (
     STOP_ACTION,
     STOP_ANSWER,
@@ -19,8 +21,6 @@ from zerosearch.evaluation.methods.answers import (
     parse_react,
 )
 from zerosearch.evaluation.methods.sentences import first_sentence
-from zerosearch.protocol import Action
-from zerosearch.replies import close_tag, cut_before
 
 plain = st.text(st.characters(exclude_characters="<>", exclude_categories=["Cs"]), max_size=40)
 word = st.text(string.ascii_letters + string.digits + " '-.é中", min_size=1, max_size=30).filter(str.strip)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from evaluation.scripted import NEPAL, PERU, QUESTION, Call, ScriptedChat, ScriptedEngine, predict
 
+from zerosearch.episodes.search import Document
 from zerosearch.evaluation.methods import PROMPTED
 from zerosearch.evaluation.methods.reading import MAX_PARAGRAPHS
-from zerosearch.search import Document
 
 RIGHT = "<answer> Kathmandu </answer>"
 

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 from evaluation.scripted import NEPAL, PERU, QUESTION, Call, ScriptedChat, ScriptedEngine, predict, session
 
+from zerosearch.episodes.protocol import Action
 from zerosearch.evaluation.methods.tree import Node, TreeSettings, best_answer, propose, select, tree_search
-from zerosearch.protocol import Action
 
 
 def answer(text: str) -> Action:

@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from zerosearch.episodes.protocol import Action, Message
+from zerosearch.episodes.replies import visible, without_marks
 from zerosearch.evaluation.methods import prompts
-from zerosearch.evaluation.methods.answers import (
-    STOP_ACTION,
-    STOP_OBSERVATION,
-    parse_action,
-    parse_react,
-)
+from zerosearch.evaluation.methods.answers import STOP_ACTION, STOP_OBSERVATION, parse_action, parse_react
 from zerosearch.evaluation.methods.session import Session
-from zerosearch.prompts import Message
-from zerosearch.protocol import Action
-from zerosearch.replies import visible, without_marks
 
 _Observe = Callable[[Session, Action, list[Message]], Awaitable[str]]
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import Literal
 
-from zerosearch.protocol import Action
-from zerosearch.replies import bare_line, find_action, visible
+from zerosearch.episodes.protocol import Action
+from zerosearch.episodes.replies import bare_line, find_action, visible
 
 STOP_ANSWER = ("</answer>",)
 STOP_ACTION = ("</search>", "</answer>")
@@ -44,7 +44,7 @@ def final_reply(text: str) -> str | None:
 
     Small models that are told to write nothing but the answer often leave the tags out; that is no lack of knowledge.
     Models that think leave them out behind the thought. Policies that speak the protocol are held to their tags
-    (`zerosearch/protocol.py`).
+    (`zerosearch/episodes/protocol.py`).
 
     >>> final_reply("<think>Lima or Quito?</think>\\n\\n**Answer:** Lima"), final_reply("I do not know.\\nMaybe Lima.")
     ('Lima', None)

@@ -1,7 +1,7 @@
 """Every prompt of the prompted methods, in one place. Short and exact, so that small models can follow them.
 
 What all questions have in common stands first: a generator reads a shared beginning once for a whole batch. The
-protocol's own prompt, which `episode` uses, is in `zerosearch/protocol.py`.
+protocol's own prompt, which `episode` uses, is in `zerosearch/episodes/protocol.py`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from zerosearch.protocol import Document, render_document
+from zerosearch.episodes.protocol import Document, render_document
 
 _ANSWER = (
     "write only the answer itself, as short as possible, inside <answer> and </answer>, for example "

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from zerosearch.episodes.search import Document
 from zerosearch.evaluation.methods import prompts
 from zerosearch.evaluation.methods.answers import STOP_ANSWER, final_reply, is_final
 from zerosearch.evaluation.methods.sentences import first_sentence
 from zerosearch.evaluation.methods.session import Session
-from zerosearch.search import Document
 
 MAX_PARAGRAPHS = 15  # IRCoT's own bound on all documents together
 _LONGEST_QUERY = 300  # characters

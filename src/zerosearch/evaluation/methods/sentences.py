@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from zerosearch.replies import visible
+from zerosearch.episodes.replies import visible
 
 _END = re.compile(r"[.!?]+[\"'”’)\]]*(?=\s|\Z)|[。！？]")
 _TITLES = re.compile(

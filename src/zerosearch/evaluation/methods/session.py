@@ -7,19 +7,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from zerosearch.curriculum import derive_seed
-from zerosearch.engines.base import SearchEngine
-from zerosearch.engines.retry import Retry, with_retry
 from zerosearch.engines.scripts import count_words, first_words
-from zerosearch.engines.writers import ChatModel, Written
+from zerosearch.episodes.protocol import Message, neutralize
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.replies import close_tag, visible
+from zerosearch.episodes.rollout import ErrorRate
+from zerosearch.episodes.search import Document, SearchEngine, SearchRequest
+from zerosearch.episodes.seeds import derive_seed
+from zerosearch.episodes.trajectory import SearchRecord
 from zerosearch.errors import EngineError
-from zerosearch.prompts import Message
-from zerosearch.protocol import neutralize
-from zerosearch.questions import Question
-from zerosearch.replies import close_tag, visible
-from zerosearch.rollout import ErrorRate
-from zerosearch.search import Document, SearchRequest
-from zerosearch.trajectory import SearchRecord
+from zerosearch.models.chat import ChatModel, Written
+from zerosearch.models.retry import Retry, with_retry
 
 ONCE = Retry(attempts=1, deadline_seconds=None)
 

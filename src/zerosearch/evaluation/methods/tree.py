@@ -12,19 +12,13 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any
 
+from zerosearch.episodes.protocol import Action
+from zerosearch.episodes.rollout import together
+from zerosearch.episodes.scoring import normalize
+from zerosearch.episodes.search import Document
 from zerosearch.evaluation.methods import prompts
-from zerosearch.evaluation.methods.answers import (
-    STOP_ACTION,
-    STOP_ANSWER,
-    final_reply,
-    parse_action,
-    parse_rating,
-)
+from zerosearch.evaluation.methods.answers import STOP_ACTION, STOP_ANSWER, final_reply, parse_action, parse_rating
 from zerosearch.evaluation.methods.session import Session
-from zerosearch.protocol import Action
-from zerosearch.rollout import together
-from zerosearch.scoring import normalize
-from zerosearch.search import Document
 
 _UNRATED = 0.5  # what a state is worth that the model gave no number for
 _ACTION_TOKENS, _RATING_TOKENS = 96, 8

@@ -1,0 +1,188 @@
+"""Settings in and out: a TOML file, changed by `--set section.key=value` on the command line."""
+
+from __future__ import annotations
+
+import copy
+import difflib
+import json
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date, time
+from pathlib import Path
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from zerosearch.cleaning import clean
+from zerosearch.config import TrainConfig
+from zerosearch.errors import ConfigError
+from zerosearch.files.formats import encoding_of
+from zerosearch.models.config import UNSET, RequestConfig
+
+_NOT_SHOWN = ("base_url", "url", "api_key_env")  # of these not even a wrong value is shown: it may be a secret
+
+
+def load_config(
+    path: Path | None = None, overrides: Sequence[str] = (), *, base: Mapping[str, Any] | None = None
+) -> TrainConfig:
+    """Read a TOML file and apply `section.key=value` overrides.
+
+    An override's value is TOML, or a bare word; for a setting that is text it is taken as it stands (`name=1e5`).
+    Without a file, `base` is what the overrides change; the defaults where it is none.
+
+    Raises `ConfigError`: no such file, not TOML, no setting in it, an unknown key (with the nearest known one), a value
+    out of range, settings that contradict. It says whether the file or `--set` is to blame.
+    """
+    values = _read(path) if path is not None else copy.deepcopy(dict(base or {}))
+    changed = [_apply(values, override) for override in overrides]
+    return config_from_dict(values, str(path) if path is not None else "the settings", changed)
+
+
+def config_from_dict(values: dict[str, Any], where: str, changed: Sequence[str] = ()) -> TrainConfig:
+    """Raises `ConfigError` that names the setting, after `where` or, for one of `changed`, after `--set`."""
+    try:
+        return TrainConfig.model_validate(values)
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"]))
+        if any(place == key or place.startswith(f"{key}.") for key in changed):
+            where = "--set"
+        elif any(not place or key.startswith(f"{place}.") for key in changed):
+            where = f"{where} with --set"
+        raise ConfigError(f"{where}: {_first_problem(error)}") from None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such configuration file") from None
+    except (OSError, ValueError) as error:  # ValueError: a name that holds a zero byte
+        raise ConfigError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+    encoding = encoding_of(data[:4])
+    if not encoding.startswith("utf-8"):
+        raise ConfigError(f"{path}: is not valid TOML (it is {encoding.upper()} text): save it as UTF-8")
+    try:
+        values = tomllib.loads(data.decode(encoding))
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{path}: is not valid TOML (line {line} is not UTF-8 text)") from None
+    except RecursionError:
+        raise ConfigError(f"{path}: is not valid TOML (nested too deeply)") from None
+    except ValueError as error:  # also a number of thousands of digits
+        windows = any(said in str(error) for said in ("Unescaped", "Invalid hex value"))
+        hint = "; write paths with / or in single quotes" if windows else ""
+        raise ConfigError(f"{path}: is not valid TOML ({error}){hint}") from None
+    if not values:
+        raise ConfigError(f'{path}: holds no settings; for the defaults write at least name = "run"')
+    return values
+
+
+def request_of(text: str | None) -> RequestConfig:
+    """A `request` table that is given on the command line. Raises `ConfigError`."""
+    if text is None:
+        return RequestConfig()
+    try:
+        return RequestConfig.model_validate(tomllib.loads(f"x = {text}")["x"])
+    except ValidationError as error:
+        raise ConfigError(f"the request table: {_first_problem(error)}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"the request table is not valid TOML ({error}); write {{drop = ['seed']}}") from None
+
+
+def config_toml(config: TrainConfig) -> str:
+    """The configuration as TOML, defaults included; `load_config` gives the same one back."""
+    return "\n".join(_table("", config)) + "\n"
+
+
+def _table(name: str, section: BaseModel) -> list[str]:
+    plain, tables = [], []
+    for key, field in type(section).model_fields.items():
+        value = getattr(section, key)
+        if isinstance(value, BaseModel):
+            tables += ["", *_table(f"{name}.{key}" if name else key, value)]
+        elif value is not None:
+            plain.append(f"{key} = {_toml(value)}")
+        elif field.get_default(call_default_factory=True) is not None:
+            plain.append(f"{key} = {_toml(UNSET)}")
+    return [*([f"[{name}]"] if name else []), *plain, *tables]
+
+
+def _apply(values: dict[str, Any], override: str) -> str:
+    """Change `values`; the setting's name."""
+    key, separator, text = override.partition("=")
+    path = key.strip().split(".")
+    if not separator or not all(path):
+        raise ConfigError(f"--set {override}: write section.key=value")
+    try:
+        value = tomllib.loads(f"x = {text.strip()}")["x"]
+    except (ValueError, RecursionError):
+        value = text.strip()
+    if not isinstance(value, str) and _KNOWN.get(key.strip()) in (str, str | None):
+        value = text.strip()
+    table = values
+    for part in path[:-1]:
+        table = table.setdefault(part, {})
+        if not isinstance(table, dict):
+            raise ConfigError(f"--set {key.strip()}: {part} is a value, not a section")
+    table[path[-1]] = value
+    return ".".join(path)
+
+
+def _settings(section: type[BaseModel], name: str = "") -> Iterator[tuple[str, Any]]:
+    """Every setting with its type, sections too."""
+    for key, field in section.model_fields.items():
+        yield f"{name}{key}", field.annotation
+        for inner in (field.annotation, *get_args(field.annotation)):
+            if isinstance(inner, type) and issubclass(inner, BaseModel):
+                yield from _settings(inner, f"{name}{key}.")
+
+
+_KNOWN = dict(_settings(TrainConfig))
+_CALLED_ELSEWHERE = {"extra_body": "request.extra", "max_new_tokens": "protocol.max_turn_tokens"}
+"""What OpenAI's client and transformers call some settings."""
+
+
+def _nearest(place: str) -> str:
+    """The known setting that `place` may mean: one of that name in another section, or one spelled much like it."""
+    last = place.rpartition(".")[2]
+    ours = _CALLED_ELSEWHERE.get(last, "." + last)
+    there = [known for known in _KNOWN if known.endswith(ours) or known == last]
+    near = there or difflib.get_close_matches(place, _KNOWN, n=1, cutoff=0.75)
+    if not near:
+        beside = {known.rpartition(".")[2]: known for known in _KNOWN}
+        near = [beside[name] for name in difflib.get_close_matches(last, beside, n=1, cutoff=0.75)]
+    return f"; did you mean {' or '.join(near[:3])}?" if near else ""
+
+
+def _first_problem(error: ValidationError) -> str:
+    problems = error.errors()
+    first = problems[0]
+    place = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "extra_forbidden":
+        text = f"unknown setting {_short(place)}{_nearest(place[:200])}"
+    else:
+        message = first["msg"].removeprefix("Value error, ")
+        text = f"{place}: {message}" if place else message
+        if first["type"] != "value_error" and str(first["loc"][-1]) not in _NOT_SHOWN:
+            found = first["input"]
+            text += f" (found {found if isinstance(found, (date, time)) else _short(repr(found))})"
+        if first["type"] == "string_type":
+            text += "; put it in quotes"
+    return text + (f", and {len(problems) - 1} more problem(s)" if len(problems) > 1 else "")
+
+
+def _short(text: str, length: int = 200) -> str:
+    text = clean(text)
+    return text if len(text) <= length else f"{text[: length - 3]}..."
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    if isinstance(value, list):
+        return f"[{', '.join(map(_toml, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_toml(key)} = {_toml(inner)}' for key, inner in value.items())}}}"
+    return repr(value)

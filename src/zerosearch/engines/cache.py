@@ -1,0 +1,124 @@
+"""Remember what an engine answered: a query that is asked again costs nothing and gets the page it got before.
+
+    engine = Cached(SerperEngine(...), Path("pages.sqlite"))
+
+The file outlives the run and may be shared by several runs at once (`page_store.py`); `recorded.py` replays it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from pathlib import Path
+
+from zerosearch.engines.cache_file import PageStore, normalise_query
+from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest, close_connections
+from zerosearch.errors import ConfigError
+
+_Key = tuple[int, str]
+
+
+class _Flight:
+    """A question to the inner engine that is under way, among the `flights` of its event loop."""
+
+    def __init__(self, flights: dict[_Key, _Flight], key: _Key, task: asyncio.Task[SearchPage]) -> None:
+        self._flights, self._key, self._task = flights, key, task
+        self._waiting = 0
+        task.add_done_callback(lambda _: self._land())
+
+    async def page(self) -> SearchPage:
+        """What the engine answers. The question is called off once everybody who waited was."""
+        self._waiting += 1
+        try:
+            return await asyncio.shield(self._task)
+        except asyncio.CancelledError:
+            if self._waiting == 1 and not self._task.done():
+                self._land()  # whoever asks from now on asks anew
+                self._task.cancel()
+                await asyncio.gather(self._task, return_exceptions=True)
+            raise
+        finally:
+            self._waiting -= 1
+
+    def _land(self) -> None:
+        if self._flights.get(self._key) is self:
+            del self._flights[self._key]
+
+
+class Cached:
+    """A `SearchEngine` that asks `engine` once for each query and `top_k`, and never again.
+
+    A page from the file, or one that another search of this process is just being given, has `cached` True, costs
+    nothing, and took as long as it took to get here. Failed searches are not recorded: they fail for all who waited,
+    and the next search tries again. Empty pages are recorded, as that is what the engine said.
+
+    Pages are kept under the engine's identity: engines that may give different pages share none. `hits`, `misses` (the
+    inner engine was asked) and `saved_usd` (what the hits cost when they were recorded) count since the start.
+
+    `search` raises `ConfigError` where the engine is a simulator: its page depends on question, quality and seed too.
+    """
+
+    def __init__(self, engine: SearchEngine, path: Path) -> None:
+        self.engine = engine
+        self.hits = self.misses = 0
+        self.saved_usd = 0.0
+        self._store = PageStore(path)
+        self._flights: tuple[asyncio.AbstractEventLoop, dict[_Key, _Flight]] | None = None
+
+    @property
+    def name(self) -> str:
+        return self.engine.name
+
+    @property
+    def identity(self) -> str:
+        return self.engine.identity
+
+    @property
+    def hit_rate(self) -> float | None:
+        """Hits as a share of all searches; None before the first."""
+        asked = self.hits + self.misses
+        return self.hits / asked if asked else None
+
+    async def search(self, request: SearchRequest) -> SearchPage:
+        # The file is read here and not in a thread: it takes microseconds, and this way a run whose pages are all
+        # recorded meets them in one order, always.
+        started = time.perf_counter()
+        stored = self._store.get(self.identity, request.top_k, request.query)
+        if stored is not None:
+            page = SearchPage(stored.documents, self.name)
+            return self._hit(page, stored.cost_usd, started)
+        loop = asyncio.get_running_loop()
+        if self._flights is None or self._flights[0] is not loop:  # tasks belong to an event loop
+            self._flights = (loop, {})
+        flights = self._flights[1]
+        key = (request.top_k, normalise_query(request.query))
+        flight = flights.get(key)
+        if flight is not None:
+            page = await flight.page()
+            return self._hit(page, page.cost_usd, started)
+        self.misses += 1
+        flight = flights[key] = _Flight(flights, key, asyncio.create_task(self._ask(request)))
+        return await flight.page()
+
+    def close(self) -> None:
+        self._store.close()
+
+    async def aclose(self) -> None:
+        """Close the inner engine's connections, where it has any, and the file."""
+        await close_connections(self.engine)
+        self.close()
+
+    async def _ask(self, request: SearchRequest) -> SearchPage:
+        page = await self.engine.search(request)
+        if page.quality is not None:
+            raise ConfigError(f"{self.name}: a simulated page depends on more than its query and cannot be cached")
+        if page.missed:
+            return page
+        # Another process may be writing: a thread waits for it, the event loop does not.
+        await asyncio.to_thread(self._store.put, self.identity, request.top_k, request.query, page)
+        return page
+
+    def _hit(self, page: SearchPage, price: float, started: float) -> SearchPage:
+        self.hits += 1
+        self.saved_usd += price
+        return page.again(time.perf_counter() - started)

@@ -1,0 +1,1 @@
+"""One question being answered: questions, protocol, episode, rollout, trajectory, scores, curriculum."""

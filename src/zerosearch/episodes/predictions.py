@@ -1,0 +1,323 @@
+"""The record of an evaluation: a file a benchmark and method, a header first, then one row a prediction.
+
+    {"version": 1, "benchmark": "nq", "method": "rag", "model": ..., "engine": ..., "questions_digest": ..., ...}
+    {"id": "nq/test_1", "sample": 0, "question": ..., "golden_answers": [...], "answer": ..., "em": 1.0, ...}
+
+Rows are appended. A line cut off by a kill is left out when it is read and removed by the next append. Where a file is
+gone on with, rows that failed are taken out, as their questions are asked again: there is one row a question and try.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.scoring import score_answer
+from zerosearch.episodes.search import shows_answer
+from zerosearch.episodes.trajectory import SearchRecord
+from zerosearch.errors import DataError
+from zerosearch.files.identity import differences
+from zerosearch.files.jsonl import append_jsonl, read_rows, write_jsonl
+
+log = logging.getLogger(__name__)
+
+SCHEMA_VERSION = 2
+_SCORES = ("em", "cover_em", "f1")
+_NUMBER, _OR_NONE = (int, float), type(None)
+_KINDS: dict[str, Any] = (
+    dict.fromkeys(("id", "question", "benchmark", "method", "stop_reason", "text"), str)
+    | dict.fromkeys(("sample", "turns", "tokens", "prompt_tokens"), int)
+    | dict.fromkeys(("answer", "error"), (str, _OR_NONE))
+    | {"seconds": _NUMBER, "valid_actions": (*_NUMBER, _OR_NONE), "saw_answer": (bool, _OR_NONE)}
+)
+"""What a row holds; a damaged one is named where it is read."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """What it takes to make the predictions of a file again; two files are alike where these say so.
+
+    `count` questions were asked `samples` times each. `questions_digest` is that of the questions asked, in order
+    (`questions.questions_digest`). `limit` and `sample_seed` say how they were drawn from `source`, None: all of them.
+    `engine` is the engine's name, and "none" for a method that never searches; `engine_identity` is all that its pages
+    depend on (`files/identity.py`). `settings` holds whatever else the method was told, JSON-ready.
+    """
+
+    benchmark: str
+    method: str
+    model: str
+    engine: str
+    top_k: int
+    questions_digest: str
+    count: int
+    temperature: float = 0.0
+    seed: int = 0
+    samples: int = 1
+    source: str = ""
+    limit: int | None = None
+    sample_seed: int | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    engine_identity: str = ""
+    version: int = SCHEMA_VERSION
+
+    def differences(self, other: Header) -> dict[str, tuple[Any, Any]]:
+        """The fields in which two headers differ, with both values; an engine is what its identity says."""
+        pairs = {f.name: (getattr(self, f.name), getattr(other, f.name)) for f in fields(self)}
+        if self.engine_identity and self.engine_identity == other.engine_identity:
+            del pairs["engine"]  # a corpus by another name is the same corpus
+        return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One answer to one question, and how it came about.
+
+    `sample` counts the tries at one question from 0. `answer` is None where none was given. `tokens` were written by
+    the model and `prompt_tokens` read by it, summed over its calls. `valid_actions` is the share of turns that did
+    something the protocol knows, None for a method without a protocol. `saw_answer`: a page held a golden answer,
+    None where none can be said to: the answer is yes, no or a bare number.
+    `text` is the transcript. `error` names what failed; such a row scores 0 and counts until it is asked again.
+    """
+
+    id: str
+    question: str
+    golden_answers: tuple[str, ...]
+    benchmark: str
+    method: str
+    sample: int
+    answer: str | None
+    em: float
+    cover_em: float
+    f1: float
+    searches: tuple[SearchRecord, ...]
+    turns: int
+    tokens: int
+    prompt_tokens: int
+    valid_actions: float | None
+    saw_answer: bool | None
+    stop_reason: str
+    seconds: float
+    text: str
+    error: str | None = None
+
+    @classmethod
+    def of(
+        cls,
+        question: Question,
+        answer: str | None,
+        searches: Iterable[SearchRecord] = (),
+        *,
+        benchmark: str,
+        method: str,
+        sample: int = 0,
+        turns: int = 1,
+        tokens: int = 0,
+        prompt_tokens: int = 0,
+        valid_actions: float | None = None,
+        stop_reason: str = "answer",
+        seconds: float = 0.0,
+        text: str = "",
+        error: str | None = None,
+    ) -> Prediction:
+        """Score an answer: every method's predictions are scored here and nowhere else."""
+        made = tuple(searches)
+        scores = score_answer(answer, question.golden_answers, well_formed=answer is not None)
+        return cls(
+            id=question.id,
+            question=question.text,
+            golden_answers=question.golden_answers,
+            benchmark=benchmark,
+            method=method,
+            sample=sample,
+            answer=answer,
+            em=scores.em,
+            cover_em=scores.cover_em,
+            f1=scores.f1,
+            searches=made,
+            turns=turns,
+            tokens=tokens,
+            prompt_tokens=prompt_tokens,
+            valid_actions=valid_actions,
+            saw_answer=shows_answer((search.documents for search in made), question),
+            stop_reason=stop_reason,
+            seconds=seconds,
+            text=text,
+            error=error,
+        )
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """What makes a row of a file this row: the question's id and the number of the try."""
+        return self.id, self.sample
+
+    @property
+    def answered_without_evidence(self) -> bool | None:
+        """The answer is an exact match although no page of this prediction held a golden answer (`saw_answer`).
+
+        What the model knew by heart, guessed or worked out. None where `saw_answer` is.
+        """
+        return None if self.saw_answer is None else self.em == 1.0 and not self.saw_answer
+
+
+@dataclass(frozen=True)
+class PredictionFile:
+    """A file read back: its header, and its rows in the order in which they were written."""
+
+    path: Path
+    header: Header
+    rows: tuple[Prediction, ...]
+
+    @property
+    def missing(self) -> int:
+        """How many predictions the header promises that are not there: the evaluation was interrupted."""
+        return self.header.count * self.header.samples - len(self.rows)
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """How many predictions failed, by what failed; empty where none did."""
+        return dict(Counter(row.error for row in self.rows if row.error is not None))
+
+    @property
+    def told_failures(self) -> str:
+        """The failures in one line, that tells what to do about them; empty where there are none."""
+        if not self.failures:
+            return ""
+        kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(self.failures.items()))
+        return (
+            f"{self.path}: {sum(self.failures.values())} of {len(self.rows)} predictions failed ({kinds}); "
+            "the same zerosearch evaluate asks them again"
+        )
+
+    @cached_property
+    def by_question(self) -> dict[str, list[Prediction]]:
+        """The tries at each question by its id, in the order of their samples."""
+        grouped: dict[str, list[Prediction]] = {}
+        for row in sorted(self.rows, key=lambda row: row.sample):
+            grouped.setdefault(row.id, []).append(row)
+        return grouped
+
+
+def start_predictions(path: Path, header: Header) -> list[Prediction]:
+    """Begin the file at `path`, or go on with it: the predictions that are there already (none in a new file).
+
+    Rows that failed are taken out of the file, and so is a second row of one try.
+
+    Raises `DataError` where the file was made with other settings, naming the first of them: its questions have
+    changed, say, or it is another model's.
+    """
+    if next(read_rows(path), None) is None:
+        append_jsonl(path, asdict(header))
+        return []
+    found = read_predictions(path)
+    apart = found.header.differences(header)
+    if "engine_identity" in apart:
+        what = ", ".join(differences(*apart["engine_identity"]))
+        raise DataError(
+            f"{path}: was made with another engine ({what}): take another folder, or remove the file to begin again"
+        )
+    for name, (old, new) in apart.items():
+        raise DataError(
+            f"{path}: was made with {name} {_short(old)}, and is to go on with {_short(new)}: "
+            "take another folder, or remove the file to begin again"
+        )
+    kept = [row for row in found.rows if row.error is None]
+    if len(kept) < sum(1 for _ in read_rows(path)) - 1:
+        write_jsonl(path, [asdict(header), *map(_as_row, kept)])
+    return kept
+
+
+def append_prediction(path: Path, *predictions: Prediction) -> None:
+    """Add rows to a file that `start_predictions` has begun, flushed to disk once. Raises `RunError` on a full disk."""
+    append_jsonl(path, *map(_as_row, predictions))
+
+
+def read_predictions(path: Path) -> PredictionFile:
+    """Read a file back. Of several rows for one try (two processes once wrote into one file) the first that did not
+    fail is taken, and a warning says how many there are.
+
+    Raises `DataError` for a file that is none of ours, and for a row that is no prediction of this file, with its line.
+    """
+    if not path.is_file():
+        raise DataError(f"{path}: no such file")
+    rows = iter(read_rows(path))
+    header = _header(next(rows, None), str(path))
+    predictions: dict[tuple[str, int], Prediction] = {}
+    doubled = 0
+    for number, row in enumerate(rows, start=2):
+        prediction = _prediction(row, f"{path}:{number}")
+        if (prediction.benchmark, prediction.method) != (header.benchmark, header.method):
+            raise DataError(
+                f"{path}:{number}: is {prediction.method} on {prediction.benchmark}; the file is "
+                f"{header.method} on {header.benchmark}"
+            )
+        first = predictions.get(prediction.key)
+        doubled += first is not None and first.error is None
+        if first is None or first.error is not None:
+            predictions[prediction.key] = prediction
+    if doubled:
+        log.warning("%s: %s rows are of tries that have one already; the first of each is taken", path, doubled)
+    return PredictionFile(path, header, tuple(predictions.values()))
+
+
+def is_predictions(path: Path) -> bool:
+    """Whether the first line of a JSONL file is a header of predictions (of any schema version)."""
+    try:
+        first: Any = next(read_rows(path), None)
+    except DataError:
+        return False
+    return isinstance(first, dict) and "questions_digest" in first
+
+
+def _header(row: Any, path: str) -> Header:
+    if not isinstance(row, dict) or "questions_digest" not in row:
+        raise DataError(f"{path}: not a file of predictions (its first line is no header)")
+    if row.get("version") != SCHEMA_VERSION:
+        raise DataError(f"{path}: schema version {row.get('version')!r}; this release reads {SCHEMA_VERSION}")
+    try:
+        header = Header(**row)
+    except TypeError as error:
+        raise DataError(f"{path}: not a header of predictions ({error})") from None
+    kinds = {str: ("benchmark", "method", "model", "engine", "questions_digest"), int: ("top_k", "count", "samples")}
+    for kind, names in kinds.items():
+        for name in names:
+            if not isinstance(getattr(header, name), kind):
+                raise DataError(f"{path}: not a header of predictions ({name} is {getattr(header, name)!r:.40})")
+    return header
+
+
+def _as_row(prediction: Prediction) -> dict[str, Any]:
+    row = {f.name: getattr(prediction, f.name) for f in fields(prediction)}
+    row["golden_answers"] = list(prediction.golden_answers)
+    row["searches"] = [asdict(search) for search in prediction.searches]
+    return row
+
+
+def _prediction(row: Any, where: str) -> Prediction:
+    try:
+        values = dict(row)
+        values["golden_answers"] = tuple(values["golden_answers"])
+        values["searches"] = tuple(SearchRecord.from_row(search) for search in values["searches"])
+        prediction = Prediction(**values)
+        if not all(0 <= getattr(prediction, name) <= 1 for name in _SCORES):
+            raise ValueError("a score is not between 0 and 1")
+        for name, kinds in _KINDS.items():
+            if not isinstance(getattr(prediction, name), kinds):
+                raise ValueError(f"{name} is {type(getattr(prediction, name)).__name__}")
+        texts = [*prediction.golden_answers, *(s.query for s in prediction.searches)]
+        texts += [text for s in prediction.searches for d in s.documents for text in (d.title, d.text)]
+        if not all(isinstance(text, str) for text in texts):
+            raise ValueError("an answer, a query or a document is not text")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(f"{where}: not a prediction ({error})") from None
+    return prediction
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,240 @@
+"""One row of a question file, whoever made it: which of its fields hold the question, the golden answers and the id.
+
+Known are the fields of NQ, TriviaQA, PopQA, HotpotQA, 2WikiMultiHopQA, MuSiQue, Bamboogle, SQuAD, StrategyQA, KILT,
+FlashRAG, BEIR, and of the sets in verl's form (Search-R1, ReSearch, ReCall, DeepResearcher). Case, `_` and blanks in a
+field's name do not matter. `Fields` names them for any other set.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from zerosearch.episodes.answer_forms import Answers, plain_name, read_answers, read_printed
+from zerosearch.errors import ConfigError, DataError
+from zerosearch.files.formats import names_of
+
+_QUESTION = ("question", "query", "text", "questiontext", "input", "utterance", "problem")
+_ANSWERS = (
+    "goldenanswers", "answers", "answer", "possibleanswers", "goldanswers", "goldanswer", "correctanswers",
+    "correctanswer", "shortanswers", "targets", "target", "groundtruths", "groundtruth", "gold", "output",
+)  # fmt: skip
+_ALIASES = ("answeraliases", "answeralias", "aliases")
+_ID = ("id", "qid", "questionid", "queryid", "exampleid", "uid")
+_NESTED_ANSWERS = (
+    "reward_model.ground_truth", "extra_info.golden_answers", "extra_info.answers", "extra_info.answer",
+    "extra_info.ground_truth", "metadata.golden_answers", "metadata.answers", "metadata.answer",
+)  # fmt: skip
+_MUSIQUE_ID = re.compile(r"(\d)hop\d*__")
+_ASKED = re.compile(r"question\s*:", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Which fields of a row hold what, where the usual names are not used: `question=Frage,answers=Antwort,id=Nr`.
+
+    A dotted name goes into an object: `answers=reward_model.ground_truth.target`. `separator` is what stands between
+    several answers in one text.
+    """
+
+    question: str | None = None
+    answers: str | None = None
+    id: str | None = None
+    separator: str | None = None
+
+    @classmethod
+    def parse(cls, text: str | None) -> Fields:
+        """Read `question=NAME,answers=NAME,id=NAME,separator=MARK`. Raises `ConfigError` for anything else."""
+        if not text or not text.strip():
+            return cls()
+        names = "question|answers|id|separator"
+        found: dict[str, str] = {}
+        for pair in re.split(rf",\s*(?=(?:{names})\s*=)", text):
+            name, given, value = pair.partition("=")
+            name, value = name.strip(), value if name.strip() == "separator" else value.strip()
+            if not given or name not in names.split("|") or not value or (name != "separator" and "=" in value):
+                raise ConfigError(f"fields {text!r}: write question=NAME,answers=NAME,id=NAME,separator=MARK")
+            if name in found:
+                raise ConfigError(f"fields {text!r}: {name} is there twice")
+            found[name] = value
+        return cls(**found)
+
+    def names(self, column: str) -> bool:
+        """Whether `column` is one that holds question, answers or id."""
+        return column in (self.question, self.answers, self.id) or plain_name(column) in (*_QUESTION, *_ANSWERS, *_ID)
+
+
+@dataclass(frozen=True)
+class QuestionRow:
+    """What a row says. `id` is None where it says none; `answers` is empty where it is marked as unanswerable."""
+
+    text: str
+    answers: Answers
+    id: str | None
+    source: str | None
+    hops: int | None
+    other: tuple[str, ...]
+    unanswerable: bool = False
+
+
+def read_row(row: Any, where: str, fields: Fields, *, answered: bool = True) -> QuestionRow:
+    """Read one row; `where` (file and line) begins every complaint.
+
+    Raises `DataError`: no object, no question, no answer (unless the row itself says that there is none, or `answered`
+    is false), a text with half a character, a field that `fields` names and that is not there.
+    """
+    row = _object(row, where)
+    plain = {plain_name(name): name for name in reversed(row)}
+    question_name, text = _question(row, plain, where, fields)
+    answers_name, answers = _answers(row, plain, where, fields)
+    id_name, identifier = _id(row, plain, where, fields)
+    unanswerable = _is(row.get("is_impossible"), True) or _is(row.get("answerable"), False)
+    if not answers.texts and not unanswerable and answered:
+        named = ", ".join(map(str, row))
+        held = f"it holds {_short(row[answers_name])}" if answers_name in row else f"its fields: {_short(named)}"
+        raise DataError(f"{where}: the question {_short(text)} has no answer in the field '{answers_name}' ({held})")
+    try:
+        "\n".join((text, *answers.texts, identifier or "")).encode()
+    except UnicodeEncodeError:
+        raise DataError(f"{where}: the text holds half a character (a lone surrogate escape such as \\ud83d)") from None
+    source = row.get("data_source")
+    used = {question_name, answers_name, id_name, *(plain[name] for name in _ALIASES if name in plain)}
+    return QuestionRow(
+        text,
+        answers,
+        identifier,
+        source if isinstance(source, str) and source else None,
+        _hops(row, identifier),
+        tuple(str(name) for name in row if name not in used),
+        unanswerable,
+    )
+
+
+def _object(row: Any, where: str) -> Mapping[str, Any]:
+    if isinstance(row, list) and row and all(isinstance(cell, str) for cell in row):  # a table without a header
+        answers = [cell for cell in row if read_printed(cell.strip()) is not None]
+        texts = [cell for cell in row if cell.strip() and cell not in answers]
+        if len(answers) == len(texts) == 1:  # as DPR's question files
+            return {"question": texts[0], "answers": answers[0]}
+        raise DataError(
+            f"{where}: no column is called question, query or text (found {', '.join(map(_short, row[:12]))}): "
+            "name them with --fields question=NAME,answers=NAME"
+        )
+    if not isinstance(row, Mapping):
+        raise DataError(f"{where}: expected an object, found {type(row).__name__}")
+    return row
+
+
+def _question(row: Mapping[str, Any], plain: Mapping[str, str], where: str, fields: Fields) -> tuple[str, str]:
+    if fields.question is not None:
+        value = _field(row, fields.question, where)
+        if not isinstance(value, str) or not value.strip():
+            raise DataError(f"{where}: the field {fields.question!r} holds no text")
+        return fields.question, value.strip()
+    for name in (plain[known] for known in _QUESTION if known in plain):
+        if isinstance(row[name], str) and row[name].strip():
+            return name, row[name].strip()
+    nested = _inside(row, "extra_info.question")
+    if isinstance(nested, str) and nested.strip():
+        return "extra_info", nested.strip()
+    prompted = _prompted(row.get("prompt"))
+    if prompted:
+        return "prompt", prompted
+    raise DataError(
+        f"{where}: has no text in the field 'question' (its fields: {names_of(row)}); --fields question=NAME names it"
+    )
+
+
+def _prompted(prompt: Any) -> str | None:
+    """The question of a prompt, as text or messages: what follows the last `Question:`, or a whole single line."""
+    if isinstance(prompt, list):
+        said = [m.get("content") for m in prompt if isinstance(m, Mapping) and m.get("role", "user") == "user"]
+        prompt = said[-1] if said else None
+    if not isinstance(prompt, str):
+        return None
+    *_, asked = _ASKED.split(prompt)
+    asked = asked.strip()
+    return asked if asked and "\n" not in asked and "<" not in asked else None
+
+
+def _answers(row: Mapping[str, Any], plain: Mapping[str, str], where: str, fields: Fields) -> tuple[str, Answers]:
+    """The field and what it holds; the first one that holds any answer."""
+    if fields.answers is not None:
+        return fields.answers, _read(_field(row, fields.answers, where), where, fields)
+    there = [plain[known] for known in _ANSWERS if known in plain and row[plain[known]] is not None]
+    for name in there:
+        found = _read(row[name], where, fields)
+        if found.texts:
+            return name, _with_aliases(found, row, plain, where, fields)
+    for path in _NESTED_ANSWERS:
+        found = _read(_inside(row, path), where, fields)
+        if found.texts:
+            return path.partition(".")[0], found
+    known = [plain[name] for name in _ANSWERS if name in plain]
+    return next(iter([*there, *known]), "golden_answers"), Answers()
+
+
+def _with_aliases(
+    found: Answers, row: Mapping[str, Any], plain: Mapping[str, str], where: str, fields: Fields
+) -> Answers:
+    for name in (plain[known] for known in _ALIASES if known in plain):
+        more = _read(row[name], where, fields)
+        if more.texts:
+            texts = tuple(dict.fromkeys((*found.texts, *more.texts)))
+            found = Answers(texts, found.forms | {f"with {name}"})
+    return found
+
+
+def _read(value: Any, where: str, fields: Fields) -> Answers:
+    try:
+        return read_answers(value, separator=fields.separator)
+    except ValueError as error:
+        raise DataError(f"{where}: {error}") from None
+
+
+def _id(row: Mapping[str, Any], plain: Mapping[str, str], where: str, fields: Fields) -> tuple[str, str | None]:
+    names = (plain[known] for known in _ID if known in plain) if fields.id is None else (fields.id,)
+    for name in names:
+        value = _field(row, name, where) if fields.id is not None else row[name]
+        if isinstance(value, float) and value.is_integer():
+            value = int(value)
+        if isinstance(value, (str, int)) and not isinstance(value, bool) and str(value).strip():
+            return name, str(value)
+    return "id", None
+
+
+def _hops(row: Mapping[str, Any], identifier: str | None) -> int | None:
+    if type(row.get("hops")) is int:
+        return int(row["hops"])
+    steps = row.get("question_decomposition")
+    if isinstance(steps, list) and steps:
+        return len(steps)
+    musique = _MUSIQUE_ID.match(identifier or "")
+    return int(musique[1]) if musique else None
+
+
+def _field(row: Mapping[str, Any], path: str, where: str) -> Any:
+    """The field that a user has named."""
+    if path in row:
+        return row[path]
+    value = _inside(row, path)
+    if value is None and path.partition(".")[0] not in row:
+        raise DataError(f"{where}: has no field {path!r} (its fields: {names_of(row)})")
+    return value
+
+
+def _inside(row: Any, path: str) -> Any:
+    for name in path.split("."):
+        row = row.get(name) if isinstance(row, Mapping) else None
+    return row
+
+
+def _is(value: Any, wanted: bool) -> bool:
+    return value is wanted or (isinstance(value, str) and value.strip().lower() == str(wanted).lower())
+
+
+def _short(value: Any, length: int = 60) -> str:
+    text = value if isinstance(value, str) else repr(value)
+    return repr(text.strip()[:length])

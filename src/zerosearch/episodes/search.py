@@ -1,0 +1,145 @@
+"""What passes between an episode and a search engine: a request out, a page of ranked documents back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Literal, Protocol
+
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.scoring import contains_answer
+
+
+class Quality(StrEnum):
+    """What a simulator is asked for. Real engines ignore it."""
+
+    USEFUL = "useful"
+    NOISY = "noisy"
+
+
+class Noise(StrEnum):
+    """What a noisy document is. `PLAIN` is the paper's: asked for by the word *noisy* alone."""
+
+    PLAIN = "plain"
+    OFF_TOPIC = "off-topic"
+    NEAR_MISS = "near-miss"
+    OUTDATED = "outdated"
+    CONTRADICTING = "contradicting"
+
+
+DocumentKind = Literal[Quality.USEFUL] | Noise
+PageQuality = Quality | Literal["mixed"]
+
+
+def page_quality(kinds: Iterable[DocumentKind]) -> PageQuality:
+    """`useful` or `noisy` where all documents are, else `mixed`; a page of no documents is useful."""
+    qualities = {Quality.USEFUL if kind is Quality.USEFUL else Quality.NOISY for kind in kinds}
+    if len(qualities) > 1:
+        return "mixed"
+    return qualities.pop() if qualities else Quality.USEFUL
+
+
+@dataclass(frozen=True)
+class Document:
+    """One result. `id` is the corpus's or a web page's address, empty where a simulator wrote the document."""
+
+    title: str
+    text: str
+    id: str = ""
+
+
+def holds_answer(documents: Iterable[Document], golden_answers: Sequence[str]) -> bool:
+    """Whether one of the documents, its title included, holds a golden answer as whole normalised tokens."""
+    return any(contains_answer(f"{d.title}: {d.text}", golden_answers) for d in documents)
+
+
+def shows_answer(pages: Iterable[Iterable[Document]], question: Question) -> bool | None:
+    """Whether one of the pages holds a golden answer; None where none can be said to (`Question.evident_answers`)."""
+    answers = question.evident_answers
+    return any(holds_answer(documents, answers) for documents in pages) if answers else None
+
+
+@dataclass(frozen=True)
+class SearchRequest:
+    """A query together with the very question it was asked for: the two are never parted.
+
+    `seed` makes a simulated page a function of the request. `question` is None outside training. `kinds` says of each
+    of the `top_k` documents what it shall be; without it (the paper's pages) they all are what `quality` says.
+
+    Raises `ValueError` where `kinds` are not `top_k` many, or do not make a page of this `quality`.
+    """
+
+    query: str
+    top_k: int
+    question: Question | None = None
+    quality: PageQuality = Quality.USEFUL
+    seed: int = 0
+    kinds: tuple[DocumentKind, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kinds and len(self.kinds) != self.top_k:
+            raise ValueError(f"{len(self.kinds)} kinds for a page of {self.top_k} documents")
+        if (self.kinds or self.quality == "mixed") and page_quality(self.kinds) != self.quality:
+            raise ValueError(f"these kinds do not make a page that is {self.quality}: {', '.join(self.kinds)}")
+
+    @property
+    def asked(self) -> tuple[DocumentKind, ...]:
+        """What each document shall be, `top_k` long."""
+        return self.kinds or (Quality.USEFUL if self.quality == Quality.USEFUL else Noise.PLAIN,) * self.top_k
+
+
+@dataclass(frozen=True)
+class SearchPage:
+    """A result page. `seconds` is the time the engine took; `cost_usd` what it charged, all attempts included.
+
+    `parsed` is False where a simulator's text did not have the form of a page and its documents were guessed. The
+    tokens are those that a simulator read and wrote; 0 for other engines, and where a server does not tell. `asked` is
+    what each of `documents` was asked for, in a simulated page: as many as there are documents. Where `parsed` is False
+    it goes by their order alone. `missed`: the engine replays recordings and has none for this query.
+    """
+
+    documents: tuple[Document, ...]
+    engine: str
+    quality: PageQuality | None = None
+    cached: bool = False
+    seconds: float = 0.0
+    cost_usd: float = 0.0
+    attempts: int = 1
+    parsed: bool = True
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    asked: tuple[DocumentKind, ...] = ()
+    missed: bool = False
+
+    def again(self, seconds: float = 0.0) -> SearchPage:
+        """This page given once more without asking the engine: it costs nothing, and took so many seconds to get."""
+        return replace(
+            self, cached=True, seconds=seconds, cost_usd=0.0, attempts=1, prompt_tokens=0, completion_tokens=0
+        )
+
+
+class SearchEngine(Protocol):
+    """Answers queries. `name` is short, for the eye. `identity` says all that pages depend on besides the request
+    (`files/identity.py`): equal identities promise equal pages.
+
+    Raises `zerosearch.errors.EngineError` once its retries and its deadline are used up.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def identity(self) -> str: ...
+
+    async def search(self, request: SearchRequest) -> SearchPage: ...
+
+
+async def close_connections(part: object) -> None:
+    """Close the connections of an engine, or of something in it, to servers; nothing where it holds none.
+
+    Connections belong to an event loop: call it in the loop in which `part` was used, once nothing uses it any more.
+    """
+    aclose = getattr(part, "aclose", None)
+    if aclose is not None:
+        await aclose()

@@ -1,0 +1,261 @@
+"""The record of a finished episode. One artefact serves reward, training, evaluation and the pages to look at."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import zstandard
+
+from zerosearch.episodes.episode import Episode
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.scoring import RewardName, Scores, reward_from_scores, score_answer
+from zerosearch.episodes.search import Document, SearchPage, SearchRequest
+from zerosearch.errors import DataError, EngineError
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class SearchRecord:
+    """One search of an episode. `error` is None, or the kind of the failure that ended the episode.
+
+    `quality` is `useful`, `noisy` or `mixed`, and `asked` is what each of `documents` was asked for: `useful`, or a
+    kind of noise (`plain`, `near-miss`, ...). Of a search that failed it is the whole order. `noise` is the probability
+    in force when they were drawn. With a real engine there is nothing of the three.
+
+    Seconds, dollars and a simulator's tokens are those of all attempts, in a search that failed too. One that got what
+    another had asked for is `cached` and cost nothing. Files from before tokens or `asked` were recorded have none, and
+    read as 0 and (). `missed`: an engine that replays recordings had none for this query.
+    """
+
+    query: str
+    documents: tuple[Document, ...]
+    engine: str
+    quality: str | None = None
+    noise: float | None = None
+    cached: bool = False
+    parsed: bool = True
+    seconds: float = 0.0
+    cost_usd: float = 0.0
+    attempts: int = 1
+    error: str | None = None
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    asked: tuple[str, ...] = ()
+    missed: bool = False
+
+    @property
+    def useful_documents(self) -> tuple[Document, ...]:
+        """The documents that were asked for as useful ones."""
+        if not self.asked:  # an older file, whose pages are useful or noisy as a whole
+            return self.documents if self.quality == "useful" else ()
+        return tuple(d for d, kind in zip(self.documents, self.asked, strict=False) if kind == "useful")
+
+    @classmethod
+    def of(cls, query: str, page: SearchPage, noise: float | None) -> SearchRecord:
+        quality = str(page.quality) if page.quality is not None else None
+        return cls(
+            query, page.documents, page.engine, quality, noise if quality is not None else None, page.cached,
+            page.parsed, page.seconds, page.cost_usd, page.attempts, None, page.prompt_tokens, page.completion_tokens,
+            tuple(map(str, page.asked)), page.missed,
+        )  # fmt: skip
+
+    @classmethod
+    def of_error(
+        cls, request: SearchRequest, error: EngineError, engine: str, noise: float | None, seconds: float, again: bool
+    ) -> SearchRecord:
+        """A search that failed; `again`: it failed as another one did that asked the same, and cost nothing by itself.
+
+        `noise` is None where the engine is a real one.
+        """
+        asked, quality = (request.kinds, str(request.quality)) if noise is not None else ((), None)
+        return cls(
+            request.query, (), engine, quality, noise, again, seconds=seconds, error=error.kind,
+            cost_usd=0.0 if again else error.cost_usd, attempts=1 if again else error.attempts,
+            prompt_tokens=0 if again else error.prompt_tokens,
+            completion_tokens=0 if again else error.completion_tokens, asked=tuple(map(str, asked)),
+        )  # fmt: skip
+
+    @classmethod
+    def from_row(cls, row: dict[str, Any]) -> SearchRecord:
+        """What `asdict` gave, read back from JSON. Raises `KeyError` or `TypeError` for anything else."""
+        documents = tuple(Document(**document) for document in row["documents"])
+        if not all(
+            isinstance(text, str) for text in (row["query"], *(t for d in documents for t in (d.title, d.text)))
+        ):
+            raise TypeError("a query, title or text that is no text")
+        return cls(**{**row, "documents": documents, "asked": tuple(row.get("asked", ()))})
+
+
+@dataclass(frozen=True)
+class TurnRecord:
+    """A policy segment `ids[start:end]`, its text and what it did (`search`, `answer`, `invalid`)."""
+
+    start: int
+    end: int
+    text: str
+    action: str
+    well_formed: bool
+    stop_reason: str
+    last: bool
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """A finished episode. `ids`, `mask` and `logprobs` have one length; `mask` is 1 on the policy's own tokens.
+
+    A policy behind a URL has no log-probs: they are NaN, and null in files.
+
+    `group` counts the questions of its batch, `rollout` the tries at one question. `valid` is False where the engine
+    failed: such a trajectory is kept and counted, and takes no part in the loss.
+    """
+
+    question: Question
+    ids: tuple[int, ...]
+    mask: tuple[int, ...]
+    logprobs: tuple[float, ...]
+    prompt_length: int
+    turns: tuple[TurnRecord, ...]
+    searches: tuple[SearchRecord, ...]
+    answer: str | None
+    scores: Scores
+    reward: float
+    stop_reason: str
+    step: int = 0
+    group: int = 0
+    rollout: int = 0
+    seconds: float = 0.0
+    version: int = field(default=SCHEMA_VERSION)
+
+    @property
+    def valid(self) -> bool:
+        return self.stop_reason != "engine_error"
+
+    @property
+    def policy_tokens(self) -> int:
+        return sum(self.mask)
+
+
+def finish(
+    episode: Episode,
+    searches: Iterable[SearchRecord],
+    *,
+    reward: RewardName = "f1",
+    format_reward: float = 0.0,
+    step: int = 0,
+    group: int = 0,
+    rollout: int = 0,
+    seconds: float = 0.0,
+) -> Trajectory:
+    """Score a finished episode and freeze it. The answer is the one the policy itself wrote; none scores 0."""
+    done = episode.next()
+    stop_reason = getattr(done, "stop_reason", None)
+    if stop_reason is None:
+        raise RuntimeError("the episode is not finished")
+    scores = score_answer(episode.answer, episode.question.golden_answers, well_formed=episode.well_formed)
+    return Trajectory(
+        question=episode.question,
+        ids=tuple(episode.ids),
+        mask=tuple(episode.mask),
+        logprobs=tuple(episode.logprobs),
+        prompt_length=episode.prompt_length,
+        turns=tuple(
+            TurnRecord(t.start, t.end, t.text, t.action.kind, t.action.well_formed, t.stop_reason, t.last)
+            for t in episode.turns
+        ),
+        searches=tuple(searches),
+        answer=episode.answer,
+        scores=scores,
+        reward=reward_from_scores(scores, name=reward, format_reward=format_reward),
+        stop_reason=stop_reason,
+        step=step,
+        group=group,
+        rollout=rollout,
+        seconds=seconds,
+    )
+
+
+def to_dict(trajectory: Trajectory) -> dict[str, Any]:
+    """A JSON-ready dict; `from_dict` gives the same trajectory back."""
+    row = {f.name: getattr(trajectory, f.name) for f in fields(trajectory)}  # asdict would copy every id by itself
+    row["question"] = trajectory.question.as_row()
+    row["turns"] = [asdict(turn) for turn in trajectory.turns]
+    row["searches"] = [asdict(search) for search in trajectory.searches]
+    row["scores"] = asdict(trajectory.scores)
+    row["logprobs"] = [None if math.isnan(x) else x for x in trajectory.logprobs]
+    return row
+
+
+def from_dict(row: Any, where: str = "trajectory") -> Trajectory:
+    """Raises `DataError` for a row of another schema version, without the fields of this one, or of uneven lengths."""
+    if not isinstance(row, dict):
+        raise DataError(f"{where}: not a trajectory (expected an object, found {type(row).__name__})")
+    if row.get("version") != SCHEMA_VERSION:
+        raise DataError(f"{where}: schema version {row.get('version')!r}; this release reads {SCHEMA_VERSION}")
+    try:
+        values = dict(row)
+        values["question"] = Question.from_row(values.pop("question"))
+        values["turns"] = tuple(TurnRecord(**turn) for turn in values["turns"])
+        values["searches"] = tuple(SearchRecord.from_row(row) for row in values["searches"])
+        values["scores"] = Scores(**values["scores"])
+        for name in ("ids", "mask", "logprobs"):
+            values[name] = tuple(values[name])
+        values["logprobs"] = tuple(math.nan if x is None else x for x in values["logprobs"])
+        trajectory = Trajectory(**values)
+        _check(trajectory)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise DataError(f"{where}: not a trajectory ({error})") from None
+    if not len(trajectory.ids) == len(trajectory.mask) == len(trajectory.logprobs):
+        raise DataError(f"{where}: ids, mask and logprobs differ in length")
+    return trajectory
+
+
+def _check(trajectory: Trajectory) -> None:
+    """Raises `TypeError` for values of other types than a trajectory's."""
+    whole = (*trajectory.ids, *trajectory.mask, trajectory.step, trajectory.group, trajectory.rollout)
+    scores = asdict(trajectory.scores).values()
+    if not all(type(x) is int for x in whole):
+        raise TypeError("an id, a mask or a place that is no whole number")
+    if not all(isinstance(x, (int, float)) for x in (*trajectory.logprobs, *scores, trajectory.reward)):
+        raise TypeError("a log-prob or a score that is no number")
+    if not isinstance(trajectory.answer, str | None) or not isinstance(trajectory.stop_reason, str):
+        raise TypeError("an answer or a stop reason that is no text")
+
+
+def write_trajectories(path: Path, trajectories: Iterable[Trajectory]) -> None:
+    """Write a `.jsonl.zst` file, whole or not at all (write, flush to disk, rename)."""
+    from zerosearch.files.jsonl import atomic_write, json_lines
+
+    atomic_write(path, zstandard.ZstdCompressor(level=6).compress(json_lines(map(to_dict, trajectories))))
+
+
+def read_trajectories(path: Path) -> Iterator[Trajectory]:
+    """Read a `.jsonl.zst` file. Raises `DataError` naming the file, and the line where there is one."""
+    from zerosearch.files.jsonl import parse_json
+
+    try:
+        text = _decompress(path.read_bytes()).decode()
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (OSError, zstandard.ZstdError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from None
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line:
+            continue
+        yield from_dict(parse_json(line, f"{path}:{number}"), f"{path}:{number}")
+
+
+def _decompress(data: bytes) -> bytes:
+    """All frames of a zstd file. Raises `ZstdError` where it is cut off: a plain stream reader would just end there."""
+    parts: list[bytes] = []
+    while data or not parts:
+        frame = zstandard.ZstdDecompressor().decompressobj()
+        parts.append(frame.decompress(data))
+        if not frame.eof:
+            raise zstandard.ZstdError("the file is cut off")
+        data = frame.unused_data
+    return b"".join(parts)

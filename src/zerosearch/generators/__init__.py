@@ -1,1 +1,0 @@
-"""Generators: what samples tokens from a language model."""

@@ -1,0 +1,279 @@
+"""What writes text for a chat, a simulator's pages or an answer: from a local model or over HTTP."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
+
+from zerosearch.episodes.encoding import ChatTokenizer, encode_chat, encode_plain, harmless, has_template, special_texts
+from zerosearch.episodes.generation import Generator, Sampling
+from zerosearch.episodes.protocol import Message
+from zerosearch.episodes.replies import (
+    cut_before,
+    may_think_unseen,
+    opens_thought,
+    plain_marks,
+    stop_end,
+    stopped_early,
+)
+from zerosearch.episodes.seeds import derive_seed
+from zerosearch.files.identity import address_of, digest_of, identity_of
+from zerosearch.models.client import MAX_BODY_BYTES, checked_url
+from zerosearch.models.completions import CompletionServer, EmptyReply, read_completion
+from zerosearch.models.config import RequestConfig
+
+__all__ = [
+    "MAX_BODY_BYTES",
+    "ChatModel",
+    "ChatTokenizer",
+    "GeneratorWriter",
+    "OpenAIWriter",
+    "Writer",
+    "Written",
+    "cut_anywhere",
+    "render_messages",
+]
+
+_TAIL = 32
+"""So many ids of a prompt tell whether it ends by opening a thought."""
+_OWN_FIELDS = ("model", "messages", "stream", "n")
+# vLLM and SGLang go on with the assistant's message only if told so; the llama.cpp server does it by itself
+_GO_ON = {"continue_final_message": True, "add_generation_prompt": False}
+
+
+@dataclass(frozen=True)
+class Written:
+    """A finished text. Token counts are None where the server does not tell; `truncated`: it hit `max_tokens`."""
+
+    text: str
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+    truncated: bool = False
+
+    def after(self, wasted: Written) -> Written:
+        """This text with the tokens of another counted to its own, that came to nothing."""
+        tokens = ((self.prompt_tokens, wasted.prompt_tokens), (self.completion_tokens, wasted.completion_tokens))
+        read, wrote = (None if own is None else own + (more or 0) for own, more in tokens)
+        return replace(self, prompt_tokens=read, completion_tokens=wrote)
+
+
+class Writer(Protocol):
+    """Writes the assistant's message of a chat. `model` names the model in trajectories.
+
+    Where the last message is the assistant's already, it is gone on with: only what comes after it is returned.
+
+    Raises `EngineError`; whoever calls decides about trying again.
+    """
+
+    @property
+    def model(self) -> str: ...
+
+    async def write(
+        self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int
+    ) -> Written: ...
+
+
+class ChatModel(Protocol):
+    """A `Writer` that can be told where to stop: the text ends before the first of the strings `stop`.
+
+    `outside_thoughts`: before the first that stands neither in a thought nor in a quotation (`replies`).
+
+    Both writers of this module are chat models. Raises `EngineError`; whoever calls decides about trying again.
+    """
+
+    @property
+    def model(self) -> str: ...
+
+    async def write(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int,
+        temperature: float,
+        seed: int,
+        stop: tuple[str, ...] = (),
+        outside_thoughts: bool = False,
+    ) -> Written: ...
+
+
+class OpenAIWriter:
+    """Any server with OpenAI's `/chat/completions`: vLLM, SGLang, the llama.cpp server, hosted APIs.
+
+    `base_url` usually ends in `/v1`. The key is read from the environment variable named `api_key_env` and kept out of
+    `repr`, logs and error texts. `timeout_seconds` is the longest silence of the server that is waited out; `options`
+    change the request. Redirects are not followed: they would carry the key elsewhere. A server on this machine is
+    never asked through a proxy.
+
+    Raises `ConfigError` for an address that cannot be used or a key variable that is not set. `write` raises
+    `AttemptError` of kind `connection`, `deadline` (silence), `refused` (4xx, another try is of no use), `http` (429,
+    5xx), `malformed` or `empty`.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        *,
+        api_key_env: str | None = None,
+        timeout_seconds: float = 60.0,
+        options: RequestConfig | None = None,
+        max_connections: int = 256,
+    ) -> None:
+        self.model = model
+        address = address_of(checked_url(base_url, "base_url", "http://localhost:8000/v1"))
+        changed = digest_of(options.model_dump()) if options not in (None, RequestConfig()) else None
+        self.identity = identity_of("openai", model=model, address=address, options=changed)
+        self._server = CompletionServer(
+            base_url,
+            "/chat/completions",
+            setting="base_url",
+            api_key_env=api_key_env,
+            options=options,
+            own=_OWN_FIELDS,
+            timeout_seconds=timeout_seconds,
+            max_connections=max_connections,
+        )
+
+    def __repr__(self) -> str:
+        return f"OpenAIWriter({self._server.url!r}, model={self.model!r})"
+
+    async def write(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int,
+        temperature: float,
+        seed: int,
+        stop: tuple[str, ...] = (),
+        outside_thoughts: bool = False,
+    ) -> Written:
+        # a server stops in a thought too: it is told where only once the model is known not to think unseen
+        said = [m["content"] for m in messages if m["role"] == "assistant"]
+        told = () if outside_thoughts and may_think_unseen(said) else stop
+        request: dict[str, Any] = {
+            "model": self.model,
+            "messages": list(messages),
+            "max_tokens": max_tokens,
+            "temperature": temperature,
+            "seed": seed % 2**31,  # some servers keep 32 bits
+            "stop": list(told) or None,
+            "stream": False,
+            **(_GO_ON if messages[-1]["role"] == "assistant" else {}),
+        }
+        cut = cut_before if outside_thoughts else cut_anywhere
+        if not told or not outside_thoughts:
+            return await self._ask(request, cut, stop)
+        try:
+            wasted = await self._ask(request, cut, stop)
+            if wasted.truncated or not stopped_early(wasted.text, stop):
+                return wasted
+        except EmptyReply as error:
+            wasted = Written("", error.prompt_tokens, error.completion_tokens)
+        # it was stopped in a thought
+        return (await self._ask(request | {"stop": None}, cut, stop)).after(wasted)
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop. The writer can be used again afterwards."""
+        await self._server.aclose()
+
+    async def _ask(
+        self, request: dict[str, Any], cut: Callable[[str, Sequence[str]], str], stop: tuple[str, ...]
+    ) -> Written:
+        answer = read_completion(await self._server.post(request), self._server.url)
+        if answer.silent:
+            raise EmptyReply(self._server.url, answer)
+        return Written(cut(answer.text, stop), answer.prompt_tokens, answer.completion_tokens, answer.truncated)
+
+
+class GeneratorWriter:
+    """A local model behind a `Generator`: the text is a function of the chat and the seed.
+
+    `chat`: `auto` uses the tokenizer's chat template where it has one. `model` is the name that is recorded, `identity`
+    what tells its weights from others of that name. See `render_messages` for `keep_tags`.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        tokenizer: ChatTokenizer,
+        *,
+        model: str,
+        chat: Literal["auto", "always", "never"] = "auto",
+        keep_tags: bool = False,
+        identity: str | None = None,
+    ) -> None:
+        self.model = model
+        self.identity = identity or identity_of("local", model=model)
+        self._generator = generator
+        self._tokenizer = tokenizer
+        self._chat = chat
+        self._keep_tags = keep_tags
+
+    async def write(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int,
+        temperature: float,
+        seed: int,
+        stop: tuple[str, ...] = (),
+        outside_thoughts: bool = False,
+    ) -> Written:
+        prompt_ids = render_messages(messages, self._tokenizer, chat=self._chat, keep_tags=self._keep_tags)
+        opened = messages[-1]["role"] != "assistant" and opens_thought(self._decode(prompt_ids[-_TAIL:], whole=True))
+        ids: list[int] = []
+        while True:
+            sampling = Sampling(
+                temperature=temperature,
+                max_tokens=max_tokens - len(ids),
+                stop=stop,
+                seed=derive_seed(seed, "piece", len(ids)) if ids else seed,
+            )
+            generation = await self._generator.generate([*prompt_ids, *ids], sampling)
+            ids += generation.token_ids
+            text = ("<think>" if opened else "") + self._decode(ids)
+            decided = not outside_thoughts or stop_end(text, stop) is not None
+            if generation.stop_reason != "stop" or len(ids) >= max_tokens or decided:
+                break  # else it was stopped in a thought, and goes on
+        truncated = generation.stop_reason == "length"
+        cut = cut_before if outside_thoughts else cut_anywhere
+        return Written(cut(text, stop), len(prompt_ids), len(ids), truncated)
+
+    def _decode(self, ids: Sequence[int], *, whole: bool = False) -> str:
+        """The text of `ids` without control tokens (`whole`: with them), but for those that mark a thought."""
+        text = str(self._tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+        for token in () if whole else special_texts(self._tokenizer):
+            text = plain_marks(text).replace(token, "")
+        return text
+
+
+def cut_anywhere(text: str, stop: Sequence[str]) -> str:
+    """`text` up to the first of the strings `stop`, as OpenAI's servers return it; some leave it in."""
+    places = [text.find(string) for string in stop]
+    return text[: min((place for place in places if place >= 0), default=len(text))]
+
+
+def render_messages(
+    messages: Sequence[Message],
+    tokenizer: ChatTokenizer,
+    *,
+    chat: Literal["auto", "always", "never"] = "auto",
+    keep_tags: bool = False,
+) -> list[int]:
+    """The ids that a model is shown for a chat, up to where its own text goes on. Tuning and asking both use this.
+
+    Control tokens written out in a message are neutralised, and the protocol's tags with them: a simulator has no use
+    for these. `keep_tags` leaves the tags, for prompts that ask for them. What the assistant has begun to write keeps
+    them too. A base model is shown the contents, line by line. A template that knows no system role (Gemma's) gets its
+    text at the head of the user's message.
+
+    Raises `ConfigError` for `chat="always"` without a chat template, `ModelError` for a template that fails.
+    """
+    if messages[-1]["role"] == "assistant":
+        begun = tokenizer.encode(harmless(messages[-1]["content"], tokenizer, keep_tags=True), add_special_tokens=False)
+        return [*render_messages(messages[:-1], tokenizer, chat=chat, keep_tags=keep_tags), *begun]
+    safe: list[Message] = [{**m, "content": harmless(m["content"], tokenizer, keep_tags=keep_tags)} for m in messages]
+    if has_template(tokenizer, chat, "the simulator's chat setting"):
+        return encode_chat(safe, tokenizer)
+    return encode_plain("\n".join(m["content"] for m in safe) + "\n", tokenizer)

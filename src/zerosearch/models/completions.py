@@ -1,0 +1,259 @@
+"""An OpenAI-compatible server as they are: what it refuses is left out or renamed, what it answers is read or named.
+
+    server = CompletionServer("http://localhost:8000/v1", "/chat/completions", setting="base_url")
+    answer = read_completion(await server.post({"model": ..., "messages": [...], "max_tokens": 500}), server.url)
+
+GPT-5 wants `max_completion_tokens`, Mistral refuses `seed`, Claude refuses `top_p` beside `temperature`, Gemma knows no
+system role. Where a server says so, the request is mended once and for all, and one line says how.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from zerosearch.cleaning import clean
+from zerosearch.episodes.protocol import Message
+from zerosearch.errors import ConfigError
+from zerosearch.models.client import JsonClient, StatusError, checked_url, error_message, key_from, short_line
+from zerosearch.models.config import RequestConfig
+from zerosearch.models.retry import AttemptError
+
+log = logging.getLogger(__name__)
+
+LENGTH = frozenset(("length", "max_tokens", "max_length", "model_length", "max_output_tokens", "max_completion_tokens"))
+_BROKEN_OFF = ("error", "abort", "aborted", "cancelled", "internal_error")
+_LARGEST_COUNT = 2**53  # more tokens than that nobody wrote
+_MAY_GO = ("top_p", "seed", "top_k", "temperature", "stop", "continue_final_message", "add_generation_prompt", "stream")
+_REFUSED = re.compile(
+    r"not (?:supported|permitted|allowed|available|recogni[sz]ed|accepted)|unsupported|unrecogni[sz]ed|unknown|"
+    r"unexpected|forbidden|extra_forbidden|extra inputs|deprecated|does not support|cannot (?:both )?be|only one|"
+    r"use '?\w+'? instead|only the default|invalid (?:parameter|argument|field|role)|not enabled|must alternate|"
+    r"no longer|not implemented|immutable|only user and|should be '?\"?user",
+    re.IGNORECASE,
+)
+_MEANS_REFUSED = (400, 422, 500, 501)  # llama.cpp answers 500 where a chat template knows no system role
+_NO_SYSTEM = re.compile(
+    r"system (?:role|messages?|prompts?|instructions?)\b|developer instructions?|role\b.{0,40}\bsystem\b|"
+    r"roles must alternate|only (?:the )?user and (?:the )?(?:assistant|model)|should be '?\"?user\b",
+    re.IGNORECASE,
+)
+
+
+@dataclass(frozen=True)
+class Completion:
+    """What a server answered. Token counts are None where it does not tell. `silent`: why there is no text.
+
+    `choice` is the server's own word of it, `truncated` that the text hit its limit.
+    """
+
+    text: str
+    choice: Mapping[str, Any]
+    truncated: bool
+    prompt_tokens: int | None
+    completion_tokens: int | None
+    silent: str = ""
+
+
+class EmptyReply(AttemptError):
+    """A reply without text; what it took is paid for all the same. `truncated`: its limit was spent on thoughts."""
+
+    def __init__(self, url: str, answer: Completion) -> None:
+        super().__init__("empty", f"{url}: the answer is empty: {answer.silent}")
+        self.prompt_tokens, self.completion_tokens = answer.prompt_tokens or 0, answer.completion_tokens or 0
+        self.truncated = answer.truncated
+
+
+class CompletionServer:
+    """Posts to `base_url` + `path`. `own` are the fields of a request that `options` must not set.
+
+    Raises `ConfigError` for an address that cannot be used, a key variable that is not set, and such fields.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        path: str,
+        *,
+        setting: str,
+        api_key_env: str | None = None,
+        options: RequestConfig | None = None,
+        own: Sequence[str] = (),
+        timeout_seconds: float = 60.0,
+        max_connections: int = 256,
+    ) -> None:
+        self.url = str(checked_url(base_url, setting, "http://localhost:8000/v1")).rstrip("/") + path
+        self._options = options or RequestConfig()
+        for name in own:
+            if self._options.extra.get(name) is not None:
+                raise ConfigError(f"request.extra must not set {name!r}: it is set for each request")
+            if name in self._options.drop and name not in ("stop", "max_tokens", "stream"):
+                raise ConfigError(f"request.drop must not hold {name!r}: nothing could be asked without it")
+        self._dropped = set(self._options.drop)
+        self._renamed = dict(self._options.rename)
+        self._merged = False  # the system's text stands at the head of the user's message
+        key = key_from(api_key_env)
+        self._client = JsonClient(
+            self.url,
+            key=key,
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout_seconds=timeout_seconds,
+            max_connections=max_connections,
+        )
+
+    async def post(self, request: Mapping[str, Any]) -> Any:
+        """The answer to `request`; fields that are None are left out. Raises as `JsonClient.post` does."""
+        while True:
+            body = self._body(request)
+            try:
+                return await self._client.post(body)
+            except StatusError as error:
+                if error.status not in _MEANS_REFUSED or not (self._body(request) != body or self._mend(error, body)):
+                    raise  # a request that was sent before another one's mending is sent again as it is now
+
+    async def aclose(self) -> None:
+        """Close the connections of the running event loop."""
+        await self._client.aclose()
+
+    def _body(self, request: Mapping[str, Any]) -> dict[str, Any]:
+        told = {**request, **self._options.extra}
+        if self._merged and "messages" in told:
+            told["messages"] = without_system(told["messages"])
+        return {
+            self._renamed.get(name, name): value
+            for name, value in told.items()
+            if value is not None and name not in self._dropped
+        }
+
+    def _mend(self, error: StatusError, body: Mapping[str, Any]) -> bool:
+        """Whether the next request will be another one: without what this one was refused for."""
+        said = error.said
+        if not _REFUSED.search(said):
+            return False
+        if any(m["role"] == "system" for m in body.get("messages", ())) and _NO_SYSTEM.search(said):
+            self._merged = True
+            return self._say(error, "the system's text now stands at the head of the user's message")
+        if "max_tokens" in body and re.search(r"\bmax_(?:completion_)?tokens\b", said):
+            self._renamed["max_tokens"] = "max_completion_tokens"
+            return self._say(error, "max_tokens is now sent as max_completion_tokens")
+        for name in _MAY_GO:
+            if name in body and re.search(rf"\b{name}\b", said):
+                self._dropped.add(name)
+                lost = {"seed": ": replies cannot be drawn again", "temperature": ": it takes its own"}.get(name, "")
+                return self._say(error, f"{name} is no longer sent{lost}")
+        return False
+
+    def _say(self, error: StatusError, how: str) -> bool:
+        log.warning("%s; %s", error, how)
+        return True
+
+
+def without_system(messages: Sequence[Message]) -> list[Message]:
+    """`messages` for a model that knows no system role: its text stands at the head of the first message after it."""
+    told = "\n\n".join(m["content"] for m in messages if m["role"] == "system")
+    rest = [dict(m) for m in messages if m["role"] != "system"]
+    if not told:
+        return rest
+    if not rest or rest[0]["role"] != "user":
+        return [{"role": "user", "content": told}, *rest]
+    return [{**rest[0], "content": f"{told}\n\n{rest[0]['content']}"}, *rest[1:]]
+
+
+def read_completion(answer: Any, url: str) -> Completion:
+    """The text of `answer`, whatever form it has; thoughts that stand in fields of their own are left out.
+
+    Raises `AttemptError`: `malformed` where there is nothing to be read, `http` or `refused` for an error that came
+    with HTTP 200, by its code.
+    """
+    choices = answer.get("choices") if isinstance(answer, dict) else None
+    choice = choices[0] if isinstance(choices, list) and choices else None
+    if not isinstance(choice, dict):
+        if isinstance(answer, dict) and answer.get("error"):
+            raise AttemptError(_kind(answer["error"]), f"{url}: an error instead of an answer: {error_message(answer)}")
+        raise AttemptError("malformed", f"{url}: the answer has no choices: {error_message(answer)}")
+    reason = str(choice.get("finish_reason") or "").lower()
+    if choice.get("error"):
+        raise AttemptError(_kind(choice["error"]), f"{url}: an error instead of an answer: {error_message(choice)}")
+    if reason in _BROKEN_OFF:
+        raise AttemptError("http", f"{url}: the server broke the reply off (finish_reason {reason})")
+    message = choice.get("message")
+    message = message if isinstance(message, dict) else {}
+    content = message.get("content", choice.get("text"))
+    if "message" in choice and not message and "text" not in choice:
+        raise AttemptError("malformed", f"{url}: the answer has no message: {error_message(answer)}")
+    text = _text(content)
+    if text is None:
+        raise AttemptError("malformed", f"{url}: the content of the answer is {type(content).__name__}, not text")
+    if not text.strip():
+        text = _text(message.get("refusal")) or text
+    counts = answer.get("usage")
+    counts = counts if isinstance(counts, dict) else {}
+    return Completion(
+        clean(text),
+        choice,
+        reason in LENGTH,
+        _count(counts.get("prompt_tokens")),
+        _count(counts.get("completion_tokens")),
+        "" if text.strip() else _why_silent(message, choice),
+    )
+
+
+def _kind(told: Any) -> str:
+    """The kind of an error that came with HTTP 200, by its code."""
+    code = _count(told.get("code")) if isinstance(told, dict) else None
+    return "malformed" if code is None else "refused" if _is_final(code) else "http"
+
+
+def _is_final(code: int) -> bool:
+    return 400 <= code < 500 and code not in (408, 429)
+
+
+def _text(content: Any) -> str | None:
+    """Text, or a list of parts of which some are text; None where it is something else."""
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, dict):
+        return content["text"] if isinstance(content.get("text"), str) else None
+    if isinstance(content, list):
+        parts = [part for part in content if not (isinstance(part, dict) and "text" not in part)]  # images, thoughts
+        texts = [part if isinstance(part, str) else _text(part) for part in parts]
+        return None if None in texts else "".join(t for t in texts if t)
+    return None
+
+
+def _why_silent(message: Mapping[str, Any], choice: Mapping[str, Any]) -> str:
+    """Why a reply has no text, in the words of whoever set the server up."""
+    reason = short_line(str(choice.get("finish_reason")))
+    thought = next((n for n in ("reasoning_content", "reasoning", "thinking") if message.get(n)), None)
+    calls = message.get("tool_calls") or message.get("function_call")
+    if calls:
+        return f"the model calls tools instead of writing (finish_reason {reason}): start the server without tool calls"
+    if thought and reason.lower() in LENGTH:
+        return (
+            f"all that was written is in {thought}, and the limit ended it (finish_reason {reason}): allow more "
+            "tokens, or turn thoughts off in the `request` table"
+        )
+    if thought:
+        return (
+            f"all that was written is in {thought} (finish_reason {reason}): the server's reasoning parser took it; "
+            "start it without one, or turn thoughts off in the `request` table"
+        )
+    return f"finish_reason {reason}"
+
+
+def _count(value: Any) -> int | None:
+    """A number of tokens as servers tell it; None for what is none."""
+    if isinstance(value, str) and len(value) < 20:
+        try:
+            value = float(value)
+        except ValueError:
+            return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LARGEST_COUNT:
+        return None  # not a number is not between them either
+    return int(value) if math.isfinite(value) else None

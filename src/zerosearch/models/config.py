@@ -1,0 +1,63 @@
+"""What all parts of a configuration are made of, and how a server is asked."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+
+from zerosearch.cleaning import check_address, check_variable
+
+UNSET = "none"
+"""TOML has no null: `key = "none"` unsets an optional setting."""
+
+
+def _address(text: str) -> str:
+    check_address(text, "http://localhost:8000/v1")
+    return text
+
+
+def _variable(name: str) -> str:
+    check_variable(name)
+    return name
+
+
+Address = Annotated[str, AfterValidator(_address)]
+"""The address of a server. One that holds a password, or is none, is refused as it is read, and not shown."""
+Variable = Annotated[str, AfterValidator(_variable)]
+"""The name of an environment variable that holds a key. What may be the key itself is refused, and not shown."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _unset(cls, values: Any) -> Any:
+        if not isinstance(values, dict):
+            return values
+        choices = {key: str(field.annotation) for key, field in cls.model_fields.items()}
+        return {
+            key: None if value == UNSET and "None" in choices.get(key, "") else value for key, value in values.items()
+        }
+
+
+_SECRET = re.compile(r"(?:api[_-]?key|authorization|password|secret|access[_-]?token)", re.IGNORECASE)
+
+
+class RequestConfig(Section):
+    """How a server's requests differ from what every OpenAI-compatible one takes."""
+
+    drop: list[str] = []
+    """Fields that are not sent, such as `seed`. What a server refuses by name is left out without this, and said."""
+    rename: dict[str, str] = {}
+    """Fields that have another name there: `{max_tokens = "max_completion_tokens"}`."""
+    extra: dict[str, Any] = {}
+    """Further fields: `{chat_template_kwargs = {enable_thinking = false}}` turns Qwen3's thoughts off."""
+
+    @model_validator(mode="after")
+    def _no_secret(self) -> RequestConfig:
+        if any(_SECRET.fullmatch(name) for name in self.extra):
+            raise ValueError("extra must hold no key or password: api_key_env names the variable that holds one")
+        return self

@@ -1,0 +1,1 @@
+"""The process itself: threads, signals, and what other libraries raise."""

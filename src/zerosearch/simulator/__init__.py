@@ -1,0 +1,1 @@
+"""The engine that a language model plays, and what makes one: collect, record, label, pairs, fidelity."""

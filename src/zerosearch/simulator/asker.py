@@ -1,0 +1,76 @@
+"""How a judge or a reader is asked: tried again where a server fails, with room for thoughts, and paid for.
+
+asker = Asker(writer)
+text = await asker.ask(messages, seed=7, read=parse_verdict)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from zerosearch.episodes.protocol import Message
+from zerosearch.episodes.replies import thinking
+from zerosearch.errors import EngineError
+from zerosearch.models.chat import Writer, Written
+from zerosearch.models.completions import EmptyReply
+from zerosearch.models.retry import Retry, with_retry
+from zerosearch.spending.ledger import Ledger
+
+MAX_TOKENS = 256
+"""Room for a word, or a few, and a short thought before."""
+ROOM_TO_THINK = 8192
+"""Given to a model that was stopped before it had answered."""
+ASKING = Retry(attempts=6, deadline_seconds=600.0, backoff_seconds=1.0, max_backoff_seconds=60.0)
+"""An outage of half a minute is waited out, and as long as the server asks for, up to ten minutes."""
+_TRIES = 3
+"""So often room is given to what shows no sign of a thought: one that the template opened shows none."""
+
+
+class Asker:
+    """Asks `writer`. A reply that the limit ended before `read` found something in it is asked for again with room;
+    once that has helped, all that is asked later has it from the start."""
+
+    def __init__(
+        self, writer: Writer, retry: Retry = ASKING, charge: Callable[[Ledger], None] = lambda used: None
+    ) -> None:
+        self._writer, self._retry, self._charge = writer, retry, charge
+        self._room = MAX_TOKENS
+        self._in_vain = 0
+
+    async def ask(
+        self, messages: Sequence[Message], *, seed: int, read: Callable[[str], object], heat: float = 0.0
+    ) -> str:
+        """The reply, thoughts and all. Raises `EngineError` once the attempts or the deadline are used up."""
+        written = await self._write(messages, self._room, seed, heat)
+        thought = not written.text.strip() or thinking(written.text)
+        if not written.truncated or read(written.text) or self._room >= ROOM_TO_THINK:
+            return written.text
+        if not thought and self._in_vain >= _TRIES:
+            return written.text  # it is prose, and would go on
+        text = (await self._write(messages, ROOM_TO_THINK, seed, heat)).text
+        if read(text):
+            self._room = ROOM_TO_THINK
+        else:
+            self._in_vain += 1
+        return text
+
+    async def _write(self, messages: Sequence[Message], room: int, seed: int, heat: float) -> Written:
+        async def attempt(number: int) -> Written:
+            try:
+                written = await self._writer.write(messages, max_tokens=room, temperature=heat, seed=seed)
+            except EmptyReply as error:
+                if not error.truncated:
+                    self._paid(error.prompt_tokens, error.completion_tokens)
+                    raise
+                written = Written("", error.prompt_tokens, error.completion_tokens, truncated=True)
+            except EngineError as error:
+                self._paid(error.prompt_tokens, error.completion_tokens)
+                raise
+            self._paid(written.prompt_tokens, written.completion_tokens)
+            return written
+
+        return (await with_retry(attempt, self._retry))[0]
+
+    def _paid(self, read: int | None, wrote: int | None) -> None:
+        if read or wrote:
+            self._charge(Ledger(prompt_tokens=read or 0, completion_tokens=wrote or 0))

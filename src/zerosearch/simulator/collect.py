@@ -1,0 +1,125 @@
+"""Collect trajectories with a real engine: what a simulator is tuned on later.
+
+Episodes are written in parts (`part-000000.jsonl.zst`, ...) of a few dozen. A kill loses at most the part that was not
+yet written; the same call goes on with the questions and rollouts that no part holds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from zerosearch.episodes.generation import Generator
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.rollout import ErrorRate, RolloutSettings, run_episode
+from zerosearch.episodes.search import SearchEngine
+from zerosearch.episodes.trajectory import Trajectory, read_trajectories, write_trajectories
+from zerosearch.errors import DataError
+
+PART_SIZE = 32
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`done` of `total` episodes, those of earlier calls included."""
+
+    done: int
+    total: int
+    right: int
+    searches: int
+    failed: int
+    cost_usd: float
+
+
+def read_collection(folder: Path) -> Iterator[Trajectory]:
+    """Every trajectory of a collection, in the order of its parts. Raises `DataError` where there is none."""
+    parts = list_parts(folder)
+    if not parts:
+        raise DataError(f"{folder}: holds no part-*.jsonl.zst; is it what `zerosearch collect` wrote?")
+    for part in parts:
+        yield from read_trajectories(part)
+
+
+def list_parts(folder: Path) -> list[Path]:
+    return sorted(folder.glob("part-[0-9]*.jsonl.zst"))
+
+
+async def collect(
+    questions: Sequence[Question],
+    generator: Generator,
+    engine: SearchEngine,
+    settings: RolloutSettings,
+    errors: ErrorRate,
+    folder: Path,
+    *,
+    rollouts: int = 1,
+    concurrency: int = 64,
+    part_size: int = PART_SIZE,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> Progress:
+    """Play `rollouts` episodes for each question that `folder` does not hold yet; at most `concurrency` at a time.
+
+    Episodes whose search failed are kept, as trajectories that say so, and are not played again. An error that ends the
+    run (the error-rate limit, a full disk, a budget) leaves the finished episodes written.
+    """
+    held = [t for part in list_parts(folder) for t in read_trajectories(part)]
+    tally = _Tally(len(questions) * rollouts)
+    known = {(q.id, rollout) for q in questions for rollout in range(rollouts)}
+    finished = {(t.question.id, t.rollout) for t in held} & known
+    tally.add([t for t in held if (t.question.id, t.rollout) in known])
+    report(tally.progress())
+    wanted = [
+        (group, question, rollout)
+        for group, question in enumerate(questions)
+        for rollout in range(rollouts)
+        if (question.id, rollout) not in finished
+    ]
+    number = int(list_parts(folder)[-1].name[5:11]) + 1 if held else 0
+    ready: list[Trajectory] = []
+    gate = asyncio.Semaphore(concurrency)
+
+    async def play(group: int, question: Question, rollout: int) -> Trajectory:
+        async with gate:
+            return await run_episode(question, generator, engine, settings, errors, group=group, rollout=rollout)
+
+    def write() -> None:
+        nonlocal number
+        if ready:
+            write_trajectories(folder / f"part-{number:06d}.jsonl.zst", ready)
+            tally.add(ready)
+            number += 1
+            ready.clear()
+            report(tally.progress())
+
+    tasks = [asyncio.create_task(play(*one)) for one in wanted]
+    try:
+        for next_done in asyncio.as_completed(tasks):
+            ready.append(await next_done)
+            if len(ready) >= part_size:
+                write()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        write()
+    return tally.progress()
+
+
+class _Tally:
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._done = self._right = self._searches = self._failed = 0
+        self._cost_usd = 0.0
+
+    def add(self, trajectories: Sequence[Trajectory]) -> None:
+        self._done += len(trajectories)
+        for t in trajectories:
+            self._right += t.scores.em == 1.0
+            self._searches += len(t.searches)
+            self._failed += sum(s.error is not None for s in t.searches)
+            self._cost_usd += sum(s.cost_usd for s in t.searches)
+
+    def progress(self) -> Progress:
+        return Progress(self._done, self._total, self._right, self._searches, self._failed, self._cost_usd)

@@ -1,0 +1,299 @@
+"""A search engine whose pages a language model writes: the point of the whole package.
+
+    engine = SimulatedEngine(OpenAIWriter("http://localhost:8000/v1", "Qwen/Qwen2.5-14B-Instruct"))
+    page = await engine.search(SearchRequest(query, top_k=5, question=question, quality=Quality.NOISY, seed=7))
+
+The prompt is made from the request and from nothing else, so a query is always simulated with its own question.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import time
+from collections import defaultdict, deque
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any, cast
+
+from zerosearch.episodes.protocol import Message
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.search import (
+    Document,
+    DocumentKind,
+    Noise,
+    Quality,
+    SearchPage,
+    SearchRequest,
+    close_connections,
+    holds_answer,
+)
+from zerosearch.episodes.seeds import derive_seed
+from zerosearch.errors import ConfigError, EngineError
+from zerosearch.files.identity import digest_of, identity_of, with_parts
+from zerosearch.models.chat import ChatModel, Writer, Written
+from zerosearch.models.retry import AttemptError, Retry, with_retry
+from zerosearch.simulator.page_text import NO_PLAN, PLAN_BEGIN, ParsedPage, announces_answer, parse_page
+from zerosearch.simulator.prompts import LEARNED, PromptStyle, simulator_messages
+
+log = logging.getLogger(__name__)
+
+_WORD = re.compile(r"\w")
+_DECISION_TOKENS = 12  # "<think>none</think>"
+
+
+class SimulatedEngine:
+    """A `SearchEngine`. With a local writer a page is a function of its request, the seed included.
+
+    `style` is `tuned` for a simulator that was tuned on that short prompt, `instruct` for any other. Temperature .8 and
+    600 tokens are the paper's. The prices are in US dollars per million tokens; attempts that came to nothing are paid
+    for too. `sleep` and `clock` are for tests.
+
+    A query without a word in it gets what a real engine gives it, an empty page, and the writer is not asked. A text
+    without any document is an `EngineError` of kind `empty` once `retry` is used up; each attempt draws from a seed of
+    its own. A text out of form whose documents can be made out is kept, with `parsed` False.
+
+    `rewrites`: a page that does not keep its word is written again so often, and the last one is taken: a noisy page
+    that holds a golden answer, and a useful one that holds none although its plan announces one, or the other way
+    round (`format_plan`; of a useful page without a plan nothing is known). The first plan counts: what is easier to
+    write would else come to be what is written. `attempts` of the page counts the rewrites too.
+
+    `plan_temperature`: a tuned simulator is asked first, with a temperature of its own, how the plan of a useful page
+    begins, which is whether the page will hold the answer, and then for pages that go on from there, rewrites included.
+    At 0 a query is answered whenever that is the likelier, the same however often it is asked, as a real engine does
+    it. A simulator that turns out to have no plans writes its pages as without this. `writer` is a `ChatModel` then.
+
+    A page that is useful in part is written at once by an `instruct` simulator. A `tuned` one has only ever been asked
+    for whole pages, so it is asked for two, one useful and one noisy, at the same time; the page takes the first
+    documents of each, at the ranks where they were asked for. Both are paid for; an attempt that failed is made again
+    for the page that is missing.
+    """
+
+    def __init__(
+        self,
+        writer: Writer,
+        *,
+        style: PromptStyle = "instruct",
+        temperature: float = 0.8,
+        max_tokens: int = 600,
+        retry: Retry | None = None,
+        rewrites: int = 0,
+        plan_temperature: float | None = None,
+        usd_per_million_prompt_tokens: float = 0.0,
+        usd_per_million_completion_tokens: float = 0.0,
+        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        if not temperature >= 0:
+            raise ConfigError(f"simulator.temperature is {temperature}; it must be 0 or more")
+        if max_tokens < 1:
+            raise ConfigError(f"simulator.max_tokens is {max_tokens}; it must be at least 1")
+        self.name = f"simulated:{writer.model}"
+        self.identity = with_parts(
+            getattr(writer, "identity", None) or identity_of("writer", model=writer.model),
+            kind="simulated",
+            style=style,
+            prompt=_prompt_digest(style),
+            temperature=float(temperature),
+            max_tokens=max_tokens,
+            rewrites=rewrites,
+            plan_temperature=plan_temperature if style == "tuned" else None,
+        )
+        self._writer = writer
+        self._style: PromptStyle = style
+        self._temperature = temperature
+        self._max_tokens = max_tokens
+        self._retry = retry if retry is not None else Retry()
+        self._rewrites = rewrites
+        self._plan_temperature = plan_temperature if style == "tuned" else None
+        self._prices = (usd_per_million_prompt_tokens, usd_per_million_completion_tokens)
+        self._sleep = sleep
+        self._clock = clock
+        self._warned = False
+
+    async def search(self, request: SearchRequest) -> SearchPage:
+        """The page for `request`. Raises `EngineError` once the attempts or the deadline are used up.
+
+        Raises `ConfigError` where the style has no words for what is asked.
+        """
+        if not _WORD.search(request.query):
+            return SearchPage((), self.name, request.quality)
+        parts = whole_pages(request) if self._style == "tuned" else [request]
+        prompts = [simulator_messages(part, self._style) for part in parts]
+        pages: dict[int, ParsedPage] = {}
+        started = self._clock()
+        bill = _Bill()
+
+        async def write(place: int, number: int) -> None:
+            pages[place] = await self._write(parts[place], prompts[place], number, bill)
+
+        async def attempt(number: int) -> None:
+            await _together([write(place, number) for place in range(len(parts)) if place not in pages])
+
+        try:
+            _, attempts = await with_retry(attempt, self._retry, sleep=self._sleep, clock=self._clock)
+        except EngineError as error:
+            error.cost_usd = self._cost(bill)
+            error.prompt_tokens, error.completion_tokens = bill.prompt_tokens, bill.completion_tokens
+            raise
+        documents, asked = _ranked(request.asked, [(part.asked, pages[place]) for place, part in enumerate(parts)])
+        return SearchPage(
+            documents,
+            self.name,
+            request.quality,
+            seconds=self._clock() - started,
+            cost_usd=self._cost(bill),
+            attempts=attempts + bill.rewrites,
+            parsed=all(page.well_formed for page in pages.values()),
+            prompt_tokens=bill.prompt_tokens,
+            completion_tokens=bill.completion_tokens,
+            asked=asked,
+        )
+
+    async def _write(
+        self, request: SearchRequest, messages: Sequence[Message], attempt: int, bill: _Bill
+    ) -> ParsedPage:
+        first = request.seed if attempt == 1 else derive_seed("attempt", attempt, request.seed)
+        wanted: bool | None = None
+        begun = await self._decide(request, messages, first, bill)
+        if begun:
+            messages = [*messages, {"role": "assistant", "content": begun}]
+        for rewrite in range(self._rewrites + 1):
+            seed = derive_seed("rewrite", rewrite, first) if rewrite else first
+            text = begun + await self._text(messages, seed, bill)
+            page = parse_page(text, request.top_k)
+            if not page.documents:
+                raise AttemptError("empty", f"{self.name}: wrote no document for the query {request.query[:80]!r}")
+            if wanted is None:
+                wanted = should_hold(request, text)
+            if rewrite == self._rewrites or wanted in (None, _holds(request, page)):
+                break
+            bill.rewrites += 1
+        return page
+
+    async def _decide(self, request: SearchRequest, messages: Sequence[Message], seed: int, bill: _Bill) -> str:
+        """How the plan of a useful page begins: whether it will hold the answer. Empty where there is no plan."""
+        if self._plan_temperature is None or request.quality is not Quality.USEFUL or not _can_tell(request):
+            return ""
+        asking = cast(ChatModel, self._writer).write(
+            messages, max_tokens=_DECISION_TOKENS, temperature=self._plan_temperature, seed=seed, stop=("[", "\n")
+        )
+        try:
+            text = await self._paid(asking, bill)
+        except AttemptError as error:
+            if error.kind != "empty":
+                raise
+            return ""  # a server cuts a page without a plan, "[1] ...", down to nothing
+        return {PLAN_BEGIN: f"{PLAN_BEGIN}[", NO_PLAN.strip(): NO_PLAN}.get(text.strip(), "")
+
+    async def _text(self, messages: Sequence[Message], seed: int, bill: _Bill) -> str:
+        limit, temperature = self._max_tokens, self._temperature
+        return await self._paid(
+            self._writer.write(messages, max_tokens=limit, temperature=temperature, seed=seed), bill
+        )
+
+    async def _paid(self, writing: Awaitable[Written], bill: _Bill) -> str:
+        try:
+            written = await writing
+        except EngineError as error:  # an answer that is of no use may have been written and charged for
+            bill.prompt_tokens += error.prompt_tokens
+            bill.completion_tokens += error.completion_tokens
+            raise
+        self._charge(bill, written)
+        return written.text
+
+    async def aclose(self) -> None:
+        """Close the writer's connections, where it has any."""
+        await close_connections(self._writer)
+
+    def _charge(self, bill: _Bill, written: Written) -> None:
+        for price, tokens in zip(self._prices, (written.prompt_tokens, written.completion_tokens), strict=True):
+            if price and tokens is None and not self._warned:
+                self._warned = True
+                log.warning("%s: the server does not tell how many tokens it used; costs are counted as 0", self.name)
+        bill.prompt_tokens += written.prompt_tokens or 0
+        bill.completion_tokens += written.completion_tokens or 0
+
+    def _cost(self, bill: _Bill) -> float:
+        return (self._prices[0] * bill.prompt_tokens + self._prices[1] * bill.completion_tokens) / 1e6
+
+
+@dataclass
+class _Bill:
+    """The tokens of one search, all attempts together."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    rewrites: int = 0
+
+
+@cache
+def _prompt_digest(style: PromptStyle) -> str:
+    """Of the words in which a simulator is asked: a release that asks otherwise gets other pages."""
+    example = Question("example", "question", ("answer",))
+    kinds = LEARNED if style == "tuned" else tuple(Noise)
+    requests = [SearchRequest("query", 2, example)] + [
+        SearchRequest("query", 2, example, Quality.NOISY, kinds=(kind, kind)) for kind in kinds if kind in Noise
+    ]
+    return digest_of([simulator_messages(request, style) for request in requests])
+
+
+def should_hold(request: SearchRequest, text: str) -> bool | None:
+    """Whether the page of `text` should hold a golden answer; None where that is not known."""
+    kinds = set(request.asked)
+    if not _can_tell(request):
+        return None
+    if Quality.USEFUL not in kinds:
+        return False
+    return announces_answer(text) if len(kinds) == 1 else None
+
+
+def _can_tell(request: SearchRequest) -> bool:
+    """Whether it can be told of a page if it holds a golden answer: not of `yes`, which any page may hold."""
+    question = request.question
+    return question is not None and bool(question.golden_answers) and not question.yes_or_no
+
+
+def _holds(request: SearchRequest, page: ParsedPage) -> bool:
+    return request.question is not None and holds_answer(page.documents, request.question.golden_answers)
+
+
+def whole_pages(request: SearchRequest) -> list[SearchRequest]:
+    """The pages that a simulator which knows only whole ones is asked for: a useful and a noisy one for a mixed page.
+
+    Both are of `top_k` documents, as it has never been asked for fewer, and have seeds of their own.
+    """
+    if set(request.asked) != {Quality.USEFUL, Noise.PLAIN}:
+        return [request]
+    return [
+        replace(request, quality=quality, kinds=(), seed=derive_seed("page", quality, request.seed))
+        for quality in Quality
+    ]
+
+
+def _ranked(
+    order: Sequence[DocumentKind], pages: Sequence[tuple[Sequence[DocumentKind], ParsedPage]]
+) -> tuple[tuple[Document, ...], tuple[DocumentKind, ...]]:
+    """The page in `order`, from what was written and what that was asked for: always the first of a kind that is left.
+
+    A document that was not written is left out, its rank with it.
+    """
+    left: dict[DocumentKind, deque[Document]] = defaultdict(deque)
+    for asked, page in pages:
+        for kind, document in zip(asked, page.documents, strict=False):
+            left[kind].append(document)
+    ranked = [(left[kind].popleft(), kind) for kind in order if left[kind]]
+    return tuple(document for document, _ in ranked), tuple(kind for _, kind in ranked)
+
+
+async def _together(tasks: Sequence[Coroutine[Any, Any, None]]) -> None:
+    """Await all, whichever fails, and only then raise the first error: what was written is paid for and kept."""
+    if len(tasks) == 1:
+        await tasks[0]
+        return
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    for error in outcomes:
+        if error is not None:
+            raise error

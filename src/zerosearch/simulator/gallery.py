@@ -1,0 +1,136 @@
+"""Real and simulated pages side by side, as one HTML file without scripts or outside resources."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from zerosearch.episodes.scoring import contains_answer
+from zerosearch.episodes.search import SearchPage
+from zerosearch.simulator.fidelity import Compared
+from zerosearch.simulator.reader import Reading
+
+_STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; color: #1d2733; }
+h1 { font-size: 1.4rem }
+h2 { font-size: 1rem; margin: 2.2rem 0 .3rem }
+.question { color: #56657a; margin: 0 0 .6rem }
+.pages { display: grid; grid-template-columns: repeat(3, 1fr); gap: 1rem }
+.page { border-top: 3px solid #9aa7b8 }
+.page.useful { border-color: #2d7d46 }
+.page.noisy { border-color: #b5542c }
+.page h3 { font-size: .8rem; margin: .4rem 0 }
+.page ol { padding-left: 1.3rem; margin: 0 }
+.page li { margin-bottom: .5rem; overflow-wrap: anywhere }
+.answer { margin: .3rem 0; font-style: italic }
+.holds { background: #e7f4ea }
+b { font-weight: 600 }
+table { border-collapse: collapse }
+td, th { padding: .2rem .8rem .2rem 0; text-align: left }
+@media (max-width: 50rem) { .pages { grid-template-columns: 1fr } }
+"""
+
+
+def page(
+    report: dict[str, Any], compared: Sequence[Compared], readings: Sequence[Reading] = (), *, examples: int = 30
+) -> str:
+    """The report's first figures, and at most `examples` queries evenly over all, with their three pages.
+
+    Below a page stands what the reader answered from it, where there are `readings`.
+
+    A document that holds the golden answer is marked. Everything that came from a model or an engine is escaped.
+    """
+    step = max(1, len(compared) // max(examples, 1))
+    answers = {id(r.compared): r.answers for r in readings}
+    rows = "\n".join(_example(c, answers.get(id(c), {})) for c in list(compared)[::step][:examples])
+    control, leak, within = report["control"], report["leak"], report["intervals"]
+    figures = (
+        ("queries", report["queries"]),
+        (
+            "useful pages with the answer, where the real page has it",
+            _within(control["useful"], within["control"]["useful"]),
+        ),
+        (
+            "noisy pages with the answer, where the real page has it",
+            _within(control["noisy"], within["control"]["noisy"]),
+        ),
+        (
+            "useful pages with the answer, where the real page has it not (leak)",
+            _within(leak["useful"], within["leak"]["useful"]),
+        ),
+        ("pages with all documents in form", _share(report["whole_pages"])),
+        *_more_figures(report),
+    )
+    table = "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in figures)
+    title = f"{report['simulator']} against {report['engine']}"
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body><h1>{escape(title)}</h1>\n"
+        f"<table>{table}</table>\n<p>Documents that hold the golden answer are green.</p>\n{rows}\n</body></html>\n"
+    )
+
+
+def _more_figures(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    if (bridge := report["bridge"])["queries"]:
+        within = report["intervals"]["bridge"]["useful"]
+        named = f"useful pages of {bridge['queries']} first hops"
+        yield f"{named} that name the bridge", _within(bridge["useful"]["right"], within["right"])
+        yield f"{named} that name a wrong one and not it", _within(bridge["useful"]["wrong"], within["wrong"])
+    if (reader := report.get("reader")) is not None:
+        right = ", ".join(f"{side} {_share(row['f1'])}" for side, row in reader["pages"].items())
+        yield f"F1 of what {reader['model']} answers from the page", right
+        yield "its answer from the useful page is the one from the real page", _share(reader["agreement"]["same"])
+    if (embedding := report.get("embedding")) is not None:
+        shown = ", ".join(f"{k.replace('_', ' ')} {_number(v)}" for k, v in embedding["distance"].items())
+        yield f"cosine distance from the real page ({embedding['encoder']})", shown
+
+
+def _example(c: Compared, read: Mapping[str, str | None]) -> str:
+    answers = "; ".join(c.asked.question.golden_answers)
+    sides = "".join(
+        f'<div class="page {name}"><h3>{label}</h3>{_documents(side, c.asked.question.golden_answers)}'
+        f"{_answer(read, name)}</div>"
+        for name, label, side in (
+            ("real", "real", c.real),
+            ("useful", "simulated, useful", c.useful),
+            ("noisy", "simulated, noisy", c.noisy),
+        )
+    )
+    return (
+        f"<h2>{escape(c.asked.query)}</h2>"
+        f'<p class="question">{escape(c.asked.kind)} · {escape(c.asked.question.text)} · <b>{escape(answers)}</b></p>'
+        f'<div class="pages">{sides}</div>'
+    )
+
+
+def _documents(found: SearchPage | None, golden_answers: Sequence[str]) -> str:
+    if found is None:
+        return "<p>the search failed</p>"
+    if not found.documents:
+        return "<p>no documents</p>"
+    items = []
+    for document in found.documents:
+        holds = contains_answer(f"{document.title}: {document.text}", golden_answers)
+        mark = ' class="holds"' if holds else ""
+        items.append(f"<li{mark}><b>{escape(document.title)}</b> {escape(document.text)}</li>")
+    return f"<ol>{''.join(items)}</ol>"
+
+
+def _answer(answers: Mapping[str, str | None], side: str) -> str:
+    if side not in answers:
+        return ""
+    return f'<p class="answer">reader: {escape(answers[side] or "could not be asked")}</p>'
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _within(value: float | None, interval: Sequence[float] | None) -> str:
+    return "-" if value is None or interval is None else f"{value:.0%} [{interval[0]:.0%}, {interval[1]:.0%}]"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"

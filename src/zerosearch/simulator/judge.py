@@ -1,0 +1,153 @@
+"""A language model as judge: does this page hold what its query asks for? (ZeroSearch, second version.)
+
+The judge is any `Writer`: a local model, or an OpenAI-compatible server. It sees query, question, golden answers and
+the page, and answers with one word. What it says besides is not guessed at: where no clear yes or no comes, it is asked
+once more, then the page counts as unclear and keeps no label of this way.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from zerosearch.episodes.protocol import Message, field_text
+from zerosearch.episodes.replies import visible
+from zerosearch.episodes.rollout import ErrorRate
+from zerosearch.episodes.search import Quality
+from zerosearch.episodes.seeds import derive_seed
+from zerosearch.errors import EngineError, RunError
+from zerosearch.models.chat import Writer
+from zerosearch.models.retry import Retry
+from zerosearch.simulator.asker import ASKING, Asker
+from zerosearch.simulator.label import JUDGE, LabelledPage
+from zerosearch.simulator.page_text import format_page
+from zerosearch.spending.ledger import Ledger
+
+_VERDICT = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
+_SYSTEM = "You judge the results of a search engine. You answer with one word: yes or no."
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The pages with their labels, in order, and how the judge did. `complaint`: what failed and why, if anything."""
+
+    pages: list[LabelledPage]
+    unclear: int
+    failed: int
+    complaint: str = ""
+
+
+def judge_messages(page: LabelledPage) -> list[Message]:
+    """The chat that asks for a verdict on `page`; no field of it can speak for another."""
+    answers = "; ".join(field_text(answer) for answer in page.question.golden_answers[:5])
+    return [
+        {"role": "system", "content": _SYSTEM},
+        {
+            "role": "user",
+            "content": (
+                "Someone who wants to answer the question below has sent a query to a search engine, perhaps as one "
+                "step on the way. Does the result page hold, correctly and concretely, the facts that the query asks "
+                "for, so that it helps with the question? A page that only shares words or a subject with the query "
+                "does not.\n\n"
+                f"Question: {field_text(page.question.text)}\nIts answer: {answers}\n"
+                f"Query: {field_text(page.query)}\n\n"
+                f"Result page:\n{format_page(page.documents)}\n\nAnswer yes or no."
+            ),
+        },
+    ]
+
+
+def parse_verdict(text: str) -> Quality | None:
+    """`yes` is useful, `no` noisy. None where the text says neither, or both: prose is not guessed at.
+
+    >>> parse_verdict("Yes.")
+    <Quality.USEFUL: 'useful'>
+    """
+    found = {word.lower() for word in _VERDICT.findall(visible(text))}
+    if len(found) != 1:
+        return None
+    return Quality.USEFUL if found == {"yes"} else Quality.NOISY
+
+
+async def judge(
+    pages: Sequence[LabelledPage],
+    writer: Writer,
+    *,
+    held: Mapping[str, Quality] | None = None,
+    keep: Callable[[str, Quality], None] = lambda key, verdict: None,
+    charge: Callable[[Ledger], None] = lambda used: None,
+    retry: Retry = ASKING,
+    attempts: int = 2,
+    concurrency: int = 32,
+    max_unclear: float = 0.5,
+    seed: int = 0,
+    report: Callable[[int], None] = lambda done: None,
+) -> Judged:
+    """Ask for a verdict on each page; pages with one query and the same documents are judged once.
+
+    `held` are verdicts that are there already, by `verdict_key`; `keep` is given each new one as it comes, `charge`
+    what each reply took. A server that fails is tried again as `retry` says.
+
+    Raises `RunError` where more than `max_unclear` of the first fifty pages, or of all, got no verdict: a judge that
+    answers prose is of no use, and asking on would only cost money. And where the server stays away.
+    """
+    keys = [verdict_key(writer, page) for page in pages]
+    verdicts: dict[str, Quality | None] = {key: (held or {}).get(key) for key in keys}
+    distinct = {key: page for key, page in zip(keys, pages, strict=True) if verdicts[key] is None}
+    errors = ErrorRate(what="pages to judge", at_fault="the judge's server")
+    asker = Asker(writer, retry, charge)
+    gate = asyncio.Semaphore(concurrency)
+    unclear = 0
+    sample = ""
+
+    async def ask(key: str, page: LabelledPage) -> tuple[str, Quality | None, str | EngineError]:
+        text = ""
+        async with gate:
+            for attempt in range(attempts):
+                drawn = derive_seed(seed, "judge", page.question.id, page.query, attempt)
+                try:
+                    text = await asker.ask(
+                        judge_messages(page), heat=0.7 * (attempt > 0), seed=drawn, read=parse_verdict
+                    )
+                except EngineError as error:
+                    return key, None, error
+                if (verdict := parse_verdict(text)) is not None:
+                    return key, verdict, text
+        return key, None, text
+
+    tasks = [asyncio.create_task(ask(key, page)) for key, page in distinct.items()]
+    try:
+        for done, next_done in enumerate(asyncio.as_completed(tasks), start=1):
+            key, verdict, said = await next_done
+            verdicts[key] = verdict
+            if isinstance(said, EngineError):
+                errors.failure(said)
+            else:
+                errors.success()
+                unclear += verdict is None
+            if verdict is not None:
+                keep(key, verdict)
+            else:
+                sample = " ".join(str(said).split())[:120]
+            if done in (50, len(tasks)) and unclear + errors.failed > max_unclear * done:
+                raise RunError(
+                    f"the judge {writer.model} gave no verdict on {unclear + errors.failed} of {done} pages "
+                    f"(last: {sample!r}); it must answer yes or no. Take another model, or label by outcome"
+                )
+            report(done)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    labelled = [page.with_label(JUDGE, verdicts[key]) for key, page in zip(keys, pages, strict=True)]
+    return Judged(labelled, unclear, errors.failed, errors.complaint())
+
+
+def verdict_key(writer: Writer, page: LabelledPage) -> str:
+    """What a verdict depends on: who judges, and all that the judge is shown."""
+    told = [getattr(writer, "identity", writer.model), judge_messages(page)]
+    return hashlib.sha256(json.dumps(told, ensure_ascii=True).encode()).hexdigest()[:32]

@@ -1,0 +1,197 @@
+"""From labelled pages to what a simulator is tuned on: balanced classes, loss on the page alone.
+
+Each example is the simulator's own prompt (question, answer, query, "Write 5 useful documents.") and, to be learned,
+the page that the real engine returned. The word in the prompt is the page's label: it comes to decide the page.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from zerosearch.engines.lexical import Lexicon
+from zerosearch.episodes.examples import Example
+from zerosearch.episodes.search import Document, Quality, SearchRequest, holds_answer
+from zerosearch.errors import ConfigError, DataError
+from zerosearch.models.chat import render_messages
+from zerosearch.models.local import LocalModel
+from zerosearch.simulator.label import LabelledPage, named
+from zerosearch.simulator.page_text import QUOTED_WORDS, answer_spans, format_page, format_plan
+from zerosearch.simulator.prompts import simulator_messages
+from zerosearch.simulator.style import copies
+
+RANK = "rank"
+"""Instead of a label: every page is useful as it was returned, and what is ranked behind it is noisy."""
+_ALIKE = 8  # questions like a query, of which a wrong one is drawn
+MIN_CLASS = 20
+"""Fewer pages of a class than this teach no word."""
+
+
+@dataclass(frozen=True)
+class TuningPair:
+    """What a simulator is asked, and the page it should write."""
+
+    request: SearchRequest
+    documents: tuple[Document, ...]
+
+
+def tuning_pairs(
+    pages: Sequence[LabelledPage],
+    way: str,
+    *,
+    top_k: int,
+    limit: int | None = None,
+    answer_share: float | None = None,
+    misdirected_share: float = 0.0,
+    seed: int = 0,
+) -> list[TuningPair]:
+    """As many useful as noisy pages, by the labels of `way`; the larger class gives up pages by seeded draw.
+
+    A page is cut to `top_k` documents, and its prompt asks for as many as it has. Equal pages of one query and one
+    label count once, and those labelled both ways (rollouts of unlike outcome) are left out: they teach nothing.
+
+    Documents that were found for the query of a useful page and are not on it (ranked behind the first `top_k`, or by
+    another engine) make a second, noisy page, without those that hold an answer or that the query names: there one word
+    is all that parts the two prompts. `way` `rank` has no other noisy pages, and takes every page as it was returned
+    for useful.
+
+    `answer_share`: queries that repeat a question of several hops give up useful pages until at most this share holds
+    the answer or, where there are too many of the others, at least. It is the rate of an engine whose corpus covers the
+    questions, where the one at hand does not.
+
+    `misdirected_share` adds so many useful pages, as a share of the others, under another question than they were
+    found for: see `misdirected`.
+
+    Raises `DataError` where a class has fewer than `MIN_CLASS` pages.
+    """
+    labelled = _distinct(pages, way, top_k)
+    rng = random.Random(seed)
+    useful = [page for page, quality in labelled if quality is Quality.USEFUL]
+    if answer_share is not None:
+        useful = _with_answer_share(useful, answer_share, top_k, rng)
+    useful += misdirected(useful, round(misdirected_share * len(useful)), rng)
+    found: dict[tuple[str, str], list[Document]] = {}
+    for page in pages:
+        found.setdefault((page.question.id, page.query), []).extend(page.documents)
+    candidates = (_noisy_twin(page, found.get((page.question.id, page.query), ()), top_k, rng) for page in useful)
+    twins = [twin for twin in candidates if twin is not None]
+    others = [_pair(page, Quality.NOISY, top_k) for page, quality in labelled if quality is Quality.NOISY]
+    fewest = min(len(useful), len(twins) + len(others))
+    if fewest < MIN_CLASS:
+        raise DataError(
+            f"labels by {way}: {len(useful)} useful and {len(twins) + len(others)} noisy pages, too unbalanced to tune "
+            f"on (at least {MIN_CLASS} of each); collect more, or label another way"
+        )
+    count = fewest if limit is None else min(fewest, limit // 2)
+    noisy = rng.sample(twins, min(count, len(twins)))  # the ones that part only by the word come first
+    noisy += rng.sample(others, count - len(noisy))
+    chosen = [_pair(page, Quality.USEFUL, top_k) for page in rng.sample(useful, count)] + noisy
+    rng.shuffle(chosen)
+    return chosen
+
+
+def _distinct(pages: Sequence[LabelledPage], way: str, top_k: int) -> list[tuple[LabelledPage, Quality]]:
+    """Each page once, with its one label; the recording that reaches deepest stands for its equals."""
+    seen: dict[tuple[str, str, tuple[Document, ...]], set[Quality]] = {}
+    deepest: dict[tuple[str, str, tuple[Document, ...]], LabelledPage] = {}
+    for page in pages:
+        label = Quality.USEFUL if way == RANK else page.labels.get(way)
+        key = (page.question.id, page.query, page.documents[:top_k])
+        if label is not None:
+            seen.setdefault(key, set()).add(label)
+        if key not in deepest or len(page.documents) > len(deepest[key].documents):
+            deepest[key] = page
+    return [(deepest[key], next(iter(labels))) for key, labels in seen.items() if len(labels) == 1]
+
+
+def _pair(page: LabelledPage, quality: Quality, top_k: int) -> TuningPair:
+    documents = page.documents[:top_k]
+    return TuningPair(SearchRequest(page.query, len(documents), page.question, quality), documents)
+
+
+def _noisy_twin(page: LabelledPage, found: Sequence[Document], top_k: int, rng: random.Random) -> TuningPair | None:
+    """A noisy page for the query of `page`, of the other documents `found` for it; None where they are too few."""
+    golden, shown = page.question.golden_answers, page.documents[:top_k]
+    rest = [
+        d for d in dict.fromkeys(found) if d not in shown and not holds_answer([d], golden) and not named(d, page.query)
+    ]
+    if page.question.yes_or_no or len(rest) < len(shown):
+        return None
+    documents = tuple(rest[place] for place in sorted(rng.sample(range(len(rest)), len(shown))))
+    return TuningPair(SearchRequest(page.query, len(documents), page.question, Quality.NOISY), documents)
+
+
+def _with_answer_share(
+    useful: Sequence[LabelledPage], share: float, top_k: int, rng: random.Random
+) -> list[LabelledPage]:
+    whole = [p for p in useful if (p.question.hops or 1) > 1 and copies(Document("", p.query), p.question.text, 0.8)]
+    with_answer: list[LabelledPage] = []
+    without: list[LabelledPage] = []
+    for page in whole:
+        held = holds_answer(page.documents[:top_k], page.question.golden_answers)
+        (with_answer if held else without).append(page)
+    keep_with = min(len(with_answer), round(len(without) * share / (1 - share))) if share < 1 else len(with_answer)
+    keep_without = min(len(without), round(len(with_answer) * (1 - share) / share)) if share > 0 else len(without)
+    kept = {id(p) for p in (*rng.sample(with_answer, keep_with), *rng.sample(without, keep_without))}
+    of_whole = {id(p) for p in whole}
+    return [p for p in useful if id(p) not in of_whole or id(p) in kept]
+
+
+def misdirected(pages: Sequence[LabelledPage], count: int, rng: random.Random) -> list[LabelledPage]:
+    """At most `count` of the pages under another question: one like the query, whose answer the page does not hold.
+
+    Policies ask beside the point: about the wrong country, the wrong film. An engine then gives what it was asked for,
+    and a simulator that only ever saw queries which fit their question would print that question's answer all the same.
+    """
+    questions = list({page.question.id: page.question for page in pages}.values())
+    if count < 1 or len(questions) < 2:
+        return []
+    ranked = Lexicon([question.text for question in questions])
+    out: list[LabelledPage] = []
+    for page in rng.sample(list(pages), len(pages)):
+        others = [questions[place] for place in ranked.nearest(page.query, _ALIKE)]
+        wrong = [q for q in others if q.id != page.question.id and not holds_answer(page.documents, q.golden_answers)]
+        if wrong and len(out) < count:
+            out.append(replace(page, question=rng.choice(wrong)))
+    return out
+
+
+def page_example(
+    model: LocalModel,
+    request: SearchRequest,
+    documents: Sequence[Document],
+    *,
+    plan: bool = True,
+    answer_weight: int = 1,
+) -> Example:
+    """The training text of a page: a simulator's prompt (mask 0), its plan, the page and the end of text (mask 1).
+
+    The plan, and golden answers with the words before them, where they stand in the page word for word, have the mask
+    `answer_weight`. They are a few of 300 tokens, and decide whether the page is what was asked for. Raises
+    `ConfigError` for a weight with a tokenizer that does not tell where its tokens stand.
+    """
+    before = render_messages(simulator_messages(request, "tuned"), model.tokenizer)
+    golden = request.question.golden_answers if request.question is not None else ()
+    note = format_plan(documents, golden) if plan else ""
+    text = note + format_page(documents)
+    page = model.codec.encode(text)
+    mask = [1] * len(page)
+    if answer_weight > 1:
+        spans = [(0, len(note)), *answer_spans(text, golden, before=QUOTED_WORDS)]
+        mask = _weights(model.tokenizer, text, page, spans, answer_weight)
+    key = request.question.id if request.question is not None else ""
+    return Example([*before, *page, int(model.tokenizer.eos_token_id)], [0] * len(before) + mask + [1], key)
+
+
+def _weights(tokenizer: Any, text: str, ids: Sequence[int], spans: Sequence[tuple[int, int]], weight: int) -> list[int]:
+    """`weight` for every token that shares a character with a span, else 1."""
+    if not tokenizer.is_fast:
+        raise ConfigError("an answer weight needs a fast tokenizer, which tells where its tokens stand")
+    encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
+    assert list(encoded["input_ids"]) == list(ids)
+    return [
+        weight if any(start < span[1] and span[0] < end for span in spans) else 1
+        for start, end in encoded["offset_mapping"]
+    ]

@@ -1,0 +1,143 @@
+"""One fixed reader on real and on simulated pages: would whoever reads them come to the same answer?
+
+A page that *holds* the answer need not lead to it, and a page that misleads does so only for a reader. The reader is
+any `Writer`. It sees the question and one page, decodes greedily, and never sees the golden answers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from zerosearch.episodes.protocol import Message, field_text
+from zerosearch.episodes.replies import bare_line, visible
+from zerosearch.episodes.rollout import ErrorRate
+from zerosearch.episodes.scoring import exact_match, normalize, token_f1
+from zerosearch.episodes.search import SearchPage
+from zerosearch.episodes.seeds import derive_seed
+from zerosearch.errors import EngineError, RunError
+from zerosearch.models.chat import Writer
+from zerosearch.models.retry import Retry
+from zerosearch.simulator.asker import ASKING, Asker
+from zerosearch.simulator.fidelity import SIDES, Compared
+from zerosearch.simulator.label import cohens_kappa
+from zerosearch.simulator.page_text import format_page
+from zerosearch.simulator.style import mean
+
+UNKNOWN = "unknown"
+_SYSTEM = "You answer questions from a page of search results. You write the answer alone, in a few words."
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The reader's answers to one query by page (`real`, `useful`, `noisy`); None where it could not be asked."""
+
+    compared: Compared
+    answers: dict[str, str | None] = field(default_factory=dict)
+    error: str = ""
+
+
+def reader_messages(question: str, page: SearchPage) -> list[Message]:
+    """The chat that asks for the answer to `question` from `page` alone; no field of it can speak for another."""
+    documents = "\n".join(map(field_text, format_page(page.documents).split("\n")))
+    return [
+        {"role": "system", "content": _SYSTEM},
+        {
+            "role": "user",
+            "content": (
+                f"Result page:\n{documents}\n\nQuestion: {field_text(question)}\n\n"
+                f"Answer from this page alone. Where it does not hold the answer, write: {UNKNOWN}"
+            ),
+        },
+    ]
+
+
+def parse_answer(text: str) -> str:
+    """The first line that is no thought, without a leading `Answer:` or the like; `unknown` where nothing is left.
+
+    >>> parse_answer("<think> It says so. </think>\\n**Answer:** Kathmandu")
+    'Kathmandu'
+    """
+    lines = map(bare_line, visible(text).splitlines())
+    return next((line for line in lines if normalize(line)), UNKNOWN)
+
+
+async def read_pages(
+    compared: Sequence[Compared], writer: Writer, *, concurrency: int = 32, retry: Retry = ASKING, seed: int = 0
+) -> list[Reading]:
+    """The answers to the queries whose three pages were all found, in order. An empty page is not asked about.
+
+    A page that the reader could not be asked about has no answer; what went wrong is in `error`. Where its server stays
+    away, it is asked no further: what was compared stands without it.
+    """
+    gate = asyncio.Semaphore(concurrency)
+    asker = Asker(writer, retry)
+    errors = ErrorRate(what="pages to read", at_fault="the reader's server")
+    gone: list[RunError] = []
+
+    async def answer(question: str, page: SearchPage) -> str:
+        messages = reader_messages(question, page)
+        drawn = derive_seed(seed, "reader", question)
+        async with gate:
+            if gone:
+                raise EngineError("connection", str(gone[0]))
+            try:
+                text = await asker.ask(messages, seed=drawn, read=lambda said: visible(said).strip())
+            except EngineError as error:
+                try:
+                    errors.failure(error)
+                except RunError as over:
+                    gone.append(over)
+                raise
+            errors.success()
+        return parse_answer(text)
+
+    async def one(c: Compared, pages: dict[str, SearchPage]) -> Reading:
+        async def side(page: SearchPage) -> tuple[str | None, str]:
+            if not page.documents:
+                return UNKNOWN, ""
+            try:
+                return await answer(c.asked.question.text, page), ""
+            except EngineError as error:
+                return None, str(error)
+
+        found = await asyncio.gather(*(side(page) for page in pages.values()))
+        return Reading(
+            c, {name: said for name, (said, _) in zip(pages, found, strict=True)}, max(error for _, error in found)
+        )
+
+    whole = ((c, {side: page for side in SIDES if (page := getattr(c, side)) is not None}) for c in compared)
+    return list(await asyncio.gather(*(one(c, pages) for c, pages in whole if len(pages) == len(SIDES))))
+
+
+def reader_report(readings: Sequence[Reading], model: str) -> dict[str, Any]:
+    """The figures, JSON-ready; shares of nothing are None. Only queries with all three answers count.
+
+    `agreement` is that of the answers on the real and on the useful page: `same`, the share of queries with equal
+    normalised answers (`unknown` is an answer), and Cohen's kappa on whether they are right (EM).
+    """
+    whole = [r for r in readings if None not in r.answers.values()]
+    golden = [r.compared.asked.question.golden_answers for r in whole]
+    answers = {side: [r.answers[side] or "" for r in whole] for side in SIDES}
+    right = {side: [exact_match(a, g) for a, g in zip(answers[side], golden, strict=True)] for side in SIDES}
+    same = [normalize(a) == normalize(b) for a, b in zip(answers["real"], answers["useful"], strict=True)]
+    return {
+        "model": model,
+        "queries": len(whole),
+        "failed": len(readings) - len(whole),
+        "error": next((r.error for r in readings if r.error), None),
+        "pages": {
+            side: {
+                "em": mean(right[side]),
+                "f1": mean([token_f1(a, g) for a, g in zip(answers[side], golden, strict=True)]),
+                "unknown": mean([float(normalize(a) == UNKNOWN) for a in answers[side]]),
+            }
+            for side in SIDES
+        },
+        "agreement": {
+            "same": mean([float(s) for s in same]),
+            "kappa": cohens_kappa(list(zip(right["real"], right["useful"], strict=True))),
+        },
+    }

@@ -1,0 +1,163 @@
+"""Pages that an engine gave for queries, as rows of a file: recorded here, or search traces from elsewhere.
+
+    {"query", "engine", "question", "golden_answers", "results": [{"title", "text" or "snippet"}, ...]}
+
+Such a file is what `label` takes beside (or instead of) a collection, and what the `recorded` engine replays. Recorded
+deeper than a policy sees, a page also says what the engine ranks next: what a noisy page for that query looks like.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from zerosearch.engines.recorded import parse_recording
+from zerosearch.engines.snippets import cut
+from zerosearch.episodes.questions import Question, parse_question
+from zerosearch.episodes.rollout import ErrorRate
+from zerosearch.episodes.search import Document, SearchEngine, SearchRequest
+from zerosearch.errors import DataError, EngineError
+from zerosearch.files.formats import read_jsonl
+from zerosearch.files.identity import differences
+from zerosearch.files.jsonl import append_jsonl, read_rows
+
+
+@dataclass(frozen=True)
+class Query:
+    """A query as it was asked, with the question it was asked for; `turn` counts the searches before it."""
+
+    text: str
+    question: Question
+    turn: int = 0
+
+
+@dataclass(frozen=True)
+class RecordedPage:
+    """The documents that `engine` gave for `query`, all that were recorded, in its order."""
+
+    query: Query
+    documents: tuple[Document, ...]
+    engine: str
+
+
+def read_recorded_pages(path: Path, *, snippet_words: int | None = None) -> tuple[list[RecordedPage], int]:
+    """The pages of a file whose rows have a question and its golden answers, and how many rows have none.
+
+    `snippet_words` cuts the documents as `engine.snippet_words` does. Raises `DataError`, naming the line, for rows
+    that are no recordings.
+    """
+    pages, without = [], 0
+    for where, row in read_jsonl(path):
+        recording = parse_recording(row, where)
+        if not isinstance(row.get("question"), str) or not row.get("golden_answers"):
+            without += 1
+            continue
+        turn = row.get("turn")
+        query = Query(recording.query, _question(row, where), turn if type(turn) is int else 0)
+        documents = recording.documents
+        if snippet_words is not None:
+            documents = tuple(cut(d, recording.query, snippet_words) for d in documents)
+        pages.append(RecordedPage(query, documents, recording.engine))
+    return pages, without
+
+
+def _question(row: dict[str, Any], where: str) -> Question:
+    identifier = row.get("id", row.get("qid"))
+    kept = {key: row[key] for key in ("question", "golden_answers", "hops") if key in row}
+    return parse_question({**kept, "id": identifier}, where)
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """`recorded` of `total` queries are in the file, those of earlier calls included; `failed` this time.
+
+    `missed`: the engine is itself a recording, which has no page for them. `nothing`: the engine found nothing for so
+    many of those asked this time; their pages are recorded, and empty.
+    """
+
+    recorded: int
+    total: int
+    failed: int
+    missed: int = 0
+    nothing: int = 0
+
+
+async def record(
+    queries: Sequence[Query],
+    engine: SearchEngine,
+    path: Path,
+    errors: ErrorRate,
+    *,
+    depth: int,
+    concurrency: int = 16,
+    report: Callable[[Recorded], None] = lambda progress: None,
+) -> Recorded:
+    """Ask `engine` each query for `depth` documents and append what it gives to `path`.
+
+    A query that the file holds for the same question is not asked again; one whose search fails is left out, and asked
+    by the next call. Raises `DataError` where the file holds pages of another engine (another identity), and what ends
+    a run: a budget, or too many failures; the pages so far are then in the file.
+    """
+    held = {_key(row) for row in _own_rows(path, engine)}
+    total = {(q.question.id, q.text): q for q in queries}
+    wanted = [query for key, query in total.items() if key not in held]
+    gate = asyncio.Semaphore(concurrency)
+    failed = missed = nothing = 0
+
+    async def ask(query: Query) -> dict[str, Any] | None:
+        nonlocal failed, missed, nothing
+        async with gate:
+            try:
+                page = await engine.search(SearchRequest(query.text, depth, query.question))
+            except EngineError as error:
+                failed += 1
+                errors.failure(error)
+                return None
+            errors.found(page)
+            if page.missed:  # there is no page to record
+                missed += 1
+                return None
+            nothing += not page.documents
+            return _row(query, page.documents, engine)
+
+    tasks = [asyncio.create_task(ask(query)) for query in wanted]
+    done = len(total) - len(wanted)
+    try:
+        for number, finished in enumerate(asyncio.as_completed(tasks), start=1):
+            row = await finished
+            if row is not None:
+                append_jsonl(path, row)
+                done += 1
+            if number % 500 == 0:
+                report(Recorded(done, len(total), failed, missed))
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+    return Recorded(done, len(total), failed, missed, nothing)
+
+
+def _own_rows(path: Path, engine: SearchEngine) -> Iterator[dict[str, Any]]:
+    for number, row in enumerate(read_rows(path), start=1):
+        if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in ("id", "query")):
+            raise DataError(f"{path}:{number}: not a row that `zerosearch record` wrote; take another --out")
+        theirs = row.get("identity")
+        if theirs != engine.identity:
+            what = ", ".join(differences(str(theirs), engine.identity)) if theirs else "which nobody noted"
+            raise DataError(
+                f"{path}: holds pages of another engine than {engine.name} as it is now ({what}); take another --out"
+            )
+        yield row
+
+
+def _key(row: dict[str, Any]) -> tuple[str, str]:
+    return row["id"], row["query"]
+
+
+def _row(query: Query, documents: Iterable[Document], engine: SearchEngine) -> dict[str, Any]:
+    results = [asdict(document) for document in documents]
+    named = {"engine": engine.name, "identity": engine.identity}
+    return {"query": query.text, **named, **query.question.as_row(), "turn": query.turn, "results": results}

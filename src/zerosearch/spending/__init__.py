@@ -1,0 +1,1 @@
+"""What searches and tokens cost, and the budgets that bound them."""

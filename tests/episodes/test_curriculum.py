@@ -1,0 +1,274 @@
+"""The noise probability over training, and the draw for each query (rule 13 of the design)."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zerosearch.episodes.curriculum import Curriculum, CurriculumKind, PageDraw, PageKind, draw_quality
+from zerosearch.episodes.search import DocumentKind, Noise, Quality
+from zerosearch.episodes.seeds import derive_seed
+from zerosearch.errors import ConfigError
+
+probability = st.floats(0.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "base", "step", "p"),
+    [
+        (0.0, 0.75, 4.0, 0, 0.0),
+        (0.0, 0.75, 4.0, 100, 0.25),  # (4^.5 - 1) / 3 = 1/3 of the way
+        (0.0, 0.75, 4.0, 50, 0.75 * (math.sqrt(2) - 1) / 3),
+        (0.0, 0.75, 4.0, 200, 0.75),
+        (0.25, 0.5, 4.0, 100, 0.25 + 0.25 / 3),
+        (0.8, 0.2, 4.0, 100, 0.6),  # from noisy to clean
+        (0.0, 1.0, 9.0, 100, 0.25),
+        (0.0, 1.0, 0.25, 100, 2 / 3),  # a base below 1 hurries at first
+        (0.0, 0.5, 1.0, 50, 0.125),  # b = 1 is linear
+        (0.0, 0.5, 1.0 + 1e-13, 50, 0.125),  # and there is no gap beside it
+        (0.0, 0.5, 1.0 - 1e-15, 150, 0.375),
+        (0.0, 0.5, 1e300, 199, 0.5 * 1e300 ** (-1 / 200)),
+    ],
+)
+def test_exponential_follows_equation_4(start: float, end: float, base: float, step: int, p: float) -> None:
+    assert Curriculum("exponential", start, end, base).noise(step, 200) == pytest.approx(p, rel=1e-9, abs=1e-12)
+
+
+def test_the_default_is_the_papers_shape() -> None:
+    assert Curriculum() == Curriculum("exponential", base=4.0)
+
+
+@pytest.mark.parametrize(("step", "p"), [(0, 0.1), (50, 0.2), (200, 0.5), (300, 0.5)])
+def test_linear(step: int, p: float) -> None:
+    assert Curriculum("linear", 0.1, 0.5, base=4.0).noise(step, 200) == pytest.approx(p)
+
+
+@pytest.mark.parametrize("step", [0, 57, 200])
+def test_fixed_stays_at_start(step: int) -> None:
+    assert Curriculum("fixed", 0.3, 0.9).noise(step, 200) == 0.3
+
+
+def test_steps_are_equal_stairs_from_start_to_end() -> None:
+    stairs = [Curriculum("steps", 0.0, 0.6, stages=4).noise(step, 8) for step in range(9)]
+    assert stairs == pytest.approx([0.0, 0.0, 0.2, 0.2, 0.4, 0.4, 0.6, 0.6, 0.6])
+    assert {Curriculum("steps", 0.1, 0.6, stages=1).noise(step, 8) for step in range(9)} == {0.1}
+
+
+@given(
+    st.sampled_from(["exponential", "linear", "steps"]),
+    probability,
+    probability,
+    st.floats(1e-3, 1e3),
+    st.integers(1, 300),
+)
+def test_noise_goes_from_start_to_end_and_never_back(
+    kind: CurriculumKind, start: float, end: float, base: float, total: int
+) -> None:
+    curriculum = Curriculum(kind, start, end, base)
+    values = [curriculum.noise(step, total) for step in range(total + 1)]
+    assert values[0] == start
+    assert values[-1] == pytest.approx(end)
+    way = 1 if end >= start else -1
+    assert all((after - before) * way >= -1e-12 for before, after in pairwise(values))
+    assert curriculum.noise(total + 5, total) == values[-1]
+    assert curriculum.noise(0, 0) == start
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"start": -0.1}, "curriculum.start"),
+        ({"end": 1.1}, "curriculum.end"),
+        ({"end": math.nan}, "curriculum.end"),
+        ({"base": 0.0}, "curriculum.base"),
+        ({"base": -4.0}, "curriculum.base"),
+        ({"base": math.nan}, "curriculum.base"),
+        ({"base": math.inf}, "curriculum.base"),
+        ({"kind": "exponentail"}, "curriculum.kind"),
+        ({"kind": "steps", "stages": 0}, "curriculum.stages"),
+    ],
+)
+def test_a_setting_out_of_range_is_named(settings: dict[str, float], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        Curriculum(**settings)  # type: ignore[arg-type]
+
+
+def test_seeds_are_the_same_in_every_process_and_release() -> None:
+    assert derive_seed("quality", 7) == 3299945916706529359
+    assert derive_seed(1, "question-1", 0, "page", 2) == 6447022788553571215
+
+
+def test_seeds_differ_where_any_part_differs() -> None:
+    parts: list[tuple[int | str, ...]] = [
+        (0, "q", 1, "page", 0),
+        (1, "q", 1, "page", 0),
+        (0, "q", 1, "turn", 0),
+        (0, "q", 1, "page", 1),
+    ]
+    parts += [(0, "q", 11, "page", 0), (0, "q1", 1, "page", 0), (0, "", "q", 1, "page", 0), (0, "q", 0, "page", 1)]
+    seeds = [derive_seed(*p) for p in parts]
+    assert len(set(seeds)) == len(parts)
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+@pytest.mark.parametrize("p", [0.05, 0.25, 0.5, 0.9])
+def test_pages_are_noisy_as_often_as_asked(p: float) -> None:
+    n = 10_000
+    noisy = sum(draw_quality(p, derive_seed(3, "question", i)) is Quality.NOISY for i in range(n))
+    assert abs(noisy / n - p) < 4 * math.sqrt(p * (1 - p) / n)
+
+
+@given(st.integers(0, 2**63 - 1), probability, probability)
+def test_the_draw_is_the_seeds_alone_and_grows_with_the_noise(seed: int, p: float, q: float) -> None:
+    assert draw_quality(p, seed) is draw_quality(p, seed)
+    assert draw_quality(0.0, seed) is Quality.USEFUL
+    assert draw_quality(1.0, seed) is Quality.NOISY
+    if draw_quality(min(p, q), seed) is Quality.NOISY:
+        assert draw_quality(max(p, q), seed) is Quality.NOISY
+
+
+def test_neighbouring_queries_are_drawn_apart() -> None:
+    # a draw per query, not per episode or per step: all sixteen outcomes of four queries turn up
+    outcomes = {
+        tuple(draw_quality(0.5, derive_seed(0, 9, f"q{i}", 0, "page", index)) for index in range(4)) for i in range(300)
+    }
+    assert len(outcomes) == 16
+
+
+def test_adaptive_noise_rises_with_success_falls_without_and_stays_within_its_ends() -> None:
+    curriculum = Curriculum("adaptive", 0.1, 0.3, target=0.5, rate=0.05)
+    rewards = [0.5, 0.9, 0.2, 0.6, 0.6, 0.6, 0.6, 0.6, 0.1, 0.1]
+    seen = [curriculum.noise(step, 10, rewards[:step]) for step in range(11)]
+    assert seen == pytest.approx([0.1, 0.15, 0.2, 0.15, 0.2, 0.25, 0.3, 0.3, 0.3, 0.25, 0.2])
+
+
+@given(st.lists(probability, max_size=60), probability, probability, st.floats(0.01, 1.0))
+def test_adaptive_noise_lies_between_its_ends_whatever_happens(
+    rewards: list[float], start: float, end: float, rate: float
+) -> None:
+    noise = Curriculum("adaptive", start, end, rate=rate).noise(len(rewards), 100, rewards)
+    assert min(start, end) - 1e-12 <= noise <= max(start, end) + 1e-12
+
+
+@pytest.mark.parametrize("successes", [4, 5, 80])
+def test_adaptive_noise_comes_back_at_once_when_success_ends(successes: int) -> None:
+    """Time spent at the upper end is not saved up."""
+    curriculum = Curriculum("adaptive", 0.0, 0.2, target=0.5, rate=0.05)
+    assert curriculum.noise(0, 1, [1.0] * successes + [0.0]) == pytest.approx(0.15)
+
+
+def test_adaptive_noise_may_fall_from_noisy_to_clean() -> None:
+    assert Curriculum("adaptive", 0.8, 0.2, rate=0.1).noise(2, 9, [1.0, 1.0]) == pytest.approx(0.6)
+
+
+@pytest.mark.parametrize("rate", [0.0, -0.1, 1.5, math.nan])
+def test_a_rate_that_is_none_is_refused(rate: float) -> None:
+    with pytest.raises(ConfigError, match=r"curriculum\.rate"):
+        Curriculum("adaptive", rate=rate)
+
+
+a_seed = st.integers(0, 2**63 - 1)
+some_kinds = st.lists(st.sampled_from(list(Noise)), min_size=1, max_size=4).map(tuple)
+a_draw = st.builds(PageDraw, st.sampled_from(["whole", "mixed"]), some_kinds)
+
+
+def noisy(kinds: tuple[DocumentKind, ...]) -> list[bool]:
+    return [kind is not Quality.USEFUL for kind in kinds]
+
+
+def tolerance(p: float, n: int) -> float:
+    return 4 * math.sqrt(p * (1 - p) / n)
+
+
+@given(probability, st.integers(1, 9), a_seed)
+def test_whole_pages_of_plain_noise_are_drawn_as_they_always_were(p: float, top_k: int, seed: int) -> None:
+    kind = Noise.PLAIN if draw_quality(p, seed) is Quality.NOISY else Quality.USEFUL
+    assert PageDraw().draw(p, top_k, seed) == (kind,) * top_k
+
+
+@given(a_draw, probability, st.integers(1, 9), a_seed)
+def test_a_page_is_drawn_of_top_k_documents_by_the_seed_alone(draw: PageDraw, p: float, top_k: int, seed: int) -> None:
+    kinds = draw.draw(p, top_k, seed)
+    assert len(kinds) == top_k
+    assert kinds == PageDraw(draw.pages, draw.noise_kinds).draw(p, top_k, seed)
+    assert {kind for kind in kinds if kind is not Quality.USEFUL} <= set(draw.noise_kinds)
+    assert draw.draw(p, top_k + 1, seed)[:top_k] == kinds  # a longer page begins like a shorter one
+    if draw.pages == "whole":
+        assert len(set(kinds)) == 1
+
+
+@given(a_draw, st.integers(1, 9), a_seed)
+def test_without_noise_and_with_nothing_else_pages_are_whole(draw: PageDraw, top_k: int, seed: int) -> None:
+    assert not any(noisy(draw.draw(0.0, top_k, seed)))
+    assert all(noisy(draw.draw(1.0, top_k, seed)))
+
+
+@pytest.mark.parametrize("pages", ["whole", "mixed"])
+def test_the_largest_number_that_can_be_drawn_is_below_one(pages: PageKind, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "zerosearch.episodes.curriculum.derive_seed", lambda *parts: 2**63 - 1
+    )  # / 2**63 is 1.0 as a float
+    assert PageDraw(pages, (Noise.PLAIN, Noise.OUTDATED)).draw(1.0, 2, 0) == (Noise.OUTDATED,) * 2
+
+
+@given(a_draw, probability, probability, st.integers(1, 9), a_seed)
+def test_more_noise_adds_noisy_documents_and_changes_none(
+    draw: PageDraw, p: float, q: float, top_k: int, seed: int
+) -> None:
+    less, more = (draw.draw(chance, top_k, seed) for chance in sorted((p, q)))
+    assert all(after == before for before, after in zip(less, more, strict=True) if before is not Quality.USEFUL)
+
+
+@pytest.mark.parametrize("pages", ["whole", "mixed"])
+@pytest.mark.parametrize("p", [0.1, 0.25, 0.5, 0.9])
+def test_documents_are_noisy_as_often_as_asked_at_every_rank(pages: PageKind, p: float) -> None:
+    n = 4000
+    drawn = [noisy(PageDraw(pages).draw(p, 3, derive_seed(5, i))) for i in range(n)]
+    for rank in range(3):
+        assert abs(sum(page[rank] for page in drawn) / n - p) < tolerance(p, n)
+
+
+def test_documents_of_a_mixed_page_are_drawn_apart_from_each_other() -> None:
+    n = 8000
+    outcomes = Counter(tuple(noisy(PageDraw("mixed").draw(0.5, 3, derive_seed(6, i)))) for i in range(n))
+    assert len(outcomes) == 8  # each of them about as often as the others
+    assert all(abs(count / n - 1 / 8) < tolerance(1 / 8, n) for count in outcomes.values())
+
+
+@pytest.mark.parametrize("pages", ["whole", "mixed"])
+def test_kinds_of_noise_are_drawn_evenly_and_one_that_stands_twice_twice_as_often(pages: PageKind) -> None:
+    draw, n = PageDraw(pages, (Noise.NEAR_MISS, Noise.OUTDATED, Noise.NEAR_MISS)), 6000
+    first = Counter(draw.draw(1.0, 2, derive_seed(7, i))[0] for i in range(n))
+    assert first.keys() == {Noise.NEAR_MISS, Noise.OUTDATED}
+    assert abs(first[Noise.NEAR_MISS] / n - 2 / 3) < tolerance(2 / 3, n)
+
+
+def test_the_kind_of_a_document_does_not_hang_on_its_being_drawn_noisy() -> None:
+    """A threshold and a choice from one number would make the first kind the only one at little noise."""
+    draw, n = PageDraw("mixed", (Noise.NEAR_MISS, Noise.OUTDATED)), 8000
+    found = Counter(kind for i in range(n) for kind in draw.draw(0.1, 5, derive_seed(8, i)))
+    few = found[Noise.NEAR_MISS] + found[Noise.OUTDATED]
+    assert abs(found[Noise.NEAR_MISS] / few - 0.5) < tolerance(0.5, few)
+
+
+def test_mixed_pages_are_the_same_in_every_process_and_release() -> None:
+    draw = PageDraw("mixed", (Noise.PLAIN, Noise.NEAR_MISS, Noise.OUTDATED))
+    assert [",".join(draw.draw(0.5, 4, seed)) for seed in (0, 1, 2)] == [
+        "plain,outdated,plain,useful",
+        "useful,outdated,plain,useful",
+        "useful,near-miss,outdated,plain",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"), [({"pages": "half"}, "curriculum.pages"), ({"noise_kinds": ()}, "curriculum.noise_kinds")]
+)
+def test_a_page_draw_that_makes_no_sense_is_named(settings: dict[str, Any], named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        PageDraw(**settings)

@@ -1,0 +1,160 @@
+"""Evaluation (rule 9): every row counts, in order, greedy, and it says how it was made."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from learning.toy import COLORS, ToyEngine, toy_config, toy_model
+
+from zerosearch.episodes.questions import Question, questions_digest
+from zerosearch.episodes.rollout import ErrorRate, RolloutSettings
+from zerosearch.episodes.scoring import Scores
+from zerosearch.episodes.search import Document, SearchPage, SearchRequest
+from zerosearch.episodes.summary import Evaluation, describe, evaluate, saw_answer, summarize
+from zerosearch.episodes.trajectory import SearchRecord, Trajectory, TurnRecord
+from zerosearch.errors import EngineError
+from zerosearch.models.worker import TransformersGenerator, Worker
+from zerosearch.parts import rollout_settings
+
+QUESTIONS = [Question(f"q{i:03d}", f"{COLORS[i % 4]} {COLORS[i % 3]}", (COLORS[i % 4],)) for i in range(125)]
+
+
+def played(
+    question: Question = QUESTIONS[0],
+    *,
+    scores: Scores = Scores(0.0, 0.0, 0.0, 0.0),  # noqa: B008 (frozen)
+    answer: str | None = None,
+    actions: tuple[str, ...] = ("answer",),
+    pages: tuple[str, ...] = (),
+    mask: tuple[int, ...] = (0, 1, 1),
+    **changes: Any,
+) -> Trajectory:
+    """A trajectory with just the given fields."""
+    return Trajectory(
+        question=question,
+        ids=(1,) * len(mask),
+        mask=mask,
+        logprobs=(0.0,) * len(mask),
+        prompt_length=1,
+        turns=tuple(TurnRecord(0, 1, "", action, True, "stop", False) for action in actions),
+        searches=tuple(SearchRecord("q", (Document("", page),), "toy") for page in pages),
+        answer=answer,
+        scores=scores,
+        reward=changes.pop("reward", scores.f1),
+        stop_reason=changes.pop("stop_reason", "answer"),
+        **changes,
+    )
+
+
+def settings(**changes: Any) -> RolloutSettings:
+    config = toy_config(Path("unused"), {"name": "grpo"}, steps=1, top_p=0.5, top_k=3)
+    return replace(rollout_settings(config, toy_model(), temperature=0.0, top_k=4), **changes)
+
+
+def ask(rows: int, questions: list[Question] = QUESTIONS, **changes: Any) -> tuple[Evaluation, list[Trajectory]]:
+    model = toy_model()
+    with torch.no_grad():
+        model.base.lm_head.weight.mul_(10)
+    generator = TransformersGenerator(Worker(model, max_batch_rows=rows), None)
+    return asyncio.run(evaluate(questions, generator, ToyEngine(), settings(**changes), ErrorRate()))
+
+
+def test_125_questions_in_batches_of_64_are_125_answers_in_their_order() -> None:
+    found, trajectories = ask(64)
+    assert found.summary.questions == 125
+    assert [t.question.id for t in trajectories] == [q.id for q in QUESTIONS]
+    assert sum(found.stop_reasons.values()) == 125
+    assert found.questions_digest == questions_digest(QUESTIONS)
+    assert (found.engine, found.top_k, found.temperature, found.seed) == ("toy", 4, 0.0, 0)
+
+
+def test_it_is_greedy_so_neither_seed_nor_batch_size_changes_an_answer() -> None:
+    first, again, other, alone = ask(64), ask(64), ask(64, seed=99), ask(1, QUESTIONS[:10])
+    plain = [[(t.ids, t.mask, t.answer) for t in run[1]] for run in (first, again, other, alone)]
+    assert plain[0] == plain[1] == plain[2]
+    assert plain[3] == plain[0][:10]
+    assert first[0] == again[0]
+    assert other[0] == replace(first[0], seed=99)
+    assert len({ids for ids, _, _ in plain[0]}) > 1
+
+
+def test_evaluation_truncates_no_distribution_whatever_training_does() -> None:
+    assert (settings().sampling.temperature, settings().sampling.top_p, settings().sampling.top_k) == (0.0, 1.0, 0)
+
+
+def test_a_row_whose_search_failed_scores_0_and_still_counts() -> None:
+    class Moody(ToyEngine):
+        async def search(self, request: SearchRequest) -> SearchPage:
+            raise EngineError("http", "down")
+
+    model = toy_model()
+    generator = TransformersGenerator(Worker(model), None)
+    hot = replace(settings(), sampling=replace(settings().sampling, temperature=1.0))
+    found, trajectories = asyncio.run(evaluate(QUESTIONS, generator, Moody(), hot, ErrorRate(1.0)))
+    failed = [t for t in trajectories if t.stop_reason == "engine_error"]
+    assert failed
+    assert found.summary.questions == 125
+    assert found.summary.engine_errors == len(failed) == found.stop_reasons["engine_error"]
+    assert all(t.reward == 0 for t in failed)
+
+
+def test_the_summary_by_hand() -> None:
+    right = played(
+        scores=Scores(1.0, 1.0, 1.0, 1.0), answer="red", actions=("search", "answer"), pages=("it is red",), reward=1.0
+    )
+    part = played(
+        scores=Scores(0.0, 0.5, 1.0, 0.0), answer="dark red", actions=("invalid", "answer"), mask=(0, 1, 0, 0, 1, 1, 1)
+    )
+    failed = played(actions=("search",), pages=("nothing", "blue"), stop_reason="engine_error", mask=(0, 1))
+    silent = played(actions=("invalid",) * 3, stop_reason="no_answer", mask=(0, 0))
+    summary = summarize([right, part, failed, silent])
+    assert summary.questions == 4
+    assert (summary.em, summary.f1, summary.cover_em, summary.reward) == (0.25, 0.375, 0.5, 0.375)
+    assert (summary.searches, summary.turns, summary.policy_tokens) == (0.75, 2.0, 1.75)
+    assert (summary.answered, summary.well_formed, summary.evidence) == (0.5, 0.25, 0.25)
+    assert summary.valid_actions == 4 / 8
+    assert summary.engine_errors == 1
+
+
+def test_a_mean_of_nothing_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no trajectories"):
+        summarize([])
+
+
+def test_evidence_is_an_answer_in_a_page_as_whole_words_title_or_text() -> None:
+    question = Question("q", "?", ("Niger", "the Niger"))
+    assert saw_answer(played(question, pages=("Nigeria", "the river Niger.")))
+    assert not saw_answer(played(question, pages=("Nigeria",)))
+    assert not saw_answer(played(question, answer="Niger"))
+    titled = SearchRecord("q", (Document("Niger", "a country"),), "toy")
+    assert saw_answer(replace(played(question), searches=(titled,)))
+
+
+@pytest.mark.parametrize("answers", [("no",), ("Yes.", "true"), ("2",), ("1,200", "twelve"), ("two", "2")])
+def test_a_page_is_no_evidence_for_yes_no_or_a_bare_number(answers: tuple[str, ...]) -> None:
+    bare = Question("q", "?", answers)
+    asked = [played(bare, pages=("No, 2 or two, 1200, twelve, yes, true.",)), played(bare)]
+    assert [saw_answer(t) for t in asked] == [None, None]
+    assert summarize(asked).evidence == 0
+    held = played(Question("p", "?", ("Niger",)), pages=("Niger",))
+    assert summarize([*asked, held]).evidence == 1.0  # of the questions that a page can be evidence for
+    assert not saw_answer(played(Question("r", "?", ("2", "two apples")), pages=("2",)))
+    assert saw_answer(played(Question("r", "?", ("2", "two apples")), pages=("two apples",)))
+
+
+def test_the_digest_knows_which_questions_in_which_order() -> None:
+    one, two = played(QUESTIONS[0]), played(QUESTIONS[1])
+    assert describe([one, two], "x", settings()).questions_digest == questions_digest(QUESTIONS[:2])
+    assert describe([two, one], "x", settings()).questions_digest != questions_digest(QUESTIONS[:2])
+
+
+def test_a_dict_of_it_holds_everything() -> None:
+    values = describe([played()], "x", settings()).as_dict()
+    assert values["summary"]["questions"] == 1
+    assert values["stop_reasons"] == {"answer": 1}
+    assert values.keys() >= {"engine", "top_k", "temperature", "seed", "questions_digest"}

@@ -1,0 +1,303 @@
+"""The record of an episode, and its file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import zstandard
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zerosearch.episodes.episode import Codec, Episode, EpisodeLimits, Search
+from zerosearch.episodes.generation import Generation
+from zerosearch.episodes.protocol import render_prompt
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.scoring import RewardName, Scores
+from zerosearch.episodes.search import Document, Noise, Quality, SearchPage
+from zerosearch.episodes.trajectory import (
+    SCHEMA_VERSION,
+    SearchRecord,
+    Trajectory,
+    TurnRecord,
+    finish,
+    from_dict,
+    read_trajectories,
+    to_dict,
+    write_trajectories,
+)
+from zerosearch.errors import DataError
+
+QUESTION = Question("q1", "Which lake lies highest?", ("Lake Titicaca", "Titicaca"), {"kept": [object()]})
+PAGE = SearchPage(
+    (Document("Lake", "a high lake", "d7"),), "simulated", Quality.NOISY, True, 1.5, 0.001, 2, False, 140, 60,
+    (Noise.NEAR_MISS,),
+)  # fmt: skip
+
+
+def play(codec: Codec, *turns: str) -> Episode:
+    """An episode over `turns`; every search gets `PAGE`."""
+    episode = Episode(QUESTION, codec.encode(render_prompt(QUESTION.text)), codec, EpisodeLimits(max_searches=2))
+    for turn in turns:
+        ids = codec.encode(turn)
+        episode.feed_generation(Generation(ids, [-0.1 * n for n in range(len(ids))], "stop"))
+        if isinstance(episode.next(), Search):
+            episode.feed_page(PAGE.documents)
+    return episode
+
+
+@pytest.fixture
+def trajectory(byte_codec: Codec) -> Trajectory:
+    episode = play(
+        byte_codec, "<think>t</think><search>high lake</search>", "<think>u</think><answer>Titicaca</answer>"
+    )
+    records = [SearchRecord.of("high lake", PAGE, 0.25)]
+    return finish(episode, records, step=3, group=1, rollout=4, seconds=2.5)
+
+
+def test_a_finished_episode_is_recorded_whole(byte_codec: Codec, trajectory: Trajectory) -> None:
+    assert len(trajectory.ids) == len(trajectory.mask) == len(trajectory.logprobs)
+    assert trajectory.policy_tokens == sum(len(byte_codec.encode(turn.text)) for turn in trajectory.turns)
+    assert byte_codec.decode(trajectory.ids[: trajectory.prompt_length]) == render_prompt(QUESTION.text)
+    for turn in trajectory.turns:
+        assert byte_codec.decode(trajectory.ids[turn.start : turn.end]) == turn.text
+    assert [(turn.action, turn.well_formed, turn.last) for turn in trajectory.turns] == [
+        ("search", True, False),
+        ("answer", True, False),
+    ]
+    assert trajectory.searches == (
+        SearchRecord(
+            "high lake",
+            PAGE.documents,
+            "simulated",
+            "noisy",
+            0.25,
+            True,
+            False,
+            1.5,
+            0.001,
+            2,
+            None,
+            140,
+            60,
+            ("near-miss",),
+        ),
+    )
+    assert (trajectory.answer, trajectory.stop_reason, trajectory.reward) == ("Titicaca", "answer", 1.0)
+    assert trajectory.scores == Scores(1.0, 1.0, 1.0, 1.0)
+    assert (trajectory.step, trajectory.group, trajectory.rollout, trajectory.seconds) == (3, 1, 4, 2.5)
+    assert trajectory.valid
+
+
+def test_the_noise_of_a_real_engine_is_not_made_up() -> None:
+    assert SearchRecord.of("q", replace(PAGE, quality=None), 0.25).noise is None
+
+
+@pytest.mark.parametrize(("name", "reward"), [("f1", 0.5), ("em", 0.1), ("cover_em", 1.0)])
+def test_the_reward_asked_for_is_given(byte_codec: Codec, name: RewardName, reward: float) -> None:
+    episode = play(byte_codec, "<think>t</think><answer>I think Titicaca</answer>")
+    assert finish(episode, [], reward=name, format_reward=0.1).reward == pytest.approx(reward)
+
+
+def test_no_answer_earns_nothing_whatever_prompt_and_pages_say(byte_codec: Codec) -> None:
+    search = "<think>Lake Titicaca</think><search>Lake Titicaca</search>"
+    for stop_reason, turns in (("refused_search", [search] * 3), ("no_answer", ["Lake Titicaca"] * 3)):
+        trajectory = finish(play(byte_codec, *turns), [], format_reward=0.1)
+        assert (trajectory.stop_reason, trajectory.answer, trajectory.reward) == (stop_reason, None, 0.0)
+        assert trajectory.scores == Scores(0.0, 0.0, 0.0, 0.0)
+
+
+def test_a_failed_search_makes_the_trajectory_invalid_and_says_why(byte_codec: Codec) -> None:
+    episode = Episode(QUESTION, [65], byte_codec, EpisodeLimits())
+    ids = byte_codec.encode("<search>q</search>")
+    episode.feed_generation(Generation(ids, [0.0] * len(ids), "stop"))
+    with pytest.raises(RuntimeError, match="not finished"):
+        finish(episode, [])
+    episode.feed_failure()
+    trajectory = finish(episode, [SearchRecord("q", (), "serper", error="deadline", attempts=3)])
+    assert not trajectory.valid
+    assert (trajectory.stop_reason, trajectory.searches[0].error) == ("engine_error", "deadline")
+
+
+short = st.text(max_size=6)
+number = st.floats(allow_nan=False)
+flag = st.booleans()
+count = st.integers(0, 9)
+a_document = st.builds(Document, short, short, short)
+a_search = st.builds(
+    SearchRecord, short, st.lists(a_document, max_size=2).map(tuple), short, st.none() | short, st.none() | number,
+    flag, flag, number, number, count, st.none() | short, count, count, st.lists(short, max_size=3).map(tuple),
+)  # fmt: skip
+
+
+@st.composite
+def any_trajectory(draw: st.DrawFn) -> Trajectory:
+    length = draw(st.integers(0, 5))
+
+    def column(item: st.SearchStrategy[Any]) -> tuple[Any, ...]:
+        return tuple(draw(st.lists(item, min_size=length, max_size=length)))
+
+    return Trajectory(
+        Question(draw(short), draw(short), tuple(draw(st.lists(short, min_size=1, max_size=2)))),
+        column(st.integers(0, 200_000)), column(st.integers(0, 1)), column(number), draw(count),
+        tuple(draw(st.lists(st.builds(TurnRecord, count, count, short, short, flag, short, flag), max_size=2))),
+        tuple(draw(st.lists(a_search, max_size=2))), draw(st.none() | short),
+        Scores(*draw(st.tuples(number, number, number, number))), draw(number), draw(short),
+        draw(count), draw(count), draw(count), draw(number),
+    )  # fmt: skip
+
+
+@given(any_trajectory())
+def test_json_gives_every_trajectory_back(trajectory: Trajectory) -> None:
+    again = from_dict(json.loads(json.dumps(to_dict(trajectory))))
+    assert again == trajectory
+    assert hash((again.ids, again.searches, again.turns)) == hash(
+        (trajectory.ids, trajectory.searches, trajectory.turns)
+    )
+
+
+def test_a_row_from_before_tokens_were_recorded_reads_as_without_any(trajectory: Trajectory) -> None:
+    row = json.loads(json.dumps(to_dict(trajectory)))
+    (search,) = row["searches"]
+    assert (search.pop("prompt_tokens"), search.pop("completion_tokens")) == (140, 60)
+    (read,) = from_dict(row).searches
+    assert read == replace(trajectory.searches[0], prompt_tokens=0, completion_tokens=0)
+
+
+def test_a_file_gives_its_trajectories_back_in_order(tmp_path: Path, trajectory: Trajectory) -> None:
+    odd = replace(trajectory, answer="line\u2028one\r\ntwo\x85\x00é💡", stop_reason="answer")
+    path = tmp_path / "trajectories" / "step-000003.jsonl.zst"
+    write_trajectories(path, [trajectory, odd, trajectory])
+    assert list(read_trajectories(path)) == [trajectory, odd, trajectory]
+    write_trajectories(path, [])
+    assert list(read_trajectories(path)) == []
+
+
+def test_half_a_character_in_a_page_does_not_lose_the_file(tmp_path: Path, trajectory: Trajectory) -> None:
+    record = replace(trajectory.searches[0], documents=(Document("cut \ud83d", "emoji"),))
+    write_trajectories(tmp_path / "t.jsonl.zst", [replace(trajectory, searches=(record,))])
+    (read,) = read_trajectories(tmp_path / "t.jsonl.zst")
+    assert read.searches[0].documents[0].title == "cut ?"
+
+
+def test_joined_files_are_read_to_the_end(tmp_path: Path, trajectory: Trajectory) -> None:
+    one, both = tmp_path / "1.jsonl.zst", tmp_path / "2.jsonl.zst"
+    write_trajectories(one, [trajectory] * 2)
+    both.write_bytes(one.read_bytes() * 2)
+    assert list(read_trajectories(both)) == [trajectory] * 4
+
+
+def test_a_file_cut_off_anywhere_is_an_error_never_fewer_rows(tmp_path: Path, trajectory: Trajectory) -> None:
+    path = tmp_path / "t.jsonl.zst"
+    write_trajectories(path, [replace(trajectory, rollout=n) for n in range(3)])
+    whole = path.read_bytes()
+    for size in {*range(0, len(whole), 37), *range(12), *range(len(whole) - 12, len(whole))}:
+        path.write_bytes(whole[:size])
+        with pytest.raises(DataError, match=r"t\.jsonl\.zst: cannot be read"):
+            list(read_trajectories(path))
+
+
+def write_lines(path: Path, *lines: str) -> Path:
+    path.write_bytes(zstandard.compress("".join(line + "\n" for line in lines).encode()))
+    return path
+
+
+def changed(trajectory: Trajectory, **changes: Any) -> str:
+    """A line of the file with fields changed, or taken out where the value is `...`."""
+    row = {**to_dict(trajectory), **changes}
+    return json.dumps({key: value for key, value in row.items() if value is not ...})
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"version": SCHEMA_VERSION + 1}, f"version {SCHEMA_VERSION + 1}; this release reads {SCHEMA_VERSION}"),
+        ({"version": ...}, "version None"),
+        ({"mask": ...}, "mask"),
+        ({"question": ...}, "question"),
+        ({"question": {"id": "q1"}}, "question"),
+        ({"colour": "red"}, "colour"),
+        ({"turns": [{"start": 0}]}, "not a trajectory"),
+        ({"searches": [{"query": "q"}]}, "not a trajectory"),
+        ({"scores": {"em": 1.0}}, "not a trajectory"),
+        ({"ids": 7}, "not a trajectory"),
+        ({"mask": [1]}, "differ in length"),
+        ({"logprobs": []}, "differ in length"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_named(
+    tmp_path: Path, trajectory: Trajectory, changes: dict[str, Any], says: str
+) -> None:
+    path = write_lines(tmp_path / "t.jsonl.zst", changed(trajectory), changed(trajectory, **changes))
+    rows = read_trajectories(path)
+    assert next(rows) == trajectory
+    with pytest.raises(DataError, match=r"t\.jsonl\.zst:2: ") as caught:
+        next(rows)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("line", ["[]", "null", '"x"', "{", "nonsense"])
+def test_a_line_that_is_no_object_is_named(tmp_path: Path, trajectory: Trajectory, line: str) -> None:
+    path = write_lines(tmp_path / "t.jsonl.zst", changed(trajectory), line)
+    with pytest.raises(DataError, match=r"t\.jsonl\.zst:2: "):
+        list(read_trajectories(path))
+
+
+def test_a_file_that_is_none_is_named(tmp_path: Path) -> None:
+    plain = tmp_path / "plain.jsonl.zst"
+    plain.write_text("{}\n")
+    latin = tmp_path / "latin.jsonl.zst"
+    latin.write_bytes(zstandard.compress(b'"\xe9"\n'))
+    for path in (plain, latin, tmp_path, tmp_path / "missing.jsonl.zst"):
+        with pytest.raises(DataError, match=path.name):
+            list(read_trajectories(path))
+
+
+def test_an_older_file_survives_a_write_that_fails(tmp_path: Path, trajectory: Trajectory) -> None:
+    path = tmp_path / "t.jsonl.zst"
+    write_trajectories(path, [trajectory])
+
+    def failing() -> Iterator[Trajectory]:
+        yield replace(trajectory, step=9)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_trajectories(path, failing())
+    assert list(read_trajectories(path)) == [trajectory]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_documents_were_asked_for_is_readable_in_the_file_and_comes_back(trajectory: Trajectory) -> None:
+    row = json.loads(json.dumps(to_dict(trajectory)))
+    assert row["searches"][0]["asked"] == ["near-miss"]
+    assert from_dict(row) == trajectory
+
+
+def test_a_file_from_before_documents_were_told_apart_still_loads(tmp_path: Path, trajectory: Trajectory) -> None:
+    row = to_dict(trajectory)
+    for name in ("asked", "prompt_tokens", "completion_tokens"):
+        del row["searches"][0][name]
+    (loaded,) = read_trajectories(write_lines(tmp_path / "old.jsonl.zst", json.dumps(row)))
+    assert (loaded.searches[0].asked, loaded.searches[0].quality) == ((), "noisy")
+
+
+@pytest.mark.parametrize(
+    ("quality", "asked", "useful"),
+    [
+        ("mixed", ("useful", "near-miss", "useful"), "ac"),
+        ("useful", ("useful",) * 3, "abc"),
+        ("noisy", ("plain",) * 3, ""),
+        ("useful", (), "abc"),  # an older file
+        ("noisy", (), ""),
+        (None, (), ""),  # a real engine
+    ],
+)
+def test_the_documents_that_were_asked_for_as_useful(quality: str | None, asked: tuple[str, ...], useful: str) -> None:
+    documents = tuple(Document("", letter) for letter in "abc")
+    record = SearchRecord("q", documents, "e", quality, asked=asked)
+    assert "".join(d.text for d in record.useful_documents) == useful

@@ -1,0 +1,312 @@
+"""Servers as they are: what they refuse is left out or renamed and said, what they answer is read, or named."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from zerosearch.config_file import config_toml, load_config
+from zerosearch.errors import ConfigError
+from zerosearch.models.chat import OpenAIWriter, Written
+from zerosearch.models.completions import read_completion, without_system
+from zerosearch.models.config import RequestConfig
+from zerosearch.models.retry import AttemptError, parse_retry_after
+
+CHAT = [{"role": "system", "content": "You judge."}, {"role": "user", "content": "Well?"}]
+
+
+def answer(message: Any, finish: Any = "stop", **more: Any) -> dict[str, Any]:
+    return {"choices": [{"message": message, "finish_reason": finish}], **more}
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ([{"type": "text", "text": "a "}, {"type": "text", "text": "b"}], "a b"),
+        ([{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}, {"type": "text", "text": "b"}], "b"),
+        (["a", "b"], "ab"),
+        ([{"type": "image_url"}, {"type": "output_text", "text": "a"}], "a"),
+        ({"type": "text", "text": "a"}, "a"),
+        ("a\x1b[2J\x00\tb", "a\tb"),
+    ],
+)
+def test_text_is_read_whatever_its_form(content: Any, text: str) -> None:
+    assert read_completion(answer({"content": content}), "u").text == text
+
+
+def test_a_refusal_is_what_the_model_says() -> None:
+    assert read_completion(answer({"content": None, "refusal": "I cannot."}), "u").text == "I cannot."
+
+
+@pytest.mark.parametrize("reason", ["length", "MAX_TOKENS", "max_tokens", "model_length"])
+def test_every_word_for_the_limit_is_known(reason: str) -> None:
+    assert read_completion(answer({"content": "a"}, reason), "u").truncated
+
+
+HUGE = 10**400
+
+
+@pytest.mark.parametrize(
+    ("usage", "counts"),
+    [
+        ({"prompt_tokens": 3, "completion_tokens": 4}, (3, 4)),
+        ({"prompt_tokens": 3.0, "completion_tokens": "4"}, (3, 4)),
+        ({"prompt_tokens": HUGE, "completion_tokens": -1}, (None, None)),
+        ({"prompt_tokens": float("nan"), "completion_tokens": float("inf")}, (None, None)),
+        ({"prompt_tokens": True, "completion_tokens": "many"}, (None, None)),
+        ({"prompt_tokens": [3], "completion_tokens": {}}, (None, None)),
+        ([1, 2], (None, None)),
+        (None, (None, None)),
+        ("3", (None, None)),
+        (7, (None, None)),
+    ],
+)
+def test_no_count_of_tokens_is_fatal(usage: Any, counts: Any) -> None:
+    read = read_completion(json.loads(json.dumps(answer({"content": "a"}, usage=usage))), "u")
+    assert (read.text, read.prompt_tokens, read.completion_tokens) == ("a", *counts)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "Wed, 21 Oct 99999999999 07:28:00 GMT",
+        "Wed, 21 Oct 2099 07:28:00 +99999999999999",
+        "Fri, 31 Dec 9999 23:59:59 -9999",
+        "Mon, 01 Jan 0001 00:00:00 +2359",
+        "١٢",
+        "",
+        "soon",
+        "-5",
+        "1e400",
+    ],
+)
+def test_a_retry_after_that_makes_no_sense_is_none(value: str) -> None:
+    assert parse_retry_after(value) is None or value.startswith(("Fri", "Mon"))  # those are dates, if odd ones
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "said"),
+    [
+        ({"error": {"message": "Provider returned error", "code": 502}}, "http", "Provider returned error"),
+        ({"error": {"message": "no such model", "code": 404}}, "refused", "no such model"),
+        ({"error": "busy"}, "malformed", "busy"),
+        ({"choices": []}, "malformed", "no choices"),
+        ({"choices": [7]}, "malformed", "no choices"),
+        ({"choices": {"0": 1}}, "malformed", "no choices"),
+        (answer(None), "malformed", "no message"),
+        (answer({"content": "half a"}, "abort"), "http", r"broke the reply off \(finish_reason abort\)"),
+        ({"choices": [{"message": {"content": ""}, "error": {"message": "died", "code": 502}}]}, "http", "died"),
+        (
+            {"choices": [{"message": {"content": ""}, "error": {"message": "no such", "code": 404}}]},
+            "refused",
+            "no such",
+        ),
+        (answer({"content": 7}), "malformed", "int, not text"),
+        (answer({"content": [7]}), "malformed", "list, not text"),
+        ([], "malformed", "no choices"),
+    ],
+)
+def test_what_cannot_be_read_is_named(body: Any, kind: str, said: str) -> None:
+    with pytest.raises(AttemptError, match=said) as caught:
+        read_completion(body, "u")
+    assert caught.value.kind == kind
+
+
+# --- requests that are refused ---
+
+
+def refusing(reply: Any, complete: Any, refuses: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
+    """A server that answers 400 (or what `refuses` says) to what it does not know."""
+
+    def respond(body: dict[str, Any]) -> Any:
+        said = refuses(body)
+        if said is None:
+            return reply(body=complete("yes"))
+        status, text = said if isinstance(said, tuple) else (400, said)
+        return reply(status, json.dumps({"error": text} if isinstance(text, str) else text).encode())
+
+    return respond
+
+
+def write(writer: OpenAIWriter, times: int = 1) -> list[Written]:
+    async def main() -> list[Written]:
+        try:
+            asked = (writer.write(CHAT, max_tokens=9, temperature=0.5, seed=1, stop=("X",)) for _ in range(times))
+            return list(await asyncio.gather(*asked))
+        finally:
+            await writer.aclose()
+
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("refuses", "gone", "there"),
+    [
+        (
+            lambda b: (
+                "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead."
+                if "max_tokens" in b
+                else None
+            ),
+            "max_tokens",
+            {"max_completion_tokens": 9},
+        ),
+        (
+            lambda b: (
+                {"message": "Extra inputs are not permitted", "type": "invalid_request_error", "param": "seed"}
+                if "seed" in b
+                else None
+            ),
+            "seed",
+            {"max_tokens": 9},
+        ),
+        (
+            lambda b: (
+                (422, {"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"], "msg": "Extra inputs"}]})
+                if "seed" in b
+                else None
+            ),
+            "seed",
+            {"temperature": 0.5},
+        ),
+        (
+            lambda b: "temperature and top_p cannot both be specified for this model." if "top_p" in b else None,
+            "top_p",
+            {"temperature": 0.5},
+        ),
+        (
+            lambda b: (
+                "Unsupported value: 'temperature' does not support 0.5. Only the default (1) value is supported."
+                if "temperature" in b
+                else None
+            ),
+            "temperature",
+            {"seed": 1},
+        ),
+        (
+            lambda b: "System role not supported" if b["messages"][0]["role"] == "system" else None,
+            "none",
+            {"messages": [{"role": "user", "content": "You judge.\n\nWell?"}]},
+        ),
+        (
+            lambda b: (
+                "Developer instruction is not enabled for models/gemma-3-27b-it"
+                if b["messages"][0]["role"] == "system"
+                else None
+            ),
+            "none",
+            {"messages": [{"role": "user", "content": "You judge.\n\nWell?"}]},
+        ),
+    ],
+)
+def test_a_request_is_mended_once_and_one_line_says_how(
+    endpoint: Any, reply: Any, complete: Any, caplog: pytest.LogCaptureFixture, refuses: Any, gone: str, there: Any
+) -> None:
+    endpoint.answer = refusing(reply, complete, refuses)
+    writer = OpenAIWriter(endpoint.url, "m", options=RequestConfig(extra={"top_p": 0.9}))
+    assert [written.text for written in write(writer, 4)] == ["yes"] * 4
+    assert len(caplog.records) == 1
+    before = len(endpoint.requests)
+    write(writer)
+    assert len(endpoint.requests) == before + 1  # it is known by now
+    assert gone not in endpoint.requests[-1]
+    assert there.items() <= endpoint.requests[-1].items()
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [
+        (400, "Only user and assistant roles are supported!"),
+        (500, "System role not supported at row 1, column 40"),  # llama.cpp
+        (400, "Unsupported value: 'messages[0].role' does not support 'system' with this model."),
+        (422, [{"loc": ["body", "messages", 0, "role"], "msg": "Input should be 'user' or 'assistant'"}]),
+        (400, "invalid role: system"),
+    ],
+)
+def test_a_system_role_is_refused_in_many_words(
+    endpoint: Any, reply: Any, complete: Any, status: int, said: Any
+) -> None:
+    def refuses(body: Any) -> Any:
+        return (status, {"detail": said}) if body["messages"][0]["role"] == "system" else None
+
+    endpoint.answer = refusing(reply, complete, refuses)
+    assert write(OpenAIWriter(endpoint.url, "m"))[0].text == "yes"
+
+
+def test_two_things_may_be_refused_one_after_the_other(endpoint: Any, reply: Any, complete: Any) -> None:
+    endpoint.answer = refusing(
+        reply,
+        complete,
+        lambda b: next((f"{name}: unknown field" for name in ("seed", "stop", "max_tokens") if name in b), None),
+    )
+    assert write(OpenAIWriter(endpoint.url, "m"))[0].text == "yes"
+    assert len(endpoint.requests) == 4
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "max_tokens is too large: 9. This model's maximum context length is 4 tokens",
+        "the model is overloaded",
+        "unknown model m",
+        "seed is not supported, and never was",
+        "",
+    ],
+)
+def test_what_no_mending_helps_is_refused_after_a_bounded_number_of_requests(
+    endpoint: Any, reply: Any, complete: Any, said: str
+) -> None:
+    endpoint.answer = refusing(reply, complete, lambda b: said)
+    with pytest.raises(AttemptError) as caught:
+        write(OpenAIWriter(endpoint.url, "m"))
+    assert caught.value.kind == "refused"
+    assert len(endpoint.requests) <= 2
+
+
+def test_settings_drop_rename_and_add_fields(endpoint: Any, reply: Any, complete: Any) -> None:
+    endpoint.script = [reply(body=complete("yes"))]
+    config = load_config(
+        None,
+        [
+            "model.base_url=" + endpoint.url,
+            "model.lora.rank=4",
+            'model.request={drop=["seed"], rename={max_tokens="max_completion_tokens"}, '
+            "extra={chat_template_kwargs={enable_thinking=false}}}",
+        ],
+    )
+    write(OpenAIWriter(endpoint.url, "m", options=config.model.request))
+    (request,) = endpoint.requests
+    assert (request["max_completion_tokens"], request["chat_template_kwargs"]) == (9, {"enable_thinking": False})
+    assert not {"seed", "max_tokens"} & request.keys()
+
+
+def test_the_settings_are_written_and_read_again(tmp_path: Any) -> None:
+    config = load_config(
+        None, ['engine.simulator.request={extra={a={b=[1, "x"], c=true}}, rename={"max tokens"="y"}, drop=["seed"]}']
+    )
+    path = tmp_path / "c.toml"
+    path.write_text(config_toml(config))
+    assert load_config(path) == config
+
+
+@pytest.mark.parametrize("name", ["api_key", "Authorization", "password"])
+def test_no_key_may_stand_among_the_fields(name: str) -> None:
+    with pytest.raises(ConfigError, match="must hold no key"):
+        load_config(None, [f'engine.simulator.request={{extra={{{name}="sk-123"}}}}'])
+
+
+def test_system_texts_go_to_the_head_of_the_first_message() -> None:
+    system, user, assistant = ({"role": r, "content": r[0]} for r in ("system", "user", "assistant"))
+    assert without_system([system, user, assistant]) == [{"role": "user", "content": "s\n\nu"}, assistant]
+    assert without_system([system]) == [{"role": "user", "content": "s"}]
+    assert without_system([user]) == [user]
+
+
+def test_where_a_redirect_leads_is_said_without_a_secret(endpoint: Any, reply: Any) -> None:
+    endpoint.script = [reply(301, b"", {"Location": "https://u:hunter22@elsewhere/v1?key=hunter22"})]
+    with pytest.raises(AttemptError, match=r"HTTP 301: it leads to https://elsewhere/v1, not followed"):
+        write(OpenAIWriter(endpoint.url, "m"))

@@ -1,0 +1,289 @@
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from zerosearch.episodes.protocol import Message
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.search import Document, Quality, SearchEngine, SearchPage, SearchRequest, close_connections
+from zerosearch.episodes.seeds import derive_seed
+from zerosearch.errors import ConfigError, EngineError
+from zerosearch.models.chat import OpenAIWriter, Written
+from zerosearch.models.retry import Retry
+from zerosearch.simulator.engine import SimulatedEngine
+
+GOOD = "[1] Nepal: Kathmandu is the capital.\n[2] Peru: Lima is the capital."
+REQUEST = SearchRequest("capital of Nepal", 2, Question("1", "Which capital?", ("Kathmandu",)), Quality.NOISY, seed=7)
+
+
+class Scribe:
+    """A writer that writes what it is told to, text by text, and keeps what it was asked."""
+
+    model = "scribe"
+
+    def __init__(self, *texts: str, tokens: tuple[int | None, int | None] = (None, None)) -> None:
+        self.texts = list(texts)
+        self.tokens = tokens
+        self.asked: list[tuple[Sequence[Message], int, float, int]] = []
+
+    async def write(self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int) -> Written:
+        self.asked.append((messages, max_tokens, temperature, seed))
+        text = self.texts.pop(0) if len(self.texts) > 1 else self.texts[0]
+        return Written(text, *self.tokens)
+
+
+async def no_sleep(seconds: float) -> None:
+    return None
+
+
+def search(engine: SimulatedEngine, request: SearchRequest = REQUEST) -> SearchPage:
+    return asyncio.run(engine.search(request))
+
+
+def test_a_page_is_the_writers_with_the_quality_asked_for() -> None:
+    scribe = Scribe(GOOD)
+    engine: SearchEngine = SimulatedEngine(scribe, style="tuned")
+    page = asyncio.run(engine.search(REQUEST))
+    assert page.documents == (Document("Nepal", "Kathmandu is the capital."), Document("Peru", "Lima is the capital."))
+    assert (page.engine, page.quality, page.parsed, page.attempts) == ("simulated:scribe", Quality.NOISY, True, 1)
+    ((messages, max_tokens, temperature, seed),) = scribe.asked
+    assert (max_tokens, temperature, seed) == (600, 0.8, 7)
+    assert "Query: capital of Nepal\nWrite 2 noisy documents." in messages[1]["content"]
+
+
+@pytest.mark.parametrize("query", ["", "  \n", "?!", "...", "<>"])
+def test_a_query_without_a_word_gets_an_empty_page_and_asks_nobody(query: str) -> None:
+    scribe = Scribe(GOOD)
+    page = search(SimulatedEngine(scribe), SearchRequest(query, 5, REQUEST.question, Quality.NOISY))
+    assert (page.documents, page.quality, page.cost_usd, scribe.asked) == ((), Quality.NOISY, 0.0, [])
+
+
+def test_an_empty_page_is_tried_again_with_another_seed_and_then_is_an_error() -> None:
+    scribe = Scribe("")
+    with pytest.raises(EngineError, match="wrote no document") as caught:
+        search(SimulatedEngine(scribe, retry=Retry(attempts=3), sleep=no_sleep))
+    assert (caught.value.kind, caught.value.attempts) == ("empty", 3)
+    seeds = [seed for *_, seed in scribe.asked]
+    assert seeds == [7, derive_seed("attempt", 2, 7), derive_seed("attempt", 3, 7)]
+    assert len(set(seeds)) == 3
+
+
+def test_a_second_attempt_that_works_is_a_page_and_every_attempt_is_paid() -> None:
+    scribe = Scribe("<think>never ends", GOOD, tokens=(100, 10))
+    engine = SimulatedEngine(
+        scribe, sleep=no_sleep, usd_per_million_prompt_tokens=2.0, usd_per_million_completion_tokens=6.0
+    )
+    page = search(engine)
+    assert (page.attempts, len(page.documents)) == (2, 2)
+    assert page.cost_usd == pytest.approx(2 * (100 * 2.0 + 10 * 6.0) / 1e6)
+    assert (page.prompt_tokens, page.completion_tokens) == (200, 20)
+
+
+def test_a_search_that_fails_tells_what_its_attempts_cost() -> None:
+    scribe = Scribe("", tokens=(100, 10))
+    engine = SimulatedEngine(
+        scribe, retry=Retry(attempts=3), sleep=no_sleep, usd_per_million_prompt_tokens=2.0,
+        usd_per_million_completion_tokens=6.0,
+    )  # fmt: skip
+    with pytest.raises(EngineError) as caught:
+        search(engine)
+    error = caught.value
+    assert (error.attempts, error.prompt_tokens, error.completion_tokens) == (3, 300, 30)
+    assert error.cost_usd == pytest.approx((300 * 2.0 + 30 * 6.0) / 1e6)
+
+
+def test_an_attempt_that_was_paid_for_counts_where_the_deadline_cuts_off_the_next() -> None:
+    class Stuck(Scribe):
+        async def write(self, messages: Any, **options: Any) -> Written:
+            if self.asked:
+                await asyncio.Event().wait()
+            return await super().write(messages, **options)
+
+    engine = SimulatedEngine(
+        Stuck("", tokens=(100, 10)), retry=Retry(3, 0.05, backoff_seconds=0.0), sleep=no_sleep,
+        usd_per_million_prompt_tokens=2.0,
+    )  # fmt: skip
+    with pytest.raises(EngineError) as caught:
+        search(engine)
+    assert (caught.value.kind, caught.value.prompt_tokens, caught.value.cost_usd) == ("deadline", 100, 2e-4)
+
+
+def test_an_empty_answer_over_http_is_paid_for_by_the_servers_own_count(endpoint: Any, reply: Any) -> None:
+    thought = {
+        "choices": [{"message": {"content": ""}, "finish_reason": "length"}],
+        "usage": {"prompt_tokens": 50, "completion_tokens": 600},
+    }
+    endpoint.script = [reply(body=json.dumps(thought).encode())]
+    with pytest.raises(EngineError) as caught:
+        over_http(endpoint, Retry(attempts=2))
+    error = caught.value
+    assert (error.kind, error.prompt_tokens, error.completion_tokens, error.cost_usd) == ("empty", 100, 1200, 0.0)
+
+
+def test_a_price_without_token_counts_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
+    engine = SimulatedEngine(Scribe(GOOD), usd_per_million_completion_tokens=6.0)
+    with caplog.at_level(logging.WARNING):
+        assert search(engine).cost_usd == search(engine).cost_usd == 0.0
+    assert [r.message for r in caplog.records if "counted as 0" in r.message] == [caplog.records[0].message]
+
+
+def test_a_page_out_of_form_is_kept_and_marked() -> None:
+    scribe = Scribe("I found that Kathmandu is the capital.")
+    page = search(SimulatedEngine(scribe))
+    assert page.documents == (Document("", "I found that Kathmandu is the capital."),)
+    assert (page.parsed, page.attempts, len(scribe.asked)) == (False, 1, 1)
+
+
+def test_seconds_are_those_of_all_attempts() -> None:
+    now = [100.0]
+
+    async def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    engine = SimulatedEngine(Scribe("", GOOD), retry=Retry(backoff_seconds=2.0), sleep=sleep, clock=lambda: now[0])
+    assert search(engine).seconds == pytest.approx(2.0)
+
+
+class HeldWriter:
+    """Answers nobody before everybody has asked, and then in a shuffled order; echoes what each prompt asked."""
+
+    model = "held"
+
+    def __init__(self, expected: int) -> None:
+        self.expected = expected
+        self.waiting: list[asyncio.Event] = []
+        self.finished: list[str] = []
+
+    async def write(self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int) -> Written:
+        mine = asyncio.Event()
+        self.waiting.append(mine)
+        if len(self.waiting) == self.expected:
+            random.Random(0).shuffle(self.waiting)
+            self.waiting[0].set()
+        await mine.wait()
+        position = self.waiting.index(mine)
+        if position + 1 < self.expected:
+            self.waiting[position + 1].set()
+        lines = messages[1]["content"].split("\n")
+        self.finished.append(lines[0])
+        return Written("\n".join(f"[{rank}] Echo: {line}" for rank, line in enumerate(lines, start=1)))
+
+
+def test_each_page_belongs_to_its_own_question_whatever_finished_first() -> None:
+    requests = [
+        SearchRequest(f"query {n}", 4, Question(str(n), f"question {n}", (f"answer {n}",)), seed=n) for n in range(64)
+    ]
+    writer = HeldWriter(len(requests))
+    engine = SimulatedEngine(writer, style="tuned", retry=Retry(deadline_seconds=None))
+
+    async def all_at_once() -> list[SearchPage]:
+        return list(await asyncio.gather(*map(engine.search, requests)))
+
+    pages = asyncio.run(all_at_once())
+    assert writer.finished != [f"Question: question {n}" for n in range(64)]  # the order really was another one
+    for n, page in enumerate(pages):
+        assert [d.text for d in page.documents[:3]] == [
+            f"Question: question {n}",
+            f"Answer: answer {n}",
+            f"Query: query {n}",
+        ]
+
+
+def test_pairing_holds_over_http_too(endpoint: Any, reply: Any, complete: Callable[..., bytes]) -> None:
+    def echo(request: dict[str, Any]) -> Any:
+        lines = request["messages"][1]["content"].split("\n")
+        return reply(body=complete("\n".join(f"[{i}] Echo: {line}" for i, line in enumerate(lines, start=1))))
+
+    endpoint.answer = echo
+    requests = [SearchRequest(f"query {n}", 4, Question(str(n), f"question {n}", (f"a{n}",))) for n in range(40)]
+
+    async def all_at_once() -> list[SearchPage]:
+        writer = OpenAIWriter(endpoint.url, "tiny", max_connections=8)
+        engine = SimulatedEngine(writer, style="tuned")
+        try:
+            return list(await asyncio.gather(*map(engine.search, requests)))
+        finally:
+            await writer.aclose()
+
+    for n, page in enumerate(asyncio.run(all_at_once())):
+        assert [d.text for d in page.documents[:3]] == [f"Question: question {n}", f"Answer: a{n}", f"Query: query {n}"]
+
+
+def test_a_server_that_recovers_gives_a_page(endpoint: Any, reply: Any, complete: Callable[..., bytes]) -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    endpoint.script = [reply(500), reply(429, headers={"Retry-After": "4"}), reply(body=complete(GOOD))]
+    page = over_http(endpoint, Retry(attempts=3), sleep)
+    assert (page.attempts, page.parsed, pauses) == (3, True, [0.5, 4.0])
+    assert endpoint.requests[0]["seed"] == 7
+    assert len({r["seed"] for r in endpoint.requests}) == 3
+
+
+def test_a_server_that_refuses_is_asked_once(endpoint: Any, reply: Any) -> None:
+    endpoint.script = [reply(401)]
+    with pytest.raises(EngineError) as caught:
+        over_http(endpoint, Retry(attempts=5))
+    assert (caught.value.kind, caught.value.attempts, len(endpoint.requests)) == ("refused", 1, 1)
+
+
+def test_a_server_that_hangs_costs_one_deadline(endpoint: Any, reply: Any) -> None:
+    endpoint.script = [reply(hold=True)]
+    with pytest.raises(EngineError) as caught:
+        over_http(endpoint, Retry(attempts=5, deadline_seconds=0.05))
+    assert (caught.value.kind, caught.value.attempts) == ("deadline", 1)
+
+
+def over_http(endpoint: Any, retry: Retry, sleep: Any = no_sleep) -> SearchPage:
+    async def main() -> SearchPage:
+        writer = OpenAIWriter(endpoint.url, "tiny", timeout_seconds=30.0)
+        try:
+            return await SimulatedEngine(writer, retry=retry, sleep=sleep).search(REQUEST)
+        finally:
+            await writer.aclose()
+
+    return asyncio.run(main())
+
+
+def test_closing_an_engine_closes_what_its_writer_holds_open() -> None:
+    class Connected(Scribe):
+        closed = 0
+
+        async def aclose(self) -> None:
+            self.closed += 1
+
+    writer = Connected(GOOD)
+    asyncio.run(close_connections(SimulatedEngine(writer)))
+    assert writer.closed == 1
+    asyncio.run(close_connections(SimulatedEngine(Scribe(GOOD))))  # a local model holds nothing open
+
+
+def test_engines_are_imported_without_torch() -> None:
+    modules = "bm25, simulated, writers, retry, pages"
+    check = (
+        f"import sys; from zerosearch.engines import {modules}; print({{'torch', 'transformers'}} & set(sys.modules))"
+    )
+    ran = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("settings", [{"temperature": -0.1}, {"max_tokens": 0}])
+def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match=f"simulator.{next(iter(settings))}"):
+        SimulatedEngine(Scribe(GOOD), **settings)
+
+
+def test_the_answer_of_a_question_never_enters_the_prompt_of_a_search_without_one() -> None:
+    scribe = Scribe(GOOD)
+    search(SimulatedEngine(scribe), SearchRequest("capital of Nepal", 2))
+    assert "Kathmandu" not in json.dumps(scribe.asked[0][0])

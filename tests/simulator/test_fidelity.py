@@ -1,0 +1,285 @@
+"""The leak rate, over hand-made trajectories and a real BM25 index."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from zerosearch.engines.bm25 import BM25Engine
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.scoring import Scores
+from zerosearch.episodes.search import Document, Quality, SearchPage, SearchRequest, holds_answer
+from zerosearch.episodes.trajectory import SearchRecord, Trajectory
+from zerosearch.errors import EngineError
+from zerosearch.simulator.fidelity import Asked, Compared, Leak, compare, fidelity, leak
+from zerosearch.simulator.gallery import page
+from zerosearch.simulator.reader import Reading
+
+CORPUS = [
+    ("Nepal", "Kathmandu is the capital of Nepal."),
+    ("Peru", "A country of the Andes, with llamas."),
+    ("Andes", "The Andes are mountains. Lima lies at their feet."),
+]
+PERU = Question("p", "What is the capital of the country with llamas?", ("Lima",))
+NEPAL = Question("n", "What is the capital of Nepal?", ("Kathmandu", "Katmandu"))
+
+
+@pytest.fixture(scope="module")
+def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BM25Engine]:
+    folder = tmp_path_factory.mktemp("corpus")
+    corpus = folder / "corpus.jsonl"
+    rows = ({"id": str(i), "title": title, "text": text} for i, (title, text) in enumerate(CORPUS))
+    corpus.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    engine = BM25Engine.open(corpus, cache=folder / "cache")
+    yield engine
+    engine.close()
+
+
+def search(query: str, page: str, *, quality: str | None = "useful", error: str | None = None) -> SearchRecord:
+    documents = (Document("Page", page),) if page else ()
+    return SearchRecord(query, documents, "simulated:x", quality, 0.0, error=error)
+
+
+def episode(question: Question, *searches: SearchRecord) -> Trajectory:
+    return Trajectory(
+        question=question, ids=(1,), mask=(0,), logprobs=(0.0,), prompt_length=1, turns=(), searches=searches,
+        answer=None, scores=Scores(0.0, 0.0, 0.0, 0.0), reward=0.0, stop_reason="no_answer",
+    )  # fmt: skip
+
+
+def measure(real: BM25Engine, *episodes: Trajectory, top_k: int = 1) -> Leak:
+    return asyncio.run(leak(episodes, real, top_k))
+
+
+def test_a_page_leaks_where_the_real_engine_has_no_answer_for_the_query(real: BM25Engine) -> None:
+    found = measure(
+        real,
+        episode(PERU, search("llamas", "Lima is the capital.")),  # BM25: Peru, no Lima. Leaked
+        episode(PERU, search("llamas", "Peru has llamas.")),  # honest
+        episode(PERU, search("mountains", "Lima lies at the Andes.")),  # BM25 says so too: not counted
+        episode(NEPAL, search("nepal", "Kathmandu.")),  # the same
+    )
+    assert found == Leak(queries=2, leaked=1)
+    assert found.rate == 0.5
+
+
+def test_each_page_is_held_against_the_answers_of_its_own_question(real: BM25Engine) -> None:
+    assert measure(real, episode(NEPAL, search("llamas", "Lima is the capital."))) == Leak(1, 0)
+    assert measure(real, episode(NEPAL, search("llamas", "Katmandu."))) == Leak(1, 1)  # an alias
+    assert measure(real, episode(NEPAL, search("llamas", "Kathmandus."))) == Leak(1, 0)  # whole words
+
+
+def test_every_search_of_an_episode_counts(real: BM25Engine) -> None:
+    searches = [search("llamas", "Lima"), search("capital with llamas", "nothing"), search("peru", "Lima")]
+    assert measure(real, episode(PERU, *searches)) == Leak(3, 2)
+
+
+def test_noisy_and_failed_searches_and_pages_of_real_engines_are_left_out(real: BM25Engine) -> None:
+    left_out = episode(
+        PERU,
+        search("llamas", "Lima", quality="noisy"),
+        search("llamas", "", error="deadline"),
+        search("llamas", "Lima", quality=None),
+    )
+    found = measure(real, left_out)
+    assert found == Leak(0, 0)
+    assert found.rate is None
+
+
+def mixed(query: str, *documents: tuple[str, str]) -> SearchRecord:
+    """A mixed page from (what was asked for, text)."""
+    asked = tuple(kind for kind, _ in documents)
+    return SearchRecord(query, tuple(Document("", t) for _, t in documents), "simulated:x", "mixed", 0.5, asked=asked)
+
+
+def test_of_a_mixed_page_only_the_documents_asked_for_as_useful_can_leak(real: BM25Engine) -> None:
+    leaking = mixed("llamas", ("plain", "Hills."), ("useful", "Lima is the capital."))
+    answer_in_noise = mixed("llamas", ("near-miss", "Lima is the capital."), ("useful", "Peru has llamas."))
+    findable = mixed("mountains", ("useful", "Lima"), ("plain", "The sea."))  # BM25 finds Lima too
+    short_of_useful_ones = mixed("llamas", ("plain", "Lima"))
+    assert measure(real, episode(PERU, leaking)) == Leak(1, 1)
+    assert measure(real, episode(PERU, answer_in_noise)) == Leak(1, 0)
+    assert measure(real, episode(PERU, findable, short_of_useful_ones)) == Leak(0, 0)
+
+
+def test_there_is_no_rate_without_anything_to_count(real: BM25Engine) -> None:
+    assert measure(real).rate is None
+    assert measure(real, episode(NEPAL, search("nepal", "Kathmandu"))).rate is None
+    assert Leak(3, 0).rate == 0.0
+
+
+def test_the_real_engine_is_asked_for_as_many_documents_as_it_judges_with(real: BM25Engine) -> None:
+    """Among three documents there is one with Lima; the best one alone does not hold it."""
+    page = episode(PERU, search("country andes llamas mountains", "Lima"))
+    assert measure(real, page, top_k=1) == Leak(1, 1)
+    assert measure(real, page, top_k=3) == Leak(0, 0)
+
+
+def test_a_query_that_finds_nothing_at_all_can_leak(real: BM25Engine) -> None:
+    assert measure(real, episode(PERU, search("???", "Lima"), search("zzz", "Lima"))) == Leak(2, 2)
+
+
+def test_a_title_holds_an_answer_too() -> None:
+    assert holds_answer([Document("Lima", "a city")], ["Lima"])
+    assert not holds_answer([Document("Limassol", "a city")], ["Lima"])
+    assert not holds_answer([], ["Lima"])
+    assert not holds_answer([Document("x", "y")], [""])  # an empty golden answer is in no page
+
+
+def test_an_episode_whose_search_failed_still_counts_its_other_pages(real: BM25Engine) -> None:
+    broken = replace(
+        episode(PERU, search("llamas", "Lima"), search("llamas", "", error="http")), stop_reason="engine_error"
+    )
+    assert measure(real, broken) == Leak(1, 1)
+
+
+def test_a_real_engine_that_fails_takes_the_query_out_of_the_count(real: BM25Engine) -> None:
+    class Flaky:
+        name = "flaky"
+
+        async def search(self, request: SearchRequest) -> SearchPage:
+            if "llamas" in request.query:
+                raise EngineError("deadline", "too slow")
+            return await real.search(request)
+
+    asked = episode(PERU, search("country with llamas", "Lima"), search("peru", "Lima"))
+    assert asyncio.run(leak([asked], Flaky(), 1)) == Leak(queries=1, leaked=1)
+
+
+class Simulator:
+    """Useful pages hold the answer, noisy ones only for queries in `leaks`, and none without a question."""
+
+    name = identity = "simulated:x"
+
+    def __init__(self, leaks: frozenset[str] = frozenset(), fails: frozenset[str] = frozenset()) -> None:
+        self.leaks, self.fails = leaks, fails
+        self.requests: list[SearchRequest] = []
+
+    async def search(self, request: SearchRequest) -> SearchPage:
+        self.requests.append(request)
+        if request.query in self.fails:
+            raise EngineError("empty", "nothing")
+        good = request.quality is Quality.USEFUL and request.query != "llamas"
+        if request.question is None or not (good or request.query in self.leaks):
+            texts = ["Hills and more hills.", "The sea."]
+        else:
+            texts = [f"It is {request.question.golden_answers[0]}.", "The sea."]
+        documents = tuple(Document("Page", text) for text in texts[: request.top_k])
+        return SearchPage(documents, self.name, request.quality, seconds=0.5, cost_usd=0.001)
+
+
+ASKED = [
+    Asked("capital nepal", NEPAL, "one_hop"),  # BM25 finds Kathmandu
+    Asked("andes mountains", PERU, "second_hop"),  # and Lima
+    Asked("llamas", PERU, "first_hop"),  # and no Lima
+]
+
+
+def report_on(real: BM25Engine, simulator: Simulator, **options: int) -> dict[str, Any]:
+    compared = asyncio.run(compare(ASKED, simulator, real, top_k=2, **options))
+    return fidelity(compared, top_k=2)
+
+
+def test_control_is_what_the_word_decides_where_the_real_page_holds_the_answer(real: BM25Engine) -> None:
+    report = report_on(real, Simulator())
+    assert (report["queries"], report["findable"], report["failed"]) == (3, 2, 0)
+    assert report["control"] == {"useful": 1.0, "noisy": 0.0}
+    assert report["leak"] == {"queries": 1, "useful": 0.0, "noisy": 0.0}
+    assert report["kinds"]["first_hop"] == {"queries": 1, "real": 0.0, "useful": 0.0, "noisy": 0.0}
+    assert report["kinds"]["one_hop"] == {"queries": 1, "real": 1.0, "useful": 1.0, "noisy": 0.0}
+
+
+def test_a_leak_and_a_noisy_page_with_the_answer_are_seen(real: BM25Engine) -> None:
+    report = report_on(real, Simulator(leaks=frozenset(("llamas", "capital nepal"))))
+    assert report["leak"] == {"queries": 1, "useful": 1.0, "noisy": 1.0}
+    assert report["control"] == {"useful": 1.0, "noisy": 0.5}
+
+
+def test_every_share_has_its_interval(real: BM25Engine) -> None:
+    within = report_on(real, Simulator())["intervals"]
+    assert within["control"]["useful"] == pytest.approx([0.158, 1.0], abs=1e-3)  # 2 of 2, Clopper and Pearson
+    assert within["leak"]["useful"] == pytest.approx([0.0, 0.975], abs=1e-3)
+    assert within["kinds"]["one_hop"]["real"] == pytest.approx([0.025, 1.0], abs=1e-3)
+    assert report_on(real, Simulator(fails=frozenset(("llamas",))))["intervals"]["leak"]["useful"] is None
+
+
+def test_a_first_hop_that_names_a_wrong_bridge_is_seen() -> None:
+    def found(*texts: str) -> SearchPage:
+        return SearchPage(tuple(Document("", text) for text in texts), "x", asked=())
+
+    asked = Asked("country with llamas", PERU, "first_hop", "Peru", ("Chad", "Nepal", "Peru"))
+    pages = [
+        Compared(asked, found("Peru has llamas."), found("Chad has llamas."), found("Nothing.")),
+        Compared(asked, found("Nepal", "Peru"), found("Peru has llamas.", "Chad"), found("Nepal is high.")),
+        Compared(replace(asked, bridge=""), found("Chad"), found("Chad"), found("Chad")),
+    ]
+    report = fidelity(pages, top_k=2)
+    assert report["bridge"] == {
+        "queries": 2,
+        "real": {"right": 1.0, "wrong": 0.0},
+        "useful": {"right": 0.5, "wrong": 0.5},
+        "noisy": {"right": 0.0, "wrong": 0.5},
+    }
+    assert report["intervals"]["bridge"]["useful"]["wrong"] == pytest.approx([0.0126, 0.9874], abs=1e-3)
+    shown = page({**report, "simulator": "s", "engine": "e"}, pages)
+    assert "first hops that name a wrong one and not it</th><td>50% [1%, 99%]" in shown
+
+
+def test_what_stands_on_many_pages_by_chance_is_no_answer_there(real: BM25Engine) -> None:
+    found = SearchPage((Document("", "There are no 2 alike."),), "x", asked=())
+    unclear = [Question("y", "Is Lima in Chad?", ("no",)), Question("n", "How many?", ("2",))]
+    pages = [Compared(Asked(question.text, question, "whole"), found, found, found) for question in unclear]
+    pages.append(Compared(Asked("capital nepal", NEPAL, "whole"), found, found, found))
+    report = fidelity(pages, top_k=1)
+    assert (report["queries"], report["unclear"], report["findable"], report["leak"]["queries"]) == (3, 2, 0, 1)
+    assert report["kinds"]["whole"] == {"queries": 1, "real": 0.0, "useful": 0.0, "noisy": 0.0}
+    assert measure(real, *(episode(question, search("llamas", "no 2")) for question in unclear)) == Leak(0, 0)
+
+
+def test_the_answer_in_the_prompt_is_held_against_pages_written_without_it(real: BM25Engine) -> None:
+    simulator = Simulator()
+    report = report_on(real, simulator, blind=1)
+    assert report["answer_in_prompt"] == {"queries": 1, "with": 1.0, "without": 0.0}
+    assert [r.query for r in simulator.requests if r.question is None] == ["capital nepal"]
+
+
+def test_queries_that_failed_count_on_no_side(real: BM25Engine) -> None:
+    report = report_on(real, Simulator(fails=frozenset(("llamas",))))
+    assert (report["queries"], report["failed"], report["findable"], report["leak"]["queries"]) == (3, 1, 2, 0)
+    assert report["leak"]["useful"] is None
+
+
+def test_each_query_is_simulated_with_its_own_question_and_a_seed_of_its_own(real: BM25Engine) -> None:
+    simulator = Simulator()
+    report_on(real, simulator)
+    assert {(r.query, r.question) for r in simulator.requests} == {(a.query, a.question) for a in ASKED}
+    assert len({r.seed for r in simulator.requests}) == 2 * len(ASKED)
+
+
+def test_pages_short_of_documents_are_not_whole(real: BM25Engine) -> None:
+    compared = asyncio.run(compare(ASKED, Simulator(), real, top_k=2))
+    assert fidelity(compared, top_k=2)["whole_pages"] == 1.0
+    assert fidelity(compared, top_k=3)["whole_pages"] == 0.0
+    assert fidelity(compared, top_k=2)["seconds_per_page"] == 0.5
+
+
+def test_nothing_of_a_page_can_become_markup(real: BM25Engine) -> None:
+    bad = Question("x", "<script>alert(1)</script>?", ("<b>Lima</b>",))
+    asked = [Asked("<img src=x onerror=alert(2)>", bad, "<kind>")]
+    compared = asyncio.run(compare(asked, Simulator(), real, top_k=2))
+    names = {"simulator": "<s>", "engine": "e&e"}
+    said = [Reading(compared[0], {"real": "<script>x</script>", "useful": None, "noisy": "<img>"})]
+    html = page({**names, **fidelity(compared, top_k=2)}, compared, said)
+    assert "reader: &lt;img&gt;" in html
+    assert "reader: could not be asked" in html
+    assert "<script>" not in html
+    assert "<img" not in html
+    assert "<kind>" not in html
+    assert "<b>Lima" not in html
+    assert "It is &lt;b&gt;Lima&lt;/b&gt;." in html
+    assert 'class="holds"' in html

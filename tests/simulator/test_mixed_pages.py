@@ -1,0 +1,270 @@
+"""Pages that are useful in part: which document was asked for as what, by one prompt or by two, and who pays."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zerosearch.episodes.protocol import Message
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.search import DocumentKind, Noise, Quality, SearchPage, SearchRequest, page_quality
+from zerosearch.errors import ConfigError, EngineError
+from zerosearch.models.chat import OpenAIWriter, Written
+from zerosearch.models.retry import AttemptError, Retry
+from zerosearch.simulator.engine import SimulatedEngine, whole_pages
+from zerosearch.simulator.prompts import PromptStyle
+
+NEPAL = Question("1", "Which capital?", ("Kathmandu",), {"hops": 2})
+U, N = Quality.USEFUL, Noise.PLAIN
+
+
+def mixed(*kinds: DocumentKind, query: str = "capital of Nepal", seed: int = 7) -> SearchRequest:
+    return SearchRequest(query, len(kinds), NEPAL, page_quality(kinds), seed, kinds)
+
+
+class WholePages:
+    """A writer as tuned simulators are: it writes `counts[word]` documents that say what they are and their rank.
+
+    `fails` are the tries, counted from 0 for each word, that come to an error.
+    """
+
+    model = "whole"
+
+    def __init__(self, counts: dict[str, int], fails: dict[str, set[int]] | None = None) -> None:
+        self.counts, self.fails = counts, fails or {}
+        self.asked: list[tuple[str, int]] = []
+        self.seeds: list[int] = []
+
+    async def write(self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int) -> Written:
+        ordered = re.search(r"Write (\d+) (\w+) documents\.", messages[1]["content"])
+        assert ordered is not None
+        word, tries = ordered[2], sum(word == ordered[2] for word, _ in self.asked)
+        self.asked.append((word, int(ordered[1])))
+        self.seeds.append(seed)
+        await asyncio.sleep(0)
+        if tries in self.fails.get(word, ()):
+            error = AttemptError("http", f"status 500 for {word}")
+            error.prompt_tokens = 1000
+            raise error
+        ranks = range(1, self.counts[word] + 1)
+        return Written("\n".join(f"[{rank}] {word}: number {rank}" for rank in ranks), 100, 10)
+
+
+def search(engine: SimulatedEngine, request: SearchRequest) -> SearchPage:
+    return asyncio.run(engine.search(request))
+
+
+def tuned(writer: WholePages, attempts: int = 3, **options: Any) -> SimulatedEngine:
+    return SimulatedEngine(
+        writer, style="tuned", retry=Retry(attempts, backoff_seconds=0.0), usd_per_million_prompt_tokens=1.0, **options
+    )
+
+
+def texts(page: SearchPage) -> list[str]:
+    return [f"{d.title} {d.text}" for d in page.documents]
+
+
+def test_a_tuned_simulator_is_asked_for_whole_pages_and_the_first_documents_of_each_are_taken() -> None:
+    writer = WholePages({"useful": 4, "noisy": 4})
+    page = search(tuned(writer), mixed(N, U, U, N))
+    assert sorted(writer.asked) == [("noisy", 4), ("useful", 4)]
+    assert texts(page) == ["noisy number 1", "useful number 1", "useful number 2", "noisy number 2"]
+    assert page.asked == (N, U, U, N)
+    assert (page.quality, page.parsed, page.attempts) == ("mixed", True, 1)
+    assert (page.prompt_tokens, page.completion_tokens, page.cost_usd) == (200, 20, pytest.approx(2e-4))
+    assert len(set(writer.seeds)) == 2
+
+
+def test_the_pages_of_another_request_have_other_seeds() -> None:
+    writer = WholePages({"useful": 2, "noisy": 2})
+    for seed in (7, 8, 7):
+        search(tuned(writer), mixed(U, N, seed=seed))
+    assert writer.seeds[:2] == writer.seeds[4:]
+    assert len(set(writer.seeds)) == 4
+
+
+@given(
+    st.lists(st.sampled_from([U, N]), min_size=2, max_size=7).filter(lambda kinds: len(set(kinds)) == 2),
+    st.integers(1, 9),
+    st.integers(1, 9),
+)
+def test_whatever_is_written_a_document_stands_where_its_kind_was_asked_for(
+    kinds: list[DocumentKind], useful: int, noisy: int
+) -> None:
+    page = search(tuned(WholePages({"useful": useful, "noisy": noisy})), mixed(*kinds))
+    words = {U: "useful", N: "noisy"}
+    left = {U: min(useful, len(kinds)), N: min(noisy, len(kinds))}
+    expected, used = [], {U: 0, N: 0}
+    for kind in kinds:
+        if used[kind] < left[kind]:
+            used[kind] += 1
+            expected.append((f"{words[kind]} number {used[kind]}", kind))
+    assert list(zip(texts(page), page.asked, strict=True)) == expected
+    assert page.parsed == (useful == noisy == len(kinds))
+
+
+@pytest.mark.parametrize("quality", list(Quality))
+def test_a_whole_page_is_one_prompt_with_the_seed_of_its_request(quality: Quality) -> None:
+    writer = WholePages({"useful": 3, "noisy": 3})
+    page = search(tuned(writer), SearchRequest("capital of Nepal", 3, NEPAL, quality, 7))
+    assert (writer.asked, writer.seeds) == ([(quality.value, 3)], [7])
+    assert page.asked == ((U if quality is U else N),) * 3
+
+
+def test_only_the_page_that_is_missing_is_asked_for_again_and_all_is_paid_for() -> None:
+    writer = WholePages({"useful": 2, "noisy": 2}, fails={"noisy": {0, 1}})
+    page = search(tuned(writer), mixed(U, N))
+    assert sorted(word for word, _ in writer.asked) == ["noisy", "noisy", "noisy", "useful"]
+    assert (texts(page), page.attempts) == (["useful number 1", "noisy number 1"], 3)
+    assert (page.prompt_tokens, page.completion_tokens) == (2 * 1000 + 2 * 100, 20)
+    assert len(set(writer.seeds)) == 4
+
+
+def test_half_a_page_is_a_failed_search_and_what_was_written_is_paid_for() -> None:
+    writer = WholePages({"useful": 2, "noisy": 2}, fails={"useful": {0, 1}})
+    with pytest.raises(EngineError, match="status 500 for useful") as caught:
+        search(tuned(writer, attempts=2), mixed(U, N))
+    error = caught.value
+    assert (error.kind, error.attempts, error.prompt_tokens, error.completion_tokens) == ("http", 2, 2100, 10)
+    assert error.cost_usd == pytest.approx(2.1e-3)
+
+
+class SlowUseful(WholePages):
+    """Its useful page is not there before the noisy one has failed."""
+
+    async def write(self, messages: Sequence[Message], **options: Any) -> Written:
+        written = await super().write(messages, **options)
+        for _ in range(50 if "useful documents" in messages[1]["content"] else 0):
+            await asyncio.sleep(0)
+        return written
+
+
+def test_a_page_that_is_still_being_written_when_the_other_fails_is_waited_for_and_kept() -> None:
+    writer = SlowUseful({"useful": 2, "noisy": 2}, fails={"noisy": {0}})
+    page = search(tuned(writer), mixed(U, N))
+    assert sorted(word for word, _ in writer.asked) == ["noisy", "noisy", "useful"]
+    assert (page.attempts, page.prompt_tokens) == (2, 1200)
+    with pytest.raises(EngineError) as caught:
+        search(tuned(SlowUseful({"useful": 2}, fails={"noisy": {0}}), attempts=1), mixed(U, N))
+    assert caught.value.prompt_tokens == 1100
+
+
+def test_a_writer_that_breaks_is_no_failed_search() -> None:
+    class Broken(WholePages):
+        async def write(self, messages: Sequence[Message], **options: Any) -> Written:
+            raise FloatingPointError("broken")
+
+    with pytest.raises(FloatingPointError):
+        search(tuned(Broken({})), mixed(U, N))
+
+
+def test_a_deadline_cancels_both_pages() -> None:
+    cancelled = []
+
+    class Stuck(WholePages):
+        async def write(self, messages: Sequence[Message], **options: Any) -> Written:
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                cancelled.append(messages)
+                raise
+            raise AssertionError
+
+    engine = SimulatedEngine(Stuck({}), style="tuned", retry=Retry(1, 0.05))
+    with pytest.raises(EngineError) as caught:
+        search(engine, mixed(U, N))
+    assert (caught.value.kind, len(cancelled)) == ("deadline", 2)
+
+
+def test_both_pages_of_a_mixed_one_are_asked_for_at_once() -> None:
+    class Held(WholePages):
+        both = asyncio.Event()
+
+        async def write(self, messages: Sequence[Message], **options: Any) -> Written:
+            written = await super().write(messages, **options)
+            if len(self.asked) == 2:
+                self.both.set()
+            await self.both.wait()
+            return written
+
+    engine = SimulatedEngine(Held({"useful": 2, "noisy": 2}), style="tuned", retry=Retry(1, 5.0))
+    assert search(engine, mixed(U, N)).asked == (U, N)
+
+
+def test_a_mixed_page_comes_over_http_too(endpoint: Any, reply: Any) -> None:
+    def answer(request: dict[str, Any]) -> Any:
+        word = "noisy" if "noisy documents" in request["messages"][1]["content"] else "useful"
+        text = "\n".join(f"[{rank}] {word}: number {rank}" for rank in (1, 2))
+        both = {"choices": [{"message": {"content": text}}], "usage": {"prompt_tokens": 30, "completion_tokens": 9}}
+        return reply(body=json.dumps(both).encode())
+
+    endpoint.answer = answer
+
+    async def main() -> SearchPage:
+        writer = OpenAIWriter(endpoint.url, "tiny")
+        try:
+            return await SimulatedEngine(writer, style="tuned").search(mixed(N, U))
+        finally:
+            await writer.aclose()
+
+    page = asyncio.run(main())
+    assert texts(page) == ["noisy number 1", "useful number 1"]
+    assert (page.prompt_tokens, page.completion_tokens) == (60, 18)
+    assert len({request["seed"] for request in endpoint.requests}) == 2
+
+
+class Obedient:
+    """A writer that reads the order in an `instruct` prompt and writes `count` documents after it."""
+
+    model = "obedient"
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self.seeds: list[int] = []
+
+    async def write(self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int) -> Written:
+        self.seeds.append(seed)
+        (order,) = re.findall(r"in this order: (.*)\.", messages[1]["content"])
+        lines = [f"{entry.replace('] ', '] It is ')}: text" for entry in order.split(", ")]
+        return Written("\n".join(lines[: self.count]), 100, 10)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_an_instruct_simulator_writes_a_mixed_page_at_once_in_its_order(count: int) -> None:
+    writer = Obedient(count)
+    kinds = (Noise.NEAR_MISS, U, N, Noise.OUTDATED)
+    page = search(SimulatedEngine(writer), mixed(*kinds))
+    words = ["It is near-miss", "It is useful", "It is noisy", "It is outdated"]
+    assert [d.title for d in page.documents] == words[:count]
+    assert page.asked == kinds[:count]
+    assert (page.quality, page.parsed, writer.seeds, page.prompt_tokens) == ("mixed", count == 4, [7], 100)
+
+
+def test_a_tuned_simulator_refuses_a_kind_that_it_has_not_learned_and_asks_nobody() -> None:
+    writer = WholePages({"useful": 2, "noisy": 2})
+    for kinds in ((U, Noise.NEAR_MISS), (Noise.OUTDATED, Noise.OUTDATED)):
+        with pytest.raises(ConfigError, match="style 'tuned' asks for useful or plain noisy pages"):
+            search(tuned(writer), mixed(*kinds))
+    assert writer.asked == []
+
+
+@pytest.mark.parametrize("style", ["instruct", "tuned"])
+def test_a_query_without_a_word_gets_an_empty_mixed_page(style: PromptStyle) -> None:
+    page = search(SimulatedEngine(WholePages({}), style=style), mixed(U, N, query="?!"))
+    assert (page.documents, page.asked, page.quality) == ((), (), "mixed")
+
+
+def test_the_parts_of_a_mixed_page_keep_query_question_and_size() -> None:
+    request = mixed(U, N, U)
+    useful, noisy = whole_pages(request)
+    assert (useful.quality, noisy.quality) == tuple(Quality)
+    for part in (useful, noisy):
+        assert (part.query, part.question, part.top_k, part.kinds) == (request.query, NEPAL, 3, ())
+    assert whole_pages(useful) == [useful]

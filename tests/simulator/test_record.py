@@ -1,0 +1,139 @@
+"""Recorded pages: written once a query, gone on with after a kill, and read from search traces of elsewhere too."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zerosearch.engines.recorded import RecordedEngine
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.rollout import ErrorRate
+from zerosearch.episodes.search import Document, SearchPage, SearchRequest
+from zerosearch.errors import BudgetError, DataError, EngineError, RunError
+from zerosearch.simulator.record import Query, Recorded, read_recorded_pages, record
+from zerosearch.spending.meter import Budget, Meter, Metered
+
+QUESTIONS = [Question(f"q{n}", f"Question {n}?", (f"answer {n}",), {"hops": 2} if n % 2 else {}) for n in range(8)]
+QUERIES = [Query(f"query {n}", question, turn=n) for n, question in enumerate(QUESTIONS)]
+
+
+@dataclass
+class Numbered:
+    """An engine that says which document stands where, and fails for the queries in `broken`."""
+
+    name: str = "numbered"
+    identity: str = "numbered depth=1"
+    broken: set[str] = field(default_factory=set)
+    unknown: set[str] = field(default_factory=set)
+    asked: list[str] = field(default_factory=list)
+
+    async def search(self, request: SearchRequest) -> SearchPage:
+        self.asked.append(request.query)
+        await asyncio.sleep(0)
+        if request.query in self.broken:
+            raise EngineError("http", "down")
+        documents = tuple(Document(f"{request.query} {n}", "Text.", str(n)) for n in range(request.top_k))
+        documents = () if request.query in self.unknown else documents
+        return SearchPage(documents, self.name)
+
+
+def run(engine: Any, path: Path, queries: list[Query] = QUERIES, **settings: Any) -> Recorded:
+    errors = ErrorRate(0.5)
+    return asyncio.run(record(queries, engine, path, errors, depth=3, concurrency=2, **settings))
+
+
+def test_each_query_is_recorded_once_with_its_own_question(tmp_path: Path) -> None:
+    path, engine = tmp_path / "pages.jsonl", Numbered()
+    assert run(engine, path, [*QUERIES, QUERIES[3]]) == Recorded(8, 8, 0)
+    pages, without = read_recorded_pages(path)
+    assert without == 0
+    assert sorted((p.query.text, p.query.question.id, p.query.turn) for p in pages) == [
+        (f"query {n}", f"q{n}", n) for n in range(8)
+    ]
+    assert {p.query.question.hops for p in pages} == {None, 2}
+    assert all([d.id for d in p.documents] == ["0", "1", "2"] and p.engine == "numbered" for p in pages)
+    assert run(engine, path) == Recorded(8, 8, 0)
+    assert len(engine.asked) == 8  # nothing is asked twice
+
+
+def test_a_query_for_which_nothing_is_found_is_recorded_and_counted(tmp_path: Path) -> None:
+    engine = Numbered(unknown={"query 2"})
+    assert run(engine, tmp_path / "pages.jsonl") == Recorded(8, 8, 0, nothing=1)
+    assert run(engine, tmp_path / "pages.jsonl") == Recorded(8, 8, 0)  # nothing is asked again
+
+
+def test_one_query_of_two_questions_is_two_pages(tmp_path: Path) -> None:
+    twice = [Query("who", QUESTIONS[0]), Query("who", QUESTIONS[1])]
+    assert run(Numbered(), tmp_path / "pages.jsonl", twice).recorded == 2
+
+
+def test_what_failed_is_asked_again_and_a_cut_line_too(tmp_path: Path) -> None:
+    path, engine = tmp_path / "pages.jsonl", Numbered(broken={"query 2"})
+    assert run(engine, path) == Recorded(7, 8, 1)
+    path.write_bytes(path.read_bytes()[:-9])  # a kill cut the last line off
+    engine.broken.clear()
+    assert run(engine, path) == Recorded(8, 8, 0)
+    assert len(engine.asked) == 8 + 2
+    assert len({p.query.text for p in read_recorded_pages(path)[0]}) == 8
+
+
+def test_too_many_failures_and_a_spent_budget_keep_what_was_recorded(tmp_path: Path) -> None:
+    broken = Numbered(broken={f"query {n}" for n in range(2, 8)})
+    with pytest.raises(RunError, match="searches failed"):
+        run(broken, tmp_path / "a.jsonl")
+    assert len(read_recorded_pages(tmp_path / "a.jsonl")[0]) == 2
+    with pytest.raises(BudgetError):
+        run(Metered(Numbered(), Meter(Budget(searches=5))), tmp_path / "b.jsonl")
+    assert 4 <= len(read_recorded_pages(tmp_path / "b.jsonl")[0]) <= 5
+
+
+def test_pages_of_two_engines_are_not_mixed(tmp_path: Path) -> None:
+    run(Numbered(), tmp_path / "pages.jsonl")
+    with pytest.raises(DataError, match=r"another engine than numbered as it is now \(depth 1 and 2\)"):
+        run(Numbered(identity="numbered depth=2"), tmp_path / "pages.jsonl")
+
+
+def test_a_file_that_does_not_tell_its_engine_is_not_added_to(tmp_path: Path) -> None:
+    path = tmp_path / "pages.jsonl"
+    for row, said in (
+        ({"id": "q0", "query": "query 0", "engine": "numbered", "results": []}, "which nobody noted"),
+        ({"query": "no id", "results": []}, "pages.jsonl:1: not a row that"),
+        (["query 0"], "pages.jsonl:1: not an object of JSON"),
+    ):
+        path.write_text(json.dumps(row) + "\n")
+        with pytest.raises(DataError, match=said):
+            run(Numbered(), path)
+
+
+def test_search_traces_are_read_and_rows_without_an_answer_counted(tmp_path: Path) -> None:
+    path = tmp_path / "traces.jsonl"
+    rows: list[dict[str, Any]] = [
+        {
+            "query": "nepal", "engine": "google", "question": "Capital of Nepal?", "golden_answers": ["Kathmandu"],
+            "turn": 1, "results": [{"title": "Nepal", "snippet": "One. Two words. " * 9}],
+        },
+        {"query": "peru", "results": [{"snippet": "Lima."}]},
+        {"query": "peru", "results": [], "question": "Capital of Peru?", "golden_answers": []},
+    ]  # fmt: skip
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (page,), without = read_recorded_pages(path, snippet_words=5)
+    assert without == 2
+    assert (page.engine, page.query.turn, page.query.question.golden_answers) == ("google", 1, ("Kathmandu",))
+    assert len(page.documents[0].text.split()) <= 6
+    again = read_recorded_pages(path)[0][0].query.question
+    assert again.id == page.query.question.id  # without an id of its own, a question has a stable one
+    path.write_text(json.dumps({"query": 3, "results": []}) + "\n")
+    with pytest.raises(DataError, match=r"traces\.jsonl:1: the field 'query' must be text"):
+        read_recorded_pages(path)
+
+
+def test_a_recording_can_be_replayed_as_an_engine(tmp_path: Path) -> None:
+    run(Numbered(), tmp_path / "pages.jsonl")
+    engine = RecordedEngine.open(tmp_path / "pages.jsonl")
+    page = asyncio.run(engine.search(SearchRequest("query 5", 2)))
+    assert [d.title for d in page.documents] == ["query 5 0", "query 5 1"]

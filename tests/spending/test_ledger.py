@@ -1,0 +1,155 @@
+"""Prices, the paper's table from its inputs, and ledgers that add up."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.scoring import Scores
+from zerosearch.episodes.search import Document, SearchPage
+from zerosearch.episodes.trajectory import SearchRecord, Trajectory
+from zerosearch.errors import DataError, EngineError
+from zerosearch.spending.ledger import PRICES, Ledger, Prices, dollars, engine_lines, paper_lines
+
+count = st.integers(0, 10**9)
+amount = st.floats(0, 1e9)
+a_ledger = st.builds(Ledger, count, count, count, count, count, amount, amount, amount)
+
+
+def trajectory(*searches: SearchRecord) -> Trajectory:
+    return Trajectory(Question("q", "?", ("a",)), (), (), (), 0, (), searches, None, Scores(0, 0, 0, 0), 0.0, "answer")
+
+
+def test_the_papers_table_comes_out_of_its_inputs() -> None:
+    printed = {line.engine: dollars(line.usd, places=1) for line in paper_lines()}
+    assert printed == {
+        "Google by SerpAPI": "$586.70",
+        "Google by Serper": "$64.00",
+        "simulator 3B (paper)": "$17.70",
+        "simulator 7B (paper)": "$35.40",
+        "simulator 14B (paper)": "$70.80",
+    }
+
+
+def test_the_papers_amounts_follow_their_inputs() -> None:
+    dear = replace(PRICES, gpu_hour=2.95, serpapi_search=0.02)
+    serpapi, serper, small, middle, large = paper_lines(32_000, dear)
+    assert serpapi.usd == pytest.approx(640)
+    assert serper.usd == pytest.approx(32)
+    assert [line.usd for line in (small, middle, large)] == pytest.approx(
+        [17.7, 35.4, 70.8]
+    )  # half as long, twice as dear
+    assert {line.searches for line in paper_lines(7)} == {7}
+    assert all(line.usd == 0 for line in engine_lines(0))
+
+
+def test_prices_are_per_search_per_hour_and_per_million_tokens() -> None:
+    prices = Prices(0.01, 0.001, 2.0, 3.0, 5.0)
+    assert prices.serpapi(300) == pytest.approx(3.0)
+    assert prices.serper(300) == pytest.approx(0.3)
+    assert prices.gpu(1.5, 4) == pytest.approx(12.0)
+    assert prices.tokens(1_000_000, 200_000) == pytest.approx(3.0 + 1.0)
+
+
+@pytest.mark.parametrize(
+    ("usd", "places", "text"),
+    [
+        (586.6666, 2, "$586.67"), (586.6666, 1, "$586.70"), (17.700000000000003, 2, "$17.70"), (0, 2, "$0.00"),
+        (2.675, 2, "$2.68"), (0.005, 2, "$0.01"), (0.0042, 2, "$0.0042"), (0.000123, 2, "$0.00012"),
+        (1e-9, 2, "$0.0000000010"), (1234567.891, 2, "$1,234,567.89"), (0.04, 1, "$0.040"), (9.999, 2, "$10.00"),
+    ],
+)  # fmt: skip
+def test_dollars_are_rounded_half_up_and_never_to_nothing(usd: float, places: int, text: str) -> None:
+    assert dollars(usd, places=places) == text
+
+
+def test_a_ledger_counts_what_searches_used_failed_ones_too() -> None:
+    good = SearchRecord("a", (), "e", seconds=1.5, cost_usd=0.25, prompt_tokens=100, completion_tokens=30)
+    failed = replace(good, error="empty", seconds=0.5, attempts=3)
+    cached = SearchRecord("b", (), "e", cached=True, seconds=0.125)
+    ledger = Ledger.of([trajectory(good, failed), trajectory(), trajectory(cached)])
+    assert ledger == Ledger(3, 1, 1, 200, 60, 2.125, 0.0, 0.5)
+    assert ledger.asked == 2
+    assert Ledger.of([]) == Ledger()
+
+
+def test_a_page_and_its_record_are_the_same_ledger() -> None:
+    page = SearchPage(
+        (Document("t", "x"),), "e", cached=True, seconds=0.5, cost_usd=0.125, prompt_tokens=7, completion_tokens=5
+    )
+    assert (
+        Ledger.of_page(page)
+        == Ledger.of_search(SearchRecord.of("q", page, None))
+        == Ledger(1, 0, 1, 7, 5, 0.5, 0, 0.125)
+    )
+    error = EngineError("empty", "x", attempts=2, cost_usd=0.25, prompt_tokens=3, completion_tokens=2)
+    assert Ledger.of_error(error, 1.5) == Ledger(1, 1, 0, 3, 2, 1.5, 0.0, 0.25)
+
+
+@given(st.lists(a_ledger, max_size=8), st.randoms())
+def test_a_total_does_not_depend_on_the_order_of_its_parts(ledgers: list[Ledger], random: Any) -> None:
+    shuffled = list(ledgers)
+    random.shuffle(shuffled)
+    assert Ledger.total(ledgers) == Ledger.total(shuffled)
+
+
+@given(st.lists(a_ledger, max_size=8), st.integers(0, 8))
+def test_the_sum_of_the_parts_is_the_whole(ledgers: list[Ledger], cut: int) -> None:
+    parts = (Ledger.total(ledgers[:cut]) + Ledger.total(ledgers[cut:])).as_dict()
+    whole = Ledger.total(ledgers).as_dict()
+    assert {k: v for k, v in parts.items() if isinstance(v, int)} == {
+        k: v for k, v in whole.items() if isinstance(v, int)
+    }
+    assert parts == pytest.approx(whole)
+    for name, value in whole.items():
+        assert value == pytest.approx(sum(getattr(ledger, name) for ledger in ledgers)), name
+
+
+@given(a_ledger, a_ledger)
+def test_nothing_is_neutral_and_order_does_not_matter(one: Ledger, other: Ledger) -> None:
+    assert one + Ledger() == one
+    assert one + other == other + one
+
+
+@given(a_ledger)
+def test_json_gives_a_ledger_back(ledger: Ledger) -> None:
+    assert Ledger.from_dict(json.loads(json.dumps(ledger.as_dict()))) == ledger
+
+
+@given(st.lists(a_ledger, min_size=1, max_size=4))
+def test_the_ledger_of_trajectories_is_the_total_of_their_searches(ledgers: list[Ledger]) -> None:
+    searches = [
+        SearchRecord("q", (), "e", seconds=x.engine_seconds, cost_usd=x.usd, prompt_tokens=x.prompt_tokens)
+        for x in ledgers
+    ]
+    assert Ledger.of([trajectory(*searches)]) == Ledger.of([trajectory(search) for search in reversed(searches)])
+    assert Ledger.of([trajectory(*searches)]).prompt_tokens == sum(x.prompt_tokens for x in ledgers)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [[], None, {"queries": -1}, {"queries": 1.5}, {"queries": True}, {"usd": "1"}, {"usd": float("nan")}, {"x": 1}],
+)
+def test_what_is_no_ledger_is_named(row: Any) -> None:
+    with pytest.raises(DataError, match=r"cost\.json: "):
+        Ledger.from_dict(row, "cost.json")
+
+
+def test_a_ledger_of_an_older_release_lacks_nothing() -> None:
+    assert Ledger.from_dict({"queries": 3, "usd": 1}) == Ledger(queries=3, usd=1.0)
+
+
+def test_costs_are_counted_without_torch() -> None:
+    modules = ("cost", "accounts", "engines.metered", "commands.cost")
+    imports = ", ".join(f"zerosearch.{name}" for name in modules)
+    check = f"import sys; import {imports}; print({{'torch', 'transformers'}} & set(sys.modules))"
+    ran = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == "set()"

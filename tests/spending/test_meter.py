@@ -1,0 +1,252 @@
+"""The meter: every search is counted, and a budget lets none begin once it is reached."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest
+from zerosearch.errors import BudgetError, EngineError
+from zerosearch.spending.ledger import Ledger
+from zerosearch.spending.meter import Budget, Meter, Metered
+
+PATIENCE = 30.0  # seconds until a test that hangs is failed; never waited for in a run that passes
+
+
+class Priced:
+    """Charges a price a search, the n-th by `outcome(n)`; everybody waits at `gate`, where there is one."""
+
+    name = identity = "priced"
+
+    def __init__(self, price: float = 0.1, outcome: Callable[[int], str] = lambda n: "page") -> None:
+        self.price, self.outcome = price, outcome
+        self.asked = self.most_at_once = self.running = 0
+        self.gate: asyncio.Event | None = None
+
+    async def search(self, request: SearchRequest) -> SearchPage:
+        self.asked += 1
+        outcome = self.outcome(self.asked)
+        self.running += 1
+        self.most_at_once = max(self.most_at_once, self.running)
+        try:
+            await (self.gate.wait() if self.gate else asyncio.sleep(0))
+        finally:
+            self.running -= 1
+        if outcome == "error":
+            raise EngineError("empty", "nothing", cost_usd=self.price, prompt_tokens=9)
+        cached = outcome == "cached"
+        return SearchPage((), self.name, cached=cached, cost_usd=0.0 if cached else self.price, completion_tokens=4)
+
+
+async def crowd(engine: SearchEngine, size: int) -> list[Any]:
+    """`size` searchers at once; what each got."""
+    searches = [engine.search(SearchRequest(f"q{n}", 1)) for n in range(size)]
+    return await asyncio.wait_for(asyncio.gather(*searches, return_exceptions=True), PATIENCE)
+
+
+def run(priced: Priced, meter: Meter, size: int) -> list[str]:
+    return [type(result).__name__ for result in asyncio.run(crowd(Metered(priced, meter), size))]
+
+
+def test_pages_and_failures_are_counted_and_passed_on() -> None:
+    meter, priced = Meter(), Priced(0.25, lambda n: ("page", "error", "cached")[n % 3])
+    assert Metered(priced, meter).name == "priced"
+    results = run(priced, meter, 9)
+    assert sorted(set(results)) == ["EngineError", "SearchPage"]
+    used = meter.take()
+    assert (used.queries, used.failed, used.cached, used.usd) == (9, 3, 3, 6 * 0.25)
+    assert (used.prompt_tokens, used.completion_tokens) == (27, 24)
+    assert meter.used == meter.take() == Ledger()
+
+
+def test_a_budget_of_searches_is_never_passed_however_many_ask_at_once() -> None:
+    priced = Priced()
+    results = run(priced, Meter(Budget(searches=7)), 40)
+    assert priced.asked == 7
+    assert (results.count("SearchPage"), results.count("BudgetError")) == (7, 33)
+
+
+def test_pages_from_a_cache_are_free() -> None:
+    priced = Priced(outcome=lambda n: "cached" if n % 2 else "page")
+    results = run(priced, Meter(Budget(searches=5)), 30)
+    assert priced.asked == results.count("SearchPage") == 10  # five that were paid for, and the free ones before them
+
+
+def test_money_is_not_exceeded_though_nobody_said_what_a_search_costs() -> None:
+    """The first search goes alone; what it cost is reserved for each that follows."""
+    priced, meter = Priced(1.0), Meter(Budget(usd=3.0))
+    results = run(priced, meter, 10) + run(priced, meter, 5)
+    assert (results.count("SearchPage"), results.count("BudgetError")) == (3, 12)
+    assert (priced.asked, meter.used.usd) == (3, 3.0)
+
+
+def test_who_is_refused_hears_it_only_after_those_in_flight_are_counted() -> None:
+    async def main() -> None:
+        priced, meter = Priced(1.0), Meter(Budget(searches=3))
+        priced.gate = asyncio.Event()
+        engine = Metered(priced, meter)
+        waiting = [asyncio.create_task(engine.search(SearchRequest(f"q{n}", 1))) for n in range(5)]
+        while priced.running < 3:
+            await asyncio.sleep(0)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not any(task.done() for task in waiting)
+        priced.gate.set()
+        await asyncio.wait_for(asyncio.gather(*waiting, return_exceptions=True), PATIENCE)
+        assert [isinstance(task.exception(), BudgetError) for task in waiting] == [False] * 3 + [True] * 2
+        assert meter.used.usd == 3.0
+
+    asyncio.run(main())
+
+
+def test_a_search_that_is_cancelled_is_counted_and_blocks_nobody() -> None:
+    async def main() -> None:
+        priced, meter = Priced(), Meter(Budget(searches=2))
+        priced.gate = asyncio.Event()
+        engine = Metered(priced, meter)
+        lost = asyncio.create_task(engine.search(SearchRequest("q", 1)))
+        while not priced.running:
+            await asyncio.sleep(0)
+        lost.cancel()
+        await asyncio.gather(lost, return_exceptions=True)
+        assert (meter.used.queries, meter.used.failed) == (1, 1)
+        priced.gate.set()
+        results = await crowd(engine, 3)
+        assert [type(r).__name__ for r in results].count("BudgetError") == 2
+
+    asyncio.run(main())
+
+
+def test_what_is_paid_is_noted_in_time_and_nothing_is_noted_twice() -> None:
+    notes: list[Ledger] = []
+    meter = Meter(note=notes.append, every=4)
+    run(Priced(0.5), meter, 10)
+    assert [note.queries for note in notes] == [4, 4]
+    used = meter.take()
+    assert [note.queries for note in notes] == [4, 4, 2]
+    assert Ledger.total(notes) == used
+    meter.take()
+    assert len(notes) == 3
+
+
+def test_what_is_free_and_unbounded_is_noted_once() -> None:
+    notes: list[Ledger] = []
+    meter = Meter(note=notes.append, every=4)
+    run(Priced(0.0), meter, 10)
+    assert notes == []
+    meter.take()
+    assert [note.queries for note in notes] == [10]
+
+
+@given(
+    st.integers(1, 40), st.integers(0, 60), st.lists(st.sampled_from(["page", "error", "cached"]), min_size=1),
+    st.booleans(),
+)  # fmt: skip
+def test_whatever_happens_no_more_is_asked_than_may_be(
+    bound: int, size: int, outcomes: list[str], of_money: bool
+) -> None:
+    priced = Priced(1.0, lambda n: outcomes[n % len(outcomes)])
+    meter = Meter(Budget(usd=float(bound)) if of_money else Budget(searches=bound))
+    results = run(priced, meter, size)
+    assert len(results) == size
+    used = meter.used
+    assert used.queries == priced.asked
+    if of_money:
+        assert used.usd <= bound - 1 + max(priced.most_at_once, 1)
+    else:
+        assert used.asked <= bound
+    if "BudgetError" in results:
+        assert meter.budget.reached_by(used)
+    else:
+        assert priced.asked == size
+
+
+@given(st.integers(0, 50), st.integers(1, 50), st.integers(1, 8))
+def test_the_shares_of_the_processes_are_what_is_left(used: int, bound: int, shares: int) -> None:
+    spent = Ledger(used, usd=used / 4)
+    parts = [Budget(bound / 4, bound).left_after(spent, n, shares) for n in range(shares)]
+    assert sum(part.searches or 0 for part in parts) == max(bound - used, 0)
+    assert sum(part.usd or 0 for part in parts) == pytest.approx(max(bound - used, 0) / 4)
+    assert Budget().left_after(spent, 0, shares) == Budget()
+
+
+def test_a_sum_that_is_off_in_its_last_digit_still_reaches_the_budget() -> None:
+    assert Budget(usd=0.8).reached_by(Ledger(usd=0.1 + 0.1 + 0.1 + 0.1 + 0.1 + 0.1 + 0.1 + 0.1))
+    assert not Budget(usd=0.8).reached_by(Ledger(usd=0.7999))
+
+
+def test_what_is_no_search_counts_and_its_dollars_can_be_the_last_ones() -> None:
+    notes: list[Ledger] = []
+    meter = Meter(Budget(usd=0.3, searches=0), note=notes.append)
+    meter.count(Ledger(prompt_tokens=5))  # free: whatever budget is reached, it may go on
+    meter.count(Ledger(usd=0.2))
+    with pytest.raises(BudgetError, match="the budget is spent"):
+        meter.count(Ledger(usd=0.1))
+    assert meter.take() == Ledger(prompt_tokens=5, usd=pytest.approx(0.3))
+    assert Ledger.total(notes).prompt_tokens == 5
+
+
+class Dear:
+    """An engine that says what it charges, or does not, and takes its time."""
+
+    name = identity = "dear"
+
+    def __init__(self, prices: list[float], told: float | None = None) -> None:
+        self.prices, self.asked = prices, 0
+        if told is not None:
+            self.price_usd = lambda top_k: told
+
+    async def search(self, request: SearchRequest) -> SearchPage:
+        self.asked += 1
+        price = self.prices[min(self.asked, len(self.prices)) - 1]
+        await asyncio.sleep(0)
+        return SearchPage((), self.name, cost_usd=price)
+
+
+@pytest.mark.parametrize(
+    ("prices", "told", "budget", "asked"),
+    [
+        ([0.001], 0.001, 0.01, 10),  # Serper's price, and a budget for ten
+        ([0.001], None, 0.01, 10),  # nobody says what it costs: the first search does
+        ([0.3], None, 1.0, 3),  # a fourth would not fit
+        ([0.1, 0.4, 0.1], None, 1.0, None),  # one is dearer than all before it
+        ([2.0], 2.0, 1.0, 0),
+    ],
+)
+def test_a_budget_of_dollars_admits_only_what_fits_however_many_ask_at_once(
+    prices: list[float], told: float | None, budget: float, asked: int | None
+) -> None:
+    engine, meter = Dear(prices, told), Meter(Budget(usd=budget))
+
+    async def all_at_once() -> list[object]:
+        searches = (Metered(engine, meter).search(SearchRequest(str(n), 3)) for n in range(512))
+        return await asyncio.wait_for(asyncio.gather(*searches, return_exceptions=True), 20)
+
+    outcomes = asyncio.run(all_at_once())
+    assert {type(outcome) for outcome in outcomes if isinstance(outcome, Exception)} == {BudgetError}
+    assert sum(isinstance(outcome, SearchPage) for outcome in outcomes) == engine.asked
+    if asked is not None:
+        assert engine.asked == asked
+    assert meter.used.usd <= budget + (max(prices) - min(prices)) + 1e-9
+
+
+def test_a_cached_page_gives_back_what_was_reserved_for_it() -> None:
+    class HalfCached(Dear):
+        async def search(self, request: SearchRequest) -> SearchPage:
+            page = await super().search(request)
+            return page.again() if self.asked % 2 else page
+
+    engine, meter = HalfCached([0.25], 0.25), Meter(Budget(usd=1.0))
+
+    async def all_at_once() -> None:
+        searches = (Metered(engine, meter).search(SearchRequest(str(n), 3)) for n in range(50))
+        await asyncio.wait_for(asyncio.gather(*searches, return_exceptions=True), 20)
+
+    asyncio.run(all_at_once())
+    assert meter.used.asked == 4
+    assert meter.used.usd == 1.0
