@@ -2,7 +2,7 @@
 
     engine = Cached(SerperEngine(...), Path("pages.sqlite"))
 
-The file outlives the run and may be shared by several runs at once (`page_store.py`); `recorded.py` replays it.
+The file outlives the run and may be shared by several runs at once (`cache_file.py`); `recorded.py` replays it.
 """
 
 from __future__ import annotations

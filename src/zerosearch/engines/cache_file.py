@@ -1,4 +1,4 @@
-"""Pages that an engine once returned, in one SQLite file: what `cached.py` writes and `recorded.py` reads.
+"""Pages that an engine once returned, in one SQLite file: what `cache.py` writes and `recorded.py` reads.
 
     with PageStore(Path("pages.sqlite")) as store:
         store.put(engine.identity, 5, "capital of Nepal", page)

@@ -1,6 +1,6 @@
 """Replay what another engine once answered: a paid engine's pages, again and again, without the engine.
 
-    engine = RecordedEngine.open(Path("pages.sqlite"))                      # a cache that `cached.py` filled
+    engine = RecordedEngine.open(Path("pages.sqlite"))                      # a cache that `cache.py` filled
     engine = RecordedEngine.open(Path("traces.jsonl.gz"), match="nearest")  # rows of your own
 
 A row of a JSONL file is `{"query", "results": [{"title", "snippet" or "text"}, ...]}`, with `engine` if it likes. All
