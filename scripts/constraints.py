@@ -40,7 +40,9 @@ def resolve(torch: str, constraints: Path | None) -> dict[str, str]:
             done.check_returncode()
         items = [item["metadata"] for item in json.loads(report.read_text(encoding="utf-8"))["install"]]
     versions = {re.sub(r"[-_.]+", "-", m["name"]).lower(): m["version"].split("+")[0] for m in items}
-    return {name: versions[name] for name in sorted(versions) if name != "zerosearch" and not LEFT_TO_TORCH.match(name)}
+    return {
+        name: versions[name] for name in sorted(versions) if name != "zerosearch-rl" and not LEFT_TO_TORCH.match(name)
+    }
 
 
 def read() -> dict[str, str]:

@@ -70,7 +70,7 @@ def install(extras: frozenset[str], exact: bool) -> None:
         if stamp["distributions"].items() <= state["found"].items():
             return
         say("Packages in .venv were changed: going back to the versions in constraints.txt")
-    say(f"Installing zerosearch[{','.join(sorted(wanted))}] into .venv (minutes the first time, mostly for torch)")
+    say(f"Installing zerosearch-rl[{','.join(sorted(wanted))}] into .venv (minutes the first time, mostly for torch)")
     started = time.monotonic()
     UNFINISHED.touch()
     STAMP.unlink(missing_ok=True)

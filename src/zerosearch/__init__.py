@@ -3,4 +3,4 @@
 Method: ZeroSearch, arXiv 2505.04588. Start with `zerosearch train`, or read `docs/`.
 """
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -20,8 +20,8 @@ def extra_of(package: str) -> str | None:
 
 
 def install(extra: str | None) -> str:
-    """The command that installs what is missing; from a clone, as the package's name on the index is another's."""
-    return f"pip install -e '.[{extra}]' in a clone of zerosearch" if extra else "install zerosearch again"
+    """The command that installs what is missing."""
+    return f"pip install 'zerosearch-rl[{extra}]'" if extra else "pip install --force-reinstall zerosearch-rl"
 
 
 class ZeroSearchError(Exception):

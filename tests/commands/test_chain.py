@@ -240,4 +240,4 @@ def test_options_of_fidelity_that_cannot_work_are_one_line(zerosearch: Any, plac
     config = str(place / "config.toml")
     assert "--reader-url needs --reader-model" in zerosearch("fidelity", config, "--reader-url", "http://h/v1").line
     if importlib.util.find_spec("sentence_transformers") is None:
-        assert "pip install -e '.[dense]'" in zerosearch("fidelity", config, "--encoder", "x").line
+        assert "pip install 'zerosearch-rl[dense]'" in zerosearch("fidelity", config, "--encoder", "x").line

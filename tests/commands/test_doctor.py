@@ -188,7 +188,7 @@ def test_a_package_out_of_range_is_a_warning_and_one_not_there_is_missing(monkey
     findings = list(doctor.packages())
     assert [finding.level for finding in findings] == ["warning", "missing", "info"]
     assert "is outside of the supported range: 1 or newer, below 1.1" in findings[0].said
-    assert "pip install -e '.[none]'" in findings[2].said
+    assert "pip install 'zerosearch-rl[none]'" in findings[2].said
 
 
 @pytest.mark.parametrize(

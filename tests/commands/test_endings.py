@@ -85,7 +85,7 @@ def test_a_package_that_is_not_installed_is_named_with_the_way_to_it(tmp_path: P
         assert done.returncode in (1, 2), done
         (error,) = done.stderr.splitlines()
         assert error.startswith("error: "), error
-        assert "pip install -e '.[train]' in a clone of zerosearch" in error
+        assert "pip install 'zerosearch-rl[train]'" in error
 
 
 @pytest.mark.parametrize(
@@ -94,7 +94,7 @@ def test_a_package_that_is_not_installed_is_named_with_the_way_to_it(tmp_path: P
         (PermissionError(13, "Permission denied", "a/b"), "a/b: Permission denied"),
         (OSError(36, "File name too long", "x" * 300), f"{'x' * 80}...: File name too long"),
         (OSError(28, "No space left on device"), "No space left on device"),
-        (ModuleNotFoundError("No module named 'faiss'", name="faiss"), "pip install -e '.[dense]'"),
+        (ModuleNotFoundError("No module named 'faiss'", name="faiss"), "pip install 'zerosearch-rl[dense]'"),
         (ImportError("libcudart.so.12: cannot open", name="torch._C"), "torch is installed, but cannot be used (libcu"),
         (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "not in the encoding"),
         (MemoryError(), "out of memory"),
@@ -121,7 +121,7 @@ def test_deeply_nested_text_is_told_from_endless_calls() -> None:
 
 WAITING = """
 import asyncio, os, sys, time
-from zerosearch import interrupts
+from zerosearch.process import interrupts
 async def wait():
     try:
         print("ready", flush=True)

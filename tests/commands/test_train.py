@@ -280,7 +280,7 @@ def test_a_weight_that_is_not_a_number_ends_the_run_with_one_line(
     [
         ("training.stepz=3", "unknown setting training.stepz"),
         ("training.steps=0", "training.steps"),
-        ("logging.trackio=true", "pip install -e '.[trackio]'"),
+        ("logging.trackio=true", "pip install 'zerosearch-rl[trackio]'"),
         ("data.train=nowhere.jsonl", "nowhere.jsonl: no such file"),
         ("engine.simulator.api_key_env=ZS_NOT_SET", "ZS_NOT_SET is not set"),
         ("protocol.prompt=hello", "protocol.prompt must hold {question}"),

@@ -25,10 +25,10 @@ def test_without_the_extra_one_line_says_what_to_install(tmp_path: Path, monkeyp
     monkeypatch.setitem(sys.modules, "sentence_transformers", None)
     corpus = tmp_path / "c.jsonl"
     corpus.write_text('{"id": 1, "text": "x"}\n')
-    with pytest.raises(ConfigError, match=r"faiss-cpu: pip install -e '\.\[dense\]'") as caught:
+    with pytest.raises(ConfigError, match=r"faiss-cpu: pip install 'zerosearch-rl\[dense\]'") as caught:
         DenseEngine.open(corpus, NeverAsked(), tmp_path / "cache")
     assert "\n" not in str(caught.value)
-    with pytest.raises(ConfigError, match=r"sentence-transformers: pip install -e '\.\[dense\]'") as caught:
+    with pytest.raises(ConfigError, match=r"sentence-transformers: pip install 'zerosearch-rl\[dense\]'") as caught:
         SentenceTransformerEncoder("some/model")
     assert "\n" not in str(caught.value)
 

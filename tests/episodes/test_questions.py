@@ -175,7 +175,7 @@ def test_a_bad_parquet_row_is_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize("module", ["pyarrow.parquet", "datasets"])
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
     monkeypatch.setitem(sys.modules, module, None)
-    with pytest.raises(DataError, match=rf"needs? .*{module.split('.')[0]}.*pip install -e '\.\[data\]'"):
+    with pytest.raises(DataError, match=rf"needs? .*{module.split('.')[0]}.*pip install 'zerosearch-rl\[data\]'"):
         load_questions("q.parquet" if "parquet" in module else "hub:org/set:train")
 
 

@@ -174,7 +174,7 @@ def test_without_torch(tally: Tally, tries: Tries, place: Path, tmp_path: Path) 
             assert done.returncode in (1, 2), done
             (error,) = [x for x in done.stderr.splitlines() if x.startswith("error: ")]
             assert "Traceback" not in done.stderr
-            assert "pip install -e '.[train]'" in error or line.startswith("tune"), error
+            assert "pip install 'zerosearch-rl[train]'" in error or line.startswith("tune"), error
 
 
 def test_foreign_text_never_commands_a_terminal(tally: Tally, tries: Tries, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ T = TypeVar("T")
 
 
 class Accounting:
-    """`standing()` is what the steps and evaluations that stand have used, `spent` all that was; see `spending/books.py`.
+    """`standing()`: what the steps and evaluations that stand have used; `spent`: all that was (`spending/books.py`).
 
     `decoded` tells the seconds that a local simulator has decoded so far; None where there is none.
     """
