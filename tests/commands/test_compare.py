@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from evaluation.made import made, questions
+from learning.toy import toy_config, toy_trainer
 
 from zerosearch.commands import compare as command
+from zerosearch.episodes.predictions import append_prediction, read_predictions, start_predictions
 
 
 @pytest.fixture(autouse=True)
@@ -80,13 +83,39 @@ def test_what_cannot_be_compared_is_one_line(zerosearch: Any, out: Path, tmp_pat
     assert "NQ (2)" in unlike.out
 
 
-def test_two_training_runs_are_told_how_to_be_compared(zerosearch: Any, out: Path, tmp_path: Path) -> None:
-    run = tmp_path / "runs" / "demo"
-    (run / "evaluations").mkdir(parents=True)
-    (run / "metrics.jsonl").write_text('{"step": 0}\n')
-    (run / "evaluations" / "step-000002.jsonl.zst").write_bytes(b"\x28\xb5\x2f\xfd")
-    (run / "evaluations" / "step-000002.json").write_text("{}")
-    for target in (run, run / "evaluations" / "step-000002.jsonl.zst", run / "evaluations" / "step-000002.json"):
-        result = zerosearch("compare", str(target), f"{out}:rag")
+def test_evaluations_of_training_runs_are_compared(zerosearch: Any, tmp_path: Path) -> None:
+    """Two runs of the toy, and an evaluation folder of the same questions: all are read alike."""
+    for name, seed in (("one", 0), ("two", 1)):
+        config = toy_config(tmp_path, {"name": "grpo"}, steps=2, questions_per_step=4, rollouts=2)
+        assert toy_trainer(config.model_copy(update={"name": name, "seed": seed})).run()
+    one, two = tmp_path / "one", tmp_path / "two"
+    for a, b, steps in ((one, two, "2|2"), (f"{one}@0", f"{one}@2", "0|2"), (f"{one}@2", two, "2|2")):
+        result = zerosearch("compare", str(a), str(b), "--json")
+        assert result.code == 0, result.err
+        found = json.loads(result.out)
+        first, last = steps.split("|")
+        assert f"after {first} steps" in found["a"]
+        assert f"after {last} steps" in found["b"]
+        (part,) = found["parts"]
+        assert part["questions"] == 8
+        em, interval = part["measures"]["em"], part["measures"]["em"]["difference"]
+        assert em["a"] - em["b"] == pytest.approx(interval["value"])
+        assert interval["low"] <= interval["value"] <= interval["high"]
+    rows = read_predictions(one / "evaluations" / "step-000002.jsonl")
+    path = tmp_path / "evaluation" / rows.header.benchmark / "rag.jsonl"
+    start_predictions(path, replace(rows.header, method="rag", model="another"))
+    append_prediction(path, *(replace(row, method="rag") for row in rows.rows))
+    same = json.loads(zerosearch("compare", str(one), f"{tmp_path / 'evaluation'}:rag", "--json").out)
+    assert (same["a"], same["b"]) == ("episode", "rag")
+    assert same["parts"][0]["measures"]["em"]["difference"] == {"value": 0.0, "low": 0.0, "high": 0.0}
+    for target, words in (
+        (f"{one}@1", "no such evaluation; there are @0, @2"),
+        (f"{one}@last", "no such evaluation; there are @0, @2"),
+        (str(one / "step-000000.jsonl.zst"), "holds episodes of training, no predictions"),
+    ):
+        result = zerosearch("compare", target, str(two))
         assert result.code == 2
-        assert f"--methods demo={run} --out evaluation" in result.line
+        assert words in result.line
+    for path in (two / "evaluations").glob("*.jsonl"):
+        path.unlink()
+    assert "a training run without an evaluation that holds predictions" in zerosearch("compare", str(two), "x").line

@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zerosearch.episodes.predictions import Header, Prediction, append_prediction, read_predictions, start_predictions
+from zerosearch.episodes.predictions import (
+    Header,
+    Outcome,
+    Prediction,
+    append_prediction,
+    read_predictions,
+    start_predictions,
+)
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Document
 from zerosearch.episodes.trajectory import SearchRecord
@@ -25,10 +32,11 @@ def search(*texts: str, **changes: Any) -> SearchRecord:
     return SearchRecord("a query", tuple(Document("Title", text, "7") for text in texts), "bm25:x", **changes)
 
 
-def predict(question: Question = NEPAL, answer: str | None = "Kathmandu", *pages: str, **changes: Any) -> Prediction:
-    return Prediction.of(
-        question, answer, [search(page) for page in pages], benchmark="atlas", method="rag", **changes
-    )  # fmt: skip
+def predict(
+    question: Question = NEPAL, answer: str | None = "Kathmandu", *pages: str, sample: int = 0, **changes: Any
+) -> Prediction:
+    outcome = Outcome(answer, tuple(search(page) for page in pages), **changes)
+    return Prediction.of(question, outcome, "atlas", "rag", sample)
 
 
 def test_an_answer_is_scored_as_everywhere() -> None:
@@ -42,7 +50,7 @@ def test_a_page_holds_the_answer_in_its_title_too() -> None:
     assert predict(NEPAL, None, "Lima is a city", "the town of Katmandu,").saw_answer
     assert not predict(NEPAL, None, "Kathmanduites live there").saw_answer
     titled = SearchRecord("q", (Document("Kathmandu", "A city."),), "bm25:x")
-    assert Prediction.of(NEPAL, None, [titled], benchmark="atlas", method="rag").saw_answer
+    assert Prediction.of(NEPAL, Outcome(None, (titled,)), "atlas", "rag").saw_answer
 
 
 @pytest.mark.parametrize(
@@ -87,10 +95,8 @@ def test_any_text_survives_the_file(
     tmp_path_factory: pytest.TempPathFactory, text: str, answer: str | None, query: str
 ) -> None:
     path = tmp_path_factory.mktemp("any") / "p.jsonl"
-    row = Prediction.of(
-        NEPAL, answer, [SearchRecord(query, (Document(text, query, text),), "x")], benchmark="atlas", method="rag",
-        text=text,
-    )  # fmt: skip
+    outcome = Outcome(answer, (SearchRecord(query, (Document(text, query, text),), "x"),), text=text)
+    row = Prediction.of(NEPAL, outcome, "atlas", "rag")
     start_predictions(path, HEADER)
     append_prediction(path, row)
     assert read_predictions(path).rows == (row,)

@@ -1,4 +1,4 @@
-"""Evaluation (rule 9): every row counts, in order, greedy, and it says how it was made."""
+"""The summary of an evaluation (rule 9): every row counts, in order, and greedy."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 import torch
 from learning.toy import COLORS, ToyEngine, toy_config, toy_model
 
-from zerosearch.episodes.questions import Question, questions_digest
-from zerosearch.episodes.rollout import ErrorRate, RolloutSettings
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.rollout import ErrorRate, RolloutSettings, roll_out
 from zerosearch.episodes.scoring import Scores
 from zerosearch.episodes.search import Document, SearchPage, SearchRequest
-from zerosearch.episodes.summary import Evaluation, describe, evaluate, saw_answer, summarize
+from zerosearch.episodes.summary import summarize
 from zerosearch.episodes.trajectory import SearchRecord, Trajectory, TurnRecord
 from zerosearch.errors import EngineError
 from zerosearch.models.worker import TransformersGenerator, Worker
@@ -56,30 +56,26 @@ def settings(**changes: Any) -> RolloutSettings:
     return replace(rollout_settings(config, toy_model(), temperature=0.0, top_k=4), **changes)
 
 
-def ask(rows: int, questions: list[Question] = QUESTIONS, **changes: Any) -> tuple[Evaluation, list[Trajectory]]:
+def ask(rows: int, questions: list[Question] = QUESTIONS, **changes: Any) -> list[Trajectory]:
     model = toy_model()
     with torch.no_grad():
         model.base.lm_head.weight.mul_(10)
     generator = TransformersGenerator(Worker(model, max_batch_rows=rows), None)
-    return asyncio.run(evaluate(questions, generator, ToyEngine(), settings(**changes), ErrorRate()))
+    return asyncio.run(roll_out(questions, generator, ToyEngine(), settings(**changes), ErrorRate()))
 
 
 def test_125_questions_in_batches_of_64_are_125_answers_in_their_order() -> None:
-    found, trajectories = ask(64)
-    assert found.summary.questions == 125
-    assert [t.question.id for t in trajectories] == [q.id for q in QUESTIONS]
-    assert sum(found.stop_reasons.values()) == 125
-    assert found.questions_digest == questions_digest(QUESTIONS)
-    assert (found.engine, found.top_k, found.temperature, found.seed) == ("toy", 4, 0.0, 0)
+    played = ask(64)
+    assert summarize(played).questions == 125
+    assert [t.question.id for t in played] == [q.id for q in QUESTIONS]
 
 
 def test_it_is_greedy_so_neither_seed_nor_batch_size_changes_an_answer() -> None:
-    first, again, other, alone = ask(64), ask(64), ask(64, seed=99), ask(1, QUESTIONS[:10])
-    plain = [[(t.ids, t.mask, t.answer) for t in run[1]] for run in (first, again, other, alone)]
+    runs = ask(64), ask(64), ask(64, seed=99), ask(1, QUESTIONS[:10])
+    plain = [[(t.ids, t.mask, t.answer) for t in run] for run in runs]
     assert plain[0] == plain[1] == plain[2]
     assert plain[3] == plain[0][:10]
-    assert first[0] == again[0]
-    assert other[0] == replace(first[0], seed=99)
+    assert summarize(runs[0]) == summarize(runs[2])
     assert len({ids for ids, _, _ in plain[0]}) > 1
 
 
@@ -95,11 +91,12 @@ def test_a_row_whose_search_failed_scores_0_and_still_counts() -> None:
     model = toy_model()
     generator = TransformersGenerator(Worker(model), None)
     hot = replace(settings(), sampling=replace(settings().sampling, temperature=1.0))
-    found, trajectories = asyncio.run(evaluate(QUESTIONS, generator, Moody(), hot, ErrorRate(1.0)))
+    trajectories = asyncio.run(roll_out(QUESTIONS, generator, Moody(), hot, ErrorRate(1.0)))
+    found = summarize(trajectories)
     failed = [t for t in trajectories if t.stop_reason == "engine_error"]
     assert failed
-    assert found.summary.questions == 125
-    assert found.summary.engine_errors == len(failed) == found.stop_reasons["engine_error"]
+    assert found.questions == 125
+    assert found.engine_errors == len(failed)
     assert all(t.reward == 0 for t in failed)
 
 
@@ -126,35 +123,25 @@ def test_a_mean_of_nothing_is_an_error() -> None:
         summarize([])
 
 
+def evidence(*trajectories: Trajectory) -> float:
+    return summarize(trajectories).evidence
+
+
 def test_evidence_is_an_answer_in_a_page_as_whole_words_title_or_text() -> None:
     question = Question("q", "?", ("Niger", "the Niger"))
-    assert saw_answer(played(question, pages=("Nigeria", "the river Niger.")))
-    assert not saw_answer(played(question, pages=("Nigeria",)))
-    assert not saw_answer(played(question, answer="Niger"))
+    assert evidence(played(question, pages=("Nigeria", "the river Niger."))) == 1
+    assert evidence(played(question, pages=("Nigeria",))) == 0
+    assert evidence(played(question, answer="Niger")) == 0
     titled = SearchRecord("q", (Document("Niger", "a country"),), "toy")
-    assert saw_answer(replace(played(question), searches=(titled,)))
+    assert evidence(replace(played(question), searches=(titled,))) == 1
 
 
 @pytest.mark.parametrize("answers", [("no",), ("Yes.", "true"), ("2",), ("1,200", "twelve"), ("two", "2")])
 def test_a_page_is_no_evidence_for_yes_no_or_a_bare_number(answers: tuple[str, ...]) -> None:
     bare = Question("q", "?", answers)
     asked = [played(bare, pages=("No, 2 or two, 1200, twelve, yes, true.",)), played(bare)]
-    assert [saw_answer(t) for t in asked] == [None, None]
-    assert summarize(asked).evidence == 0
+    assert evidence(*asked) == 0
     held = played(Question("p", "?", ("Niger",)), pages=("Niger",))
-    assert summarize([*asked, held]).evidence == 1.0  # of the questions that a page can be evidence for
-    assert not saw_answer(played(Question("r", "?", ("2", "two apples")), pages=("2",)))
-    assert saw_answer(played(Question("r", "?", ("2", "two apples")), pages=("two apples",)))
-
-
-def test_the_digest_knows_which_questions_in_which_order() -> None:
-    one, two = played(QUESTIONS[0]), played(QUESTIONS[1])
-    assert describe([one, two], "x", settings()).questions_digest == questions_digest(QUESTIONS[:2])
-    assert describe([two, one], "x", settings()).questions_digest != questions_digest(QUESTIONS[:2])
-
-
-def test_a_dict_of_it_holds_everything() -> None:
-    values = describe([played()], "x", settings()).as_dict()
-    assert values["summary"]["questions"] == 1
-    assert values["stop_reasons"] == {"answer": 1}
-    assert values.keys() >= {"engine", "top_k", "temperature", "seed", "questions_digest"}
+    assert evidence(*asked, held) == 1.0  # of the questions that a page can be evidence for
+    assert evidence(played(Question("r", "?", ("2", "two apples")), pages=("2",))) == 0
+    assert evidence(played(Question("r", "?", ("2", "two apples")), pages=("two apples",))) == 1

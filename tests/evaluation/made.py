@@ -9,6 +9,7 @@ from typing import Any
 
 from zerosearch.episodes.predictions import (
     Header,
+    Outcome,
     Prediction,
     PredictionFile,
     append_prediction,
@@ -27,11 +28,8 @@ def questions(count: int, prefix: str = "q") -> list[Question]:
 def predict(question: Question, answer: str | None, *queries: str, held: bool = False, **changes: Any) -> Prediction:
     """A prediction with a page a query, which holds the golden answer or not."""
     page = (Document("", question.golden_answers[0] if held else "nothing"),)
-    row = Prediction.of(
-        question, answer, [SearchRecord(query, page, "bm25:x", cost_usd=0.01) for query in queries],
-        benchmark="nq", method="rag",
-    )  # fmt: skip
-    return replace(row, **changes)
+    searches = tuple(SearchRecord(query, page, "bm25:x", cost_usd=0.01) for query in queries)
+    return replace(Prediction.of(question, Outcome(answer, searches), "nq", "rag"), **changes)
 
 
 def made(

@@ -97,15 +97,9 @@ def predict(
     sample: int = 0,
     **settings: Any,
 ) -> Prediction:
-    predictor = Prompted(
-        method,
-        PROMPTED[method],
-        chat,
-        engine or ScriptedEngine(),
-        MethodSettings(**settings),
-        errors or Errors.limited(0.2),
-    )
-    return asyncio.run(predictor.predict(question, "bench", sample))
+    told, limits = MethodSettings(**settings), errors or Errors.limited(0.2)
+    predictor = Prompted(PROMPTED[method], chat, engine or ScriptedEngine(), told, limits)
+    return Prediction.of(question, asyncio.run(predictor.predict(question, sample)), "bench", method, sample)
 
 
 def session(chat: ScriptedChat, engine: ScriptedEngine | None = None, **settings: Any) -> Session:

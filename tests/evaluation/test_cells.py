@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from learning.toy import COLORS, ToyEngine, toy_config, toy_model
 
-from zerosearch.episodes.predictions import Header, Prediction, read_predictions
+from zerosearch.episodes.predictions import Header, Outcome, read_predictions
 from zerosearch.episodes.questions import Question, questions_digest
 from zerosearch.errors import DataError, RunError
 from zerosearch.evaluation.cells import Cell, fill
@@ -33,7 +33,7 @@ class Counting:
     going: list[str] = field(default_factory=list)  # labels of what is being asked now
     most: int = 0
 
-    async def predict(self, question: Question, benchmark: str, sample: int) -> Prediction:
+    async def predict(self, question: Question, sample: int) -> Outcome:
         self.going.append(self.label)
         self.most = max(self.most, len(self.going))
         for _ in range(1 + len(self.asked) % 5):
@@ -42,9 +42,7 @@ class Counting:
         if len(self.asked) >= self.until:
             raise RunError("stop")
         self.asked.append((question.id, sample))
-        return Prediction.of(
-            question, question.golden_answers[0], benchmark=benchmark, method=self.label, sample=sample
-        )
+        return Outcome(question.golden_answers[0])
 
 
 def header(questions: list[Question] = QUESTIONS, **changes: Any) -> Header:
@@ -53,7 +51,8 @@ def header(questions: list[Question] = QUESTIONS, **changes: Any) -> Header:
 
 
 def cell(folder: Path, predictor: Any, questions: list[Question] = QUESTIONS, **changes: Any) -> Cell:
-    return Cell.open(predictor, questions, header(questions, method=predictor.label, **changes), folder)
+    method = getattr(predictor, "label", "toy")
+    return Cell.open(predictor, questions, header(questions, method=method, **changes), folder)
 
 
 def run(*cells: Cell, concurrency: int = 64) -> None:
@@ -142,10 +141,10 @@ def test_the_last_questions_of_a_cell_leave_room_for_the_next_cells_first(tmp_pa
 
 def test_an_unexpected_error_keeps_what_was_finished(tmp_path: Path) -> None:
     class Broken(Counting):
-        async def predict(self, question: Question, benchmark: str, sample: int) -> Prediction:
+        async def predict(self, question: Question, sample: int) -> Outcome:
             if question.id == "q030":
                 raise ValueError("a bug")
-            return await super().predict(question, benchmark, sample)
+            return await super().predict(question, sample)
 
     broken = Broken()
     with pytest.raises(ValueError, match="a bug"):
@@ -159,13 +158,13 @@ def test_a_real_policy_interrupted_and_resumed_answers_as_if_it_had_not_been(tmp
     generator = TransformersGenerator(Worker(model, max_batch_rows=64), None)
 
     class Interrupted(Episodes):
-        async def predict(self, question: Question, benchmark: str, sample: int) -> Prediction:
+        async def predict(self, question: Question, sample: int) -> Outcome:
             if question.id == "q080":
                 raise RunError("stop")
-            return await super().predict(question, benchmark, sample)
+            return await super().predict(question, sample)
 
     def play(folder: Path, kind: type[Episodes]) -> None:
-        run(cell(folder, kind("toy", generator, ToyEngine(), playing, Errors.limited(0.2))))
+        run(cell(folder, kind(generator, ToyEngine(), playing, Errors.limited(0.2))))
 
     play(tmp_path / "whole", Episodes)
     with pytest.raises(RunError, match="stop"):

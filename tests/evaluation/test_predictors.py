@@ -11,6 +11,7 @@ from evaluation.scripted import QUESTION, ScriptedChat, ScriptedEngine, predict
 from learning.toy import COLORS, ToyEngine, toy_config, toy_model
 
 from zerosearch.episodes.generation import Generation, Sampling
+from zerosearch.episodes.predictions import Prediction
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import ErrorRate, run_episode
 from zerosearch.errors import EngineError, PolicyError, RunError
@@ -64,15 +65,14 @@ def test_an_episodes_row_is_the_trajectory_that_run_episode_gives() -> None:
     playing = rollout_settings(toy_config(Path("unused"), {"name": "grpo"}, steps=1), model, temperature=0.7, top_k=4)
     found = []
     for sample in range(6):
-        row = asyncio.run(
-            Episodes("mine", generator, ToyEngine(), playing, Errors.limited(0.2)).predict(question, "b", sample)
-        )
+        row = asyncio.run(Episodes(generator, ToyEngine(), playing, Errors.limited(0.2)).predict(question, sample))
         played = asyncio.run(run_episode(question, generator, ToyEngine(), playing, ErrorRate(), rollout=sample))
-        assert (row.answer, row.em, row.stop_reason) == (played.answer, played.scores.em, played.stop_reason)
+        scores = Prediction.of(question, row, "b", "mine", sample)
+        assert (row.answer, scores.em, row.stop_reason) == (played.answer, played.scores.em, played.stop_reason)
         assert (row.tokens, row.turns) == (sum(played.mask), len(played.turns))
         assert row.prompt_tokens == sum(turn.start for turn in played.turns)
         assert [s.query for s in row.searches] == [s.query for s in played.searches]
-        assert (row.method, row.benchmark, row.sample, row.error) == ("mine", "b", sample, None)
+        assert (scores.method, scores.benchmark, scores.sample, row.error) == ("mine", "b", sample, None)
         found.append(row.text)
     assert len(set(found)) > 1  # each sample its own seed
 
@@ -84,10 +84,10 @@ def test_a_policy_that_gives_no_text_is_a_row_and_bounded() -> None:
 
     model = toy_model()
     playing = rollout_settings(toy_config(Path("unused"), {"name": "grpo"}, steps=1), model, temperature=0.0, top_k=4)
-    episodes = Episodes("mine", Silent(), ToyEngine(), replace(playing), Errors.limited(0.2))
-    row = asyncio.run(episodes.predict(QUESTION, "b", 0))
-    assert (row.error, row.stop_reason, row.answer, row.em) == ("refused", "model_error", None, 0.0)
+    episodes = Episodes(Silent(), ToyEngine(), replace(playing), Errors.limited(0.2))
+    row = asyncio.run(episodes.predict(QUESTION, 0))
+    assert (row.error, row.stop_reason, row.answer) == ("refused", "model_error", None)
     for _ in range(2):
-        asyncio.run(episodes.predict(QUESTION, "b", 0))
+        asyncio.run(episodes.predict(QUESTION, 0))
     with pytest.raises(RunError, match="4 of 4 replies"):
-        asyncio.run(episodes.predict(QUESTION, "b", 0))
+        asyncio.run(episodes.predict(QUESTION, 0))

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from learning.toy import toy_config, toy_trainer
 
+from zerosearch.episodes.predictions import read_predictions
 from zerosearch.episodes.trajectory import read_trajectories
 from zerosearch.errors import CheckpointError, RunError
 from zerosearch.files.jsonl import read_rows
@@ -58,8 +59,10 @@ def _lines(folder: Path) -> int:
 def _everything_is_readable(folder: Path) -> None:
     run = folder / "toy"
     list(read_rows(run / "metrics.jsonl"))
-    for path in [*run.glob("trajectories/*.zst"), *run.glob("evaluations/*.zst")]:
+    for path in run.glob("trajectories/*.zst"):
         assert list(read_trajectories(path))
+    for path in run.glob("evaluations/*.jsonl"):
+        assert read_predictions(path).rows
     for path in run.glob("evaluations/*.json"):
         json.loads(path.read_text())
     for checkpoint in list_checkpoints(run / "checkpoints"):

@@ -19,6 +19,7 @@ from zerosearch.config import TrainConfig
 from zerosearch.config_file import config_from_dict
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.engines.cache import Cached
+from zerosearch.episodes.predictions import read_predictions
 from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest
@@ -206,8 +207,8 @@ def test_the_noise_of_each_step_is_the_curriculums_and_is_recorded(tmp_path: Pat
     noisy_steps = [row["step"] for row in rows if row["noisy_pages"]]
     assert 0 not in noisy_steps
     assert len(noisy_steps) >= 2
-    for path in (config.run_folder / "evaluations").glob("*.zst"):  # judged with useful pages, whatever the step
-        assert {s.quality for t in read_trajectories(path) for s in t.searches} == {"useful"}
+    for path in (config.run_folder / "evaluations").glob("*.jsonl"):  # judged with useful pages, whatever the step
+        assert {s.quality for row in read_predictions(path).rows for s in row.searches} == {"useful"}
 
 
 def test_mixed_pages_are_played_counted_and_recorded(tmp_path: Path) -> None:
@@ -235,8 +236,8 @@ def test_mixed_pages_are_played_counted_and_recorded(tmp_path: Path) -> None:
         assert row["documents"] == {"plain": kinds.count("plain"), "useful": kinds.count("useful")}
         assert row["noisy_documents"] == pytest.approx(kinds.count("plain") / len(kinds))
         assert row["noisy_pages"] == pytest.approx(sum(s.quality == "noisy" for s in searches) / len(searches))
-    for path in (config.run_folder / "evaluations").glob("*.zst"):
-        assert {s.quality for t in read_trajectories(path) for s in t.searches} == {"useful"}
+    for path in (config.run_folder / "evaluations").glob("*.jsonl"):
+        assert {s.quality for row in read_predictions(path).rows for s in row.searches} == {"useful"}
 
 
 def test_adaptive_noise_goes_by_the_rewards_of_the_steps_before_also_after_a_resume(tmp_path: Path) -> None:
@@ -279,7 +280,7 @@ def test_the_run_folder_and_its_rows_hold_what_they_promise(tmp_path: Path) -> N
     for step in range(4):
         expected.add(f"trajectories/step-{step:06d}.jsonl.zst")
     for step in range(5):
-        expected |= {f"evaluations/step-{step:06d}.json", f"evaluations/step-{step:06d}.jsonl.zst"}
+        expected |= {f"evaluations/step-{step:06d}.json", f"evaluations/step-{step:06d}.jsonl"}
     for step in (2, 4):
         expected |= {f"checkpoints/step-{step:06d}/{name}" for name in ("learner.pt", "state.json")}
     assert {name for name in found if "/policy/" not in name} == expected
@@ -310,8 +311,13 @@ def test_an_evaluation_is_greedy_and_says_how_it_was_made(tmp_path: Path) -> Non
         assert record["summary"]["questions"] == 8
         assert (record["engine"], record["top_k"], record["temperature"], record["seed"]) == ("toy", 1, 0.0, 0)
         assert len(record["questions_digest"]) == 64
-        played = list(read_trajectories(config.run_folder / "evaluations" / f"step-{step:06d}.jsonl.zst"))
-        assert [t.question.id for t in played] == [q.id for q in made.parts.evaluation_questions]
+        found = read_predictions(config.run_folder / "evaluations" / f"step-{step:06d}.jsonl")
+        assert [row.id for row in found.rows] == [q.id for q in made.parts.evaluation_questions]
+        assert sum(row.em for row in found.rows) / 8 == record["summary"]["em"]
+        assert sum(row.tokens for row in found.rows) / 8 == record["summary"]["policy_tokens"]
+        assert found.header.questions_digest == record["questions_digest"]
+        assert found.header.settings["step"] == step
+        assert all(row.text for row in found.rows)
 
 
 def test_transfer_is_measured_where_a_simulator_trains_and_a_real_engine_judges(tmp_path: Path) -> None:

@@ -14,7 +14,11 @@ console = Console()
 
 def compare(
     a: Annotated[
-        str, typer.Argument(metavar="A", help="A file of predictions, a folder of one method, or FOLDER:METHOD.")
+        str,
+        typer.Argument(
+            metavar="A",
+            help="A file of predictions, a folder of one method, FOLDER:METHOD, RUN (its last evaluation) or RUN@STEP.",
+        ),
     ],
     b: Annotated[str, typer.Argument(metavar="B", help="The same for the other side.")],
     unlike: Annotated[

@@ -140,7 +140,7 @@ def evaluate(
         for benchmark in wanted:
             header = Header(
                 benchmark=benchmark.name,
-                method=entrant.predictor.label,
+                method=entrant.label,
                 model=entrant.model,
                 engine=searching.name if entrant.searches else NO_ENGINE,
                 engine_identity=searching.identity if entrant.searches else NO_ENGINE,
@@ -223,7 +223,7 @@ def cell_line(cell: Cell) -> str:
 
 def tell_cut_off(cells: Sequence[Cell]) -> None:
     """Say how many predictions came to nothing because thoughts took all the room of a reply."""
-    from zerosearch.evaluation.predictors import CUT_OFF
+    from zerosearch.episodes.predictions import CUT_OFF
 
     cut = sum(row.stop_reason == CUT_OFF for cell in cells for row in cell.rows)
     if cut:

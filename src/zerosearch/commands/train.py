@@ -181,7 +181,7 @@ def _conclude(config: TrainConfig, complete: bool) -> None:
     console.print(f"run folder   {folder}/")
     board = f" (or: tensorboard --logdir {folder}/tensorboard)" if config.logging.tensorboard else ""
     console.print(f"  metrics    {folder}/metrics.jsonl, curves.png{board}")
-    console.print(f"  episodes   {folder}/trajectories/*.jsonl.zst, evaluations/*.jsonl.zst")
+    console.print(f"  episodes   {folder}/trajectories/*.jsonl.zst, evaluations/*.jsonl (see zerosearch compare)")
     console.print(f"  cost       {folder}/cost.json (zerosearch cost {folder} compares it with Google)")
     console.print(f"  weights    {folder}/checkpoints/step-*/policy")
     if not complete:

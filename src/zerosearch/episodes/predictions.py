@@ -1,26 +1,27 @@
 """The record of an evaluation: a file a benchmark and method, a header first, then one row a prediction.
 
-    {"version": 1, "benchmark": "nq", "method": "rag", "model": ..., "engine": ..., "questions_digest": ..., ...}
+    {"version": 2, "benchmark": "nq", "method": "rag", "model": ..., "engine": ..., "questions_digest": ..., ...}
     {"id": "nq/test_1", "sample": 0, "question": ..., "golden_answers": [...], "answer": ..., "em": 1.0, ...}
 
-Rows are appended. A line cut off by a kill is left out when it is read and removed by the next append. Where a file is
-gone on with, rows that failed are taken out, as their questions are asked again: there is one row a question and try.
+`zerosearch evaluate` appends rows as they come: a line that a kill cut off is left out when the file is read, and
+removed by the next append. A training run writes the file of each of its evaluations whole.
 """
 
 from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from zerosearch.episodes.questions import Question
+from zerosearch.episodes.replies import visible
 from zerosearch.episodes.scoring import score_answer
 from zerosearch.episodes.search import shows_answer
-from zerosearch.episodes.trajectory import SearchRecord
+from zerosearch.episodes.trajectory import SearchRecord, Trajectory
 from zerosearch.errors import DataError
 from zerosearch.files.identity import differences
 from zerosearch.files.jsonl import append_jsonl, read_rows, write_jsonl
@@ -28,6 +29,8 @@ from zerosearch.files.jsonl import append_jsonl, read_rows, write_jsonl
 log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 2
+CUT_OFF = "cut_off"
+"""The stop reason of a prediction without an answer in which a reply was used up by its thoughts."""
 _SCORES = ("em", "cover_em", "f1")
 _NUMBER, _OR_NONE = (int, float), type(None)
 _KINDS: dict[str, Any] = (
@@ -75,14 +78,56 @@ class Header:
 
 
 @dataclass(frozen=True)
-class Prediction:
-    """One answer to one question, and how it came about.
+class Outcome:
+    """What a method made of a question.
 
-    `sample` counts the tries at one question from 0. `answer` is None where none was given. `tokens` were written by
-    the model and `prompt_tokens` read by it, summed over its calls. `valid_actions` is the share of turns that did
-    something the protocol knows, None for a method without a protocol. `saw_answer`: a page held a golden answer,
-    None where none can be said to: the answer is yes, no or a bare number.
-    `text` is the transcript. `error` names what failed; such a row scores 0 and counts until it is asked again.
+    `answer` is None where none was given. `tokens` were written by the model and `prompt_tokens` read by it, summed
+    over its calls. `valid_actions` is the share of turns that did something the protocol knows, None for a method
+    without a protocol. `text` is the transcript. `error` names what failed.
+    """
+
+    answer: str | None
+    searches: tuple[SearchRecord, ...] = ()
+    turns: int = 1
+    tokens: int = 0
+    prompt_tokens: int = 0
+    valid_actions: float | None = None
+    stop_reason: str = "answer"
+    seconds: float = 0.0
+    text: str = ""
+    error: str | None = None
+
+    @classmethod
+    def of(cls, trajectory: Trajectory) -> Outcome:
+        """The outcome of an episode: its text is the policy's turns, and each turn reads all that is before it."""
+        turns = trajectory.turns
+        return cls(
+            trajectory.answer,
+            trajectory.searches,
+            turns=len(turns),
+            tokens=trajectory.policy_tokens,
+            prompt_tokens=sum(turn.start for turn in turns),
+            valid_actions=sum(turn.action != "invalid" for turn in turns) / len(turns) if turns else None,
+            stop_reason=CUT_OFF if _thought_to_the_end(trajectory) else trajectory.stop_reason,
+            seconds=trajectory.seconds,
+            text="\n".join(turn.text.strip() for turn in turns),
+            error=next((search.error for search in trajectory.searches if search.error is not None), None),
+        )
+
+
+def _thought_to_the_end(played: Trajectory) -> bool:
+    """Whether the last turn was used up by its thought."""
+    last = played.turns[-1] if played.turns and played.answer is None else None
+    return last is not None and last.stop_reason == "length" and not visible(last.text).strip()
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """An outcome (see there) with its question and its scores in [0, 1].
+
+    `sample` counts the tries at one question from 0. `saw_answer`: a page held a golden answer; None where no page can
+    be said to, as the answer is yes, no or a bare number. A row with an `error` scores 0 and counts until it is asked
+    again.
     """
 
     id: str
@@ -107,27 +152,9 @@ class Prediction:
     error: str | None = None
 
     @classmethod
-    def of(
-        cls,
-        question: Question,
-        answer: str | None,
-        searches: Iterable[SearchRecord] = (),
-        *,
-        benchmark: str,
-        method: str,
-        sample: int = 0,
-        turns: int = 1,
-        tokens: int = 0,
-        prompt_tokens: int = 0,
-        valid_actions: float | None = None,
-        stop_reason: str = "answer",
-        seconds: float = 0.0,
-        text: str = "",
-        error: str | None = None,
-    ) -> Prediction:
-        """Score an answer: every method's predictions are scored here and nowhere else."""
-        made = tuple(searches)
-        scores = score_answer(answer, question.golden_answers, well_formed=answer is not None)
+    def of(cls, question: Question, outcome: Outcome, benchmark: str, method: str, sample: int = 0) -> Prediction:
+        """Score an outcome: every method's predictions, and a training run's, are scored here."""
+        scores = score_answer(outcome.answer, question.golden_answers, well_formed=outcome.answer is not None)
         return cls(
             id=question.id,
             question=question.text,
@@ -135,20 +162,11 @@ class Prediction:
             benchmark=benchmark,
             method=method,
             sample=sample,
-            answer=answer,
             em=scores.em,
             cover_em=scores.cover_em,
             f1=scores.f1,
-            searches=made,
-            turns=turns,
-            tokens=tokens,
-            prompt_tokens=prompt_tokens,
-            valid_actions=valid_actions,
-            saw_answer=shows_answer((search.documents for search in made), question),
-            stop_reason=stop_reason,
-            seconds=seconds,
-            text=text,
-            error=error,
+            saw_answer=shows_answer((search.documents for search in outcome.searches), question),
+            **{f.name: getattr(outcome, f.name) for f in fields(outcome)},
         )
 
     @property
@@ -228,8 +246,13 @@ def start_predictions(path: Path, header: Header) -> list[Prediction]:
         )
     kept = [row for row in found.rows if row.error is None]
     if len(kept) < sum(1 for _ in read_rows(path)) - 1:
-        write_jsonl(path, [asdict(header), *map(_as_row, kept)])
+        write_predictions(path, header, kept)
     return kept
+
+
+def write_predictions(path: Path, header: Header, predictions: Sequence[Prediction]) -> None:
+    """Write a file at once: whole or not at all. Raises `RunError` on a full disk."""
+    write_jsonl(path, [asdict(header), *map(_as_row, predictions)])
 
 
 def append_prediction(path: Path, *predictions: Prediction) -> None:

@@ -1,16 +1,11 @@
-"""Ask a policy every question once and sum up: greedy, no remainder dropped, fixed ids."""
+"""Episodes in numbers: the means of a training step or of an evaluation."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-from zerosearch.episodes.generation import Generator
-from zerosearch.episodes.questions import Question, questions_digest
-from zerosearch.episodes.rollout import ErrorRate, RolloutSettings, roll_out
-from zerosearch.episodes.search import SearchEngine, shows_answer
+from zerosearch.episodes.search import shows_answer
 from zerosearch.episodes.trajectory import Trajectory
 
 
@@ -38,56 +33,14 @@ class Summary:
     misses: int
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """A summary with what it takes to make it again."""
-
-    summary: Summary
-    engine: str
-    top_k: int
-    temperature: float
-    seed: int
-    questions_digest: str
-    stop_reasons: dict[str, int]
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-async def evaluate(
-    questions: Sequence[Question],
-    generator: Generator,
-    engine: SearchEngine,
-    settings: RolloutSettings,
-    errors: ErrorRate,
-    *,
-    noise: float | None = None,
-) -> tuple[Evaluation, list[Trajectory]]:
-    """One episode a question, with the temperature of `settings`. `noise` 0 asks a simulator for useful pages only."""
-    trajectories = await roll_out(questions, generator, engine, settings, errors, noise=noise)
-    return describe(trajectories, engine.name, settings), trajectories
-
-
-def describe(trajectories: Sequence[Trajectory], engine: str, settings: RolloutSettings) -> Evaluation:
-    """Sum up the trajectories of an evaluation that was made with `settings`."""
-    return Evaluation(
-        summary=summarize(trajectories),
-        engine=engine,
-        top_k=settings.top_k,
-        temperature=settings.sampling.temperature,
-        seed=settings.seed,
-        questions_digest=questions_digest([t.question for t in trajectories]),
-        stop_reasons=dict(sorted(Counter(t.stop_reason for t in trajectories).items())),
-    )
-
-
 def summarize(trajectories: Sequence[Trajectory]) -> Summary:
     """See `Summary`. Raises `ValueError` for no trajectories: a mean of nothing is not 0."""
     if not trajectories:
         raise ValueError("no trajectories to sum up")
     count = len(trajectories)
     turns = sum(len(t.turns) for t in trajectories)
-    seen = [saw for saw in map(saw_answer, trajectories) if saw is not None]
+    saw = [shows_answer((s.documents for s in t.searches), t.question) for t in trajectories]
+    seen = [held for held in saw if held is not None]
 
     def mean(values: Sequence[float]) -> float:
         return sum(values) / count
@@ -108,8 +61,3 @@ def summarize(trajectories: Sequence[Trajectory]) -> Summary:
         engine_errors=sum(not t.valid for t in trajectories),
         misses=sum(s.missed for t in trajectories for s in t.searches),
     )
-
-
-def saw_answer(trajectory: Trajectory) -> bool | None:
-    """Whether a page of this trajectory held a golden answer; None where no page can be said to."""
-    return shows_answer((s.documents for s in trajectory.searches), trajectory.question)

@@ -145,16 +145,24 @@ def canonical(name: str) -> str:
     return plain if plain in SOURCES else name
 
 
+def benchmark_name(spec: str) -> str:
+    """What the questions that `spec` names are called in headers and tables (see `open_benchmark`)."""
+    if spec.startswith(PREFIX):
+        return spec.replace(":", "-")
+    if spec.startswith("hub:"):
+        return re.sub(r"[^\w.-]+", "-", spec.removeprefix("hub:"))
+    return _name_of(Path(spec)) if kind_of(Path(spec)) is not None else canonical(spec)
+
+
 def _open(spec: str, data: Path | None, fields: Fields | None) -> tuple[str, str, list[Question]]:
     """Name, source and questions."""
+    name = benchmark_name(spec)
     if spec.startswith(PREFIX):
-        return spec.replace(":", "-"), spec, [Question(q.id, q.question, q.golden_answers) for q in factbook_rows(spec)]
+        return name, spec, [Question(q.id, q.question, q.golden_answers) for q in factbook_rows(spec)]
     if spec.startswith("hub:"):
-        return re.sub(r"[^\w.-]+", "-", spec.removeprefix("hub:")), spec, load_questions(spec, fields=fields)
+        return name, spec, load_questions(spec, fields=fields)
     if kind_of(Path(spec)) is not None:
-        name = _name_of(Path(spec))
         return name, spec, _with_prefix(name, load_questions(spec, fields=fields), of_file=Path(spec))
-    name = canonical(spec)
     if data is not None:
         path = _in_folder(data, spec, name)
         questions = _with_prefix(name, load_questions(str(path), fields=fields))

@@ -70,7 +70,8 @@ class Cell:
     async def answer(self, question: Question, sample: int) -> None:
         if self._began is None:
             self._began = time.perf_counter()
-        self.made.append(await self.predictor.predict(question, self.header.benchmark, sample))
+        outcome = await self.predictor.predict(question, sample)
+        self.made.append(Prediction.of(question, outcome, self.header.benchmark, self.header.method, sample))
         self.seconds = time.perf_counter() - self._began
 
     def write(self) -> None:

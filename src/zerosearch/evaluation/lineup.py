@@ -54,8 +54,9 @@ class MethodSpec:
 
 @dataclass(frozen=True)
 class Entrant:
-    """A predictor with what its header says of it: the model, and whatever else its predictions depend on."""
+    """A predictor with what its header says of it: its label, the model, and what else its predictions depend on."""
 
+    label: str
     predictor: Predictor
     model: str
     searches: bool
@@ -202,8 +203,8 @@ class Lineup:
         settings: dict[str, Any] = {"max_tokens": told.max_tokens, "prompts": prompts.digest(spec.method)}
         if spec.searches:
             settings |= {"max_searches": told.max_searches, "max_page_words": told.max_page_words}
-        predictor = Prompted(spec.label, method, chat, self._engine, told, self.errors)
-        return Entrant(predictor, chat.model, spec.searches, settings)
+        predictor = Prompted(method, chat, self._engine, told, self.errors)
+        return Entrant(spec.label, predictor, chat.model, spec.searches, settings)
 
     def _episodes(self, spec: MethodSpec, config: TrainConfig, adapter: str | None) -> Entrant:
         temperature, top_k = self._settings.temperature, self._settings.top_k
@@ -226,11 +227,9 @@ class Lineup:
             settings = rollout_settings(config, model, temperature=temperature, top_k=top_k)
             generator = TransformersGenerator(worker, self._adapter(config.model.name, adapter))
         name = config.model.name if adapter is None else f"{config.model.name}+{adapter}"
-        predictor = Episodes(
-            spec.label, generator, self._engine, settings, self.errors, self._noise, behind_url=behind_url
-        )
+        predictor = Episodes(generator, self._engine, settings, self.errors, self._noise, behind_url=behind_url)
         protocol = config.protocol.model_dump(mode="json")
-        return Entrant(predictor, name, config.protocol.max_searches > 0, {"protocol": protocol})
+        return Entrant(spec.label, predictor, name, config.protocol.max_searches > 0, {"protocol": protocol})
 
     def _open_chat(self) -> ChatModel:
         if self._chat is None:

@@ -3,50 +3,42 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from zerosearch.episodes.generation import Generator
-from zerosearch.episodes.predictions import Prediction
+from zerosearch.episodes.predictions import CUT_OFF, Outcome
 from zerosearch.episodes.questions import Question
-from zerosearch.episodes.replies import visible
 from zerosearch.episodes.rollout import RolloutSettings, run_episode
 from zerosearch.episodes.search import SearchEngine
-from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.errors import EngineError, PolicyError
 from zerosearch.evaluation.methods import Errors, MethodSettings, PromptedMethod, Session
 from zerosearch.models.chat import ChatModel
 from zerosearch.spending.ledger import Ledger
 
-CUT_OFF = "cut_off"
-"""The stop reason of a prediction without an answer in which a reply was used up by its thoughts."""
-
 
 class Predictor(Protocol):
-    """Answers one question of a benchmark; `sample` numbers the tries. `label` is the method's name in the table.
+    """Answers one question; `sample` numbers the tries.
 
-    What fails is a row with an `error`. Raises `RunError` where failures pass their limit.
+    What fails is an outcome with an `error`. Raises `RunError` where failures pass their limit.
     """
 
-    @property
-    def label(self) -> str: ...
-
-    async def predict(self, question: Question, benchmark: str, sample: int) -> Prediction: ...
+    async def predict(self, question: Question, sample: int) -> Outcome: ...
 
 
 @dataclass(frozen=True)
 class Prompted:
     """A prompted method with any chat model."""
 
-    label: str
     method: PromptedMethod
     chat: ChatModel
     engine: SearchEngine
     settings: MethodSettings
     errors: Errors
 
-    async def predict(self, question: Question, benchmark: str, sample: int) -> Prediction:
+    async def predict(self, question: Question, sample: int) -> Outcome:
         started = time.perf_counter()
         session = Session(question, self.chat, self.engine, self.settings, self.errors, sample)
         answer, error = None, None
@@ -55,13 +47,9 @@ class Prompted:
         except EngineError as failure:
             error = failure.kind
         valid = [action != "invalid" for action in session.actions]
-        return Prediction.of(
-            question,
+        return Outcome(
             answer,
-            session.searches,
-            benchmark=benchmark,
-            method=self.label,
-            sample=sample,
+            tuple(session.searches),
             turns=session.turns,
             tokens=session.tokens,
             prompt_tokens=session.prompt_tokens,
@@ -71,12 +59,6 @@ class Prompted:
             text=session.transcript,
             error=error,
         )
-
-
-def _thought_to_the_end(played: Trajectory) -> bool:
-    """Whether the last turn was used up by its thought."""
-    last = played.turns[-1] if played.turns and played.answer is None else None
-    return last is not None and last.stop_reason == "length" and not visible(last.text).strip()
 
 
 def _why_none(session: Session) -> str:
@@ -102,7 +84,6 @@ class Episodes:
     `behind_url`: the ids of its episodes are bytes, and its tokens are those that came in by `charge`.
     """
 
-    label: str
     generator: Generator
     engine: SearchEngine
     settings: RolloutSettings
@@ -110,7 +91,7 @@ class Episodes:
     noise: float | None = None
     behind_url: bool = False
 
-    async def predict(self, question: Question, benchmark: str, sample: int) -> Prediction:
+    async def predict(self, question: Question, sample: int) -> Outcome:
         started = time.perf_counter()
         ledgers: list[Ledger] = []
         _used.set(ledgers)
@@ -126,30 +107,14 @@ class Episodes:
             )
         except PolicyError as failure:
             self.errors.replies.failure(EngineError(failure.kind, str(failure)))
-            return Prediction.of(
-                question, None, benchmark=benchmark, method=self.label, sample=sample, turns=len(ledgers),
-                tokens=sum(used.completion_tokens for used in ledgers),
-                prompt_tokens=sum(used.prompt_tokens for used in ledgers), stop_reason="model_error",
-                seconds=time.perf_counter() - started, error=failure.kind,
-            )  # fmt: skip
+            seconds = time.perf_counter() - started
+            outcome = Outcome(None, turns=len(ledgers), stop_reason="model_error", seconds=seconds, error=failure.kind)
+            return _with_tokens(outcome, ledgers)
         self.errors.replies.success()
-        turns = played.turns
-        read, wrote = sum(turn.start for turn in turns), played.policy_tokens
-        if self.behind_url:
-            read, wrote = sum(u.prompt_tokens for u in ledgers), sum(u.completion_tokens for u in ledgers)
-        return Prediction.of(
-            question,
-            played.answer,
-            played.searches,
-            benchmark=benchmark,
-            method=self.label,
-            sample=sample,
-            turns=len(turns),
-            tokens=wrote,
-            prompt_tokens=read,
-            valid_actions=sum(turn.action != "invalid" for turn in turns) / len(turns) if turns else None,
-            stop_reason=CUT_OFF if _thought_to_the_end(played) else played.stop_reason,
-            seconds=played.seconds,
-            text="\n".join(turn.text.strip() for turn in turns),
-            error=next((s.error for s in played.searches if s.error is not None), None),
-        )
+        outcome = Outcome.of(played)
+        return _with_tokens(outcome, ledgers) if self.behind_url else outcome
+
+
+def _with_tokens(outcome: Outcome, ledgers: Sequence[Ledger]) -> Outcome:
+    used = Ledger.total(ledgers)
+    return replace(outcome, tokens=used.completion_tokens, prompt_tokens=used.prompt_tokens)

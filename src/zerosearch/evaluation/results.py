@@ -22,19 +22,24 @@ _PASS = "pass@"
 
 
 def find_results(target: str) -> list[PredictionFile]:
-    """The files of predictions that `target` means: a file, all of a folder, or FOLDER:METHOD, those of one method.
+    """The files of predictions that `target` means, ordered by benchmark and method.
 
-    Ordered by benchmark and method. Raises `DataError` where there are none.
+    A file; all of a folder; FOLDER:METHOD, those of one method; RUN, the last evaluation of a training run; RUN@STEP,
+    its evaluation after so many steps. Raises `DataError` where there are none.
     """
     path, method = Path(target), None
+    run, _, step = target.rpartition("@")
+    if _is_run(path):
+        return [read_predictions(_of_run(path, None))]
+    if run and not path.exists() and _is_run(Path(run)):
+        return [read_predictions(_of_run(Path(run), step))]
     if not path.exists() and ":" in target:
         folder, method = target.rsplit(":", 1)
         path = Path(folder)
     if path.is_dir():
         files = [read_predictions(found) for found in sorted(path.rglob("*.jsonl")) if is_predictions(found)]
-    elif path.name.endswith(".zst") or path.parent.name == "evaluations":
-        run = path.parent.parent
-        raise DataError(f"{path}: holds episodes of a training run, no predictions; {_make_them(run)}")
+    elif path.suffix == ".zst":
+        raise DataError(f"{path}: holds episodes of training, no predictions; name the run, or RUN@STEP")
     else:
         files = [read_predictions(path)]
     methods = sorted({file.header.method for file in files})
@@ -42,20 +47,24 @@ def find_results(target: str) -> list[PredictionFile]:
         files = [file for file in files if file.header.method == method]
     if not files and method is not None and methods:
         raise DataError(f"{path}: has no predictions of {method!r}; it has {', '.join(methods)}")
-    if not files and (path / "metrics.jsonl").is_file():
-        raise DataError(f"{path}: is a training run, without files of predictions; {_make_them(path)}")
     if not files:
         raise DataError(f"{path}: has no files of predictions (see zerosearch evaluate)")
     return sorted(files, key=lambda file: (file.header.benchmark, file.header.method))
 
 
-def _make_them(run: Path) -> str:
-    """How to get predictions of a run's policy, in one line."""
-    name = run.resolve().name
-    return (
-        f"make them with: zerosearch evaluate {run / 'config.toml'} --methods {name}={run} --out evaluation, "
-        f"then name evaluation:{name} (and the same with the other run)"
-    )
+def _is_run(path: Path) -> bool:
+    return (path / "evaluations").is_dir() or (path / "metrics.jsonl").is_file()
+
+
+def _of_run(run: Path, step: str | None) -> Path:
+    """The predictions of a run's evaluation after `step` steps, or of its last one."""
+    found = {int(path.stem[5:]): path for path in (run / "evaluations").glob("step-*.jsonl") if path.stem[5:].isdigit()}
+    if not found:
+        raise DataError(f"{run}: is a training run without an evaluation that holds predictions")
+    number = max(found) if step is None else int(step) if step.isdigit() else None
+    if number not in found:
+        raise DataError(f"{run}@{step}: no such evaluation; there are {', '.join(f'@{n}' for n in sorted(found))}")
+    return found[number]
 
 
 def one_run(target: str) -> dict[str, PredictionFile]:

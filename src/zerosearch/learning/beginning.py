@@ -157,7 +157,7 @@ def take_back(begin: Beginning, start: int | None) -> None:
     """
     path = begin.folder / "metrics.jsonl"
     trim_rows(path, keep_below=start or 0)
-    for record in sorted((begin.folder / "evaluations").glob("step-[0-9]*.json")):
+    for record in sorted((begin.folder / "evaluations").glob("step-[0-9]*.json*")):
         if start is None or (record.stem[5:].isdigit() and int(record.stem[5:]) > start):
             record.unlink()
     lost = (start or 0) - len({row["step"] for row in read_metrics(path)})

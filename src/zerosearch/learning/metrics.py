@@ -8,6 +8,7 @@ from typing import Any
 
 from zerosearch.episodes.summary import summarize
 from zerosearch.episodes.trajectory import Trajectory
+from zerosearch.errors import RunError
 from zerosearch.spending.ledger import Ledger
 
 
@@ -47,6 +48,15 @@ def rollout_metrics(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
         "cost_usd": Ledger.of(trajectories).usd,
         "stops": dict(sorted(stops.items())),
     }
+
+
+def check_searches(trajectories: Sequence[Trajectory], engine: str, last: str) -> None:
+    """Raises `RunError` where every search of a step failed; `last` is the last failure in words."""
+    searches = [s for t in trajectories for s in t.searches]
+    if searches and all(s.error is not None for s in searches):
+        kinds = ", ".join(sorted({str(s.error) for s in searches}))
+        told = f"; the last one: {last}" if last else ""
+        raise RunError(f"every search of this step failed ({kinds}): is the engine {engine} up?{told}")
 
 
 def share(hits: Sequence[bool]) -> float | None:

@@ -15,7 +15,6 @@ from zerosearch.episodes.generation import TrainedGenerator
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import ErrorRate, RolloutSettings, roll_out, times_before
 from zerosearch.episodes.search import SearchEngine, close_connections
-from zerosearch.episodes.summary import describe
 from zerosearch.episodes.trajectory import Trajectory, write_trajectories
 from zerosearch.errors import BudgetError, ModelError, RunError
 from zerosearch.files.jsonl import append_jsonl, read_metrics, write_json
@@ -23,13 +22,15 @@ from zerosearch.learning.alarms import Alarms
 from zerosearch.learning.beginning import load_newest, look, take_back, tidy
 from zerosearch.learning.books import Accounting
 from zerosearch.learning.checkpoints import changes, list_checkpoints, mark_start, save_checkpoint
+from zerosearch.learning.evaluations import evaluation_header, evaluation_record, write_played
 from zerosearch.learning.learner import Learner
-from zerosearch.learning.metrics import rollout_metrics
+from zerosearch.learning.metrics import check_searches, rollout_metrics
 from zerosearch.learning.order import batch
 from zerosearch.learning.parallel import ALONE, Processes
 from zerosearch.learning.scaling import NotFinite
-from zerosearch.learning.transfer import transfer
+from zerosearch.learning.transfer import transfer_row
 from zerosearch.process.runtime import release_memory
+from zerosearch.simulator.fidelity import Leak, leak
 from zerosearch.spending.books import numbers, times
 from zerosearch.spending.ledger import Ledger
 from zerosearch.spending.meter import Budget
@@ -164,7 +165,7 @@ class Trainer:
                 self.batch(step), parts.engine, parts.training, noise=noise, rollouts=rollouts, step=step
             )
             rolled = time.perf_counter()
-            self._all_failed(trajectories)
+            check_searches(trajectories, parts.engine.name, self.errors.last)
             every = config.logging.trajectories_every
             if every and step % every == 0 and self.processes.first:
                 write_trajectories(self.folder / "trajectories" / f"step-{step:06d}.jsonl.zst", trajectories)
@@ -264,25 +265,35 @@ class Trainer:
         kind = (config.evaluation.engine or config.engine).kind
         noise = 0.0 if kind == "simulated" else None
         self.say(f"evaluating after {step} steps: {len(parts.evaluation_questions)} questions, {engine.name}")
-        trajectories, used = await self._play(parts.evaluation_questions, engine, parts.evaluation, noise=noise)
-        result = describe(trajectories, engine.name, parts.evaluation)
-        record: dict[str, Any] = {"step": step, **result.as_dict()}
+        played, used = await self._play(parts.evaluation_questions, engine, parts.evaluation, noise=noise)
+        header = evaluation_header(config, step, played, engine, parts.evaluation)
+        found, record = evaluation_record(header, step, played)
         limit = config.evaluation.transfer_limit
         if engine is not parts.engine and limit and config.engine.kind == "simulated" and kind != "simulated":
-            measuring = transfer(
-                self._play, self.accounting, self.processes, parts.engine, engine,
-                replace(parts.evaluation, top_k=parts.training.top_k), trajectories[:limit], result.top_k,
-            )  # fmt: skip
-            record["transfer"], more = await measuring
+            record["transfer"], more = await self._transfer(played[:limit])
             used += more
         record |= {"ledger": numbers(used), "timing": times(used, local=self.accounting.local)}
         if self.processes.first:
-            write_trajectories(path.with_suffix(".jsonl.zst"), trajectories)
-            write_json(path, record)
-        found, seconds = result.summary, time.perf_counter() - started
+            write_played(path.with_suffix(".jsonl"), header, played)
+            write_json(path, record)  # last: it says that the evaluation is whole
+        seconds = time.perf_counter() - started
         self.say(f"  F1 {found.f1:.3f}  EM {found.em:.3f}  searches {found.searches:.2f} an episode  ({seconds:.0f} s)")
         self.accounting.stands(used)
         self.processes.wait()
+
+    async def _transfer(self, real: Sequence[Trajectory]) -> tuple[dict[str, Any], Ledger]:
+        """The questions of `real` again with the simulator, useful pages only; the real engine judges these pages."""
+        parts = self.parts
+        settings = replace(parts.evaluation, top_k=parts.training.top_k)
+        simulated, used = await self._play([t.question for t in real], parts.engine, settings, noise=0.0)
+        judge = self.accounting.metered(parts.evaluation_engine)
+
+        async def ask_once() -> list[Leak]:
+            """By one process for all: a real engine may want money for every query."""
+            return [await leak(simulated, judge, parts.evaluation.top_k)] if self.processes.first else []
+
+        (leaked,), asked = await self.accounting.section("leak rate", ask_once)
+        return transfer_row(simulated, real, leaked), used + asked
 
     def _resume(self) -> int:
         begin = look(self.config)
@@ -320,13 +331,8 @@ class Trainer:
     def _checkpoint(self, step: int) -> None:
         if not self.processes.first:
             return
-        save_checkpoint(
-            self.folder / "checkpoints",
-            step,
-            self.parts.learner,
-            self.config,
-            keep=self.config.training.keep_checkpoints,
-        )
+        keep = self.config.training.keep_checkpoints
+        save_checkpoint(self.folder / "checkpoints", step, self.parts.learner, self.config, keep=keep)
 
     def _checkpoint_once(self, step: int) -> None:
         """A checkpoint, unless the last one is of this very step. No weight has changed since then."""
@@ -339,11 +345,3 @@ class Trainer:
         limit = self.config.training.max_minutes
         over = limit is not None and time.monotonic() - self._started > 60 * limit
         return any(self.processes.gather([over]))
-
-    def _all_failed(self, trajectories: Sequence[Trajectory]) -> None:
-        searches = [s for t in trajectories for s in t.searches]
-        if searches and all(s.error is not None for s in searches):
-            kinds = ", ".join(sorted({str(s.error) for s in searches}))
-            last = f"; the last one: {self.errors.last}" if self.errors.last else ""
-            name = self.parts.engine.name
-            raise RunError(f"every search of this step failed ({kinds}): is the engine {name} up?{last}")

@@ -1,0 +1,60 @@
+"""What a training run writes of an evaluation: its predictions, as `zerosearch evaluate` does, and a summary.
+
+evaluations/step-000050.jsonl    a file of predictions (`episodes/predictions.py`), which `zerosearch compare` reads
+evaluations/step-000050.json     the summary, the transfer gap, and what it used
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from zerosearch.config import TrainConfig
+from zerosearch.episodes.predictions import Header, Outcome, Prediction, write_predictions
+from zerosearch.episodes.questions import questions_digest
+from zerosearch.episodes.rollout import RolloutSettings
+from zerosearch.episodes.search import SearchEngine
+from zerosearch.episodes.summary import Summary, summarize
+from zerosearch.episodes.trajectory import Trajectory
+from zerosearch.evaluation.benchmarks import benchmark_name
+from zerosearch.evaluation.methods import EPISODE
+
+_SHOWN = ("engine", "top_k", "temperature", "seed", "questions_digest")
+
+
+def evaluation_header(
+    config: TrainConfig, step: int, played: Sequence[Trajectory], engine: SearchEngine, settings: RolloutSettings
+) -> Header:
+    """How the policy of `config` was evaluated after `step` steps."""
+    return Header(
+        benchmark=benchmark_name(config.evaluation.questions),
+        method=EPISODE,
+        model=f"{config.model.name} of {config.name} after {step} steps",
+        engine=engine.name,
+        engine_identity=engine.identity,
+        top_k=settings.top_k,
+        questions_digest=questions_digest([t.question for t in played]),
+        count=len(played),
+        temperature=settings.sampling.temperature,
+        seed=settings.seed,
+        source=config.evaluation.questions,
+        limit=config.evaluation.limit,
+        settings={"protocol": config.protocol.model_dump(mode="json"), "step": step},
+    )
+
+
+def evaluation_record(header: Header, step: int, played: Sequence[Trajectory]) -> tuple[Summary, dict[str, Any]]:
+    """The summary of an evaluation, and with it how it was made: what `step-N.json` begins with."""
+    summary = summarize(played)
+    stops = dict(sorted(Counter(t.stop_reason for t in played).items()))
+    made = {name: getattr(header, name) for name in _SHOWN}
+    return summary, {"step": step, "summary": asdict(summary), **made, "stop_reasons": stops}
+
+
+def write_played(path: Path, header: Header, played: Sequence[Trajectory]) -> None:
+    """Write the predictions of an evaluation, all of them or none. Raises `RunError` on a full disk."""
+    rows = [Prediction.of(t.question, Outcome.of(t), header.benchmark, header.method) for t in played]
+    write_predictions(path, header, rows)
