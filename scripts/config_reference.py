@@ -17,6 +17,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from zerosearch.config import TrainConfig
+from zerosearch.registry import Names
 
 PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
 HEAD = """# Configuration
@@ -36,6 +37,8 @@ def render() -> str:
 
 def _section(name: str, model: type[BaseModel]) -> list[str]:
     lines = ["", f"## `[{name}]`" if name else "## Top level", ""]
+    if name.startswith("engine.") and model.__doc__:
+        lines += [model.__doc__, ""]
     lines += ["| setting | values | default | |", "|---|---|---|---|"]
     nested: list[tuple[str, type[BaseModel]]] = []
     for key, field in model.model_fields.items():
@@ -43,10 +46,14 @@ def _section(name: str, model: type[BaseModel]) -> list[str]:
         path = f"{name}.{key}" if name else key
         if inner is not None:
             nested.append((path, inner))
-        default = field.get_default(call_default_factory=True)
+        default, extra = field.get_default(call_default_factory=True), field.json_schema_extra
         shown = "a table, below" if isinstance(default, BaseModel) else f"`{_toml(default)}`"
+        if isinstance(extra, dict) and "needed" in extra:
+            shown = f"needed: `{extra['needed']}`"
         text = " ".join((field.description or "").split()).replace("|", "\\|")
-        lines.append(f"| `{key}` | {_values(field.annotation)} | {shown} | {text} |")
+        names = next((part.known for part in field.metadata if isinstance(part, Names)), None)
+        values = f"{', '.join(f'`{n}`' for n in names)}, `package.module:Name`" if names else _values(field.annotation)
+        lines.append(f"| `{key}` | {values} | {shown} | {text} |")
     for path, inner in nested:
         if path == "evaluation.engine":  # the same table as [engine]
             continue
@@ -81,6 +88,8 @@ def _values(annotation: object) -> str:
 def _toml(value: object) -> str:
     if value is None:
         return "none"
+    if value == {}:
+        return "{}"
     if isinstance(value, list):
         return f"[{', '.join(json.dumps(item) for item in value)}]"
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -17,9 +17,9 @@ zerosearch=${ZEROSEARCH:-zerosearch}
 by=${BY:-evidence}
 base=$(sed -n 's/^name = "\(.*\)"/\1/p' "$config" | sed -n 2p)   # of [model]: the second name of the file
 model=${MODEL:-$base}
-set_="--set model.name=$model --set engine.simulator.model=$model ${SET:-}"
-tuned_="--set engine.simulator.adapter=$folder/simulator --set engine.simulator.style=tuned \
-    --set engine.simulator.plan_temperature=${PLAN:-0}"
+set_="--set model.name=$model --set engine.simulated.model=$model ${SET:-}"
+tuned_="--set engine.simulated.adapter=$folder/simulator --set engine.simulated.style=tuned \
+    --set engine.simulated.plan_temperature=${PLAN:-0}"
 mkdir -p "$folder"
 
 collect() {   # the policy's own queries, several turns until its answer
@@ -42,7 +42,7 @@ tune() {
 }
 prompted() {  # the same base model, only told what to do
     $zerosearch fidelity "$config" --queries "${HELDOUT:-data/heldout.jsonl}" --out "$folder/prompted" ${FIDELITY:-} $set_ \
-        --set engine.simulator.style=instruct
+        --set engine.simulated.style=instruct
 }
 tuned() {
     $zerosearch fidelity "$config" --queries "${HELDOUT:-data/heldout.jsonl}" --out "$folder/tuned" ${FIDELITY:-} $set_ $tuned_

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from zerosearch.cleaning import Screen, check_variable, clean, register_address, register_secret, shown_address
 from zerosearch.config_file import load_config
-from zerosearch.engines.config import EngineConfig
+from zerosearch.engines.config import WebConfig
 from zerosearch.errors import ConfigError, EngineError
 
 KEY = "sk-live-AbC123/xyz+987=QQ&Zz<9>"
@@ -70,7 +70,7 @@ def test_no_part_of_a_key_shows_wherever_a_text_is_cut(before: int, cut: int) ->
         (" http://user:hunter22@host/v1", "hunter22"),
     ],
 )
-@pytest.mark.parametrize("setting", ["model.base_url", "engine.url", "engine.simulator.base_url"])
+@pytest.mark.parametrize("setting", ["model.base_url", "engine.remote.url", "engine.simulated.base_url"])
 def test_an_address_with_a_secret_is_refused_as_it_is_read_and_not_shown(
     address: str, secret: str, setting: str, zerosearch_line: Any
 ) -> None:
@@ -92,7 +92,7 @@ def zerosearch_line() -> Any:
 
 
 @pytest.mark.parametrize("value", ['["http://u:hunter22@h"]', "{a = 'hunter22'}", "12345678"])
-@pytest.mark.parametrize("setting", ["model.base_url", "model.api_key_env", "engine.api_key_env"])
+@pytest.mark.parametrize("setting", ["model.base_url", "model.api_key_env", "engine.serper.api_key_env"])
 def test_a_value_of_the_wrong_type_is_not_shown_where_secrets_stand(
     setting: str, value: str, zerosearch_line: Any
 ) -> None:
@@ -107,7 +107,7 @@ def test_a_value_of_the_wrong_type_is_not_shown_where_secrets_stand(
     ["sk-abc123", "0123456789abcdef" * 4, "a1b2c3d4e5f60718", "hf_AbCdEfGh12", "key with blanks", "Bearer x", "A" * 30],
 )
 def test_a_key_where_the_variables_name_belongs_is_refused_and_not_shown(key: str, zerosearch_line: Any) -> None:
-    for setting in ("model.api_key_env", "engine.api_key_env", "engine.simulator.api_key_env"):
+    for setting in ("model.api_key_env", "engine.serper.api_key_env", "engine.simulated.api_key_env"):
         said = zerosearch_line([f"{setting}={key}"])
         assert "name of an environment variable" in said
         assert key not in said
@@ -116,7 +116,7 @@ def test_a_key_where_the_variables_name_belongs_is_refused_and_not_shown(key: st
 @pytest.mark.parametrize("name", ["OPENAI_API_KEY", "MY_KEY_2", "my_key", "_K", "SERPAPI_API_KEY", "key1"])
 def test_a_variables_name_is_taken(name: str) -> None:
     check_variable(name)
-    assert EngineConfig(kind="serper", api_key_env=name).api_key_env == name
+    assert WebConfig(api_key_env=name).api_key_env == name
 
 
 def test_a_set_variable_may_have_any_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import config_from_dict, config_toml, load_config
-from zerosearch.engines.config import SimulatorConfig
+from zerosearch.engines.config import KINDS, SimulatedConfig
 from zerosearch.errors import ConfigError
+from zerosearch.models.config import Section
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
 FULL = {"full": True, "lora": "none"}
@@ -38,7 +39,7 @@ def test_a_shipped_config_parses_under_its_own_name(path: Path) -> None:
 def test_the_paper_config_is_the_papers_setting() -> None:
     """ZeroSearch, arXiv 2505.04588; the REINFORCE row of Qwen2.5-3B."""
     config = load_config(next(path for path in CONFIGS if path.stem == "paper-qwen2.5-3b"))
-    training, algorithm, simulator = config.training, config.algorithm, config.engine.simulator
+    training, algorithm, simulator = config.training, config.algorithm, config.engine.simulated
     assert (training.questions_per_step, training.rollouts, training.steps) == (64, 5, 200)
     assert (training.learning_rate, algorithm.critic_learning_rate) == (1e-6, 1e-5)
     assert (training.temperature, training.top_p, training.top_k, training.max_grad_norm) == (1.0, 1.0, 0, 1.0)
@@ -67,30 +68,41 @@ VALID: list[dict[str, Any]] = [
     {},
     {"model": FULL},
     {"model": {"full": True, "lora": "none", "dtype": "bfloat16"}, "algorithm": {"kl": "none"}},
-    {"evaluation": {"engine": {"kind": "bm25", "corpus": "a\\b", "snippet_words": 15}, "limit": "none"}},
-    {"engine": {"kind": "bm25", "corpus": "a.jsonl", "cache": "pages.sqlite"}},
-    {"engine": {"kind": "recorded", "recording": "pages.sqlite", "snippet_words": 20, "on_miss": "error"}},
-    {"engine": {"kind": "recorded", "recording": "a.jsonl", "match": "nearest", "min_overlap": 0.7}},
-    {"engine": {"kind": "dense", "corpus": "a", "encoder": "b", "query_prefix": "query: ", "cache": "c"}},
+    {"evaluation": {"engine": {"kind": "bm25", "bm25": {"corpus": "a\\b"}, "snippet_words": 15}, "limit": "none"}},
+    {"engine": {"kind": "bm25", "bm25": {"corpus": "a.jsonl"}, "cache": "pages.sqlite"}},
+    {"engine": {"kind": "recorded", "recorded": {"file": "pages.sqlite", "on_miss": "error"}, "snippet_words": 20}},
+    {"engine": {"kind": "recorded", "recorded": {"file": "a.jsonl", "match": "nearest", "min_overlap": 0.7}}},
+    {"engine": {"kind": "dense", "dense": {"corpus": "a", "encoder": "b", "query_prefix": "query: "}, "cache": "c"}},
     {"algorithm": {"value_clip": "none", "correct_sampler": "none", "dual_clip": 3}, "data": {"limit": 1}},
     {"algorithm": {"kl": "reward", "kl_estimator": "k1"}},
     {"algorithm": {"kl": "loss", "kl_estimator": "k1", "kl_coef": 0}},
     {"algorithm": {"name": "ppo"}, "training": {"rollouts": 1}},
     {"algorithm": {"name": "reinforce", "baseline": "batch"}, "training": {"rollouts": 1}},
     {"algorithm": {"name": "grpo", "scale": "batch"}, "training": {"rollouts": 1}},
-    {"engine": {"deadline_seconds": "none", "simulator": {"base_url": "http://h/v1", "api_key_env": "KEY"}}},
-    {"engine": {"kind": "serpapi", "price_usd": 0.015, "requests_per_second": 2.5, "max_connections": 4}},
-    {"engine": {"kind": "serper", "api_key_env": "KEY", "url": "http://h/search", "deadline_seconds": 9}},
-    {"engine": {"kind": "searxng", "url": "http://h"}, "evaluation": {"engine": {"kind": "remote", "url": "http://h"}}},
-    {"engine": {"kind": "remote", "url": "http://h/retrieve", "snippet_words": 20, "price_usd": 0}},
-    {"engine": {"kind": "serpapi", "simulator": {"adapter": "a"}}},
-    {"engine": {"simulator": {"plan_temperature": "none"}}},
-    {"engine": {"simulator": {"plan_temperature": 0.0, "style": "tuned"}}},
+    {"engine": {"deadline_seconds": "none", "simulated": {"base_url": "http://h/v1", "api_key_env": "KEY"}}},
+    {"engine": {"kind": "serpapi", "serpapi": {"price_usd": 0.015, "requests_per_second": 2.5, "max_connections": 4}}},
+    {"engine": {"kind": "serper", "serper": {"api_key_env": "KEY", "url": "http://h/s"}, "deadline_seconds": 9}},
+    {"engine": {"kind": "searxng", "searxng": {"url": "http://h"}}},
+    {"evaluation": {"engine": {"kind": "remote", "remote": {"url": "http://h"}}}},
+    {"engine": {"kind": "remote", "remote": {"url": "http://h/retrieve", "price_usd": 0}, "snippet_words": 20}},
+    {"engine": {"kind": "serpapi", "simulated": {"adapter": "a"}}},
+    {"engine": {"simulated": {"plan_temperature": "none"}}},
+    {"engine": {"simulated": {"plan_temperature": 0.0, "style": "tuned"}}},
     {"protocol": {"prompt": 'Say "{question}"\n\tnow\\ é 😀'}},
     {"curriculum": {"pages": "mixed", "noise_kinds": ["near-miss", "plain", "near-miss"]}},
-    {"curriculum": {"pages": "mixed"}, "engine": {"simulator": {"style": "tuned"}}},
-    {"curriculum": {"end": 0.9}, "engine": {"kind": "bm25", "corpus": "c"}},
+    {"curriculum": {"pages": "mixed"}, "engine": {"simulated": {"style": "tuned"}}},
+    {"curriculum": {"end": 0.9}, "engine": {"kind": "bm25", "bm25": {"corpus": "c"}}},
 ]
+
+
+def test_the_tables_of_other_kinds_are_kept_and_not_used() -> None:
+    """So that `--set engine.kind=bm25` is enough where a file describes several engines."""
+    values = {"simulated": {"model": "m"}, "bm25": {"corpus": "c"}, "serper": {"price_usd": 1.0}}
+    for kind in ("simulated", "bm25", "serper"):
+        config = config_from_dict({"engine": {"kind": kind, **values}}, "test")
+        assert again(config) == config
+        assert {name for name in config.engine.used() if name in KINDS} == {kind}
+        assert "[engine.dense]" not in config_toml(config)
 
 
 @pytest.mark.parametrize("values", VALID, ids=str)
@@ -154,18 +166,18 @@ def test_any_text_and_number_survives_toml(name: str, prompt: str, rate: float, 
 def test_the_written_file_names_every_setting() -> None:
     """So that a run's config.toml says everything, whatever later releases have as their defaults."""
 
-    def count(section: BaseModel) -> int:
-        """Settings that hold something, or that hold nothing where they would by default."""
+    def count(section: Section) -> int:
+        """Settings in use that hold something, or that hold nothing where they would by default."""
         total = 0
-        for key, field in type(section).model_fields.items():
-            value = getattr(section, key)
-            if isinstance(value, BaseModel):
+        for key in section.used():
+            field, value = type(section).model_fields[key], getattr(section, key)
+            if isinstance(value, Section):
                 total += count(value)
             else:
                 total += value is not None or field.get_default(call_default_factory=True) is not None
         return total
 
-    engine = {"kind": "bm25", "corpus": "x"}
+    engine = {"kind": "bm25", "bm25": {"corpus": "x"}}
     config = config_from_dict({"evaluation": {"engine": engine}, "algorithm": {"value_clip": "none"}}, "test")
     lines = [line for line in config_toml(config).splitlines() if " = " in line]
     assert len(lines) == count(config) > 80
@@ -177,7 +189,7 @@ def test_the_written_file_names_every_setting() -> None:
     [
         ({"stepz": 3}, "unknown setting stepz"),
         ({"training": {"stepz": 3}}, "unknown setting training.stepz"),
-        ({"engine": {"simulator": {"modle": "x"}}}, "unknown setting engine.simulator.modle"),
+        ({"engine": {"simulated": {"modle": "x"}}}, "unknown setting engine.simulated.modle"),
         ({"training": {"steps": 0}}, "training.steps: Input should be greater than or equal to 1 (found 0)"),
         ({"training": {"steps": "many"}}, "training.steps: Input should be a valid integer"),
         ({"training": {"steps": 1.5}}, "training.steps: Input should be a valid integer"),
@@ -195,86 +207,56 @@ def test_the_written_file_names_every_setting() -> None:
             "noise_kinds.1: Input should be 'plain', 'off-topic', 'near-miss', 'outdated' or 'contradicting'",
         ),
         (
-            {"curriculum": {"noise_kinds": ["plain", "outdated"]}, "engine": {"simulator": {"style": "tuned"}}},
+            {"curriculum": {"noise_kinds": ["plain", "outdated"]}, "engine": {"simulated": {"style": "tuned"}}},
             "curriculum.noise_kinds asks for outdated, but a simulator of style 'tuned' has learned the words",
         ),
         (
-            {"curriculum": {"pages": "mixed"}, "engine": {"kind": "bm25", "corpus": "c"}},
+            {"curriculum": {"pages": "mixed"}, "engine": {"kind": "bm25", "bm25": {"corpus": "c"}}},
             "curriculum.pages = 'mixed' is set, but engine bm25 is real and has no noise",
         ),
         (
-            {"curriculum": {"noise_kinds": ["near-miss"]}, "engine": {"kind": "bm25", "corpus": "c"}},
+            {"curriculum": {"noise_kinds": ["near-miss"]}, "engine": {"kind": "bm25", "bm25": {"corpus": "c"}}},
             "curriculum.noise_kinds = ['near-miss'] is set, but engine bm25 is real",
         ),
         (
             {"curriculum": {"pages": "mixed"}, "engine": {"top_k": 1}},
             "curriculum.pages = 'mixed' mixes nothing on pages of one document (engine.top_k = 1)",
         ),
-        ({"engine": {"kind": "bm25"}}, "engine: engine bm25 needs engine.corpus"),
-        ({"evaluation": {"engine": {"kind": "bm25"}}}, "evaluation.engine: engine bm25 needs engine.corpus"),
+        ({"engine": {"kind": "bm25"}}, 'engine: kind bm25 needs bm25.corpus, such as "factbook"'),
+        ({"evaluation": {"engine": {"kind": "bm25"}}}, "evaluation.engine: kind bm25 needs bm25.corpus"),
         ({"evaluation": {"engine": {"budget_usd": 1}}}, "a run has one budget, its evaluations included"),
         ({"evaluation": {"engine": {"budget_searches": 1}}}, "a run has one budget, its evaluations included"),
         ({"engine": {"budget_usd": 0}}, "engine.budget_usd"),
         ({"engine": {"budget_searches": 0}}, "engine.budget_searches"),
-        ({"engine": {"corpus": "factbook"}}, "engine: corpus is set, but a simulated engine has none"),
         ({"engine": {"snippet_words": 9}}, "engine: snippet_words is set, but a simulated engine"),
-        ({"engine": {"kind": "dense", "encoder": "e"}}, "engine: engine dense needs engine.corpus"),
-        ({"engine": {"kind": "dense", "corpus": "c"}}, "engine: engine dense needs engine.encoder, such as"),
-        ({"engine": {"kind": "recorded"}}, "engine: engine recorded needs engine.recording"),
+        ({"engine": {"cache": "c"}}, "engine: cache is set, but a simulated page depends on question, quality and"),
         (
-            {"engine": {"kind": "recorded", "recording": "r", "corpus": "c"}},
-            "engine: corpus is set, but a recorded engine has none",
-        ),
-        ({"engine": {"recording": "r"}}, "engine: recording is set, but only a recorded engine uses it"),
-        (
-            {"engine": {"kind": "bm25", "corpus": "c", "match": "nearest"}},
-            "engine: match is set, but only a recorded engine uses it (kind = 'recorded'?)",
-        ),
-        (
-            {"engine": {"kind": "bm25", "corpus": "c", "encoder": "e"}},
-            "engine: encoder is set, but only a dense engine",
-        ),
-        (
-            {"engine": {"kind": "recorded", "recording": "r", "min_overlap": 0.9}},
-            "engine: min_overlap is set, but only match = 'nearest' uses it",
-        ),
-        (
-            {"engine": {"cache": "c"}},
-            "engine: cache is set, but a simulated page depends on question, quality and seed",
-        ),
-        (
-            {"engine": {"kind": "recorded", "recording": "r", "cache": "c"}},
+            {"engine": {"kind": "recorded", "recorded": {"file": "r"}, "cache": "c"}},
             "engine: cache is set, but a recorded engine answers from a file already",
         ),
-        ({"engine": {"simulator": {"base_url": "http://h/v1", "adapter": "a"}}}, "engine: simulator.adapter cannot be"),
-        ({"engine": {"simulator": {"plan_temperature": 0.0}}}, "plan_temperature is set, but only a tuned simulator"),
+        ({"engine": {"kind": "dense", "dense": {"encoder": "e"}}}, "engine: kind dense needs dense.corpus"),
+        ({"engine": {"kind": "dense", "dense": {"corpus": "c"}}}, "engine: kind dense needs dense.encoder, such as"),
+        ({"engine": {"kind": "recorded"}}, "engine: kind recorded needs recorded.file"),
+        ({"engine": {"kind": "searxng"}}, 'kind searxng needs searxng.url, such as "http://localhost:8080"'),
+        ({"engine": {"kind": "remote"}}, 'kind remote needs remote.url, such as "http://localhost:8000/retrieve"'),
         (
-            {"engine": {"kind": "google"}},
-            "engine.kind: Input should be 'simulated', 'bm25', 'dense', 'recorded', 'serpapi', 'serper'",
+            {"engine": {"kind": "recorded", "recorded": {"file": "r", "min_overlap": 0.9}}},
+            "engine.recorded: min_overlap is set, but only match = 'nearest' uses it",
         ),
-        ({"engine": {"kind": "searxng"}}, "engine searxng needs engine.url, for example http://localhost:8080"),
-        ({"engine": {"kind": "remote"}}, "engine remote needs engine.url, for example http://localhost:8000/retrieve"),
-        ({"engine": {"url": "http://h"}}, "url is set, but engine simulated does not use it; engine.simulator has its"),
+        ({"engine": {"corpus": "c"}}, "setting engine.corpus; did you mean engine.bm25.corpus or engine.dense.corpus?"),
+        ({"engine": {"simulator": {}}}, "unknown setting engine.simulator; did you mean engine.simulated?"),
+        ({"evaluation": {"engine": {"k1": 1}}}, "evaluation.engine.k1; did you mean evaluation.engine.bm25.k1?"),
+        ({"engine": {"bm25": {"k": 1}}}, "unknown setting engine.bm25.k; did you mean engine.bm25.k1?"),
         (
-            {"engine": {"api_key_env": "K"}},
-            "api_key_env is set, but engine simulated does not use it; engine.simul",
+            {"engine": {"simulated": {"base_url": "http://h/v1", "adapter": "a"}}},
+            "engine.simulated: adapter cannot be used with base_url",
         ),
-        ({"engine": {"max_connections": 3}}, "max_connections is set, but engine simulated does not use it"),
-        ({"engine": {"kind": "bm25", "corpus": "x", "price_usd": 1}}, "price_usd is set, but engine bm25 does not use"),
-        (
-            {"engine": {"kind": "bm25", "corpus": "x", "requests_per_second": 1}},
-            "requests_per_second is set, but",
-        ),
-        ({"engine": {"kind": "serper", "corpus": "x"}}, "corpus is set, but engine serper does not use it"),
-        (
-            {"engine": {"kind": "serper", "requests_per_second": 0}},
-            "engine.requests_per_second: Input should be",
-        ),
-        (
-            {"engine": {"kind": "serper", "price_usd": -1}},
-            "engine.price_usd: Input should be greater than or equal",
-        ),
-        ({"engine": {"kind": "serper", "max_connections": 0}}, "engine.max_connections: Input should be greater"),
+        ({"engine": {"simulated": {"plan_temperature": 0.0}}}, "plan_temperature is set, but only a tuned simulator"),
+        ({"engine": {"kind": "google"}}, "engine.kind: 'google' is none of simulated, bm25, dense, recorded, serpapi"),
+        ({"engine": {"kind": "bm52"}}, "and no package.module:Name of your own; did you mean bm25?"),
+        ({"engine": {"serper": {"requests_per_second": 0}}}, "engine.serper.requests_per_second: Input should be"),
+        ({"engine": {"serper": {"price_usd": -1}}}, "engine.serper.price_usd: Input should be greater than or equal"),
+        ({"engine": {"serper": {"max_connections": 0}}}, "engine.serper.max_connections: Input should be greater"),
         ({"training": {"rollouts": 1}}, "training.rollouts must be 2 or more"),
         ({"algorithm": {"name": "grpo"}, "training": {"rollouts": 1}}, "grpo compares rollouts of one question"),
         ({"algorithm": {"kl_estimator": "k1"}}, "algorithm.kl = 'loss' with kl_estimator = 'k1' has no gradient"),
@@ -345,9 +327,9 @@ def test_further_problems_are_counted() -> None:
         ("name=123456", ("name",), "123456"),
         ("name=1e5", ("name",), "1e5"),
         ("name=true", ("name",), "true"),
-        ("engine.simulator.adapter=7", ("engine", "simulator", "adapter"), "7"),
+        ("engine.simulated.adapter=7", ("engine", "simulated", "adapter"), "7"),
         ("model.device=0", ("model", "device"), "0"),
-        ("engine.simulator.max_tokens=32", ("engine", "simulator", "max_tokens"), 32),
+        ("engine.simulated.max_tokens=32", ("engine", "simulated", "max_tokens"), 32),
     ],
 )
 def test_an_override_is_toml_or_a_bare_word(override: str, key: tuple[str, ...], value: Any) -> None:
@@ -375,7 +357,7 @@ def test_overrides_win_over_the_file_and_the_last_one_wins(tmp_path: Path) -> No
         ("training.stepz=1", "--set: unknown setting training.stepz; did you mean training.steps?"),
         ("rollouts=2", "--set: unknown setting rollouts; did you mean training.rollouts?"),
         ("train.learning_rate=1", "--set: unknown setting train; did you mean"),
-        ("model.extra_body={}", "unknown setting model.extra_body; did you mean model.request.extra or"),
+        ("model.extra_body={}", "unknown setting model.extra_body; did you mean model.request.extra?"),
         ("zzz=1", "--set: unknown setting zzz"),
         ("training.steps=many", "--set: training.steps: Input should be a valid integer"),
         ("training.steps=" + "7" * 6000, "--set: training.steps: "),
@@ -441,13 +423,13 @@ def test_a_name_that_leads_out_of_the_runs_folder_is_refused(name: str) -> None:
 def test_a_simulator_is_asked_in_the_style_that_its_adapter_was_tuned_in(tmp_path: Path) -> None:
     (tmp_path / "card.json").write_text('{"style": "tuned"}')
     adapter = {"adapter": str(tmp_path)}
-    assert SimulatorConfig.model_validate(adapter).style == "tuned"
-    assert SimulatorConfig.model_validate({**adapter, "plan_temperature": 0.0}).style == "tuned"
-    assert SimulatorConfig.model_validate({"adapter": "embedded:simulator"}).style == "tuned"
-    assert SimulatorConfig.model_validate({"adapter": "none"}).style == "instruct"
+    assert SimulatedConfig.model_validate(adapter).style == "tuned"
+    assert SimulatedConfig.model_validate({**adapter, "plan_temperature": 0.0}).style == "tuned"
+    assert SimulatedConfig.model_validate({"adapter": "embedded:simulator"}).style == "tuned"
+    assert SimulatedConfig.model_validate({"adapter": "none"}).style == "instruct"
     with pytest.raises(ValueError, match=r"style is 'instruct', but .* was tuned with 'tuned'"):
-        SimulatorConfig.model_validate({**adapter, "style": "instruct"})
+        SimulatedConfig.model_validate({**adapter, "style": "instruct"})
     for card in ("", "[]", '{"style": 3}', "{}"):  # no card that could tell
         (tmp_path / "card.json").write_text(card)
-        assert SimulatorConfig.model_validate(adapter).style == "instruct"
-        assert SimulatorConfig.model_validate({**adapter, "style": "tuned"}).style == "tuned"
+        assert SimulatedConfig.model_validate(adapter).style == "instruct"
+        assert SimulatedConfig.model_validate({**adapter, "style": "tuned"}).style == "tuned"

@@ -13,7 +13,7 @@ from zerosearch.episodes.episode import EpisodeLimits
 from zerosearch.episodes.question_rows import Fields
 from zerosearch.episodes.search import Noise
 from zerosearch.errors import ConfigError
-from zerosearch.models.config import Address, RequestConfig, Section, Variable
+from zerosearch.models.config import FREE, Address, RequestConfig, Section, Variable
 from zerosearch.training_config import AlgorithmConfig, RewardConfig, TrainingConfig, default_rates
 
 
@@ -71,20 +71,20 @@ class ModelConfig(Section):
     """auto, cpu, cuda, cuda:1, mps."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
-    base_url: Address | None = None
+    base_url: Address | None = Field(None, json_schema_extra=FREE)
     """An OpenAI-compatible server (http://host:port/v1) that serves `name`, to collect with. It cannot be trained."""
-    api_key_env: Variable | None = None
+    api_key_env: Variable | None = Field(None, json_schema_extra=FREE)
     """Name of the environment variable that holds the server's key; the key itself stands in no file."""
-    request: RequestConfig = RequestConfig()
+    request: RequestConfig = Field(RequestConfig(), json_schema_extra=FREE)
     """What the server's requests have besides, or have not."""
-    endpoint: Literal["chat", "completions"] = "chat"
+    endpoint: Literal["chat", "completions"] = Field("chat", json_schema_extra=FREE)
     """How the server is asked: `chat` works with every one; `completions` sends an episode's bare text, so that
     `protocol.prompt` must be in the model's own form."""
-    deadline_seconds: float = Field(600.0, gt=0)
+    deadline_seconds: float = Field(600.0, gt=0, json_schema_extra=FREE)
     """For one turn of a policy behind a URL, with all its tries."""
-    usd_per_million_prompt_tokens: float = Field(0.0, ge=0)
+    usd_per_million_prompt_tokens: float = Field(0.0, ge=0, json_schema_extra=FREE)
     """What the server charges, so that costs are counted and `engine.budget_usd` can bound them."""
-    usd_per_million_completion_tokens: float = Field(0.0, ge=0)
+    usd_per_million_completion_tokens: float = Field(0.0, ge=0, json_schema_extra=FREE)
     """The same for the tokens that it writes."""
 
     @model_validator(mode="after")
@@ -211,9 +211,9 @@ def plain_name(name: str) -> bool:
 class TrainConfig(Section):
     """A whole run."""
 
-    name: str = "run"
+    name: str = Field("run", json_schema_extra=FREE)
     """The run's folder is `folder/name`."""
-    folder: str = "runs"
+    folder: str = Field("runs", json_schema_extra=FREE)
     seed: int = Field(0, ge=0)
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
@@ -224,7 +224,7 @@ class TrainConfig(Section):
     reward: RewardConfig = RewardConfig()
     algorithm: AlgorithmConfig = AlgorithmConfig()
     training: TrainingConfig = TrainingConfig()
-    logging: LoggingConfig = LoggingConfig()
+    logging: LoggingConfig = Field(LoggingConfig(), json_schema_extra=FREE)
 
     @model_validator(mode="after")
     def _agree(self) -> TrainConfig:
@@ -275,10 +275,10 @@ class TrainConfig(Section):
             for setting, on in (("pages = 'mixed'", curriculum.pages == "mixed"), (f"noise_kinds = {kinds}", kinds)):
                 if on:
                     raise ValueError(f"curriculum.{setting} is set, but engine {engine.kind} is real and has no noise")
-        if kinds and engine.simulator.style == "tuned":
+        if kinds and engine.simulated.style == "tuned":
             raise ValueError(
                 f"curriculum.noise_kinds asks for {kinds[0]}, but a simulator of style 'tuned' has learned the words "
-                "useful and noisy only: use engine.simulator.style = 'instruct', or plain noise"
+                "useful and noisy only: use engine.simulated.style = 'instruct', or plain noise"
             )
         if curriculum.pages == "mixed" and engine.top_k == 1:
             raise ValueError("curriculum.pages = 'mixed' mixes nothing on pages of one document (engine.top_k = 1)")

@@ -17,7 +17,7 @@ from zerosearch.cleaning import clean
 from zerosearch.config import TrainConfig
 from zerosearch.errors import ConfigError
 from zerosearch.files.formats import encoding_of
-from zerosearch.models.config import UNSET, RequestConfig
+from zerosearch.models.config import UNSET, RequestConfig, Section
 
 _NOT_SHOWN = ("base_url", "url", "api_key_env")  # of these not even a wrong value is shown: it may be a secret
 
@@ -94,11 +94,13 @@ def config_toml(config: TrainConfig) -> str:
     return "\n".join(_table("", config)) + "\n"
 
 
-def _table(name: str, section: BaseModel) -> list[str]:
-    plain, tables = [], []
+def _table(name: str, section: Section) -> list[str]:
+    plain, tables, used = [], [], set(section.used())
     for key, field in type(section).model_fields.items():
         value = getattr(section, key)
-        if isinstance(value, BaseModel):
+        if key not in used and value == field.get_default(call_default_factory=True):
+            continue
+        if isinstance(value, Section):
             tables += ["", *_table(f"{name}.{key}" if name else key, value)]
         elif value is not None:
             plain.append(f"{key} = {_toml(value)}")
@@ -144,9 +146,10 @@ _CALLED_ELSEWHERE = {"extra_body": "request.extra", "max_new_tokens": "protocol.
 
 def _nearest(place: str) -> str:
     """The known setting that `place` may mean: one of that name in another section, or one spelled much like it."""
-    last = place.rpartition(".")[2]
+    section, _, last = place.rpartition(".")
     ours = _CALLED_ELSEWHERE.get(last, "." + last)
     there = [known for known in _KNOWN if known.endswith(ours) or known == last]
+    there = [known for known in there if known.startswith(f"{section}.")] or there
     near = there or difflib.get_close_matches(place, _KNOWN, n=1, cutoff=0.75)
     if not near:
         beside = {known.rpartition(".")[2]: known for known in _KNOWN}

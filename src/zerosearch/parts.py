@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zerosearch.config import TrainConfig
-from zerosearch.engines.bm25 import BM25Engine
-from zerosearch.engines.cache import Cached
+from zerosearch.engines import registry
 from zerosearch.engines.config import EngineConfig
-from zerosearch.engines.dense import DenseEngine
-from zerosearch.engines.encoders import SentenceTransformerEncoder
 from zerosearch.engines.indexes import folder_digest
-from zerosearch.engines.recorded import RecordedEngine
-from zerosearch.engines.remote import RemoteEngine
-from zerosearch.engines.searxng import SearxngEngine
-from zerosearch.engines.serpapi import SerpApiEngine
-from zerosearch.engines.serper import SerperEngine
-from zerosearch.engines.snippets import Snippets
-from zerosearch.engines.web import HttpEngine, HttpOptions
+from zerosearch.engines.registry import Suppliers
 from zerosearch.episodes.encoding import encode_prompt
 from zerosearch.episodes.episode import Codec, EpisodeLimits
 from zerosearch.episodes.generation import Generator, Sampling
@@ -44,16 +34,8 @@ if TYPE_CHECKING:  # they need torch: where all models are behind URLs, none is 
     from zerosearch.models.local import LocalModel
     from zerosearch.models.worker import Worker
 
-log = logging.getLogger(__name__)
-
 SIMULATOR = "simulator"
 POLICY = "policy"
-HTTP_ENGINES: dict[str, type[HttpEngine]] = {
-    "serpapi": SerpApiEngine,
-    "serper": SerperEngine,
-    "searxng": SearxngEngine,
-    "remote": RemoteEngine,
-}
 
 
 def open_questions(
@@ -114,35 +96,13 @@ class Models:
 
 
 def open_engine(config: EngineConfig, models: Models) -> SearchEngine:
-    """The engine that `config` describes. A local simulator shares its model's weights with whoever else uses it.
-
-    Pages are kept as the engine gave them: snippets are cut from what the cache holds.
-    """
-    engine = _open_engine(config, models)
-    if config.cache is not None:
-        engine = Cached(engine, Path(config.cache).expanduser())
-    return Snippets(engine, config.snippet_words) if config.snippet_words else engine
+    """The engine that `config` describes. A local simulator shares its model's weights with whoever else uses it."""
+    suppliers = Suppliers(lambda config: _simulated(config, models), lambda: build_factbook().corpus)
+    return registry.open_engine(config, suppliers)
 
 
-def _open_engine(config: EngineConfig, models: Models) -> SearchEngine:
-    if config.kind in ("bm25", "dense"):
-        assert config.corpus is not None  # the config's own check
-        corpus = build_factbook().corpus if config.corpus == "factbook" else Path(config.corpus).expanduser()
-        if config.kind == "bm25":
-            return BM25Engine.open(corpus, k1=config.k1, b=config.b)
-        return _open_dense(config, corpus)
-    if config.kind == "recorded":
-        assert config.recording is not None  # the config's own check
-        return RecordedEngine.open(
-            Path(config.recording).expanduser(),
-            source=config.recording_of,
-            match=config.match,
-            on_miss=config.on_miss,
-            min_overlap=config.min_overlap,
-        )
-    if config.kind in HTTP_ENGINES:
-        return HTTP_ENGINES[config.kind](_http_options(config))
-    simulator = config.simulator
+def _simulated(config: EngineConfig, models: Models) -> SearchEngine:
+    simulator = config.simulated
     # a local model's pages wait in line behind the policy's batches: a deadline would only punish the queue
     deadline = config.deadline_seconds if simulator.base_url else None
     return SimulatedEngine(
@@ -158,42 +118,8 @@ def _open_engine(config: EngineConfig, models: Models) -> SearchEngine:
     )
 
 
-def _http_options(config: EngineConfig) -> HttpOptions:
-    deadline = config.deadline_seconds or 600.0
-    return HttpOptions(
-        url=config.url,
-        api_key_env=config.api_key_env,
-        price_usd=config.price_usd,
-        retry=Retry(attempts=config.attempts, deadline_seconds=config.deadline_seconds),
-        # a lost request to the web is better made again, a retriever of one's own that is slow is better waited for
-        timeout_seconds=deadline if config.kind == "remote" else min(deadline, HttpOptions.timeout_seconds),
-        max_connections=config.max_connections,
-        requests_per_second=config.requests_per_second,
-    )
-
-
-def _open_dense(config: EngineConfig, corpus: Path) -> DenseEngine:
-    assert config.encoder is not None  # the config's own check
-    encoder = SentenceTransformerEncoder(config.encoder, device=config.encoder_device, cache=cache_dir() / "dense")
-    for name, text in encoder.prompts().items():
-        if name in ("query", "document", "passage") and text not in (config.query_prefix, config.passage_prefix):
-            log.warning(
-                "engine.encoder %s names the %s prompt %r, which no prefix of the settings is",
-                config.encoder,
-                name,
-                text,
-            )
-    return DenseEngine.open(
-        corpus,
-        encoder,
-        kind=config.dense_index,
-        query_prefix=config.query_prefix,
-        passage_prefix=config.passage_prefix,
-    )
-
-
 def _writer(config: EngineConfig, models: Models) -> Writer:
-    simulator = config.simulator
+    simulator = config.simulated
     if simulator.base_url is not None:
         return OpenAIWriter(
             simulator.base_url,
@@ -306,5 +232,5 @@ def _rollout_settings(
         format_reward=config.reward.format,
         seed=config.seed,
         pages=config.curriculum.page_draw(),
-        remembers=config.engine.simulator.remembers,
+        remembers=config.engine.simulated.remembers,
     )

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from zerosearch.episodes.scoring import RewardName
-from zerosearch.models.config import Section
+from zerosearch.models.config import FREE, Section
 
 
 class RewardConfig(Section):
@@ -73,27 +73,27 @@ class TrainingConfig(Section):
     top_p: float = Field(1.0, gt=0, le=1)
     """Of the policy's sampling, with `top_k`: the trainer's distribution is over the tokens that they keep, too."""
     top_k: int = Field(0, ge=0)
-    micro_batch_tokens: int = Field(16384, ge=64)
+    micro_batch_tokens: int = Field(16384, ge=64, json_schema_extra=FREE)
     """Padded tokens of a forward and backward pass."""
-    max_batch_rows: int = Field(256, ge=1)
+    max_batch_rows: int = Field(256, ge=1, json_schema_extra=FREE)
     """Sequences decoded at once."""
-    max_batch_tokens: int = Field(262_144, ge=64)
+    max_batch_tokens: int = Field(262_144, ge=64, json_schema_extra=FREE)
     """Bound on the tokens of the KV cache."""
     merge_adapters: bool | None = None
     """Sample from copies with the adapters merged in: faster on a GPU, more memory. none: on a GPU yes, on a CPU no."""
     fixed_cache: bool | None = None
     """Decode with a cache of fixed size, whose steps a GPU records as CUDA graphs: several times faster where a model
     is so small that the GPU waits for Python. none: on a GPU yes, on a CPU no."""
-    max_sampler_gap: float | None = Field(0.5, gt=0)
+    max_sampler_gap: float | None = Field(0.5, gt=0, json_schema_extra=FREE)
     """The run stops where sampler and trainer differ by more nats a token, on average over a step: what is sampled is
     then not what is trained. Sound runs have less than .03. none: never."""
-    stop_on_collapse: bool = True
+    stop_on_collapse: bool = Field(True, json_schema_extra=FREE)
     """The run stops once valid actions have stayed below half of what its first steps had, or hardly an episode is
     answered any more, for three steps in a row. false: it is only said."""
-    checkpoint_every: int = Field(25, ge=0)
+    checkpoint_every: int = Field(25, ge=0, json_schema_extra=FREE)
     """Steps between checkpoints; 0: only at the end."""
-    keep_checkpoints: int = Field(2, ge=1)
-    max_minutes: float | None = Field(None, gt=0)
+    keep_checkpoints: int = Field(2, ge=1, json_schema_extra=FREE)
+    max_minutes: float | None = Field(None, gt=0, json_schema_extra=FREE)
     """Stop with a checkpoint once a step ends after so many minutes; the same command resumes."""
 
 

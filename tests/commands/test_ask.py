@@ -37,18 +37,18 @@ max_page_tokens = 60
 max_context_tokens = 500
 [engine]
 top_k = 2
-[engine.simulator]
+[engine.simulated]
 model = "{folder}/searcher"
 max_tokens = 16
 [evaluation.engine]
 kind = "bm25"
-corpus = "{folder}/corpus.jsonl"
 top_k = 2
+[evaluation.engine.bm25]
+corpus = "{folder}/corpus.jsonl"
 """
 DOWN = (
     "evaluation.engine.kind=remote",
-    "evaluation.engine.url=http://127.0.0.1:9/retrieve",  # nobody listens there
-    "evaluation.engine.corpus=none",
+    "evaluation.engine.remote.url=http://127.0.0.1:9/retrieve",  # nobody listens there
     "evaluation.engine.attempts=1",
 )
 

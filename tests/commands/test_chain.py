@@ -32,7 +32,7 @@ max_page_tokens = 40
 max_context_tokens = 500
 [engine]
 top_k = 2
-[engine.simulator]
+[engine.simulated]
 model = "{folder}/model"
 style = "tuned"
 max_tokens = 16
@@ -40,8 +40,9 @@ max_tokens = 16
 questions = "{folder}/questions.jsonl"
 [evaluation.engine]
 kind = "bm25"
-corpus = "{folder}/corpus.jsonl"
 top_k = 2
+[evaluation.engine.bm25]
+corpus = "{folder}/corpus.jsonl"
 """
 
 
@@ -110,7 +111,7 @@ def test_the_chain_runs_and_each_step_takes_what_the_one_before_wrote(zerosearch
     report = place / "report"
     done = zerosearch(
         "fidelity", str(config), "--limit", "6", "--blind", "2", "--out", str(report), "--json",
-        "--set", f"engine.simulator.adapter={adapter}",
+        "--set", f"engine.simulated.adapter={adapter}",
     )  # fmt: skip
     assert done.code == 0, done.err
     printed, written = json.loads(done.out), json.loads((report / "fidelity.json").read_text())
@@ -176,7 +177,7 @@ def test_mistakes_are_one_line(zerosearch: Any, place: Path, tmp_path: Path) -> 
     both = ("--out", str(tmp_path / "a"), "--full", "--start", "embedded:simulator")
     assert "choose one" in zerosearch("tune", str(tmp_path / "none.jsonl"), *both).line
     assert "--judge-model" in zerosearch("label", str(tmp_path), "--judge-url", "http://localhost:1/v1").line
-    real = ("--set", "engine.kind=bm25", "--set", f"engine.corpus={place / 'corpus.jsonl'}")
+    real = ("--set", "engine.kind=bm25", "--set", f"engine.bm25.corpus={place / 'corpus.jsonl'}")
     assert "engine.kind must be 'simulated'" in zerosearch("fidelity", config, *real).line
 
 
@@ -208,7 +209,7 @@ def test_fidelity_reads_and_embeds_where_it_is_asked_to(
     server.answer = answer
     command = (
         "fidelity", str(place / "config.toml"), "--queries", str(tmp_path / "asked.jsonl"), "--blind", "0",
-        "--set", f"engine.simulator.base_url={server.url}", "--set", "engine.simulator.model=served",
+        "--set", f"engine.simulated.base_url={server.url}", "--set", "engine.simulated.model=served",
     )  # fmt: skip
     try:
         monkeypatch.setattr("zerosearch.commands.fidelity.open_encoder", lambda name, device: _Axes())

@@ -141,7 +141,10 @@ def test_an_episode_comes_from_standard_input_or_a_file(check: Any, tmp_path: Pa
             ("--set", "training.rollouts=1"),
             "error: the settings with --set: reinforce compares rollouts of one question",
         ),
-        (("--set", "engine.kind=bm25"), "error: the settings with --set: engine: engine bm25 needs engine.corpus"),
+        (
+            ("--set", "engine.kind=bm25"),
+            "error: the settings with --set: engine: kind bm25 needs bm25.corpus",
+        ),
         (("--set", "model.full=true"), "error: the settings with --set: choose one: model.full"),
         (("--set", "steps"), "error: --set steps: write section.key=value"),
         (("no-such.toml",), "error: no-such.toml: no such configuration file"),
@@ -184,17 +187,17 @@ def test_what_is_not_here_is_listed(check: Any, monkeypatch: pytest.MonkeyPatch)
     result = check(
         *("--set", "model.name=no-such/model"),
         *("--set", "model.adapter=no/such/adapter"),
-        *("--set", "engine.simulator.base_url=http://localhost:9/v1"),
-        *("--set", "engine.simulator.api_key_env=NO_SUCH_KEY"),
+        *("--set", "engine.simulated.base_url=http://localhost:9/v1"),
+        *("--set", "engine.simulated.api_key_env=NO_SUCH_KEY"),
         *("--set", "evaluation.engine.kind=bm25"),
-        *("--set", "evaluation.engine.corpus=gone.jsonl"),
+        *("--set", "evaluation.engine.bm25.corpus=gone.jsonl"),
         *("--set", "data.train=hub:someone/something:train"),
     )
     assert result.code == 1
     assert _lines(result.out, "not here") == [
         "model.adapter",
-        "engine.simulator.api_key_env",
-        "evaluation.engine.corpus",
+        "engine.simulated.api_key_env",
+        "evaluation.engine.bm25.corpus",
     ]
     assert _lines(result.out, "note") == ["data.train", "model no-such/model"]  # a run fetches them
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
@@ -215,27 +218,27 @@ def test_a_run_that_would_fail_ends_the_check_with_a_status(check: Any, tmp_path
         ("model.adapter=embedded:foo", "model.adapter: adapter embedded:foo: this release ships"),
         (f"model.adapter={tmp_path / 'empty'}", f"model.adapter: {tmp_path / 'empty'}: holds no adapter_config.json"),
         (f"model.name={tmp_path / 'empty'}", f"model: {tmp_path / 'empty'}: holds no config.json"),
-        (f"engine.simulator.model={tmp_path / 'empty'}", "engine.simulator: "),
+        (f"engine.simulated.model={tmp_path / 'empty'}", "engine.simulated: "),
     ):
         failed = check("--set", setting)
         assert failed.code == 1, setting
         assert f"not here: {named}" in failed.out
         assert "the run would fail" in failed.out.splitlines()[-1]
     other = check(
-        *("--set", "engine.simulator.adapter=embedded:simulator"),
-        *("--set", f"engine.simulator.model={tokenizer_folder}"),
-        *("--set", "engine.simulator.style=tuned"),
+        *("--set", "engine.simulated.adapter=embedded:simulator"),
+        *("--set", f"engine.simulated.model={tokenizer_folder}"),
+        *("--set", "engine.simulated.style=tuned"),
     )
     assert other.code == 2
-    assert "wrong: engine.simulator: embedded:simulator was tuned with base = smollm2-135m" in other.out
+    assert "wrong: engine.simulated: embedded:simulator was tuned with base = smollm2-135m" in other.out
 
 
 def test_the_simulator_that_ships_is_told_from_one_that_knows_the_questions(check: Any, tmp_path: Path) -> None:
     path = tmp_path / "village.jsonl"
     path.write_text('{"id": "v", "question": "Who is the smith of Lower Ploughton?", "golden_answers": ["Old Tom"]}\n')
     own = ("--set", f"data.train={path}")
-    shipped = ("--set", "engine.simulator.adapter=embedded:simulator", "--set", "engine.simulator.model=smollm2-135m")
-    shipped += ("--set", "engine.simulator.style=tuned")
+    shipped = ("--set", "engine.simulated.adapter=embedded:simulator", "--set", "engine.simulated.model=smollm2-135m")
+    shipped += ("--set", "engine.simulated.style=tuned")
     unknown = check(*own, *shipped).out
     assert unknown.count("embedded:simulator knows the countries of the Factbook and nothing else") == 1
     assert unknown.count("Factbook") == 1  # said once
@@ -256,7 +259,9 @@ def test_questions_that_are_too_long_are_counted(check: Any, tmp_path: Path) -> 
     assert "wrong: evaluation.questions: 2 of 2 questions are too long" in none.out
 
 
-@pytest.mark.parametrize(("variable", "more"), [("SERPER_API_KEY", ()), ("MY_KEY", ("engine.api_key_env=MY_KEY",))])
+@pytest.mark.parametrize(
+    ("variable", "more"), [("SERPER_API_KEY", ()), ("MY_KEY", ("engine.serper.api_key_env=MY_KEY",))]
+)
 def test_a_key_of_a_search_engine_that_is_not_set_is_listed(
     check: Any, monkeypatch: pytest.MonkeyPatch, variable: str, more: tuple[str, ...]
 ) -> None:
@@ -282,7 +287,7 @@ def test_the_curriculum_is_shown_at_the_quarters(check: Any) -> None:
     out = check("--set", "curriculum.end=0.25").out
     # b = 4: (4 ** x - 1) / 3 * .25
     assert "(exponential)   0 %: 0.000   25 %: 0.035   50 %: 0.083   75 %: 0.152   100 %: 0.250" in out
-    assert "noise: none" in check("--set", "engine.kind=bm25", "--set", "engine.corpus=factbook").out
+    assert "noise: none" in check("--set", "engine.kind=bm25", "--set", "engine.bm25.corpus=factbook").out
 
 
 def test_pages_and_noise_other_than_the_papers_are_said(check: Any) -> None:
@@ -294,12 +299,12 @@ def test_pages_and_noise_other_than_the_papers_are_said(check: Any) -> None:
     assert "drawn for each document; noisy ones are: near-miss 75%, plain 25%" in out
     assert "noise_kinds = near-miss, plain, near-miss, near-miss" in " ".join(out.split())
     assert "two whole pages" not in out
-    tuned = ("--set", "curriculum.pages=mixed", "--set", "engine.simulator.style=tuned")
+    tuned = ("--set", "curriculum.pages=mixed", "--set", "engine.simulated.style=tuned")
     assert "a tuned simulator writes two whole pages for a mixed one" in check(*tuned).out
 
 
 def test_a_kind_of_noise_that_a_tuned_simulator_does_not_know_is_one_line(check: Any) -> None:
-    refused = check("--set", 'curriculum.noise_kinds=["outdated"]', "--set", "engine.simulator.style=tuned")
+    refused = check("--set", 'curriculum.noise_kinds=["outdated"]', "--set", "engine.simulated.style=tuned")
     assert refused.code == 2
     assert "curriculum.noise_kinds asks for outdated" in " ".join(refused.err.split())
 
@@ -308,7 +313,7 @@ def test_searches_and_their_price_are_counted() -> None:
     paper = config_from_dict({"evaluation": {"limit": 100, "every": 50}}, "test")
     # before, after, and after 50, 100, 150 of 200 steps
     assert most_searches(paper) == (200 * 64 * 5 * 5, 5 * 100 * 5)
-    real = {"kind": "bm25", "corpus": "factbook"}
+    real = {"kind": "bm25", "bm25": {"corpus": "factbook"}}
     transfer = {"limit": 100, "transfer_limit": 30, "engine": real}
     assert most_searches(config_from_dict({"evaluation": transfer}, "test"))[1] == 2 * (100 + 30) * 5
     assert most_searches(config_from_dict({"evaluation": transfer, "engine": real}, "test"))[1] == 2 * 100 * 5
@@ -324,12 +329,12 @@ def test_the_price_is_printed_with_its_source(check: Any) -> None:
 def test_only_what_differs_from_the_defaults_is_listed() -> None:
     defaults = TrainConfig.model_validate({})
     assert dict(differences(defaults, defaults)) == {}
-    values = {"training": {"steps": 5}, "evaluation": {"engine": {"kind": "bm25", "corpus": "x"}}, "model": {
+    values = {"training": {"steps": 5}, "evaluation": {"engine": {"kind": "bm25", "bm25": {"corpus": "x"}}}, "model": {
         "full": True, "lora": "none"}}  # fmt: skip
     assert dict(differences(config_from_dict(values, "test"), defaults)) == {
         "training.steps": 5,
         "evaluation.engine.kind": "bm25",
-        "evaluation.engine.corpus": "x",
+        "evaluation.engine.bm25.corpus": "x",
         "model.full": "true",
         "model.lora": "none",
         "training.learning_rate": 1e-6,  # they follow from model.full

@@ -26,8 +26,9 @@ base_url = "{url}"
 max_searches = 2
 [engine]
 kind = "bm25"
-corpus = "{folder}/corpus.jsonl"
 top_k = 1
+[engine.bm25]
+corpus = "{folder}/corpus.jsonl"
 """
 CITIES = {"Nepal": "Kathmandu", "Peru": "Lima", "Österreich": "Wien"}
 USAGE = {"prompt_tokens": 200, "completion_tokens": 10}

@@ -25,7 +25,7 @@ def wrong_key(endpoint: Any, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     endpoint.answer = answer
     settings = {
         "engine.kind": "serpapi",
-        "engine.url": endpoint.url,
+        "engine.serpapi.url": endpoint.url,
         "model.name": "m",
         "model.base_url": endpoint.url,
         "logging.tensorboard": "false",

@@ -22,6 +22,7 @@ train = "{folder}/questions.jsonl"
 name = "{folder}/model"
 [engine]
 kind = "bm25"
+[engine.bm25]
 corpus = "{folder}/corpus.jsonl"
 [logging]
 tensorboard = false
@@ -82,7 +83,7 @@ def test_an_adapter_is_not_written_over_what_is_not_one(
 def commands(place: Path) -> dict[str, tuple[list[str], Path]]:
     config = str(place / "config.toml")
     (place / "pages").mkdir()
-    real = (place / "config.toml").read_text().replace("[engine]", "[evaluation.engine]")
+    real = (place / "config.toml").read_text().replace("[engine", "[evaluation.engine")
     (place / "simulated.toml").write_text(real)
     return {
         "train": (["train", config], place / "run"),

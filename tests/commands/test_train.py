@@ -36,7 +36,7 @@ max_context_tokens = 400
 [engine]
 top_k = 2
 attempts = 1
-[engine.simulator]
+[engine.simulated]
 model = "served"
 base_url = "{url}"
 api_key_env = "ZS_TEST_KEY"
@@ -239,7 +239,7 @@ def test_a_server_may_come_back_elsewhere(zerosearch: Any, config: Path, run_fol
     other = serve()
     try:
         server.stop()
-        result = zerosearch("train", str(config), "--set", f"engine.simulator.base_url={other.url}")
+        result = zerosearch("train", str(config), "--set", f"engine.simulated.base_url={other.url}")
     finally:
         other.stop()
     assert (result.code, result.err) == (0, "")
@@ -282,7 +282,7 @@ def test_a_weight_that_is_not_a_number_ends_the_run_with_one_line(
         ("training.steps=0", "training.steps"),
         ("logging.trackio=true", "pip install 'zerosearch-rl[trackio]'"),
         ("data.train=nowhere.jsonl", "nowhere.jsonl: no such file"),
-        ("engine.simulator.api_key_env=ZS_NOT_SET", "ZS_NOT_SET is not set"),
+        ("engine.simulated.api_key_env=ZS_NOT_SET", "ZS_NOT_SET is not set"),
         ("protocol.prompt=hello", "protocol.prompt must hold {question}"),
         ("algorithm.updates_per_batch=99", "algorithm.updates_per_batch is larger"),
     ],

@@ -180,7 +180,7 @@ def test_a_cache_is_replayed(tmp_path: Path) -> None:
 
 def test_pages_of_several_engines_are_not_mixed(tmp_path: Path) -> None:
     path = write(tmp_path / "both.jsonl", [*ROWS, {"query": "capital of Nepal", "results": [], "engine": "other"}])
-    with pytest.raises(DataError, match=r"holds pages of 2 engines \(other, web\).*engine\.recording_of"):
+    with pytest.raises(DataError, match=r"holds pages of 2 engines \(other, web\).*engine\.recorded\.source"):
         RecordedEngine.open(path)
     assert texts(RecordedEngine.open(path, source="web"), "capital of Nepal") == ["Kathmandu."]
     assert texts(RecordedEngine.open(path, source="other"), "capital of Nepal") == []

@@ -18,7 +18,7 @@ from zerosearch.engines.web import KEY_VARIABLES, PRICES_USD, HttpOptions
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Document, SearchRequest
 from zerosearch.errors import ConfigError
-from zerosearch.parts import HTTP_ENGINES, Models, open_engine
+from zerosearch.parts import Models, open_engine
 
 KINDS = sorted(ENGINES)
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -60,7 +60,7 @@ def test_a_key_that_is_not_set_is_an_error_that_names_the_variable(kind: str, mo
 def test_engines_of_ones_own_need_an_address_and_take_a_key_where_one_is_named(
     kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ConfigError, match=rf"engine {kind} needs engine.url, for example http://localhost"):
+    with pytest.raises(ConfigError, match=rf"engine {kind} needs a url, for example http://localhost"):
         ENGINES[kind]()
     monkeypatch.setenv("MY_KEY", KEY)
     endpoint.script = [reply(body=answer(kind, []))]
@@ -76,7 +76,7 @@ def test_engines_of_ones_own_need_an_address_and_take_a_key_where_one_is_named(
 def test_an_address_that_cannot_be_used_is_refused_without_showing_a_password(
     kind: str, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ConfigError, match=r"engine\.url") as caught:
+    with pytest.raises(ConfigError, match=rf"engine\.{kind}\.url") as caught:
         open_service(kind, url, monkeypatch)
     assert "hush" not in str(caught.value)
 
@@ -102,10 +102,10 @@ def test_the_configuration_opens_each_engine(
 ) -> None:
     monkeypatch.setenv("MY_KEY", KEY)
     config = EngineConfig.model_validate(
-        {"kind": kind, "url": endpoint.url, "api_key_env": "MY_KEY", "price_usd": 0.5, "attempts": 1}
+        {"kind": kind, "attempts": 1, kind: {"url": endpoint.url, "api_key_env": "MY_KEY", "price_usd": 0.5}}
     )
     engine: Any = open_engine(config, Models())
-    assert type(engine) is ENGINES[kind] is HTTP_ENGINES[kind]
+    assert type(engine) is ENGINES[kind]
     endpoint.script = [reply(body=answer(kind, [NEPAL])), reply(500)]
     assert search(engine).cost_usd == 0.5
     assert failure(engine).attempts == 1
@@ -113,7 +113,7 @@ def test_the_configuration_opens_each_engine(
 
 def test_passages_of_a_retriever_are_cut_to_snippets_and_its_connections_closed(endpoint: Any, reply: Any) -> None:
     text = "Nepal is a country. Kathmandu is the capital of it. It has many mountains of great height."
-    config = EngineConfig.model_validate({"kind": "remote", "url": endpoint.url, "snippet_words": 7})
+    config = EngineConfig.model_validate({"kind": "remote", "remote": {"url": endpoint.url}, "snippet_words": 7})
     engine: Any = open_engine(config, Models())
     assert type(engine) is Snippets
     endpoint.script = [reply(body=answer("remote", [("Nepal", text, "7")]))]

@@ -27,8 +27,9 @@ max_page_tokens = 24
 max_context_tokens = 400
 [engine]
 kind = "bm25"
-corpus = "{place}/corpus.jsonl"
 top_k = 2
+[engine.bm25]
+corpus = "{place}/corpus.jsonl"
 [evaluation]
 questions = "{place}/questions.jsonl"
 limit = 1

@@ -33,7 +33,7 @@ LABELS = [
     {"version": 1, "question": QUESTION, "query": "q", "documents": [{"title": "t", "text": "x", "id": "1"}],
      "engine": "e", "rollout": 0, "turn": 0, "labels": {"outcome": "useful"}},
 ]  # fmt: skip
-TOML = 'name = "é"\n[training]\nsteps = 3\n[engine]\nkind = "bm25"\ncorpus = "c.jsonl"\n'
+TOML = 'name = "é"\n[training]\nsteps = 3\n[engine]\nkind = "bm25"\n[engine.bm25]\ncorpus = "c.jsonl"\n'
 ODD: list[Any] = [
     None, 7, -0.0, 1e400, True, "", " ", "\ud800", "[", "['a' ... 'b']", "{'a'", "\0", [], {}, [[]], [None],
     {"text": None}, [{"a": [{}]}], "x" * 5000, {"value": {"value": []}},

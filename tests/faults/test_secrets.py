@@ -42,9 +42,16 @@ MARKS = ("hunter22", "er22@x", "hunter%32", "hunt/er22")
 
 def calls(config: str, questions: str, out: Path) -> dict[str, list[str]]:
     """Every command that takes an address and a key; ADDRESS and NAME stand where they go."""
-    real = ["--set", "engine.kind=remote", "--set", "engine.url=ADDRESS", "--set", "engine.api_key_env=NAME"]
+    real = [
+        "--set",
+        "engine.kind=remote",
+        "--set",
+        "engine.remote.url=ADDRESS",
+        "--set",
+        "engine.remote.api_key_env=NAME",
+    ]
     model = ["--set", "model.base_url=ADDRESS", "--set", "model.api_key_env=NAME"]
-    simulator = ["--set", "engine.simulator.base_url=ADDRESS", "--set", "engine.simulator.api_key_env=NAME"]
+    simulator = ["--set", "engine.simulated.base_url=ADDRESS", "--set", "engine.simulated.api_key_env=NAME"]
     recorded = str(out / "recorded.jsonl")
     return {
         "train, policy": ["train", config, "--folder", str(out), *model],
@@ -66,8 +73,8 @@ def calls(config: str, questions: str, out: Path) -> dict[str, list[str]]:
             "--judge-url", "ADDRESS", "--judge-key-env", "NAME",
         ],
         "fidelity": [
-            "fidelity", config, "--set", "evaluation.engine.kind=remote", "--set", "evaluation.engine.url=ADDRESS",
-            "--set", "evaluation.engine.api_key_env=NAME",
+            "fidelity", config, "--set", "evaluation.engine.kind=remote",
+            "--set", "evaluation.engine.remote.url=ADDRESS", "--set", "evaluation.engine.remote.api_key_env=NAME",
         ],
         "a wrong option": ["check", "--limit", "ADDRESS"],
         "a wrong place": ["check", "ADDRESS", "--set", "model.name=ADDRESS", "--set", "ADDRESS"],
@@ -104,7 +111,14 @@ def _written(folder: Path) -> list[Path]:
 
 
 def echoes(url: str, questions: str, out: Path, recorded: str, config: str) -> dict[str, list[str]]:
-    engine = ["--set", "engine.kind=remote", "--set", f"engine.url={url}", "--set", "engine.api_key_env=MY_KEY"]
+    engine = [
+        "--set",
+        "engine.kind=remote",
+        "--set",
+        f"engine.remote.url={url}",
+        "--set",
+        "engine.remote.api_key_env=MY_KEY",
+    ]
     return {
         "record": ["record", config, "--queries", questions, "--out", str(out / "r.jsonl"), *engine],
         "label": [

@@ -40,6 +40,7 @@ max_page_tokens = 60
 max_context_tokens = 500
 [engine]
 kind = "bm25"
+[engine.bm25]
 corpus = "{folder}/corpus.jsonl"
 [evaluation]
 questions = "{folder}/questions.jsonl"
@@ -158,8 +159,8 @@ def test_without_torch(tally: Tally, tries: Tries, place: Path, tmp_path: Path) 
     labels = tmp_path / "labels.jsonl"
     labels.write_text("{}\n")
     config, out = place / "config.toml", tmp_path / "out"
-    simulated = f"{config} --set engine.kind=simulated --set engine.corpus=none --set evaluation.engine.kind=bm25"
-    simulated += f" --set evaluation.engine.corpus={place}/corpus.jsonl"
+    simulated = f"{config} --set engine.kind=simulated --set evaluation.engine.kind=bm25"
+    simulated += f" --set evaluation.engine.bm25.corpus={place}/corpus.jsonl"
     for line in (
         f"train {config}",
         f"ask --config {config} why",

@@ -33,8 +33,9 @@ max_page_tokens = 24
 max_context_tokens = 400
 [engine]
 kind = "bm25"
-corpus = "corpus.jsonl"
 top_k = 2
+[engine.bm25]
+corpus = "corpus.jsonl"
 [evaluation]
 questions = "questions.jsonl"
 limit = 4
@@ -49,9 +50,9 @@ checkpoint_every = 2
 tensorboard = false
 """
 PPO = ('--set=algorithm.name="ppo"', "--set=algorithm.kl=loss")
-SIMULATED = ("--set=engine.kind=simulated", "--set=engine.corpus=none", "--set=engine.simulator.model=model")
-SIMULATED += ("--set=engine.simulator.max_tokens=16", "--set=evaluation.engine.kind=bm25")
-SIMULATED += ("--set=evaluation.engine.corpus=corpus.jsonl", "--set=evaluation.transfer_limit=0")
+SIMULATED = ("--set=engine.kind=simulated", "--set=engine.simulated.model=model")
+SIMULATED += ("--set=engine.simulated.max_tokens=16", "--set=evaluation.engine.kind=bm25")
+SIMULATED += ("--set=evaluation.engine.bm25.corpus=corpus.jsonl", "--set=evaluation.transfer_limit=0")
 _TIMES = ("seconds", "timing", "ledger", "cost", "search_seconds")
 
 

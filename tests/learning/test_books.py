@@ -127,7 +127,7 @@ def test_a_failed_searchs_time_is_in_the_trajectory_and_in_the_row(tmp_path: Pat
 
 def test_the_queries_of_the_leak_rate_are_paid_and_counted(tmp_path: Path) -> None:
     config = configure(tmp_path, engine={}, steps=1)
-    change = {"transfer_limit": 6, "engine": config.engine.model_copy(update={"kind": "bm25", "corpus": "x.jsonl"})}
+    change = {"transfer_limit": 6, "engine": config.engine.model_copy(update={"kind": "bm25"})}
     config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update=change)})
     corpus = tmp_path / "corpus.jsonl"
     corpus.write_text('{"id": "1", "title": "Paint", "text": "gold and green"}\n')
@@ -159,7 +159,7 @@ def test_only_the_decoding_of_local_simulators_is_timed() -> None:
     models = Models(loaded={("toy", False): (model, worker)})
     assert models.simulator_seconds() == 0.0
     assert not models.simulating
-    engine = open_engine(EngineConfig.model_validate({"simulator": {"model": "toy", "max_tokens": 16}}), models)
+    engine = open_engine(EngineConfig.model_validate({"simulated": {"model": "toy", "max_tokens": 16}}), models)
     request = SearchRequest("red", 1, Question("q", "red", ("red",)))
     page = asyncio.run(engine.search(request))
     worker.totals["policy"] = DecodingTotals(seconds=100.0)  # the policy's own turns are no search

@@ -97,6 +97,7 @@ def test_weights_and_optimizer_come_back(tmp_path: Path) -> None:
         ({"seed": 1}, "seed = 0, now it is 1"),
         ({"algorithm__kl": "loss"}, "algorithm.kl = 'none', now it is 'loss'"),
         ({"engine__top_k": 2}, "engine.top_k = 1, now it is 2"),
+        ({"engine__bm25__corpus": "other.jsonl"}, "engine.bm25.corpus = 'none.jsonl', now it is 'other.jsonl'"),
         ({"protocol__prompt": "Now: {question}"}, "protocol.prompt = "),
         ({"curriculum__end": 0.9}, "curriculum.end = 0.5, now it is 0.9"),
     ],
@@ -120,12 +121,13 @@ def test_a_setting_that_shapes_the_numbers_binds_the_run_and_is_named(
         {"logging__tensorboard": True},
         {"training__checkpoint_every": 1, "training__keep_checkpoints": 9, "training__max_minutes": 5.0},
         {"training__max_batch_rows": 3, "training__max_batch_tokens": 999, "training__micro_batch_tokens": 64},
-        {"engine__simulator__base_url": "http://127.0.0.1:9/v1", "engine__simulator__api_key_env": "OTHER_KEY"},
+        {"engine__simulated__base_url": "http://127.0.0.1:9/v1", "engine__simulated__api_key_env": "OTHER_KEY"},
         {"engine__attempts": 9, "engine__deadline_seconds": 1.0, "engine__max_error_rate": 0.9},
         {"engine__budget_usd": 5.0, "engine__budget_searches": 70},
+        {"engine__serper__url": "http://127.0.0.1:9", "engine__dense__corpus": "of no engine in use"},
         {
-            "engine__simulator__usd_per_million_prompt_tokens": 1.0,
-            "engine__simulator__usd_per_million_completion_tokens": 2.0,
+            "engine__simulated__usd_per_million_prompt_tokens": 1.0,
+            "engine__simulated__usd_per_million_completion_tokens": 2.0,
         },
     ],
 )
@@ -137,7 +139,7 @@ def test_where_things_lie_and_how_fast_they_go_may_change_in_between(
 
 
 def test_the_length_and_the_evaluation_may_change_and_are_said(saved: Checkpoint) -> None:
-    judge = {"kind": "bm25", "corpus": "x.jsonl"}
+    judge = {"kind": "bm25", "bm25": {"corpus": "x.jsonl"}}
     longer = changed(training__steps=10, evaluation__limit=9, evaluation__every=2, evaluation__engine=judge)
     check_settings(saved, longer)
     said = changes(saved, longer)
@@ -155,7 +157,7 @@ def test_the_length_and_the_evaluation_may_change_and_are_said(saved: Checkpoint
 def test_the_length_binds_where_the_curriculum_goes_by_it(
     tmp_path: Path, curriculum: dict[str, Any], binds: bool
 ) -> None:
-    parts = {"engine__kind": "simulated", "engine__corpus": None, "curriculum": curriculum}
+    parts = {"engine__kind": "simulated", "curriculum": curriculum}
     saved = save_checkpoint(tmp_path, 3, learner(), changed(**parts), keep=2)
     longer = changed(**parts, training__steps=10)
     if not binds:
@@ -165,36 +167,13 @@ def test_the_length_binds_where_the_curriculum_goes_by_it(
 
 
 def test_settings_that_bind_are_flat_and_hold_no_place() -> None:
-    settings = known_settings(CONFIG)
+    settings = known_settings(changed(engine__kind="simulated"))
     assert settings["training.steps"] == 9
-    assert settings["engine.simulator.model"] == "smollm2-135m"
-    assert not {"name", "folder", "engine.simulator.base_url"} & settings.keys()
-
-
-def without(saved: Checkpoint, *keys: str) -> Checkpoint:
-    """The checkpoint as a release wrote it that did not know these settings."""
-    path = saved.folder / "state.json"
-    state = json.loads(path.read_text())
-    for key in keys:
-        del state["settings"][key]
-    path.write_text(json.dumps(state))
-    return saved
-
-
-def test_a_setting_that_an_older_release_did_not_know_was_what_is_the_default_now(saved: Checkpoint) -> None:
-    old = without(saved, "curriculum.pages", "curriculum.noise_kinds")
-    check_settings(old, CONFIG)
-    with pytest.raises(CheckpointError, match=r"curriculum\.pages = 'whole', now it is 'mixed'"):
-        check_settings(
-            old, CONFIG.model_copy(update={"curriculum": CONFIG.curriculum.model_copy(update={"pages": "mixed"})})
-        )
-
-
-def test_a_section_that_an_older_run_had_not_is_no_section_of_defaults(saved: Checkpoint) -> None:
-    """`model.lora` is none in this run: its settings are not missing, they were not there."""
-    lora = changed().model_copy(update={"model": TrainConfig().model})
-    with pytest.raises(CheckpointError, match="was made with model"):
-        check_settings(without(saved, "model.full"), lora)
+    assert settings["engine.simulated.model"] == "smollm2-135m"
+    free = {"name", "folder", "engine.attempts", "engine.simulated.base_url", "engine.simulated.request.extra"}
+    assert not free & settings.keys()
+    assert not any(key.startswith(("logging.", "engine.bm25.")) for key in settings)
+    assert known_settings(CONFIG)["engine.bm25.corpus"] == "none.jsonl"
 
 
 DAMAGE = {

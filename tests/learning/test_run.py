@@ -77,7 +77,7 @@ def values(tmp_path: Path, searcher: Path, questions: Path) -> dict[str, Any]:
         "data": {"train": str(questions)},
         "model": {"name": str(searcher), "device": "cpu", "lora": {"rank": 2, "alpha": 4.0}},
         "protocol": {"max_searches": 1, "max_turn_tokens": 12, "max_page_tokens": 16, "max_context_tokens": 400},
-        "engine": {"top_k": 1, "simulator": {"model": str(searcher), "max_tokens": 16}},
+        "engine": {"top_k": 1, "simulated": {"model": str(searcher), "max_tokens": 16}},
         "evaluation": {"questions": str(questions), "limit": 2},
         "algorithm": {"name": "reinforce", "baseline": "batch", "kl": "none", "entropy_coef": 0.1},
         "training": {"steps": 2, "questions_per_step": 2, "rollouts": 2, "learning_rate": 1e-2},
@@ -160,7 +160,7 @@ def test_policy_reference_critic_and_simulator_share_one_set_of_weights(
     values: dict[str, Any], adapters: tuple[Path, Path]
 ) -> None:
     config = change(
-        values, model__adapter=str(adapters[1]), engine__simulator__adapter=str(adapters[0]), algorithm__name="ppo"
+        values, model__adapter=str(adapters[1]), engine__simulated__adapter=str(adapters[0]), algorithm__name="ppo"
     )  # fmt: skip
     run = build(config)
     model, adapter = speaker(run)
@@ -180,7 +180,7 @@ def test_policy_reference_critic_and_simulator_share_one_set_of_weights(
 def test_full_fine_tuning_does_not_train_the_simulator_along(
     values: dict[str, Any], adapters: tuple[Path, Path], with_adapter: bool
 ) -> None:
-    changes = {"engine__simulator__adapter": str(adapters[0])} if with_adapter else {}
+    changes = {"engine__simulated__adapter": str(adapters[0])} if with_adapter else {}
     run = build(change(values, model__full=True, model__lora="none", **changes))
     policy = run.trainer.parts.learner.policy
     simulator, _ = speaker(run)
@@ -230,8 +230,8 @@ def test_full_fine_tuning_keeps_a_second_model_for_the_kl_and_only_then(values: 
 def test_two_simulators_on_one_model_speak_with_their_own_adapters(
     values: dict[str, Any], adapters: tuple[Path, Path]
 ) -> None:
-    judge = {"top_k": 1, "simulator": values["engine"]["simulator"] | {"adapter": str(adapters[1])}}
-    run = build(change(values, engine__simulator__adapter=str(adapters[0]), evaluation__engine=judge))
+    judge = {"top_k": 1, "simulated": values["engine"]["simulated"] | {"adapter": str(adapters[1])}}
+    run = build(change(values, engine__simulated__adapter=str(adapters[0]), evaluation__engine=judge))
     (model, ours), (same, theirs) = speaker(run), speaker(run, "evaluation_engine")
     assert model is same
     assert ours is not None
@@ -246,7 +246,7 @@ def test_two_simulators_on_one_model_speak_with_their_own_adapters(
 
 
 def test_a_bm25_judge_is_opened_beside_the_simulator(values: dict[str, Any], corpus: Path) -> None:
-    judge = {"kind": "bm25", "corpus": str(corpus), "top_k": 4}
+    judge = {"kind": "bm25", "bm25": {"corpus": str(corpus)}, "top_k": 4}
     run = build(change(values, evaluation__engine=judge, training__steps=1, evaluation__transfer_limit=2))
     assert run.trainer.parts.evaluation_engine.name == "bm25:corpus"
     assert run.trainer.run()
@@ -260,9 +260,9 @@ def test_it_is_said_where_an_adapter_was_trained_for_something_else(
     values: dict[str, Any], adapters: tuple[Path, Path]
 ) -> None:
     said: list[str] = []
-    build(change(values, engine__simulator__adapter=str(adapters[0])), said)
+    build(change(values, engine__simulated__adapter=str(adapters[0])), said)
     assert said == [f"warning: the simulator {adapters[0]} was tuned with top_k = 3, this run asks for 1"]
-    build(change(values, engine__simulator__adapter=str(adapters[1]), name="other"), said)
+    build(change(values, engine__simulated__adapter=str(adapters[1]), name="other"), said)
     assert len(said) == 1  # without a card there is nothing to compare
 
 
@@ -271,26 +271,28 @@ def test_it_is_said_where_an_adapter_was_trained_for_something_else(
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "missing model": ({"model__name": "no/such/folder"}, "no model 'no/such/folder'"),
     "model without weights": ({"model__name": "EMPTY"}, "could not be loaded"),
-    "missing simulator": ({"engine__simulator__model": "./nowhere"}, "no model './nowhere'"),
+    "missing simulator": ({"engine__simulated__model": "./nowhere"}, "no model './nowhere'"),
     "missing adapter": ({"model__adapter": "nowhere"}, "adapter nowhere: no such folder"),
     "empty adapter": ({"model__adapter": "EMPTY"}, "no adapter_config.json there"),
     "unknown shipped adapter": ({"model__adapter": "embedded:chef"}, "adapter embedded:chef: this release ships"),
-    "missing simulator adapter": ({"engine__simulator__adapter": "nowhere"}, "adapter nowhere: no such folder"),
+    "missing simulator adapter": ({"engine__simulated__adapter": "nowhere"}, "adapter nowhere: no such folder"),
     "missing corpus": (
-        {"engine": {"kind": "bm25", "corpus": "nowhere.jsonl"}}, "nowhere.jsonl"),
+        {"engine": {"kind": "bm25", "bm25": {"corpus": "nowhere.jsonl"}}}, "nowhere.jsonl"),
     "missing judge's corpus": (
-        {"evaluation__engine": {"kind": "bm25", "corpus": "nowhere.jsonl"}}, "nowhere.jsonl"),
+        {"evaluation__engine": {"kind": "bm25", "bm25": {"corpus": "nowhere.jsonl"}}}, "nowhere.jsonl"),
     "missing questions": ({"data__train": "nowhere.jsonl"}, "nowhere.jsonl: no such file"),
     "missing evaluation questions": ({"evaluation__questions": "nowhere.jsonl"}, "nowhere.jsonl: no such file"),
     "unknown split": ({"data__train": "factbook:best"}, "factbook:best: write factbook:train"),
     "no questions": ({"data__train": "EMPTY.jsonl"}, "EMPTY.jsonl: holds no questions"),
-    "no address": ({"engine__simulator__base_url": "localhost"}, "base_url"),
+    "no address": ({"engine__simulated__base_url": "localhost"}, "base_url"),
     "no key": (
-        {"engine__simulator__base_url": "http://127.0.0.1:9/v1", "engine__simulator__api_key_env": "ZS_UNSET"},
+        {"engine__simulated__base_url": "http://127.0.0.1:9/v1", "engine__simulated__api_key_env": "ZS_UNSET"},
         "the environment variable ZS_UNSET is not set"),
     "no search key": (
-        {"engine": {"kind": "serper", "api_key_env": "ZS_UNSET"}}, "the environment variable ZS_UNSET is not set"),
-    "no search address": ({"engine": {"kind": "remote", "url": "localhost"}}, "engine.url: 'localhost' is not an http"),
+        {"engine": {"kind": "serper", "serper": {"api_key_env": "ZS_UNSET"}}},
+        "the environment variable ZS_UNSET is not set"),
+    "no search address": (
+        {"engine": {"kind": "remote", "remote": {"url": "localhost"}}}, "engine.remote.url: 'localhost' is not an"),
     "a prompt without a question": ({"protocol__prompt": "Hello"}, "protocol.prompt must hold {question}"),
 }  # fmt: skip
 

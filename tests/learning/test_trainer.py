@@ -324,7 +324,7 @@ def test_transfer_is_measured_where_a_simulator_trains_and_a_real_engine_judges(
     """The searcher asks for gold. The simulator's page always holds blue, the real engine's only green."""
     config = configure(tmp_path, engine={}, steps=1)
     judged = config.evaluation.model_copy(
-        update={"transfer_limit": 6, "engine": config.engine.model_copy(update={"kind": "bm25", "corpus": "x.jsonl"})}
+        update={"transfer_limit": 6, "engine": config.engine.model_copy(update={"kind": "bm25"})}
     )
     config = config.model_copy(update={"evaluation": judged})
     corpus = tmp_path / "corpus.jsonl"

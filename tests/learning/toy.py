@@ -80,7 +80,7 @@ def toy_config(folder: Path, algorithm: dict[str, Any], **training: Any) -> Trai
                 "max_context_tokens": 100,
                 "answer_reserve_tokens": 6,
             },
-            "engine": {"kind": "bm25", "corpus": "none.jsonl", "top_k": 1},
+            "engine": {"kind": "bm25", "bm25": {"corpus": "none.jsonl"}, "top_k": 1},
             "algorithm": algorithm,
             "training": {
                 "questions_per_step": 16,

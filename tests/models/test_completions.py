@@ -286,7 +286,7 @@ def test_settings_drop_rename_and_add_fields(endpoint: Any, reply: Any, complete
 
 def test_the_settings_are_written_and_read_again(tmp_path: Any) -> None:
     config = load_config(
-        None, ['engine.simulator.request={extra={a={b=[1, "x"], c=true}}, rename={"max tokens"="y"}, drop=["seed"]}']
+        None, ['engine.simulated.request={extra={a={b=[1, "x"], c=true}}, rename={"max tokens"="y"}, drop=["seed"]}']
     )
     path = tmp_path / "c.toml"
     path.write_text(config_toml(config))
@@ -296,7 +296,7 @@ def test_the_settings_are_written_and_read_again(tmp_path: Any) -> None:
 @pytest.mark.parametrize("name", ["api_key", "Authorization", "password"])
 def test_no_key_may_stand_among_the_fields(name: str) -> None:
     with pytest.raises(ConfigError, match="must hold no key"):
-        load_config(None, [f'engine.simulator.request={{extra={{{name}="sk-123"}}}}'])
+        load_config(None, [f'engine.simulated.request={{extra={{{name}="sk-123"}}}}'])
 
 
 def test_system_texts_go_to_the_head_of_the_first_message() -> None:

@@ -116,7 +116,7 @@ def test_a_decision_that_fails_is_a_failed_attempt() -> None:
 
 
 def ask_server(simulator: dict[str, Any]) -> SearchPage:
-    engine: Any = open_engine(EngineConfig.model_validate({"simulator": simulator}), Models())
+    engine: Any = open_engine(EngineConfig.model_validate({"simulated": simulator}), Models())
 
     async def ask() -> SearchPage:
         try:

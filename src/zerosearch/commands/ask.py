@@ -30,7 +30,7 @@ PROMPT = "question> "
 EMBEDDED: dict[str, Any] = {
     "model": {"name": "smollm2-135m", "adapter": "embedded:policy", "dtype": "float32"},
     "protocol": {"max_searches": 3, "max_turn_tokens": 96, "max_page_tokens": 224, "max_context_tokens": 1280},
-    "engine": {"kind": "bm25", "corpus": "factbook", "top_k": 3, "snippet_words": 15},
+    "engine": {"kind": "bm25", "bm25": {"corpus": "factbook"}, "top_k": 3, "snippet_words": 15},
 }
 """What is asked without --config and --run: the policy and the engine that configs/demo.toml begins and judges with."""
 

@@ -56,7 +56,7 @@ def _warn_of_unknown(
     from zerosearch.factbook.known import embedded_warning
 
     if name == "data.train" and config.engine.kind == "simulated":
-        unknown = embedded_warning(config.engine.simulator.adapter, source, questions)
+        unknown = embedded_warning(config.engine.simulated.adapter, source, questions)
         found.warnings += [unknown] if unknown else []
 
 

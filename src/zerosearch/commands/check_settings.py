@@ -19,20 +19,18 @@ from zerosearch.models.embedded import EMBEDDED_MODELS
 from zerosearch.spending.ledger import PRICES, dollars
 
 if TYPE_CHECKING:
-    from pydantic import BaseModel
-
     from zerosearch.config import TrainConfig
     from zerosearch.engines.config import EngineConfig
+    from zerosearch.models.config import Section
 
 console = Console()
 
 
 def print_settings(config: TrainConfig, where: str) -> None:
     """The run in a few lines: what differs from the defaults, the curriculum, and the searches it may make."""
-    from pydantic import BaseModel
-
     from zerosearch.commands.train import describe
     from zerosearch.config import TrainConfig
+    from zerosearch.models.config import Section
 
     console.print(describe(config))
     changed = dict(differences(config, TrainConfig.model_validate({})))
@@ -41,7 +39,7 @@ def print_settings(config: TrainConfig, where: str) -> None:
         mine = [
             (key.removeprefix(f"{section}."), v) for key, v in changed.items() if f"{key}.".startswith(f"{section}.")
         ]
-        if mine or isinstance(getattr(config, section), BaseModel):
+        if mine or isinstance(getattr(config, section), Section):
             said = "  ".join(f"{key} = {value}" if key != section else str(value) for key, value in mine)
             table.add_row(Text(section, style="bold"), Text(said or "as by default", style="" if said else "dim"))
     console.print(table)
@@ -70,7 +68,7 @@ def print_noise_kinds(config: TrainConfig) -> None:
     if mixed or set(kinds) != {"plain"}:
         shares = ", ".join(f"{kind} {count / kinds.total():.0%}" for kind, count in kinds.items())
         console.print(f"drawn for each {'document' if mixed else 'page'}; noisy ones are: {shares}")
-    if mixed and config.engine.simulator.style == "tuned":
+    if mixed and config.engine.simulated.style == "tuned":
         console.print("a tuned simulator writes two whole pages for a mixed one: about twice the tokens")
 
 
@@ -95,16 +93,16 @@ def most_searches(config: TrainConfig) -> tuple[int, int]:
     return made, rounds * (questions + again) * each
 
 
-def differences(ours: BaseModel, defaults: BaseModel | None, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def differences(ours: Section, defaults: Section | None, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """`("engine.top_k", 3)` for every setting that is not the default. A section that is none by default is compared
     with what it holds by default when it is there.
     """
-    from pydantic import BaseModel
+    from zerosearch.models.config import Section
 
-    for key in type(ours).model_fields:
+    for key in ours.used():
         value = getattr(ours, key)
         default = getattr(defaults, key) if defaults is not None else None
-        if isinstance(value, BaseModel):
+        if isinstance(value, Section):
             yield from differences(value, default if default is not None else type(value)(), f"{prefix}{key}.")
         elif value != default:
             shown = "none" if value is None else ", ".join(value) if isinstance(value, list) else value
@@ -167,9 +165,9 @@ def check_parts(config: TrainConfig, found: Findings) -> None:
         except ConfigError as error:
             found.missing.append(str(error))
     for name, engine in engines:
-        simulator = engine.simulator
+        simulator = engine.simulated
         if engine.kind == "simulated" and simulator.base_url is None:
-            _check_model(f"{name}.simulator", simulator.model, simulator.adapter, found)
+            _check_model(f"{name}.simulated", simulator.model, simulator.adapter, found)
             _check_card(name, engine, found)
     if config.model.api_key_env is not None and not os.environ.get(config.model.api_key_env):
         found.missing.append(f"model.api_key_env: the environment variable {config.model.api_key_env} is not set")
@@ -209,7 +207,7 @@ def _check_card(name: str, engine: EngineConfig, found: Findings) -> None:
     from zerosearch.errors import ZeroSearchError
     from zerosearch.models.adapters import read_card, resolve_adapter
 
-    simulator = engine.simulator
+    simulator = engine.simulated
     if simulator.adapter is None:
         return
     try:
@@ -219,27 +217,36 @@ def _check_card(name: str, engine: EngineConfig, found: Findings) -> None:
     for key, ours in (("top_k", engine.top_k), ("base", simulator.model)):
         theirs = card.get(key) if isinstance(card, dict) else None
         if theirs is not None and theirs != ours:
-            said = f"{name}.simulator: {simulator.adapter} was tuned with {key} = {theirs}, this run asks for {ours}"
+            said = f"{name}.simulated: {simulator.adapter} was tuned with {key} = {theirs}, this run asks for {ours}"
             (found.wrong if key == "base" else found.warnings).append(said)
 
 
 def _engine_not_here(name: str, engine: EngineConfig) -> Iterator[str]:
+    from zerosearch.engines.config import KINDS
     from zerosearch.engines.web import KEY_VARIABLES
+    from zerosearch.errors import ConfigError
+    from zerosearch.registry import load
 
-    corpus, simulator = engine.corpus, engine.simulator
-    if corpus is not None and corpus != "factbook" and not Path(corpus).expanduser().is_file():
-        yield f"{name}.corpus: {corpus}: no such file"
-    variable = engine.api_key_env or KEY_VARIABLES.get(engine.kind)
-    if variable is not None and not os.environ.get(variable, "").strip():
-        yield f"{name}: the environment variable {variable}, which holds the key of {engine.kind}, is not set"
-    if engine.recording is not None and not Path(engine.recording).expanduser().is_file():
-        yield f"{name}.recording: {engine.recording}: no such file"
+    simulator, table = engine.simulated, getattr(engine, engine.kind, None)
+    if engine.kind not in KINDS:
+        try:
+            load(engine.kind, f"{name}.kind")
+        except ConfigError as error:
+            yield str(error)
+    for key in ("corpus", "file"):
+        file = getattr(table, key, None)
+        if file is not None and file != "factbook" and not Path(file).expanduser().is_file():
+            yield f"{name}.{engine.kind}.{key}: {file}: no such file"
+    if engine.kind != "simulated":
+        variable = getattr(table, "api_key_env", None) or KEY_VARIABLES.get(engine.kind)
+        if variable is not None and not os.environ.get(variable, "").strip():
+            yield f"{name}: the environment variable {variable}, which holds the key of {engine.kind}, is not set"
     if engine.kind == "dense":
         for module in ("sentence_transformers", "faiss"):
             if importlib.util.find_spec(module) is None:
                 yield f"{name}: the package {module} is missing ({install('dense')})"
     if engine.kind == "simulated" and simulator.base_url is not None:
         if simulator.api_key_env is not None and not os.environ.get(simulator.api_key_env):
-            yield f"{name}.simulator.api_key_env: the environment variable {simulator.api_key_env} is not set"
+            yield f"{name}.simulated.api_key_env: the environment variable {simulator.api_key_env} is not set"
         said = f"{name}: the simulator is {simulator.model} at a URL; zerosearch doctor --url asks whether it is up"
         console.print(Text(said))

@@ -51,7 +51,7 @@ def evaluate(
         str | None, typer.Option(help="The environment variable with its key: --set model.api_key_env=...")
     ] = None,
     engine: Annotated[str | None, typer.Option(help="The engine: --set evaluation.engine.kind=...")] = None,
-    corpus: Annotated[str | None, typer.Option(help="Its corpus: --set evaluation.engine.corpus=...")] = None,
+    corpus: Annotated[str | None, typer.Option(help="Its corpus: --set evaluation.engine.bm25.corpus=...")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Draw so many questions of each benchmark, by seed.")] = None,
     samples: Annotated[int, typer.Option(min=1, help="Tries at each question; several need a temperature.")] = 1,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
@@ -94,10 +94,14 @@ def evaluate(
         "model.base_url": model_url,
         "model.api_key_env": key_env,
         "evaluation.engine.kind": engine,
-        "evaluation.engine.corpus": corpus,
+        "evaluation.engine.bm25.corpus": corpus,
+        "evaluation.engine.dense.corpus": corpus,
     }
     overrides = [f"{key}={json.dumps(value)}" for key, value in short.items() if value is not None] + (set_ or [])
     settings = load_config(config, overrides)
+    judge = settings.evaluation.engine
+    if corpus is not None and (judge is None or judge.kind not in ("bm25", "dense")):
+        raise ConfigError(f"--corpus: engine {judge.kind if judge else 'none'} has none (--engine bm25?)")
     if samples > 1 and temperature == 0:
         raise ConfigError(f"{samples} greedy tries at a question would all be the same: set --temperature")
     specs = parse_methods(methods, label)

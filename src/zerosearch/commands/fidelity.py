@@ -90,7 +90,7 @@ def fidelity(
         training.fixed_cache,
     )
     try:
-        embed = open_encoder(encoder, settings.engine.encoder_device) if encoder else None
+        embed = open_encoder(encoder, settings.engine.dense.device) if encoder else None
         reader = None
         if reader_model:
             reader = open_writer(models, reader_model, reader_url, reader_key_env, reader_request)
@@ -115,9 +115,9 @@ def fidelity(
         "simulator": simulated.name,
         "engine": real.name,
         "top_k": top_k,
-        "temperature": settings.engine.simulator.temperature,
-        "plan_temperature": settings.engine.simulator.plan_temperature,
-        "rewrites": settings.engine.simulator.rewrites,
+        "temperature": settings.engine.simulated.temperature,
+        "plan_temperature": settings.engine.simulated.plan_temperature,
+        "rewrites": settings.engine.simulated.rewrites,
         "seed": settings.seed,
         "decoding_seconds_per_page": models.simulator_seconds() / pages if pages and models.simulating else None,
         **report_of(compared, top_k=top_k),

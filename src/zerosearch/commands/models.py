@@ -42,7 +42,7 @@ def models(
         card = read_card(folder)
         table.add_row(name, megabytes(folder_bytes(folder)), str(card.get("base", "unknown")), summary(card))
     console.print(table)
-    console.print("any other model: a folder or a hub id, in model.name and engine.simulator.model")
+    console.print("any other model: a folder or a hub id, in model.name and engine.simulated.model")
 
 
 def summary(card: dict[str, Any]) -> str:

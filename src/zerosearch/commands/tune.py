@@ -146,5 +146,5 @@ def tune(
         page_example(local, pair.request, pair.documents, plan=plan, answer_weight=answer_weight) for pair in pairs
     ]
     tune_model(trainee, texts, settings, out, card)
-    use = f"engine.simulator.{'model' if full else 'adapter'}={out}"
-    console.print(f"next: zerosearch fidelity CONFIG --set {use} --set engine.simulator.style=tuned")
+    use = f"engine.simulated.{'model' if full else 'adapter'}={out}"
+    console.print(f"next: zerosearch fidelity CONFIG --set {use} --set engine.simulated.style=tuned")

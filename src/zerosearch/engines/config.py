@@ -1,26 +1,30 @@
-"""The part of a configuration that describes a search engine: `[engine]`, its simulator, `[evaluation.engine]`."""
+"""The part of a configuration that describes a search engine: `[engine]` and one table for each kind."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from zerosearch.errors import ZeroSearchError
 from zerosearch.models.adapters import read_card, resolve_adapter
-from zerosearch.models.config import UNSET, Address, RequestConfig, Section, Variable
+from zerosearch.models.config import FREE, UNSET, Address, RequestConfig, Section, Variable
+from zerosearch.registry import Names, check_name
 
 
-class SimulatorConfig(Section):
+class SimulatedConfig(Section):
+    """A language model writes the pages."""
+
     model: str = "smollm2-135m"
     """The simulator's model; where it is the policy's, the two share one set of weights in memory."""
     adapter: str | None = None
     """Its LoRA adapter: a folder, or `embedded:simulator`."""
-    base_url: Address | None = None
+    base_url: Address | None = Field(None, json_schema_extra=FREE)
     """An OpenAI-compatible server (http://host:port/v1) to use instead of a local model."""
-    api_key_env: Variable | None = None
+    api_key_env: Variable | None = Field(None, json_schema_extra=FREE)
     """Name of the environment variable that holds the server's key; the key itself stands in no file."""
-    request: RequestConfig = RequestConfig()
+    request: RequestConfig = Field(RequestConfig(), json_schema_extra=FREE)
     """What the server's requests have besides, or have not."""
     style: Literal["instruct", "tuned"] = "instruct"
     """The prompt: `instruct` for any instruct model, `tuned` for one that was tuned on query-page pairs. That of the
@@ -36,9 +40,9 @@ class SimulatorConfig(Section):
     remembers: bool = True
     """Equal queries of a question get one page in a step, whichever rollout asks, as from a real engine; false: every
     search is another draw, as the method was published. That of `[engine]` holds for evaluations too."""
-    usd_per_million_prompt_tokens: float = Field(0.0, ge=0)
+    usd_per_million_prompt_tokens: float = Field(0.0, ge=0, json_schema_extra=FREE)
     """What the server charges, so that costs are counted and `engine.budget_usd` can bound them."""
-    usd_per_million_completion_tokens: float = Field(0.0, ge=0)
+    usd_per_million_completion_tokens: float = Field(0.0, ge=0, json_schema_extra=FREE)
     """The same for the tokens that it writes."""
 
     @model_validator(mode="before")
@@ -53,6 +57,14 @@ class SimulatorConfig(Section):
             raise ValueError(f"style is {values['style']!r}, but {adapter} was tuned with {theirs!r} (leave style out)")
         return {**values, "style": theirs}
 
+    @model_validator(mode="after")
+    def _agree(self) -> SimulatedConfig:
+        if self.plan_temperature is not None and self.style != "tuned":
+            raise ValueError("plan_temperature is set, but only a tuned simulator plans (style = 'tuned'?)")
+        if self.base_url and self.adapter:
+            raise ValueError("adapter cannot be used with base_url: load it in the server")
+        return self
+
 
 def _tuned_style(adapter: str) -> str | None:
     """The style that an adapter's card names; None where there is no such card (what is missing is told elsewhere)."""
@@ -63,100 +75,141 @@ def _tuned_style(adapter: str) -> str | None:
     return style if style in ("instruct", "tuned") else None
 
 
-_HTTP_KINDS = ("serpapi", "serper", "searxng", "remote")
-_USED_BY = {
-    "corpus": ("bm25", "dense"),
-    **dict.fromkeys(("url", "api_key_env", "price_usd", "requests_per_second", "max_connections"), _HTTP_KINDS),
-}
-"""Settings of an engine that only some kinds look at: set for another kind, they are a mistake. BM25's k1 and b and
-the simulator's own section say whose they are, and may stay where `kind` is changed on the command line."""
-_SIMULATORS = {"url": "base_url", "api_key_env": "api_key_env"}
+def _needed(example: str) -> Any:
+    """A setting that its kind cannot do without; `example` is a value in TOML."""
+    return Field(None, json_schema_extra={"needed": example})
 
 
-_SETTINGS_OF = {
-    **dict.fromkeys(("recording", "recording_of", "match", "min_overlap", "on_miss"), "recorded"),
-    **dict.fromkeys(("encoder", "encoder_device", "query_prefix", "passage_prefix", "dense_index"), "dense"),
-}
-"""Engine settings that one kind alone looks at."""
+class BM25Config(Section):
+    """Search in a corpus by words."""
+
+    corpus: str | None = _needed('"factbook"')
+    """A file of passages with id, title, text (.jsonl, .json, .csv, .tsv, .parquet, also .gz), its path relative to the
+    folder in which the command is started; or `factbook`."""
+    k1: float = Field(0.9, ge=0)
+    b: float = Field(0.4, ge=0, le=1)
+
+
+class DenseConfig(Section):
+    """Search in a corpus by embeddings."""
+
+    corpus: str | None = _needed('"factbook"')
+    """As for bm25."""
+    encoder: str | None = _needed('"intfloat/e5-base-v2"')
+    """A sentence-transformers model, a folder or a hub id."""
+    device: str = "auto"
+    """The encoder's: auto, cpu, cuda, cuda:1, mps."""
+    query_prefix: str = ""
+    """Put before each query; e5 models want `query: `."""
+    passage_prefix: str = ""
+    """Put before each passage; e5 models want `passage: `."""
+    index: Literal["flat", "sq8"] = "flat"
+    """4 bytes a dimension of each passage, or 1 (8-bit quantised)."""
+
+
+class RecordedConfig(Section):
+    """The pages that another engine once gave."""
+
+    file: str | None = _needed('"pages.sqlite"')
+    """A file that `engine.cache` made, or .jsonl(.gz) rows with query and results (title, snippet or text)."""
+    source: str | None = None
+    """The engine to replay, where the file holds pages of several."""
+    match: Literal["exact", "nearest"] = "exact"
+    """A query gets its own page only, or that of the recorded query with most words in common."""
+    min_overlap: float = Field(0.5, gt=0, le=1)
+    """nearest: the smallest share of words in common, rare ones counting for more."""
+    on_miss: Literal["empty", "error"] = "empty"
+    """A query that has no page gets an empty one, or is a failed search. Either way it is counted as a miss, and a run
+    in which more than half of 20 or more queries are misses stops."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> RecordedConfig:
+        if self.min_overlap != type(self).model_fields["min_overlap"].default and self.match != "nearest":
+            raise ValueError("min_overlap is set, but only match = 'nearest' uses it")
+        return self
+
+
+class WebConfig(Section):
+    """An engine behind a URL."""
+
+    url: Address | None = None
+    """Another address than the public one."""
+    api_key_env: Variable | None = Field(None, json_schema_extra=FREE)
+    """Name of the environment variable that holds the key; none: SERPAPI_API_KEY for serpapi, SERPER_API_KEY for
+    serper, no key for searxng and remote."""
+    price_usd: float | None = Field(None, ge=0, json_schema_extra=FREE)
+    """What a search costs; none: the list price."""
+    requests_per_second: float | None = Field(None, gt=0, json_schema_extra=FREE)
+    """No more requests than this; further ones wait in line, outside of their deadline."""
+    max_connections: int = Field(32, ge=1, json_schema_extra=FREE)
+    """Searches at once; further ones wait in line, outside of their deadline."""
+
+
+class SearxngConfig(WebConfig):
+    """Your own metasearch instance."""
+
+    url: Address | None = _needed('"http://localhost:8080"')
+    """Where it listens."""
+
+
+class RemoteConfig(WebConfig):
+    """A retriever that speaks Search-R1's `/retrieve`."""
+
+    url: Address | None = _needed('"http://localhost:8000/retrieve"')
+    """Where it listens."""
+
+
+KINDS = ("simulated", "bm25", "dense", "recorded", "serpapi", "serper", "searxng", "remote")
+"""The engines that come with the package; each has a table of its name."""
+
+
+def _kind(name: str) -> str:
+    return check_name(name, KINDS)
 
 
 class EngineConfig(Section):
-    kind: Literal["simulated", "bm25", "dense", "recorded", "serpapi", "serper", "searxng", "remote"] = "simulated"
+    kind: Annotated[str, AfterValidator(_kind), Names(KINDS)] = "simulated"
     """`simulated`: a language model writes the pages. `bm25`, `dense`: search in a corpus, by words or by embeddings.
     `recorded`: the pages that another engine once gave. `serpapi`, `serper`: Google, for money. `searxng`: your own
-    metasearch instance. `remote`: a retriever that speaks Search-R1's `/retrieve`."""
+    metasearch instance. `remote`: a retriever that speaks Search-R1's `/retrieve`. `package.module:Name`: your own
+    class (extend.md). Each kind has a table; the tables of other kinds are not used."""
     top_k: int = Field(5, ge=1)
     """Documents a page."""
-    corpus: str | None = None
-    """For bm25 and dense: a file of passages with id, title, text (.jsonl, .json, .csv, .tsv, .parquet, also .gz), its
-    path relative to the folder in which the command is started; or `factbook`."""
-    k1: float = Field(0.9, ge=0)
-    b: float = Field(0.4, ge=0, le=1)
     snippet_words: int | None = Field(None, ge=5)
     """Not for simulated: show of each document only the sentences that fit the query, about so many words."""
     cache: str | None = None
-    """Not for simulated: a file (made where it is missing) that keeps every page, so that no query is asked twice."""
-    recording: str | None = None
-    """For recorded: a file that `cache` made, or .jsonl(.gz) rows with query and results (title, snippet or text)."""
-    recording_of: str | None = None
-    """For recorded: the engine to replay, where the file holds pages of several."""
-    match: Literal["exact", "nearest"] = "exact"
-    """For recorded: a query gets its own page only, or that of the recorded query with most words in common."""
-    min_overlap: float = Field(0.5, gt=0, le=1)
-    """For recorded, nearest: the smallest share of words in common, rare ones counting for more."""
-    on_miss: Literal["empty", "error"] = "empty"
-    """For recorded: a query that has no page gets an empty one, or is a failed search. Either way it is counted as a
-    miss, and a run in which more than half of 20 or more queries are misses stops."""
-    encoder: str | None = None
-    """For dense: a sentence-transformers model, a folder or a hub id."""
-    encoder_device: str = "auto"
-    """For dense: auto, cpu, cuda, cuda:1, mps."""
-    query_prefix: str = ""
-    """For dense: put before each query; e5 models want `query: `."""
-    passage_prefix: str = ""
-    """For dense: put before each passage; e5 models want `passage: `."""
-    dense_index: Literal["flat", "sq8"] = "flat"
-    """For dense: 4 bytes a dimension of each passage, or 1 (8-bit quantised)."""
-    url: Address | None = None
-    """For searxng and remote, where they listen; serpapi and serper have their public address."""
-    api_key_env: Variable | None = None
-    """Name of the environment variable that holds the key; none: SERPAPI_API_KEY for serpapi, SERPER_API_KEY for
-    serper, no key for searxng and remote."""
-    price_usd: float | None = Field(None, ge=0)
-    """For engines behind a URL: what a search costs; none: the list price."""
-    requests_per_second: float | None = Field(None, gt=0)
-    """For engines behind a URL: no more requests than this; further ones wait in line, outside of their deadline."""
-    max_connections: int = Field(32, ge=1)
-    """For engines behind a URL: searches at once; further ones wait in line, outside of their deadline."""
-    simulator: SimulatorConfig = SimulatorConfig()
-    attempts: int = Field(3, ge=1)
-    """Tries a search, with growing pauses in between."""
-    deadline_seconds: float | None = Field(120.0, gt=0)
+    """Not for simulated and recorded: a file (made where it is missing) that keeps every page, so that no query is
+    asked twice."""
+    attempts: int = Field(3, ge=1, json_schema_extra=FREE)
+    """Tries a search, with growing pauses in between. For engines and simulators behind a URL."""
+    deadline_seconds: float | None = Field(120.0, gt=0, json_schema_extra=FREE)
     """For one search with all its tries. Only for engines and simulators behind a URL; with a simulator, queueing
     counts."""
-    max_error_rate: float = Field(0.2, ge=0, le=1)
+    max_error_rate: float = Field(0.2, ge=0, le=1, json_schema_extra=FREE)
     """Failed searches, as a share of all, at which the run stops."""
-    budget_usd: float | None = Field(None, gt=0)
+    budget_usd: float | None = Field(None, gt=0, json_schema_extra=FREE)
     """US dollars that all searches of the run may cost, evaluations and steps that were taken back included. Once they
     are spent the run stops with a checkpoint; the same command with a larger budget resumes."""
-    budget_searches: int | None = Field(None, ge=1)
+    budget_searches: int | None = Field(None, ge=1, json_schema_extra=FREE)
     """The same as a number of searches; pages from a cache are free."""
+    settings: dict[str, Any] = Field({})
+    """What your own class of `kind = "package.module:Name"` is made with, as keyword arguments."""
+    simulated: SimulatedConfig = SimulatedConfig()
+    bm25: BM25Config = BM25Config()
+    dense: DenseConfig = DenseConfig()
+    recorded: RecordedConfig = RecordedConfig()
+    serpapi: WebConfig = WebConfig()
+    serper: WebConfig = WebConfig()
+    searxng: SearxngConfig = SearxngConfig()
+    remote: RemoteConfig = RemoteConfig()
 
     @model_validator(mode="after")
     def _agree(self) -> EngineConfig:
-        if self.kind in ("bm25", "dense") and self.corpus is None:
-            raise ValueError(f"engine {self.kind} needs engine.corpus")
-        if self.kind == "dense" and self.encoder is None:
-            raise ValueError("engine dense needs engine.encoder, such as 'intfloat/e5-base-v2'")
-        if self.kind == "recorded" and self.recording is None:
-            raise ValueError("engine recorded needs engine.recording")
-        if self.kind in ("simulated", "recorded") and self.corpus is not None:
-            raise ValueError(f"corpus is set, but a {self.kind} engine has none (kind = 'bm25'?)")
-        for name, kind in _SETTINGS_OF.items():
-            if self.kind != kind and getattr(self, name) != type(self).model_fields[name].default:
-                raise ValueError(f"{name} is set, but only a {kind} engine uses it (kind = '{kind}'?)")
-        if self.min_overlap != type(self).model_fields["min_overlap"].default and self.match != "nearest":
-            raise ValueError("min_overlap is set, but only match = 'nearest' uses it")
+        table = getattr(self, self.kind, None)
+        for name, field in type(table).model_fields.items() if isinstance(table, Section) else ():
+            extra = field.json_schema_extra
+            if isinstance(extra, dict) and "needed" in extra and getattr(table, name) is None:
+                raise ValueError(f"kind {self.kind} needs {self.kind}.{name}, such as {extra['needed']}")
         if self.cache is not None and self.kind == "simulated":
             raise ValueError(
                 "cache is set, but a simulated page depends on question, quality and seed too: only real engines can "
@@ -164,17 +217,13 @@ class EngineConfig(Section):
             )
         if self.cache is not None and self.kind == "recorded":
             raise ValueError("cache is set, but a recorded engine answers from a file already")
-        if self.kind == "simulated" and self.snippet_words is not None:
+        if self.snippet_words is not None and self.kind == "simulated":
             raise ValueError("snippet_words is set, but a simulated engine writes snippets by itself (kind = 'bm25'?)")
-        for name, kinds in _USED_BY.items():
-            if self.kind not in kinds and getattr(self, name) != type(self).model_fields[name].default:
-                hint = f"; engine.simulator has its own {_SIMULATORS[name]}" if name in _SIMULATORS else ""
-                raise ValueError(f"{name} is set, but engine {self.kind} does not use it{hint}")
-        if self.kind in ("searxng", "remote") and self.url is None:
-            example = "http://localhost:8080" if self.kind == "searxng" else "http://localhost:8000/retrieve"
-            raise ValueError(f"engine {self.kind} needs engine.url, for example {example}")
-        if self.simulator.plan_temperature is not None and self.simulator.style != "tuned":
-            raise ValueError("simulator.plan_temperature is set, but only a tuned simulator plans (style = 'tuned'?)")
-        if self.simulator.base_url and self.simulator.adapter:
-            raise ValueError("simulator.adapter cannot be used with simulator.base_url: load it in the server")
         return self
+
+    def used(self) -> Iterator[str]:
+        """Without the tables of other kinds, and without `settings` where the class is none of one's own."""
+        for name in type(self).model_fields:
+            own = self.kind not in KINDS if name == "settings" else name == self.kind
+            if own or name not in (*KINDS, "settings"):
+                yield name

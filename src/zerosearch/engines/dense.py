@@ -88,7 +88,7 @@ class DenseEngine:
         `ConfigError` where FAISS is missing, `ModelError` for an encoder whose vectors cannot be used.
         """
         if kind not in get_args(DenseIndex):
-            raise ConfigError(f"engine.dense_index is {kind!r}; use one of {', '.join(get_args(DenseIndex))}")
+            raise ConfigError(f"engine.dense.index is {kind!r}; use one of {', '.join(get_args(DenseIndex))}")
         faiss = _faiss()
         corpus = Path(corpus)
         cache = Path(cache) if cache is not None else cache_dir() / "dense"
@@ -189,7 +189,7 @@ def _check_memory(corpus: Path, rows: int, dimensions: int, kind: DenseIndex, av
     said = f"{rows:,} passages x {dimensions} dimensions x {_BYTES[kind]} bytes ({kind}) = {_size(needed)}"
     if available is not None and needed > available:
         smaller = index_bytes(rows, dimensions, "sq8")
-        fits = f"; engine.dense_index = 'sq8' takes {_size(smaller)}" if kind == "flat" and smaller <= available else ""
+        fits = f"; engine.dense.index = 'sq8' takes {_size(smaller)}" if kind == "flat" and smaller <= available else ""
         raise DataError(f"{corpus}: index larger than memory: {said}, and {_size(available)} are free{fits}")
     log.info("dense index of %s: %s of memory", corpus, said)
 

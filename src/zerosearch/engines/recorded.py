@@ -110,14 +110,14 @@ class RecordedEngine:
         elif len(engines) > 1:
             raise DataError(
                 f"{path}: holds pages of {len(engines)} engines ({_listed(engines)}): say which to replay "
-                "(engine.recording_of)"
+                "(engine.recorded.source)"
             )
         one, *others = sorted({recording.identity for recording in found})
         if others:
             what = ", ".join(differences(one, others[0]))
             raise DataError(
                 f"{path}: its pages of {found[0].engine!r} are of {len(others) + 1} engines, which differ in {what}: "
-                f"say which to replay, engine.recording_of = {one!r} or {others[0]!r}"
+                f"say which to replay, engine.recorded.source = {one!r} or {others[0]!r}"
             )
         name = f"recorded:{found[0].engine or path.name.split('.')[0]}"
         return cls(found, name=name, match=match, on_miss=on_miss, min_overlap=min_overlap)

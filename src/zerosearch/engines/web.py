@@ -30,7 +30,7 @@ from zerosearch.models.retry import AttemptError, Retry, with_retry
 from zerosearch.spending.ledger import PRICES
 
 KEY_VARIABLES: dict[str, str] = {"serpapi": "SERPAPI_API_KEY", "serper": "SERPER_API_KEY"}
-"""The environment variables that hold the keys, unless `engine.api_key_env` names another."""
+"""The environment variables that hold the keys, unless `api_key_env` names another."""
 
 PRICES_USD: dict[str, float] = {
     "serpapi": PRICES.serpapi_search,
@@ -38,7 +38,7 @@ PRICES_USD: dict[str, float] = {
     "searxng": 0.0,
     "remote": 0.0,
 }
-"""US dollars a search by list price; `engine.price_usd` says what you really pay."""
+"""US dollars a search by list price; `price_usd` says what you really pay."""
 
 RESULTS_A_PAGE = 10  # always asked for, at the same price: some have no text, and others take their place
 MAX_QUERY_CHARS = 1000  # more than any engine looks at, and short enough for the address of a GET
@@ -112,11 +112,11 @@ class HttpEngine(ABC):
     def __init__(self, options: HttpOptions | None = None) -> None:
         options = options if options is not None else HttpOptions()
         if options.max_connections < 1:
-            raise ConfigError(f"engine.max_connections is {options.max_connections}; it must be at least 1")
+            raise ConfigError(f"max_connections is {options.max_connections}; it must be at least 1")
         given = options.url if options.url is not None else self.default_url
         if given is None:
-            raise ConfigError(f"engine {self.kind} needs engine.url, for example {self.example_url}")
-        url = self._address(checked_url(given, "engine.url", self.example_url))
+            raise ConfigError(f"engine {self.kind} needs a url, for example {self.example_url}")
+        url = self._address(checked_url(given, f"engine.{self.kind}.url", self.example_url))
         self.name = self.kind if options.url is None else f"{self.kind}:{url.netloc.decode()}"
         self.identity = identity_of(self.kind, address=address_of(url))
         self._key_variable = options.api_key_env or KEY_VARIABLES.get(self.kind)

@@ -107,7 +107,7 @@ class ErrorRate:
         if page.missed and self.searches >= self.ENOUGH and self.misses > max(self.limit, self.MOST) * self.searches:
             raise RunError(
                 f"{self.misses} of {self.searches} queries were never recorded: {page.engine} is a recording of other "
-                "queries. Take the right engine.recording or recording_of, match = 'nearest' or a smaller min_overlap, "
+                "queries. Take the right engine.recorded.file or source, match = 'nearest' or a smaller min_overlap, "
                 "or an engine that searches (engine.max_error_rate = 1 goes on all the same)"
             )
 

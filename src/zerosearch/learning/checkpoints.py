@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,28 +17,11 @@ from zerosearch.errors import CheckpointError, DataError, RunError
 from zerosearch.files.folders import flush, settle, unwritten
 from zerosearch.files.jsonl import read_object, write_json
 from zerosearch.learning.learner import Learner
+from zerosearch.models.config import Section
 
 _STATE = "state.json"
 START = "start.json"  # the settings of a run that has no checkpoint yet
 _LENGTH = "training.steps"
-_FREE = {"name", "folder", "logging"}
-_FREE_TRAINING = {
-    "checkpoint_every", "keep_checkpoints", "max_minutes", "max_batch_rows", "max_batch_tokens", "micro_batch_tokens",
-    "max_sampler_gap", "stop_on_collapse",
-}  # fmt: skip
-# a policy behind a URL is not trained: these are as by default in every run
-_FREE_MODEL = (
-    "model.base_url", "model.api_key_env", "model.endpoint", "model.deadline_seconds",
-    "model.usd_per_million_prompt_tokens", "model.usd_per_million_completion_tokens",
-)  # fmt: skip
-# where the engine is found, how long it is waited for, and what it may cost: a server may come back at another address
-_FREE_ENDS = tuple(
-    f"engine.{key}"
-    for key in (
-        "simulator.base_url", "simulator.api_key_env", "attempts", "deadline_seconds", "max_error_rate", "budget_usd",
-        "budget_searches", "simulator.usd_per_million_prompt_tokens", "simulator.usd_per_million_completion_tokens",
-    )
-)  # fmt: skip
 
 
 class DamagedCheckpoint(CheckpointError):
@@ -115,13 +99,11 @@ def load_checkpoint(checkpoint: Checkpoint, learner: Learner, config: TrainConfi
         state = torch.load(checkpoint.folder / "learner.pt", map_location="cpu", weights_only=True)
         learner.policy.load_state(state["policy"])
         learner.optimizer.load_state_dict(state["optimizer"])
-        if "scale" in state:  # older releases had none
-            learner.scale.load_state(state["scale"])
+        learner.scale.load_state(state["scale"])
         if learner.critic is not None and learner.critic_optimizer is not None:
             learner.critic.load_state(state["critic"])
             learner.critic_optimizer.load_state_dict(state["critic_optimizer"])
-            if "critic_scale" in state:
-                learner.critic_scale.load_state(state["critic_scale"])
+            learner.critic_scale.load_state(state["critic_scale"])
     except Exception as error:  # for a damaged file torch raises whatever its reader stumbles over
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DamagedCheckpoint(f"{checkpoint.folder}: cannot be read ({reason})") from None
@@ -131,8 +113,7 @@ def check_settings(checkpoint: Checkpoint, config: TrainConfig, *, name: str = _
     """Raises `CheckpointError` that names the first setting in which the checkpoint's run differs from `config`, and
     `DamagedCheckpoint` where it cannot tell.
 
-    A setting that an older release did not know had what is the default now. The length of a run binds where the
-    curriculum goes by it; how a run is evaluated never does (`changes`).
+    The length of a run binds where the curriculum goes by it; how a run is evaluated never does (`changes`).
     """
     for key, old, new in _differences(checkpoint, config, name):
         if _binds(key, config):
@@ -158,8 +139,6 @@ def _differences(checkpoint: Checkpoint, config: TrainConfig, name: str = _STATE
     if not isinstance(theirs, dict):
         raise DamagedCheckpoint(f"{path}: holds no settings")
     ours = known_settings(config)
-    sections = {_section(key) for key in theirs}
-    theirs = {**{k: v for k, v in known_settings(TrainConfig()).items() if _section(k) in sections}, **theirs}
     keys = sorted(theirs.keys() | ours.keys())
     return [(key, theirs.get(key), ours.get(key)) for key in keys if theirs.get(key) != ours.get(key)]
 
@@ -171,22 +150,23 @@ def _binds(key: str, config: TrainConfig) -> bool:
 
 
 def known_settings(config: TrainConfig) -> dict[str, Any]:
-    """The settings that shape the numbers, flat: `training.steps`, `engine.simulator.model`, ...; `_binds` tells which
-    of them may differ after all."""
-    values = config.model_dump(mode="json", exclude=_FREE)
-    values["training"] = {k: v for k, v in values["training"].items() if k not in _FREE_TRAINING}
-    free = (*_FREE_MODEL, *_FREE_ENDS)
-    return {key: value for key, value in _flat("", values) if not (key.endswith(free) or ".request." in key)}
+    """The settings that shape the numbers, flat: `training.steps`, `engine.simulated.model`, ...; `_binds` tells which
+    of them may differ after all. Those marked `FREE`, and the tables of other engines than the one used, are left out.
+    """
+    return dict(_flat("", config))
 
 
-def _flat(prefix: str, value: Any) -> list[tuple[str, Any]]:
-    if not isinstance(value, dict):
-        return [(prefix, value)]
-    return [pair for key, item in value.items() for pair in _flat(f"{prefix}.{key}" if prefix else key, item)]
-
-
-def _section(key: str) -> str:
-    return key.rpartition(".")[0]
+def _flat(prefix: str, section: Section) -> Iterator[tuple[str, Any]]:
+    values = section.model_dump(mode="json")
+    for name in section.used():
+        extra = type(section).model_fields[name].json_schema_extra
+        if isinstance(extra, dict) and extra.get("binds") is False:
+            continue
+        inner = getattr(section, name)
+        if isinstance(inner, Section):
+            yield from _flat(f"{prefix}{name}.", inner)
+        else:
+            yield prefix + name, values[name]
 
 
 def _learner_state(learner: Learner) -> dict[str, Any]:

@@ -161,7 +161,7 @@ def _critic(config: TrainConfig, model: LocalModel) -> Critic:
 
 def _warn_of_other_settings(config: TrainConfig, questions: Sequence[Question], say: Callable[[str], None]) -> None:
     """Say where an adapter is asked for something it was not trained on."""
-    simulator = config.engine.simulator
+    simulator = config.engine.simulated
     if config.engine.kind != "simulated" or simulator.adapter is None:
         return
     if unknown := embedded_warning(simulator.adapter, config.data.train, questions):
@@ -197,7 +197,7 @@ def manifest(config: TrainConfig, parts: Parts) -> dict[str, Any]:
         "identities": identities(parts),
         "models": {
             "policy": _model(config.model.name, config.model.adapter),
-            "simulator": _model(config.engine.simulator.model, config.engine.simulator.adapter)
+            "simulator": _model(config.engine.simulated.model, config.engine.simulated.adapter)
             if config.engine.kind == "simulated"
             else None,
         },

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue, model_validator
 
 from zerosearch.cleaning import check_address, check_variable
 
 UNSET = "none"
 """TOML has no null: `key = "none"` unsets an optional setting."""
+FREE: dict[str, JsonValue] = {"binds": False}
+"""`Field(..., json_schema_extra=FREE)`: the setting, or the table, may change when a run is resumed."""
 
 
 def _address(text: str) -> str:
@@ -41,6 +44,10 @@ class Section(BaseModel):
         return {
             key: None if value == UNSET and "None" in choices.get(key, "") else value for key, value in values.items()
         }
+
+    def used(self) -> Iterator[str]:
+        """The names of the settings that are looked at."""
+        yield from type(self).model_fields
 
 
 _SECRET = re.compile(r"(?:api[_-]?key|authorization|password|secret|access[_-]?token)", re.IGNORECASE)
