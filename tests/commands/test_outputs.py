@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
+from zerosearch.engines.page_rows import RecordedPage
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Document, Quality
 from zerosearch.files.folders import owned
-from zerosearch.simulator.label import LabelledPage, write_labels
+from zerosearch.simulator.label import write_labels
 
 CONFIG = """
 name = "run"
@@ -37,10 +38,10 @@ def place(tmp_path: Path, questions_file: Path) -> Path:
     (tmp_path / "corpus.jsonl").write_text(json.dumps({"id": "1", "title": "Nepal", "text": "Kathmandu"}) + "\n")
     (tmp_path / "config.toml").write_text(CONFIG.format(folder=tmp_path))
     pages = [
-        LabelledPage(
-            Question(f"q{n}", f"Question {n}?", ("Lima",)),
-            f"query {n}", (Document("Peru", f"Lima {n}"),), "bm25", 0, 0,
-            {"judge": Quality.USEFUL if n % 2 else Quality.NOISY},
+        RecordedPage(
+            f"query {n}", (Document("Peru", f"Lima {n}"),), "bm25",
+            question=Question(f"q{n}", f"Question {n}?", ("Lima",)),
+            labels={"judge": Quality.USEFUL if n % 2 else Quality.NOISY},
         )
         for n in range(50)
     ]  # fmt: skip

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 
 from zerosearch.engines.cache import Cached
 from zerosearch.engines.cache_file import PageStore
-from zerosearch.engines.recorded import NearestQuery, RecordedEngine, Recording, parse_recording
+from zerosearch.engines.page_rows import RecordedPage, parse_page_row
+from zerosearch.engines.recorded import NearestQuery, RecordedEngine
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import ErrorRate
 from zerosearch.episodes.search import Document, Quality, SearchPage, SearchRequest
@@ -55,14 +56,15 @@ def test_a_recorded_query_gets_its_page_again(tmp_path: Path, name: str) -> None
     assert (page.engine, page.cost_usd, page.quality, page.cached) == ("recorded:web", 0.0, None, False)
     assert page.seconds > 0
     assert texts(engine, "capital of Peru", 1) == ["Lima."]
-    assert (len(engine), engine.hits, engine.misses) == (7, 2, 0)
+    assert len(engine) == 7
+    assert not page.missed
 
 
 @pytest.mark.parametrize("query", ["capital of peru", "capital of Per", "Peru", "capital of Chad"])
 def test_exact_means_exact(tmp_path: Path, query: str) -> None:
     engine = RecordedEngine.open(write(tmp_path / "web.jsonl"))
     assert texts(engine, query) == []
-    assert engine.misses == 1
+    assert ask(engine, query).missed
 
 
 def test_a_miss_says_so_and_no_page_of_a_cache_or_recording_is_made_of_it(tmp_path: Path) -> None:
@@ -161,7 +163,7 @@ def test_nearest_finds_a_recorded_query_itself_and_never_one_without_a_common_wo
 
 
 def test_of_two_recordings_the_longer_page_is_kept() -> None:
-    short, long = Recording("q", (Document("", "a"),)), Recording(" q", (Document("", "b"), Document("", "c")))
+    short, long = RecordedPage("q", (Document("", "a"),)), RecordedPage(" q", (Document("", "b"), Document("", "c")))
     for recordings in ([short, long], [long, short]):
         assert texts(RecordedEngine(recordings, name="r"), "q") == ["b", "c"]
 
@@ -216,7 +218,7 @@ def test_results_are_read_whatever_their_fields_are_called() -> None:
         {"title": "only a title"},
         {"title": " ", "snippet": ""},
     ]
-    assert parse_recording({"query": "q", "results": results}, "x").documents == (
+    assert parse_page_row({"query": "q", "results": results}, "x").documents == (
         Document("T", "long", "7"),
         Document("", "half ?", "http://example.org"),
         Document("only a title", ""),

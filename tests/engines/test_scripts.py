@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zerosearch.engines.bm25 import BM25Engine
-from zerosearch.engines.recorded import RecordedEngine, Recording
+from zerosearch.engines.page_rows import RecordedPage
+from zerosearch.engines.recorded import RecordedEngine
 from zerosearch.engines.scripts import bigrams, count_words, first_words, spaced
 from zerosearch.engines.snippets import snippet
 from zerosearch.episodes.search import Document
@@ -110,7 +111,7 @@ def test_a_letter_is_one_however_it_is_coded(tmp_path: Path, query: str, form: A
 
 
 def test_recorded_queries_are_found_by_their_words_in_every_script() -> None:
-    pages = [Recording(q, (Document("", q),)) for q in ("尼泊尔的首都", "秘鲁的首都", "capital of Chad")]
+    pages = [RecordedPage(q, (Document("", q),)) for q in ("尼泊尔的首都", "秘鲁的首都", "capital of Chad")]
     engine = RecordedEngine(pages, name="recorded:x", match="nearest", min_overlap=0.2)
     assert engine._nearest is not None
     assert engine._nearest("秘鲁的首都是哪里") == "秘鲁的首都"

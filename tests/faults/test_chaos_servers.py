@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from faults.chaos import FINAL, HARMLESS, KEY, PASSING, chaos, leaks
-from simulation.rows import NEPAL, PERU, episode, search
+from simulator.rows import NEPAL, PERU, episode, search
 
 from zerosearch.episodes.episode import EpisodeLimits
 from zerosearch.episodes.generation import Sampling

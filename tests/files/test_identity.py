@@ -18,7 +18,8 @@ from zerosearch.commands.collect import claim
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.engines.cache import Cached
 from zerosearch.engines.cache_file import PageStore
-from zerosearch.engines.recorded import RecordedEngine, Recording
+from zerosearch.engines.page_rows import RecordedPage
+from zerosearch.engines.recorded import RecordedEngine
 from zerosearch.engines.snippets import Snippets
 from zerosearch.episodes.predictions import Header, start_predictions
 from zerosearch.episodes.questions import Question
@@ -136,7 +137,7 @@ def test_two_addresses_of_one_host_never_share_pages(
 
 
 def test_a_recording_is_what_it_holds_and_how_it_is_asked() -> None:
-    pages = [Recording("capital of Nepal", (Document("Nepal", "Kathmandu."),), "web")]
+    pages = [RecordedPage("capital of Nepal", (Document("Nepal", "Kathmandu."),), "web")]
     told: list[dict[str, Any]] = [
         {}, {"match": "nearest"}, {"match": "nearest", "min_overlap": 0.9}, {"on_miss": "empty"}, {"on_miss": "error"}
     ]  # fmt: skip

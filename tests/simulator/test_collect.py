@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from simulation.rows import NEPAL, PERU
+from simulator.rows import NEPAL, PERU
 
 from zerosearch.episodes.episode import Codec, EpisodeLimits
 from zerosearch.episodes.generation import Generation, Sampling

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from simulation.pages import compared
+from simulator.pages import compared
 
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Document

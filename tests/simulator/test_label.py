@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from simulation.rows import NEPAL, PERU, documents, episode, search
+from simulator.rows import NEPAL, PERU, documents, episode, search
 
+from zerosearch.engines.page_rows import RecordedPage
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Document, Quality
 from zerosearch.errors import DataError
@@ -19,7 +20,6 @@ from zerosearch.simulator.label import (
     EVIDENCE,
     JUDGE,
     OUTCOME,
-    LabelledPage,
     agreements,
     balance,
     cohens_kappa,
@@ -31,7 +31,6 @@ from zerosearch.simulator.label import (
     read_labels,
     write_labels,
 )
-from zerosearch.simulator.record import Query, RecordedPage
 
 USEFUL, NOISY = Quality.USEFUL, Quality.NOISY
 
@@ -130,7 +129,7 @@ def test_a_query_names_a_document_by_its_title(title: str, query: str, expected:
 
 def test_only_the_documents_that_a_policy_sees_make_the_label() -> None:
     deep = search("capital", "Hills.", "More hills.", "Kathmandu.")
-    page = RecordedPage(Query("capital", NEPAL), deep.documents, "bm25:x")
+    page = RecordedPage("capital", deep.documents, "bm25:x", question=NEPAL)
     for pages in (
         label_pages([episode(NEPAL, "Quito", deep)], top_k=2),
         label_recorded([page], top_k=2),
@@ -139,7 +138,7 @@ def test_only_the_documents_that_a_policy_sees_make_the_label() -> None:
         assert len(pages[0].documents) == 3
     (whole,) = label_recorded([page])
     assert whole.labels == {CONTAINMENT: USEFUL, EVIDENCE: USEFUL}  # nobody's trajectory: no outcome
-    assert label_recorded([RecordedPage(Query("none", NEPAL), (), "bm25:x")]) == []
+    assert label_recorded([RecordedPage("none", (), "bm25:x", question=NEPAL)]) == []
 
 
 @given(st.text(max_size=20), st.text(max_size=30))
@@ -147,7 +146,7 @@ def test_labels_are_read_as_they_were_written(query: str, text: str) -> None:
     from tempfile import TemporaryDirectory
 
     nepal = Question(NEPAL.id, NEPAL.text, NEPAL.golden_answers, {"hops": 2})
-    page = LabelledPage(nepal, query, documents(text), "bm25:x", 2, 1, {OUTCOME: NOISY, JUDGE: USEFUL})
+    page = RecordedPage(query, documents(text), "bm25:x", "bm25 k1=1", nepal, 1, 2, {OUTCOME: NOISY, JUDGE: USEFUL})
     with TemporaryDirectory() as folder:
         path = Path(folder) / "labels.jsonl"
         write_labels(path, [page])
@@ -159,12 +158,12 @@ def test_labels_are_read_as_they_were_written(query: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"version": 9}, "labels of version 9; this release reads 1"),
+        ({"version": 9}, "labels of version 9; this release reads 2"),
         ({"labels": {"outcome": "fine"}}, "not a labelled page"),
-        ({"documents": [{"text": "no title"}]}, "not a labelled page"),
+        ({"results": [{"title": 7}]}, "result 1: the field 'title' must be text"),
         ({"question": None}, "not a labelled page"),
-        ({"question": {"id": 7, "question": "q", "golden_answers": ["a"]}}, "not a labelled page"),
-        ({"question": {"id": "7", "question": "q", "golden_answers": "abc"}}, "not a labelled page"),
+        ({"id": 7}, "not a labelled page"),
+        ({"golden_answers": "abc"}, "not a labelled page"),
         ({"rollout": "first"}, "not a labelled page"),
     ],
 )
@@ -197,10 +196,12 @@ def test_a_title_names_its_subject_whatever_site_it_is_from(title: str, query: s
 
 
 def test_where_evidence_is_only_containment_it_is_said_with_numbers() -> None:
-    def labelled(extra: dict[str, Any], title: str) -> LabelledPage:
+    def labelled(extra: dict[str, Any], title: str) -> RecordedPage:
         question = Question("q", "Where was the director of Crazy Stone born?", ("Taiyuan",), extra)
         found = (Document(title, "A Chinese director."),)
-        return LabelledPage(question, "Ning Hao", found, "web", 0, 0, free_labels(question, "Ning Hao", found))
+        return RecordedPage(
+            "Ning Hao", found, "web", question=question, labels=free_labels(question, "Ning Hao", found)
+        )
 
     told = labelled({"hops": 2}, "Ning Hao - Wikipedia")
     untold = labelled({}, "Ning Hao - Wikipedia")

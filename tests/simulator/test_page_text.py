@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zerosearch.episodes.protocol import one_line
-from zerosearch.episodes.search import Document
-from zerosearch.simulator.page_text import ParsedPage, format_page, parse_page
+from zerosearch.episodes.search import Document, SearchPage
+from zerosearch.simulator.page_text import format_page, parse_page
 
 A, B = Document("Nepal", "Kathmandu is the capital."), Document("Peru", "Lima is the capital.")
 
@@ -17,7 +17,7 @@ titles = with_words.filter(lambda text: ": " not in text and not text.startswith
 
 @given(st.lists(st.builds(Document, titles, with_words), min_size=1, max_size=8))
 def test_what_is_written_is_read_back(documents: list[Document]) -> None:
-    assert parse_page(format_page(documents), len(documents)) == ParsedPage(tuple(documents), True)
+    assert parse_page(format_page(documents), len(documents)) == SearchPage(tuple(documents), "", parsed=True)
 
 
 @given(st.lists(st.builds(Document, st.text(), st.text()), min_size=1, max_size=8))
@@ -31,7 +31,7 @@ def test_any_text_gives_a_page_of_non_empty_documents(text: str, top_k: int) -> 
     page = parse_page(text, top_k)
     assert len(page.documents) <= top_k
     assert all(one_line(d.title + d.text) for d in page.documents)
-    assert not page.well_formed or len(page.documents) == top_k
+    assert not page.parsed or len(page.documents) == top_k
 
 
 @given(st.text(st.sampled_from('[]12.) \n\tDocument(Title: "x"):*#`<think>/'), max_size=60))
@@ -49,7 +49,7 @@ def test_text_that_nearly_has_the_form_gives_no_empty_document(text: str) -> Non
 )
 def test_the_asked_form_is_well_formed(text: str) -> None:
     page = parse_page(text, 2)
-    assert page.well_formed
+    assert page.parsed
     assert len(page.documents) == 2
     assert page.documents[0].title == "Nepal"
 
@@ -69,13 +69,13 @@ def test_the_asked_form_is_well_formed(text: str) -> None:
     ],
 )
 def test_other_numberings_are_understood_and_marked(text: str) -> None:
-    assert parse_page(text, 2) == ParsedPage((A, B), False)
+    assert parse_page(text, 2) == SearchPage((A, B), "", parsed=False)
 
 
 def test_too_many_documents_are_cut_and_too_few_kept() -> None:
     text = format_page([A, B])
-    assert parse_page(text, 1) == ParsedPage((A,), False)
-    assert parse_page(text, 3) == ParsedPage((A, B), False)
+    assert parse_page(text, 1) == SearchPage((A,), "", parsed=False)
+    assert parse_page(text, 3) == SearchPage((A, B), "", parsed=False)
 
 
 def test_a_number_at_the_start_of_a_line_is_not_always_a_document() -> None:
@@ -86,19 +86,19 @@ def test_a_number_at_the_start_of_a_line_is_not_always_a_document() -> None:
 @pytest.mark.parametrize("numbers", [(1, 3), (1, 1), (2, 3)])
 def test_documents_that_are_numbered_wrongly_are_kept_and_marked(numbers: tuple[int, int]) -> None:
     text = "[{}] Nepal: Kathmandu is the capital.\n[{}] Peru: Lima is the capital.".format(*numbers)
-    assert parse_page(text, 2) == ParsedPage((A, B), False)
+    assert parse_page(text, 2) == SearchPage((A, B), "", parsed=False)
 
 
 def test_text_without_numbers_stays_one_document() -> None:
     page = parse_page("Kathmandu is\n the   capital of Nepal.", 5)
-    assert page == ParsedPage((Document("", "Kathmandu is the capital of Nepal."),), False)
+    assert page == SearchPage((Document("", "Kathmandu is the capital of Nepal."),), "", parsed=False)
 
 
 @pytest.mark.parametrize(
     "text", ["", " \n ", "...", "[1]\n[2]", "[1] ...", "```\n```", "<think>The golden answer is 9N"]
 )
 def test_text_without_a_document_gives_none(text: str) -> None:
-    assert parse_page(text, 5) == ParsedPage((), False)
+    assert parse_page(text, 5) == SearchPage((), "", parsed=False)
 
 
 def test_a_title_is_optional_and_lines_stay_lines() -> None:

@@ -8,14 +8,15 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from simulation.rows import NEPAL, PERU, documents, episode, search
+from simulator.rows import NEPAL, PERU, documents, episode, search
 
+from zerosearch.engines.page_rows import RecordedPage
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Quality, SearchRequest
 from zerosearch.errors import ConfigError, DataError
 from zerosearch.models.chat import render_messages
 from zerosearch.models.local import LocalModel
-from zerosearch.simulator.label import CONTAINMENT, EVIDENCE, OUTCOME, LabelledPage, label_pages
+from zerosearch.simulator.label import CONTAINMENT, EVIDENCE, OUTCOME, label_pages
 from zerosearch.simulator.page_text import answer_spans, format_plan, parse_page
 from zerosearch.simulator.pairs import MIN_CLASS, RANK, misdirected, page_example, tuning_pairs
 from zerosearch.simulator.prompts import simulator_messages
@@ -23,7 +24,7 @@ from zerosearch.simulator.prompts import simulator_messages
 PLAN = "<think>[1] Title 0: Katmandu; [3] Title 2: The city of Kathmandu</think>\n"
 
 
-def pages(useful: int, noisy: int) -> list[LabelledPage]:
+def pages(useful: int, noisy: int) -> list[RecordedPage]:
     made = []
     for n in range(useful + noisy):
         question = Question(f"q{n}", "Which city?", (f"city {n}",))
@@ -81,13 +82,13 @@ def test_the_prompt_asks_for_as_many_documents_as_the_page_has() -> None:
 
 def deep(
     count: int, *, holds: bool = True, hops: int = 1, query: str = "city {n}?", first: int = 0
-) -> list[LabelledPage]:
+) -> list[RecordedPage]:
     """Pages of two documents, five deep. Behind the first two stand one with the answer and two without."""
     made = []
     for n in range(first, first + count):
         question = Question(f"q{n}", f"Which is city {n}?", (f"answer{n}",), {"hops": hops})
         texts = [f"answer{n}." if holds else "Hills.", f"Peaks {n}.", f"It is answer{n}.", f"Lakes {n}.", f"Woods {n}."]
-        page = LabelledPage(question, query.format(n=n), documents(*texts), "bm25:x", 0, 0)
+        page = RecordedPage(query.format(n=n), documents(*texts), "bm25:x", question=question)
         quality = Quality.USEFUL if holds else Quality.NOISY
         made.append(page.with_label(CONTAINMENT, quality).with_label(EVIDENCE, Quality.USEFUL))
     return made
@@ -165,18 +166,18 @@ def test_only_the_page_is_learned_and_the_prompt_is_the_one_it_is_asked_with(tin
     assert example.mask == [0] * len(prompt) + [1] * (len(example.ids) - len(prompt))
     assert example.ids[-1] == tiny_model.tokenizer.eos_token_id
     page = parse_page(tiny_model.codec.decode(example.ids[len(prompt) : -1]), 2)
-    assert page.well_formed
+    assert page.parsed
     assert [(d.title, d.text) for d in page.documents] == [(d.title, d.text) for d in found]
     assert example.key == NEPAL.id
 
 
-def atlas(count: int) -> list[LabelledPage]:
+def atlas(count: int) -> list[RecordedPage]:
     """Pages for the very question that asks for them, deep enough for twins."""
     made = []
     for n in range(count):
         question = Question(f"a{n}", f"What is the capital of land {n}?", (f"town{n}",))
         found = documents(f"town{n}.", f"Hills {n}.", f"Lakes {n}.", f"Woods {n}.")
-        page = LabelledPage(question, f"capital of land {n}", found, "bm25:x", 0, 0)
+        page = RecordedPage(f"capital of land {n}", found, "bm25:x", question=question)
         made.append(page.with_label(CONTAINMENT, Quality.USEFUL))
     return made
 
@@ -225,7 +226,7 @@ def test_a_plan_says_which_documents_hold_the_answer_and_is_no_part_of_the_page(
     text = tiny_model.codec.decode(example.ids[prompt:-1])
     assert text.startswith(PLAN + "[1] Title 0: Katmandu")
     assert parse_page(text, 3) == parse_page(text.partition("\n")[2], 3)
-    assert parse_page(text, 3).well_formed
+    assert parse_page(text, 3).parsed
 
 
 def test_an_answer_is_quoted_with_the_words_that_lead_to_it() -> None:
@@ -285,7 +286,7 @@ def test_labels_of_the_way_that_was_chosen_count() -> None:
     assert by_containment["query 0"] is Quality.NOISY
 
 
-def mixed() -> list[LabelledPage]:
+def mixed() -> list[RecordedPage]:
     """As many right episodes whose page lacks the answer as wrong ones whose page holds it."""
     made = []
     for n in range(2 * MIN_CLASS):

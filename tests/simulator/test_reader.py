@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from simulation.pages import compared, found
-from simulation.rows import NEPAL, PERU
+from simulator.pages import compared, found
+from simulator.rows import NEPAL, PERU
 
 from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.questions import Question

@@ -52,10 +52,8 @@ def test_each_query_is_recorded_once_with_its_own_question(tmp_path: Path) -> No
     assert run(engine, path, [*QUERIES, QUERIES[3]]) == Recorded(8, 8, 0)
     pages, without = read_recorded_pages(path)
     assert without == 0
-    assert sorted((p.query.text, p.query.question.id, p.query.turn) for p in pages) == [
-        (f"query {n}", f"q{n}", n) for n in range(8)
-    ]
-    assert {p.query.question.hops for p in pages} == {None, 2}
+    assert sorted((p.query, p.question.id, p.turn) for p in pages) == [(f"query {n}", f"q{n}", n) for n in range(8)]
+    assert {p.question.hops for p in pages} == {None, 2}
     assert all([d.id for d in p.documents] == ["0", "1", "2"] and p.engine == "numbered" for p in pages)
     assert run(engine, path) == Recorded(8, 8, 0)
     assert len(engine.asked) == 8  # nothing is asked twice
@@ -79,7 +77,7 @@ def test_what_failed_is_asked_again_and_a_cut_line_too(tmp_path: Path) -> None:
     engine.broken.clear()
     assert run(engine, path) == Recorded(8, 8, 0)
     assert len(engine.asked) == 8 + 2
-    assert len({p.query.text for p in read_recorded_pages(path)[0]}) == 8
+    assert len({p.query for p in read_recorded_pages(path)[0]}) == 8
 
 
 def test_too_many_failures_and_a_spent_budget_keep_what_was_recorded(tmp_path: Path) -> None:
@@ -123,10 +121,10 @@ def test_search_traces_are_read_and_rows_without_an_answer_counted(tmp_path: Pat
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     (page,), without = read_recorded_pages(path, snippet_words=5)
     assert without == 2
-    assert (page.engine, page.query.turn, page.query.question.golden_answers) == ("google", 1, ("Kathmandu",))
+    assert (page.engine, page.turn, page.question.golden_answers) == ("google", 1, ("Kathmandu",))
     assert len(page.documents[0].text.split()) <= 6
-    again = read_recorded_pages(path)[0][0].query.question
-    assert again.id == page.query.question.id  # without an id of its own, a question has a stable one
+    again = read_recorded_pages(path)[0][0].question
+    assert again.id == page.question.id  # without an id of its own, a question has a stable one
     path.write_text(json.dumps({"query": 3, "results": []}) + "\n")
     with pytest.raises(DataError, match=r"traces\.jsonl:1: the field 'query' must be text"):
         read_recorded_pages(path)

@@ -15,9 +15,9 @@ from zerosearch.commands.screen import Console
 from zerosearch.process.runtime import prepare, quiet_libraries
 
 if TYPE_CHECKING:
+    from zerosearch.engines.page_rows import RecordedPage
     from zerosearch.models.chat import Writer
     from zerosearch.parts import Models
-    from zerosearch.simulator.label import LabelledPage
 
 _VERDICTS = ("useful", "noisy")
 
@@ -103,14 +103,14 @@ def label(
 
 
 def _judged(
-    shown: Sequence[LabelledPage],
-    pages: Sequence[LabelledPage],
+    shown: Sequence[RecordedPage],
+    pages: Sequence[RecordedPage],
     model: str,
     url: str | None,
     key_env: str | None,
     request: str | None,
     target: Path,
-) -> tuple[list[LabelledPage], str]:
+) -> tuple[list[RecordedPage], str]:
     """`pages` with the verdicts on what is `shown` of them, and what failed. Verdicts are kept beside `target` as they
     come: the same command asks only for those that lack."""
     from zerosearch.episodes.search import Quality, close_connections
@@ -166,7 +166,7 @@ def open_writer(models: Models, model: str, url: str | None, key_env: str | None
     return GeneratorWriter(TransformersGenerator(worker, None), local.tokenizer, model=model)
 
 
-def _show(pages: Sequence[LabelledPage], sample: int, top_k: int) -> None:
+def _show(pages: Sequence[RecordedPage], sample: int, top_k: int) -> None:
     from zerosearch.simulator.label import WAYS, agreements, balance, evidence_note
     from zerosearch.simulator.page_text import format_page
 

@@ -105,7 +105,7 @@ def open_recordable(source: str, limit: int | None, fields: str | None = None) -
     if path.is_dir():
         found = [Query(s.query, t.question, turn) for t in read_collection(path) for turn, s in enumerate(t.searches)]
     elif path.is_file() and _holds_queries(path):
-        found = [page.query for page in read_recorded_pages(path)[0]]
+        found = [Query(page.query, page.question, page.turn) for page in read_recorded_pages(path)[0]]
     else:
         found = [Query(q.text, q) for q in open_questions(source, limit, fields, answered=False)]
     distinct = {(q.question.id, q.text): q for q in found}

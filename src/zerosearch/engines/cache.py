@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from zerosearch.engines.cache_file import PageStore, normalise_query
@@ -52,16 +53,13 @@ class Cached:
     nothing, and took as long as it took to get here. Failed searches are not recorded: they fail for all who waited,
     and the next search tries again. Empty pages are recorded, as that is what the engine said.
 
-    Pages are kept under the engine's identity: engines that may give different pages share none. `hits`, `misses` (the
-    inner engine was asked) and `saved_usd` (what the hits cost when they were recorded) count since the start.
+    Pages are kept under the engine's identity: engines that may give different pages share none.
 
     `search` raises `ConfigError` where the engine is a simulator: its page depends on question, quality and seed too.
     """
 
     def __init__(self, engine: SearchEngine, path: Path) -> None:
         self.engine = engine
-        self.hits = self.misses = 0
-        self.saved_usd = 0.0
         self._store = PageStore(path)
         self._flights: tuple[asyncio.AbstractEventLoop, dict[_Key, _Flight]] | None = None
 
@@ -73,20 +71,13 @@ class Cached:
     def identity(self) -> str:
         return self.engine.identity
 
-    @property
-    def hit_rate(self) -> float | None:
-        """Hits as a share of all searches; None before the first."""
-        asked = self.hits + self.misses
-        return self.hits / asked if asked else None
-
     async def search(self, request: SearchRequest) -> SearchPage:
         # The file is read here and not in a thread: it takes microseconds, and this way a run whose pages are all
         # recorded meets them in one order, always.
         started = time.perf_counter()
         stored = self._store.get(self.identity, request.top_k, request.query)
         if stored is not None:
-            page = SearchPage(stored.documents, self.name)
-            return self._hit(page, stored.cost_usd, started)
+            return self._hit(replace(stored, engine=self.name), started)
         loop = asyncio.get_running_loop()
         if self._flights is None or self._flights[0] is not loop:  # tasks belong to an event loop
             self._flights = (loop, {})
@@ -95,8 +86,7 @@ class Cached:
         flight = flights.get(key)
         if flight is not None:
             page = await flight.page()
-            return self._hit(page, page.cost_usd, started)
-        self.misses += 1
+            return self._hit(page, started)
         flight = flights[key] = _Flight(flights, key, asyncio.create_task(self._ask(request)))
         return await flight.page()
 
@@ -118,7 +108,5 @@ class Cached:
         await asyncio.to_thread(self._store.put, self.identity, request.top_k, request.query, page)
         return page
 
-    def _hit(self, page: SearchPage, price: float, started: float) -> SearchPage:
-        self.hits += 1
-        self.saved_usd += price
+    def _hit(self, page: SearchPage, started: float) -> SearchPage:
         return page.again(time.perf_counter() - started)

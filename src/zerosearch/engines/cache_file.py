@@ -19,10 +19,10 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from zerosearch.engines.page_rows import RecordedPage
 from zerosearch.episodes.search import Document, SearchPage
 from zerosearch.errors import DataError, RunError
 
@@ -39,19 +39,7 @@ CREATE TABLE pages (
     identity TEXT NOT NULL, top_k INTEGER NOT NULL, query TEXT NOT NULL, engine TEXT NOT NULL, documents TEXT NOT NULL,
     cost_usd REAL NOT NULL, recorded_at REAL NOT NULL, PRIMARY KEY (identity, top_k, query)
 )"""
-
-
-@dataclass(frozen=True)
-class StoredPage:
-    """A page of the engine called `engine`: `cost_usd` is what it cost then, `recorded_at` seconds since 1970."""
-
-    identity: str
-    top_k: int
-    query: str
-    engine: str
-    documents: tuple[Document, ...]
-    cost_usd: float
-    recorded_at: float
+_SELECT = "SELECT query, documents, engine, identity, cost_usd FROM pages"
 
 
 def normalise_query(query: str) -> str:
@@ -96,13 +84,16 @@ class PageStore:
     def __len__(self) -> int:
         return self._use("read", lambda db: int(db.execute("SELECT count(*) FROM pages").fetchone()[0]))
 
-    def get(self, identity: str, top_k: int, query: str) -> StoredPage | None:
-        """The page of `query` (normalised here), None where there is none."""
+    def get(self, identity: str, top_k: int, query: str) -> SearchPage | None:
+        """The page of `query` (normalised here) with what it cost then, None where there is none."""
 
-        def select(db: sqlite3.Connection) -> StoredPage | None:
-            statement = "SELECT * FROM pages WHERE identity = ? AND top_k = ? AND query = ?"
+        def select(db: sqlite3.Connection) -> SearchPage | None:
+            statement = f"{_SELECT} WHERE identity = ? AND top_k = ? AND query = ?"
             row = db.execute(statement, (_name(identity), top_k, _query(query))).fetchone()
-            return self._page(row) if row else None
+            if not row:
+                return None
+            page = self._page(row)
+            return SearchPage(page.documents, page.engine, cost_usd=row[4])
 
         return self._use("read", select)
 
@@ -119,9 +110,9 @@ class PageStore:
 
         self._use("write", insert)
 
-    def rows(self) -> Iterator[StoredPage]:
+    def rows(self) -> Iterator[RecordedPage]:
         """Every page, in the order of recording."""
-        rows = self._use("read", lambda db: db.execute("SELECT * FROM pages ORDER BY recorded_at, rowid").fetchall())
+        rows = self._use("read", lambda db: db.execute(f"{_SELECT} ORDER BY recorded_at, rowid").fetchall())
         return map(self._page, rows)
 
     def close(self) -> None:
@@ -204,11 +195,11 @@ class PageStore:
                 db.execute("ROLLBACK")
             raise
 
-    def _page(self, row: Any) -> StoredPage:
+    def _page(self, row: Any) -> RecordedPage:
         try:
-            identity, top_k, query, engine, documents, cost_usd, recorded_at = row
+            query, documents, engine, identity, _ = row
             found = tuple(Document(title, text, id_) for title, text, id_ in json.loads(documents))
-            return StoredPage(identity, top_k, json.loads(query), engine, found, cost_usd, recorded_at)
+            return RecordedPage(json.loads(query), found, engine, identity)
         except (ValueError, TypeError):
             raise DataError(f"{self.path}: holds a row that is no recorded page") from None
 

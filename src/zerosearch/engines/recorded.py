@@ -3,8 +3,8 @@
     engine = RecordedEngine.open(Path("pages.sqlite"))                      # a cache that `cache.py` filled
     engine = RecordedEngine.open(Path("traces.jsonl.gz"), match="nearest")  # rows of your own
 
-A row of a JSONL file is `{"query", "results": [{"title", "snippet" or "text"}, ...]}`, with `engine` if it likes. All
-recordings are kept in memory.
+A row of a JSONL file (`page_rows.py`) is at least `{"query", "results": [{"title", "snippet" or "text"}, ...]}`.
+All pages are kept in memory.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import Stemmer
 
 from zerosearch.engines.cache_file import PageStore, normalise_query
 from zerosearch.engines.corpus import unreadable
 from zerosearch.engines.lexical import Lexicon, tokenize
+from zerosearch.engines.page_rows import RecordedPage, parse_page_row, whole_text
 from zerosearch.engines.scripts import spaced
 from zerosearch.episodes.search import Document, SearchPage, SearchRequest
 from zerosearch.errors import ConfigError, DataError, EngineError
@@ -34,16 +34,6 @@ OnMiss = Literal["empty", "error"]
 _CANDIDATES = 20
 
 
-@dataclass(frozen=True)
-class Recording:
-    """A query and the page that `engine` gave for it. Name and identity are empty where nobody noted them."""
-
-    query: str
-    documents: tuple[Document, ...]
-    engine: str = ""
-    identity: str = ""
-
-
 class RecordedEngine:
     """A `SearchEngine`. A page is the first `top_k` documents of a recorded one, at no cost.
 
@@ -52,12 +42,12 @@ class RecordedEngine:
     it with an empty page that says so (`missed`), or with an `EngineError` of kind `missed`: neither network nor server
     is to blame. A query without a word in it finds an empty page either way, as with any engine, and is no miss.
 
-    Of two recordings of one query the one with more documents is kept. `hits` and `misses` count since the start.
+    Of two recordings of one query the one with more documents is kept.
     """
 
     def __init__(
         self,
-        recordings: Sequence[Recording],
+        pages: Sequence[RecordedPage],
         *,
         name: str,
         match: Match = "exact",
@@ -67,16 +57,15 @@ class RecordedEngine:
         if not 0 < min_overlap <= 1:
             raise ConfigError(f"min_overlap is {min_overlap}; it lies above 0 and is at most 1")
         self.name = name
-        self.hits = self.misses = 0
         self._on_miss = on_miss
         self._pages: dict[str, tuple[Document, ...]] = {}
-        for recording in recordings:
-            query = _whole(normalise_query(recording.query))
-            if query not in self._pages or len(recording.documents) > len(self._pages[query]):
-                self._pages[query] = recording.documents
-        pages = [[query, [[d.title, d.text, d.id] for d in page]] for query, page in sorted(self._pages.items())]
+        for page in pages:
+            query = whole_text(normalise_query(page.query))
+            if query not in self._pages or len(page.documents) > len(self._pages[query]):
+                self._pages[query] = page.documents
+        held = [[query, [[d.title, d.text, d.id] for d in found]] for query, found in sorted(self._pages.items())]
         self.identity = identity_of(
-            "recorded", pages=digest_of(pages), match=match, on_miss=on_miss,
+            "recorded", pages=digest_of(held), match=match, on_miss=on_miss,
             min_overlap=float(min_overlap) if match == "nearest" else None,
         )  # fmt: skip
         self._nearest = NearestQuery(list(self._pages), min_overlap) if match == "nearest" else None
@@ -102,9 +91,9 @@ class RecordedEngine:
         found = list(read_recordings(path))
         if not found:
             raise DataError(f"{path}: holds no recorded pages")
-        engines = sorted({recording.engine for recording in found})
+        engines = sorted({page.engine for page in found})
         if source is not None:
-            found = [recording for recording in found if source in (recording.engine, recording.identity)]
+            found = [page for page in found if source in (page.engine, page.identity)]
             if not found:
                 raise DataError(f"{path}: holds no page of {source!r}, but of {_listed(engines)}")
         elif len(engines) > 1:
@@ -112,7 +101,7 @@ class RecordedEngine:
                 f"{path}: holds pages of {len(engines)} engines ({_listed(engines)}): say which to replay "
                 "(engine.recorded.source)"
             )
-        one, *others = sorted({recording.identity for recording in found})
+        one, *others = sorted({page.identity for page in found})
         if others:
             what = ", ".join(differences(one, others[0]))
             raise DataError(
@@ -129,18 +118,14 @@ class RecordedEngine:
     async def search(self, request: SearchRequest) -> SearchPage:
         """The page for `request.query`; quality, question and seed are for simulators and not looked at."""
         started = time.perf_counter()
-        query = _whole(normalise_query(request.query))
+        query = whole_text(normalise_query(request.query))
         documents = self._pages.get(query)
         if documents is None and self._nearest is not None:
             nearest = self._nearest(query)
             documents = self._pages[nearest] if nearest is not None else None
         missed = documents is None and any(character.isalnum() for character in query)
-        if missed:
-            self.misses += 1
-            if self._on_miss == "error":
-                raise EngineError("missed", f"{self.name}: nothing was recorded for the query {query[:80]!r}")
-        elif documents is not None:
-            self.hits += 1
+        if missed and self._on_miss == "error":
+            raise EngineError("missed", f"{self.name}: nothing was recorded for the query {query[:80]!r}")
         found = (documents or ())[: request.top_k]
         return SearchPage(found, self.name, seconds=time.perf_counter() - started, missed=missed)
 
@@ -185,7 +170,7 @@ class NearestQuery:
         return words
 
 
-def read_recordings(path: Path) -> Iterator[Recording]:
+def read_recordings(path: Path) -> Iterator[RecordedPage]:
     """The recordings of a file, in its order. Raises `DataError`: see `RecordedEngine.open`."""
     try:
         with path.open("rb") as file:
@@ -194,61 +179,12 @@ def read_recordings(path: Path) -> Iterator[Recording]:
         raise unreadable(path, error) from None
     if sqlite:
         with PageStore(path, readonly=True) as store:
-            for page in store.rows():
-                yield Recording(page.query, page.documents, page.engine, page.identity)
+            yield from store.rows()
         return
     if not path.name.endswith((".jsonl", ".jsonl.gz")):
         raise DataError(f"{path}: unknown kind of recording (use .jsonl, .jsonl.gz, or a file that engine.cache wrote)")
     for where, row in read_jsonl(path):
-        yield parse_recording(row, where)
-
-
-def parse_recording(row: Any, where: str) -> Recording:
-    """Turn one row into a `Recording`; `where` (file and line) begins every complaint.
-
-    A result's text is its `text` or `snippet`, its id its `id` or `url`. Results without any text or title are left
-    out.
-    """
-    if not isinstance(row, dict):
-        raise DataError(f"{where}: expected an object with 'query' and 'results', found {type(row).__name__}")
-    query, results = row.get("query"), row.get("results")
-    if not isinstance(query, str):
-        raise DataError(f"{where}: the field 'query' must be text, found {type(query).__name__}")
-    if not isinstance(results, list):
-        raise DataError(f"{where}: the field 'results' must be a list, found {type(results).__name__}")
-    documents = []
-    for number, result in enumerate(results, start=1):
-        if not isinstance(result, dict):
-            raise DataError(f"{where}: result {number} must be an object, found {type(result).__name__}")
-        title, text, identifier = (
-            _text(result, names, f"{where}: result {number}")
-            for names in (("title",), ("text", "snippet"), ("id", "url"))
-        )
-        if title.strip() or text.strip():
-            documents.append(Document(title, text, identifier))
-    for name in ("engine", "identity"):
-        if not isinstance(row.get(name, ""), str | None):
-            raise DataError(f"{where}: the field {name!r} must be text, found {type(row[name]).__name__}")
-    return Recording(query, tuple(documents), row.get("engine") or "", row.get("identity") or "")
-
-
-def _text(result: dict[str, Any], names: tuple[str, ...], where: str) -> str:
-    """The first of the fields `names` that is there."""
-    for name in names:
-        value = result.get(name)
-        if value is None:
-            continue
-        if name == "id" and isinstance(value, int):
-            return str(value)
-        if not isinstance(value, str):
-            raise DataError(f"{where}: the field {name!r} must be text, found {type(value).__name__}")
-        return _whole(value)
-    return ""
-
-
-def _whole(text: str) -> str:
-    # JSON can spell half a character (a lone surrogate), which no tokenizer and no file takes.
-    return text.encode("utf-8", "replace").decode("utf-8")
+        yield parse_page_row(row, where)
 
 
 def _idf(count: int, queries: int) -> float:

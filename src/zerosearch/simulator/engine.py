@@ -35,7 +35,7 @@ from zerosearch.errors import ConfigError, EngineError
 from zerosearch.files.identity import digest_of, identity_of, with_parts
 from zerosearch.models.chat import ChatModel, Writer, Written
 from zerosearch.models.retry import AttemptError, Retry, with_retry
-from zerosearch.simulator.page_text import NO_PLAN, PLAN_BEGIN, ParsedPage, announces_answer, parse_page
+from zerosearch.simulator.page_text import NO_PLAN, PLAN_BEGIN, announces_answer, parse_page
 from zerosearch.simulator.prompts import LEARNED, PromptStyle, simulator_messages
 
 log = logging.getLogger(__name__)
@@ -122,7 +122,7 @@ class SimulatedEngine:
             return SearchPage((), self.name, request.quality)
         parts = whole_pages(request) if self._style == "tuned" else [request]
         prompts = [simulator_messages(part, self._style) for part in parts]
-        pages: dict[int, ParsedPage] = {}
+        pages: dict[int, SearchPage] = {}
         started = self._clock()
         bill = _Bill()
 
@@ -146,7 +146,7 @@ class SimulatedEngine:
             seconds=self._clock() - started,
             cost_usd=self._cost(bill),
             attempts=attempts + bill.rewrites,
-            parsed=all(page.well_formed for page in pages.values()),
+            parsed=all(page.parsed for page in pages.values()),
             prompt_tokens=bill.prompt_tokens,
             completion_tokens=bill.completion_tokens,
             asked=asked,
@@ -154,7 +154,7 @@ class SimulatedEngine:
 
     async def _write(
         self, request: SearchRequest, messages: Sequence[Message], attempt: int, bill: _Bill
-    ) -> ParsedPage:
+    ) -> SearchPage:
         first = request.seed if attempt == 1 else derive_seed("attempt", attempt, request.seed)
         wanted: bool | None = None
         begun = await self._decide(request, messages, first, bill)
@@ -256,7 +256,7 @@ def _can_tell(request: SearchRequest) -> bool:
     return question is not None and bool(question.golden_answers) and not question.yes_or_no
 
 
-def _holds(request: SearchRequest, page: ParsedPage) -> bool:
+def _holds(request: SearchRequest, page: SearchPage) -> bool:
     return request.question is not None and holds_answer(page.documents, request.question.golden_answers)
 
 
@@ -274,7 +274,7 @@ def whole_pages(request: SearchRequest) -> list[SearchRequest]:
 
 
 def _ranked(
-    order: Sequence[DocumentKind], pages: Sequence[tuple[Sequence[DocumentKind], ParsedPage]]
+    order: Sequence[DocumentKind], pages: Sequence[tuple[Sequence[DocumentKind], SearchPage]]
 ) -> tuple[tuple[Document, ...], tuple[DocumentKind, ...]]:
     """The page in `order`, from what was written and what that was asked for: always the first of a kind that is left.
 

@@ -14,6 +14,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+from zerosearch.engines.page_rows import RecordedPage
 from zerosearch.episodes.protocol import Message, field_text
 from zerosearch.episodes.replies import visible
 from zerosearch.episodes.rollout import ErrorRate
@@ -23,7 +24,7 @@ from zerosearch.errors import EngineError, RunError
 from zerosearch.models.chat import Writer
 from zerosearch.models.retry import Retry
 from zerosearch.simulator.asker import ASKING, Asker
-from zerosearch.simulator.label import JUDGE, LabelledPage
+from zerosearch.simulator.label import JUDGE
 from zerosearch.simulator.page_text import format_page
 from zerosearch.spending.ledger import Ledger
 
@@ -35,13 +36,13 @@ _SYSTEM = "You judge the results of a search engine. You answer with one word: y
 class Judged:
     """The pages with their labels, in order, and how the judge did. `complaint`: what failed and why, if anything."""
 
-    pages: list[LabelledPage]
+    pages: list[RecordedPage]
     unclear: int
     failed: int
     complaint: str = ""
 
 
-def judge_messages(page: LabelledPage) -> list[Message]:
+def judge_messages(page: RecordedPage) -> list[Message]:
     """The chat that asks for a verdict on `page`; no field of it can speak for another."""
     answers = "; ".join(field_text(answer) for answer in page.question.golden_answers[:5])
     return [
@@ -74,7 +75,7 @@ def parse_verdict(text: str) -> Quality | None:
 
 
 async def judge(
-    pages: Sequence[LabelledPage],
+    pages: Sequence[RecordedPage],
     writer: Writer,
     *,
     held: Mapping[str, Quality] | None = None,
@@ -104,7 +105,7 @@ async def judge(
     unclear = 0
     sample = ""
 
-    async def ask(key: str, page: LabelledPage) -> tuple[str, Quality | None, str | EngineError]:
+    async def ask(key: str, page: RecordedPage) -> tuple[str, Quality | None, str | EngineError]:
         text = ""
         async with gate:
             for attempt in range(attempts):
@@ -147,7 +148,7 @@ async def judge(
     return Judged(labelled, unclear, errors.failed, errors.complaint())
 
 
-def verdict_key(writer: Writer, page: LabelledPage) -> str:
+def verdict_key(writer: Writer, page: RecordedPage) -> str:
     """What a verdict depends on: who judges, and all that the judge is shown."""
     told = [getattr(writer, "identity", writer.model), judge_messages(page)]
     return hashlib.sha256(json.dumps(told, ensure_ascii=True).encode()).hexdigest()[:32]

@@ -14,11 +14,11 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from zerosearch.engines.page_rows import RecordedPage, parse_page_row
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.scoring import contains_answer, normalize
 from zerosearch.episodes.search import Document, Quality, holds_answer
@@ -26,37 +26,17 @@ from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.errors import DataError
 from zerosearch.files.formats import read_jsonl
 from zerosearch.files.jsonl import read_rows, write_jsonl
-from zerosearch.simulator.record import RecordedPage
 
-VERSION = 1
+VERSION = 2
 OUTCOME, JUDGE, CONTAINMENT, EVIDENCE = "outcome", "judge", "containment", "evidence"
 _BRACKETS = re.compile(r"\(.*?\)")
 _SITE = re.compile(r"(?<=\S)\s+(?:[-–—|·•»]|::)\s+\S+(?:\s+\S+){0,3}$")  # " - Wikipedia", " | Britannica"
 WAYS = (OUTCOME, JUDGE, CONTAINMENT, EVIDENCE)
 
 
-@dataclass(frozen=True)
-class LabelledPage:
-    """A page that an engine returned for `query`, and its labels by the way they were made.
-
-    A label is missing where its way could not tell: a judge that answered prose, a trajectory whose search failed.
-    """
-
-    question: Question
-    query: str
-    documents: tuple[Document, ...]
-    engine: str
-    rollout: int
-    turn: int
-    labels: Mapping[str, Quality] = field(default_factory=dict)
-
-    def with_label(self, way: str, quality: Quality | None) -> LabelledPage:
-        return self if quality is None else replace(self, labels={**self.labels, way: quality})
-
-
 def label_pages(
     trajectories: Iterable[Trajectory], *, right: float = 1.0, top_k: int | None = None
-) -> list[LabelledPage]:
+) -> list[RecordedPage]:
     """Every page that was found, with all labels but the judge's. Failed and empty searches hold no page.
 
     A trajectory ends right where its F1 is at least `right`. A query that several rollouts of a question asked gives
@@ -72,21 +52,21 @@ def label_pages(
             if t.valid:  # one whose last search failed did not end wrong by its pages' fault
                 labels[OUTCOME] = outcome
             pages.append(
-                LabelledPage(t.question, search.query, search.documents, search.engine, t.rollout, turn, labels)
-            )
+                RecordedPage(
+                    search.query, search.documents, search.engine,
+                    question=t.question, turn=turn, rollout=t.rollout, labels=labels,
+                )
+            )  # fmt: skip
     return pages
 
 
-def label_recorded(pages: Iterable[RecordedPage], *, top_k: int | None = None) -> list[LabelledPage]:
+def label_recorded(pages: Iterable[RecordedPage], *, top_k: int | None = None) -> list[RecordedPage]:
     """The pages of a recording, which no trajectory's outcome speaks about. Empty ones are left out."""
     return [
-        LabelledPage(
-            page.query.question, page.query.text, page.documents, page.engine, 0, page.query.turn,
-            free_labels(page.query.question, page.query.text, page.documents[:top_k]),
-        )
+        replace(page, labels=free_labels(page.question, page.query, page.documents[:top_k]))
         for page in pages
         if page.documents
-    ]  # fmt: skip
+    ]
 
 
 def free_labels(question: Question, query: str, documents: Sequence[Document]) -> dict[str, Quality]:
@@ -123,7 +103,7 @@ def named(document: Document, query: str) -> bool:
         title = title[: site.start()]
 
 
-def evidence_note(pages: Sequence[LabelledPage]) -> str:
+def evidence_note(pages: Sequence[RecordedPage]) -> str:
     """What `evidence` can tell apart on these pages, in one line; empty where it was not used.
 
     A question whose row does not say how many hops it takes counts as one of one hop: `containment` and `evidence`
@@ -165,7 +145,7 @@ class Agreement:
     kappa: float | None
 
 
-def agreements(pages: Sequence[LabelledPage]) -> list[Agreement]:
+def agreements(pages: Sequence[RecordedPage]) -> list[Agreement]:
     """Each pair of ways that were used."""
     ways = [way for way in WAYS if any(way in p.labels for p in pages)]
     out = []
@@ -177,15 +157,15 @@ def agreements(pages: Sequence[LabelledPage]) -> list[Agreement]:
     return out
 
 
-def balance(pages: Sequence[LabelledPage], way: str) -> dict[Quality, int]:
+def balance(pages: Sequence[RecordedPage], way: str) -> dict[Quality, int]:
     """How many pages of each class `way` made."""
     counts = Counter(p.labels[way] for p in pages if way in p.labels)
     return {quality: counts[quality] for quality in Quality}
 
 
-def write_labels(path: Path, pages: Iterable[LabelledPage]) -> None:
-    """One JSON line a page, whole or not at all."""
-    write_jsonl(path, map(_row, pages))
+def write_labels(path: Path, pages: Iterable[RecordedPage]) -> None:
+    """One JSON line a page (see `engines/page_rows.py`), whole or not at all."""
+    write_jsonl(path, ({"version": VERSION, **page.as_row(), "labels": dict(page.labels)} for page in pages))
 
 
 def holds_labels(path: Path) -> bool:
@@ -194,43 +174,23 @@ def holds_labels(path: Path) -> bool:
         first = next(read_rows(path), None)
     except DataError:
         return False
-    return first is not None and {"version", "labels", "documents"} <= first.keys()
+    return first is not None and {"version", "labels", "query"} <= first.keys()
 
 
-def read_labels(path: Path) -> Iterator[LabelledPage]:
-    """Raises `DataError`, naming the line, for a row of another version or without what a page has."""
+def read_labels(path: Path) -> Iterator[RecordedPage]:
+    """Raises `DataError`, naming the line, for a row of another version or without what a labelled page has.
+
+    A label is missing where its way could not tell: a judge that answered prose, a trajectory whose search failed.
+    """
     for where, row in read_jsonl(path):
         if not isinstance(row, dict) or row.get("version") != VERSION:
             version = row.get("version") if isinstance(row, dict) else None
             raise DataError(f"{where}: labels of version {version!r}; this release reads {VERSION}")
         try:
-            documents = tuple(Document(**document) for document in row["documents"])
-            texts = (row["query"], row["engine"], *(text for d in documents for text in (d.title, d.text)))
-            if not all(isinstance(text, str) for text in texts):
-                raise TypeError("a query, engine, title or text that is no text")
+            found, question = parse_page_row(row, where), Question.from_row(row)
             if type(row["rollout"]) is not int or type(row["turn"]) is not int:
                 raise TypeError("a rollout or turn that is no whole number")
-            yield LabelledPage(
-                Question.from_row(row["question"]),
-                row["query"],
-                documents,
-                row["engine"],
-                row["rollout"],
-                row["turn"],
-                {way: Quality(label) for way, label in row["labels"].items()},
-            )
+            labels = {way: Quality(label) for way, label in row["labels"].items()}
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{where}: not a labelled page ({str(error)[:200]})") from None
-
-
-def _row(page: LabelledPage) -> dict[str, Any]:
-    return {
-        "version": VERSION,
-        "question": page.question.as_row(),
-        "query": page.query,
-        "documents": [asdict(document) for document in page.documents],
-        "engine": page.engine,
-        "rollout": page.rollout,
-        "turn": page.turn,
-        "labels": {way: str(quality) for way, quality in page.labels.items()},
-    }
+        yield replace(found, question=question, turn=row["turn"], rollout=row["rollout"], labels=labels)

@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from zerosearch.episodes.protocol import Document as DocumentLike
 from zerosearch.episodes.protocol import field_text, one_line
 from zerosearch.episodes.replies import visible
 from zerosearch.episodes.scoring import contains_answer
-from zerosearch.episodes.search import Document
+from zerosearch.episodes.search import Document, SearchPage
 
 _PLAN = re.compile(r"\s*<think>(?P<held>none|\[\d+\].*?)</think>", re.DOTALL)
 _FENCE = re.compile(r"^[ \t]*(?:```\w*|</?information>)[ \t]*$", re.MULTILINE)
@@ -40,14 +39,6 @@ NO_PLAN = "<think>none</think>\n"
 """The plan of a page that will not hold the answer; that of one that will goes on with `[` behind its beginning."""
 QUOTED_WORDS = 5
 """How many words before an answer a plan quotes with it."""
-
-
-@dataclass(frozen=True)
-class ParsedPage:
-    """`well_formed`: the text was exactly `top_k` lines of the form `[n] Title: text`, numbered from 1."""
-
-    documents: tuple[Document, ...]
-    well_formed: bool
 
 
 def format_page(documents: Sequence[DocumentLike]) -> str:
@@ -115,27 +106,27 @@ def announces_answer(text: str) -> bool | None:
     return None if plan is None else plan["held"].startswith("[")
 
 
-def parse_page(text: str, top_k: int) -> ParsedPage:
-    """Read the page that a simulator wrote when it was asked for `top_k` documents.
+def parse_page(text: str, top_k: int) -> SearchPage:
+    """Read the page that a simulator wrote when it was asked for `top_k` documents; the page names no engine.
 
-    More than `top_k` documents are cut, fewer are kept. Text without any numbering is one document; empty text none.
-    Thoughts are no part of the page (`replies.visible`), and one that never ends leaves nothing: they hold the golden
-    answer.
+    `parsed`: the text was exactly `top_k` lines of the form `[n] Title: text`, numbered from 1. More documents are cut,
+    fewer are kept. Text without any numbering is one document; empty text none. Thoughts are no part of the page
+    (`replies.visible`), and one that never ends leaves nothing: they hold the golden answer.
 
-    >>> parse_page("[1] Nepal: Kathmandu is the capital of Nepal.", 1)
-    ParsedPage(documents=(Document(title='Nepal', text='Kathmandu is the capital of Nepal.', id=''),), well_formed=True)
+    >>> parse_page("[1] Nepal: Kathmandu is the capital of Nepal.", 1).documents
+    (Document(title='Nepal', text='Kathmandu is the capital of Nepal.', id=''),)
     """
     text = visible(text)
     exact = _read_exact(text)
     if exact is not None:
-        return ParsedPage(exact[:top_k], len(exact) == top_k)
+        return SearchPage(exact[:top_k], "", parsed=len(exact) == top_k)
     text = _FENCE.sub("", text)
     for style in _STYLES:
         documents = _read_marked(text, style)
         if documents is not None:
-            return ParsedPage(documents[:top_k], False)
+            return SearchPage(documents[:top_k], "", parsed=False)
     whole = one_line(text)
-    return ParsedPage((Document("", whole),) if _WORD.search(whole) else (), False)
+    return SearchPage((Document("", whole),) if _WORD.search(whole) else (), "", parsed=False)
 
 
 def _read_exact(text: str) -> tuple[Document, ...] | None:

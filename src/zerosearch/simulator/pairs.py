@@ -12,12 +12,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from zerosearch.engines.lexical import Lexicon
+from zerosearch.engines.page_rows import RecordedPage
 from zerosearch.episodes.examples import Example
 from zerosearch.episodes.search import Document, Quality, SearchRequest, holds_answer
 from zerosearch.errors import ConfigError, DataError
 from zerosearch.models.chat import render_messages
 from zerosearch.models.local import LocalModel
-from zerosearch.simulator.label import LabelledPage, named
+from zerosearch.simulator.label import named
 from zerosearch.simulator.page_text import QUOTED_WORDS, answer_spans, format_page, format_plan
 from zerosearch.simulator.prompts import simulator_messages
 from zerosearch.simulator.style import copies
@@ -38,7 +39,7 @@ class TuningPair:
 
 
 def tuning_pairs(
-    pages: Sequence[LabelledPage],
+    pages: Sequence[RecordedPage],
     way: str,
     *,
     top_k: int,
@@ -92,10 +93,10 @@ def tuning_pairs(
     return chosen
 
 
-def _distinct(pages: Sequence[LabelledPage], way: str, top_k: int) -> list[tuple[LabelledPage, Quality]]:
+def _distinct(pages: Sequence[RecordedPage], way: str, top_k: int) -> list[tuple[RecordedPage, Quality]]:
     """Each page once, with its one label; the recording that reaches deepest stands for its equals."""
     seen: dict[tuple[str, str, tuple[Document, ...]], set[Quality]] = {}
-    deepest: dict[tuple[str, str, tuple[Document, ...]], LabelledPage] = {}
+    deepest: dict[tuple[str, str, tuple[Document, ...]], RecordedPage] = {}
     for page in pages:
         label = Quality.USEFUL if way == RANK else page.labels.get(way)
         key = (page.question.id, page.query, page.documents[:top_k])
@@ -106,12 +107,12 @@ def _distinct(pages: Sequence[LabelledPage], way: str, top_k: int) -> list[tuple
     return [(deepest[key], next(iter(labels))) for key, labels in seen.items() if len(labels) == 1]
 
 
-def _pair(page: LabelledPage, quality: Quality, top_k: int) -> TuningPair:
+def _pair(page: RecordedPage, quality: Quality, top_k: int) -> TuningPair:
     documents = page.documents[:top_k]
     return TuningPair(SearchRequest(page.query, len(documents), page.question, quality), documents)
 
 
-def _noisy_twin(page: LabelledPage, found: Sequence[Document], top_k: int, rng: random.Random) -> TuningPair | None:
+def _noisy_twin(page: RecordedPage, found: Sequence[Document], top_k: int, rng: random.Random) -> TuningPair | None:
     """A noisy page for the query of `page`, of the other documents `found` for it; None where they are too few."""
     golden, shown = page.question.golden_answers, page.documents[:top_k]
     rest = [
@@ -124,11 +125,11 @@ def _noisy_twin(page: LabelledPage, found: Sequence[Document], top_k: int, rng: 
 
 
 def _with_answer_share(
-    useful: Sequence[LabelledPage], share: float, top_k: int, rng: random.Random
-) -> list[LabelledPage]:
+    useful: Sequence[RecordedPage], share: float, top_k: int, rng: random.Random
+) -> list[RecordedPage]:
     whole = [p for p in useful if (p.question.hops or 1) > 1 and copies(Document("", p.query), p.question.text, 0.8)]
-    with_answer: list[LabelledPage] = []
-    without: list[LabelledPage] = []
+    with_answer: list[RecordedPage] = []
+    without: list[RecordedPage] = []
     for page in whole:
         held = holds_answer(page.documents[:top_k], page.question.golden_answers)
         (with_answer if held else without).append(page)
@@ -139,7 +140,7 @@ def _with_answer_share(
     return [p for p in useful if id(p) not in of_whole or id(p) in kept]
 
 
-def misdirected(pages: Sequence[LabelledPage], count: int, rng: random.Random) -> list[LabelledPage]:
+def misdirected(pages: Sequence[RecordedPage], count: int, rng: random.Random) -> list[RecordedPage]:
     """At most `count` of the pages under another question: one like the query, whose answer the page does not hold.
 
     Policies ask beside the point: about the wrong country, the wrong film. An engine then gives what it was asked for,
@@ -149,7 +150,7 @@ def misdirected(pages: Sequence[LabelledPage], count: int, rng: random.Random) -
     if count < 1 or len(questions) < 2:
         return []
     ranked = Lexicon([question.text for question in questions])
-    out: list[LabelledPage] = []
+    out: list[RecordedPage] = []
     for page in rng.sample(list(pages), len(pages)):
         others = [questions[place] for place in ranked.nearest(page.query, _ALIKE)]
         wrong = [q for q in others if q.id != page.question.id and not holds_answer(page.documents, q.golden_answers)]

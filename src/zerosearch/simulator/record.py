@@ -1,24 +1,23 @@
-"""Pages that an engine gave for queries, as rows of a file: recorded here, or search traces from elsewhere.
+"""Pages that an engine gives for queries, as rows of a file (`engines/page_rows.py`).
 
-    {"query", "engine", "question", "golden_answers", "results": [{"title", "text" or "snippet"}, ...]}
-
-Such a file is what `label` takes beside (or instead of) a collection, and what the `recorded` engine replays. Recorded
-deeper than a policy sees, a page also says what the engine ranks next: what a noisy page for that query looks like.
+Such a file, or search traces from elsewhere, is what `label` takes beside (or instead of) a collection, and what the
+`recorded` engine replays. Recorded deeper than a policy sees, a page also says what the engine ranks next: what a noisy
+page for that query looks like.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from zerosearch.engines.recorded import parse_recording
+from zerosearch.engines.page_rows import RecordedPage, parse_page_row, with_question
 from zerosearch.engines.snippets import cut
-from zerosearch.episodes.questions import Question, parse_question
+from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import ErrorRate
-from zerosearch.episodes.search import Document, SearchEngine, SearchRequest
+from zerosearch.episodes.search import SearchEngine, SearchRequest
 from zerosearch.errors import DataError, EngineError
 from zerosearch.files.formats import read_jsonl
 from zerosearch.files.identity import differences
@@ -34,15 +33,6 @@ class Query:
     turn: int = 0
 
 
-@dataclass(frozen=True)
-class RecordedPage:
-    """The documents that `engine` gave for `query`, all that were recorded, in its order."""
-
-    query: Query
-    documents: tuple[Document, ...]
-    engine: str
-
-
 def read_recorded_pages(path: Path, *, snippet_words: int | None = None) -> tuple[list[RecordedPage], int]:
     """The pages of a file whose rows have a question and its golden answers, and how many rows have none.
 
@@ -51,23 +41,14 @@ def read_recorded_pages(path: Path, *, snippet_words: int | None = None) -> tupl
     """
     pages, without = [], 0
     for where, row in read_jsonl(path):
-        recording = parse_recording(row, where)
-        if not isinstance(row.get("question"), str) or not row.get("golden_answers"):
+        page = with_question(parse_page_row(row, where), row, where)
+        if page is None:
             without += 1
             continue
-        turn = row.get("turn")
-        query = Query(recording.query, _question(row, where), turn if type(turn) is int else 0)
-        documents = recording.documents
         if snippet_words is not None:
-            documents = tuple(cut(d, recording.query, snippet_words) for d in documents)
-        pages.append(RecordedPage(query, documents, recording.engine))
+            page = replace(page, documents=tuple(cut(d, page.query, snippet_words) for d in page.documents))
+        pages.append(page)
     return pages, without
-
-
-def _question(row: dict[str, Any], where: str) -> Question:
-    identifier = row.get("id", row.get("qid"))
-    kept = {key: row[key] for key in ("question", "golden_answers", "hops") if key in row}
-    return parse_question({**kept, "id": identifier}, where)
 
 
 @dataclass(frozen=True)
@@ -121,7 +102,8 @@ async def record(
                 missed += 1
                 return None
             nothing += not page.documents
-            return _row(query, page.documents, engine)
+            found = RecordedPage(query.text, page.documents, engine.name, engine.identity, query.question, query.turn)
+            return found.as_row()
 
     tasks = [asyncio.create_task(ask(query)) for query in wanted]
     done = len(total) - len(wanted)
@@ -155,9 +137,3 @@ def _own_rows(path: Path, engine: SearchEngine) -> Iterator[dict[str, Any]]:
 
 def _key(row: dict[str, Any]) -> tuple[str, str]:
     return row["id"], row["query"]
-
-
-def _row(query: Query, documents: Iterable[Document], engine: SearchEngine) -> dict[str, Any]:
-    results = [asdict(document) for document in documents]
-    named = {"engine": engine.name, "identity": engine.identity}
-    return {"query": query.text, **named, **query.question.as_row(), "turn": query.turn, "results": results}
