@@ -14,7 +14,7 @@ from zerosearch.process import interrupts
 
 KEEPING = {
     name: "what was written so far is kept"
-    for name in ("train", "evaluate", "collect", "record", "label", "sft", "tune", "fidelity")
+    for name in ("train", "evaluate", "collect", "record", "label", "tune", "fidelity")
 }
 
 

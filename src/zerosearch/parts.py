@@ -19,8 +19,7 @@ from zerosearch.episodes.protocol import PROMPT, PROMPT_WITHOUT_SEARCH, render_p
 from zerosearch.episodes.questions import Fields, Question, load_questions
 from zerosearch.episodes.rollout import RolloutSettings
 from zerosearch.episodes.search import SearchEngine
-from zerosearch.factbook import build as build_factbook
-from zerosearch.factbook.sources import PREFIX, factbook_rows
+from zerosearch.factbook import PREFIX, corpus_path, factbook_rows
 from zerosearch.files.identity import identity_of
 from zerosearch.models.adapters import resolve_adapter
 from zerosearch.models.chat import GeneratorWriter, OpenAIWriter, Writer
@@ -97,7 +96,7 @@ class Models:
 
 def open_engine(config: EngineConfig, models: Models) -> SearchEngine:
     """The engine that `config` describes. A local simulator shares its model's weights with whoever else uses it."""
-    suppliers = Suppliers(lambda config: _simulated(config, models), lambda: build_factbook().corpus)
+    suppliers = Suppliers(lambda config: _simulated(config, models), corpus_path)
     return registry.open_engine(config, suppliers)
 
 

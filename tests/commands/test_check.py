@@ -353,7 +353,6 @@ def test_a_tokenizer_needs_no_weights_and_no_network(tokenizer_folder: Path, mon
     assert asked == []
 
 
-@pytest.mark.data
 @pytest.mark.model
 @pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.toml")), ids=lambda path: path.stem)
 def test_every_config_that_ships_is_checked(zerosearch: Any, config: Path, tmp_path: Path) -> None:

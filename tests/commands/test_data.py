@@ -100,25 +100,22 @@ def test_a_golden_answer_of_check_is_read_like_that_of_a_file() -> None:
         golden_answers("['Lima' ...")
 
 
-@pytest.mark.data
 def test_factbook_says_what_is_in_it(zerosearch: Any) -> None:
-    from zerosearch.factbook import build, load_factbook_questions
+    from zerosearch.factbook import corpus_path, factbook_rows
 
-    paths = build()
     result = zerosearch("data", "factbook", "--show", "1")
     assert result.code == 0
-    assert str(paths.folder) in result.out
+    assert str(corpus_path()) in result.out
     assert "public domain" in result.out
     assert [line.split()[1:2] for line in result.out.splitlines() if line.startswith("│")] == [
         ["corpus.jsonl"], ["train.jsonl"], ["dev.jsonl"], ["test.jsonl"],
     ]  # fmt: skip
-    train = load_factbook_questions(paths.train)
+    train = factbook_rows("factbook:train")
     assert re.search(rf"│ train.jsonl +│ +{len(train)} │", result.out)
     assert train[0].question in result.out
     assert train[1].question not in result.out
 
 
-@pytest.mark.data
 def test_a_part_of_the_factbook_can_be_shown(zerosearch: Any) -> None:
     result = zerosearch("data", "show", "factbook:train:two-hop", "--show", "0", "--limit", "7")
     assert result.out.startswith("factbook:train:two-hop: 7 questions")

@@ -80,7 +80,7 @@ def test_a_package_that_is_not_installed_is_named_with_the_way_to_it(tmp_path: P
         "sys.meta_path.insert(0, Gone())\n"
     )
     path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
-    for line in ("zs train --set name=x", "zs ask why", "zs sft policy --out x", "zs check --text x"):
+    for line in ("zs train --set name=x", "zs ask why", "zs check --text x"):
         done = shell(line, PYTHONPATH=path)
         assert done.returncode in (1, 2), done
         (error,) = done.stderr.splitlines()

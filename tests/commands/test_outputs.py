@@ -53,7 +53,7 @@ def listing(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-@pytest.mark.parametrize("command", [("tune", "labels.jsonl"), ("tune", "labels.jsonl", "--full"), ("sft", "policy")])
+@pytest.mark.parametrize("command", [("tune", "labels.jsonl"), ("tune", "labels.jsonl", "--full")])
 def test_an_adapter_is_not_written_over_what_is_not_one(
     zerosearch: Any, place: Path, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,11 +100,10 @@ def commands(place: Path) -> dict[str, tuple[list[str], Path]]:
         ),
         "label": (["label", str(place / "pages")], place / "pages" / "labels.jsonl"),
         "tune": (["tune", str(place / "labels.jsonl"), "--out", str(place / "out")], place / "out"),
-        "sft": (["sft", "policy", "--out", str(place / "out")], place / "out"),
     }
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "collect", "fidelity", "record", "label", "tune", "sft"])
+@pytest.mark.parametrize("name", ["train", "evaluate", "collect", "fidelity", "record", "label", "tune"])
 def test_a_folder_in_use_is_refused(zerosearch: Any, commands: Any, place: Path, name: str) -> None:
     arguments, target = commands[name]
     before = listing(place)

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scripts import interval_coverage as coverage
 from zerosearch.episodes.statistics import (
     EXACT_UP_TO,
     bootstrap_means,
@@ -22,7 +23,6 @@ from zerosearch.episodes.statistics import (
     share_interval,
     wilson,
 )
-from zerosearch.evaluation import coverage
 
 scores = st.lists(st.sampled_from([0.0, 0.25, 0.5, 2 / 3, 1.0]), min_size=1, max_size=40).map(np.array)
 

@@ -147,7 +147,6 @@ def test_any_other_data_set_of_the_hub(hub: list[tuple[str, str | None, str]]) -
     assert (found.name, hub) == ("someone-quiz-test", [("someone/quiz", None, "test")])
 
 
-@pytest.mark.data
 def test_the_factbook() -> None:
     found = open_benchmark("factbook:test:two-hop", limit=5)
     assert (found.name, len(found.questions), found.limit) == ("factbook-test-two-hop", 5, 5)

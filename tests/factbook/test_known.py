@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from zerosearch.episodes.questions import Question
-from zerosearch.factbook import known
 from zerosearch.factbook.known import embedded_warning, known_share
 
 VILLAGE = [Question(str(n), f"Who is the smith of Lower Ploughton {n}?", ("Old Tom",)) for n in range(10)]
@@ -21,28 +18,19 @@ def test_a_question_is_known_by_a_country_that_it_or_its_answer_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("adapter", "source", "questions", "built", "said"),
+    ("adapter", "source", "questions", "said"),
     [
-        ("embedded:simulator", "mine.jsonl", VILLAGE, True, "and 0% of the questions of mine.jsonl name one"),
-        ("embedded:simulator", "mine.jsonl", VILLAGE, False, "nothing else: on other questions"),
-        ("embedded:simulator", "mine.jsonl", COUNTRIES, True, None),
-        ("embedded:simulator", "hub:my/questions", [], True, "nothing else: on other questions"),
-        ("embedded:simulator", "factbook:train", VILLAGE, True, None),
-        ("my/adapter", "mine.jsonl", VILLAGE, True, None),
-        (None, "mine.jsonl", VILLAGE, True, None),
+        ("embedded:simulator", "mine.jsonl", VILLAGE, "and 0% of the questions of mine.jsonl name one"),
+        ("embedded:simulator", "mine.jsonl", COUNTRIES, None),
+        ("embedded:simulator", "hub:my/questions", [], "nothing else: on other questions"),
+        ("embedded:simulator", "factbook:train", VILLAGE, None),
+        ("my/adapter", "mine.jsonl", VILLAGE, None),
+        (None, "mine.jsonl", VILLAGE, None),
     ],
 )
 def test_own_questions_and_the_embedded_simulator(
-    adapter: str | None, source: str, questions: list[Question], built: bool, said: str | None,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:  # fmt: skip
-    monkeypatch.setattr(known, "factbook_countries", lambda: {"Côte d'Ivoire", "Chad"} if built else set())
+    adapter: str | None, source: str, questions: list[Question], said: str | None
+) -> None:
     warning = embedded_warning(adapter, source, questions)
     assert (warning is None) is (said is None)
     assert said is None or said in (warning or "")
-
-
-def test_a_factbook_that_was_never_built_is_not_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("ZEROSEARCH_CACHE", str(tmp_path))
-    assert known.factbook_countries() == set()
-    assert list(tmp_path.iterdir()) == []

@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evaluation.test_runner import played
+from episodes.test_summary import played
 
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.scoring import Scores
 from zerosearch.episodes.trajectory import Trajectory, write_trajectories
 from zerosearch.errors import DataError
 from zerosearch.files.jsonl import write_json
-from zerosearch.learning.rejection import successful_examples
+from zerosearch.learning.rejection import right_episodes, successful_examples
 
 RIGHT = Scores(1.0, 1.0, 1.0, 1.0)
 
@@ -58,10 +58,8 @@ def test_what_cannot_be_learned_from_is_one_line() -> None:
 
 
 def test_the_tokens_of_another_model_are_refused(tmp_path: Path) -> None:
-    from zerosearch.commands.sft import right_episodes
-
     write_trajectories(tmp_path / "part-000000.jsonl.zst", [right("q")])
     write_json(tmp_path / "collect.json", {"policy": "one"})
-    assert len(right_episodes(tmp_path, "one", 1, 10, 0)) == 1
+    assert len(right_episodes(tmp_path, "one", limit=10)) == 1
     with pytest.raises(DataError, match="was collected with one"):
-        right_episodes(tmp_path, "two", 1, 10, 0)
+        right_episodes(tmp_path, "two", limit=10)

@@ -22,7 +22,6 @@ from zerosearch.commands.fidelity import fidelity
 from zerosearch.commands.label import label
 from zerosearch.commands.models import models
 from zerosearch.commands.record import record
-from zerosearch.commands.sft import sft
 from zerosearch.commands.train import train
 from zerosearch.commands.tune import tune
 
@@ -66,7 +65,7 @@ def _add(command: Callable[..., None]) -> None:
 
 _add(train)
 app.add_typer(data, name="data", cls=Group)
-for _command in (models, check, doctor, cost, evaluate, sft, collect, record, label, tune, fidelity, compare, ask):
+for _command in (models, check, doctor, cost, evaluate, collect, record, label, tune, fidelity, compare, ask):
     _add(_command)
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -25,18 +24,18 @@ FIELDS_HELP = "Which fields hold what, if not the usual ones: question=NAME,answ
 def factbook(
     show: Annotated[int, typer.Option(min=0, metavar="N", help="Show so many questions of each split.")] = 2,
 ) -> None:
-    """Build the Factbook questions and their corpus (from a 3 MB package, once), and say what is in them."""
+    """The questions and the corpus that come with the package: what is in them, and where the corpus lies."""
     prepare()
-    from zerosearch.factbook import build, load_factbook_questions
+    from zerosearch.factbook import corpus_path, factbook_rows
+    from zerosearch.factbook import manifest as shipped_manifest
 
-    paths = build()
-    manifest: dict[str, Any] = json.loads(paths.manifest.read_text(encoding="utf-8"))
+    manifest = shipped_manifest()
     table = Table(title=f"Factbook {manifest['version']}, seed {manifest['seed']}", title_justify="left")
     for column, justify in (("file", "left"), ("rows", "right"), ("one-hop", "right"), ("two-hop", "right"),
                             ("countries", "right"), ("sha256", "left")):  # fmt: skip
         table.add_column(column, justify=justify)  # type: ignore[arg-type]
     digests = {name: of["sha256"][:12] for name, of in manifest["files"].items()}
-    table.add_row(paths.corpus.name, str(manifest["passages"]), "", "", "", digests[paths.corpus.name])
+    table.add_row("corpus.jsonl", str(manifest["passages"]), "", "", "", digests["corpus.jsonl"])
     for split in SPLITS:
         counts = manifest["counts"][split]
         hops = [str(counts["hops"].get(hop, 0)) for hop in ("1", "2")]
@@ -45,11 +44,11 @@ def factbook(
     console.print(table)
     source = manifest["source"]
     console.print(f"licence  {source['licence']}, from {source['package']}", markup=False)
-    console.print(f"folder   {paths.folder}", markup=False)
+    console.print(f"corpus   {corpus_path()}", markup=False)
     console.print('use it   data.train = "factbook:train" (or :dev, :test; and :one-hop or :two-hop after that)')
     for split in SPLITS if show else ():
         console.print(f"\n{split}", style="bold")
-        for question in load_factbook_questions(paths.folder / f"{split}.jsonl")[:show]:
+        for question in factbook_rows(f"factbook:{split}")[:show]:
             _print_question(question.question, question.golden_answers)
 
 

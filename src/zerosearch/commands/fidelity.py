@@ -180,7 +180,7 @@ def open_queries(source: str, config: TrainConfig, limit: int) -> list[Asked]:
     """`factbook:SPLIT`: right, whole and misdirected queries, one a question; a folder: the queries of its
     trajectories; anything else: questions, each asked whole.
     """
-    from zerosearch.factbook.pairs import factbook_queries
+    from zerosearch.factbook.queries import factbook_queries
     from zerosearch.parts import open_questions
     from zerosearch.simulator.collect import read_collection
     from zerosearch.simulator.fidelity import Asked

@@ -87,9 +87,10 @@ def tune(
     prepare()
     import torch
 
-    from zerosearch.commands.sft import default_rate, output, sft_settings, tune_model
     from zerosearch.errors import ConfigError
     from zerosearch.learning.policy import Policy
+    from zerosearch.learning.sft import SFTSettings
+    from zerosearch.learning.tuning import default_rate, output, tune_model
     from zerosearch.models.adapters import read_card, resolve_adapter
     from zerosearch.models.local import LocalModel
     from zerosearch.simulator.label import read_labels
@@ -119,13 +120,13 @@ def tune(
     else:
         local.add_adapter(ADAPTER, source, rank=rank, alpha=2.0 * rank, trainable=True)
         trainee = Policy(local, adapter=ADAPTER)
-    settings = sft_settings(
-        epochs,
-        batch_size,
-        learning_rate or default_rate(full=full),
-        micro_batch_tokens,
-        max_minutes,
-        fast_matmul=fast_matmul,
+    settings = SFTSettings(
+        epochs=epochs,
+        batch_size=batch_size,
+        learning_rate=learning_rate or default_rate(full=full),
+        micro_batch_tokens=micro_batch_tokens,
+        max_seconds=60 * max_minutes if max_minutes else None,
+        matmul_precision="medium" if fast_matmul else "highest",
         seed=seed,
     )
     card = {
@@ -145,6 +146,6 @@ def tune(
     texts = [
         page_example(local, pair.request, pair.documents, plan=plan, answer_weight=answer_weight) for pair in pairs
     ]
-    tune_model(trainee, texts, settings, out, card)
+    tune_model(trainee, texts, settings, out, card, console.print)
     use = f"engine.simulated.{'model' if full else 'adapter'}={out}"
     console.print(f"next: zerosearch fidelity CONFIG --set {use} --set engine.simulated.style=tuned")

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from zerosearch.episodes.questions import Fields, Question, load_questions, questions_digest
 from zerosearch.errors import ConfigError, DataError
-from zerosearch.factbook.sources import PREFIX, factbook_rows
+from zerosearch.factbook import PREFIX, factbook_rows
 from zerosearch.files.formats import ENDINGS, KINDS, kind_of, stem_of
 
 COLLECTION = "RUC-NLPIR/FlashRAG_datasets"
@@ -158,7 +158,7 @@ def _open(spec: str, data: Path | None, fields: Fields | None) -> tuple[str, str
     """Name, source and questions."""
     name = benchmark_name(spec)
     if spec.startswith(PREFIX):
-        return name, spec, [Question(q.id, q.question, q.golden_answers) for q in factbook_rows(spec)]
+        return name, spec, [q.plain for q in factbook_rows(spec)]
     if spec.startswith("hub:"):
         return name, spec, load_questions(spec, fields=fields)
     if kind_of(Path(spec)) is not None:

@@ -9,11 +9,8 @@ from collections.abc import Iterable, Sequence
 
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.scoring import normalize
-from zerosearch.errors import DataError
-from zerosearch.factbook.build import VERSION
-from zerosearch.factbook.questions import load_factbook_questions
-from zerosearch.factbook.sources import PREFIX
-from zerosearch.models.embedded import cache_dir
+from zerosearch.factbook.questions import PREFIX
+from zerosearch.factbook.shipped import manifest
 
 EMBEDDED_SIMULATOR = "embedded:simulator"
 ENOUGH = 0.5
@@ -28,8 +25,7 @@ def embedded_warning(adapter: str | None, source: str, questions: Sequence[Quest
     """
     if adapter != EMBEDDED_SIMULATOR or source.startswith(PREFIX):
         return None
-    names = factbook_countries() if questions else set()
-    share = known_share(questions, names) if names else None
+    share = known_share(questions, factbook_countries()) if questions else None
     if share is not None and share >= ENOUGH:
         return None
     told = f", and {share:.0%} of the questions of {source} name one" if share is not None else ""
@@ -47,10 +43,5 @@ def known_share(questions: Sequence[Question], names: Iterable[str]) -> float:
 
 
 def factbook_countries() -> set[str]:
-    """The countries that the Factbook's questions are about; none where it has not been built on this machine."""
-    folder = cache_dir() / "factbook" / f"v{VERSION}-seed0"
-    try:
-        splits = [load_factbook_questions(folder / f"{split}.jsonl") for split in ("train", "dev", "test")]
-    except (OSError, DataError):
-        return set()
-    return {question.subject for split in splits for question in split}
+    """The countries that the Factbook's questions are about."""
+    return {name for names in manifest()["countries"].values() for name in names}

@@ -8,11 +8,25 @@ is the episode's own: pages are read and never learned.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from zerosearch.episodes.examples import Example
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.errors import DataError
+from zerosearch.files.jsonl import read_object
+from zerosearch.simulator.collect import read_collection
+
+
+def right_episodes(folder: Path, model: str, *, per_question: int = 1, limit: int, seed: int = 0) -> list[Example]:
+    """The texts of a collection's right episodes. Raises `DataError` where it was collected with another model."""
+    record = folder / "collect.json"
+    policy = read_object(record).get("policy") if record.exists() else None
+    if policy is not None and policy != model:
+        raise DataError(
+            f"{folder}: was collected with {policy}, whose tokens are not those of {model}; --model {policy}"
+        )
+    return successful_examples(read_collection(folder), per_question=per_question, limit=limit, seed=seed)
 
 
 def successful_examples(

@@ -12,8 +12,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from string import capwords
 
-from zerosearch.factbook.corpus import Country, Key
-from zerosearch.factbook.words import normalize
+from recipes.factbook.corpus import Country, Key
+from recipes.factbook.words import normalize
 
 Parser = Callable[[str], list[str]]
 

@@ -101,10 +101,6 @@ def encode_script(
     return (episode.ids, episode.mask) if episode.next() == Done("answer") else None
 
 
-def plain_question(question: FactbookQuestion) -> Question:
-    return Question(question.id, question.question, question.golden_answers)
-
-
 def held_answer(golden_answers: Sequence[str], documents: Sequence[Document]) -> str | None:
     """The first golden answer that the page shows, if any."""
     text = "\n".join(f"{d.title}: {d.text}" for d in documents)
@@ -118,7 +114,7 @@ def _one_hop(question: FactbookQuestion, find: Find, rng: random.Random) -> Scri
     if answer is None:
         return None
     turns = (_search(rng.choice(_OPENING), query), _answer(rng.choice(_FOUND), answer))
-    return Script(plain_question(question), turns, (page,))
+    return Script(question.plain, turns, (page,))
 
 
 def _two_searches(question: FactbookQuestion, find: Find, rng: random.Random) -> Script | None:
@@ -132,7 +128,7 @@ def _two_searches(question: FactbookQuestion, find: Find, rng: random.Random) ->
         _search(rng.choice(_NEXT).format(country=country), question.queries[1]),
         _answer(rng.choice(_FOUND), answer),
     )
-    return Script(plain_question(question), turns, (first, second))
+    return Script(question.plain, turns, (first, second))
 
 
 def _whole_question(question: FactbookQuestion, find: Find, rng: random.Random) -> Script | None:
@@ -145,7 +141,7 @@ def _whole_question(question: FactbookQuestion, find: Find, rng: random.Random) 
         _search(rng.choice(_OPENING), question.question.rstrip("?.")),
         _answer(thought, answer or guess(page[0])),
     )
-    return Script(plain_question(question), turns, (page,))
+    return Script(question.plain, turns, (page,))
 
 
 def guess(document: Document) -> str:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from recipes.embedded.pairs import pairs
+from recipes.embedded.scripted import encode_script, finder, scripts
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.episodes.encoding import encode_prompt
 from zerosearch.episodes.episode import EpisodeLimits
 from zerosearch.episodes.examples import Example
 from zerosearch.episodes.protocol import render_prompt
-from zerosearch.factbook.pairs import pairs
 from zerosearch.factbook.questions import FactbookQuestion
-from zerosearch.factbook.scripted import encode_script, finder, scripts
 from zerosearch.models.local import LocalModel
 from zerosearch.simulator.pairs import page_example
 

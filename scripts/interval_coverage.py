@@ -1,4 +1,4 @@
-"""Do intervals and paired test do what they say? By simulation: `python -m zerosearch.evaluation.coverage`.
+"""Do intervals and paired test do what they say? By simulation: `python scripts/interval_coverage.py`.
 
 Of 95 % intervals, 95 % should hold the true mean; of two equal runs, 5 % should look different at p <= .05. For EM of
 one benchmark no chance is involved: the interval depends on the number of right answers only, whose distribution is

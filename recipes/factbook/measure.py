@@ -1,34 +1,33 @@
 """How hard the Factbook questions are for BM25: what one search finds, and what the gold queries find.
 
-python -m zerosearch.factbook.measure
+python -m recipes.factbook.measure
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import Stemmer
 
 from zerosearch.engines.lexical import bm25s
 from zerosearch.episodes.scoring import contains_answer
-from zerosearch.factbook.build import FactbookPaths, build
-from zerosearch.factbook.questions import FactbookQuestion, load_factbook_questions
+from zerosearch.factbook import FactbookQuestion, corpus_path, factbook_rows
+from zerosearch.factbook.shipped import SPLITS
 from zerosearch.files.formats import read_jsonl
 
-SPLITS = ("train", "dev", "test")
 
-
-def measure(paths: FactbookPaths, top_k: int, splits: Sequence[str] = SPLITS) -> dict[str, dict[str, float]]:
+def measure(corpus: Path, splits: Mapping[str, Sequence[FactbookQuestion]], top_k: int) -> dict[str, dict[str, float]]:
     """Shares of questions, by split, whose page of `top_k` passages (BM25, k1 .9, b .4) holds a golden answer.
 
     `one_hop` and `two_hop`: the question is the query. `two_hop_gold`: either page of the two gold queries;
     `two_hop_second`: the second page alone. `first_answer` and `first_bridge`: the answer, or the bridge country's
     name, on the first gold page. `one_hop_gold`: the gold query of a one-hop question.
     """
-    passages = [row for _, row in read_jsonl(paths.corpus)]
+    passages = [row for _, row in read_jsonl(corpus)]
     stemmer = Stemmer.Stemmer("english")
     index = bm25s.BM25(k1=0.9, b=0.4)
     texts = [f"{p['title']}\n{p['text']}" for p in passages]
@@ -39,7 +38,7 @@ def measure(paths: FactbookPaths, top_k: int, splits: Sequence[str] = SPLITS) ->
         found, _ = index.retrieve(tokens, k=min(top_k, len(texts)), show_progress=False)
         return ["\n".join(texts[i] for i in row) for row in found]
 
-    return {split: _shares(load_factbook_questions(paths.folder / f"{split}.jsonl"), pages) for split in splits}
+    return {split: _shares(questions, pages) for split, questions in splits.items()}
 
 
 def _shares(questions: Sequence[FactbookQuestion], pages: Any) -> dict[str, float]:
@@ -70,5 +69,6 @@ def _share(hits: Sequence[bool]) -> float:
 
 
 if __name__ == "__main__":
-    json.dump({f"top_{k}": measure(build(), k) for k in (3, 5)}, sys.stdout, indent=1)
+    every = {split: factbook_rows(f"factbook:{split}") for split in SPLITS}
+    json.dump({f"top_{k}": measure(corpus_path(), every, k) for k in (3, 5)}, sys.stdout, indent=1)
     print()

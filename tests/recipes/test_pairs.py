@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
+from recipes.embedded.examples import SNIPPET_WORDS, TOP_K, simulator_examples
+from recipes.embedded.pairs import NOISE_POOL, Pair, pairs
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.engines.snippets import cut
 from zerosearch.episodes.scoring import contains_answer
 from zerosearch.episodes.search import Quality
-from zerosearch.factbook.pairs import NOISE_POOL, Pair, pairs
 from zerosearch.factbook.questions import FactbookQuestion
-from zerosearch.learning.warmstart import SNIPPET_WORDS, TOP_K, simulator_examples
 from zerosearch.simulator.page_text import format_page, format_plan
 from zerosearch.simulator.prompts import simulator_messages
 

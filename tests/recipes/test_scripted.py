@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from recipes.embedded.examples import LIMITS, policy_examples
+from recipes.embedded.scripted import Script, encode_script, finder, guess, held_answer, scripts
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.engines.snippets import cut
 from zerosearch.episodes.encoding import encode_prompt
@@ -18,8 +20,6 @@ from zerosearch.episodes.questions import Question
 from zerosearch.episodes.scoring import contains_answer
 from zerosearch.episodes.search import Document
 from zerosearch.factbook.questions import FactbookQuestion
-from zerosearch.factbook.scripted import Script, encode_script, finder, guess, held_answer, scripts
-from zerosearch.learning.warmstart import LIMITS, policy_examples
 
 WIDE = EpisodeLimits(max_searches=3, max_context_tokens=6000, max_turn_tokens=400, max_page_tokens=900)
 

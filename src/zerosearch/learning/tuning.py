@@ -1,0 +1,91 @@
+"""Supervised tuning with its folder: owned while it is made, the best weights kept, a card beside them."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zerosearch.episodes.examples import Example
+from zerosearch.errors import FolderError
+from zerosearch.files.folders import ADAPTER_FILES, MODEL_FILES, check_folder, owned, restore, strangers
+from zerosearch.learning.policy import Policy
+from zerosearch.learning.sft import SFTResult, SFTSettings, train_sft
+from zerosearch.models.adapters import read_card
+
+
+@contextmanager
+def output(out: Path, command: str, *, full: bool = False) -> Iterator[None]:
+    """Own the folder `out` while an adapter (`full`: a model) is made for it.
+
+    Raises `FolderError` where other things lie there, or an adapter that zerosearch did not make.
+    """
+    with owned(out, command):
+        files = MODEL_FILES if full else ADAPTER_FILES
+        check_folder(out, files)
+        check_folder(unfinished(out), files)
+        restore(out)
+        if out.is_dir() and any(out.iterdir()) and "command" not in read_card(out):
+            raise FolderError(f"--out {out}: holds weights without zerosearch's card.json; name another folder")
+        yield
+
+
+def unfinished(out: Path) -> Path:
+    """Where the best weights so far are kept while `out` is being made; an older `out` stays as it is until then."""
+    return out.with_name(f"{out.name}.unfinished")
+
+
+def default_rate(*, full: bool) -> float:
+    """The learning rate. All weights at an adapter's rate forget the language within a few steps."""
+    return 1e-5 if full else 1e-3
+
+
+def tune_model(
+    trainee: Policy,
+    texts: Sequence[Example],
+    settings: SFTSettings,
+    out: Path,
+    card: dict[str, Any],
+    say: Callable[[str], None] = print,
+) -> SFTResult:
+    """Tune, say a line now and then, and write weights and card to `out` at the end.
+
+    The best weights so far are kept in `unfinished(out)`; a tuning that stops early leaves them there.
+    """
+    tokens = sum(len(t.ids) for t in texts)
+    say(f"{card['role']}: {len(texts)} texts, {tokens} tokens, {sum(m > 0 for t in texts for m in t.mask)} to learn")
+
+    def report(row: dict[str, float]) -> None:
+        validation = f"  validation {row['validation_loss']:.4f}" if "validation_loss" in row else ""
+        say(f"step {row['step']:.0f}/{row['total']:.0f}  loss {row['loss']:.4f}{validation}  {row['seconds']:.0f} s")
+
+    def keep() -> None:
+        trainee.save(unfinished(out), dtype=torch.float16)
+
+    try:
+        result = train_sft(trainee, texts, settings, report, keep)
+    except BaseException:
+        if unfinished(out).is_dir():
+            say(f"stopped early: the best weights so far are in {unfinished(out)}")
+        raise
+    card = {
+        "command": shlex.join(["zerosearch", *sys.argv[1:]]),
+        **card,
+        "texts": len(texts),
+        "tokens": tokens,
+        "settings": asdict(settings),
+        "result": asdict(result),
+    }
+    trainee.save(out, dtype=torch.float16, card=card)
+    if not strangers(unfinished(out), ADAPTER_FILES + MODEL_FILES):
+        shutil.rmtree(unfinished(out), ignore_errors=True)
+    size = sum(file.stat().st_size for file in out.glob("*.safetensors"))
+    say(f"{out}: validation loss {result.best_validation_loss:.4f}, {size / 2**20:.1f} MiB ({result.stopped})")
+    return result
