@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
 
 from zerosearch.episodes.curriculum import PageDraw
 from zerosearch.episodes.episode import Codec, Done, Episode, EpisodeLimits, Generate
@@ -21,10 +19,9 @@ from zerosearch.episodes.scoring import RewardName
 from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest, page_quality
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.episodes.shared_pages import Answer, SharedPages, credit_the_first, same_query
+from zerosearch.episodes.tasks import together
 from zerosearch.episodes.trajectory import SearchRecord, Trajectory, finish
 from zerosearch.errors import EngineError, RunError
-
-T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -265,15 +262,3 @@ def times_before(questions: Sequence[Question]) -> list[int]:
         counts.append(seen[question.id])
         seen[question.id] += 1
     return counts
-
-
-async def together(calls: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
-    """The results of all calls, made at once, in their order. The first failure ends the others and is raised."""
-    tasks = [asyncio.create_task(call) for call in calls]
-    try:
-        return list(await asyncio.gather(*tasks))
-    except BaseException:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        raise

@@ -5,7 +5,6 @@ The files are the state: a call goes on with whatever they do not hold yet.
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from pathlib import Path
 
 from zerosearch.episodes.predictions import Header, Prediction, append_prediction, start_predictions
 from zerosearch.episodes.questions import Question
+from zerosearch.episodes.tasks import for_each
 from zerosearch.evaluation.predictors import Predictor
 
 _ROWS_A_WRITE = 64
@@ -87,7 +87,6 @@ async def fill(cells: Sequence[Cell], *, concurrency: int, report: Callable[[Cel
     `report` is called for a cell whenever rows of it were written. What ends the run (the limit on failures, a budget,
     an interrupt) leaves every finished prediction written.
     """
-    work = ((cell, question, sample) for cell in cells for question, sample in cell.missing())
     last_write = time.monotonic()
 
     def write() -> None:
@@ -98,18 +97,12 @@ async def fill(cells: Sequence[Cell], *, concurrency: int, report: Callable[[Cel
                 report(cell)
         last_write = time.monotonic()
 
-    async def answer_on() -> None:
-        for cell, question, sample in work:
-            await cell.answer(question, sample)
-            waiting = sum(c.unwritten for c in cells)
-            if waiting >= _ROWS_A_WRITE or time.monotonic() - last_write > _SECONDS_A_WRITE:
-                write()
+    def write_some(_: None) -> None:
+        if sum(c.unwritten for c in cells) >= _ROWS_A_WRITE or time.monotonic() - last_write > _SECONDS_A_WRITE:
+            write()
 
-    tasks = [asyncio.create_task(answer_on()) for _ in range(concurrency)]
+    missing = ((cell, question, sample) for cell in cells for question, sample in cell.missing())
     try:
-        await asyncio.gather(*tasks)
+        await for_each(missing, lambda one: one[0].answer(one[1], one[2]), write_some, limit=concurrency)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         write()

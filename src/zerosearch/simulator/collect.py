@@ -6,7 +6,6 @@ yet written; the same call goes on with the questions and rollouts that no part 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from zerosearch.episodes.generation import Generator
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import ErrorRate, RolloutSettings, run_episode
 from zerosearch.episodes.search import SearchEngine
+from zerosearch.episodes.tasks import for_each
 from zerosearch.episodes.trajectory import Trajectory, read_trajectories, write_trajectories
 from zerosearch.errors import DataError
 
@@ -78,11 +78,10 @@ async def collect(
     ]
     number = int(list_parts(folder)[-1].name[5:11]) + 1 if held else 0
     ready: list[Trajectory] = []
-    gate = asyncio.Semaphore(concurrency)
 
-    async def play(group: int, question: Question, rollout: int) -> Trajectory:
-        async with gate:
-            return await run_episode(question, generator, engine, settings, errors, group=group, rollout=rollout)
+    async def play(one: tuple[int, Question, int]) -> Trajectory:
+        group, question, rollout = one
+        return await run_episode(question, generator, engine, settings, errors, group=group, rollout=rollout)
 
     def write() -> None:
         nonlocal number
@@ -93,16 +92,14 @@ async def collect(
             ready.clear()
             report(tally.progress())
 
-    tasks = [asyncio.create_task(play(*one)) for one in wanted]
+    def keep(played: Trajectory) -> None:
+        ready.append(played)
+        if len(ready) >= part_size:
+            write()
+
     try:
-        for next_done in asyncio.as_completed(tasks):
-            ready.append(await next_done)
-            if len(ready) >= part_size:
-                write()
+        await for_each(wanted, play, keep, limit=concurrency)
     finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         write()
     return tally.progress()
 

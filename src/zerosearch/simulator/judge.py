@@ -7,7 +7,6 @@ once more, then the page counts as unclear and keeps no label of this way.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import re
@@ -20,6 +19,7 @@ from zerosearch.episodes.replies import visible
 from zerosearch.episodes.rollout import ErrorRate
 from zerosearch.episodes.search import Quality
 from zerosearch.episodes.seeds import derive_seed
+from zerosearch.episodes.tasks import for_each
 from zerosearch.errors import EngineError, RunError
 from zerosearch.models.chat import Writer
 from zerosearch.models.retry import Retry
@@ -86,7 +86,6 @@ async def judge(
     concurrency: int = 32,
     max_unclear: float = 0.5,
     seed: int = 0,
-    report: Callable[[int], None] = lambda done: None,
 ) -> Judged:
     """Ask for a verdict on each page; pages with one query and the same documents are judged once.
 
@@ -101,49 +100,43 @@ async def judge(
     distinct = {key: page for key, page in zip(keys, pages, strict=True) if verdicts[key] is None}
     errors = ErrorRate(what="pages to judge", at_fault="the judge's server")
     asker = Asker(writer, retry, charge)
-    gate = asyncio.Semaphore(concurrency)
-    unclear = 0
+    done = unclear = 0
     sample = ""
 
-    async def ask(key: str, page: RecordedPage) -> tuple[str, Quality | None, str | EngineError]:
+    async def ask(one: tuple[str, RecordedPage]) -> tuple[str, Quality | None, str | EngineError]:
+        key, page = one
         text = ""
-        async with gate:
-            for attempt in range(attempts):
-                drawn = derive_seed(seed, "judge", page.question.id, page.query, attempt)
-                try:
-                    text = await asker.ask(
-                        judge_messages(page), heat=0.7 * (attempt > 0), seed=drawn, read=parse_verdict
-                    )
-                except EngineError as error:
-                    return key, None, error
-                if (verdict := parse_verdict(text)) is not None:
-                    return key, verdict, text
+        for attempt in range(attempts):
+            drawn = derive_seed(seed, "judge", page.question.id, page.query, attempt)
+            try:
+                text = await asker.ask(judge_messages(page), heat=0.7 * (attempt > 0), seed=drawn, read=parse_verdict)
+            except EngineError as error:
+                return key, None, error
+            if (verdict := parse_verdict(text)) is not None:
+                return key, verdict, text
         return key, None, text
 
-    tasks = [asyncio.create_task(ask(key, page)) for key, page in distinct.items()]
-    try:
-        for done, next_done in enumerate(asyncio.as_completed(tasks), start=1):
-            key, verdict, said = await next_done
-            verdicts[key] = verdict
-            if isinstance(said, EngineError):
-                errors.failure(said)
-            else:
-                errors.success()
-                unclear += verdict is None
-            if verdict is not None:
-                keep(key, verdict)
-            else:
-                sample = " ".join(str(said).split())[:120]
-            if done in (50, len(tasks)) and unclear + errors.failed > max_unclear * done:
-                raise RunError(
-                    f"the judge {writer.model} gave no verdict on {unclear + errors.failed} of {done} pages "
-                    f"(last: {sample!r}); it must answer yes or no. Take another model, or label by outcome"
-                )
-            report(done)
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    def note(judged: tuple[str, Quality | None, str | EngineError]) -> None:
+        nonlocal done, unclear, sample
+        key, verdict, said = judged
+        done += 1
+        verdicts[key] = verdict
+        if isinstance(said, EngineError):
+            errors.failure(said)
+        else:
+            errors.success()
+            unclear += verdict is None
+        if verdict is not None:
+            keep(key, verdict)
+        else:
+            sample = " ".join(str(said).split())[:120]
+        if done in (50, len(distinct)) and unclear + errors.failed > max_unclear * done:
+            raise RunError(
+                f"the judge {writer.model} gave no verdict on {unclear + errors.failed} of {done} pages "
+                f"(last: {sample!r}); it must answer yes or no. Take another model, or label by outcome"
+            )
+
+    await for_each(distinct.items(), ask, note, limit=concurrency)
     labelled = [page.with_label(JUDGE, verdicts[key]) for key, page in zip(keys, pages, strict=True)]
     return Judged(labelled, unclear, errors.failed, errors.complaint())
 

@@ -7,7 +7,6 @@ page for that query looks like.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from zerosearch.engines.snippets import cut
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import ErrorRate
 from zerosearch.episodes.search import SearchEngine, SearchRequest
+from zerosearch.episodes.tasks import for_each
 from zerosearch.errors import DataError, EngineError
 from zerosearch.files.formats import read_jsonl
 from zerosearch.files.identity import differences
@@ -85,40 +85,33 @@ async def record(
     held = {_key(row) for row in _own_rows(path, engine)}
     total = {(q.question.id, q.text): q for q in queries}
     wanted = [query for key, query in total.items() if key not in held]
-    gate = asyncio.Semaphore(concurrency)
+    done, asked = len(total) - len(wanted), 0
     failed = missed = nothing = 0
 
-    async def ask(query: Query) -> dict[str, Any] | None:
+    async def ask(query: Query) -> RecordedPage | None:
         nonlocal failed, missed, nothing
-        async with gate:
-            try:
-                page = await engine.search(SearchRequest(query.text, depth, query.question))
-            except EngineError as error:
-                failed += 1
-                errors.failure(error)
-                return None
-            errors.found(page)
-            if page.missed:  # there is no page to record
-                missed += 1
-                return None
-            nothing += not page.documents
-            found = RecordedPage(query.text, page.documents, engine.name, engine.identity, query.question, query.turn)
-            return found.as_row()
+        try:
+            page = await engine.search(SearchRequest(query.text, depth, query.question))
+        except EngineError as error:
+            failed += 1
+            errors.failure(error)
+            return None
+        errors.found(page)
+        missed += page.missed  # then there is no page to record
+        nothing += not page.documents and not page.missed
+        found = RecordedPage(query.text, page.documents, engine.name, engine.identity, query.question, query.turn)
+        return None if page.missed else found
 
-    tasks = [asyncio.create_task(ask(query)) for query in wanted]
-    done = len(total) - len(wanted)
-    try:
-        for number, finished in enumerate(asyncio.as_completed(tasks), start=1):
-            row = await finished
-            if row is not None:
-                append_jsonl(path, row)
-                done += 1
-            if number % 500 == 0:
-                report(Recorded(done, len(total), failed, missed))
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    def keep(found: RecordedPage | None) -> None:
+        nonlocal done, asked
+        asked += 1
+        if found is not None:
+            append_jsonl(path, found.as_row())
+            done += 1
+        if asked % 500 == 0:
+            report(Recorded(done, len(total), failed, missed))
+
+    await for_each(wanted, ask, keep, limit=concurrency)
     return Recorded(done, len(total), failed, missed, nothing)
 
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from zerosearch.episodes.protocol import Action
-from zerosearch.episodes.rollout import together
 from zerosearch.episodes.scoring import normalize
 from zerosearch.episodes.search import Document
+from zerosearch.episodes.tasks import together
 from zerosearch.evaluation.methods import prompts
 from zerosearch.evaluation.methods.answers import STOP_ACTION, STOP_ANSWER, final_reply, parse_action, parse_rating
 from zerosearch.evaluation.methods.session import Session
