@@ -250,8 +250,8 @@ def test_search_r1_corpora_hold_the_title_in_the_first_line_of_contents(tmp_path
     [
         (b'{"id": "2", "text": "cut of', "c.jsonl:2: not valid JSON"),
         (b'["2", "a list"]', "c.jsonl:2: expected an object"),
-        (b"[" * 100_000, "c.jsonl:2: not usable JSON (nested too deeply)"),
-        (b'{"id": ' + b"7" * 6000 + b', "text": "x"}', "c.jsonl:2: not usable JSON (a number of thousands of digits)"),
+        (b"[" * 100_000, "c.jsonl:2: not valid JSON (nested too deeply)"),
+        (b'{"id": ' + b"7" * 6000 + b', "text": "x"}', "c.jsonl:2: not valid JSON (a number of thousands of digits)"),
         (b'{"id": "2", "title": "T"}', "c.jsonl:2: the passage has neither a field 'text' nor a field 'contents'"),
         (b'{"id": "2", "text": {"a": 7}}', "c.jsonl:2: the field 'text' must be text, found dict"),
         (b'{"id": "2", "text": "\xff\xfe"}', "c.jsonl:2: not UTF-8 text"),

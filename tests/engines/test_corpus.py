@@ -112,7 +112,7 @@ def test_empty_passages_are_counted_and_said(tmp_path: Path, caplog: pytest.LogC
         ("c.json", '[{"text": "a"},\n {"title": "b"}]', ":2: the passage has neither a field 'text'"),
         ("c.csv", "id,title\n1,a\n", ":2: no column is called text"),
         ("c.csv", "text\n\n\"a\nb", ":3: not valid CSV"),
-        ("c.json", "[" * 100_000, ":1: not usable JSON (nested too deeply)"),
+        ("c.json", "[" * 100_000, ":1: not valid JSON (nested too deeply)"),
         ("c.jsonl.gz", "{}", ": cannot be read: not a whole gzip file"),
     ],
 )  # fmt: skip

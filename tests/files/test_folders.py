@@ -22,7 +22,7 @@ FILES = ("a.json", "b.bin")
 REPLACE_FOR_EVER = """
 import sys
 from pathlib import Path
-from zerosearch.folders import replacing
+from zerosearch.files.folders import replacing
 folder = Path(sys.argv[1])
 for n in range(100_000):
     with replacing(folder, ("a.json", "b.bin")) as work:
@@ -33,7 +33,7 @@ for n in range(100_000):
 HOLD = """
 import sys
 from pathlib import Path
-from zerosearch.folders import owned
+from zerosearch.files.folders import owned
 with owned(Path(sys.argv[1]), "train"):
     print("held", flush=True)
     sys.stdin.read()

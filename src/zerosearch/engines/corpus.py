@@ -91,11 +91,7 @@ def parse_passage(line: bytes, where: str, place: int) -> Document:
         text = line.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise DataError(f"{where}: not UTF-8 text") from None
-    try:
-        row = parse_json(text.strip(), where)
-    except DataError as error:  # `where` may be a place in bytes: say it as it is
-        raise DataError(str(error).replace(f"{where}:1: ", f"{where}: ", 1)) from None
-    return passage(row, where, place)
+    return passage(parse_json(text.strip(), where), where, place)
 
 
 def passage(row: Any, where: str, place: int) -> Document:

@@ -3,7 +3,7 @@
 Arrays: Q questions of one benchmark, D draws. A *stratum* is one benchmark's array of Q values. Everything random takes
 a seed; the same values and seed give the same numbers.
 
-How well the intervals cover and how often the test cries wolf: `python -m zerosearch.evaluation.coverage`.
+How well the intervals cover and how often the test cries wolf: `scripts/interval_coverage.py`.
 """
 
 from __future__ import annotations

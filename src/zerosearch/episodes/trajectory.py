@@ -235,7 +235,7 @@ def write_trajectories(path: Path, trajectories: Iterable[Trajectory]) -> None:
 
 def read_trajectories(path: Path) -> Iterator[Trajectory]:
     """Read a `.jsonl.zst` file. Raises `DataError` naming the file, and the line where there is one."""
-    from zerosearch.files.jsonl import parse_json
+    from zerosearch.files.json_rows import parse_json
 
     try:
         text = _decompress(path.read_bytes()).decode()

@@ -13,14 +13,14 @@ _LISTS = ("data", "questions", "examples", "items", "rows", "instances", "result
 _TEXTS = ("question", "query", "text")
 
 
-def parse_json(text: str, path: Path | str, line: int = 1) -> Any:
-    """`json.loads`; `line` is that of the text's beginning in the file `path`.
+def parse_json(text: str | bytes, path: Path | str, line: int | None = None) -> Any:
+    """`json.loads`, of bytes in UTF-8; `line` is that of the text's beginning in the file `path`, None: say no line.
 
-    Raises `DataError`, naming the line, for all that `json.loads` may raise: also for values that are nested too deeply
-    and for numbers of thousands of digits. A byte order mark in front is passed over: joined files hold one on a line.
+    Raises `DataError` for all that `json.loads` may raise: also for bytes that are not UTF-8, values that are nested
+    too deeply and numbers of thousands of digits. A byte order mark in front is passed over: joined files hold one.
     """
     try:
-        return json.loads(text.removeprefix("\ufeff"))
+        return json.loads((text if isinstance(text, str) else text.decode("utf-8")).removeprefix("\ufeff"))
     except (ValueError, RecursionError) as error:
         raise _no_json(error, path, line) from None
 
@@ -133,8 +133,12 @@ def _after(text: str, at: int) -> int:
     return at
 
 
-def _no_json(error: Exception, path: Path | str, line: int) -> DataError:
+def _no_json(error: Exception, path: Path | str, line: int | None) -> DataError:
+    at = 0
     if isinstance(error, json.JSONDecodeError):
-        return DataError(f"{path}:{line + error.lineno - 1}: not valid JSON ({error.msg} at column {error.colno})")
-    why = "nested too deeply" if isinstance(error, RecursionError) else "a number of thousands of digits"
-    return DataError(f"{path}:{line}: not usable JSON ({why})")
+        why, at = f"{error.msg} at column {error.colno}", error.lineno - 1
+    elif isinstance(error, UnicodeDecodeError):
+        why = f"not UTF-8 at byte {error.start}"
+    else:
+        why = "nested too deeply" if isinstance(error, RecursionError) else "a number of thousands of digits"
+    return DataError(f"{path if line is None else f'{path}:{line + at}'}: not valid JSON ({why})")

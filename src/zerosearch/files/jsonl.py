@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from zerosearch.errors import DataError, RunError
+from zerosearch.files.json_rows import parse_json
 
 
 def atomic_write(path: Path, data: bytes) -> None:
@@ -141,22 +142,6 @@ def trim_rows(path: Path, *, keep_below: int) -> None:
     """Keep the metrics whose `step` is below `keep_below`: what a resumed run will write again is taken out first."""
     if path.exists():
         write_jsonl(path, [row for row in read_metrics(path) if row["step"] < keep_below])
-
-
-def parse_json(text: str | bytes, where: str) -> Any:
-    """A value of JSON. Raises `DataError`, which begins with `where`, for whatever is none: bytes that are not UTF-8,
-    values nested too deeply and numbers that are too long among them."""
-    try:
-        return json.loads(text if isinstance(text, str) else text.decode("utf-8"))
-    except json.JSONDecodeError as error:
-        reason = f"{error.msg} at column {error.colno}"
-    except UnicodeDecodeError as error:
-        reason = f"not UTF-8 at byte {error.start}"
-    except RecursionError:
-        reason = "nested too deeply"
-    except ValueError:
-        reason = "a number of thousands of digits"
-    raise DataError(f"{where}: not valid JSON ({reason})")
 
 
 def read_object(path: Path) -> dict[str, Any]:
