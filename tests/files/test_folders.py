@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -16,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from zerosearch.errors import FolderError, RunError
-from zerosearch.files.folders import ADAPTER_FILES, check_folder, owned, replacing, restore, scratch
+from zerosearch.files.folders import ADAPTER_FILES, check_folder, owned, replacing, restore, scratch, unwritten
 
 FILES = ("a.json", "b.bin")
 REPLACE_FOR_EVER = """
@@ -188,7 +189,7 @@ def test_what_a_killed_process_left_half_written_is_swept_and_nothing_else(tmp_p
     out = tmp_path / "out"
     (out / "evaluations").mkdir(parents=True)
     stale = [out / f".cost.json.partial-{gone.pid}", out / "evaluations" / f".x.json.partial-{gone.pid}"]
-    stale += [tmp_path / f".out.partial-{gone.pid}"]
+    stale += [tmp_path / f".out.partial-{gone.pid}", tmp_path / f".out.unfinished.partial-{gone.pid}"]
     kept = [out / f".x.partial-{os.getppid()}", out / f"mine.partial-{gone.pid}", out / ".x.partial-old"]
     kept += [tmp_path / f".other.partial-{gone.pid}"]
     for path in stale + kept:
@@ -216,3 +217,16 @@ def test_a_place_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
     for path in (tmp_path / "file" / "out", tmp_path / ("x" * 300), Path("/proc/nothing/out")):
         with pytest.raises(RunError, match="could not be written"), owned(path, "train"):
             pass
+
+
+def test_a_full_disk_is_told_whatever_torch_makes_of_it() -> None:
+    def write() -> None:
+        try:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        finally:
+            raise RuntimeError("basic_ios::clear: iostream error")
+
+    with pytest.raises(RuntimeError) as raised:
+        write()
+    assert unwritten(raised.value) == "No space left on device"
+    assert unwritten(RuntimeError("shapes do not fit")) is None

@@ -68,8 +68,9 @@ def _lock_file(place: Path) -> Path:
 
 
 def sweep(place: Path) -> None:
-    """Remove what processes that are gone left half written: `.NAME.partial-PID` at `place`, in it and one below."""
-    found = [*place.parent.glob(f".{_literal(place.name)}.partial-*")]
+    """Remove what processes that are gone left half written: `.NAME.partial-PID` beside `place` (and of `NAME.more`, a
+    companion such as `NAME.unfinished`), in it and one below."""
+    found = [*place.parent.glob(f".{_literal(place.name)}.*partial-*")]
     if place.is_dir():
         found += [*place.glob(".*.partial-*"), *place.glob("*/.*.partial-*")]
     for path in found:
@@ -224,14 +225,18 @@ def _remove(path: Path) -> None:
 
 
 def unwritten(error: Exception) -> str | None:
-    """Why a file could not be written, if that is what `error` says: torch and safetensors have errors of their own."""
-    if isinstance(error, OSError):
-        return error.strerror or str(error) or type(error).__name__
-    text = str(error)
-    if type(error).__name__ == "SafetensorError":
-        return re.sub(r"^.*I/O error: | \(os error \d+\).*$", "", text, flags=re.S) or "SafetensorError"
-    if isinstance(error, RuntimeError) and re.search(r"unexpected pos|PytorchStreamWriter|write failed", text):
-        return "No space left on device" if "unexpected pos" in text else text.splitlines()[0]
+    """Why a file could not be written, if that is what `error` says, or the error behind it.
+
+    torch has errors of its own for a full disk. Where it writes to a file that Python opened, the true one stands
+    behind them. safetensors puts it into its text.
+    """
+    behind: BaseException | None = error
+    while behind is not None:
+        if isinstance(behind, OSError):
+            return behind.strerror or str(behind) or type(behind).__name__
+        if type(behind).__name__ == "SafetensorError":
+            return re.sub(r"^.*I/O error: | \(os error \d+\).*$", "", str(behind), flags=re.S) or "SafetensorError"
+        behind = behind.__cause__ or behind.__context__
     return None
 
 

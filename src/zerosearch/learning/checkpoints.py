@@ -49,7 +49,8 @@ def save_checkpoint(root: Path, step: int, learner: Learner, config: TrainConfig
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         learner.policy.write(partial / "policy")
-        torch.save(_learner_state(learner), partial / "learner.pt")
+        with (partial / "learner.pt").open("wb") as file:  # Python's own: torch's does not say why it failed
+            torch.save(_learner_state(learner), file)
         state = {"step": step, "settings": known_settings(config)}
         (partial / _STATE).write_text(json.dumps(state, sort_keys=True) + "\n")
         settle(partial)
