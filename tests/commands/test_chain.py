@@ -85,7 +85,7 @@ def test_the_chain_runs_and_each_step_takes_what_the_one_before_wrote(zerosearch
     assert "Cohen's kappa" in done.out
 
     where = str(collection / "labels.jsonl")
-    options = ("--by", "containment", "--model", str(place / "model"), "--top-k", "2", "--epochs", "0.5", "--rank", "2")
+    options = ("--by", "evidence", "--model", str(place / "model"), "--top-k", "2", "--epochs", "0.5", "--rank", "2")
     done = zerosearch("tune", where, "--out", str(adapter), *options)
     assert done.code == 0, done.err
     card = read_card(adapter)

@@ -157,7 +157,7 @@ def make_place(place: Path, run: Callable[..., Any]) -> None:
 def tune(place: Path) -> tuple[str, ...]:
     """Tuning for a step."""
     labels, model = str(place / "labels.jsonl"), str(place / "model")
-    options = ("--by", "containment", "--top-k", "1", "--epochs", "0.01", "--rank", "2", "--out", str(place / "tuned"))
+    options = ("--by", "evidence", "--top-k", "1", "--epochs", "0.01", "--rank", "2", "--out", str(place / "tuned"))
     return ("tune", labels, "--model", model, *options)
 
 

@@ -136,7 +136,7 @@ WORK = [
     Work("label", ("label", "--recorded", "traces.jsonl", "--out", "disk/labels.jsonl"), labels_of, 10),
     Work("collect", ("collect", "config.toml", "--out", "disk/out", "--rollouts", "8"), episodes_of, 10),
     Work("evaluate", (*EVALUATE, "--set", "training.max_batch_rows=2"), predictions_of, 10),
-    Work("tune", ("tune", "labelled.jsonl", "--by", "containment", "--model", "model", "--top-k", "2", "--epochs", "2",
+    Work("tune", ("tune", "labelled.jsonl", "--by", "evidence", "--model", "model", "--top-k", "2", "--epochs", "2",
                   "--rank", "2", "--out", "disk/tuned"), adapter_of, 10, resumes=False),
     Work("train, REINFORCE, simulated", ("train", "config.toml", "--folder", "disk", *SIMULATED), run_of, 25),
     Work("train, PPO, BM25", ("train", "config.toml", "--folder", "disk", *PPO), run_of, 25),

@@ -140,23 +140,6 @@ def test_by_rank_every_page_is_useful_as_it_was_returned() -> None:
     assert sum("Hills." in p.documents[0].text for p in useful) == MIN_CLASS
 
 
-@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 0.8, 1.0])
-def test_the_share_of_whole_questions_whose_page_holds_the_answer_can_be_set(share: float) -> None:
-    pages_ = [
-        *deep(40, hops=2, query="which city {n}"),
-        *deep(40, holds=False, hops=2, query="which city {n}", first=100),
-    ]
-    single = deep(30, first=200, query="which city {n}")
-    part = deep(30, holds=False, hops=2, query="lake", first=300)
-    chosen = tuning_pairs([*pages_, *single, *part], EVIDENCE, top_k=2, answer_share=share)
-    useful = [p for p in chosen if p.request.quality is Quality.USEFUL]
-    numbers = [int((p.request.question or NEPAL).id[1:]) for p in useful]
-    held, without = (sum(low <= n < high for n in numbers) for low, high in ((0, 40), (100, 140)))
-    assert held / (held + without) == pytest.approx(share, abs=0.02)
-    assert max(held, without) == 40  # the one class is kept whole
-    assert sum(n >= 300 for n in numbers) == 30  # steps on the way are left alone, and so is what takes one search
-
-
 def test_only_the_page_is_learned_and_the_prompt_is_the_one_it_is_asked_with(tiny_model: LocalModel) -> None:
     request = SearchRequest("capital", 2, NEPAL, Quality.NOISY)
     found = documents("Hills.", "More hills.")

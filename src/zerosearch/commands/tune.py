@@ -20,7 +20,6 @@ class Way(StrEnum):
 
     outcome = "outcome"
     judge = "judge"
-    containment = "containment"
     evidence = "evidence"
     rank = "rank"
 
@@ -46,12 +45,6 @@ def tune(
     start: Annotated[str | None, typer.Option(help="Go on from this adapter: a folder, or embedded:simulator.")] = None,
     top_k: Annotated[int, typer.Option(min=1, help="Documents a page.")] = 5,
     pages: Annotated[int | None, typer.Option(min=40, help="At most so many pages, half of each class.")] = None,
-    answer_share: Annotated[
-        float | None,
-        typer.Option(
-            min=0, max=1, help="Of useful pages for a whole question of several hops, the share that holds the answer."
-        ),
-    ] = None,
     misdirected: Annotated[
         float,
         typer.Option(min=0, max=1, help="Useful pages put under a question that their query does not fit, as a share."),
@@ -109,7 +102,6 @@ def tune(
         by.value,
         top_k=top_k,
         limit=pages,
-        answer_share=answer_share,
         misdirected_share=misdirected,
         seed=seed,
     )
@@ -136,7 +128,6 @@ def tune(
         "engine": sorted({page.engine for page in labelled}),
         "questions": len({page.question.id for page in labelled}),
         "top_k": top_k,
-        "answer_share": answer_share,
         "misdirected": misdirected,
         "plan": plan,
         "answer_weight": answer_weight,

@@ -21,7 +21,6 @@ from zerosearch.models.local import LocalModel
 from zerosearch.simulator.label import named
 from zerosearch.simulator.page_text import QUOTED_WORDS, answer_spans, format_page, format_plan
 from zerosearch.simulator.prompts import simulator_messages
-from zerosearch.simulator.style import copies
 
 RANK = "rank"
 """Instead of a label: every page is useful as it was returned, and what is ranked behind it is noisy."""
@@ -44,34 +43,22 @@ def tuning_pairs(
     *,
     top_k: int,
     limit: int | None = None,
-    answer_share: float | None = None,
     misdirected_share: float = 0.0,
     seed: int = 0,
 ) -> list[TuningPair]:
     """As many useful as noisy pages, by the labels of `way`; the larger class gives up pages by seeded draw.
 
     A page is cut to `top_k` documents, and its prompt asks for as many as it has. Equal pages of one query and one
-    label count once, and those labelled both ways (rollouts of unlike outcome) are left out: they teach nothing.
-
-    Documents that were found for the query of a useful page and are not on it (ranked behind the first `top_k`, or by
-    another engine) make a second, noisy page, without those that hold an answer or that the query names: there one word
-    is all that parts the two prompts. `way` `rank` has no other noisy pages, and takes every page as it was returned
-    for useful.
-
-    `answer_share`: queries that repeat a question of several hops give up useful pages until at most this share holds
-    the answer or, where there are too many of the others, at least. It is the rate of an engine whose corpus covers the
-    questions, where the one at hand does not.
-
-    `misdirected_share` adds so many useful pages, as a share of the others, under another question than they were
-    found for: see `misdirected`.
+    label count once; those labelled both ways are left out. The documents found for the query of a useful page that are
+    not on it make a second, noisy page, without those that hold an answer or that the query names: only one word of
+    the prompt tells the two pages apart. With `way` = `rank` every page is useful as it was returned, and these are the
+    only noisy ones. `misdirected_share` adds useful pages under another question, as a share of them (`misdirected`).
 
     Raises `DataError` where a class has fewer than `MIN_CLASS` pages.
     """
     labelled = _distinct(pages, way, top_k)
     rng = random.Random(seed)
     useful = [page for page, quality in labelled if quality is Quality.USEFUL]
-    if answer_share is not None:
-        useful = _with_answer_share(useful, answer_share, top_k, rng)
     useful += misdirected(useful, round(misdirected_share * len(useful)), rng)
     found: dict[tuple[str, str], list[Document]] = {}
     for page in pages:
@@ -122,22 +109,6 @@ def _noisy_twin(page: RecordedPage, found: Sequence[Document], top_k: int, rng: 
         return None
     documents = tuple(rest[place] for place in sorted(rng.sample(range(len(rest)), len(shown))))
     return TuningPair(SearchRequest(page.query, len(documents), page.question, Quality.NOISY), documents)
-
-
-def _with_answer_share(
-    useful: Sequence[RecordedPage], share: float, top_k: int, rng: random.Random
-) -> list[RecordedPage]:
-    whole = [p for p in useful if (p.question.hops or 1) > 1 and copies(Document("", p.query), p.question.text, 0.8)]
-    with_answer: list[RecordedPage] = []
-    without: list[RecordedPage] = []
-    for page in whole:
-        held = holds_answer(page.documents[:top_k], page.question.golden_answers)
-        (with_answer if held else without).append(page)
-    keep_with = min(len(with_answer), round(len(without) * share / (1 - share))) if share < 1 else len(with_answer)
-    keep_without = min(len(without), round(len(with_answer) * (1 - share) / share)) if share > 0 else len(without)
-    kept = {id(p) for p in (*rng.sample(with_answer, keep_with), *rng.sample(without, keep_without))}
-    of_whole = {id(p) for p in whole}
-    return [p for p in useful if id(p) not in of_whole or id(p) in kept]
 
 
 def misdirected(pages: Sequence[RecordedPage], count: int, rng: random.Random) -> list[RecordedPage]:
