@@ -22,7 +22,7 @@ help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/\1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "make %-18s %s\n", $$1, $$2 }'
 
 demo: train-env  ## install, then train the small built-in model for a few minutes on a CPU
-	@.venv/bin/zerosearch train configs/demo.toml
+	@.venv/bin/zerosearch train demo
 
 test: dev-env  ## install, then run the fast tests
 	@$(PYTEST) -n 2 --dist loadfile

@@ -23,9 +23,9 @@ PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
 HEAD = """# Configuration
 
 Every setting of `zerosearch train`, made from the code by `python scripts/config_reference.py`. A configuration is a
-TOML file (`configs/`); `--set section.key=value` changes a setting on the command line, and `key = "none"` unsets an
-optional one. An unknown setting, a value out of range, and settings that contradict each other are errors that name
-the setting. `zerosearch check CONFIG` says what a file amounts to.
+TOML file, or the name of one that ships (`zerosearch init` lists them); `--set section.key=value` changes a setting on
+the command line, and `key = "none"` unsets an optional one. An unknown setting, a value out of range, and settings that
+contradict each other are errors that name the setting. `zerosearch check CONFIG` says what a file amounts to.
 """
 
 

@@ -17,7 +17,7 @@ from zerosearch.engines.config import KINDS, SimulatedConfig
 from zerosearch.errors import ConfigError
 from zerosearch.models.config import Section
 
-CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.toml"))
+CONFIGS = sorted((Path(__file__).parents[1] / "src" / "zerosearch" / "configs").glob("*.toml"))
 FULL = {"full": True, "lora": "none"}
 
 

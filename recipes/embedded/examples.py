@@ -21,7 +21,7 @@ SNIPPET_WORDS = 15
 LIMITS = EpisodeLimits(
     max_searches=3, max_turn_tokens=96, max_page_tokens=224, max_context_tokens=1280, answer_reserve_tokens=32
 )
-"""The embedded default's episode: what `configs/demo.toml` says too."""
+"""The embedded default's episode: what the configuration `demo` says too."""
 
 
 def policy_examples(

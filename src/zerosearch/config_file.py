@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+from zerosearch import shipped_configs
 from zerosearch.cleaning import clean
 from zerosearch.config import TrainConfig
 from zerosearch.errors import ConfigError
@@ -23,9 +24,9 @@ _NOT_SHOWN = ("base_url", "url", "api_key_env")  # of these not even a wrong val
 
 
 def load_config(
-    path: Path | None = None, overrides: Sequence[str] = (), *, base: Mapping[str, Any] | None = None
+    path: str | Path | None = None, overrides: Sequence[str] = (), *, base: Mapping[str, Any] | None = None
 ) -> TrainConfig:
-    """Read a TOML file and apply `section.key=value` overrides.
+    """Read a TOML file, or a configuration that ships (`demo`), and apply `section.key=value` overrides.
 
     An override's value is TOML, or a bare word; for a setting that is text it is taken as it stands (`name=1e5`).
     Without a file, `base` is what the overrides change; the defaults where it is none.
@@ -51,9 +52,9 @@ def config_from_dict(values: dict[str, Any], where: str, changed: Sequence[str] 
         raise ConfigError(f"{where}: {_first_problem(error)}") from None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: str | Path) -> dict[str, Any]:
     try:
-        data = path.read_bytes()
+        data = shipped_configs.find(path).read_bytes()
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file") from None
     except (OSError, ValueError) as error:  # ValueError: a name that holds a zero byte

@@ -225,7 +225,7 @@ def test_a_run_without_a_checkpoint_and_a_folder_that_is_no_run_are_named(tmp_pa
 
 def test_without_options_it_is_what_the_demo_begins_with_and_is_judged_by() -> None:
     ours = ask_settings(None, None, ["engine.top_k=3"])
-    demo = load_config(Path(__file__).parents[2] / "configs" / "demo.toml")
+    demo = load_config("demo")
     assert ours.model == demo.model
     assert ours.protocol == demo.protocol
     assert ours.engine == demo.evaluation.engine

@@ -21,6 +21,7 @@ from zerosearch.config_file import config_from_dict, load_config
 from zerosearch.episodes.encoding import encode_prompt
 from zerosearch.episodes.protocol import PROMPT, render_prompt
 from zerosearch.errors import ModelError
+from zerosearch.shipped_configs import names
 
 ROOT = Path(__file__).parents[2]
 EPISODE = (
@@ -354,13 +355,13 @@ def test_a_tokenizer_needs_no_weights_and_no_network(tokenizer_folder: Path, mon
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("config", sorted((ROOT / "configs").glob("*.toml")), ids=lambda path: path.stem)
-def test_every_config_that_ships_is_checked(zerosearch: Any, config: Path, tmp_path: Path) -> None:
-    result = zerosearch("check", str(config))
+@pytest.mark.parametrize("config", [name for name in names() if not name.startswith("preset:")])
+def test_every_config_that_ships_is_checked(zerosearch: Any, config: str) -> None:
+    result = zerosearch("check", config)
     assert f"{config}: the settings are right" in result.out
     missing = re.findall(r"^not here: [\w.]+: data/", result.out, re.M)  # the user's own files
     assert result.code == bool(missing), result.out
-    if config.stem.startswith("demo"):
+    if config.startswith("demo"):
         assert "questions of factbook:train:two-hop" in result.out
         assert re.search(r"prompt: \d+ tokens of smollm2-135m, with the chat template", result.out)
     else:

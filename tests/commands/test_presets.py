@@ -11,7 +11,7 @@ from zerosearch.config import TrainConfig
 from zerosearch.config_file import load_config
 from zerosearch.episodes.scoring import reward_from_scores, score_answer
 
-FOLDER = Path(__file__).parents[2] / "configs"
+FOLDER = Path(__file__).parents[2] / "src" / "zerosearch" / "configs"
 PAPERS = {"search-r1": "2503.09516", "research": "2503.19470", "r1": "2501.12948", "zerosearch": "2505.04588"}
 
 

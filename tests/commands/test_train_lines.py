@@ -55,7 +55,7 @@ def test_only_what_was_written_is_pointed_to(board: bool, tmp_path: Path, capsys
 def test_training_needs_a_configuration(zerosearch: Any) -> None:
     refused = zerosearch("train")
     assert refused.code == 2
-    assert "name a configuration, such as configs/demo.toml" in refused.line
+    assert "name a configuration, such as demo" in refused.line
 
 
 @pytest.mark.parametrize("name", ["x" * 300, "a/b", "", "..", "a\nb", "é" * 150])

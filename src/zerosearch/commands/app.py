@@ -19,6 +19,7 @@ from zerosearch.commands.data import data
 from zerosearch.commands.doctor import doctor
 from zerosearch.commands.evaluate import evaluate
 from zerosearch.commands.fidelity import fidelity
+from zerosearch.commands.init import init
 from zerosearch.commands.label import label
 from zerosearch.commands.models import models
 from zerosearch.commands.record import record
@@ -65,7 +66,7 @@ def _add(command: Callable[..., None]) -> None:
 
 _add(train)
 app.add_typer(data, name="data", cls=Group)
-for _command in (models, check, doctor, cost, evaluate, collect, record, label, tune, fidelity, compare, ask):
+for _command in (init, models, check, doctor, cost, evaluate, collect, record, label, tune, fidelity, compare, ask):
     _add(_command)
 
 

@@ -32,7 +32,7 @@ EMBEDDED: dict[str, Any] = {
     "protocol": {"max_searches": 3, "max_turn_tokens": 96, "max_page_tokens": 224, "max_context_tokens": 1280},
     "engine": {"kind": "bm25", "bm25": {"corpus": "factbook"}, "top_k": 3, "snippet_words": 15},
 }
-"""What is asked without --config and --run: the policy and the engine that configs/demo.toml begins and judges with."""
+"""What is asked without --config and --run: the policy and the engine that demo begins and judges with."""
 
 
 def ask(

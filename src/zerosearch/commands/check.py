@@ -24,7 +24,7 @@ console = Console()
 
 
 def check(
-    config: Annotated[Path | None, typer.Argument(help="A TOML file, such as configs/demo.toml.")] = None,
+    config: Annotated[Path | None, typer.Argument(help="A TOML file, or the name of one that ships: demo.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: reward.name=em.")
     ] = None,

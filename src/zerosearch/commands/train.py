@@ -23,7 +23,7 @@ console = Console()
 
 def train(
     context: typer.Context,
-    config: Annotated[Path | None, typer.Argument(help="A TOML file, such as configs/demo.toml.")] = None,
+    config: Annotated[Path | None, typer.Argument(help="A TOML file, or the name of one that ships: demo.")] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: training.steps=20.")
     ] = None,
@@ -42,7 +42,7 @@ def train(
 
     if config is None and not set_:
         raise ConfigError(
-            "name a configuration, such as configs/demo.toml (minutes on a CPU); the bare defaults are the paper's "
+            "name a configuration, such as demo (minutes on a CPU); the bare defaults are the paper's "
             "setting, 200 steps of 320 episodes, and begin with a model that has never searched. With --set name=NAME "
             "they are taken all the same"
         )

@@ -1,0 +1,31 @@
+"""`zerosearch init`: a configuration of your own, from one that ships."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zerosearch.commands.screen import Console
+
+console = Console()
+
+
+def init(
+    file: Annotated[Path | None, typer.Argument(help="The file to write; without one, what ships is listed.")] = None,
+    from_: Annotated[str, typer.Option("--from", metavar="NAME", help="demo, preset:search-r1, ...")] = "demo",
+) -> None:
+    """Write a configuration of your own, from one that ships.
+
+    Every command that takes a CONFIG takes such a file, or the name of a configuration that ships.
+    """
+    from zerosearch.shipped_configs import copy, names, summary
+
+    if file is None:
+        for name in names():
+            console.print(f"{name:<18}  {summary(name)}", markup=False)
+        return
+    copy(from_, file)
+    console.print(f"{file} is a copy of {from_}; its runs lie in runs/{file.stem}", markup=False)
+    console.print(f"next: zerosearch check {file}, zerosearch train {file}", markup=False)
