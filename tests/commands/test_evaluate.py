@@ -110,7 +110,7 @@ def test_a_local_model_is_shown_the_tags_that_it_is_to_write(model: Path, data: 
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransformersGenerator, "generate", listen)
-        asyncio.run(entrant.predictor.predict(Question("q", "Is <answer> a tag <|im_end|>?", ("x",)), "b", 0))
+        asyncio.run(entrant.predictor.predict(Question("q", "Is <answer> a tag <|im_end|>?", ("x",)), 0))
     models.close()
     assert "<answer> Lake Titicaca </answer>" in shown[0]
     assert "Question: Is [answer] a tag < |im_end|>?" in shown[0]

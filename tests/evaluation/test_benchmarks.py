@@ -191,3 +191,43 @@ def test_what_is_not_there_is_said_in_one_line(tmp_path: Path) -> None:
         open_benchmark("nq", tmp_path, limit=0)
     with pytest.raises(ConfigError, match="factbook:train"):
         open_benchmark("factbook:all")
+
+
+@pytest.fixture
+def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The module `own_bench` of a user, found in the current folder."""
+    (tmp_path / "own_bench.py").write_text(
+        "from zerosearch.episodes.questions import Question\n"
+        "def capitals(): return [Question(f'q{n}', f'Capital {n}?', ('Lima',)) for n in range(5)]\n"
+        "def nothing(): return []\n"
+        "def texts(): return ['Capital?']\n"
+        "def twice(): return 2 * capitals()\n"
+        "def wants(split): return capitals()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    monkeypatch.delitem(sys.modules, "own_bench", raising=False)
+
+
+@pytest.mark.usefixtures("own")
+def test_a_benchmark_of_ones_own_is_a_function() -> None:
+    found = open_benchmark("own_bench:capitals")
+    assert (found.name, found.source, len(found.questions)) == ("capitals", "own_bench:capitals", 5)
+    assert len(open_benchmark("own_bench:capitals", limit=2).questions) == 2
+
+
+@pytest.mark.usefixtures("own")
+@pytest.mark.parametrize(
+    ("name", "error", "words"),
+    [
+        ("nothing", DataError, "gives no questions"),
+        ("texts", ConfigError, "gives str, not zerosearch.Question"),
+        ("twice", DataError, "two questions of one id"),
+        ("wants", ConfigError, "missing a required argument"),
+        ("captals", ConfigError, "did you mean capitals"),
+    ],
+)
+def test_what_is_no_benchmark_of_ones_own_is_one_line(name: str, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words) as caught:
+        open_benchmark(f"own_bench:{name}")
+    assert "\n" not in str(caught.value)

@@ -34,11 +34,17 @@ def evaluate(
     ),
     methods: Annotated[
         str,
-        typer.Option(help="direct, cot, rag, react, search-o1, ircot, tree-search, episode; LABEL=FOLDER: a policy."),
+        typer.Option(
+            help="direct, cot, rag, react, search-o1, ircot, tree-search, episode; LABEL=FOLDER: a policy; "
+            "package.module:Name: your own."
+        ),
     ] = "direct,cot,rag,episode",
     benchmarks: Annotated[
         str | None,
-        typer.Option(help="Of nq, triviaqa, popqa, hotpotqa, 2wikimultihopqa, musique, bamboogle; question files."),
+        typer.Option(
+            help="Of nq, triviaqa, popqa, hotpotqa, 2wikimultihopqa, musique, bamboogle; question files; "
+            "package.module:Name: your own."
+        ),
     ] = None,
     data: Annotated[Path | None, typer.Option(help="Read benchmarks from this folder, not from the hub.")] = None,
     fields: Annotated[str | None, typer.Option(help=FIELDS_HELP)] = None,

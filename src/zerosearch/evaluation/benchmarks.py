@@ -17,6 +17,7 @@ from zerosearch.episodes.questions import Fields, Question, load_questions, ques
 from zerosearch.errors import ConfigError, DataError
 from zerosearch.factbook import PREFIX, factbook_rows
 from zerosearch.files.formats import ENDINGS, KINDS, kind_of, stem_of
+from zerosearch.registry import check_call, is_path, load
 
 COLLECTION = "RUC-NLPIR/FlashRAG_datasets"
 _SPLITS = ("test", "dev", "validation", "valid", "val", "train")
@@ -99,10 +100,10 @@ def open_benchmark(
     """Open the questions that `spec` names: all of them, or `limit` drawn by `sample_seed`.
 
     `spec` is one of the seven names or an alias (`2wiki`), read from the folder `data` where one is given and from
-    the hub otherwise; `factbook:SPLIT[:one-hop|two-hop]`; `hub:NAME[:CONFIG]:SPLIT`; the path of a question file; or
-    the name of any other file in `data`. Questions of the seven have ids like `nq/test_0` from either place. A file is
-    called by its stem; `nq/test.jsonl` is the benchmark nq, and `other/test.jsonl` is other-test. `fields` says which
-    fields of a file hold what.
+    the hub otherwise; `factbook:SPLIT[:one-hop|two-hop]`; `hub:NAME[:CONFIG]:SPLIT`; the path of a question file; the
+    name of any other file in `data`; or `package.module:Name`, a function of your own that gives questions. Questions
+    of the seven have ids like `nq/test_0` from either place. A file is called by its stem; `nq/test.jsonl` is the
+    benchmark nq, and `other/test.jsonl` is other-test. `fields` says which fields of a file hold what.
 
     Raises `ConfigError` for an unknown name or a limit below 1, `DataError` for what cannot be read.
     """
@@ -151,7 +152,9 @@ def benchmark_name(spec: str) -> str:
         return spec.replace(":", "-")
     if spec.startswith("hub:"):
         return re.sub(r"[^\w.-]+", "-", spec.removeprefix("hub:"))
-    return _name_of(Path(spec)) if kind_of(Path(spec)) is not None else canonical(spec)
+    if kind_of(Path(spec)) is not None:
+        return _name_of(Path(spec))
+    return spec.partition(":")[2] if is_path(spec) else canonical(spec)
 
 
 def _open(spec: str, data: Path | None, fields: Fields | None) -> tuple[str, str, list[Question]]:
@@ -163,14 +166,16 @@ def _open(spec: str, data: Path | None, fields: Fields | None) -> tuple[str, str
         return name, spec, load_questions(spec, fields=fields)
     if kind_of(Path(spec)) is not None:
         return name, spec, _with_prefix(name, load_questions(spec, fields=fields), of_file=Path(spec))
+    if is_path(spec):
+        return name, spec, _own(spec)
     if data is not None:
         path = _in_folder(data, spec, name)
         questions = _with_prefix(name, load_questions(str(path), fields=fields))
         return name, str(path.relative_to(data)), questions
     if name not in SOURCES:
         raise ConfigError(
-            f"unknown benchmark {spec!r}; known are {', '.join(SOURCES)}, factbook:SPLIT, hub:NAME:SPLIT "
-            f"or the path of a file ({', '.join(KINDS)})"
+            f"unknown benchmark {spec!r}; known are {', '.join(SOURCES)}, factbook:SPLIT, hub:NAME:SPLIT, "
+            f"package.module:Name or the path of a file ({', '.join(KINDS)})"
         )
     known = SOURCES[name]
     source = f"hub:{COLLECTION}:{name}:{known.split}"
@@ -178,6 +183,20 @@ def _open(spec: str, data: Path | None, fields: Fields | None) -> tuple[str, str
     if len(questions) != known.count:
         logger.warning("%s holds %s questions; %s were expected", source, len(questions), known.count)
     return name, source, _with_prefix(name, questions)
+
+
+def _own(path: str) -> list[Question]:
+    """The questions of a function of the user's own. Raises `ConfigError` for what is none, `DataError` for none."""
+    function = load(path, "benchmarks")
+    check_call(function, f"benchmarks: {path}")
+    questions = list(function())
+    if not questions:
+        raise DataError(f"benchmarks: {path}: gives no questions")
+    if odd := next((q for q in questions if not isinstance(q, Question)), None):
+        raise ConfigError(f"benchmarks: {path}: gives {type(odd).__name__}, not zerosearch.Question")
+    if len({q.id for q in questions}) < len(questions):
+        raise DataError(f"benchmarks: {path}: gives two questions of one id")
+    return questions
 
 
 def _name_of(path: Path) -> str:

@@ -19,12 +19,13 @@ from zerosearch.engines.config import EngineConfig
 from zerosearch.episodes.generation import Generator
 from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest, close_connections
 from zerosearch.errors import ConfigError, ModelError
-from zerosearch.evaluation.methods import EPISODE, ONCE, PROMPTED, Errors, MethodSettings, prompts
+from zerosearch.evaluation.methods import EPISODE, ONCE, PROMPTED, Errors, MethodSettings, find_method
 from zerosearch.evaluation.predictors import Episodes, Predictor, Prompted, charge
 from zerosearch.models.adapters import resolve_adapter
 from zerosearch.models.chat import ChatModel, GeneratorWriter, OpenAIWriter
 from zerosearch.models.endpoint import RETRY
 from zerosearch.parts import Models, open_policy, rollout_settings
+from zerosearch.registry import is_path
 
 _WORDS_PER_TOKEN = 0.75  # of English prose: how much of a page a chat model is shown, whose tokenizer may be elsewhere
 
@@ -49,7 +50,7 @@ class MethodSpec:
 
     @property
     def searches(self) -> bool:
-        return self.method == EPISODE or PROMPTED[self.method].searches
+        return self.method == EPISODE or find_method(self.method).searches
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,16 @@ def parse_methods(text: str, suffix: str | None = None) -> list[MethodSpec]:
     specs: list[MethodSpec] = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         label, given, policy = (piece.strip() for piece in part.partition("="))
-        if not given and label not in (*PROMPTED, EPISODE):
+        method = EPISODE if given else label
+        if not given and is_path(label):
+            find_method(label)
+            label = label.partition(":")[2]
+        elif not given and label not in (*PROMPTED, EPISODE):
             known = ", ".join((*PROMPTED, EPISODE))
-            raise ConfigError(f"methods: {label!r} is none of {known}; a trained policy is LABEL=FOLDER")
+            raise ConfigError(
+                f"methods: {label!r} is none of {known}; a trained policy is LABEL=FOLDER, a method of your own "
+                "package.module:Name"
+            )
         if given and not policy:
             raise ConfigError(f"methods: {part!r} names no folder; write LABEL=FOLDER")
         if given and label in PROMPTED:
@@ -81,7 +89,7 @@ def parse_methods(text: str, suffix: str | None = None) -> list[MethodSpec]:
         label = f"{label}@{suffix}" if suffix else label
         if not plain_name(label):
             raise ConfigError(f"methods: {label!r} cannot be the name of a file")
-        specs.append(MethodSpec(label, EPISODE if given else label.partition("@")[0], policy or None))
+        specs.append(MethodSpec(label, method, policy or None))
     labels = [spec.label for spec in specs]
     for label in labels:
         if labels.count(label) > 1:
@@ -197,10 +205,10 @@ class Lineup:
         return self._episodes(spec, config, adapter)
 
     def _prompted(self, spec: MethodSpec) -> Entrant:
-        method = PROMPTED[spec.method]
+        method = find_method(spec.method)
         chat, told = self._open_chat(), self._settings
         told = replace(told, max_tokens=self._max_tokens or method.max_tokens)
-        settings: dict[str, Any] = {"max_tokens": told.max_tokens, "prompts": prompts.digest(spec.method)}
+        settings: dict[str, Any] = {"max_tokens": told.max_tokens, "prompts": method.digest}
         if spec.searches:
             settings |= {"max_searches": told.max_searches, "max_page_words": told.max_page_words}
         predictor = Prompted(method, chat, self._engine, told, self.errors)
