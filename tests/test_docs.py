@@ -13,16 +13,19 @@ import typer.main
 from zerosearch.commands.app import app
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), *sorted((ROOT / "benchmarks").glob("*.md"))]
+PAGES = [
+    page for place in ("*.md", "docs/*.md", "benchmarks/*.md", "recipes/**/*.md") for page in sorted(ROOT.glob(place))
+]
 
 
-def test_the_configuration_page_is_that_of_the_code() -> None:
-    script = ROOT / "scripts" / "config_reference.py"
-    result = subprocess.run([sys.executable, str(script), "--check"], capture_output=True, text=True)
+@pytest.mark.parametrize("script", ["config_reference.py", "architecture.py"])
+def test_a_page_that_is_made_from_the_code_is_that_of_the_code(script: str) -> None:
+    command = [sys.executable, str(ROOT / "scripts" / script), "--check"]
+    result = subprocess.run(command, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_and_files_that_a_page_names_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     commands = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
@@ -36,7 +39,7 @@ def test_commands_and_files_that_a_page_names_exist(page: Path) -> None:
         assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE), f"make {target}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_tests_and_headings_that_a_page_names_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for file, name in re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text):
