@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
+from zerosearch.config import TrainConfig
 from zerosearch.engines.config import EngineConfig
 from zerosearch.episodes.search import Document, SearchEngine, SearchPage, SearchRequest
 from zerosearch.errors import ConfigError
-from zerosearch.parts import Models, open_engine
+from zerosearch.parts import Parts
 
 TEXT = "Nepal is a state. Kathmandu is its capital. It has eight of the ten highest mountains of the world."
 
@@ -27,7 +28,7 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def opened(**values: Any) -> SearchEngine:
-    return open_engine(EngineConfig.model_validate(values), Models())
+    return Parts(TrainConfig()).open_engine(EngineConfig.model_validate(values))
 
 
 def ask(engine: SearchEngine, query: str) -> SearchPage:

@@ -1,168 +1,271 @@
-"""From a configuration to the parts of a run: questions, models, engines, generators."""
+"""The one place that opens what a configuration describes, and that closes it: questions, engines, models, the meter.
+
+with Parts(config, spending=folder) as parts:
+    generator, settings = parts.policy(temperature=0.0, top_k=parts.engine_config("judge").top_k)
+    playing = run_episode(question, generator, parts.engine("judge"), settings, ErrorRate())
+    trajectory = parts.run(playing)
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import TracebackType
+from typing import Any, Literal, TypeVar
 
 from zerosearch.config import TrainConfig
-from zerosearch.engines import registry
 from zerosearch.engines.config import EngineConfig
 from zerosearch.engines.indexes import folder_digest
-from zerosearch.engines.registry import Suppliers
-from zerosearch.episodes.encoding import encode_prompt
-from zerosearch.episodes.episode import Codec, EpisodeLimits
-from zerosearch.episodes.generation import Generator, Sampling
-from zerosearch.episodes.protocol import PROMPT, PROMPT_WITHOUT_SEARCH, render_prompt
+from zerosearch.engines.registry import Suppliers, open_engine
+from zerosearch.episodes.generation import Generator
 from zerosearch.episodes.questions import Fields, Question, load_questions
 from zerosearch.episodes.rollout import RolloutSettings
-from zerosearch.episodes.search import SearchEngine
+from zerosearch.episodes.search import SearchEngine, close_connections
+from zerosearch.errors import BudgetError, ConfigError
 from zerosearch.factbook import PREFIX, corpus_path, factbook_rows
 from zerosearch.files.identity import identity_of
 from zerosearch.models.adapters import resolve_adapter
-from zerosearch.models.chat import GeneratorWriter, OpenAIWriter, Writer
+from zerosearch.models.chat import ChatModel, GeneratorWriter, OpenAIWriter
+from zerosearch.models.config import ModelRef
 from zerosearch.models.embedded import cache_dir
-from zerosearch.models.endpoint import RETRY, OpenAIGenerator, byte_codec, byte_limits
+from zerosearch.models.endpoint import RETRY, OpenAIGenerator
+from zerosearch.models.loaded import LocalModels
 from zerosearch.models.retry import Retry
+from zerosearch.playing import endpoint_settings, rollout_settings
 from zerosearch.simulator.engine import SimulatedEngine
+from zerosearch.spending.books import standing_meter
 from zerosearch.spending.ledger import Ledger
+from zerosearch.spending.meter import Budget, Meter, Metered
 
-if TYPE_CHECKING:  # they need torch: where all models are behind URLs, none is needed
-    from zerosearch.models.local import LocalModel
-    from zerosearch.models.worker import Worker
-
-SIMULATOR = "simulator"
-POLICY = "policy"
+T = TypeVar("T")
+Role = Literal["train", "judge", "real"]
 
 
-def open_questions(
-    source: str, limit: int | None = None, fields: str | None = None, *, answered: bool = True
-) -> list[Question]:
-    """`factbook:SPLIT[:one-hop|two-hop]`, or anything that `load_questions` reads."""
-    if not source.startswith(PREFIX):
-        return load_questions(source, limit=limit, fields=Fields.parse(fields), answered=answered)
-    return [Question(q.id, q.question, q.golden_answers, {"hops": q.hops}) for q in factbook_rows(source)[:limit]]
+class Parts:
+    """What `config` describes. A part is opened when it is first asked for, once; all are closed in reverse order.
 
+    `spending` is the folder in which is noted what searches and replies cost: the budget holds for all calls with that
+    folder together, without one for this call. `work` names the call in these notes. All openers raise `ConfigError`,
+    `DataError` or `ModelError` for what is missing or cannot be used.
 
-@dataclass
-class Models:
-    """The models of a run by name, each loaded once, with the one worker that decodes for it.
-
-    `merge` None merges adapters for sampling wherever there is a GPU; `fixed` None uses caches of fixed size there.
+    Use it with `with` and `run`, which has an event loop of its own, or with `async with` in a loop that runs.
     """
 
-    device: str = "auto"
-    dtype: str = "auto"
-    max_batch_rows: int = 256
-    max_batch_tokens: int = 262_144
-    merge: bool | None = None
-    fixed: bool | None = None
-    loaded: dict[tuple[str, bool], tuple[LocalModel, Worker]] = field(default_factory=dict)
-    simulators: dict[tuple[str, Path], str] = field(default_factory=dict)
-    simulating: set[tuple[str, str | None]] = field(default_factory=set)  # model and adapter, of every local simulator
+    def __init__(self, config: TrainConfig, *, spending: Path | None = None, work: str = "") -> None:
+        training = config.training
+        self.config = config
+        self.models = LocalModels(
+            config.model.device,
+            config.model.dtype,
+            training.max_batch_rows,
+            training.max_batch_tokens,
+            training.merge_adapters,
+            training.fixed_cache,
+        )
+        self._spending, self._work = spending, work
+        self._engines: dict[str, SearchEngine] = {}
+        self._connected: list[object] = []  # what may hold connections, in the order of opening
+        self._runner: asyncio.Runner | None = None
 
-    def get(self, name: str, *, dtype: str | None = None, alone: bool = False) -> tuple[LocalModel, Worker]:
-        """`alone`: weights that nobody else uses, as they are about to change."""
-        from zerosearch.models.local import LocalModel
-        from zerosearch.models.worker import Worker
+    def __enter__(self) -> Parts:
+        self._runner = asyncio.Runner()
+        return self
 
-        if (name, alone) not in self.loaded:
-            model = LocalModel.load(name, dtype=dtype or self.dtype, device=self.device)  # type: ignore[arg-type]
-            merge = model.device.type != "cpu" if self.merge is None else self.merge
-            fixed = model.device.type == "cuda" if self.fixed is None else self.fixed
-            self.loaded[name, alone] = (model, Worker(model, self.max_batch_rows, self.max_batch_tokens, merge, fixed))
-        return self.loaded[name, alone]
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        assert self._runner is not None
+        try:
+            self._runner.run(self.aclose())
+        finally:
+            self._runner.close()
 
-    def simulator(self, name: str, source: Path) -> str:
-        """Put the adapter `source` on the model `name`, unless it is; its name there. Two simulators have two."""
-        key = (name, source)
-        if key not in self.simulators:
-            adapter = f"{SIMULATOR}{len(self.simulators) + 1}" if self.simulators else SIMULATOR
-            self.get(name)[0].add_adapter(adapter, source)
-            self.simulators[key] = adapter
-        return self.simulators[key]
+    async def __aenter__(self) -> Parts:
+        return self
 
-    def simulator_seconds(self) -> float:
-        """How long local simulators have been decoding: wall-clock time inside their models."""
-        totals = [self.loaded[name, False][1].totals.get(adapter) for name, adapter in self.simulating]
-        return sum(total.seconds for total in totals if total is not None)
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.aclose()
 
-    def close(self) -> None:
-        for _, worker in self.loaded.values():
-            worker.close()
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` returns, run in the loop of this `with` block.
 
+        Raises `BudgetError` with a line that says how to resume, and whatever `work` raises.
+        """
+        assert self._runner is not None, "run belongs into a `with` block"
+        try:
+            return self._runner.run(work)
+        except BudgetError:
+            raise BudgetError(self._spent()) from None
 
-def open_engine(config: EngineConfig, models: Models) -> SearchEngine:
-    """The engine that `config` describes. A local simulator shares its model's weights with whoever else uses it."""
-    suppliers = Suppliers(lambda config: _simulated(config, models), corpus_path)
-    return registry.open_engine(config, suppliers)
+    def _spent(self) -> str:
+        more = "a larger engine.budget_usd or engine.budget_searches"
+        if self._spending is not None:
+            return f"the budget is spent; what is finished is kept, and the same command with {more} resumes"
+        return f"the budget of this call is spent; {more} allows more"
 
+    @cached_property
+    def meter(self) -> Meter:
+        """What the searches of this call have used, and what a policy behind a URL has. Made when first asked for:
+        who notes spending in a folder owns that folder by then."""
+        budget = Budget(self.config.engine.budget_usd, self.config.engine.budget_searches)
+        return Meter(budget) if self._spending is None else standing_meter(budget, self._spending, self._work)
 
-def _simulated(config: EngineConfig, models: Models) -> SearchEngine:
-    simulator = config.simulated
-    # a local model's pages wait in line behind the policy's batches: a deadline would only punish the queue
-    deadline = config.deadline_seconds if simulator.base_url else None
-    return SimulatedEngine(
-        _writer(config, models),
-        style=simulator.style,
-        temperature=simulator.temperature,
-        max_tokens=simulator.max_tokens,
-        rewrites=simulator.rewrites,
-        plan_temperature=simulator.plan_temperature,
-        retry=Retry(attempts=config.attempts, deadline_seconds=deadline),
-        usd_per_million_prompt_tokens=simulator.usd_per_million_prompt_tokens,
-        usd_per_million_completion_tokens=simulator.usd_per_million_completion_tokens,
-    )
+    async def aclose(self) -> None:
+        """Note what was spent and close everything, in the loop in which it was used."""
+        try:
+            if "meter" in vars(self):
+                self.meter.take()
+            while self._connected:
+                await close_connections(self._connected.pop())
+        finally:
+            self.models.close()
 
+    # ---- questions
 
-def _writer(config: EngineConfig, models: Models) -> Writer:
-    simulator = config.simulated
-    if simulator.base_url is not None:
-        return OpenAIWriter(
-            simulator.base_url,
+    def questions(
+        self, source: str | None = None, limit: int | None = None, *, fields: str | None = None, answered: bool = True
+    ) -> list[Question]:
+        """The first `limit` questions of `source`; None: of `data.train`, with its limit.
+
+        `fields` None: the field names that the configuration has for this source, else `data.fields`.
+        """
+        data, evaluation = self.config.data, self.config.evaluation
+        known = evaluation.fields if source == evaluation.questions else data.fields
+        return open_questions(
+            source or data.train, limit or (data.limit if source is None else None), fields or known, answered=answered
+        )
+
+    def evaluation_questions(self) -> list[Question]:
+        """Those of `evaluation.questions`, with its limit and fields."""
+        evaluation = self.config.evaluation
+        return open_questions(evaluation.questions, evaluation.limit, evaluation.fields)
+
+    # ---- engines
+
+    def engine_config(self, role: Role) -> EngineConfig:
+        """`train`: `engine`. `judge`: `evaluation.engine`, or where there is none `engine`. `real`: the first of the
+        two that is not simulated; raises `ConfigError` where there is none."""
+        train, judge = self.config.engine, self.config.evaluation.engine
+        if role == "real":
+            for engine in (train, judge):
+                if engine is not None and engine.kind != "simulated":
+                    return engine
+            raise ConfigError("a real engine is needed: set engine or evaluation.engine to one that is not simulated")
+        return train if role == "train" or judge is None else judge
+
+    def engine(self, role: Role, *, metered: bool = True) -> SearchEngine:
+        """The engine of `engine_config(role)`. `metered`: its searches are counted, and keep to the budget."""
+        engine = self.open_engine(self.engine_config(role))
+        return Metered(engine, self.meter) if metered else engine
+
+    def open_engine(self, config: EngineConfig) -> SearchEngine:
+        """The engine that `config` describes, not metered. Two equal configurations have one engine."""
+        key = config.model_dump_json()
+        if key not in self._engines:
+            self._engines[key] = open_engine(config, Suppliers(self._simulator, corpus_path))
+            self._connected.append(self._engines[key])
+        return self._engines[key]
+
+    def _simulator(self, config: EngineConfig) -> SimulatedEngine:
+        simulator = config.simulated
+        model = ModelRef(
             simulator.model,
-            api_key_env=simulator.api_key_env,
-            options=simulator.request,
+            simulator.adapter,
+            simulator.base_url,
+            simulator.api_key_env,
+            simulator.request,
             timeout_seconds=config.deadline_seconds or 600.0,
         )
-    from zerosearch.models.worker import TransformersGenerator
+        chat = self._open_server(model) if model.base_url else self._open_simulating(model)
+        return SimulatedEngine(
+            chat,
+            style=simulator.style,
+            temperature=simulator.temperature,
+            max_tokens=simulator.max_tokens,
+            rewrites=simulator.rewrites,
+            plan_temperature=simulator.plan_temperature,
+            # a local model's pages wait in line behind the policy's batches: a deadline would only punish the queue
+            retry=Retry(attempts=config.attempts, deadline_seconds=config.deadline_seconds if model.base_url else None),
+            usd_per_million_prompt_tokens=simulator.usd_per_million_prompt_tokens,
+            usd_per_million_completion_tokens=simulator.usd_per_million_completion_tokens,
+        )
 
-    model, worker = models.get(simulator.model)
-    adapter = models.simulator(simulator.model, resolve_adapter(simulator.adapter)) if simulator.adapter else None
-    models.simulating.add((simulator.model, adapter))
-    name = simulator.model if simulator.adapter is None else f"{simulator.model}+{simulator.adapter}"
-    identity = model_identity(simulator.model, simulator.adapter)
-    return GeneratorWriter(TransformersGenerator(worker, adapter), model.tokenizer, model=name, identity=identity)
+    # ---- models
 
+    def policy(
+        self,
+        config: TrainConfig | None = None,
+        *,
+        temperature: float,
+        top_k: int,
+        concurrency: int = 64,
+        charge: Callable[[Ledger], None] | None = None,
+    ) -> tuple[Generator, RolloutSettings]:
+        """The policy to play with, not to train: local weights and their adapter, or the server at `model.base_url`.
 
-def model_identity(name: str, adapter: str | None) -> str:
-    """A hub's model by its name, a folder by what its files hold; and an adapter by what its files hold."""
-    cache, folder = cache_dir(), Path(name)
-    return identity_of(
-        "local",
-        model=folder.resolve().name if folder.is_dir() else name,
-        weights=folder_digest(folder, cache)[:16] if folder.is_dir() else None,
-        adapter=folder_digest(resolve_adapter(adapter), cache)[:16] if adapter else None,
-    )
+        `config` None: that of these parts; another one may have another model, adapter and protocol. `top_k` documents
+        are on a page; a server gets `concurrency` requests at a time, and `charge` what each has used (None: the meter
+        counts it).
+        """
+        config = config or self.config
+        if config.model.base_url is not None:
+            generator = self._endpoint(config, concurrency, charge or self.meter.count)
+            return generator, endpoint_settings(config, temperature=temperature, top_k=top_k)
+        from zerosearch.models.worker import TransformersGenerator
 
+        name = config.model.name
+        model, worker = self.models.get(name)
+        adapter = self.models.adapter("policy", name, config.model.adapter)
+        return TransformersGenerator(worker, adapter), rollout_settings(
+            config, model, temperature=temperature, top_k=top_k
+        )
 
-def open_policy(
-    config: TrainConfig,
-    models: Models,
-    *,
-    temperature: float,
-    top_k: int,
-    concurrency: int = 64,
-    charge: Callable[[Ledger], None] = lambda used: None,
-) -> tuple[Generator, RolloutSettings]:
-    """The policy to play with, not to train: local weights and their adapter, or the server at `model.base_url`.
+    def chat(
+        self, model: ModelRef, *, template: Literal["auto", "always", "never"] = "auto", keep_tags: bool = False
+    ) -> ChatModel:
+        """What answers a chat: a server, or local weights, which share memory with every other user of them.
 
-    `concurrency` requests are made of a server at a time; `charge` is given what each of them used.
-    """
-    policy = config.model
-    if policy.base_url is not None:
+        `template` and `keep_tags` are of a local model: see `render_messages`.
+        """
+        if model.base_url is not None:
+            return self._open_server(model)
+        from zerosearch.models.worker import TransformersGenerator
+
+        local, worker = self.models.get(model.name)
+        adapter = self.models.adapter("policy", model.name, model.adapter)
+        generator = TransformersGenerator(worker, adapter)
+        return GeneratorWriter(generator, local.tokenizer, model=str(model), chat=template, keep_tags=keep_tags)
+
+    def _open_simulating(self, model: ModelRef) -> GeneratorWriter:
+        """A local simulator, whose decoding is timed apart from that of others."""
+        from zerosearch.models.worker import TransformersGenerator
+
+        local, worker = self.models.get(model.name)
+        adapter = self.models.adapter("simulator", model.name, model.adapter)
+        self.models.simulating.add((model.name, adapter))
+        identity = model_identity(model.name, model.adapter)
+        generator = TransformersGenerator(worker, adapter)
+        return GeneratorWriter(generator, local.tokenizer, model=str(model), identity=identity)
+
+    def _open_server(self, model: ModelRef) -> OpenAIWriter:
+        assert model.base_url is not None
+        server = OpenAIWriter(
+            model.base_url,
+            model.name,
+            api_key_env=model.api_key_env,
+            options=model.request,
+            timeout_seconds=model.timeout_seconds,
+            max_connections=model.max_connections,
+        )
+        self._connected.append(server)
+        return server
+
+    def _endpoint(self, config: TrainConfig, concurrency: int, charge: Callable[[Ledger], None]) -> OpenAIGenerator:
+        policy = config.model
+        assert policy.base_url is not None
         generator = OpenAIGenerator(
             policy.base_url,
             policy.name,
@@ -176,60 +279,25 @@ def open_policy(
             usd_per_million_completion_tokens=policy.usd_per_million_completion_tokens,
             charge=charge,
         )
-        limits = byte_limits(config.protocol.limits())
-        codec = byte_codec()
-        settings = _rollout_settings(config, codec, codec.encode, limits, temperature=temperature, top_k=top_k)
-        return generator, settings
-    from zerosearch.models.worker import TransformersGenerator
-
-    model, worker = models.get(policy.name)
-    if policy.adapter is not None:
-        model.add_adapter(POLICY, resolve_adapter(policy.adapter))
-    settings = rollout_settings(config, model, temperature=temperature, top_k=top_k)
-    return TransformersGenerator(worker, POLICY if policy.adapter is not None else None), settings
+        self._connected.append(generator)
+        return generator
 
 
-def rollout_settings(config: TrainConfig, model: LocalModel, *, temperature: float, top_k: int) -> RolloutSettings:
-    """What the episodes of a run have in common; `temperature` 0 for evaluation."""
+def open_questions(
+    source: str, limit: int | None = None, fields: str | None = None, *, answered: bool = True
+) -> list[Question]:
+    """`factbook:SPLIT[:one-hop|two-hop]`, or anything that `load_questions` reads."""
+    if not source.startswith(PREFIX):
+        return load_questions(source, limit=limit, fields=Fields.parse(fields), answered=answered)
+    return [Question(q.id, q.question, q.golden_answers, {"hops": q.hops}) for q in factbook_rows(source)[:limit]]
 
-    def encode(prompt: str) -> list[int]:
-        return encode_prompt(prompt, model.tokenizer, chat=config.protocol.chat)
 
-    limits = config.protocol.limits()
-    return _rollout_settings(config, model.codec, encode, limits, temperature=temperature, top_k=top_k)
-
-
-def _rollout_settings(
-    config: TrainConfig,
-    codec: Codec,
-    encode: Callable[[str], list[int]],
-    limits: EpisodeLimits,
-    *,
-    temperature: float,
-    top_k: int,
-) -> RolloutSettings:
-    protocol = config.protocol
-    template = protocol.prompt or (PROMPT if protocol.max_searches else PROMPT_WITHOUT_SEARCH)
-
-    def prompt(question: str) -> list[int]:
-        return encode(render_prompt(codec.clean(question), template=template))
-
-    prompt("")  # instructions or a chat template that cannot be used are an error now, not after the first search
-    training = config.training
-    greedy = temperature == 0
-    return RolloutSettings(
-        codec=codec,
-        prompt=prompt,
-        limits=limits,
-        sampling=Sampling(
-            temperature=temperature,
-            top_p=1.0 if greedy else training.top_p,
-            top_k=0 if greedy else training.top_k,
-        ),
-        top_k=top_k,
-        reward=config.reward.name,
-        format_reward=config.reward.format,
-        seed=config.seed,
-        pages=config.curriculum.page_draw(),
-        remembers=config.engine.simulated.remembers,
+def model_identity(name: str, adapter: str | None) -> str:
+    """A hub's model by its name, a folder by what its files hold; and an adapter by what its files hold."""
+    cache, folder = cache_dir(), Path(name)
+    return identity_of(
+        "local",
+        model=folder.resolve().name if folder.is_dir() else name,
+        weights=folder_digest(folder, cache)[:16] if folder.is_dir() else None,
+        adapter=folder_digest(resolve_adapter(adapter), cache)[:16] if adapter else None,
     )

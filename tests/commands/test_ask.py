@@ -20,7 +20,7 @@ import pytest
 from engines.conftest import Endpoint, Reply, completion
 from tiny import chain_model, give_adapter
 
-from zerosearch.commands.ask import EMBEDDED, ask_settings
+from zerosearch.commands.ask import EMBEDDED, ask_config
 from zerosearch.commands.screen import read_input
 from zerosearch.config_file import config_toml, load_config
 from zerosearch.errors import CheckpointError, ConfigError, DataError
@@ -193,43 +193,44 @@ def test_questions_on_a_pipe_may_begin_with_a_mark(
 
 
 def test_a_run_is_asked_with_its_newest_whole_checkpoint(zerosearch: Any, run_folder: Path) -> None:
-    settings = ask_settings(None, run_folder, ())
+    settings = ask_config(None, run_folder, ())
     assert settings.model.adapter == str(run_folder / "checkpoints" / "step-000010" / "policy")
-    assert settings.engine.kind == "bm25"
+    assert settings.evaluation.engine is not None
+    assert settings.evaluation.engine.kind == "bm25"
     done = zerosearch("ask", "Why?", "--run", str(run_folder))
     assert done.code == 0, done.err
     assert "step-000010/policy, bm25" in done.err.replace("\n", "")
-    other = ask_settings(None, run_folder, ["model.adapter=elsewhere"])
+    other = ask_config(None, run_folder, ["model.adapter=elsewhere"])
     assert other.model.adapter == "elsewhere"
 
 
 def test_all_trained_weights_are_the_model_itself(run_folder: Path) -> None:
     config = load_config(run_folder / "config.toml", ["model.full=true", "model.lora=none"])
     (run_folder / "config.toml").write_text(config_toml(config))
-    settings = ask_settings(None, run_folder, ())
+    settings = ask_config(None, run_folder, ())
     assert settings.model.name == str(run_folder / "checkpoints" / "step-000010" / "policy")
     assert settings.model.adapter is None
 
 
 def test_a_run_without_a_checkpoint_and_a_folder_that_is_no_run_are_named(tmp_path: Path, place: Path) -> None:
     with pytest.raises(ConfigError, match="no such folder"):
-        ask_settings(None, tmp_path / "none", ())
+        ask_config(None, tmp_path / "none", ())
     with pytest.raises(ConfigError, match=r"holds no config\.toml"):
-        ask_settings(None, tmp_path, ())
+        ask_config(None, tmp_path, ())
     (tmp_path / "config.toml").write_text(config_toml(load_config(place / "knower.toml")))
     with pytest.raises(CheckpointError, match="has no checkpoint yet"):
-        ask_settings(None, tmp_path, ())
+        ask_config(None, tmp_path, ())
     with pytest.raises(ConfigError, match="--config and --run"):
-        ask_settings(place / "knower.toml", tmp_path, ())
+        ask_config(place / "knower.toml", tmp_path, ())
 
 
 def test_without_options_it_is_what_the_demo_begins_with_and_is_judged_by() -> None:
-    ours = ask_settings(None, None, ["engine.top_k=3"])
+    ours = ask_config(None, None, ["engine.top_k=3"])
     demo = load_config("demo")
     assert ours.model == demo.model
     assert ours.protocol == demo.protocol
     assert ours.engine == demo.evaluation.engine
-    assert ask_settings(None, None, ["engine.top_k=1"]).engine.top_k == 1
+    assert ask_config(None, None, ["engine.top_k=1"]).engine.top_k == 1
     assert EMBEDDED["engine"]["top_k"] == 3  # the override changed a copy
 
 
@@ -306,4 +307,4 @@ def test_a_conversation_keeps_its_questions_for_the_next_one(place: Path, tmp_pa
 
 
 def test_the_settings_of_the_embedded_default_are_valid_toml_too() -> None:
-    assert tomllib.loads(config_toml(ask_settings(None, None, ())))["model"]["adapter"] == "embedded:policy"
+    assert tomllib.loads(config_toml(ask_config(None, None, ())))["model"]["adapter"] == "embedded:policy"

@@ -154,7 +154,7 @@ def test_a_spent_budget_stops_a_collection_and_a_larger_one_goes_on(
     )
     done = zerosearch(*command, "--set", "engine.budget_searches=5")
     assert done.code == 3
-    assert "the budget of this collection is spent" in done.line
+    assert "the budget is spent" in done.line
     held = list(read_collection(tmp_path / "c"))
     assert 3 <= len(held) <= 5  # two are played at a time
     done = zerosearch(*command, "--set", "engine.budget_searches=5")
@@ -212,7 +212,7 @@ def test_fidelity_reads_and_embeds_where_it_is_asked_to(
         "--set", f"engine.simulated.base_url={server.url}", "--set", "engine.simulated.model=served",
     )  # fmt: skip
     try:
-        monkeypatch.setattr("zerosearch.commands.fidelity.open_encoder", lambda name, device: _Axes())
+        monkeypatch.setattr("zerosearch.engines.encoders.SentenceTransformerEncoder", lambda name, device: _Axes())
         plain = zerosearch(*command, "--json")
         both = ("--encoder", "axes", "--reader-model", "reader", "--reader-url", server.url)
         full = zerosearch(*command, *both, "--json", "--out", str(tmp_path))

@@ -117,7 +117,7 @@ def test_a_budget_of_dollars_covers_the_policy(zerosearch: Any, config: Path, tm
     command = ("collect", str(config), "--out", str(tmp_path / "c"), "--concurrency", "1", *price)
     done = zerosearch(*command, "--set", "engine.budget_usd=0.5")
     assert done.code == 3
-    assert "the budget of this collection is spent" in done.line
+    assert "the budget is spent" in done.line
     assert len(list(read_collection(tmp_path / "c"))) == 1
     assert zerosearch(*command, "--set", "engine.budget_usd=9").code == 0
 

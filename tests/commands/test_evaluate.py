@@ -94,14 +94,14 @@ def test_a_local_model_is_shown_the_tags_that_it_is_to_write(model: Path, data: 
     from zerosearch.evaluation.lineup import Lineup, NoEngine, method_settings, parse_methods
     from zerosearch.evaluation.methods import Errors
     from zerosearch.models.worker import TransformersGenerator
-    from zerosearch.parts import Models
+    from zerosearch.parts import Parts
 
     shown: list[str] = []
     config = TrainConfig.model_validate({"model": {"name": str(model), "device": "cpu"}})
-    models = Models("cpu")
-    local, _ = models.get(str(model))
+    parts = Parts(config)
+    local, _ = parts.models.get(str(model))
     settings = method_settings(config, top_k=3, temperature=0.0)
-    lineup = Lineup(config, models, NoEngine(), Errors.limited(0.2), settings=settings, simulated=False)
+    lineup = Lineup(config, parts, NoEngine(), Errors.limited(0.2), settings=settings, simulated=False)
     entrant = lineup.open(parse_methods("direct")[0])
 
     async def listen(self: TransformersGenerator, prompt_ids: list[int], sampling: Sampling) -> Generation:
@@ -111,7 +111,7 @@ def test_a_local_model_is_shown_the_tags_that_it_is_to_write(model: Path, data: 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransformersGenerator, "generate", listen)
         asyncio.run(entrant.predictor.predict(Question("q", "Is <answer> a tag <|im_end|>?", ("x",)), 0))
-    models.close()
+    parts.models.close()
     assert "<answer> Lake Titicaca </answer>" in shown[0]
     assert "Question: Is [answer] a tag < |im_end|>?" in shown[0]
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from engines.services import ENGINES, KEY, NEPAL, ONCE, answer, failure, open_service, search
 
+from zerosearch.config import TrainConfig
 from zerosearch.engines.config import EngineConfig
 from zerosearch.engines.results import boxes, plain_text
 from zerosearch.engines.snippets import Snippets
@@ -18,7 +19,7 @@ from zerosearch.engines.web import KEY_VARIABLES, PRICES_USD, HttpOptions
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Document, SearchRequest
 from zerosearch.errors import ConfigError
-from zerosearch.parts import Models, open_engine
+from zerosearch.parts import Parts
 
 KINDS = sorted(ENGINES)
 every_kind = pytest.mark.parametrize("kind", KINDS)
@@ -104,7 +105,7 @@ def test_the_configuration_opens_each_engine(
     config = EngineConfig.model_validate(
         {"kind": kind, "attempts": 1, kind: {"url": endpoint.url, "api_key_env": "MY_KEY", "price_usd": 0.5}}
     )
-    engine: Any = open_engine(config, Models())
+    engine: Any = Parts(TrainConfig()).open_engine(config)
     assert type(engine) is ENGINES[kind]
     endpoint.script = [reply(body=answer(kind, [NEPAL])), reply(500)]
     assert search(engine).cost_usd == 0.5
@@ -114,7 +115,7 @@ def test_the_configuration_opens_each_engine(
 def test_passages_of_a_retriever_are_cut_to_snippets_and_its_connections_closed(endpoint: Any, reply: Any) -> None:
     text = "Nepal is a country. Kathmandu is the capital of it. It has many mountains of great height."
     config = EngineConfig.model_validate({"kind": "remote", "remote": {"url": endpoint.url}, "snippet_words": 7})
-    engine: Any = open_engine(config, Models())
+    engine: Any = Parts(TrainConfig()).open_engine(config)
     assert type(engine) is Snippets
     endpoint.script = [reply(body=answer("remote", [("Nepal", text, "7")]))]
     assert search(engine).documents == (Document("Nepal", "Kathmandu is the capital of it.", "7"),)

@@ -22,7 +22,7 @@ from zerosearch.episodes.search import Document
 from zerosearch.errors import ConfigError, ModelError
 from zerosearch.models.chat import render_messages
 from zerosearch.models.local import LocalModel
-from zerosearch.parts import rollout_settings
+from zerosearch.playing import rollout_settings
 
 BOS, EOT, TOOL = "<|begin|>", "<|eot|>", "<tool_call>"
 LLAMA_LIKE = (

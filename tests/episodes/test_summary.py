@@ -19,7 +19,7 @@ from zerosearch.episodes.summary import summarize
 from zerosearch.episodes.trajectory import SearchRecord, Trajectory, TurnRecord
 from zerosearch.errors import EngineError
 from zerosearch.models.worker import TransformersGenerator, Worker
-from zerosearch.parts import rollout_settings
+from zerosearch.playing import rollout_settings
 
 QUESTIONS = [Question(f"q{i:03d}", f"{COLORS[i % 4]} {COLORS[i % 3]}", (COLORS[i % 4],)) for i in range(125)]
 

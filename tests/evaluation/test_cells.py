@@ -18,7 +18,7 @@ from zerosearch.evaluation.cells import Cell, fill
 from zerosearch.evaluation.methods import Errors
 from zerosearch.evaluation.predictors import Episodes
 from zerosearch.models.worker import TransformersGenerator, Worker
-from zerosearch.parts import rollout_settings
+from zerosearch.playing import rollout_settings
 
 QUESTIONS = [Question(f"q{i:03d}", f"{COLORS[i % 4]} {COLORS[i % 3]}", (COLORS[i % 4],)) for i in range(125)]
 

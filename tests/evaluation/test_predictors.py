@@ -18,7 +18,7 @@ from zerosearch.errors import EngineError, PolicyError, RunError
 from zerosearch.evaluation.methods import Errors
 from zerosearch.evaluation.predictors import Episodes
 from zerosearch.models.worker import TransformersGenerator, Worker
-from zerosearch.parts import rollout_settings
+from zerosearch.playing import rollout_settings
 
 
 def test_a_failed_search_is_a_row_with_its_error_and_what_it_cost() -> None:

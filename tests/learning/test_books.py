@@ -30,7 +30,7 @@ from zerosearch.files.jsonl import read_rows
 from zerosearch.learning.checkpoints import list_checkpoints
 from zerosearch.learning.parallel import Processes
 from zerosearch.models.worker import DecodingTotals, Worker
-from zerosearch.parts import Models, open_engine
+from zerosearch.parts import Parts
 from zerosearch.spending.books import evaluation_ledger, numbers, read_books, spent, step_ledger
 from zerosearch.spending.ledger import Ledger
 
@@ -156,10 +156,12 @@ def test_the_simulators_seconds_are_those_of_the_step(tmp_path: Path) -> None:
 def test_only_the_decoding_of_local_simulators_is_timed() -> None:
     model = toy_model()
     worker = Worker(model)
-    models = Models(loaded={("toy", False): (model, worker)})
+    parts = Parts(TrainConfig())
+    models = parts.models
+    models.loaded["toy", False] = (model, worker)
     assert models.simulator_seconds() == 0.0
     assert not models.simulating
-    engine = open_engine(EngineConfig.model_validate({"simulated": {"model": "toy", "max_tokens": 16}}), models)
+    engine = parts.open_engine(EngineConfig.model_validate({"simulated": {"model": "toy", "max_tokens": 16}}))
     request = SearchRequest("red", 1, Question("q", "red", ("red",)))
     page = asyncio.run(engine.search(request))
     worker.totals["policy"] = DecodingTotals(seconds=100.0)  # the policy's own turns are no search

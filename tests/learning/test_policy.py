@@ -23,7 +23,7 @@ from zerosearch.learning.learner import Learner
 from zerosearch.learning.policy import POLICY, REFERENCE, Policy
 from zerosearch.models.local import LocalModel
 from zerosearch.models.worker import TransformersGenerator, Worker
-from zerosearch.parts import rollout_settings
+from zerosearch.playing import rollout_settings
 
 
 def one_batch(model: LocalModel) -> MicroBatch:

@@ -23,6 +23,7 @@ from zerosearch.errors import CheckpointError, ConfigError, ZeroSearchError
 from zerosearch.files.jsonl import read_rows
 from zerosearch.learning.run import Run, assemble, set_aside, with_overrides
 from zerosearch.models.local import LocalModel
+from zerosearch.parts import Parts
 from zerosearch.simulator.engine import SimulatedEngine
 
 ROWS = [{"id": f"q{i}", "question": f"What is number {i}?", "answer": f"gold{i}"} for i in range(5)]
@@ -107,7 +108,7 @@ def build(config: TrainConfig, said: list[str] | None = None, **options: Any) ->
         starts.append(start)
         return ()
 
-    run = assemble(config, sinks=sinks, say=(said if said is not None else []).append, **options)
+    run = assemble(Parts(config), sinks=sinks, say=(said if said is not None else []).append, **options)
     assert len(starts) == 1
     return run
 
@@ -164,7 +165,7 @@ def test_policy_reference_critic_and_simulator_share_one_set_of_weights(
     )  # fmt: skip
     run = build(config)
     model, adapter = speaker(run)
-    assert len(run.models.loaded) == 1
+    assert len(run.parts.models.loaded) == 1
     assert model is run.trainer.parts.learner.policy.model
     assert sorted(model.adapters) == ["critic", "policy", "reference", "simulator"]
     assert adapter == "simulator"

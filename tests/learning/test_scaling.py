@@ -26,7 +26,7 @@ from zerosearch.learning.scaling import FIRST, GROWS_AFTER, LARGEST, LossScale, 
 from zerosearch.learning.sft import SFTSettings, train_sft
 from zerosearch.models.local import LocalModel
 from zerosearch.models.worker import TransformersGenerator, Worker
-from zerosearch.parts import rollout_settings
+from zerosearch.playing import rollout_settings
 
 HALF, FULL = torch.float16, torch.float32
 TOO_LARGE = 2.0**22  # for the losses of these episodes

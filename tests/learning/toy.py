@@ -22,10 +22,10 @@ from zerosearch.learning.critic import Critic
 from zerosearch.learning.learner import Learner
 from zerosearch.learning.parallel import ALONE, Processes
 from zerosearch.learning.policy import Policy
-from zerosearch.learning.trainer import Parts, Trainer
+from zerosearch.learning.trainer import Trainer, TrainerInputs
 from zerosearch.models.local import LocalModel
 from zerosearch.models.worker import TransformersGenerator, Worker
-from zerosearch.parts import rollout_settings
+from zerosearch.playing import rollout_settings
 
 COLORS = ("red", "blue", "green", "gold")
 WORDS = ("<eos>", "<unk>", "<answer>", "</answer>", "<search>", "</search>", *COLORS)
@@ -110,7 +110,7 @@ def toy_trainer(config: TrainConfig, model: LocalModel | None = None, processes:
         processes=processes,
     )
     engine = ToyEngine()
-    parts = Parts(
+    parts = TrainerInputs(
         questions=toy_questions(),
         evaluation_questions=toy_questions(8),
         generator=TransformersGenerator(Worker(model), None),

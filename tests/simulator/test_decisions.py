@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
+from zerosearch.config import TrainConfig
 from zerosearch.engines.config import EngineConfig
 from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Noise, Quality, SearchPage, SearchRequest
 from zerosearch.errors import EngineError
 from zerosearch.models.chat import Written, cut_anywhere
-from zerosearch.parts import Models, open_engine
+from zerosearch.parts import Parts
 from zerosearch.simulator.engine import SimulatedEngine
 from zerosearch.simulator.prompts import PromptStyle, simulator_messages
 
@@ -116,7 +117,7 @@ def test_a_decision_that_fails_is_a_failed_attempt() -> None:
 
 
 def ask_server(simulator: dict[str, Any]) -> SearchPage:
-    engine: Any = open_engine(EngineConfig.model_validate({"simulated": simulator}), Models())
+    engine: Any = Parts(TrainConfig()).open_engine(EngineConfig.model_validate({"simulated": simulator}))
 
     async def ask() -> SearchPage:
         try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,10 +20,11 @@ from zerosearch.process.runtime import prepare, quiet_libraries
 from zerosearch.spending.ledger import dollars
 
 if TYPE_CHECKING:
-    from zerosearch.asking import Asked, Listener, MakeGenerator
+    from zerosearch.asking import Asked, Listener
     from zerosearch.config import TrainConfig
+    from zerosearch.episodes.generation import Generator
     from zerosearch.episodes.rollout import RolloutSettings
-    from zerosearch.episodes.search import SearchEngine
+    from zerosearch.parts import Parts
     from zerosearch.spending.ledger import Ledger
 
 PROMPT = "question> "
@@ -37,7 +38,9 @@ EMBEDDED: dict[str, Any] = {
 
 def ask(
     question: Annotated[str | None, typer.Argument(help="None: a prompt; from a pipe, one question a line.")] = None,
-    config: Annotated[Path | None, typer.Option(help="A TOML file as for train: its policy and engine.")] = None,
+    config_file: Annotated[
+        Path | None, typer.Option("--config", help="A TOML file as for train: its policy and engine.")
+    ] = None,
     run: Annotated[Path | None, typer.Option(help="A run's folder: its newest checkpoint, and its engine.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy: the same answer every time.")] = 0.0,
@@ -54,8 +57,9 @@ def ask(
     from zerosearch.commands.screen import read_input
     from zerosearch.episodes.questions import Question
     from zerosearch.errors import DataError
+    from zerosearch.parts import Parts
 
-    settings = ask_settings(config, run, set_ or ())
+    config = ask_config(config_file, run, set_ or ())
     if question is not None:
         Question.asked(question)  # an empty one is told of before any model is loaded
     elif not sys.stdin.isatty():
@@ -63,37 +67,36 @@ def ask(
         if not questions:
             raise DataError("no question: give one as the argument, or one a line on standard input")
     screen, notes = Console(), Console(stderr=True)
-    if notes.is_terminal and not settings.model.base_url:
+    if notes.is_terminal and not config.model.base_url:
         notes.print("loading the model ...", style="dim")
-    with opened(settings, temperature) as parts:
+    conversing = question is None and sys.stdin.isatty()
+    with Parts(config) as parts:
+        asker = Asker.open(parts, temperature)
         if not as_json:
-            _introduce(settings, parts.engine, screen if question is None and sys.stdin.isatty() else notes)
+            _introduce(parts, screen if conversing else notes)
 
         def put(text: str) -> Asked:
-            listener: Listener = _Silent() if as_json else Blocks(screen)
-            return _put(text, parts, settings, listener)
+            return asker.put(text, _Silent() if as_json else Blocks(screen))
 
-        if question is None and sys.stdin.isatty():
+        if conversing:
             _converse(put, notes, as_json)
         else:
             _answer_all([question] if question is not None else questions, put, screen, as_json)
 
 
-def ask_settings(config: Path | None, run: Path | None, overrides: list[str] | tuple[str, ...]) -> TrainConfig:
-    """The settings of what is asked, whose `engine` is the one to ask with.
+def ask_config(config_file: Path | None, run: Path | None, overrides: Sequence[str]) -> TrainConfig:
+    """The configuration of what is asked. With `run`, `model` is the newest checkpoint.
 
-    With `run`, `model` is the newest checkpoint. Raises `ConfigError`, or `CheckpointError` for a run without one.
+    Raises `ConfigError`, or `CheckpointError` for a run without a checkpoint.
     """
     from zerosearch.config_file import load_config
     from zerosearch.errors import ConfigError
 
-    if config is not None and run is not None:
+    if config_file is not None and run is not None:
         raise ConfigError("--config and --run both say what to ask: give one of them")
     if run is not None:
-        settings = _newest(run, load_config(_run_config(run), overrides), overrides)
-    else:
-        settings = load_config(config, overrides, base=EMBEDDED)
-    return settings.model_copy(update={"engine": settings.evaluation.engine or settings.engine})
+        return _newest(run, load_config(_run_config(run), overrides), overrides)
+    return load_config(config_file, overrides, base=EMBEDDED)
 
 
 def _run_config(run: Path) -> Path:
@@ -107,88 +110,75 @@ def _run_config(run: Path) -> Path:
     return path
 
 
-def _newest(run: Path, settings: TrainConfig, overrides: list[str] | tuple[str, ...]) -> TrainConfig:
-    """`settings` with the newest checkpoint's policy, unless the user has set another model or adapter."""
+def _newest(run: Path, config: TrainConfig, overrides: Sequence[str]) -> TrainConfig:
+    """`config` with the newest checkpoint's policy, unless the user has set another model or adapter."""
     if any(override.strip().startswith(("model.name", "model.adapter")) for override in overrides):
-        return settings
+        return config
     from zerosearch.errors import CheckpointError
     from zerosearch.learning.checkpoints import list_checkpoints
 
     checkpoints = list_checkpoints(run / "checkpoints")
     if not checkpoints:
         raise CheckpointError(
-            f"{run}: has no checkpoint yet; one is written every {settings.training.checkpoint_every} steps and at the "
+            f"{run}: has no checkpoint yet; one is written every {config.training.checkpoint_every} steps and at the "
             "end (training.checkpoint_every)"
         )
     policy = str(checkpoints[-1].folder / "policy")
-    part = {"name": policy} if settings.model.full else {"adapter": policy}
-    return settings.model_copy(update={"model": settings.model.model_copy(update=part)})
+    part = {"name": policy} if config.model.full else {"adapter": policy}
+    return config.model_copy(update={"model": config.model.model_copy(update=part)})
 
 
 @dataclass(frozen=True)
-class Opened:
-    """Model and engine, and the event loop to ask them in. `charged`: what a policy behind a URL has used, as it came;
-    None for a local one."""
+class Asker:
+    """Puts questions to a policy. `charged` fills with what a policy behind a URL uses for a question, as it comes."""
 
-    make_generator: MakeGenerator
-    engine: SearchEngine
+    parts: Parts
+    generator: Generator
     playing: RolloutSettings
-    runner: asyncio.Runner
-    charged: list[Ledger] | None
+    charged: list[Ledger]
 
+    @classmethod
+    def open(cls, parts: Parts, temperature: float) -> Asker:
+        charged: list[Ledger] = []
 
-@contextlib.contextmanager
-def opened(settings: TrainConfig, temperature: float) -> Iterator[Opened]:
-    """Model and engine, ready to be asked in one event loop; closed afterwards."""
-    from zerosearch.episodes.generation import Generator
-    from zerosearch.episodes.search import close_connections
-    from zerosearch.parts import Models, open_engine, open_policy
+        def charge(used: Ledger) -> None:
+            charged.append(used)
+            parts.meter.count(used)
 
-    behind_url = settings.model.base_url is not None
-    if not behind_url:
-        quiet_libraries()
-    training = settings.training
-    models = Models(
-        settings.model.device, settings.model.dtype, merge=training.merge_adapters, fixed=training.fixed_cache
-    )
-    charged: list[Ledger] = []
-    with contextlib.closing(models), asyncio.Runner() as runner:
-        generator, playing = open_policy(
-            settings, models, temperature=temperature, top_k=settings.engine.top_k, charge=charged.append
-        )
-        engine = open_engine(settings.engine, models)
+        if parts.config.model.base_url is None:
+            quiet_libraries()
+        top_k = parts.engine_config("judge").top_k
+        generator, playing = parts.policy(temperature=temperature, top_k=top_k, charge=charge)
+        parts.engine("judge")  # what is missing is told before the first question
+        return cls(parts, generator, playing, charged)
 
-        def make_generator(on_token: Callable[[int], None]) -> Generator:
-            return generator if behind_url else replace(generator, on_token=on_token)  # type: ignore[type-var]
+    def put(self, text: str, listener: Listener) -> Asked:
+        """Ask one question, and close its blocks with a line on how it went. Raises `DataError` for an empty one."""
+        from zerosearch.asking import ask as ask_policy
+        from zerosearch.episodes.questions import Question
+        from zerosearch.spending.ledger import Ledger
 
+        config, behind_url = self.parts.config, self.parts.config.model.base_url is not None
+
+        def listening(on_token: Callable[[int], None]) -> Generator:
+            return self.generator if behind_url else replace(self.generator, on_token=on_token)  # type: ignore[type-var]
+
+        engine = self.parts.engine("judge")
+        asking = ask_policy(Question.asked(text), listening, engine, self.playing, listener)
+        self.charged.clear()
         try:
-            yield Opened(make_generator, engine, playing, runner, charged if behind_url else None)
+            asked = self.parts.run(asking)
         finally:
-            for part in (engine, generator):
-                runner.run(close_connections(part))
-
-
-def _put(text: str, parts: Opened, settings: TrainConfig, listener: Listener) -> Asked:
-    """Ask one question, and close its blocks with a line on how it went. Raises `DataError` for an empty one."""
-    from zerosearch.asking import ask as put
-    from zerosearch.episodes.questions import Question
-    from zerosearch.spending.ledger import Ledger
-
-    question = Question.asked(text)
-    try:
-        asked = parts.runner.run(put(question, parts.make_generator, parts.engine, parts.playing, listener))
-    finally:
+            if isinstance(listener, Blocks):
+                listener.end()
+        if behind_url:
+            used = Ledger.total(self.charged)
+            asked = replace(asked, policy_tokens=used.completion_tokens, policy_usd=used.usd)
         if isinstance(listener, Blocks):
-            listener.end()
-    if parts.charged is not None:
-        used = Ledger.total(parts.charged)
-        parts.charged.clear()
-        asked = replace(asked, policy_tokens=used.completion_tokens, policy_usd=used.usd)
-    if isinstance(listener, Blocks):
-        if asked.trajectory.answer is None and asked.error is None:
-            listener.remark(no_answer(asked, settings), "yellow")
-        listener.remark(summary(asked))
-    return asked
+            if asked.trajectory.answer is None and asked.error is None:
+                listener.remark(no_answer(asked, config), "yellow")
+            listener.remark(summary(asked))
+        return asked
 
 
 def _answer_all(questions: list[str], put: Callable[[str], Asked], screen: Console, as_json: bool) -> None:
@@ -266,20 +256,21 @@ def _history() -> Iterator[Callable[[str], None]]:
             readline.write_history_file(path)
 
 
-def _introduce(settings: TrainConfig, engine: SearchEngine, console: Console) -> None:
-    where = f" at {clean(settings.model.base_url)}" if settings.model.base_url else ""
-    policy = settings.model.name + (f" + {settings.model.adapter}" if settings.model.adapter else "") + where
-    console.print(f"{policy}, {engine.name}, top {settings.engine.top_k}", style="dim", markup=False)
-    if settings.engine.kind == "simulated":
+def _introduce(parts: Parts, console: Console) -> None:
+    model, engine = parts.config.model, parts.engine_config("judge")
+    where = f" at {clean(model.base_url)}" if model.base_url else ""
+    policy = model.name + (f" + {model.adapter}" if model.adapter else "") + where
+    console.print(f"{policy}, {parts.engine('judge').name}, top {engine.top_k}", style="dim", markup=False)
+    if engine.kind == "simulated":
         console.print(
             "the engine is simulated: a language model makes up the pages, and it does not know the answer either",
             style="yellow",
         )
 
 
-def no_answer(asked: Asked, settings: TrainConfig) -> str:
+def no_answer(asked: Asked, config: TrainConfig) -> str:
     """Why an episode that no search ended has no answer."""
-    protocol = settings.protocol
+    protocol = config.protocol
     reasons = {
         "no_answer": "its last turn held none",
         "refused_search": f"it wanted to search more than {protocol.max_searches} times (protocol.max_searches)",

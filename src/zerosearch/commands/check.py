@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
@@ -11,20 +11,23 @@ from rich.text import Text
 from zerosearch.cleaning import clean
 from zerosearch.commands.check_questions import check_lengths, read_questions
 from zerosearch.commands.check_settings import Findings, check_parts, print_settings
-from zerosearch.commands.screen import Console, read_input
+from zerosearch.commands.screen import console, read_input
 from zerosearch.errors import ModelError, install
 from zerosearch.process.runtime import prepare
 
 if TYPE_CHECKING:
     from zerosearch.config import TrainConfig
+    from zerosearch.episodes.questions import Question
+    from zerosearch.episodes.rollout import RolloutSettings
     from zerosearch.episodes.transcript import Reading
     from zerosearch.models.local import LocalModel
-
-console = Console()
+    from zerosearch.parts import Parts
 
 
 def check(
-    config: Annotated[Path | None, typer.Argument(help="A TOML file, or the name of one that ships: demo.")] = None,
+    config_file: Annotated[
+        Path | None, typer.Argument(metavar="[CONFIG]", help="A TOML file, or the name of one that ships: demo.")
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: reward.name=em.")
     ] = None,
@@ -46,52 +49,63 @@ def check(
     """
     prepare()
     from zerosearch.config_file import config_toml, load_config
-    from zerosearch.errors import ConfigError
+    from zerosearch.episodes.questions import Question
+    from zerosearch.parts import Parts
 
-    settings = load_config(config, set_ or ())
+    config = load_config(config_file, set_ or ())
     if toml:
-        print(config_toml(settings), end="")
+        print(config_toml(config), end="")
         return
     episode = _episode_text(text, file)
+    _check_episode_options(config, answer, episode)
+    found = Findings()
+    where = str(config_file or "the defaults")
+    whole = config_file is not None or episode is None  # the run is checked, not an episode alone
+    with Parts(config) as parts:
+        if whole:
+            print_settings(config, where)
+            check_parts(config, found)
+        read = read_questions(parts, found) if whole and question is None else {}
+        first = next(iter(read.get("data.train", ())), None)
+        shown = question or (first.text if first else "")
+        if config.model.base_url is not None:
+            print_endpoint_prompt(parts, shown or "{question}")
+        elif (model := _tokenizer(config, found, needed=episode is not None)) is not None:
+            check_lengths(read, _rollout(config, model), found)
+            if shown or episode is None:
+                print_prompt(config, model, shown or "{question}")
+            if episode is not None:
+                golden = tuple(dict.fromkeys(text for given in answer or () for text in golden_answers(given)))
+                print_episode(config, model, Question("check", shown, golden), episode)
+    if whole:
+        found.print(where)
+    if episode is None and found.status:
+        raise typer.Exit(found.status)
+
+
+def _check_episode_options(config: TrainConfig, answer: list[str] | None, episode: str | None) -> None:
+    from zerosearch.errors import ConfigError
+
     if answer and episode is None:
         raise ConfigError(
             "--answer says what an episode is scored against: give the episode too, with --text or --file"
         )
-    if episode is not None and settings.model.base_url:
+    if episode is not None and config.model.base_url:
         raise ConfigError("an episode is read in a local model's tokens: take model.base_url out to read one")
-    if config is not None or episode is None:
-        print_settings(settings, str(config or "the defaults"))
-    found = Findings()
-    whole = config is not None or episode is None  # the run is checked, not an episode alone
-    if whole:
-        check_parts(settings, found)
-    read = read_questions(settings, found) if whole and question is None else {}
-    first = next(iter(read.get("data.train", ())), None)
-    asked_text = question or (first.text if first else "")
-    golden = tuple(dict.fromkeys(text for given in answer or () for text in golden_answers(given)))
+
+
+def _tokenizer(config: TrainConfig, found: Findings, *, needed: bool) -> LocalModel | None:
+    """The model's tokenizer. One that is not here is added to `found`, or where it is `needed` an error."""
     try:
-        model = None if settings.model.base_url else open_tokenizer(settings.model.name)
-    except NotFetched as error:
-        if episode is not None:
-            raise
-        found.fetched(str(error))
+        return open_tokenizer(config.model.name)
     except ModelError as error:
-        if episode is not None:
+        if needed:
             raise
-        found.missing.append(str(error))
-    else:
-        if model is None:
-            print_endpoint_prompt(settings, asked_text or "{question}")
+        if isinstance(error, NotFetched):
+            found.fetched(str(error))
         else:
-            check_lengths(read, _rollout(settings, model), found)
-            if asked_text or episode is None:
-                print_prompt(settings, model, asked_text or "{question}")
-        if episode is not None and model is not None:
-            print_episode(settings, model, asked_text, golden, episode)
-    if whole:
-        found.print(str(config or "the defaults"))
-    if episode is None and found.status:
-        raise typer.Exit(found.status)
+            found.missing.append(str(error))
+        return None
 
 
 class NotFetched(ModelError):
@@ -143,14 +157,13 @@ def print_prompt(config: TrainConfig, model: LocalModel, question: str) -> None:
     typer.secho(clean(model.codec.decode(ids)), fg="cyan")  # to the letter: rich would turn tabs into spaces
 
 
-def print_endpoint_prompt(config: TrainConfig, question: str) -> None:
+def print_endpoint_prompt(parts: Parts, question: str) -> None:
     """The prompt that an endpoint is sent; what its own template makes of it is not known here."""
-    from zerosearch.parts import Models, open_policy
-
+    config = parts.config
     # a key that is not set is listed among what is not here
     policy = config.model.model_copy(update={"api_key_env": None})
-    shown = config.model_copy(update={"model": policy})
-    _, settings = open_policy(shown, Models(), temperature=config.training.temperature, top_k=config.engine.top_k)
+    keyless = config.model_copy(update={"model": policy})
+    _, settings = parts.policy(keyless, temperature=config.training.temperature, top_k=config.engine.top_k)
     form = "as the user's message" if policy.endpoint == "chat" else "as bare text"
     said = f"\nprompt, sent to {policy.name} at {policy.base_url} {form}"
     console.print(Text(said, style="bold"))
@@ -158,16 +171,15 @@ def print_endpoint_prompt(config: TrainConfig, question: str) -> None:
     typer.secho(clean(settings.codec.decode(settings.prompt(question))), fg="cyan")
 
 
-def print_episode(config: TrainConfig, model: LocalModel, question: str, golden: tuple[str, ...], text: str) -> None:
+def print_episode(config: TrainConfig, model: LocalModel, question: Question, text: str) -> None:
     """Read an episode's text; print its segments with their masks, what each turn does, and the reward."""
-    from zerosearch.episodes.questions import Question
     from zerosearch.episodes.transcript import read_transcript
 
     settings, codec = _rollout(config, model), model.codec
-    prompt = settings.prompt(question)
+    prompt = settings.prompt(question.text)
     ends = [codec.decode([i]) for i in sorted(model.eos_ids)]
     written = text.strip().removeprefix(codec.decode(prompt).strip())
-    reading = read_transcript(written, Question("check", question, golden), prompt, codec, settings.limits, ends=ends)
+    reading = read_transcript(written, question, prompt, codec, settings.limits, ends=ends)
     ids, mask = reading.episode.ids, reading.episode.mask
     console.print(
         f"\n[bold]episode: {len(ids)} tokens[/bold], [green]{sum(mask)} the policy's own (trained on, mask 1)[/green], "
@@ -185,7 +197,7 @@ def print_episode(config: TrainConfig, model: LocalModel, question: str, golden:
             _print_turn(reading, segment.number - 1)
     for remark in reading.remarks:
         console.print(Text.assemble(("note: ", "yellow"), remark))
-    _print_reward(config, reading, golden)
+    _print_reward(config, reading, question.golden_answers)
 
 
 def _print_turn(reading: Reading, index: int) -> None:
@@ -223,8 +235,8 @@ def _print_reward(config: TrainConfig, reading: Reading, golden: tuple[str, ...]
     )
 
 
-def _rollout(config: TrainConfig, model: LocalModel) -> Any:
-    from zerosearch.parts import rollout_settings
+def _rollout(config: TrainConfig, model: LocalModel) -> RolloutSettings:
+    from zerosearch.playing import rollout_settings
 
     return rollout_settings(config, model, temperature=config.training.temperature, top_k=config.engine.top_k)
 

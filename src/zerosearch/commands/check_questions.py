@@ -7,28 +7,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zerosearch.commands.check_settings import Findings
-from zerosearch.commands.screen import Console
+from zerosearch.commands.screen import console
 
 if TYPE_CHECKING:
     from zerosearch.config import TrainConfig
     from zerosearch.episodes.questions import Question
     from zerosearch.episodes.rollout import RolloutSettings
+    from zerosearch.parts import Parts
 
-console = Console()
 
-
-def read_questions(config: TrainConfig, found: Findings) -> dict[str, list[Question]]:
+def read_questions(parts: Parts, found: Findings) -> dict[str, list[Question]]:
     """The questions by the setting that names them; what is not here is added to `found`.
 
     Raises `DataError` for a malformed file.
     """
     from zerosearch.errors import DataError
-    from zerosearch.parts import open_questions
 
+    config = parts.config
     read: dict[str, list[Question]] = {}
-    for name, source, limit, fields in (
-        ("data.train", config.data.train, config.data.limit, config.data.fields),
-        ("evaluation.questions", config.evaluation.questions, config.evaluation.limit, config.evaluation.fields),
+    for name, source, open_them in (
+        ("data.train", config.data.train, parts.questions),
+        ("evaluation.questions", config.evaluation.questions, parts.evaluation_questions),
     ):
         if source.startswith("hub:"):
             found.fetched(f"{name}: {source} is read from the model hub when the run starts, not by this check")
@@ -38,7 +37,7 @@ def read_questions(config: TrainConfig, found: Findings) -> dict[str, list[Quest
             found.missing.append(f"{name}: {source}: no such file")
             continue
         try:
-            read[name] = open_questions(source, limit, fields)
+            read[name] = open_them()
         except DataError as error:
             if not source.startswith("factbook:"):
                 raise

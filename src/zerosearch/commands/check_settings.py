@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
-from zerosearch.commands.screen import Console
+from zerosearch.commands.screen import console
 from zerosearch.errors import install
 from zerosearch.models.embedded import EMBEDDED_MODELS
 from zerosearch.spending.ledger import PRICES, dollars
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from zerosearch.config import TrainConfig
     from zerosearch.engines.config import EngineConfig
     from zerosearch.models.config import Section
-
-console = Console()
 
 
 def print_settings(config: TrainConfig, where: str) -> None:

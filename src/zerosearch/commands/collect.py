@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,22 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zerosearch.commands.data import FIELDS_HELP
-from zerosearch.commands.screen import Console
+from zerosearch.commands.screen import console
 from zerosearch.process.runtime import prepare, quiet_libraries
 from zerosearch.spending.ledger import dollars
 
 if TYPE_CHECKING:
-    from zerosearch.config import TrainConfig
-    from zerosearch.engines.config import EngineConfig
+    from zerosearch.episodes.questions import Question
+    from zerosearch.parts import Parts
     from zerosearch.simulator.collect import Progress
     from zerosearch.spending.ledger import Ledger
-
-console = Console()
 
 
 def collect(
     context: typer.Context,
-    config: Annotated[Path, typer.Argument(help="A TOML file as for train: its policy, protocol and real engine.")],
+    config_file: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="A TOML file as for train: its policy, protocol and real engine.")
+    ],
     out: Annotated[Path, typer.Option(help="Folder to collect in; the same command resumes.")],
     questions: Annotated[str | None, typer.Option(help="Other questions than data.train, written like it.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first so many.")] = None,
@@ -41,89 +41,44 @@ def collect(
     """
     prepare()
     from zerosearch.config_file import load_config
-    from zerosearch.episodes.questions import questions_digest
     from zerosearch.episodes.rollout import ErrorRate
-    from zerosearch.episodes.search import close_connections
     from zerosearch.errors import RunError
     from zerosearch.files.folders import owned
     from zerosearch.files.jsonl import write_json
-    from zerosearch.parts import Models, open_engine, open_policy, open_questions
-    from zerosearch.simulator.collect import collect as run
-    from zerosearch.spending.books import spent_budget, standing_meter
+    from zerosearch.parts import Parts
+    from zerosearch.simulator.collect import collect as collect_episodes
     from zerosearch.spending.ledger import Ledger
-    from zerosearch.spending.meter import Budget, Metered
 
-    settings = load_config(config, set_ or ())
-    engine_config = real_engine(settings)
-    context.with_resource(owned(out, "collect"))
-    check_collection(out)
-    asked = open_questions(
-        questions or settings.data.train, limit or settings.data.limit, fields or settings.data.fields
-    )
-    behind_url = settings.model.base_url is not None
-    if not behind_url:
-        quiet_libraries()
-    training = settings.training
-    models = Models(
-        settings.model.device,
-        settings.model.dtype,
-        training.max_batch_rows,
-        training.max_batch_tokens,
-        training.merge_adapters,
-        training.fixed_cache,
-    )
-    # one budget, whichever engine; what was used for an episode that did not finish is paid for too
-    meter = standing_meter(Budget(settings.engine.budget_usd, settings.engine.budget_searches), out, "collect")
-    generator, playing = open_policy(
-        settings,
-        models,
-        temperature=temperature,
-        top_k=engine_config.top_k,
-        concurrency=concurrency,
-        charge=meter.count,
-    )
-    engine = open_engine(engine_config, models)
-    record = {
-        "policy": settings.model.name,
-        "adapter": settings.model.adapter,
-        "protocol": settings.protocol.model_dump(mode="json"),
-        "engine": engine.identity,
-        "top_k": engine_config.top_k,
-        "temperature": temperature,
-        "seed": settings.seed,
-        "endpoint": settings.model.endpoint if behind_url else None,
-        "questions": {"count": len(asked), "digest": questions_digest(asked)},
-    }
-    claim(out, record)
-    console.print(f"{len(asked)} questions x {rollouts} rollouts, {engine.name}, into {out}/")
-
-    errors = ErrorRate(engine_config.max_error_rate)
-
-    async def collected() -> Progress:
+    config = load_config(config_file, set_ or ())
+    behind_url = config.model.base_url is not None
+    with Parts(config, spending=out, work="collect") as parts:
+        engine_config = parts.engine_config("real")
+        context.with_resource(owned(out, "collect"))
+        check_collection(out)
+        asked = parts.questions(questions, limit or config.data.limit, fields=fields)
+        if not behind_url:
+            quiet_libraries()
+        top_k = engine_config.top_k
+        generator, playing = parts.policy(temperature=temperature, top_k=top_k, concurrency=concurrency)
+        engine, errors = parts.engine("real"), ErrorRate(engine_config.max_error_rate)
+        claim(out, described(parts, asked, temperature))
+        console.print(f"{len(asked)} questions x {rollouts} rollouts, {engine.name}, into {out}/")
+        collecting = collect_episodes(
+            asked,
+            generator,
+            engine,
+            playing,
+            errors,
+            out,
+            rollouts=rollouts,
+            concurrency=concurrency,
+            report=lambda progress: console.print(line(progress)),
+        )
         try:
-            return await run(
-                asked,
-                generator,
-                Metered(engine, meter),
-                playing,
-                errors,
-                out,
-                rollouts=rollouts,
-                concurrency=concurrency,
-                report=lambda progress: console.print(line(progress)),
-            )
+            done = parts.run(collecting)
         finally:
-            used = meter.take()
-            if behind_url and used != Ledger():
+            if behind_url and (used := parts.meter.used) != Ledger():
                 console.print(spending(used))
-            await close_connections(engine)
-            await close_connections(generator)
-
-    try:
-        with spent_budget("collection", f"the finished episodes are in {out}"):
-            done = asyncio.run(collected())
-    finally:
-        models.close()
     write_json(out / "progress.json", asdict(done))
     if done.searches > done.failed:
         console.print(f"next: zerosearch label {out}")
@@ -131,14 +86,22 @@ def collect(
         raise RunError(f"{errors.complaint()}. The episodes that it ended are kept, and say so")
 
 
-def real_engine(config: TrainConfig) -> EngineConfig:
-    """The configuration's engine that is not simulated. Raises `ConfigError` where there is none."""
-    from zerosearch.errors import ConfigError
+def described(parts: Parts, asked: Sequence[Question], temperature: float) -> dict[str, Any]:
+    """What the episodes of a collection have in common: its `collect.json`."""
+    from zerosearch.episodes.questions import questions_digest
 
-    for engine in (config.engine, config.evaluation.engine):
-        if engine is not None and engine.kind != "simulated":
-            return engine
-    raise ConfigError("a real engine is needed: set engine or evaluation.engine to one that is not simulated")
+    config = parts.config
+    return {
+        "policy": config.model.name,
+        "adapter": config.model.adapter,
+        "protocol": config.protocol.model_dump(mode="json"),
+        "engine": parts.engine("real").identity,
+        "top_k": parts.engine_config("real").top_k,
+        "temperature": temperature,
+        "seed": config.seed,
+        "endpoint": config.model.endpoint if config.model.base_url is not None else None,
+        "questions": {"count": len(asked), "digest": questions_digest(asked)},
+    }
 
 
 def check_collection(out: Path) -> None:

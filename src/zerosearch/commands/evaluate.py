@@ -90,7 +90,7 @@ def evaluate(
     from zerosearch.evaluation.methods import Errors
     from zerosearch.evaluation.results import NO_ENGINE
     from zerosearch.files.folders import owned
-    from zerosearch.parts import Models, open_engine
+    from zerosearch.parts import Parts
     from zerosearch.spending.books import spent_budget, standing_meter
     from zerosearch.spending.meter import Budget, Metered
 
@@ -121,22 +121,15 @@ def evaluate(
         quiet_libraries()
     training = settings.training
     at_once = concurrency or 2 * training.max_batch_rows
-    models = Models(
-        settings.model.device,
-        settings.model.dtype,
-        training.max_batch_rows,
-        training.max_batch_tokens,
-        training.merge_adapters,
-        training.fixed_cache,
-    )
+    parts = Parts(settings)
     began = time.perf_counter()
-    searching = NoEngine() if engine_config is None else open_engine(engine_config, models)
+    searching = NoEngine() if engine_config is None else parts.open_engine(engine_config)
     top_k = 0 if engine_config is None else engine_config.top_k
     # searches of rows that were not finished are paid for too
     meter = standing_meter(Budget(settings.engine.budget_usd, settings.engine.budget_searches), out, "evaluate")
     lineup = Lineup(
         settings,
-        models,
+        parts,
         Metered(searching, meter),
         Errors.limited(settings.engine.max_error_rate if engine_config is None else engine_config.max_error_rate),
         settings=method_settings(settings, top_k=top_k, temperature=temperature),
@@ -184,7 +177,7 @@ def evaluate(
         with spent_budget("evaluation", f"the finished predictions are in {out}"):
             asyncio.run(run())
     finally:
-        models.close()
+        parts.models.close()
         note_timings(out, cells)
     conclude(out, cells, unlike=unlike)
     tell_cut_off(cells)

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
-from rich.table import Table
 
-from zerosearch.commands.screen import Console
+from zerosearch.commands.screen import console, table
 from zerosearch.process.runtime import prepare, quiet_libraries
 
 if TYPE_CHECKING:
     from zerosearch.engines.page_rows import RecordedPage
-    from zerosearch.models.chat import Writer
-    from zerosearch.parts import Models
+    from zerosearch.models.config import ModelRef
 
 _VERDICTS = ("useful", "noisy")
-
-console = Console()
 
 
 def label(
@@ -54,22 +49,41 @@ def label(
     says whether the page holds what its query asks for.
     """
     prepare()
-    from zerosearch.errors import ConfigError, DataError, RunError
+    from zerosearch.errors import ConfigError, RunError
     from zerosearch.files.folders import check_file, owned
-    from zerosearch.simulator.collect import read_collection
-    from zerosearch.simulator.label import holds_labels, label_pages, label_recorded, write_labels
-    from zerosearch.simulator.record import read_recorded_pages
+    from zerosearch.simulator.label import holds_labels, write_labels
 
-    if judge_url and not judge_model:
-        raise ConfigError("--judge-url needs --judge-model, the name that the server knows the model by")
+    judge = chat_model("judge", judge_model, judge_url, judge_key_env, judge_request)
     if collection is None and (not recorded or out is None):
         raise ConfigError("give a folder that `zerosearch collect` wrote, or --recorded FILE with --out FILE")
     target = out or cast("Path", collection) / "labels.jsonl"
     context.with_resource(owned(target, "label"))
     check_file(target, holds_labels)
+    pages = read_pages(collection, recorded or (), right=right, top_k=top_k, snippet_words=snippet_words)
+    complaint = ""
+    if judge is not None:
+        pages, complaint = judged(pages, judge, target, top_k)
+    write_labels(target, pages)
+    _show(pages, sample, top_k)
+    console.print(f"{len(pages)} pages in {target}")
+    way = "judge" if judge is not None else "outcome" if collection else "evidence"
+    console.print(f"next: zerosearch tune {target} --by {way} --out simulator")
+    if complaint:
+        raise RunError(f"{complaint}. The same command asks again for the verdicts that lack")
+
+
+def read_pages(
+    collection: Path | None, recorded: Sequence[Path], *, right: float, top_k: int, snippet_words: int | None
+) -> list[RecordedPage]:
+    """The pages of a collection and of recordings, with the labels that need no judge. Raises `DataError` for none."""
+    from zerosearch.errors import DataError
+    from zerosearch.simulator.collect import read_collection
+    from zerosearch.simulator.label import label_pages, label_recorded
+    from zerosearch.simulator.record import read_recorded_pages
+
     pages = label_pages(read_collection(collection), right=right, top_k=top_k) if collection else []
     nameless = 0
-    for path in recorded or ():
+    for path in recorded:
         found, without = read_recorded_pages(path, snippet_words=snippet_words)
         pages += label_recorded(found, top_k=top_k)
         nameless += without
@@ -82,88 +96,52 @@ def label(
         )
     if not pages:
         raise DataError(f"{collection or 'the recordings'}: nothing there holds a page; does the policy search?")
-    complaint = ""
-    if judge_model:
-        pages, complaint = _judged(
-            [replace(page, documents=page.documents[:top_k]) for page in pages],
-            pages,
-            judge_model,
-            judge_url,
-            judge_key_env,
-            judge_request,
-            target,
-        )
-    write_labels(target, pages)
-    _show(pages, sample, top_k)
-    console.print(f"{len(pages)} pages in {target}")
-    way = "judge" if judge_model else "outcome" if collection else "evidence"
-    console.print(f"next: zerosearch tune {target} --by {way} --out simulator")
-    if complaint:
-        raise RunError(f"{complaint}. The same command asks again for the verdicts that lack")
+    return pages
 
 
-def _judged(
-    shown: Sequence[RecordedPage],
-    pages: Sequence[RecordedPage],
-    model: str,
-    url: str | None,
-    key_env: str | None,
-    request: str | None,
-    target: Path,
-) -> tuple[list[RecordedPage], str]:
-    """`pages` with the verdicts on what is `shown` of them, and what failed. Verdicts are kept beside `target` as they
-    come: the same command asks only for those that lack."""
-    from zerosearch.episodes.search import Quality, close_connections
+def judged(pages: Sequence[RecordedPage], model: ModelRef, target: Path, top_k: int) -> tuple[list[RecordedPage], str]:
+    """`pages` with the verdicts on their first `top_k` documents, and what failed.
+
+    Verdicts are kept beside `target` as they come: the same command asks only for those that lack.
+    """
+    from zerosearch.config import TrainConfig
+    from zerosearch.episodes.search import Quality
     from zerosearch.files.jsonl import append_jsonl, read_rows
-    from zerosearch.parts import Models
-    from zerosearch.simulator.judge import Judged, judge
+    from zerosearch.parts import Parts
+    from zerosearch.simulator.judge import judge
     from zerosearch.simulator.label import JUDGE
-    from zerosearch.spending.books import standing_meter
-    from zerosearch.spending.meter import Budget
 
     quiet_libraries()
-    models = Models()
     kept = target.with_suffix(".verdicts.jsonl")
     held = {str(row.get("key")): Quality(row["verdict"]) for row in read_rows(kept) if row.get("verdict") in _VERDICTS}
-    meter = standing_meter(Budget(), target.with_suffix(".spending"), "label")
-
-    async def judged() -> Judged:
-        writer = open_writer(models, model, url, key_env, request)
-        try:
-            return await judge(
-                shown,
-                writer,
-                held=held,
-                keep=lambda key, verdict: append_jsonl(kept, {"key": key, "judge": model, "verdict": verdict.value}),
-                charge=meter.count if url is not None else lambda used: None,
-            )
-        finally:
-            meter.take()
-            await close_connections(writer)
-
-    try:
-        done = asyncio.run(judged())
-    finally:
-        models.close()
+    with Parts(TrainConfig(), spending=target.with_suffix(".spending"), work="label") as parts:
+        judging = judge(
+            [replace(page, documents=page.documents[:top_k]) for page in pages],
+            parts.chat(model),
+            held=held,
+            keep=lambda key, verdict: append_jsonl(kept, {"key": key, "judge": model.name, "verdict": verdict.value}),
+            charge=parts.meter.count if model.base_url is not None else lambda used: None,
+        )
+        done = parts.run(judging)
     console.print(f"judge {model}: {done.unclear} pages without a clear verdict, {done.failed} could not be asked")
     labelled = [page.with_label(JUDGE, seen.labels.get(JUDGE)) for page, seen in zip(pages, done.pages, strict=True)]
     return labelled, done.complaint
 
 
-def open_writer(models: Models, model: str, url: str | None, key_env: str | None, request: str | None = None) -> Writer:
-    """What writes for a judge or a reader: a local model, or a server. `request`: a table as `model.request`, in TOML.
+def chat_model(
+    role: str, model: str | None, url: str | None, key_env: str | None, request: str | None
+) -> ModelRef | None:
+    """The model that the options `--ROLE-model`, `--ROLE-url`, `--ROLE-key-env` and `--ROLE-request` name.
 
-    Raises `ConfigError`, `ModelError`.
+    `request` is a table like `model.request`, in TOML. Raises `ConfigError`.
     """
     from zerosearch.config_file import request_of
-    from zerosearch.models.chat import GeneratorWriter, OpenAIWriter
+    from zerosearch.errors import ConfigError
+    from zerosearch.models.config import ModelRef
 
-    if url is not None:
-        return OpenAIWriter(url, model, api_key_env=key_env, timeout_seconds=600.0, options=request_of(request))
-    from zerosearch.models.worker import TransformersGenerator
-
-    local, worker = models.get(model)
-    return GeneratorWriter(TransformersGenerator(worker, None), local.tokenizer, model=model)
+    if url and not model:
+        raise ConfigError(f"--{role}-url needs --{role}-model, the name that the server knows the model by")
+    return ModelRef(model, None, url, key_env, request_of(request)) if model else None
 
 
 def _show(pages: Sequence[RecordedPage], sample: int, top_k: int) -> None:
@@ -171,13 +149,11 @@ def _show(pages: Sequence[RecordedPage], sample: int, top_k: int) -> None:
     from zerosearch.simulator.page_text import format_page
 
     ways = [way for way in WAYS if any(way in p.labels for p in pages)]
-    table = Table(title="labels")
-    for column in ("way", "useful", "noisy", "no label"):
-        table.add_column(column, justify="left" if column == "way" else "right")
+    shown = table("labels", "way", "useful", "noisy", "no label")
     for way in ways:
         useful, noisy = balance(pages, way).values()
-        table.add_row(way, str(useful), str(noisy), str(len(pages) - useful - noisy))
-    console.print(table)
+        shown.add_row(way, str(useful), str(noisy), str(len(pages) - useful - noisy))
+    console.print(shown)
     if note := evidence_note(pages):
         console.print(note)
     for a in agreements(pages):

@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from zerosearch.commands.data import FIELDS_HELP
-from zerosearch.commands.screen import Console
+from zerosearch.commands.screen import console
 from zerosearch.process.runtime import prepare
 
 if TYPE_CHECKING:
+    from zerosearch.parts import Parts
     from zerosearch.simulator.record import Query, Recorded
-
-console = Console()
 
 
 def record(
     context: typer.Context,
-    config: Annotated[Path, typer.Argument(help="A TOML file as for train: its real engine is asked.")],
+    config_file: Annotated[
+        Path, typer.Argument(metavar="CONFIG", help="A TOML file as for train: its real engine is asked.")
+    ],
     queries: Annotated[
         str,
         typer.Option(
@@ -39,65 +39,50 @@ def record(
     The file is what `label --recorded` and the engine `recorded` read.
     """
     prepare()
-    from zerosearch.commands.collect import real_engine
     from zerosearch.config_file import load_config
     from zerosearch.episodes.rollout import ErrorRate
-    from zerosearch.episodes.search import close_connections
     from zerosearch.errors import DataError, RunError
     from zerosearch.files.folders import owned
-    from zerosearch.parts import Models, open_engine
-    from zerosearch.simulator.record import record as run
-    from zerosearch.spending.books import spent_budget, standing_meter
-    from zerosearch.spending.meter import Budget, Metered
+    from zerosearch.parts import Parts
+    from zerosearch.simulator.record import record as record_pages
 
     if out.suffix != ".jsonl":
         raise DataError(f"{out}: recordings are appended to a plain .jsonl file")
-    settings = load_config(config, set_ or ())
-    engine_config = real_engine(settings)
-    context.with_resource(owned(out, "record"))
-    asked = open_recordable(queries, limit, fields or settings.data.fields)
-    models = Models(settings.model.device, settings.model.dtype)
-    engine = open_engine(engine_config, models)
-    console.print(f"{len(asked)} queries, {engine.name}, {depth} documents each, into {out}")
-    budget = Budget(settings.engine.budget_usd, settings.engine.budget_searches)
-    meter = standing_meter(budget, out.with_suffix(".spending"), "record")
-
-    errors = ErrorRate(engine_config.max_error_rate)
-
-    async def recorded() -> Recorded:
-        try:
-            return await run(
-                asked,
-                Metered(engine, meter),
-                out,
-                errors,
-                depth=depth,
-                concurrency=concurrency,
-                report=lambda progress: console.print(f"{progress.recorded}/{progress.total}"),
-            )
-        finally:
-            meter.take()
-            await close_connections(engine)
-
-    try:
-        with spent_budget("recording", f"the pages so far are in {out}"):
-            done = asyncio.run(recorded())
-    finally:
-        models.close()
-    failed = f"; {done.failed} searches failed, the same command asks them again" if done.failed else ""
-    missed = f"; {done.missed} queries are not in the recording that was asked" if done.missed else ""
-    nothing = f"; for {done.nothing} of them nothing was found" if done.nothing else ""
-    console.print(f"{done.recorded} of {done.total} queries recorded{nothing}{failed}{missed}")
+    config = load_config(config_file, set_ or ())
+    with Parts(config, spending=out.with_suffix(".spending"), work="record") as parts:
+        engine_config = parts.engine_config("real")
+        context.with_resource(owned(out, "record"))
+        asked = open_recordable(parts, queries, limit, fields)
+        engine, errors = parts.engine("real"), ErrorRate(engine_config.max_error_rate)
+        console.print(f"{len(asked)} queries, {engine.name}, {depth} documents each, into {out}")
+        recording = record_pages(
+            asked,
+            engine,
+            out,
+            errors,
+            depth=depth,
+            concurrency=concurrency,
+            report=lambda progress: console.print(f"{progress.recorded}/{progress.total}"),
+        )
+        done = parts.run(recording)
+    console.print(conclusion(done))
     if done.recorded:
         console.print(f"next: zerosearch label --recorded {out} --out labels.jsonl")
     if done.failed:
         raise RunError(f"{errors.complaint()}. The same command asks again what is not recorded")
 
 
-def open_recordable(source: str, limit: int | None, fields: str | None = None) -> list[Query]:
+def conclusion(done: Recorded) -> str:
+    """What was recorded and what was not, in one line."""
+    failed = f"; {done.failed} searches failed, the same command asks them again" if done.failed else ""
+    missed = f"; {done.missed} queries are not in the recording that was asked" if done.missed else ""
+    nothing = f"; for {done.nothing} of them nothing was found" if done.nothing else ""
+    return f"{done.recorded} of {done.total} queries recorded{nothing}{failed}{missed}"
+
+
+def open_recordable(parts: Parts, source: str, limit: int | None, fields: str | None = None) -> list[Query]:
     """The queries of a collection's trajectories or of recorded pages; or questions, each asked whole, which may be
     without answers (BEIR's queries)."""
-    from zerosearch.parts import open_questions
     from zerosearch.simulator.collect import read_collection
     from zerosearch.simulator.record import Query, read_recorded_pages
 
@@ -107,7 +92,7 @@ def open_recordable(source: str, limit: int | None, fields: str | None = None) -
     elif path.is_file() and _holds_queries(path):
         found = [Query(page.query, page.question, page.turn) for page in read_recorded_pages(path)[0]]
     else:
-        found = [Query(q.text, q) for q in open_questions(source, limit, fields, answered=False)]
+        found = [Query(q.text, q) for q in parts.questions(source, limit, fields=fields, answered=False)]
     distinct = {(q.question.id, q.text): q for q in found}
     return list(distinct.values())[:limit]
 

@@ -19,6 +19,7 @@ from typing import Any
 
 import rich.console
 from rich.segment import Segment
+from rich.table import Table
 from rich.text import Text
 
 from zerosearch.cleaning import plain
@@ -59,6 +60,19 @@ class Console(rich.console.Console):
         for segment in super().render(renderable, options):
             text, style, control = segment
             yield segment if control else Segment(plain(text), style)
+
+
+console = Console()
+"""Standard output, of every command."""
+
+
+def table(title: str | Text, first: str, *columns: str) -> Table:
+    """A table whose `first` column has words, to the left, and whose other columns have numbers, to the right."""
+    made = Table(title=title)
+    made.add_column(first)
+    for column in columns:
+        made.add_column(column, justify="right")
+    return made
 
 
 class LogLines(logging.Handler):

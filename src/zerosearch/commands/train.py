@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from zerosearch.commands.screen import Console
+from zerosearch.commands.screen import console, table
 from zerosearch.process.runtime import prepare, quiet_libraries
 from zerosearch.spending.ledger import dollars
 
 if TYPE_CHECKING:
     from zerosearch.config import TrainConfig
 
-console = Console()
-
 
 def train(
     context: typer.Context,
-    config: Annotated[Path | None, typer.Argument(help="A TOML file, or the name of one that ships: demo.")] = None,
+    config_file: Annotated[
+        Path | None, typer.Argument(metavar="[CONFIG]", help="A TOML file, or the name of one that ships: demo.")
+    ] = None,
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: training.steps=20.")
     ] = None,
@@ -40,34 +40,36 @@ def train(
     from zerosearch.config_file import load_config
     from zerosearch.errors import ConfigError
 
-    if config is None and not set_:
+    if config_file is None and not set_:
         raise ConfigError(
             "name a configuration, such as demo (minutes on a CPU); the bare defaults are the paper's "
             "setting, 200 steps of 320 episodes, and begin with a model that has never searched. With --set name=NAME "
             "they are taken all the same"
         )
-    settings = load_config(config, set_ or ())
+    config = load_config(config_file, set_ or ())
     console.print("loading models and data ...", style="dim")
     from zerosearch.learning.run import assemble, with_overrides
     from zerosearch.learning.sinks import check_sinks, open_sinks
+    from zerosearch.parts import Parts
 
     quiet_libraries()
-    settings = with_overrides(settings, name=name, folder=folder)
-    check_sinks(settings)
-    context.with_resource(owned_together(settings.run_folder))
-    lines = Lines(settings)
-    run = assemble(
-        settings,
-        sinks=lambda path, start: [*open_sinks(settings, path, start), lines],
-        say=console.print,
-        fresh=fresh,
-    )
-    console.print(describe(settings))
-    try:
-        complete = run.trainer.run()
-    finally:
-        run.close()
-    _conclude(settings, complete)
+    config = with_overrides(config, name=name, folder=folder)
+    check_sinks(config)
+    context.with_resource(owned_together(config.run_folder))
+    lines = Lines(config)
+    with Parts(config) as parts:
+        run = assemble(
+            parts,
+            sinks=lambda path, start: [*open_sinks(config, path, start), lines],
+            say=console.print,
+            fresh=fresh,
+        )
+        console.print(describe(config))
+        try:
+            complete = run.trainer.run()
+        finally:
+            run.close()
+    _conclude(config, complete)
 
 
 @contextmanager
@@ -211,12 +213,11 @@ def _made_as(evaluation: dict[str, Any]) -> tuple[Any, ...]:
 def results_table(evaluations: list[dict[str, Any]]) -> Table:
     """Before, in between, after: one column an evaluation."""
     first, summaries = evaluations[0], [e["summary"] for e in evaluations]
-    table = Table(
-        title=f"{first['summary']['questions']} held-out questions, {first['engine']}, top {first['top_k']}, greedy"
+    made = table(
+        f"{first['summary']['questions']} held-out questions, {first['engine']}, top {first['top_k']}, greedy",
+        "",
+        *(f"after {e['step']} steps" if e["step"] else "before" for e in evaluations),
     )
-    table.add_column("")
-    for evaluation in evaluations:
-        table.add_column(f"after {evaluation['step']} steps" if evaluation["step"] else "before", justify="right")
     for key, label in (
         ("f1", "F1"),
         ("em", "EM"),
@@ -226,14 +227,14 @@ def results_table(evaluations: list[dict[str, Any]]) -> Table:
         ("valid_actions", "valid actions"),
         ("answered", "answered"),
     ):
-        table.add_row(label, *(f"{s[key]:.3f}" for s in summaries))
+        made.add_row(label, *(f"{s[key]:.3f}" for s in summaries))
     if any(s.get("misses") for s in summaries):
-        table.add_row("queries without a recorded page", *(str(s.get("misses", 0)) for s in summaries))
+        made.add_row("queries without a recorded page", *(str(s.get("misses", 0)) for s in summaries))
     transfers = [e.get("transfer") for e in evaluations]
     if any(transfers):
         for key, label in (("transfer_gap", "transfer gap (F1)"), ("leak_rate", "leak rate of the simulator")):
             values = [None if t is None else t[key] for t in transfers]
-            table.add_row(
+            made.add_row(
                 label, *("-" if v is None else f"{v:+.3f}" if key == "transfer_gap" else f"{v:.3f}" for v in values)
             )
-    return table
+    return made

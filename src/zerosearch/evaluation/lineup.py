@@ -24,7 +24,8 @@ from zerosearch.evaluation.predictors import Episodes, Predictor, Prompted, char
 from zerosearch.models.adapters import resolve_adapter
 from zerosearch.models.chat import ChatModel, GeneratorWriter, OpenAIWriter
 from zerosearch.models.endpoint import RETRY
-from zerosearch.parts import Models, open_policy, rollout_settings
+from zerosearch.parts import Parts
+from zerosearch.playing import rollout_settings
 from zerosearch.registry import is_path
 
 _WORDS_PER_TOKEN = 0.75  # of English prose: how much of a page a chat model is shown, whose tokenizer may be elsewhere
@@ -166,7 +167,7 @@ class Lineup:
     def __init__(
         self,
         config: TrainConfig,
-        models: Models,
+        parts: Parts,
         engine: SearchEngine,
         errors: Errors,
         *,
@@ -176,7 +177,7 @@ class Lineup:
         concurrency: int = 64,
         max_tokens: int | None = None,
     ) -> None:
-        self._config, self._models, self._engine, self.errors = config, models, engine, errors
+        self._config, self._parts, self._engine, self.errors = config, parts, engine, errors
         self._settings, self._noise, self._overrides = settings, 0.0 if simulated else None, overrides
         self._concurrency = concurrency
         self._max_tokens = max_tokens
@@ -219,9 +220,8 @@ class Lineup:
         behind_url = spec.policy is None and config.model.base_url is not None
         generator: Generator
         if behind_url:
-            generator, settings = open_policy(
+            generator, settings = self._parts.policy(
                 config,
-                self._models,
                 temperature=temperature,
                 top_k=top_k,
                 concurrency=self._concurrency,
@@ -231,7 +231,7 @@ class Lineup:
         else:
             from zerosearch.models.worker import TransformersGenerator
 
-            model, worker = self._models.get(config.model.name)
+            model, worker = self._parts.models.get(config.model.name)
             settings = rollout_settings(config, model, temperature=temperature, top_k=top_k)
             generator = TransformersGenerator(worker, self._adapter(config.model.name, adapter))
         name = config.model.name if adapter is None else f"{config.model.name}+{adapter}"
@@ -265,7 +265,7 @@ class Lineup:
         from zerosearch.models.worker import TransformersGenerator
 
         config = self._config
-        model, worker = self._models.get(config.model.name)
+        model, worker = self._parts.models.get(config.model.name)
         adapter = self._adapter(config.model.name, config.model.adapter)
         name = config.model.name if adapter is None else f"{config.model.name}+{config.model.adapter}"
         generator = TransformersGenerator(worker, adapter)
@@ -278,6 +278,6 @@ class Lineup:
         key = (model, resolve_adapter(source))
         if key not in self._adapters:
             name = f"policy{len(self._adapters) + 1}"
-            self._models.get(model)[0].add_adapter(name, key[1])
+            self._parts.models.get(model)[0].add_adapter(name, key[1])
             self._adapters[key] = name
         return self._adapters[key]

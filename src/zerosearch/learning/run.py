@@ -1,4 +1,4 @@
-"""From a configuration to a `Trainer`: models loaded once, adapters put on them, engines opened, run folder begun."""
+"""From opened parts to a `Trainer`: adapters and learner made, the run folder begun."""
 
 from __future__ import annotations
 
@@ -26,135 +26,135 @@ from zerosearch.files.jsonl import atomic_write, write_json
 from zerosearch.learning.beginning import check_run_folder, look
 from zerosearch.learning.critic import Critic
 from zerosearch.learning.learner import Learner
-from zerosearch.learning.parallel import Processes
+from zerosearch.learning.parallel import ALONE, Processes
 from zerosearch.learning.policy import POLICY, Policy
-from zerosearch.learning.trainer import Parts, Sink, Trainer
+from zerosearch.learning.trainer import Sink, Trainer, TrainerInputs
 from zerosearch.models.adapters import read_card, resolve_adapter
 from zerosearch.models.local import LocalModel
 from zerosearch.models.worker import TransformersGenerator
-from zerosearch.parts import Models, open_engine, open_questions, rollout_settings
+from zerosearch.parts import Parts
+from zerosearch.playing import rollout_settings
 
 
 @dataclass
 class Run:
-    """A trainer with what has to be closed after it."""
+    """A trainer and the parts that it uses; whoever opened these closes them."""
 
     trainer: Trainer
-    models: Models
+    parts: Parts
     matmul_precision: str  # of the process, before this run
 
     def close(self) -> None:
+        """Close the sinks, and put the process's precision back."""
         torch.set_float32_matmul_precision(self.matmul_precision)
         for sink in self.trainer.sinks:
             sink.close()
-        self.models.close()
 
 
 def assemble(
-    config: TrainConfig,
+    parts: Parts,
     *,
     sinks: Callable[[Path, int], Sequence[Sink]],
     say: Callable[[str], None] = print,
     fresh: bool = False,
 ) -> Run:
-    """Build all parts and begin (or go on with) the run folder.
+    """A trainer of `parts.config`, its run folder begun or to be resumed.
 
     `sinks` is given the folder and the step that the run starts from. Everything that can be wrong is looked at before
     anything is written: a checkpoint of another configuration, missing models, data and adapters. `fresh` sets an older
     run folder aside.
+
+    Raises `ConfigError`, `ModelError`, `DataError`, and `CheckpointError` for a folder that cannot be resumed.
     """
+    config, processes = parts.config, Processes.current()
     config.model.check_trainable()
     check_run_folder(config.run_folder)
     begin = None if fresh else look(config)
+    precision = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(config.model.matmul_precision)
+    inputs = trainer_inputs(parts, processes)
+    _warn_of_other_settings(config, inputs.questions, say)
+    folder = config.run_folder
+    if begin is not None and begin.whole:
+        check_engines(folder, identities(inputs), say)
+    if fresh and processes.first and (older := set_aside(folder)) is not None:
+        say(f"the older run is now {older}")
+    if processes.first:
+        write_json(folder / "manifest.json", manifest(config, inputs))  # first: it says whose folder this is
+        atomic_write(folder / "config.toml", config_toml(config).encode())
+    processes.wait()  # nobody looks into the folder before an older one is out of the way
+    opened = sinks(folder, 0 if begin is None else begin.step) if processes.first else ()
+    return Run(Trainer(config, inputs, opened, say, processes), parts, precision)
+
+
+def trainer_inputs(parts: Parts, processes: Processes = ALONE) -> TrainerInputs:
+    """Everything that the trainer of `parts.config` works with."""
+    config, full = parts.config, parts.config.model.full
     torch.manual_seed(config.seed)
-    questions = open_questions(config.data.train, config.data.limit, config.data.fields)
-    evaluation_questions = open_questions(
-        config.evaluation.questions, config.evaluation.limit, config.evaluation.fields
-    )
-    training = config.training
-    processes = Processes.current()
+    questions, held_out = parts.questions(), parts.evaluation_questions()
     if processes.size > 1 and config.model.device.startswith("cuda:"):
         raise ConfigError(
             f"model.device = {config.model.device!r} names one GPU for {processes.size} processes; "
             '"auto" gives each its own'
         )
-    models = Models(
-        config.model.device,
-        config.model.dtype,
-        training.max_batch_rows,
-        training.max_batch_tokens,
-        training.merge_adapters,
-        training.fixed_cache,
-    )
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(config.model.matmul_precision)
     # Full fine-tuning keeps float32 weights (an update of 1e-6 would round away in bfloat16), and shares them with no
     # simulator: it would change with the policy.
-    full = config.model.full
-    model, worker = models.get(config.model.name, dtype="float32" if full else None, alone=full)
+    model, worker = parts.models.get(config.model.name, dtype="float32" if full else None, alone=full)
+    learner = _learner(parts, model, processes)
+    temperature, top_k, judge_k = config.training.temperature, config.engine.top_k, parts.engine_config("judge").top_k
+    engine, judge = parts.engine("train", metered=False), parts.engine("judge", metered=False)
+    return TrainerInputs(
+        questions=questions,
+        evaluation_questions=held_out,
+        generator=TransformersGenerator(worker, None if full else POLICY),
+        engine=engine,
+        evaluation_engine=judge,
+        learner=learner,
+        training=rollout_settings(config, model, temperature=temperature, top_k=top_k),
+        evaluation=rollout_settings(config, model, temperature=0.0, top_k=judge_k),
+        simulator_seconds=parts.models.simulator_seconds if parts.models.simulating else None,
+    )
+
+
+def _learner(parts: Parts, model: LocalModel, processes: Processes) -> Learner:
+    config = parts.config
     steady, context = model.steady_context, config.protocol.max_context_tokens
     if steady is not None and context > steady:
         raise ConfigError(
             f"protocol.max_context_tokens = {context}: beyond {steady} tokens {config.model.name} turns its positions "
             f"by the text's length, and the trainer would not see what was sampled; use at most {steady}"
         )
-    policy = _policy(config, model)
-    critic = _critic(config, model) if config.algorithm.name == "ppo" else None
+    policy = _policy(parts, model)
+    critic = _critic(parts, model) if config.algorithm.name == "ppo" else None
     if config.model.gradient_checkpointing:
         for trained in {id(part.model): part.model for part in (policy, critic) if part is not None}.values():
             trained.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    learner = Learner(
+    return Learner(
         policy,
         critic,
         config.algorithm,
-        training,
+        config.training,
         max_policy_tokens=config.protocol.max_turn_tokens * (config.protocol.max_searches + 1),
         seed=config.seed,
         processes=processes,
     )
-    _warn_of_other_settings(config, questions, say)
-    engine = open_engine(config.engine, models)
-    evaluation_engine = engine if config.evaluation.engine is None else open_engine(config.evaluation.engine, models)
-    judged = config.evaluation.engine or config.engine
-    parts = Parts(
-        questions=questions,
-        evaluation_questions=evaluation_questions,
-        generator=TransformersGenerator(worker, None if config.model.full else POLICY),
-        engine=engine,
-        evaluation_engine=evaluation_engine,
-        learner=learner,
-        training=rollout_settings(config, model, temperature=training.temperature, top_k=config.engine.top_k),
-        evaluation=rollout_settings(config, model, temperature=0.0, top_k=judged.top_k),
-        simulator_seconds=models.simulator_seconds if models.simulating else None,
-    )
-    folder = config.run_folder
-    if begin is not None and begin.whole:
-        check_engines(folder, identities(parts), say)
-    if fresh and processes.first and (older := set_aside(folder)) is not None:
-        say(f"the older run is now {older}")
-    if processes.first:
-        write_json(folder / "manifest.json", manifest(config, parts))  # first: it says whose folder this is
-        atomic_write(folder / "config.toml", config_toml(config).encode())
-    processes.wait()  # nobody looks into the folder before an older one is out of the way
-    opened = sinks(folder, 0 if begin is None else begin.step) if processes.first else ()
-    return Run(Trainer(config, parts, opened, say, processes), models, precision)
 
 
-def _policy(config: TrainConfig, model: LocalModel) -> Policy:
+def _policy(parts: Parts, model: LocalModel) -> Policy:
+    config = parts.config
     if not config.model.full:
         source = resolve_adapter(config.model.adapter) if config.model.adapter else None
         lora = config.model.lora
         assert lora is not None  # the config's own check
         return Policy.lora(model, source, rank=lora.rank, alpha=lora.alpha)
-    reference = None
-    if config.algorithm.kl != "none" and config.algorithm.kl_coef > 0:
-        reference = LocalModel.load(config.model.name, dtype=config.model.dtype, device=config.model.device)
-    return Policy.full_weights(model, reference)
+    pulled = config.algorithm.kl != "none" and config.algorithm.kl_coef > 0
+    return Policy.full_weights(model, parts.models.load(config.model.name) if pulled else None)
 
 
-def _critic(config: TrainConfig, model: LocalModel) -> Critic:
+def _critic(parts: Parts, model: LocalModel) -> Critic:
+    config = parts.config
     if config.model.full:
-        return Critic.full_weights(LocalModel.load(config.model.name, dtype="float32", device=config.model.device))
+        return Critic.full_weights(parts.models.load(config.model.name, "float32"))
     assert config.model.lora is not None
     return Critic.lora(model, rank=config.model.lora.rank, alpha=config.model.lora.alpha)
 
@@ -173,7 +173,7 @@ def _warn_of_other_settings(config: TrainConfig, questions: Sequence[Question], 
             say(f"warning: the simulator {simulator.adapter} was tuned with {key} = {theirs}, this run asks for {ours}")
 
 
-def manifest(config: TrainConfig, parts: Parts) -> dict[str, Any]:
+def manifest(config: TrainConfig, inputs: TrainerInputs) -> dict[str, Any]:
     """What it takes to know a run again: versions, git commit, machine, seeds, and digests of questions and models."""
     packages: dict[str, str | None] = {}
     for name in ("zerosearch", "torch", "transformers", "peft", "accelerate", "bm25s", "tokenizers", "numpy"):
@@ -192,23 +192,23 @@ def manifest(config: TrainConfig, parts: Parts) -> dict[str, Any]:
         "device": device,
         "threads": torch.get_num_threads(),
         "git": _git_commit(),
-        "engine": parts.engine.name,
-        "evaluation_engine": parts.evaluation_engine.name,
-        "identities": identities(parts),
+        "engine": inputs.engine.name,
+        "evaluation_engine": inputs.evaluation_engine.name,
+        "identities": identities(inputs),
         "models": {
             "policy": _model(config.model.name, config.model.adapter),
             "simulator": _model(config.engine.simulated.model, config.engine.simulated.adapter)
             if config.engine.kind == "simulated"
             else None,
         },
-        "train_questions": _digest(parts.questions),
-        "evaluation_questions": _digest(parts.evaluation_questions),
+        "train_questions": _digest(inputs.questions),
+        "evaluation_questions": _digest(inputs.evaluation_questions),
     }
 
 
-def identities(parts: Parts) -> dict[str, str]:
+def identities(inputs: TrainerInputs) -> dict[str, str]:
     """What the pages of training and of evaluations depend on. A simulator's server may come back elsewhere."""
-    engines = {"engine": parts.engine, "evaluation_engine": parts.evaluation_engine}
+    engines = {"engine": inputs.engine, "evaluation_engine": inputs.evaluation_engine}
     return {
         role: with_parts(engine.identity, address=None) if engine.name.startswith("simulated:") else engine.identity
         for role, engine in engines.items()

@@ -44,8 +44,8 @@ class Sink(Protocol):
 
 
 @dataclass(frozen=True)
-class Parts:
-    """Everything a run is made of. `generator` speaks as the policy that `learner` trains.
+class TrainerInputs:
+    """Everything that a trainer works with. `generator` speaks as the policy that `learner` trains.
 
     `simulator_seconds` tells how long local simulators have been decoding; None where there is none.
     """
@@ -71,7 +71,7 @@ class Trainer:
     def __init__(
         self,
         config: TrainConfig,
-        parts: Parts,
+        parts: TrainerInputs,
         sinks: Sequence[Sink] = (),
         say: Callable[[str], None] = print,
         processes: Processes = ALONE,

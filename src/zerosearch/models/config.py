@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue, model_validator
@@ -68,3 +69,22 @@ class RequestConfig(Section):
         if any(_SECRET.fullmatch(name) for name in self.extra):
             raise ValueError("extra must hold no key or password: api_key_env names the variable that holds one")
         return self
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A model to chat with: local weights (embedded, a folder, a hub id), or `name` of the server at `base_url`.
+
+    `timeout_seconds` is the longest silence of a server that is waited out; it gets `max_connections` requests at once.
+    """
+
+    name: str
+    adapter: str | None = None
+    base_url: str | None = None
+    api_key_env: str | None = None
+    request: RequestConfig | None = None
+    timeout_seconds: float = 600.0
+    max_connections: int = 256
+
+    def __str__(self) -> str:
+        return self.name if self.adapter is None else f"{self.name}+{self.adapter}"

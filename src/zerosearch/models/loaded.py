@@ -1,0 +1,72 @@
+"""The local models of a command: each loaded once, each adapter put on it once, one worker that decodes for all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zerosearch.models.adapters import resolve_adapter
+
+if TYPE_CHECKING:  # they need torch: where all models are behind URLs, none is needed
+    from zerosearch.models.local import DtypeName, LocalModel
+    from zerosearch.models.worker import Worker
+
+
+@dataclass
+class LocalModels:
+    """Loads models when they are first asked for. The fields are settings of a run: see `model` and `training`.
+
+    `merge` None: merge adapters for sampling wherever there is a GPU. `fixed` None: use caches of fixed size there.
+    """
+
+    device: str = "auto"
+    dtype: DtypeName = "auto"
+    max_batch_rows: int = 256
+    max_batch_tokens: int = 262_144
+    merge: bool | None = None
+    fixed: bool | None = None
+    loaded: dict[tuple[str, bool], tuple[LocalModel, Worker]] = field(default_factory=dict)
+    adapters: dict[tuple[str, str, Path], str] = field(default_factory=dict)  # by role, model and folder: its name
+    simulating: set[tuple[str, str | None]] = field(default_factory=set)  # model and adapter of every simulator
+
+    def load(self, name: str, dtype: DtypeName | None = None) -> LocalModel:
+        """A copy of its own, such as a reference or a critic. Raises `ConfigError`, `ModelError`."""
+        from zerosearch.models.local import LocalModel
+
+        return LocalModel.load(name, dtype=dtype or self.dtype, device=self.device)
+
+    def get(self, name: str, *, dtype: DtypeName | None = None, alone: bool = False) -> tuple[LocalModel, Worker]:
+        """The model and its worker. `alone`: weights that nobody else uses, as they are about to change."""
+        from zerosearch.models.worker import Worker
+
+        if (name, alone) not in self.loaded:
+            model = self.load(name, dtype)
+            merge = model.device.type != "cpu" if self.merge is None else self.merge
+            fixed = model.device.type == "cuda" if self.fixed is None else self.fixed
+            self.loaded[name, alone] = (model, Worker(model, self.max_batch_rows, self.max_batch_tokens, merge, fixed))
+        return self.loaded[name, alone]
+
+    def adapter(self, role: str, model: str, source: str | None) -> str | None:
+        """The name of the adapter `source` on `model`: `role`, or `role2` for the second one. None for no adapter.
+
+        Two roles never share an adapter, as one of them may be trained. Raises `ModelError`.
+        """
+        if source is None:
+            return None
+        key = (role, model, resolve_adapter(source))
+        if key not in self.adapters:
+            others = sum(known[:2] == key[:2] for known in self.adapters)
+            name = f"{role}{others + 1}" if others else role
+            self.get(model)[0].add_adapter(name, key[2])
+            self.adapters[key] = name
+        return self.adapters[key]
+
+    def simulator_seconds(self) -> float:
+        """Wall-clock time that local simulators have been decoding, inside their models."""
+        totals = [self.loaded[name, False][1].totals.get(adapter) for name, adapter in self.simulating]
+        return sum(total.seconds for total in totals if total is not None)
+
+    def close(self) -> None:
+        for _, worker in self.loaded.values():
+            worker.close()
