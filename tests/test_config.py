@@ -196,8 +196,11 @@ def test_the_written_file_names_every_setting() -> None:
         ({"training": {"steps": "none"}}, "training.steps: Input should be a valid integer"),
         ({"training": 3}, "training: Input should be a valid dictionary"),
         ({"training": {"top_p": 0}}, "training.top_p: Input should be greater than 0 (found 0)"),
-        ({"algorithm": {"name": "dpo"}}, "algorithm.name: Input should be 'reinforce', 'grpo' or 'ppo' (found 'dpo')"),
-        ({"reward": {"name": "bleu"}}, "reward.name: Input should be 'f1', 'em' or 'cover_em' (found 'bleu')"),
+        (
+            {"algorithm": {"name": "dpo"}},
+            "algorithm.name: 'dpo' is none of reinforce, grpo, ppo, and no package.module:Name",
+        ),
+        ({"reward": {"name": "bleu"}}, "reward.name: 'bleu' is none of f1, em, cover_em, and no package.module:Name"),
         ({"curriculum": {"end": 1.5}}, "curriculum.end: Input should be less than or equal to 1 (found 1.5)"),
         ({"curriculum": {"pages": "half"}}, "curriculum.pages: Input should be 'whole' or 'mixed' (found 'half')"),
         ({"curriculum": {"noise_kinds": []}}, "curriculum.noise_kinds: List should have at least 1 item"),

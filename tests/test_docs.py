@@ -31,7 +31,7 @@ def test_commands_and_files_that_a_page_names_exist(page: Path) -> None:
     commands = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
     for name in re.findall(r"(?:`|^    )zerosearch ([a-z]+)", text, re.MULTILINE):
         assert name in commands, f"{page.name} names zerosearch {name}"
-    for path in re.findall(r"\b(?:src|docs|scripts|benchmarks)/[\w.-]+\.\w+", text):
+    for path in re.findall(r"\b(?:src|docs|examples|scripts|benchmarks)/[\w.-]+\.\w+", text):
         assert (ROOT / path).exists(), f"{page.name} names {path}"
     for link in re.findall(r"\]\((?!https?:)([^)#]+)", text):
         assert (page.parent / link).exists(), f"{page.name} links to {link}"

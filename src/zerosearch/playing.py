@@ -10,6 +10,7 @@ from zerosearch.episodes.encoding import encode_prompt
 from zerosearch.episodes.episode import Codec, EpisodeLimits
 from zerosearch.episodes.generation import Sampling
 from zerosearch.episodes.protocol import PROMPT, PROMPT_WITHOUT_SEARCH, render_prompt
+from zerosearch.episodes.rewards import find_reward
 from zerosearch.episodes.rollout import RolloutSettings
 from zerosearch.models.endpoint import byte_codec, byte_limits
 
@@ -67,7 +68,7 @@ def _settings(
             top_k=0 if greedy else training.top_k,
         ),
         top_k=top_k,
-        reward=config.reward.name,
+        reward=find_reward(config.reward.name),
         format_reward=config.reward.format,
         seed=config.seed,
         pages=config.curriculum.page_draw(),

@@ -15,6 +15,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from pydantic import GetCoreSchemaHandler
+from pydantic_core.core_schema import CoreSchema, no_info_after_validator_function
+
 from zerosearch.errors import ConfigError
 
 T = TypeVar("T")
@@ -22,9 +25,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Names:
-    """The names of the parts of one sort that come with the package; as metadata of a setting it makes its help."""
+    """`Annotated[str, Names(("f1", "em"))]`: a setting that is one of these names, or a `package.module:Name`."""
 
     known: tuple[str, ...]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_after_validator_function(lambda name: check_name(name, self.known), handler(source))
 
 
 def find(name: str, known: Mapping[str, T], setting: str) -> T:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from zerosearch.episodes.scoring import RewardName
+from zerosearch.episodes.scoring import SCORES
 from zerosearch.models.config import FREE, Section
+from zerosearch.registry import Names
+
+ALGORITHMS = ("reinforce", "grpo", "ppo")
 
 
 class RewardConfig(Section):
-    name: RewardName = "f1"
-    """f1 (the paper's), em or cover_em."""
+    name: Annotated[str, Names(SCORES)] = "f1"
+    """f1 (the paper's), em, cover_em, or your own function of a trajectory (extend.md)."""
     format: float = Field(0.0, ge=0, le=1)
     """What a well-formed episode with a wrong answer still earns."""
 
 
 class AlgorithmConfig(Section):
-    name: Literal["reinforce", "grpo", "ppo"] = "reinforce"
+    name: Annotated[str, Names(ALGORITHMS)] = "reinforce"
+    """reinforce, grpo, ppo, or your own function that estimates advantages (extend.md)."""
     baseline: Literal["none", "batch", "group"] = "group"
     """reinforce: what is subtracted from the reward; group is leave-one-out (RLOO)."""
     whiten: bool = False

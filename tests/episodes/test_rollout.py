@@ -16,6 +16,7 @@ from zerosearch.episodes.episode import Codec, EpisodeLimits
 from zerosearch.episodes.generation import Generation, Generator, Sampling
 from zerosearch.episodes.protocol import STOP_STRINGS
 from zerosearch.episodes.questions import Question
+from zerosearch.episodes.rewards import REWARDS
 from zerosearch.episodes.rollout import ErrorRate, RolloutSettings, roll_out, run_episode
 from zerosearch.episodes.search import Document, Noise, Quality, SearchEngine, SearchPage, SearchRequest
 from zerosearch.episodes.seeds import derive_seed
@@ -538,7 +539,7 @@ def test_reward_settings_reach_the_score(byte_codec: Codec) -> None:
         return [t.reward for t in out]
 
     assert rewards() == [0.5, 0.0]
-    assert rewards(reward="cover_em", format_reward=0.1) == [1.0, 0.1]
+    assert rewards(reward=REWARDS["cover_em"], format_reward=0.1) == [1.0, 0.1]
 
 
 def test_episodes_of_the_real_generator_are_the_same_in_every_run(tiny_tokenizer: Any) -> None:

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zerosearch.episodes.scoring import (
-    RewardName,
     Scores,
     contains_answer,
     cover_exact_match,
@@ -143,7 +142,7 @@ def test_no_answer_scores_nothing() -> None:
 
 
 @pytest.mark.parametrize(("name", "value"), [("f1", 0.5), ("em", 0.25), ("cover_em", 0.75)])
-def test_reward_is_the_score_it_is_named_after(name: RewardName, value: float) -> None:
+def test_reward_is_the_score_it_is_named_after(name: str, value: float) -> None:
     scores = Scores(em=0.25, f1=0.5, cover_em=0.75, format=1.0)
     assert reward_from_scores(scores, name=name) == value
     assert reward_from_scores(scores, name=name, format_reward=0.1) == value  # instead of a zero only, never on top

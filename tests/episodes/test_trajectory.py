@@ -17,7 +17,8 @@ from zerosearch.episodes.episode import Codec, Episode, EpisodeLimits, Search
 from zerosearch.episodes.generation import Generation
 from zerosearch.episodes.protocol import render_prompt
 from zerosearch.episodes.questions import Question
-from zerosearch.episodes.scoring import RewardName, Scores
+from zerosearch.episodes.rewards import REWARDS
+from zerosearch.episodes.scoring import Scores
 from zerosearch.episodes.search import Document, Noise, Quality, SearchPage
 from zerosearch.episodes.trajectory import (
     SCHEMA_VERSION,
@@ -98,9 +99,9 @@ def test_the_noise_of_a_real_engine_is_not_made_up() -> None:
 
 
 @pytest.mark.parametrize(("name", "reward"), [("f1", 0.5), ("em", 0.1), ("cover_em", 1.0)])
-def test_the_reward_asked_for_is_given(byte_codec: Codec, name: RewardName, reward: float) -> None:
+def test_the_reward_asked_for_is_given(byte_codec: Codec, name: str, reward: float) -> None:
     episode = play(byte_codec, "<think>t</think><answer>I think Titicaca</answer>")
-    assert finish(episode, [], reward=name, format_reward=0.1).reward == pytest.approx(reward)
+    assert finish(episode, [], reward=REWARDS[name], format_reward=0.1).reward == pytest.approx(reward)
 
 
 def test_no_answer_earns_nothing_whatever_prompt_and_pages_say(byte_codec: Codec) -> None:

@@ -215,7 +215,7 @@ def _print_turn(reading: Reading, index: int) -> None:
 
 
 def _print_reward(config: TrainConfig, reading: Reading, golden: tuple[str, ...]) -> None:
-    from zerosearch.episodes.scoring import reward_from_scores
+    from zerosearch.episodes.scoring import SCORES, reward_from_scores
     from zerosearch.episodes.transcript import explain, score_reading
 
     answer = reading.episode.answer
@@ -227,6 +227,9 @@ def _print_reward(config: TrainConfig, reading: Reading, golden: tuple[str, ...]
     scores, reward = score_reading(reading, golden), config.reward
     named = {"EM": scores.em, "F1": scores.f1, "cover-EM": scores.cover_em, "format": scores.format}
     console.print("scores   " + "   ".join(f"{label} {value:.2f}" for label, value in named.items()))
+    if reward.name not in SCORES:
+        console.print(Text(f"reward   by {reward.name}, a function of whole trajectories: not computed here"))
+        return
     value = reward_from_scores(scores, name=reward.name, format_reward=reward.format)
     style = "bold green" if value > 0 else "bold red"
     why = explain(reading, golden, reward.name, reward.format)

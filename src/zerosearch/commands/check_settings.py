@@ -151,7 +151,9 @@ _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 def check_parts(config: TrainConfig, found: Findings) -> None:
     """Add to `found` what this machine lacks, models, adapters, corpora, keys, packages, and what cannot work."""
+    from zerosearch.episodes.scoring import SCORES
     from zerosearch.errors import ConfigError
+    from zerosearch.training_config import ALGORITHMS
 
     engines = [("engine", config.engine)]
     if config.evaluation.engine is not None:
@@ -169,6 +171,12 @@ def check_parts(config: TrainConfig, found: Findings) -> None:
             _check_card(name, engine, found)
     if config.model.api_key_env is not None and not os.environ.get(config.model.api_key_env):
         found.missing.append(f"model.api_key_env: the environment variable {config.model.api_key_env} is not set")
+    for setting, name, known in (
+        ("reward.name", config.reward.name, SCORES),
+        ("algorithm.name", config.algorithm.name, ALGORITHMS),
+    ):
+        if name not in known:
+            found.missing += _own_not_here(name, setting)
     for name, engine in engines:
         found.missing += _engine_not_here(name, engine)
     for package in ("wandb", "trackio"):
@@ -219,18 +227,24 @@ def _check_card(name: str, engine: EngineConfig, found: Findings) -> None:
             (found.wrong if key == "base" else found.warnings).append(said)
 
 
-def _engine_not_here(name: str, engine: EngineConfig) -> Iterator[str]:
-    from zerosearch.engines.config import KINDS
-    from zerosearch.engines.web import KEY_VARIABLES
+def _own_not_here(path: str, setting: str) -> Iterator[str]:
+    """What keeps a part of the user's own from being imported."""
     from zerosearch.errors import ConfigError
     from zerosearch.registry import load
 
+    try:
+        load(path, setting)
+    except ConfigError as error:
+        yield str(error)
+
+
+def _engine_not_here(name: str, engine: EngineConfig) -> Iterator[str]:
+    from zerosearch.engines.config import KINDS
+    from zerosearch.engines.web import KEY_VARIABLES
+
     simulator, table = engine.simulated, getattr(engine, engine.kind, None)
     if engine.kind not in KINDS:
-        try:
-            load(engine.kind, f"{name}.kind")
-        except ConfigError as error:
-            yield str(error)
+        yield from _own_not_here(engine.kind, f"{name}.kind")
     for key in ("corpus", "file"):
         file = getattr(table, key, None)
         if file is not None and file != "factbook" and not Path(file).expanduser().is_file():

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from zerosearch.errors import ZeroSearchError
 from zerosearch.models.adapters import read_card, resolve_adapter
 from zerosearch.models.config import FREE, UNSET, Address, RequestConfig, Section, Variable
-from zerosearch.registry import Names, check_name
+from zerosearch.registry import Names
 
 
 class SimulatedConfig(Section):
@@ -163,12 +163,8 @@ KINDS = ("simulated", "bm25", "dense", "recorded", "serpapi", "serper", "searxng
 """The engines that come with the package; each has a table of its name."""
 
 
-def _kind(name: str) -> str:
-    return check_name(name, KINDS)
-
-
 class EngineConfig(Section):
-    kind: Annotated[str, AfterValidator(_kind), Names(KINDS)] = "simulated"
+    kind: Annotated[str, Names(KINDS)] = "simulated"
     """`simulated`: a language model writes the pages. `bm25`, `dense`: search in a corpus, by words or by embeddings.
     `recorded`: the pages that another engine once gave. `serpapi`, `serper`: Google, for money. `searxng`: your own
     metasearch instance. `remote`: a retriever that speaks Search-R1's `/retrieve`. `package.module:Name`: your own

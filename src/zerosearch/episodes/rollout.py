@@ -15,7 +15,7 @@ from zerosearch.episodes.episode import Codec, Done, Episode, EpisodeLimits, Gen
 from zerosearch.episodes.generation import Generator, Sampling
 from zerosearch.episodes.protocol import STOP_STRINGS
 from zerosearch.episodes.questions import Question
-from zerosearch.episodes.scoring import RewardName
+from zerosearch.episodes.rewards import REWARDS, Reward
 from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest, page_quality
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.episodes.shared_pages import Answer, SharedPages, credit_the_first, same_query
@@ -42,7 +42,7 @@ class RolloutSettings:
     limits: EpisodeLimits
     sampling: Sampling
     top_k: int = 5
-    reward: RewardName = "f1"
+    reward: Reward = REWARDS["f1"]
     format_reward: float = 0.0
     seed: int = 0
     pages: PageDraw = field(default_factory=PageDraw)

@@ -25,9 +25,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import Literal
 
-RewardName = Literal["f1", "em", "cover_em"]
+SCORES = ("f1", "em", "cover_em")
+"""The scores that can be a reward."""
 
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
 _ARTICLES = re.compile(r"\b(a|an|the)\b", re.UNICODE)
@@ -133,8 +133,8 @@ def score_answer(prediction: str | None, golden_answers: Sequence[str], *, well_
     )
 
 
-def reward_from_scores(scores: Scores, *, name: RewardName = "f1", format_reward: float = 0.0) -> float:
-    """The reward: the score `name`; where that is 0, a well-formed episode still earns `format_reward`.
+def reward_from_scores(scores: Scores, *, name: str = "f1", format_reward: float = 0.0) -> float:
+    """The score `name` of `SCORES` as a reward; where it is 0, a well-formed episode still earns `format_reward`.
 
     `format_reward` 0 is the paper's setting (ZeroSearch, section 3.4); .1 is that of ReSearch (arXiv 2503.19470).
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import zstandard
 
 from zerosearch.episodes.episode import Episode
 from zerosearch.episodes.questions import Question
-from zerosearch.episodes.scoring import RewardName, Scores, reward_from_scores, score_answer
+from zerosearch.episodes.rewards import REWARDS, Reward
+from zerosearch.episodes.scoring import Scores, score_answer
 from zerosearch.episodes.search import Document, SearchPage, SearchRequest
 from zerosearch.errors import DataError, EngineError
 
@@ -144,20 +145,23 @@ def finish(
     episode: Episode,
     searches: Iterable[SearchRecord],
     *,
-    reward: RewardName = "f1",
+    reward: Reward = REWARDS["f1"],
     format_reward: float = 0.0,
     step: int = 0,
     group: int = 0,
     rollout: int = 0,
     seconds: float = 0.0,
 ) -> Trajectory:
-    """Score a finished episode and freeze it. The answer is the one the policy itself wrote; none scores 0."""
+    """Score a finished episode and freeze it. The answer is the one the policy itself wrote; none scores 0.
+
+    Where its reward is 0, a well-formed episode earns `format_reward`.
+    """
     done = episode.next()
     stop_reason = getattr(done, "stop_reason", None)
     if stop_reason is None:
         raise RuntimeError("the episode is not finished")
     scores = score_answer(episode.answer, episode.question.golden_answers, well_formed=episode.well_formed)
-    return Trajectory(
+    trajectory = Trajectory(
         question=episode.question,
         ids=tuple(episode.ids),
         mask=tuple(episode.mask),
@@ -170,13 +174,14 @@ def finish(
         searches=tuple(searches),
         answer=episode.answer,
         scores=scores,
-        reward=reward_from_scores(scores, name=reward, format_reward=format_reward),
+        reward=0.0,
         stop_reason=stop_reason,
         step=step,
         group=group,
         rollout=rollout,
         seconds=seconds,
     )
+    return replace(trajectory, reward=reward(trajectory) or format_reward * scores.format)
 
 
 def to_dict(trajectory: Trajectory) -> dict[str, Any]:

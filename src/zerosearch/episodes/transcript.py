@@ -21,7 +21,7 @@ from zerosearch.episodes.protocol import (
 )
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.replies import find_action, thinking, visible
-from zerosearch.episodes.scoring import RewardName, Scores, contains_answer, normalize, reward_from_scores, score_answer
+from zerosearch.episodes.scoring import Scores, contains_answer, normalize, reward_from_scores, score_answer
 from zerosearch.episodes.search import Document
 
 _PAGE = re.compile(r"\s*<information>(?P<body>.*?)(?:</information>[ \t]*\n?|\Z)", re.DOTALL)
@@ -159,7 +159,7 @@ def turn_fault(text: str, *, opened: bool = False) -> str | None:
     return "it is not a thought and then one action in the exact tags"
 
 
-def explain(reading: Reading, golden_answers: Sequence[str], name: RewardName, format_reward: float) -> str:
+def explain(reading: Reading, golden_answers: Sequence[str], name: str, format_reward: float) -> str:
     """In one line, why the reward is what it is."""
     episode = reading.episode
     scores = score_reading(reading, golden_answers)
@@ -282,7 +282,7 @@ def _elsewhere(reading: Reading, golden_answers: Sequence[str], *, thoughts: boo
     return ""
 
 
-def _comparison(answer: str, golden_answers: Sequence[str], name: RewardName, scores: Scores) -> str:
+def _comparison(answer: str, golden_answers: Sequence[str], name: str, scores: Scores) -> str:
     golds = [gold for gold in map(normalize, golden_answers) if gold]
     given = normalize(answer)
     shown = " / ".join(map(repr, golds[:3])) + (f" / {len(golds) - 3} more" if len(golds) > 3 else "")

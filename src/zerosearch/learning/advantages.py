@@ -8,14 +8,7 @@ every (B, T) result is zero there.
 A row that failed (its search engine broke, so its reward means nothing) is left out by `valid_B` in the functions of
 (B,), and by a mask row of zeros in the functions of (B, T): it counts in no baseline and gets no advantage.
 
-How the pieces go together (r: `rewards_B`, m: `mask_BT`):
-
-    reinforce            spread(reinforce_advantages(r, groups, baseline="batch"), m)
-    reinforce, KL in     token = token_rewards(r, m, kl, kl_coef)
-      the reward         spread(reinforce_advantages(token.sum(1), groups, baseline="group"), m)
-    REINFORCE++          whiten(returns_to_go(token_rewards(r, m, kl, kl_coef), m), m)
-    grpo                 spread(grpo_advantages(r, groups, scale="group"), m)
-    ppo                  a, returns = gae(token_rewards(r, m, kl, kl_coef), values, m, gamma, lam); whiten(a, m)
+`algorithms.py` puts the pieces together.
 """
 
 from __future__ import annotations

@@ -13,15 +13,7 @@ from torch import Tensor
 
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.episodes.trajectory import Trajectory
-from zerosearch.learning.advantages import (
-    gae,
-    grpo_advantages,
-    reinforce_advantages,
-    returns_to_go,
-    spread,
-    token_rewards,
-    whiten,
-)
+from zerosearch.learning.algorithms import RewardBatch, estimate, find_algorithm
 from zerosearch.learning.batches import MicroBatch, Sequences, micro_batches, pad, token_mean
 from zerosearch.learning.critic import Critic, explained_variance
 from zerosearch.learning.logprobs import EntropyUse, TokenLogprobs, scatter
@@ -73,6 +65,7 @@ class Learner:
         """`max_policy_tokens` is the most that a policy can write in an episode: the norm of Dr. GRPO."""
         if (algorithm.name == "ppo") != (critic is not None):
             raise ValueError("ppo needs a critic, and nothing else does")
+        find_algorithm(algorithm.name)
         self.policy, self.critic = policy, critic
         self.algorithm, self.training, self.seed = algorithm, training, seed
         self.max_policy_tokens, self.processes = max_policy_tokens, processes
@@ -136,31 +129,16 @@ class Learner:
         if reference is not None and algorithm.kl == "reward":
             kl = kl_estimate(old, reference, algorithm.kl_estimator) * mask
             metrics["kl"].append((float(kl.sum() / mask.sum()), 1.0))
-        values = returns = None
+        values = None
         if self.critic is not None:
             self.critic.train_mode()
             values = self._fill(mask, micros, self.critic.values)
-            token = token_rewards(rewards, mask, kl, algorithm.kl_coef if kl is not None else 0.0)
-            advantages, returns = gae(token, values, mask, algorithm.gamma, algorithm.lam)
-            explained = explained_variance(returns[mask.bool()], values[mask.bool()])
+        out = estimate(algorithm, RewardBatch(rewards, groups, mask, kl, values))
+        if values is not None and out.returns_BT is not None:
+            explained = explained_variance(out.returns_BT[mask.bool()], values[mask.bool()])
             if explained is not None:
                 metrics["explained_variance"].append((explained, 1.0))
-            advantages = whiten(advantages, mask)
-        else:
-            advantages = self._advantages(rewards, groups, mask, kl)
-        return _Batch(sequences, mask, old, correction, reference, advantages, values, returns)
-
-    def _advantages(self, rewards_B: Tensor, groups_B: Tensor, mask_BT: Tensor, kl_BT: Tensor | None) -> Tensor:
-        """(B, T) advantages of `reinforce` and `grpo`; a KL in the reward is taken off first."""
-        algorithm = self.algorithm
-        token = token_rewards(rewards_B, mask_BT, kl_BT, algorithm.kl_coef if kl_BT is not None else 0.0)
-        total = token.sum(dim=1)
-        if algorithm.name == "grpo":
-            return spread(grpo_advantages(total, groups_B, algorithm.scale), mask_BT)
-        if algorithm.whiten:
-            baseline = total - reinforce_advantages(total, groups_B, algorithm.baseline)
-            return whiten(returns_to_go(token, mask_BT) - baseline.unsqueeze(1) * mask_BT, mask_BT)
-        return spread(reinforce_advantages(total, groups_B, algorithm.baseline), mask_BT)
+        return _Batch(sequences, mask, old, correction, reference, out.advantages_BT, values, out.returns_BT)
 
     def _update_part(
         self,

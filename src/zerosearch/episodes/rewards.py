@@ -1,0 +1,49 @@
+"""What an episode earns: a score by its name, or a function of your own, `package.module:name`, of the trajectory.
+
+def brief(trajectory: Trajectory) -> float:
+    return trajectory.scores.f1 - 0.05 * len(trajectory.searches)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from zerosearch.episodes.scoring import SCORES
+from zerosearch.errors import ConfigError
+from zerosearch.registry import check_call, find
+
+if TYPE_CHECKING:
+    from zerosearch.episodes.trajectory import Trajectory
+
+Reward = Callable[["Trajectory"], float]
+"""Of a finished episode whose `reward` is still 0; everything else of it is there."""
+
+
+def _score(name: str, trajectory: Trajectory) -> float:
+    return float(getattr(trajectory.scores, name))
+
+
+REWARDS: dict[str, Reward] = {name: partial(_score, name) for name in SCORES}
+
+
+def find_reward(name: str) -> Reward:
+    """The reward of this name. Raises `ConfigError`, then and where your own function fails or gives no number."""
+    reward = find(name, REWARDS, "reward.name")
+    if name in REWARDS:
+        return reward
+    check_call(reward, f"reward.name: {name}", None)
+
+    def own(trajectory: Trajectory) -> float:
+        where = f"reward.name: {name}: question {trajectory.question.id}"
+        try:
+            earned = reward(trajectory)
+        except Exception as error:  # whatever a user's function raises
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            raise ConfigError(f"{where}: {type(error).__name__}: {reason}") from error
+        if not isinstance(earned, (int, float)):
+            raise ConfigError(f"{where}: it gave {type(earned).__name__}, not a number")
+        return float(earned)
+
+    return own
