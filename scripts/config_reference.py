@@ -17,7 +17,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from zerosearch.config import TrainConfig
-from zerosearch.registry import Names
+from zerosearch.models.config import Names
 
 PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
 HEAD = """# Configuration

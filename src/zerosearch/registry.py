@@ -12,25 +12,11 @@ import inspect
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
-
-from pydantic import GetCoreSchemaHandler
-from pydantic_core.core_schema import CoreSchema, no_info_after_validator_function
 
 from zerosearch.errors import ConfigError
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Names:
-    """`Annotated[str, Names(("f1", "em"))]`: a setting that is one of these names, or a `package.module:Name`."""
-
-    known: tuple[str, ...]
-
-    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        return no_info_after_validator_function(lambda name: check_name(name, self.known), handler(source))
 
 
 def find(name: str, known: Mapping[str, T], setting: str) -> T:

@@ -7,8 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from zerosearch.episodes.scoring import SCORES
-from zerosearch.models.config import FREE, Section
-from zerosearch.registry import Names
+from zerosearch.models.config import FREE, Names, Section
 
 ALGORITHMS = ("reinforce", "grpo", "ppo")
 

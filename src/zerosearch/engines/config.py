@@ -9,8 +9,7 @@ from pydantic import Field, model_validator
 
 from zerosearch.errors import ZeroSearchError
 from zerosearch.models.adapters import read_card, resolve_adapter
-from zerosearch.models.config import FREE, UNSET, Address, RequestConfig, Section, Variable
-from zerosearch.registry import Names
+from zerosearch.models.config import FREE, UNSET, Address, Names, RequestConfig, Section, Variable
 
 
 class SimulatedConfig(Section):

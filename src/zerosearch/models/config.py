@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, JsonValue, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler, JsonValue, model_validator
+from pydantic_core.core_schema import CoreSchema, no_info_after_validator_function
 
 from zerosearch.cleaning import check_address, check_variable
+from zerosearch.registry import check_name
 
 UNSET = "none"
 """TOML has no null: `key = "none"` unsets an optional setting."""
@@ -31,6 +33,16 @@ Address = Annotated[str, AfterValidator(_address)]
 """The address of a server. One that holds a password, or is none, is refused as it is read, and not shown."""
 Variable = Annotated[str, AfterValidator(_variable)]
 """The name of an environment variable that holds a key. What may be the key itself is refused, and not shown."""
+
+
+@dataclass(frozen=True)
+class Names:
+    """`Annotated[str, Names(("f1", "em"))]`: a setting that is one of these names, or a `package.module:Name`."""
+
+    known: tuple[str, ...]
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return no_info_after_validator_function(lambda name: check_name(name, self.known), handler(source))
 
 
 class Section(BaseModel):
