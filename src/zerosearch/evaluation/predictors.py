@@ -34,7 +34,7 @@ class Prompted:
 
     method: PromptedMethod
     chat: ChatModel
-    engine: SearchEngine
+    engine: SearchEngine | None
     settings: MethodSettings
     errors: Errors
 

@@ -59,7 +59,8 @@ class Row:
 @dataclass(frozen=True)
 class ResultsTable:
     """Rows and what has to be said to them. `notes` is not empty only where unlike files were put together, `misses`
-    where a recorded engine had no page for a query. `more` holds the tables of the other scores, of the same files."""
+    where a recorded engine had no page for a query. `more` holds the tables of the other scores, of the same files.
+    `complaint` tells what failed in the call that made the table."""
 
     metric: str
     benchmarks: dict[str, int]
@@ -69,6 +70,7 @@ class ResultsTable:
     notes: tuple[str, ...]
     misses: tuple[str, ...] = ()
     more: tuple[ResultsTable, ...] = ()
+    complaint: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready. `more`: the other scores by their names, each with cells and averages by method."""

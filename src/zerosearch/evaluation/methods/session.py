@@ -64,7 +64,7 @@ class Session:
         self,
         question: Question,
         chat: ChatModel,
-        engine: SearchEngine,
+        engine: SearchEngine | None,
         settings: MethodSettings,
         errors: Errors,
         sample: int = 0,
@@ -156,7 +156,7 @@ class Session:
     async def search(self, query: str) -> tuple[Document, ...]:
         """The documents for a query, those that fit in a page. Raises `EngineError`, and `RuntimeError` where no search
         is left."""
-        if self.searches_left < 1:
+        if self._engine is None or self.searches_left < 1:
             raise RuntimeError("the method searched more often than it may")
         index, self._searched = self._searched, self._searched + 1
         self._log.append(f"search: {query}")
