@@ -11,7 +11,9 @@ import pytest
 from engines.conftest import Endpoint, Reply, completion
 from tiny import chain_model, give_adapter
 
+from zerosearch.config_file import load_config
 from zerosearch.episodes.predictions import read_predictions
+from zerosearch.evaluation.evaluate import Trials, evaluate
 from zerosearch.evaluation.results import find_results
 from zerosearch.files.jsonl import read_rows
 
@@ -91,8 +93,7 @@ def test_a_local_model_is_shown_the_tags_that_it_is_to_write(model: Path, data: 
     from zerosearch.config import TrainConfig
     from zerosearch.episodes.generation import Generation, Sampling
     from zerosearch.episodes.questions import Question
-    from zerosearch.evaluation.lineup import Lineup, NoEngine, method_settings, parse_methods
-    from zerosearch.evaluation.methods import Errors
+    from zerosearch.evaluation.entrants import Setup, parse_methods
     from zerosearch.models.worker import TransformersGenerator
     from zerosearch.parts import Parts
 
@@ -100,9 +101,7 @@ def test_a_local_model_is_shown_the_tags_that_it_is_to_write(model: Path, data: 
     config = TrainConfig.model_validate({"model": {"name": str(model), "device": "cpu"}})
     parts = Parts(config)
     local, _ = parts.models.get(str(model))
-    settings = method_settings(config, top_k=3, temperature=0.0)
-    lineup = Lineup(config, parts, NoEngine(), Errors.limited(0.2), settings=settings, simulated=False)
-    entrant = lineup.open(parse_methods("direct")[0])
+    entrant = Setup(parts, None).enter(parse_methods("direct")[0])
 
     async def listen(self: TransformersGenerator, prompt_ids: list[int], sampling: Sampling) -> Generation:
         shown.append(local.codec.decode(prompt_ids))
@@ -301,6 +300,30 @@ def test_any_endpoint_is_evaluated_with_its_own_count_of_tokens(
     assert {headers["authorization"] for headers in server.headers} == {f"Bearer {SECRET}"}
     for path in (data / "out").rglob("*.*"):
         assert SECRET not in path.read_text()
+
+
+def test_the_command_is_a_call_of_python(behind_url: list[str], server: Endpoint, data: Path) -> None:
+    """And a second call asks nothing again."""
+    told = ['model.name="served-7b"', f'model.base_url="{server.url}"', 'evaluation.engine.kind="bm25"']
+    config = load_config(None, [*told, 'evaluation.engine.bm25.corpus="corpus.jsonl"'])
+    said: list[str] = []
+    trials = Trials(data=data / "data", concurrency=8)
+    table = evaluate(config, ["direct", "rag"], ["nq"], Path("out"), trials, said.append)
+    assert [(row.method, row.cells["nq"].value) for row in table.rows if row.cells["nq"]] == [
+        ("direct", 0.5),
+        ("rag", 1),
+    ]
+    assert table.complaint == ""
+    assert said[0] == "6 questions x 2 methods x 1 tries, engine bm25:corpus, into out/"
+    assert {line.split()[1] for line in said[1:]} == {"direct", "rag"}
+    assert json.loads(Path("out/table.json").read_text())["rows"] == json.loads(json.dumps(table.as_dict()["rows"]))
+    asked = len(server.requests)
+    assert evaluate(config, "direct,rag", "nq", Path("out"), trials, said.append).rows == table.rows
+    assert len(server.requests) == asked
+    server.answer = lambda request: Reply(400, b'{"error": {"message": "overloaded"}}')
+    lenient = config.model_copy(update={"engine": config.engine.model_copy(update={"max_error_rate": 1.0})})
+    failed = evaluate(lenient, "direct", "nq", Path("out2"), trials, said.append)
+    assert failed.complaint.startswith("6 of 6 predictions failed (the last one: ")
 
 
 def test_a_server_that_breaks_down_stops_the_evaluation_and_the_same_command_goes_on(

@@ -205,7 +205,7 @@ def make_context(*, model: bool) -> Any:
     found = multiprocessing.get_context("forkserver")
     modules = ["faults.work", "zerosearch.cli", "zerosearch.simulator.record", "zerosearch.parts"]
     if model:
-        modules += ["zerosearch.learning.run", "zerosearch.evaluation.lineup", "zerosearch.simulator.pairs"]
+        modules += ["zerosearch.learning.run", "zerosearch.evaluation.entrants", "zerosearch.simulator.pairs"]
     found.set_forkserver_preload(modules)
     return found
 

@@ -2,8 +2,8 @@
 
 `direct`, `cot`, `rag`, `react`, `search-o1`, `ircot`, `tree-search`, `episode` and methods of your own
 (`package.module:Name`) are played by the configuration's model. `LABEL=FOLDER` is an episode of the policy in FOLDER: a
-run's folder (its newest checkpoint), a checkpoint's `policy`, an adapter or a whole model. A policy that lies in a run's
-folder is asked as it was trained: with that run's base model and protocol.
+run's folder (its newest checkpoint), a checkpoint's `policy`, an adapter or a whole model. A policy that lies in the
+folder of a run is asked as it was trained: with that run's base model and protocol.
 """
 
 from __future__ import annotations

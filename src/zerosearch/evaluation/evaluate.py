@@ -57,7 +57,7 @@ def evaluate(
     methods: str | Iterable[str] = METHODS,
     benchmarks: str | Iterable[str] | None = None,
     out: Path = Path("evaluation"),
-    trials: Trials = Trials(),  # noqa: B008 (frozen)
+    trials: Trials = Trials(),
     say: Callable[[str], None] = print,
 ) -> ResultsTable:
     """Ask each method (`entrants.py`) every question of each benchmark, and write predictions and tables to `out`.

@@ -80,7 +80,9 @@ class ResultsTable:
             }
             for table in self.more
         }
-        return asdict(replace(self, more=())) | {"more": more}
+        table = asdict(replace(self, more=()))
+        del table["complaint"]
+        return table | {"more": more}
 
 
 def build_table(

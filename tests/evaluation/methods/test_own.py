@@ -10,7 +10,7 @@ import pytest
 from evaluation.scripted import QUESTION, ScriptedChat, ScriptedEngine
 
 from zerosearch.errors import ConfigError
-from zerosearch.evaluation.lineup import parse_methods
+from zerosearch.evaluation.entrants import parse_methods
 from zerosearch.evaluation.methods import Errors, MethodSettings, Session, find_method
 
 CODE = """
