@@ -234,6 +234,14 @@ def test_without_options_it_is_what_the_demo_begins_with_and_is_judged_by() -> N
     assert EMBEDDED["engine"]["top_k"] == 3  # the override changed a copy
 
 
+def test_a_budget_holds_for_what_is_asked(zerosearch: Any, place: Path) -> None:
+    config = ("--config", str(place / "searcher.toml"), "--set", "engine.budget_searches=1", "--json")
+    done = zerosearch("ask", *config, stdin="Capital of Nepal?\nCapital of Peru?\n")
+    assert done.code == 3
+    assert len(done.out.splitlines()) == 1  # the first question was asked, and needed one search
+    assert "the budget of this call is spent" in done.line
+
+
 class Terminal:
     """`zerosearch ask` in a process of its own, on a terminal of 60 columns."""
 

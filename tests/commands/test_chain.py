@@ -237,6 +237,20 @@ def test_fidelity_reads_and_embeds_where_it_is_asked_to(
     assert "squared MMD (real: of two halves)" in shown.out
 
 
+def test_a_budget_holds_for_fidelity(zerosearch: Any, place: Path) -> None:
+    done = zerosearch("fidelity", str(place / "config.toml"), "--limit", "2", "--set", "engine.budget_searches=1")
+    assert done.code == 3
+    assert "the budget of this call is spent" in done.line
+
+
+def test_fidelity_reads_its_questions_as_an_evaluation_does(zerosearch: Any, place: Path, tmp_path: Path) -> None:
+    (tmp_path / "other.jsonl").write_text('{"frage": "Capital of Nepal?", "golden_answers": ["Kathmandu"]}\n')
+    told = f'evaluation.questions="{tmp_path / "other.jsonl"}"', "evaluation.fields='question=frage'"
+    done = zerosearch("fidelity", str(place / "config.toml"), "--json", "--set", told[0], "--set", told[1])
+    assert done.code == 0, done.err
+    assert json.loads(done.out)["whole_pages"] is not None
+
+
 def test_options_of_fidelity_that_cannot_work_are_one_line(zerosearch: Any, place: Path) -> None:
     config = str(place / "config.toml")
     assert "--reader-url needs --reader-model" in zerosearch("fidelity", config, "--reader-url", "http://h/v1").line

@@ -12,13 +12,11 @@ budget, no more than the last 16 and those in flight.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zerosearch.errors import BudgetError, DataError
+from zerosearch.errors import DataError
 from zerosearch.files.jsonl import append_jsonl, read_metrics, read_object, read_rows, write_json
 from zerosearch.spending.ledger import Ledger
 from zerosearch.spending.meter import Budget, Meter
@@ -106,18 +104,6 @@ def times(ledger: Ledger, *, local: bool) -> dict[str, float]:
 def standing_meter(budget: Budget, folder: Path, reason: str) -> Meter:
     """A meter for what is left of `budget` after all that was noted in `folder`, and that notes there what comes in."""
     return Meter(budget.left_after(spent(folder) or Ledger()), note=lambda used: note_spending(folder, used, reason))
-
-
-@contextmanager
-def spent_budget(work: str, kept: str) -> Iterator[None]:
-    """Say of a `BudgetError` what is kept and how to go on."""
-    try:
-        yield
-    except BudgetError:
-        raise BudgetError(
-            f"the budget of this {work} is spent; {kept}, and the same command with a larger engine.budget_usd or "
-            "engine.budget_searches goes on"
-        ) from None
 
 
 def note_spending(folder: Path, ledger: Ledger, reason: str, rank: int = 0) -> None:
