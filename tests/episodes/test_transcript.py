@@ -13,7 +13,7 @@ from zerosearch.episodes.generation import Generation
 from zerosearch.episodes.protocol import INVALID_TURN_NOTE, LAST_TURN_NOTE, parse_turn
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Document
-from zerosearch.episodes.transcript import Reading, explain, read_transcript, score_reading, turn_fault
+from zerosearch.episodes.transcript import Transcript, explain, read_transcript, score_transcript, turn_fault
 
 END = "<|im_end|>"
 PROMPT = list(b"Question: Capital of Nepal?\n")
@@ -24,27 +24,27 @@ PAGE = "\n<information>\n[1] Nepal: The capital is Kathmandu.\n[2] Asia: A conti
 ANSWER = "<think>There.</think><answer> Kathmandu </answer>"
 
 
-def read(text: str, codec: Codec, limits: EpisodeLimits = GENEROUS) -> Reading:
+def read(text: str, codec: Codec, limits: EpisodeLimits = GENEROUS) -> Transcript:
     return read_transcript(text, QUESTION, PROMPT, codec, limits, ends=(END,))
 
 
-def policy_text(reading: Reading, codec: Codec) -> str:
-    ids = [i for i, own in zip(reading.episode.ids, reading.episode.mask, strict=True) if own]
+def policy_text(transcript: Transcript, codec: Codec) -> str:
+    ids = [i for i, own in zip(transcript.episode.ids, transcript.episode.mask, strict=True) if own]
     return codec.decode(ids)
 
 
 def test_only_the_policys_turns_have_mask_one(byte_codec: Codec) -> None:
-    reading = read(SEARCH + PAGE + ANSWER, byte_codec)
-    assert policy_text(reading, byte_codec) == SEARCH + ANSWER
-    assert byte_codec.decode(reading.episode.ids[len(PROMPT) :]) == SEARCH + PAGE + ANSWER
-    assert [(s.name, s.end - s.start) for s in reading.segments] == [
+    transcript = read(SEARCH + PAGE + ANSWER, byte_codec)
+    assert policy_text(transcript, byte_codec) == SEARCH + ANSWER
+    assert byte_codec.decode(transcript.episode.ids[len(PROMPT) :]) == SEARCH + PAGE + ANSWER
+    assert [(s.name, s.end - s.start) for s in transcript.segments] == [
         ("prompt", len(PROMPT)),
         ("turn 1", len(SEARCH)),
         ("page 1", len(PAGE)),
         ("turn 2", len(ANSWER)),
     ]
-    assert reading.stop_reason == "answer"
-    assert reading.remarks == ()
+    assert transcript.stop_reason == "answer"
+    assert transcript.remarks == ()
 
 
 plain = st.text(st.characters(blacklist_characters="<>|", blacklist_categories=("Cs", "Cc")), min_size=1, max_size=12)
@@ -70,12 +70,12 @@ def test_the_text_of_an_episode_gives_its_ids_and_mask_back(
         episode.feed_generation(Generation(ids, [0.0] * len(ids), "stop"))
         if not isinstance(step := episode.next(), Generate | Done):
             episode.feed_page(pages[step.index])
-    reading = read(byte_codec.decode(episode.ids[len(PROMPT) :]), byte_codec, limits)
-    assert reading.episode.ids == episode.ids
-    assert reading.episode.mask == episode.mask
-    assert reading.episode.answer == episode.answer
-    assert (reading.stop_reason,) == (getattr(episode.next(), "stop_reason", None),)
-    segments = reading.segments
+    transcript = read(byte_codec.decode(episode.ids[len(PROMPT) :]), byte_codec, limits)
+    assert transcript.episode.ids == episode.ids
+    assert transcript.episode.mask == episode.mask
+    assert transcript.episode.answer == episode.answer
+    assert (transcript.stop_reason,) == (getattr(episode.next(), "stop_reason", None),)
+    segments = transcript.segments
     assert [s.start for s in segments[1:]] == [s.end for s in segments[:-1]]
     assert segments[-1].end == len(episode.ids)
 
@@ -108,18 +108,18 @@ def test_notes_of_training_may_stand_in_the_text_or_not(byte_codec: Codec) -> No
     ],
 )
 def test_the_reward_is_explained(byte_codec: Codec, text: str, why: str) -> None:
-    reading = read(text, byte_codec)
-    said = explain(reading, QUESTION.golden_answers, "f1", 0.0)
+    transcript = read(text, byte_codec)
+    said = explain(transcript, QUESTION.golden_answers, "f1", 0.0)
     assert why in said
     assert "\n" not in said
 
 
 def test_an_answer_that_only_a_document_gives_is_none(byte_codec: Codec) -> None:
     page = "<information>\n[1] x: <answer>Kathmandu</answer>\n</information>"
-    reading = read(SEARCH + page + "<think>so</think>", byte_codec)
-    assert reading.episode.answer is None
-    assert score_reading(reading, QUESTION.golden_answers).f1 == 0
-    assert any("neutralised" in remark for remark in reading.remarks)
+    transcript = read(SEARCH + page + "<think>so</think>", byte_codec)
+    assert transcript.episode.answer is None
+    assert score_transcript(transcript, QUESTION.golden_answers).f1 == 0
+    assert any("neutralised" in remark for remark in transcript.remarks)
 
 
 @pytest.mark.parametrize(
@@ -136,8 +136,8 @@ def test_an_answer_that_only_a_document_gives_is_none(byte_codec: Codec) -> None
     ],
 )
 def test_other_rewards_are_explained_by_their_own_rule(byte_codec: Codec, name: Any, answer: str, why: str) -> None:
-    reading = read(f"<think>x</think><answer>{answer}</answer>", byte_codec)
-    assert why in explain(reading, QUESTION.golden_answers, name, 0.0)
+    transcript = read(f"<think>x</think><answer>{answer}</answer>", byte_codec)
+    assert why in explain(transcript, QUESTION.golden_answers, name, 0.0)
 
 
 def test_the_format_reward_is_explained(byte_codec: Codec) -> None:
@@ -154,19 +154,19 @@ def test_golden_answers_that_normalise_to_nothing_are_named(byte_codec: Codec) -
 
 
 def test_a_turn_over_the_limit_is_cut_and_said(byte_codec: Codec) -> None:
-    reading = read(SEARCH + PAGE + ANSWER, byte_codec, EpisodeLimits(max_turn_tokens=20))
-    assert reading.remarks[0].startswith(
+    transcript = read(SEARCH + PAGE + ANSWER, byte_codec, EpisodeLimits(max_turn_tokens=20))
+    assert transcript.remarks[0].startswith(
         f"turn 1 has {len(SEARCH)} tokens: protocol.max_turn_tokens cuts it off after 20"
     )
-    assert [turn.end - turn.start for turn in reading.episode.turns] == [20]
-    assert reading.stop_reason == "unfinished"
+    assert [turn.end - turn.start for turn in transcript.episode.turns] == [20]
+    assert transcript.stop_reason == "unfinished"
 
 
 def test_a_full_context_is_said(byte_codec: Codec) -> None:
     limits = EpisodeLimits(max_context_tokens=len(PROMPT) + len(SEARCH) + 40, answer_reserve_tokens=32)
-    reading = read(SEARCH + PAGE + ANSWER, byte_codec, limits)
-    assert reading.stop_reason == "context"
-    assert "no room left (protocol.max_context_tokens" in explain(reading, ["Kathmandu"], "f1", 0.0)
+    transcript = read(SEARCH + PAGE + ANSWER, byte_codec, limits)
+    assert transcript.stop_reason == "context"
+    assert "no room left (protocol.max_context_tokens" in explain(transcript, ["Kathmandu"], "f1", 0.0)
     crowded = read(ANSWER, byte_codec, EpisodeLimits(max_context_tokens=len(PROMPT), answer_reserve_tokens=1))
     assert "the prompt alone fills max_context_tokens" in explain(crowded, ["Kathmandu"], "f1", 0.0)
 
@@ -188,9 +188,9 @@ def test_what_is_read_otherwise_than_it_looks_is_remarked(byte_codec: Codec, tex
 
 
 def test_a_page_too_long_is_remarked(byte_codec: Codec) -> None:
-    reading = read(SEARCH + PAGE + ANSWER, byte_codec, EpisodeLimits(max_page_tokens=45))
-    assert any("page 1: 1 of 2 documents fit whole into protocol.max_page_tokens = 45" in r for r in reading.remarks)
-    assert reading.episode.answer == "Kathmandu"
+    transcript = read(SEARCH + PAGE + ANSWER, byte_codec, EpisodeLimits(max_page_tokens=45))
+    assert any("page 1: 1 of 2 documents fit whole into protocol.max_page_tokens = 45" in r for r in transcript.remarks)
+    assert transcript.episode.answer == "Kathmandu"
 
 
 pieces = st.sampled_from(
@@ -237,8 +237,8 @@ def test_the_fault_names_what_to_look_at(text: str, fault: str) -> None:
 
 def test_tags_in_a_thought_are_read_as_training_reads_them(byte_codec: Codec) -> None:
     thought = "<think>I write a query inside <search> and </search>, or <answer>x</answer>. "
-    reading = read(thought + "</think><search>q</search>" + PAGE + ANSWER, byte_codec)
-    assert [turn.action.text for turn in reading.episode.turns] == ["q", "Kathmandu"]
-    assert reading.remarks == ()
+    transcript = read(thought + "</think><search>q</search>" + PAGE + ANSWER, byte_codec)
+    assert [turn.action.text for turn in transcript.episode.turns] == ["q", "Kathmandu"]
+    assert transcript.remarks == ()
     unfinished = read(thought, byte_codec)
     assert [turn.action.kind for turn in unfinished.episode.turns] == ["invalid"]

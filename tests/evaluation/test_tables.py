@@ -15,13 +15,13 @@ from zerosearch.episodes.statistics import macro_average, mean_interval, micro_a
 from zerosearch.errors import ConfigError, DataError
 from zerosearch.evaluation.results import find_results, question_values
 from zerosearch.evaluation.tables import (
-    behaviour_lines,
+    behaviour,
     build_table,
     describe_behaviour,
     markdown,
-    other_lines,
+    other_scores,
     rich_tables,
-    score_lines,
+    scores,
     with_all_scores,
 )
 
@@ -128,7 +128,7 @@ def test_all_scores_are_in_the_tables(tmp_path: Path) -> None:
     for part in rich_tables(table, 100):
         Console(file=out, width=100).print(part)
     assert "F1, cover-EM and pass@3 in percent" in out.getvalue()
-    assert all(cell in out.getvalue() for _, lines in [other_lines(table)] for line in lines for cell in line)
+    assert all(cell in out.getvalue() for line in other_scores(table).lines for cell in line)
     assert [other.metric for other in with_all_scores([made(tmp_path / "one", [1, 0])]).more] == ["f1", "cover_em"]
 
 
@@ -168,8 +168,8 @@ def test_a_narrow_screen_cuts_no_number_off(tmp_path: Path, width: int) -> None:
     text = out.getvalue()
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
-    for _, lines in (score_lines(table), behaviour_lines(table)):
-        for line in lines:
+    for shown in (scores(table), behaviour(table)):
+        for line in shown.lines:
             assert all(cell in text for cell in line)
     assert text.count("search-o1") == len(rich_tables(table, width))  # each piece says whose numbers it holds
 

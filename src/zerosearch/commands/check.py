@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from zerosearch.config import TrainConfig
     from zerosearch.episodes.questions import Question
     from zerosearch.episodes.rollout import RolloutSettings
-    from zerosearch.episodes.transcript import Reading
+    from zerosearch.episodes.transcript import Transcript
     from zerosearch.models.local import LocalModel
     from zerosearch.parts import Parts
 
@@ -179,13 +179,13 @@ def print_episode(config: TrainConfig, model: LocalModel, question: Question, te
     prompt = settings.prompt(question.text)
     ends = [codec.decode([i]) for i in sorted(model.eos_ids)]
     written = text.strip().removeprefix(codec.decode(prompt).strip())
-    reading = read_transcript(written, question, prompt, codec, settings.limits, ends=ends)
-    ids, mask = reading.episode.ids, reading.episode.mask
+    transcript = read_transcript(written, question, prompt, codec, settings.limits, ends=ends)
+    ids, mask = transcript.episode.ids, transcript.episode.mask
     console.print(
         f"\n[bold]episode: {len(ids)} tokens[/bold], [green]{sum(mask)} the policy's own (trained on, mask 1)[/green], "
         f"[dim]{len(ids) - sum(mask)} masked[/dim]"
     )
-    for segment in reading.segments:
+    for segment in transcript.segments:
         own = segment.kind == "turn"
         place = f"  tokens {segment.start}-{segment.end}, {'policy' if own else 'masked'}"
         console.print(Text.assemble((segment.name, "bold"), place))
@@ -194,16 +194,16 @@ def print_episode(config: TrainConfig, model: LocalModel, question: Question, te
         decoded = codec.decode(ids[segment.start : segment.end]).strip("\n")
         typer.secho(clean(decoded), fg="green" if own else None, dim=not own)
         if own:
-            _print_turn(reading, segment.number - 1)
-    for remark in reading.remarks:
+            _print_turn(transcript, segment.number - 1)
+    for remark in transcript.remarks:
         console.print(Text.assemble(("note: ", "yellow"), remark))
-    _print_reward(config, reading, question.golden_answers)
+    _print_reward(config, transcript, question.golden_answers)
 
 
-def _print_turn(reading: Reading, index: int) -> None:
+def _print_turn(transcript: Transcript, index: int) -> None:
     from zerosearch.episodes.transcript import turn_fault
 
-    turn = reading.episode.turns[index]
+    turn = transcript.episode.turns[index]
     fault = turn_fault(turn.text, opened=turn.opened)
     line = Text(f"  -> {turn.action.kind}", style="bold")
     if turn.action.kind != "invalid":
@@ -214,17 +214,17 @@ def _print_turn(reading: Reading, index: int) -> None:
     console.print(line)
 
 
-def _print_reward(config: TrainConfig, reading: Reading, golden: tuple[str, ...]) -> None:
+def _print_reward(config: TrainConfig, transcript: Transcript, golden: tuple[str, ...]) -> None:
     from zerosearch.episodes.scoring import SCORES, reward_from_scores
-    from zerosearch.episodes.transcript import explain, score_reading
+    from zerosearch.episodes.transcript import explain, score_transcript
 
-    answer = reading.episode.answer
+    answer = transcript.episode.answer
     console.print(Text(f"\nanswer   {answer!r}" if answer is not None else "\nanswer   none", style="bold"))
-    console.print(f"stopped  {reading.stop_reason}")
+    console.print(f"stopped  {transcript.stop_reason}")
     if not golden:
         console.print("reward   not known: give the golden answers, with --answer", style="yellow")
         return
-    scores, reward = score_reading(reading, golden), config.reward
+    scores, reward = score_transcript(transcript, golden), config.reward
     named = {"EM": scores.em, "F1": scores.f1, "cover-EM": scores.cover_em, "format": scores.format}
     console.print("scores   " + "   ".join(f"{label} {value:.2f}" for label, value in named.items()))
     if reward.name not in SCORES:
@@ -232,7 +232,7 @@ def _print_reward(config: TrainConfig, reading: Reading, golden: tuple[str, ...]
         return
     value = reward_from_scores(scores, name=reward.name, format_reward=reward.format)
     style = "bold green" if value > 0 else "bold red"
-    why = explain(reading, golden, reward.name, reward.format)
+    why = explain(transcript, golden, reward.name, reward.format)
     console.print(
         Text.assemble((f"reward   {value:.3f}", style), f" ({reward.name}, format {reward.format:g}): {why}"),
     )

@@ -49,5 +49,5 @@ def compare(
     if as_json:
         print(json_text(found.as_dict(), indent=2))
         return
-    for part in rich_parts(found):
+    for part in rich_parts(found, console.width):
         console.print(part)

@@ -31,7 +31,7 @@ console = Console()
 
 
 @dataclass(frozen=True)
-class Comparison:
+class CostReport:
     """A table: what is compared, its lines, what has to be said to them, and the decimal places of its amounts."""
 
     title: str
@@ -92,7 +92,7 @@ def cost(
         console.print(note, markup=False)
 
 
-def of_paper(searches: int | None, prices: Prices) -> Comparison:
+def of_paper(searches: int | None, prices: Prices) -> CostReport:
     """The paper's table. It rounds amounts to ten cents, and so does this where the inputs are the paper's."""
     as_printed = searches is None and prices == PRICES
     notes = [
@@ -107,10 +107,10 @@ def of_paper(searches: int | None, prices: Prices) -> Comparison:
         notes.append(f"GPU hours in proportion to the paper's 12 for {PAPER_SEARCHES:,} searches.")
     count = searches or PAPER_SEARCHES
     title = f"{count:,} searches, as in ZeroSearch's table of costs (arXiv 2505.04588)"
-    return Comparison(title, paper_lines(count, prices), notes, places=1 if as_printed else 2)
+    return CostReport(title, paper_lines(count, prices), notes, places=1 if as_printed else 2)
 
 
-def of_run(name: str, books: Books, machine: Machine, searches: int | None, prices: Prices) -> Comparison:
+def of_run(name: str, books: Books, machine: Machine, searches: int | None, prices: Prices) -> CostReport:
     """The searches of a run's training, or `searches` of their kind, at the prices of paid engines and at its own.
 
     Evaluations often use another engine, so they are told of and not compared. Raises `DataError` where a run without
@@ -162,7 +162,7 @@ def of_run(name: str, books: Books, machine: Machine, searches: int | None, pric
         )
     if searches is not None:
         notes.append(f"In proportion to the {used.asked:,} searches of the run's training.")
-    return Comparison(f"{name}: {_count(len(books.steps), 'step')} of training, {machine.engine}", lines, notes)
+    return CostReport(f"{name}: {_count(len(books.steps), 'step')} of training, {machine.engine}", lines, notes)
 
 
 def _count(number: int, what: str) -> str:
@@ -193,7 +193,7 @@ def read_run(folder: Path) -> tuple[Books, Machine]:
     return read_books(folder), machine
 
 
-def render(found: Comparison) -> Table:
+def render(found: CostReport) -> Table:
     """The comparison as a table; the last column is what each line costs, in percent of the first."""
     table = Table(title=Text(found.title), title_justify="left")
     for column, justify in (("", "left"), ("searches", "right"), ("how", "left"), ("USD", "right"), ("%", "right")):

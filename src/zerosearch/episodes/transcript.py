@@ -45,7 +45,7 @@ class Segment:
 
 
 @dataclass(frozen=True)
-class Reading:
+class Transcript:
     """What became of a text. `remarks` say where it is read otherwise than it looks. `stop_reason` is that of the
     episode, or `unfinished` where the text ends before the episode does.
     """
@@ -79,7 +79,7 @@ def read_transcript(
     limits: EpisodeLimits,
     *,
     ends: Sequence[str] = (),
-) -> Reading:
+) -> Transcript:
     """Play `text`, the policy's turns with `<information>` blocks between them, through an `Episode`.
 
     A block right after a search is the engine's page, anywhere else it is the policy's own text. `ends` are the texts
@@ -128,8 +128,8 @@ def read_transcript(
         if rest.strip():
             after = f"turn {len(episode.turns)}" if episode.turns else "the prompt"
             remarks.append(f"what comes after {after} is not read, the episode is over: {_short(rest)}")
-        return Reading(episode, tuple(pages), tuple(remarks), done.stop_reason)
-    return Reading(episode, tuple(pages), tuple(remarks), "unfinished")
+        return Transcript(episode, tuple(pages), tuple(remarks), done.stop_reason)
+    return Transcript(episode, tuple(pages), tuple(remarks), "unfinished")
 
 
 def turn_fault(text: str, *, opened: bool = False) -> str | None:
@@ -159,25 +159,25 @@ def turn_fault(text: str, *, opened: bool = False) -> str | None:
     return "it is not a thought and then one action in the exact tags"
 
 
-def explain(reading: Reading, golden_answers: Sequence[str], name: str, format_reward: float) -> str:
+def explain(transcript: Transcript, golden_answers: Sequence[str], name: str, format_reward: float) -> str:
     """In one line, why the reward is what it is."""
-    episode = reading.episode
-    scores = score_reading(reading, golden_answers)
+    episode = transcript.episode
+    scores = score_transcript(transcript, golden_answers)
     score = float(getattr(scores, name))
     if episode.answer is None:
-        said = _why_no_answer(reading) + _elsewhere(reading, golden_answers)
+        said = _why_no_answer(transcript) + _elsewhere(transcript, golden_answers)
     else:
         said = _comparison(episode.answer, golden_answers, name, scores)
         if score == 0:
-            said += _elsewhere(reading, golden_answers, thoughts=False)
+            said += _elsewhere(transcript, golden_answers, thoughts=False)
     if score == 0 and format_reward > 0:
         earned = reward_from_scores(scores, name=name, format_reward=format_reward)
         said += f"; reward.format gives {earned:g}" + ("" if earned else ", as not every turn is well formed")
     return said
 
 
-def score_reading(reading: Reading, golden_answers: Sequence[str]) -> Scores:
-    return score_answer(reading.episode.answer, golden_answers, well_formed=reading.episode.well_formed)
+def score_transcript(transcript: Transcript, golden_answers: Sequence[str]) -> Scores:
+    return score_answer(transcript.episode.answer, golden_answers, well_formed=transcript.episode.well_formed)
 
 
 def _mid_turn(step: Generate | Search | Done) -> bool:
@@ -248,15 +248,14 @@ def _no_action(text: str, opened: bool) -> str:
     return "there is neither <search> nor <answer> in it"
 
 
-def _why_no_answer(reading: Reading) -> str:
-    turns, limits = reading.episode.turns, reading.episode.limits
+def _why_no_answer(transcript: Transcript) -> str:
+    turns, limits = transcript.episode.turns, transcript.episode.limits
     if not turns:
-        return (
-            "no turn was read" if reading.stop_reason == "unfinished" else "the prompt alone fills max_context_tokens"
-        )
+        unread = transcript.stop_reason == "unfinished"
+        return "no turn was read" if unread else "the prompt alone fills max_context_tokens"
     last = len(turns)
     fault = turn_fault(turns[-1].text, opened=turns[-1].opened)
-    match reading.stop_reason:
+    match transcript.stop_reason:
         case "refused_search":
             return (
                 f"no answer: turn {last} searches, but all turns are used up (protocol.max_searches = "
@@ -271,12 +270,12 @@ def _why_no_answer(reading: Reading) -> str:
     return f"no answer: in turn {last}, {fault}"
 
 
-def _elsewhere(reading: Reading, golden_answers: Sequence[str], *, thoughts: bool = True) -> str:
+def _elsewhere(transcript: Transcript, golden_answers: Sequence[str], *, thoughts: bool = True) -> str:
     """Where a golden answer stands without counting."""
-    for number, page in enumerate(reading.pages, start=1):
+    for number, page in enumerate(transcript.pages, start=1):
         if contains_answer("\n".join(document.text for document in page), golden_answers):
             return f"; a golden answer stands on page {number}, but only the policy's own <answer> counts"
-    for number, turn in enumerate(reading.episode.turns if thoughts else (), start=1):
+    for number, turn in enumerate(transcript.episode.turns if thoughts else (), start=1):
         if contains_answer(_ANY_TAG.sub(" ", turn.text), golden_answers):
             return f"; a golden answer stands in turn {number}, but outside of <answer>"
     return ""

@@ -50,7 +50,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Example:
+class Disagreement:
     benchmark: str
     id: str
     question: str
@@ -79,8 +79,8 @@ class Comparison:
     macro: dict[str, Difference] | None
     micro: dict[str, Difference] | None
     wins: Wins
-    a_wins: tuple[Example, ...]
-    b_wins: tuple[Example, ...]
+    a_wins: tuple[Disagreement, ...]
+    b_wins: tuple[Disagreement, ...]
     notes: tuple[str, ...]
 
     @property
@@ -216,19 +216,19 @@ def _wins(a: Values, b: Values) -> Wins:
 
 def _examples(
     a: Run, b: Run, ids: Mapping[str, Sequence[str]], count: int, seed: int
-) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
+) -> tuple[tuple[Disagreement, ...], tuple[Disagreement, ...]]:
     """Questions that A won and that B won, `count` of each at most, drawn by the seed."""
-    won: tuple[list[Example], list[Example]] = ([], [])
+    won: tuple[list[Disagreement], list[Disagreement]] = ([], [])
     for name in ids:
         for question in ids[name]:
             mine, theirs = a[name].by_question[question], b[name].by_question[question]
             ahead = sum(row.em for row in mine) / len(mine) - sum(row.em for row in theirs) / len(theirs)
             if ahead:
                 one, other = _typical(mine, right=ahead > 0), _typical(theirs, right=ahead < 0)
-                example = Example(name, question, one.question, one.golden_answers, _side(one), _side(other))
+                example = Disagreement(name, question, one.question, one.golden_answers, _side(one), _side(other))
                 won[ahead < 0].append(example)
 
-    def lot(example: Example) -> bytes:
+    def lot(example: Disagreement) -> bytes:
         return hashlib.sha256(f"{seed}\x1f{example.benchmark}\x1f{example.id}".encode()).digest()
 
     return tuple(sorted(won[0], key=lot)[:count]), tuple(sorted(won[1], key=lot)[:count])

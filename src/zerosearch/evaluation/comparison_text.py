@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from rich.table import Table
 from rich.text import Text
 
 from zerosearch.evaluation.benchmarks import title
-from zerosearch.evaluation.comparison import Comparison, Difference, Example, Side
+from zerosearch.evaluation.comparison import Comparison, Difference, Disagreement, Side
 from zerosearch.evaluation.results import metric_title
-from zerosearch.evaluation.tables import markdown_table
+from zerosearch.evaluation.text_table import TextTable
 
 ALPHA = 0.05
 
@@ -27,26 +27,26 @@ def verdict(found: Comparison) -> str:
     return f"{ahead} is better than {behind}: {told}."
 
 
-def measure_lines(found: Comparison) -> tuple[list[str], list[list[str]]]:
-    """Heads and cells: three lines a benchmark (EM, F1, searches), and as many for each average."""
+def measures(found: Comparison) -> TextTable:
+    """Three lines a benchmark (EM, F1, searches), and as many for each average."""
     heads = ["benchmark", "measure", "A", "B", "A - B", "95 % interval", "p"]
     groups = [(f"{title(part.benchmark)} ({part.questions})", part.measures) for part in found.parts]
     if found.macro and found.micro:
         groups += [("macro average", found.macro), (f"micro average ({found.questions})", found.micro)]
     lines = []
-    for name, measures in groups:
-        for number, (measure, difference) in enumerate(measures.items()):
+    for name, measured in groups:
+        for number, (measure, difference) in enumerate(measured.items()):
             lines.append([name if number == 0 else "", metric_title(measure), *_cells(measure, difference)])
-    return heads, lines
+    return TextTable(heads, lines, names=2)
 
 
-def win_lines(found: Comparison) -> tuple[list[str], list[list[str]]]:
-    """Heads and cells: who is right (EM) where."""
+def wins(found: Comparison) -> TextTable:
+    """Who is right (EM) where."""
     heads = ["benchmark", "only A right", "only B right", "both", "neither"]
     groups = [(title(part.benchmark), part.wins) for part in found.parts]
     if len(groups) > 1:
         groups.append(("all", found.wins))
-    return heads, [[name, *map(str, (w.a_only, w.b_only, w.both, w.neither))] for name, w in groups]
+    return TextTable(heads, [[name, *map(str, (w.a_only, w.b_only, w.both, w.neither))] for name, w in groups])
 
 
 def p_value(p: float) -> str:
@@ -55,8 +55,8 @@ def p_value(p: float) -> str:
 
 def markdown(found: Comparison) -> str:
     """The whole comparison."""
-    parts = [f"# A: {found.a}. B: {found.b}", verdict(found), markdown_table(*measure_lines(found))]
-    parts.append(markdown_table(*win_lines(found)))
+    parts = [f"# A: {found.a}. B: {found.b}", verdict(found), measures(found).markdown()]
+    parts.append(wins(found).markdown())
     if found.notes:
         parts.append("**Unlike runs were compared:**\n\n" + "\n".join(f"- {note}" for note in found.notes))
     for heading, examples in _sides(found):
@@ -69,11 +69,11 @@ def markdown(found: Comparison) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def rich_parts(found: Comparison) -> Iterator[Table | Text]:
-    """What goes on the screen, from top to bottom."""
+def rich_parts(found: Comparison, width: int = 80) -> Iterator[Table | Text]:
+    """What goes on a screen of `width` columns, from top to bottom."""
     yield Text(f"A  {found.a}\nB  {found.b}\n")
-    yield _rich(*measure_lines(found), left=2)
-    yield _rich(*win_lines(found), left=1)
+    yield from measures(found).rich(width)
+    yield from wins(found).rich(width)
     yield Text(verdict(found), style="bold")
     for note in found.notes:
         yield Text(f"unlike: {note}", style="yellow")
@@ -87,7 +87,7 @@ def rich_parts(found: Comparison) -> Iterator[Table | Text]:
             yield text
 
 
-def _sides(found: Comparison) -> list[tuple[str, tuple[Example, ...]]]:
+def _sides(found: Comparison) -> list[tuple[str, tuple[Disagreement, ...]]]:
     sides = (
         (f"A wins: {found.wins.a_only} questions", found.a_wins),
         (f"B wins: {found.wins.b_only} questions", found.b_wins),
@@ -119,12 +119,3 @@ def _points(share: float) -> str:
 def _plain(text: str) -> str:
     """On one line and without Markdown's own marks."""
     return " ".join(text.split()).replace("*", "\\*").replace("_", "\\_").replace("<", "&lt;")
-
-
-def _rich(heads: Sequence[str], lines: Sequence[Sequence[str]], *, left: int) -> Table:
-    table = Table()
-    for number, head in enumerate(heads):
-        table.add_column(head, justify="left" if number < left else "right")
-    for line in lines:
-        table.add_row(*map(Text, line))
-    return table

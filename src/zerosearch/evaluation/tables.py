@@ -7,13 +7,13 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from rich.table import Table
-from rich.text import Text
 
 from zerosearch.episodes.predictions import Prediction, PredictionFile
 from zerosearch.episodes.statistics import DRAWS, Interval, macro_average, mean_interval, micro_average
 from zerosearch.errors import DataError
 from zerosearch.evaluation.benchmarks import in_order, title
 from zerosearch.evaluation.results import check_metric, metric_title, question_values, unlike_files
+from zerosearch.evaluation.text_table import TextTable
 
 NOTHING = "-"
 _DRAWS = 2000
@@ -200,8 +200,8 @@ def _several(values: Any) -> str:
 # Text.
 
 
-def score_lines(table: ResultsTable) -> tuple[list[str], list[list[str]]]:
-    """Heads and cells of the table of scores, as text: percent, and the interval in brackets."""
+def scores(table: ResultsTable) -> TextTable:
+    """Percent, and the interval in brackets."""
     averages = len(table.benchmarks) > 1
     heads = ["method", *(f"{title(name)} ({count})" for name, count in table.benchmarks.items())]
     heads += ["macro average", "micro average"] if averages else []
@@ -210,11 +210,11 @@ def score_lines(table: ResultsTable) -> tuple[list[str], list[list[str]]]:
         cells = [percent(cell) + _lost(row.failed.get(name, 0)) for name, cell in row.cells.items()]
         cells += [percent(cell) + _lost(sum(row.failed.values())) for cell in (row.macro, row.micro)] * averages
         lines.append([row.method, *cells])
-    return heads, lines
+    return TextTable(heads, lines)
 
 
-def other_lines(table: ResultsTable) -> tuple[list[str], list[list[str]]]:
-    """Heads and cells of the other scores, as text: a line a method and score, percent without intervals."""
+def other_scores(table: ResultsTable) -> TextTable:
+    """A line a method and score, percent without intervals."""
     averages = len(table.benchmarks) > 1
     heads = ["method", "score", *map(title, table.benchmarks), *(["macro average", "micro average"] * averages)]
     lines = []
@@ -224,11 +224,11 @@ def other_lines(table: ResultsTable) -> tuple[list[str], list[list[str]]]:
             cells = [*scored.cells.values(), *([scored.macro, scored.micro] * averages)]
             shown = [NOTHING if cell is None else f"{100 * cell.value:.1f}" for cell in cells]
             lines.append([row.method if number == 0 else "", metric_title(other.metric), *shown])
-    return heads, lines
+    return TextTable(heads, lines, names=2)
 
 
-def behaviour_lines(table: ResultsTable) -> tuple[list[str], list[list[str]]]:
-    """Heads and cells of the table of behaviour: a line a method, over all its predictions."""
+def behaviour(table: ResultsTable) -> TextTable:
+    """A line a method, over all its predictions."""
     heads = [
         "method", "searches", "turns", "tokens", "valid actions", "answered", "page held the answer",
         "right without evidence", "failed", "seconds",
@@ -240,7 +240,7 @@ def behaviour_lines(table: ResultsTable) -> tuple[list[str], list[list[str]]]:
         lines.append(
             [row.method, f"{b.searches:.2f}", f"{b.turns:.2f}", f"{b.tokens:.0f}", *shares, f"{b.seconds:.1f}"]
         )
-    return heads, lines
+    return TextTable(heads, lines)
 
 
 def _lost(failed: int) -> str:
@@ -265,12 +265,8 @@ def caption(table: ResultsTable) -> str:
 
 def markdown(table: ResultsTable) -> str:
     """Both tables, with what they are of, as Markdown."""
-    parts = [
-        part
-        for scores in (table, *table.more)
-        for part in (caption(scores) + ".", markdown_table(*score_lines(scores)))
-    ]
-    parts.append(markdown_table(*behaviour_lines(table)))
+    parts = [part for one in (table, *table.more) for part in (caption(one) + ".", scores(one).markdown())]
+    parts.append(behaviour(table).markdown())
     parts += [f"**{lost}**" for lost in failures(table)]
     digests = [f"{title(name)} `{table.digests[name][:12]}`" for name in table.benchmarks]
     parts.append("Digests of the questions: " + ", ".join(digests) + ".")
@@ -291,38 +287,8 @@ def failures(table: ResultsTable) -> list[str]:
 
 def rich_tables(table: ResultsTable, width: int = 80) -> list[Table]:
     """All tables for a screen of `width` columns, each in as many pieces as it takes to cut no number off."""
-    scores = _rich(caption(table), *score_lines(table), width)
+    shown = scores(table).rich(width, caption(table))
     if table.more:
         named = [metric_title(other.metric) for other in table.more]
-        scores += _rich(f"{', '.join(named[:-1])} and {named[-1]} in percent", *other_lines(table), width, first=2)
-    return scores + _rich("Behaviour, over all predictions", *behaviour_lines(table), width)
-
-
-def markdown_table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Heads and cells as a Markdown table."""
-    rule = "|" + "---|" * len(heads)
-    texts = [[cell.replace("|", "\\|") for cell in line] for line in (heads, *lines)]
-    return "\n".join(["| " + " | ".join(texts[0]) + " |", rule, *("| " + " | ".join(t) + " |" for t in texts[1:])])
-
-
-def _rich(name: str, heads: Sequence[str], lines: Sequence[Sequence[str]], width: int, first: int = 1) -> list[Table]:
-    """`first` columns stand in every piece."""
-    sizes = [
-        max(len(word) for word in (*head.split(), *(line[place] for line in lines))) for place, head in enumerate(heads)
-    ]
-    pieces: list[list[int]] = [[]]
-    for place in range(first, len(heads)):
-        taken = sum(sizes[p] + 3 for p in (*range(first), *pieces[-1], place)) + 1  # a border and two blanks a column
-        if pieces[-1] and taken > width:
-            pieces.append([])
-        pieces[-1].append(place)
-    tables = []
-    for number, piece in enumerate(pieces):
-        table = Table(title=None if number else name, title_justify="left")
-        shown = (*range(first), *piece)
-        for place in shown:
-            table.add_column(heads[place], justify="left" if place < first else "right", min_width=sizes[place])
-        for line in lines:
-            table.add_row(*(Text(line[place], no_wrap=True) for place in shown))
-        tables.append(table)
-    return tables
+        shown += other_scores(table).rich(width, f"{', '.join(named[:-1])} and {named[-1]} in percent")
+    return shown + behaviour(table).rich(width, "Behaviour, over all predictions")
