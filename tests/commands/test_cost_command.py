@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from learning.test_accounting import PaidEngine, bounded
+from learning.test_books import PaidEngine, bounded
 from learning.test_trainer import configure, trainer
 
 from zerosearch.commands import cost as command
