@@ -8,13 +8,11 @@
 #     ZEROSEARCH   the command (zerosearch)          SET         further "--set key=value ..." for every CONFIG step
 #     QUESTIONS    whole questions to record too     TRACES      files of recorded pages to learn from as well
 #     HELDOUT      questions for fidelity            COLLECT     options of collect; TUNE, FIDELITY, TRAIN likewise
-#     BY           whose labels count (evidence)     SNIPPETS    words a document of TRACES is cut to
 #     PLAN         temperature of its decisions (0), or none
 set -eu
 config=$1 folder=$2
 shift 2
 zerosearch=${ZEROSEARCH:-zerosearch}
-by=${BY:-evidence}
 base=$(sed -n 's/^name = "\(.*\)"/\1/p' "$config" | sed -n 2p)   # of [model]: the second name of the file
 model=${MODEL:-$base}
 set_="--set model.name=$model --set engine.simulated.model=$model ${SET:-}"
@@ -30,15 +28,15 @@ record() {    # the same queries once more, deeper: what an engine ranks behind 
     [ -z "${QUESTIONS:-}" ] || $zerosearch record "$config" --queries "$QUESTIONS" --out "$folder/whole.jsonl" $set_
 }
 label() {
-    $zerosearch label "$folder/pages" --out "$folder/outcome.jsonl" ${JUDGE:-} # the ways side by side, and pages to read
+    $zerosearch label "$config" "$folder/pages" --out "$folder/outcome.jsonl" ${JUDGE:-} $set_ # the ways side by side, and pages to read
     recorded="--recorded $folder/deep.jsonl"
     [ ! -f "$folder/whole.jsonl" ] || recorded="$recorded --recorded $folder/whole.jsonl"
     for trace in ${TRACES:-}; do recorded="$recorded --recorded $trace"; done
-    $zerosearch label $recorded --snippet-words "${SNIPPETS:-40}" --out "$folder/labels.jsonl" --sample 0
+    $zerosearch label "$config" $recorded --out "$folder/labels.jsonl" --sample 0 $set_
 }
 tune() {
     [ -f "$folder/simulator/card.json" ] ||
-        $zerosearch tune "$folder/labels.jsonl" --by "$by" --model "$model" --out "$folder/simulator" ${TUNE:-}
+        $zerosearch tune "$config" "$folder/labels.jsonl" --out "$folder/simulator" ${TUNE:-} $set_
 }
 prompted() {  # the same base model, only told what to do
     $zerosearch fidelity "$config" --queries "${HELDOUT:-data/heldout.jsonl}" --out "$folder/prompted" ${FIDELITY:-} $set_ \

@@ -14,6 +14,7 @@ from zerosearch.episodes.question_rows import Fields
 from zerosearch.episodes.search import Noise
 from zerosearch.errors import ConfigError
 from zerosearch.models.config import FREE, Address, RequestConfig, Section, Variable
+from zerosearch.simulator.config import FidelityConfig, LabelConfig, TuneConfig
 from zerosearch.training_config import AlgorithmConfig, RewardConfig, TrainingConfig, default_rates
 
 
@@ -225,6 +226,9 @@ class TrainConfig(Section):
     algorithm: AlgorithmConfig = AlgorithmConfig()
     training: TrainingConfig = TrainingConfig()
     logging: LoggingConfig = Field(LoggingConfig(), json_schema_extra=FREE)
+    label: LabelConfig = Field(LabelConfig(), json_schema_extra=FREE)
+    tune: TuneConfig = Field(TuneConfig(), json_schema_extra=FREE)
+    fidelity: FidelityConfig = Field(FidelityConfig(), json_schema_extra=FREE)
 
     @model_validator(mode="after")
     def _agree(self) -> TrainConfig:

@@ -18,7 +18,7 @@ from zerosearch.cleaning import clean
 from zerosearch.config import TrainConfig
 from zerosearch.errors import ConfigError
 from zerosearch.files.formats import encoding_of
-from zerosearch.models.config import UNSET, RequestConfig, Section
+from zerosearch.models.config import UNSET, Section
 
 _NOT_SHOWN = ("base_url", "url", "api_key_env")  # of these not even a wrong value is shown: it may be a secret
 
@@ -76,18 +76,6 @@ def _read(path: str | Path) -> dict[str, Any]:
     if not values:
         raise ConfigError(f'{path}: holds no settings; for the defaults write at least name = "run"')
     return values
-
-
-def request_of(text: str | None) -> RequestConfig:
-    """A `request` table that is given on the command line. Raises `ConfigError`."""
-    if text is None:
-        return RequestConfig()
-    try:
-        return RequestConfig.model_validate(tomllib.loads(f"x = {text}")["x"])
-    except ValidationError as error:
-        raise ConfigError(f"the request table: {_first_problem(error)}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"the request table is not valid TOML ({error}); write {{drop = ['seed']}}") from None
 
 
 def config_toml(config: TrainConfig) -> str:

@@ -77,7 +77,7 @@ def test_the_chain_runs_and_each_step_takes_what_the_one_before_wrote(zerosearch
     assert f"{COUNT}/{COUNT} episodes" in done.out
     assert len(list(read_collection(collection))) == COUNT
 
-    done = zerosearch("label", str(collection), "--sample", "1")
+    done = zerosearch("label", str(config), str(collection), "--sample", "1")
     assert done.code == 0, done.err
     labels = list(read_labels(collection / "labels.jsonl"))
     assert len(labels) == COUNT
@@ -85,8 +85,8 @@ def test_the_chain_runs_and_each_step_takes_what_the_one_before_wrote(zerosearch
     assert "Cohen's kappa" in done.out
 
     where = str(collection / "labels.jsonl")
-    options = ("--by", "evidence", "--model", str(place / "model"), "--top-k", "2", "--epochs", "0.5", "--rank", "2")
-    done = zerosearch("tune", where, "--out", str(adapter), *options)
+    options = ("--by", "evidence", "--set", "tune.epochs=0.5", "--set", "tune.rank=2")
+    done = zerosearch("tune", str(config), where, "--out", str(adapter), *options)
     assert done.code == 0, done.err
     card = read_card(adapter)
     assert card["texts"] == 2 * (COUNT // 2)
@@ -97,20 +97,20 @@ def test_the_chain_runs_and_each_step_takes_what_the_one_before_wrote(zerosearch
     done = zerosearch("record", str(config), "--queries", str(collection), "--out", str(recording), "--depth", "3")
     assert done.code == 0, done.err
     assert f"{COUNT} of {COUNT} queries recorded" in done.out
-    deep, twins = place / "deep.jsonl", place / "twins"
-    done = zerosearch("label", "--recorded", str(recording), "--out", str(deep), "--top-k", "1", "--sample", "1")
+    deep, twins, one = place / "deep.jsonl", place / "twins", ("--set", "engine.top_k=1")
+    done = zerosearch("label", str(config), "--recorded", str(recording), "--out", str(deep), "--sample", "1", *one)
     assert done.code == 0, done.err
     assert "--by evidence" in done.out
     assert {len(page.documents) for page in read_labels(deep)} == {2}
-    settings = ("--by", "rank", "--model", str(place / "model"), "--top-k", "1", "--epochs", "0.2", "--full")
-    done = zerosearch("tune", str(deep), where, "--out", str(twins), *settings)
+    settings = ("--by", "rank", "--set", "tune.epochs=0.2", "--full", *one)
+    done = zerosearch("tune", str(config), str(deep), where, "--out", str(twins), *settings)
     assert done.code == 0, done.err
     assert (twins / "model.safetensors").exists()
     assert read_card(twins)["data"].startswith("deep.jsonl, labels.jsonl")
 
     report = place / "report"
     done = zerosearch(
-        "fidelity", str(config), "--limit", "6", "--blind", "2", "--out", str(report), "--json",
+        "fidelity", str(config), "--limit", "6", "--set", "fidelity.blind=2", "--out", str(report), "--json",
         "--set", f"engine.simulated.adapter={adapter}",
     )  # fmt: skip
     assert done.code == 0, done.err
@@ -170,13 +170,14 @@ def test_mistakes_are_one_line(zerosearch: Any, place: Path, tmp_path: Path) -> 
     config = str(place / "config.toml")
     only_simulated = ("--set", "evaluation.engine=none")
     assert "a real engine is needed" in zerosearch("collect", config, "--out", str(tmp_path), *only_simulated).line
-    assert "holds no part-" in zerosearch("label", str(tmp_path)).line
-    assert "no such file" in zerosearch("tune", str(tmp_path / "none.jsonl"), "--out", str(tmp_path / "a")).line
-    assert "a folder that `zerosearch collect` wrote, or --recorded" in zerosearch("label").line
+    assert "holds no part-" in zerosearch("label", config, str(tmp_path)).line
+    assert "no such file" in zerosearch("tune", config, str(tmp_path / "none.jsonl"), "--out", str(tmp_path / "a")).line
+    assert "a folder that `zerosearch collect` wrote, or --recorded" in zerosearch("label", config).line
     assert "plain .jsonl file" in zerosearch("record", config, "--queries", config, "--out", "a.gz").line
     both = ("--out", str(tmp_path / "a"), "--full", "--start", "embedded:simulator")
-    assert "choose one" in zerosearch("tune", str(tmp_path / "none.jsonl"), *both).line
-    assert "--judge-model" in zerosearch("label", str(tmp_path), "--judge-url", "http://localhost:1/v1").line
+    assert "choose one" in zerosearch("tune", config, str(tmp_path / "none.jsonl"), *both).line
+    judge = ("--set", "label.judge.base_url=http://localhost:1/v1")
+    assert "label.judge: base_url is set without model" in zerosearch("label", config, str(tmp_path), *judge).line
     real = ("--set", "engine.kind=bm25", "--set", f"engine.bm25.corpus={place / 'corpus.jsonl'}")
     assert "engine.kind must be 'simulated'" in zerosearch("fidelity", config, *real).line
 
@@ -208,13 +209,14 @@ def test_fidelity_reads_and_embeds_where_it_is_asked_to(
     server = Endpoint()
     server.answer = answer
     command = (
-        "fidelity", str(place / "config.toml"), "--queries", str(tmp_path / "asked.jsonl"), "--blind", "0",
+        "fidelity", str(place / "config.toml"), "--queries", str(tmp_path / "asked.jsonl"), "--set", "fidelity.blind=0",
         "--set", f"engine.simulated.base_url={server.url}", "--set", "engine.simulated.model=served",
     )  # fmt: skip
     try:
         monkeypatch.setattr("zerosearch.engines.encoders.SentenceTransformerEncoder", lambda name, device: _Axes())
         plain = zerosearch(*command, "--json")
-        both = ("--encoder", "axes", "--reader-model", "reader", "--reader-url", server.url)
+        both = ("--set", "fidelity.encoder=axes", "--set", "fidelity.reader.model=reader")
+        both += ("--set", f"fidelity.reader.base_url={server.url}")
         full = zerosearch(*command, *both, "--json", "--out", str(tmp_path))
         shown = zerosearch(*command, *both)
     finally:
@@ -253,6 +255,8 @@ def test_fidelity_reads_its_questions_as_an_evaluation_does(zerosearch: Any, pla
 
 def test_options_of_fidelity_that_cannot_work_are_one_line(zerosearch: Any, place: Path) -> None:
     config = str(place / "config.toml")
-    assert "--reader-url needs --reader-model" in zerosearch("fidelity", config, "--reader-url", "http://h/v1").line
+    reader = ("--set", "fidelity.reader.base_url=http://h/v1")
+    assert "fidelity.reader: base_url is set without model" in zerosearch("fidelity", config, *reader).line
     if importlib.util.find_spec("sentence_transformers") is None:
-        assert "pip install 'zerosearch-rl[dense]'" in zerosearch("fidelity", config, "--encoder", "x").line
+        refused = zerosearch("fidelity", config, "--set", "fidelity.encoder=x").line
+        assert "pip install 'zerosearch-rl[dense]'" in refused

@@ -67,7 +67,7 @@ def test_collect_says_why(
 def test_label_says_that_recordings_name_no_question(zerosearch: Any, tmp_path: Path) -> None:
     path = tmp_path / "recorded.jsonl"
     path.write_text('{"query": "capital of Nepal", "engine": "google", "results": [{"snippet": "Kathmandu"}]}\n')
-    done = zerosearch("label", "--recorded", str(path), "--out", str(tmp_path / "l.jsonl"))
+    done = zerosearch("label", "demo", "--recorded", str(path), "--out", str(tmp_path / "l.jsonl"))
     assert done.code == 2
     assert "no row has `question` and `golden_answers`, by which pages are labelled" in done.line
     assert "does the policy search?" not in done.err

@@ -53,7 +53,7 @@ def listing(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-@pytest.mark.parametrize("command", [("tune", "labels.jsonl"), ("tune", "labels.jsonl", "--full")])
+@pytest.mark.parametrize("command", [("tune", "config.toml", "labels.jsonl", *full) for full in ((), ("--full",))])
 def test_an_adapter_is_not_written_over_what_is_not_one(
     zerosearch: Any, place: Path, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -98,8 +98,8 @@ def commands(place: Path) -> dict[str, tuple[list[str], Path]]:
             ["record", config, "--queries", str(place / "questions.jsonl"), "--out", str(place / "p.jsonl")],
             place / "p.jsonl",
         ),
-        "label": (["label", str(place / "pages")], place / "pages" / "labels.jsonl"),
-        "tune": (["tune", str(place / "labels.jsonl"), "--out", str(place / "out")], place / "out"),
+        "label": (["label", config, str(place / "pages")], place / "pages" / "labels.jsonl"),
+        "tune": (["tune", config, str(place / "labels.jsonl"), "--out", str(place / "out")], place / "out"),
     }
 
 

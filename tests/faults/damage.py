@@ -148,17 +148,19 @@ def make_place(place: Path, run: Callable[..., Any]) -> None:
     run("train", str(config))
     run("collect", str(config), "--out", str(place / "pages"), few)
     run("record", str(config), "--queries", str(place / "questions.jsonl"), "--out", str(place / "recorded.jsonl"))
-    run("label", str(place / "pages"))
-    run("label", "--recorded", str(place / "recorded.jsonl"), "--out", str(place / "labels.jsonl"), "--top-k", "1")
+    run("label", str(config), str(place / "pages"))
+    out = ("--out", str(place / "labels.jsonl"), "--set", "engine.top_k=1")
+    run("label", str(config), "--recorded", str(place / "recorded.jsonl"), *out)
     run("evaluate", str(config), "--out", str(place / "evaluation"), "--methods", "direct,rag")
     run(*tune(place))
 
 
 def tune(place: Path) -> tuple[str, ...]:
     """Tuning for a step."""
-    labels, model = str(place / "labels.jsonl"), str(place / "model")
-    options = ("--by", "evidence", "--top-k", "1", "--epochs", "0.01", "--rank", "2", "--out", str(place / "tuned"))
-    return ("tune", labels, "--model", model, *options)
+    settings = (f"engine.simulated.model={place / 'model'}", "engine.top_k=1", "tune.epochs=0.01", "tune.rank=2")
+    options = [word for setting in settings for word in ("--set", setting)]
+    files = (str(place / "config.toml"), str(place / "labels.jsonl"))
+    return ("tune", *files, "--by", "evidence", "--out", str(place / "tuned"), *options)
 
 
 def _lines(path: Path, rows: Sequence[dict[str, Any]]) -> None:

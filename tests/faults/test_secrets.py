@@ -69,8 +69,8 @@ def calls(config: str, questions: str, out: Path) -> dict[str, list[str]]:
         ],
         "ask": ["ask", "--config", config, *real, "Why?"],
         "label": [
-            "label", "--recorded", recorded, "--out", str(out / "l.jsonl"), "--judge-model", "m",
-            "--judge-url", "ADDRESS", "--judge-key-env", "NAME",
+            "label", config, "--recorded", recorded, "--out", str(out / "l.jsonl"), "--set", "label.judge.model=m",
+            "--set", "label.judge.base_url=ADDRESS", "--set", "label.judge.api_key_env=NAME",
         ],
         "fidelity": [
             "fidelity", config, "--set", "evaluation.engine.kind=remote",
@@ -122,8 +122,8 @@ def echoes(url: str, questions: str, out: Path, recorded: str, config: str) -> d
     return {
         "record": ["record", config, "--queries", questions, "--out", str(out / "r.jsonl"), *engine],
         "label": [
-            "label", "--recorded", recorded, "--out", str(out / "l.jsonl"), "--judge-model", "m", "--judge-url", url,
-            "--judge-key-env", "MY_KEY",
+            "label", config, "--recorded", recorded, "--out", str(out / "l.jsonl"), "--set", "label.judge.model=m",
+            "--set", f"label.judge.base_url={url}", "--set", "label.judge.api_key_env=MY_KEY",
         ],
         "doctor": ["doctor", "--url", url, "--api-key-env", "MY_KEY"],
     }  # fmt: skip

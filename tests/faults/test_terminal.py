@@ -167,7 +167,7 @@ def test_without_torch(tally: Tally, tries: Tries, place: Path, tmp_path: Path) 
         f"collect {config} --out {out}",
         f"evaluate {config} --out {out}",
         f"fidelity {simulated}",
-        f"tune {labels} --out {out}",
+        f"tune {config} {labels} --out {out}",
     )[: tries(6, 0)]:
         with tally("no torch", line):
             done = bash(f"zs {line}", PYTHONPATH=os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))

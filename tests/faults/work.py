@@ -133,11 +133,13 @@ EVALUATE = (
 )
 WORK = [
     Work("record", ("record", "config.toml", "--queries", "questions.jsonl", "--out", "disk/pages.jsonl"), rows_of, 10),
-    Work("label", ("label", "--recorded", "traces.jsonl", "--out", "disk/labels.jsonl"), labels_of, 10),
+    Work("label", ("label", "config.toml", "--recorded", "traces.jsonl", "--out", "disk/labels.jsonl"), labels_of, 10),
     Work("collect", ("collect", "config.toml", "--out", "disk/out", "--rollouts", "8"), episodes_of, 10),
     Work("evaluate", (*EVALUATE, "--set", "training.max_batch_rows=2"), predictions_of, 10),
-    Work("tune", ("tune", "labelled.jsonl", "--by", "evidence", "--model", "model", "--top-k", "2", "--epochs", "2",
-                  "--rank", "2", "--out", "disk/tuned"), adapter_of, 10, resumes=False),
+    Work("tune", ("tune", "config.toml", "labelled.jsonl", "--by", "evidence",
+                  "--set", "engine.simulated.model=model",
+                  "--set", "engine.top_k=2", "--set", "tune.rank=2", "--out", "disk/tuned"),
+         adapter_of, 10, resumes=False),
     Work("train, REINFORCE, simulated", ("train", "config.toml", "--folder", "disk", *SIMULATED), run_of, 25),
     Work("train, PPO, BM25", ("train", "config.toml", "--folder", "disk", *PPO), run_of, 25),
 ]  # fmt: skip
@@ -244,5 +246,8 @@ def names(place: Path) -> list[str]:
 
 
 LABELLED = Work(
-    "labels", ("label", "--recorded", "traces.jsonl", "--out", "labelled.jsonl", "--top-k", "1"), labels_of, 0
+    "labels",
+    ("label", "config.toml", "--recorded", "traces.jsonl", "--out", "labelled.jsonl", "--set", "engine.top_k=1"),
+    labels_of,
+    0,
 )

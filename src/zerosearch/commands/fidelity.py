@@ -29,21 +29,7 @@ def fidelity(
         typer.Option(help="factbook:SPLIT (queries of all kinds), a folder of `collect`, or questions to ask whole."),
     ] = None,
     limit: Annotated[int, typer.Option(min=1, help="Queries to ask.")] = 200,
-    blind: Annotated[int, typer.Option(min=0, help="Queries to ask once more without the answer in the prompt.")] = 50,
     out: Annotated[Path | None, typer.Option(help="Folder for fidelity.json, fidelity.html and pages.jsonl.")] = None,
-    reader_model: Annotated[
-        str | None, typer.Option(help="Let this model answer from each page: embedded, folder, hub id, or served name.")
-    ] = None,
-    reader_url: Annotated[str | None, typer.Option(help="OpenAI-compatible server of the reader.")] = None,
-    reader_key_env: Annotated[
-        str | None, typer.Option(help="Environment variable that holds the server's key.")
-    ] = None,
-    reader_request: Annotated[
-        str | None, typer.Option(metavar="TOML", help="As model.request: {extra = {reasoning_effort = 'low'}}.")
-    ] = None,
-    encoder: Annotated[
-        str | None, typer.Option(help="Embed the pages with this sentence-transformers model: folder or hub id.")
-    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
 ) -> None:
@@ -53,7 +39,6 @@ def fidelity(
     whether the documents look real.
     """
     prepare()
-    from zerosearch.commands.label import chat_model
     from zerosearch.config_file import load_config
     from zerosearch.engines.encoders import SentenceTransformerEncoder
     from zerosearch.errors import ConfigError
@@ -65,7 +50,7 @@ def fidelity(
     config = load_config(config_file, set_ or ())
     if config.engine.kind != "simulated":
         raise ConfigError("fidelity compares a simulator: engine.kind must be 'simulated'")
-    reader_ref = chat_model("reader", reader_model, reader_url, reader_key_env, reader_request)
+    settings, reader_ref = config.fidelity, config.fidelity.reader.ref()
     with Parts(config) as parts:
         parts.engine_config("real")
         if out is not None:
@@ -73,7 +58,8 @@ def fidelity(
             check_report(out)
         asked = open_queries(parts, queries or config.evaluation.questions, limit)
         quiet_libraries()
-        embed = SentenceTransformerEncoder(encoder, device=config.engine.dense.device) if encoder else None
+        encoder = settings.encoder
+        embed = SentenceTransformerEncoder(encoder, device=config.model.device) if encoder else None
         reader = parts.chat(reader_ref) if reader_ref else None
         simulated, real = parts.engine("train"), parts.engine("real")
         top_k = config.engine.top_k
@@ -81,7 +67,7 @@ def fidelity(
             console.print(f"{len(asked)} queries: {simulated.name} against {real.name}, {top_k} documents a page")
 
         async def ask_all() -> tuple[list[Compared], list[Reading]]:
-            compared = await compare(asked, simulated, real, top_k=top_k, seed=config.seed, blind=blind)
+            compared = await compare(asked, simulated, real, top_k=top_k, seed=config.seed, blind=settings.blind)
             return compared, await read_pages(compared, reader, seed=config.seed) if reader else []
 
         compared, readings = parts.run(ask_all())

@@ -13,67 +13,60 @@ from zerosearch.commands.screen import console, table
 from zerosearch.process.runtime import prepare, quiet_libraries
 
 if TYPE_CHECKING:
+    from zerosearch.config import TrainConfig
     from zerosearch.engines.page_rows import RecordedPage
     from zerosearch.models.config import ModelRef
+    from zerosearch.simulator.config import LabelConfig
 
 _VERDICTS = ("useful", "noisy")
 
 
 def label(
     context: typer.Context,
+    config_file: Annotated[Path, typer.Argument(metavar="CONFIG", help="A TOML file: [label], and engine.top_k.")],
     collection: Annotated[Path | None, typer.Argument(help="Folder that `zerosearch collect` wrote.")] = None,
     recorded: Annotated[
         list[Path] | None,
         typer.Option(help="Recorded pages too: a file of `zerosearch record`, or search traces; may be repeated."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="File to write; default: labels.jsonl in the folder.")] = None,
-    top_k: Annotated[int, typer.Option(min=1, help="Documents that a policy sees: what makes the label.")] = 5,
-    snippet_words: Annotated[
-        int | None, typer.Option(min=1, help="Cut recorded documents to snippets, as engine.snippet_words does.")
-    ] = None,
-    judge_model: Annotated[
-        str | None, typer.Option(help="Judge with this model: embedded, folder, hub id, or served name.")
-    ] = None,
-    judge_url: Annotated[str | None, typer.Option(help="OpenAI-compatible server of the judge.")] = None,
-    judge_key_env: Annotated[str | None, typer.Option(help="Environment variable that holds the server's key.")] = None,
-    judge_request: Annotated[
-        str | None, typer.Option(metavar="TOML", help="As model.request: {extra = {reasoning_effort = 'low'}}.")
-    ] = None,
-    right: Annotated[float, typer.Option(min=0, max=1, help="F1 from which a trajectory ends right.")] = 1.0,
     sample: Annotated[int, typer.Option(min=0, help="Pages to show.")] = 4,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
 ) -> None:
-    """Label every page useful or noisy: by outcome, containment, evidence and, with --judge-model, by a judge.
+    """Label every page useful or noisy: by outcome, containment, evidence and, with label.judge, by a judge.
 
     outcome: pages of trajectories that end right are useful. containment: pages that hold a golden answer are.
     evidence: those too and, for questions of several hops, pages about what the query names. judge: a language model
-    says whether the page holds what its query asks for.
+    says whether the page holds what its query asks for. The first engine.top_k documents make the label.
     """
     prepare()
+    from zerosearch.config_file import load_config
     from zerosearch.errors import ConfigError, RunError
     from zerosearch.files.folders import check_file, owned
     from zerosearch.simulator.label import holds_labels, write_labels
 
-    judge = chat_model("judge", judge_model, judge_url, judge_key_env, judge_request)
+    config = load_config(config_file, set_ or ())
+    judge, top_k = config.label.judge.ref(), config.engine.top_k
     if collection is None and (not recorded or out is None):
         raise ConfigError("give a folder that `zerosearch collect` wrote, or --recorded FILE with --out FILE")
     target = out or cast("Path", collection) / "labels.jsonl"
     context.with_resource(owned(target, "label"))
     check_file(target, holds_labels)
-    pages = read_pages(collection, recorded or (), right=right, top_k=top_k, snippet_words=snippet_words)
+    pages = read_pages(collection, recorded or (), config.label, top_k)
     complaint = ""
     if judge is not None:
-        pages, complaint = judged(pages, judge, target, top_k)
+        pages, complaint = judged(config, pages, judge, target)
     write_labels(target, pages)
     _show(pages, sample, top_k)
     console.print(f"{len(pages)} pages in {target}")
     way = "judge" if judge is not None else "outcome" if collection else "evidence"
-    console.print(f"next: zerosearch tune {target} --by {way} --out simulator")
+    console.print(f"next: zerosearch tune {config_file} {target} --by {way} --out simulator")
     if complaint:
         raise RunError(f"{complaint}. The same command asks again for the verdicts that lack")
 
 
 def read_pages(
-    collection: Path | None, recorded: Sequence[Path], *, right: float, top_k: int, snippet_words: int | None
+    collection: Path | None, recorded: Sequence[Path], settings: LabelConfig, top_k: int
 ) -> list[RecordedPage]:
     """The pages of a collection and of recordings, with the labels that need no judge. Raises `DataError` for none."""
     from zerosearch.errors import DataError
@@ -81,10 +74,10 @@ def read_pages(
     from zerosearch.simulator.label import label_pages, label_recorded
     from zerosearch.simulator.record import read_recorded_pages
 
-    pages = label_pages(read_collection(collection), right=right, top_k=top_k) if collection else []
+    pages = label_pages(read_collection(collection), right=settings.right, top_k=top_k) if collection else []
     nameless = 0
     for path in recorded:
-        found, without = read_recorded_pages(path, snippet_words=snippet_words)
+        found, without = read_recorded_pages(path, snippet_words=settings.snippet_words)
         pages += label_recorded(found, top_k=top_k)
         nameless += without
         left_out = f", {without} rows without question and answer left out" if without else ""
@@ -99,12 +92,13 @@ def read_pages(
     return pages
 
 
-def judged(pages: Sequence[RecordedPage], model: ModelRef, target: Path, top_k: int) -> tuple[list[RecordedPage], str]:
-    """`pages` with the verdicts on their first `top_k` documents, and what failed.
+def judged(
+    config: TrainConfig, pages: Sequence[RecordedPage], model: ModelRef, target: Path
+) -> tuple[list[RecordedPage], str]:
+    """`pages` with the verdicts on their first `engine.top_k` documents, and what failed.
 
     Verdicts are kept beside `target` as they come: the same command asks only for those that lack.
     """
-    from zerosearch.config import TrainConfig
     from zerosearch.episodes.search import Quality
     from zerosearch.files.jsonl import append_jsonl, read_rows
     from zerosearch.parts import Parts
@@ -114,9 +108,9 @@ def judged(pages: Sequence[RecordedPage], model: ModelRef, target: Path, top_k: 
     quiet_libraries()
     kept = target.with_suffix(".verdicts.jsonl")
     held = {str(row.get("key")): Quality(row["verdict"]) for row in read_rows(kept) if row.get("verdict") in _VERDICTS}
-    with Parts(TrainConfig(), spending=target.with_suffix(".spending"), work="label") as parts:
+    with Parts(config, spending=target.with_suffix(".spending"), work="label") as parts:
         judging = judge(
-            [replace(page, documents=page.documents[:top_k]) for page in pages],
+            [replace(page, documents=page.documents[: config.engine.top_k]) for page in pages],
             parts.chat(model),
             held=held,
             keep=lambda key, verdict: append_jsonl(kept, {"key": key, "judge": model.name, "verdict": verdict.value}),
@@ -126,22 +120,6 @@ def judged(pages: Sequence[RecordedPage], model: ModelRef, target: Path, top_k: 
     console.print(f"judge {model}: {done.unclear} pages without a clear verdict, {done.failed} could not be asked")
     labelled = [page.with_label(JUDGE, seen.labels.get(JUDGE)) for page, seen in zip(pages, done.pages, strict=True)]
     return labelled, done.complaint
-
-
-def chat_model(
-    role: str, model: str | None, url: str | None, key_env: str | None, request: str | None
-) -> ModelRef | None:
-    """The model that the options `--ROLE-model`, `--ROLE-url`, `--ROLE-key-env` and `--ROLE-request` name.
-
-    `request` is a table like `model.request`, in TOML. Raises `ConfigError`.
-    """
-    from zerosearch.config_file import request_of
-    from zerosearch.errors import ConfigError
-    from zerosearch.models.config import ModelRef
-
-    if url and not model:
-        raise ConfigError(f"--{role}-url needs --{role}-model, the name that the server knows the model by")
-    return ModelRef(model, None, url, key_env, request_of(request)) if model else None
 
 
 def _show(pages: Sequence[RecordedPage], sample: int, top_k: int) -> None:

@@ -13,12 +13,18 @@ from typing import Any
 
 import torch
 
+from zerosearch.config import TrainConfig
 from zerosearch.episodes.examples import Example
 from zerosearch.errors import FolderError
 from zerosearch.files.folders import ADAPTER_FILES, MODEL_FILES, check_folder, owned, restore, strangers
 from zerosearch.learning.policy import Policy
 from zerosearch.learning.sft import SFTResult, SFTSettings, train_sft
-from zerosearch.models.adapters import read_card
+from zerosearch.models.adapters import read_card, resolve_adapter
+from zerosearch.models.local import LocalModel
+from zerosearch.simulator.label import read_labels
+from zerosearch.simulator.pairs import page_example, tuning_pairs
+
+_ADAPTER = "simulator"
 
 
 @contextmanager
@@ -89,3 +95,58 @@ def tune_model(
     size = sum(file.stat().st_size for file in out.glob("*.safetensors"))
     say(f"{out}: validation loss {result.best_validation_loss:.4f}, {size / 2**20:.1f} MiB ({result.stopped})")
     return result
+
+
+def tune_simulator(
+    config: TrainConfig, labels: Sequence[Path], out: Path, say: Callable[[str], None] = print
+) -> SFTResult:
+    """Tune `engine.simulated.model` on labelled pages as `config.tune` says, and write the adapter or model to `out`.
+
+    Raises `DataError` for labels that cannot be read or are too few, `ModelError` for a model that cannot be loaded.
+    """
+    settings = config.tune
+    torch.manual_seed(config.seed)
+    labelled = [page for path in labels for page in read_labels(path)]
+    pairs = tuning_pairs(
+        labelled,
+        settings.by,
+        top_k=config.engine.top_k,
+        limit=settings.pages,
+        misdirected_share=settings.misdirected,
+        seed=config.seed,
+    )
+    source = resolve_adapter(settings.start) if settings.start else None
+    name = config.engine.simulated.model
+    local = LocalModel.load(name, dtype=settings.dtype, device=config.model.device)
+    if settings.full:
+        trainee = Policy.full_weights(local, None)
+    else:
+        local.add_adapter(_ADAPTER, source, rank=settings.rank, alpha=2.0 * settings.rank, trainable=True)
+        trainee = Policy(local, adapter=_ADAPTER)
+    weight = settings.answer_weight
+    texts = [
+        page_example(local, pair.request, pair.documents, plan=settings.plan, answer_weight=weight) for pair in pairs
+    ]
+    card = {
+        "role": "simulator",
+        "base": name,
+        "data": f"{', '.join(path.name for path in labels)}: {len(labelled)} pages, labels by {settings.by}",
+        "engine": sorted({page.engine for page in labelled}),
+        "questions": len({page.question.id for page in labelled}),
+        "top_k": config.engine.top_k,
+        "misdirected": settings.misdirected,
+        "plan": settings.plan,
+        "answer_weight": settings.answer_weight,
+        "style": "tuned",
+        "start": read_card(source) if source else None,
+    }
+    sft = SFTSettings(
+        epochs=settings.epochs,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate or default_rate(full=settings.full),
+        micro_batch_tokens=settings.micro_batch_tokens,
+        max_seconds=60 * settings.max_minutes if settings.max_minutes else None,
+        matmul_precision=settings.matmul_precision,
+        seed=config.seed,
+    )
+    return tune_model(trainee, texts, sft, out, card, say)
