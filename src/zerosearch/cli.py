@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sys
 
+from zerosearch.cleaning import Screen
+from zerosearch.commands import streams
+from zerosearch.commands.listing import KEEPING, SUMMARIES, front_page, unknown
 from zerosearch.process import interrupts
-
-KEEPING = {
-    name: "what was written so far is kept"
-    for name in ("train", "evaluate", "collect", "record", "label", "tune", "fidelity")
-}
 
 
 def main() -> None:
@@ -34,17 +33,14 @@ def main() -> None:
 
 def _run(promise: str) -> int:
     try:
-        from zerosearch.cleaning import Screen
-        from zerosearch.commands.screen import flush_output, prepare_streams
-
-        prepare_streams()
+        streams.prepare_streams()
     except BaseException as error:
         return _failed(error, promise)
     out, err = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = Screen(out), Screen(err)  # whatever is printed, typer's own errors too, shows no secret
     try:
         status = _command()
-        flush_output()
+        streams.flush_output()
         return status
     except BaseException as error:
         return _failed(error, promise)
@@ -53,6 +49,12 @@ def _run(promise: str) -> int:
 
 
 def _command() -> int:
+    words = sys.argv[1:]
+    if words in ([], ["-h"], ["--help"]) and "_ZEROSEARCH_COMPLETE" not in os.environ:
+        print(front_page(), end="")
+        return 0
+    if words and not words[0].startswith("-") and words[0] not in SUMMARIES:
+        return _error(unknown(words[0]), 2)
     import logging
 
     from zerosearch.commands.app import app
@@ -61,7 +63,7 @@ def _command() -> int:
     log = logging.getLogger("zerosearch")
     log.addHandler(LogLines())
     log.setLevel(logging.INFO)
-    status = app(standalone_mode=False)
+    status = app(standalone_mode=False, prog_name="zerosearch")
     return status if isinstance(status, int) else 0
 
 
@@ -71,17 +73,16 @@ def _failed(error: BaseException, promise: str) -> int:
         return error.code if isinstance(error.code, int) else int(error.code is not None)
     if interrupts.received() is not None:
         return 1
-    from zerosearch.commands.screen import OutputError, discard_output, flush_output
     from zerosearch.errors import ZeroSearchError
     from zerosearch.process.foreign_errors import as_line
 
-    if not isinstance(error, OutputError):
+    if not isinstance(error, streams.OutputError):
         try:
-            flush_output()
-        except OutputError as fault:
+            streams.flush_output()
+        except streams.OutputError as fault:
             error = fault
-    if isinstance(error, OutputError):
-        discard_output()
+    if isinstance(error, streams.OutputError):
+        streams.discard_output()
         kept = f"; {promise}" if promise else ""
         if not error.gone:
             return _error(f"standard output: {error}{kept}", 1)

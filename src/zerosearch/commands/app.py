@@ -1,73 +1,153 @@
-"""The commands as one application: each lives in a file of its own beside this one."""
+"""The commands as one application. A command's module is loaded when the command is called."""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
-from typing import Annotated, Any
+from enum import Enum
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
 from zerosearch import __version__
-from zerosearch.commands.ask import ask
-from zerosearch.commands.check import check
-from zerosearch.commands.collect import collect
-from zerosearch.commands.compare import compare
-from zerosearch.commands.cost import cost
-from zerosearch.commands.data import data
-from zerosearch.commands.doctor import doctor
-from zerosearch.commands.evaluate import evaluate
-from zerosearch.commands.fidelity import fidelity
-from zerosearch.commands.init import init
-from zerosearch.commands.label import label
-from zerosearch.commands.models import models
-from zerosearch.commands.record import record
-from zerosearch.commands.train import train
-from zerosearch.commands.tune import tune
+from zerosearch.commands.listing import SUMMARIES, front_page, rows, wrapped
+
+_OPTIONS = {"help_option_names": ["-h", "--help"]}
+
+
+def page(command: Any, ctx: Any) -> str:
+    """The help of one command: usage, what it does, its arguments and options."""
+    parameters = [p for p in command.get_params(ctx) if not getattr(p, "hidden", False)]
+    arguments = [p for p in parameters if p.param_type_name == "argument"]
+    options = [p for p in parameters if p.param_type_name == "option"]
+    used = " ".join(named(p) if p.required else f"[{named(p)}]" for p in arguments)
+    needed = "".join(f" {long_name(p)} {value(p)}" for p in options if p.required)
+    inner = getattr(command, "commands", {})
+    usage = f"Usage: {ctx.command_path} {'COMMAND' if inner else used}{needed} [OPTIONS]"
+    lines = [" ".join(usage.split()), "", *(command.help or "").splitlines()]
+    if inner:
+        lines += ["", "Commands", *rows({name: one.help.split("\n")[0] for name, one in inner.items()})]
+    if arguments:
+        lines += ["", "Arguments", *rows({named(p): p.help or "" for p in arguments})]
+    lines += ["", "Options", *rows(dict(map(option_row, options)))]
+    return "\n".join(part for line in lines for part in wrapped(line)) + "\n"
+
+
+def named(argument: Any) -> str:
+    """An argument as the usage shows it."""
+    name = (argument.metavar or argument.name).strip("[]{}").upper()
+    return f"{name} ..." if argument.nargs == -1 else name
+
+
+def option_row(option: Any) -> tuple[str, str]:
+    """`-h, --help`, `--limit N`, and what each does, with its default."""
+    names = ", ".join(sorted(option.opts, key=len))
+    names += f"/{option.secondary_opts[0]}" if option.secondary_opts else ""
+    default = option.default
+    has_default = not option.is_flag and default not in (None, "", ()) and not callable(default) and not option.required
+    said = (option.help or "").strip()
+    if has_default and option.show_default:
+        said = f"{said} (default: {getattr(default, 'value', default)})".strip()
+    return f"{names} {value(option)}".strip(), f"{said} (required)" if option.required else said
+
+
+def long_name(option: Any) -> str:
+    return str(max(option.opts, key=len))
+
+
+def value(option: Any) -> str:
+    """What stands for the value of an option; nothing for a flag."""
+    return "" if option.is_flag else str(option.metavar or "TEXT")
+
+
+def kind(hint: Any) -> str:
+    """How a value of this type is shown: a number as N or X, one of several words as all of them."""
+    types = [inner for inner in get_args(hint) if inner is not type(None)]
+    if types:  # a list of them, or None
+        return kind(types[0])
+    if issubclass(hint, Enum):
+        return "|".join(str(member.value) for member in hint)
+    return {int: "N", float: "X", Path: "PATH"}.get(hint, "TEXT")
 
 
 class Command(TyperCommand):
-    """A command whose flags are shown as flags: `--fresh`, not `--fresh <bool>`."""
-
-    def get_params(self, ctx: Any) -> list[Any]:
-        return _flags_bare(super().get_params(ctx))
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        formatter.write(page(self, ctx))
 
 
 class Group(TyperGroup):
-    def get_params(self, ctx: Any) -> list[Any]:
-        return _flags_bare(super().get_params(ctx))
+    """A command that has commands of its own."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        formatter.write(page(self, ctx))
 
 
-def _flags_bare(parameters: list[Any]) -> list[Any]:
-    for parameter in parameters:
-        if getattr(parameter, "is_flag", False) and parameter.metavar is None:
-            parameter.metavar = ""
-    return parameters
+class Front(TyperGroup):
+    """All commands. Their names are known without their modules."""
+
+    _naming = False
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(SUMMARIES)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in SUMMARIES:
+            return None
+        return Command(cmd_name, help=SUMMARIES[cmd_name]) if self._naming else load(cmd_name)
+
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        self._naming = True
+        try:
+            return super().shell_complete(ctx, incomplete)
+        finally:
+            self._naming = False
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        formatter.write(front_page())
+
+
+def load(name: str) -> Any:
+    """The command `name`, from the module of that name in this folder."""
+    body = getattr(import_module(f"zerosearch.commands.{name}"), name)
+    if isinstance(body, typer.Typer):
+        for command in body.registered_commands:
+            command.cls, command.help = Command, paragraphs(command.callback)
+        made = typer.Typer(name=name, add_completion=False, rich_markup_mode=None)
+        made.add_typer(body, name=name, cls=Group, context_settings=_OPTIONS)
+        group = typer.main.get_command(made).commands[name]  # type: ignore[attr-defined]
+        for command, info in zip(group.commands.values(), body.registered_commands, strict=True):
+            shown(command, info.callback)
+        return group
+    made = typer.Typer(add_completion=False, rich_markup_mode=None)
+    made.command(name, cls=Command, help=paragraphs(body), context_settings=_OPTIONS)(body)
+    return shown(typer.main.get_command(made), body)
+
+
+def shown(command: Any, body: Any) -> Any:
+    """`command` with a word for the value of each option that has none."""
+    hints = get_type_hints(body)
+    for option in command.params:
+        if option.param_type_name == "option" and option.metavar is None and option.name in hints:
+            option.metavar = kind(hints[option.name])
+    return command
+
+
+def paragraphs(body: Any) -> str:
+    """A docstring whose paragraphs are a line each, to be broken where the terminal ends; examples stay as they are."""
+    parts = inspect.cleandoc(body.__doc__ or "").split("\n\n")
+    return "\n\n".join(part if part.startswith("    ") else " ".join(part.split()) for part in parts)
 
 
 app = typer.Typer(
     name="zerosearch",
-    cls=Group,
-    help="Teach a language model to use a search engine, with a second language model playing the engine.",
+    cls=Front,
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    rich_markup_mode="rich",
-    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode=None,
+    context_settings=_OPTIONS,
 )
-
-
-def _add(command: Callable[..., None]) -> None:
-    """Paragraphs of a docstring are shown as wide as the terminal, not broken where the source is."""
-    paragraphs = inspect.cleandoc(command.__doc__ or "").split("\n\n")
-    app.command(cls=Command, help="\n\n".join(" ".join(text.split()) for text in paragraphs))(command)
-
-
-_add(train)
-app.add_typer(data, name="data", cls=Group)
-for _command in (init, models, check, doctor, cost, evaluate, collect, record, label, tune, fidelity, compare, ask):
-    _add(_command)
 
 
 @app.callback(invoke_without_command=True)

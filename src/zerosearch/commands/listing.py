@@ -1,0 +1,85 @@
+"""The commands by name, and the first page of the help. It imports nothing heavy: a look at it takes no time."""
+
+from __future__ import annotations
+
+import difflib
+import shutil
+import textwrap
+
+GROUPS: dict[str, dict[str, str]] = {
+    "Use it": {
+        "init": "write a configuration of your own, from one that ships",
+        "check": "what a configuration means, what it needs, why a text is rewarded as it is",
+        "train": "teach a policy to search",
+        "ask": "put a question to a policy, and watch it search",
+        "data": "the questions that ship, and a look into any file of questions",
+    },
+    "Measure": {
+        "evaluate": "benchmarks by methods, every prediction kept",
+        "compare": "two evaluations, question by question, with a paired test",
+        "cost": "what searching cost, and what Google would have charged",
+    },
+    "Make a simulator": {
+        "collect": "a policy answers questions with a real engine; every page is kept",
+        "record": "what a real engine gives for many queries, deeper than a policy sees",
+        "label": "which pages are useful, and which are noisy",
+        "tune": "an adapter that writes such pages, useful or noisy on demand",
+        "fidelity": "how good a search engine a simulator is",
+    },
+    "Look after the machine": {
+        "doctor": "what is here, what is missing, what to do",
+        "models": "the models and adapters that come without an account",
+    },
+}
+SUMMARIES = {name: said for group in GROUPS.values() for name, said in group.items()}
+KEEPING = {
+    name: "what was written so far is kept"
+    for name in ("train", "evaluate", "collect", "record", "label", "tune", "fidelity")
+}
+"""What is said where one of these is stopped."""
+
+
+def front_page(width: int | None = None) -> str:
+    """`zerosearch --help`, for a terminal of `width` columns (None: as wide as it is)."""
+    lines = [
+        "Usage: zerosearch COMMAND [ARGUMENTS]",
+        "",
+        "Teach a language model to use a search engine, with a second language model playing the engine.",
+        "",
+        *(line for title, group in GROUPS.items() for line in [title, *rows(group, width, left=10), ""]),
+        "CONFIG is a TOML file, or the name of a configuration that ships (`zerosearch init` lists them).",
+        "`zerosearch COMMAND --help` tells more; --version, --install-completion and --show-completion stand alone.",
+    ]
+    return "\n".join(part for line in lines for part in wrapped(line, width)) + "\n"
+
+
+def rows(pairs: dict[str, str], width: int | None = None, *, left: int = 0) -> list[str]:
+    """Two columns, the first at least `left` wide, the second wrapped; a name too long has a line of its own."""
+    width = columns(width)
+    left = max(min(max(map(len, pairs), default=0), max(width // 3, 12)) + 2, left)
+    lines: list[str] = []
+    for name, said in pairs.items():
+        parts = textwrap.wrap(said, max(width - left - 2, 20), break_on_hyphens=False) or [""]
+        if len(name) + 2 > left:
+            lines.append(f"  {name}")
+            name = ""
+        lines += [f"  {name:<{left}}{parts[0]}".rstrip(), *(f"  {'':<{left}}{part}" for part in parts[1:])]
+    return lines
+
+
+def wrapped(line: str, width: int | None = None) -> list[str]:
+    """`line` as wide as the terminal; one that is indented is an example or a row, and stays as it is."""
+    if line.startswith(" ") or not line:
+        return [line]
+    return textwrap.wrap(line, columns(width), break_on_hyphens=False, break_long_words=False)
+
+
+def columns(width: int | None) -> int:
+    """How wide help is: the terminal, and at most a hundred columns, which is as much as one reads with ease."""
+    return min(width or shutil.get_terminal_size().columns, 100)
+
+
+def unknown(name: str) -> str:
+    """What to say of a command that does not exist."""
+    near = difflib.get_close_matches(name, SUMMARIES, n=1)
+    return f"no such command: {name}{f'; did you mean {near[0]}?' if near else ''} (see zerosearch --help)"
