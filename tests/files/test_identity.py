@@ -186,7 +186,7 @@ def test_record_and_collect_never_add_pages_of_a_changed_corpus(tmp_path: Path) 
 
 
 def test_a_run_does_not_go_on_with_a_changed_corpus(tmp_path: Path) -> None:
-    from zerosearch.learning.run import check_engines
+    from zerosearch.learning.manifest import check_engines
 
     said: list[str] = []
     check_engines(tmp_path, {"engine": "bm25 corpus=aa"}, said.append)

@@ -21,7 +21,7 @@ from zerosearch.episodes.questions import load_questions, questions_digest
 from zerosearch.episodes.trajectory import read_trajectories
 from zerosearch.errors import CheckpointError, ConfigError, ZeroSearchError
 from zerosearch.files.jsonl import read_rows
-from zerosearch.learning.run import Run, assemble, set_aside, with_overrides
+from zerosearch.learning.run import Run, assemble, set_aside
 from zerosearch.models.local import LocalModel
 from zerosearch.parts import Parts
 from zerosearch.simulator.engine import SimulatedEngine
@@ -370,13 +370,7 @@ def test_older_runs_are_numbered(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["a/b", "", ".", ".."])
 def test_a_runs_name_is_a_plain_one(name: str, values: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="a plain folder name"):
-        with_overrides(change(values), name=name, folder=None)
-
-
-def test_name_and_folder_can_be_given_beside_the_file(values: dict[str, Any]) -> None:
-    config = change(values)
-    assert with_overrides(config, name="x", folder="y").run_folder == Path("y/x")
-    assert with_overrides(config, name=None, folder=None) == config
+        change(values, name=name)
 
 
 def test_a_model_of_another_shape_refuses_the_adapter(

@@ -211,20 +211,17 @@ def _check_model(section: str, name: str, adapter: str | None, found: Findings) 
 def _check_card(name: str, engine: EngineConfig, found: Findings) -> None:
     """Whether a tuned simulator is asked for what it was tuned for."""
     from zerosearch.errors import ZeroSearchError
-    from zerosearch.models.adapters import read_card, resolve_adapter
+    from zerosearch.models.adapters import tuned_otherwise
 
     simulator = engine.simulated
     if simulator.adapter is None:
         return
     try:
-        card = read_card(resolve_adapter(simulator.adapter))
-    except (ZeroSearchError, ValueError):
-        return  # told of already, or a card that cannot be read: the run says so
-    for key, ours in (("top_k", engine.top_k), ("base", simulator.model)):
-        theirs = card.get(key) if isinstance(card, dict) else None
-        if theirs is not None and theirs != ours:
-            said = f"{name}.simulated: {simulator.adapter} was tuned with {key} = {theirs}, this run asks for {ours}"
-            (found.wrong if key == "base" else found.warnings).append(said)
+        lines = tuned_otherwise(simulator.adapter, top_k=engine.top_k, base=simulator.model)
+    except ZeroSearchError:
+        return  # an adapter that is missing is listed already; of a card that cannot be read the run tells
+    for key, line in lines.items():
+        (found.wrong if key == "base" else found.warnings).append(f"{name}.simulated: {line}")
 
 
 def _own_not_here(path: str, setting: str) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -46,14 +47,15 @@ def train(
             "setting, 200 steps of 320 episodes, and begin with a model that has never searched. With --set name=NAME "
             "they are taken all the same"
         )
-    config = load_config(config_file, set_ or ())
+    short = {"name": name, "folder": folder}
+    given = [f"{key}={json.dumps(value)}" for key, value in short.items() if value is not None]
+    config = load_config(config_file, [*(set_ or ()), *given])
     console.print("loading models and data ...", style="dim")
-    from zerosearch.learning.run import assemble, with_overrides
+    from zerosearch.learning.run import assemble
     from zerosearch.learning.sinks import check_sinks, open_sinks
     from zerosearch.parts import Parts
 
     quiet_libraries()
-    config = with_overrides(config, name=name, folder=folder)
     check_sinks(config)
     context.with_resource(owned_together(config.run_folder))
     lines = Lines(config)

@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import json
-import platform
-import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
 import torch
 
-from zerosearch import __version__
-from zerosearch.config import TrainConfig, plain_name
+from zerosearch.config import TrainConfig
 from zerosearch.config_file import config_toml
-from zerosearch.engines.corpus import sha256_of
-from zerosearch.episodes.questions import Question, questions_digest
-from zerosearch.errors import CheckpointError, ConfigError
+from zerosearch.episodes.questions import Question
+from zerosearch.errors import ConfigError
 from zerosearch.factbook.known import embedded_warning
 from zerosearch.files.folders import aside
-from zerosearch.files.identity import differences, with_parts
 from zerosearch.files.jsonl import atomic_write, write_json
 from zerosearch.learning.beginning import check_run_folder, look
 from zerosearch.learning.critic import Critic
 from zerosearch.learning.learner import Learner
+from zerosearch.learning.manifest import check_engines, identities, manifest
 from zerosearch.learning.parallel import ALONE, Processes
 from zerosearch.learning.policy import POLICY, Policy
 from zerosearch.learning.trainer import Sink, Trainer, TrainerInputs
-from zerosearch.models.adapters import read_card, resolve_adapter
+from zerosearch.models.adapters import resolve_adapter, tuned_otherwise
 from zerosearch.models.local import LocalModel
 from zerosearch.models.worker import TransformersGenerator
 from zerosearch.parts import Parts
@@ -73,7 +66,8 @@ def assemble(
     precision = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision(config.model.matmul_precision)
     inputs = trainer_inputs(parts, processes)
-    _warn_of_other_settings(config, inputs.questions, say)
+    for warning in _warnings(config, inputs.questions):
+        say(f"warning: {warning}")
     folder = config.run_folder
     if begin is not None and begin.whole:
         check_engines(folder, identities(inputs), say)
@@ -159,116 +153,14 @@ def _critic(parts: Parts, model: LocalModel) -> Critic:
     return Critic.lora(model, rank=config.model.lora.rank, alpha=config.model.lora.alpha)
 
 
-def _warn_of_other_settings(config: TrainConfig, questions: Sequence[Question], say: Callable[[str], None]) -> None:
-    """Say where an adapter is asked for something it was not trained on."""
-    simulator = config.engine.simulated
-    if config.engine.kind != "simulated" or simulator.adapter is None:
-        return
-    if unknown := embedded_warning(simulator.adapter, config.data.train, questions):
-        say(f"warning: {unknown}")
-    card = read_card(resolve_adapter(simulator.adapter))
-    for key, ours in (("top_k", config.engine.top_k), ("base", simulator.model)):
-        theirs = card.get(key)
-        if theirs is not None and theirs != ours:
-            say(f"warning: the simulator {simulator.adapter} was tuned with {key} = {theirs}, this run asks for {ours}")
-
-
-def manifest(config: TrainConfig, inputs: TrainerInputs) -> dict[str, Any]:
-    """What it takes to know a run again: versions, git commit, machine, seeds, and digests of questions and models."""
-    packages: dict[str, str | None] = {}
-    for name in ("zerosearch", "torch", "transformers", "peft", "accelerate", "bm25s", "tokenizers", "numpy"):
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            packages[name] = None
-    packages["zerosearch"] = __version__  # also where it runs from a source tree that is not installed
-    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
-    return {
-        "schema": 1,
-        "seed": config.seed,
-        "packages": packages,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "device": device,
-        "threads": torch.get_num_threads(),
-        "git": _git_commit(),
-        "engine": inputs.engine.name,
-        "evaluation_engine": inputs.evaluation_engine.name,
-        "identities": identities(inputs),
-        "models": {
-            "policy": _model(config.model.name, config.model.adapter),
-            "simulator": _model(config.engine.simulated.model, config.engine.simulated.adapter)
-            if config.engine.kind == "simulated"
-            else None,
-        },
-        "train_questions": _digest(inputs.questions),
-        "evaluation_questions": _digest(inputs.evaluation_questions),
-    }
-
-
-def identities(inputs: TrainerInputs) -> dict[str, str]:
-    """What the pages of training and of evaluations depend on. A simulator's server may come back elsewhere."""
-    engines = {"engine": inputs.engine, "evaluation_engine": inputs.evaluation_engine}
-    return {
-        role: with_parts(engine.identity, address=None) if engine.name.startswith("simulated:") else engine.identity
-        for role, engine in engines.items()
-    }
-
-
-def check_engines(folder: Path, now: dict[str, str], say: Callable[[str], None]) -> None:
-    """Raises `CheckpointError` where the run in `folder` had engines that give other pages, naming what differs.
-
-    Where its manifest does not tell, that is said.
-    """
-    path = folder / "manifest.json"
-    try:
-        before = dict(json.loads(path.read_text(encoding="utf-8"))["identities"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        say(
-            f"warning: {path} does not tell which engines this run had ({type(error).__name__}): nobody knows whether "
-            "they are the same now"
-        )
-        return
-    for role, identity in now.items():
-        if before.get(role) != identity:
-            what = ", ".join(differences(str(before.get(role)), identity))
-            raise CheckpointError(
-                f"{folder}: the {role.replace('_', ' ')} is not what it was ({what}); take the old one, another name, "
-                "or --fresh"
-            )
-
-
-def _model(name: str, adapter: str | None) -> dict[str, Any]:
-    """A model by name, and its adapter with the sha256 of its weights."""
-    weights = resolve_adapter(adapter) / "adapter_model.safetensors" if adapter else None
-    return {
-        "name": name,
-        "adapter": adapter,
-        "adapter_sha256": sha256_of(weights) if weights is not None and weights.is_file() else None,
-    }
-
-
-def _digest(questions: Sequence[Question]) -> dict[str, Any]:
-    return {"count": len(questions), "digest": questions_digest(questions)}
-
-
-def _git_commit() -> str | None:
-    """The commit of the source tree, with + for changes; None outside of one."""
-    here = Path(__file__).parent
-    try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-        dirty = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            timeout=10,
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return commit + ("+" if dirty else "")
+def _warnings(config: TrainConfig, questions: Sequence[Question]) -> Iterator[str]:
+    """Where a simulator's adapter is asked for something it was not tuned on."""
+    engine, adapter = config.engine, config.engine.simulated.adapter
+    if engine.kind == "simulated" and adapter is not None:
+        if unknown := embedded_warning(adapter, config.data.train, questions):
+            yield unknown
+        for line in tuned_otherwise(adapter, top_k=engine.top_k, base=engine.simulated.model).values():
+            yield f"the simulator {line}"
 
 
 def set_aside(folder: Path) -> Path | None:
@@ -278,9 +170,3 @@ def set_aside(folder: Path) -> Path | None:
     name = aside(folder)
     folder.rename(name)
     return name
-
-
-def with_overrides(config: TrainConfig, *, name: str | None, folder: str | None) -> TrainConfig:
-    if name is not None and not plain_name(name):
-        raise ConfigError(f"--name {name!r}: a run's name is a plain folder name")
-    return config.model_copy(update={k: v for k, v in {"name": name, "folder": folder}.items() if v is not None})

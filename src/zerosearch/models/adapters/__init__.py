@@ -39,3 +39,16 @@ def read_card(folder: Path) -> dict[str, Any]:
     """The card of an adapter; empty where it has none. Raises `DataError` for one that cannot be read."""
     path = folder / "card.json"
     return read_object(path) if path.exists() else {}
+
+
+def tuned_otherwise(adapter: str, **asked: Any) -> dict[str, str]:
+    """A line for each setting of `asked` for which the adapter's card has another value than it was tuned with.
+
+    Raises `ModelError`, `DataError`.
+    """
+    card = read_card(resolve_adapter(adapter))
+    return {
+        key: f"{adapter} was tuned with {key} = {card[key]}, this run asks for {ours}"
+        for key, ours in asked.items()
+        if card.get(key) not in (None, ours)
+    }

@@ -1,0 +1,120 @@
+"""What a run folder says of how its run was made, and whether a run that is resumed has the same engines."""
+
+from __future__ import annotations
+
+import json
+import platform
+import subprocess
+from collections.abc import Callable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from zerosearch import __version__
+from zerosearch.config import TrainConfig
+from zerosearch.engines.corpus import sha256_of
+from zerosearch.episodes.questions import Question, questions_digest
+from zerosearch.errors import CheckpointError
+from zerosearch.files.identity import differences, with_parts
+from zerosearch.learning.trainer import TrainerInputs
+from zerosearch.models.adapters import resolve_adapter
+
+
+def manifest(config: TrainConfig, inputs: TrainerInputs) -> dict[str, Any]:
+    """What it takes to know a run again: versions, git commit, machine, seeds, and digests of questions and models."""
+    packages: dict[str, str | None] = {}
+    for name in ("zerosearch", "torch", "transformers", "peft", "accelerate", "bm25s", "tokenizers", "numpy"):
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            packages[name] = None
+    packages["zerosearch"] = __version__  # also where it runs from a source tree that is not installed
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    return {
+        "schema": 1,
+        "seed": config.seed,
+        "packages": packages,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "device": device,
+        "threads": torch.get_num_threads(),
+        "git": _git_commit(),
+        "engine": inputs.engine.name,
+        "evaluation_engine": inputs.evaluation_engine.name,
+        "identities": identities(inputs),
+        "models": {
+            "policy": _model(config.model.name, config.model.adapter),
+            "simulator": _model(config.engine.simulated.model, config.engine.simulated.adapter)
+            if config.engine.kind == "simulated"
+            else None,
+        },
+        "train_questions": _digest(inputs.questions),
+        "evaluation_questions": _digest(inputs.evaluation_questions),
+    }
+
+
+def identities(inputs: TrainerInputs) -> dict[str, str]:
+    """What the pages of training and of evaluations depend on. A simulator's server may come back elsewhere."""
+    engines = {"engine": inputs.engine, "evaluation_engine": inputs.evaluation_engine}
+    return {
+        role: with_parts(engine.identity, address=None) if engine.name.startswith("simulated:") else engine.identity
+        for role, engine in engines.items()
+    }
+
+
+def check_engines(folder: Path, now: dict[str, str], say: Callable[[str], None]) -> None:
+    """Raises `CheckpointError` where the run in `folder` had engines that give other pages, naming what differs.
+
+    Where its manifest does not tell, that is said.
+    """
+    path = folder / "manifest.json"
+    try:
+        before = dict(json.loads(path.read_text(encoding="utf-8"))["identities"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        say(
+            f"warning: {path} does not tell which engines this run had ({type(error).__name__}): nobody knows whether "
+            "they are the same now"
+        )
+        return
+    for role, identity in now.items():
+        if before.get(role) != identity:
+            what = ", ".join(differences(str(before.get(role)), identity))
+            raise CheckpointError(
+                f"{folder}: the {role.replace('_', ' ')} is not what it was ({what}); take the old one, another name, "
+                "or --fresh"
+            )
+
+
+def _model(name: str, adapter: str | None) -> dict[str, Any]:
+    """A model by name, and its adapter with the sha256 of its weights."""
+    weights = resolve_adapter(adapter) / "adapter_model.safetensors" if adapter else None
+    return {
+        "name": name,
+        "adapter": adapter,
+        "adapter_sha256": sha256_of(weights) if weights is not None and weights.is_file() else None,
+    }
+
+
+def _digest(questions: Sequence[Question]) -> dict[str, Any]:
+    return {"count": len(questions), "digest": questions_digest(questions)}
+
+
+def _git_commit() -> str | None:
+    """The commit of the source tree, with + for changes; None outside of one."""
+    here = Path(__file__).parent
+    try:
+        commit = subprocess.run(
+            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+        dirty = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            cwd=here,
+            capture_output=True,
+            text=True,
+            timeout=10,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return commit + ("+" if dirty else "")
