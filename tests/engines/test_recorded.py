@@ -21,7 +21,7 @@ from zerosearch.episodes.rollout import ErrorRate
 from zerosearch.episodes.search import Document, Quality, SearchPage, SearchRequest
 from zerosearch.episodes.trajectory import SearchRecord
 from zerosearch.errors import ConfigError, DataError, EngineError, RunError
-from zerosearch.simulator.record import Query, record
+from zerosearch.simulator.record import Query, RecordSettings, record
 
 ROWS: list[dict[str, Any]] = [
     {"query": "capital of Nepal", "engine": "web", "results": [{"title": "Nepal", "snippet": "Kathmandu."}]},
@@ -77,7 +77,7 @@ def test_a_miss_says_so_and_no_page_of_a_cache_or_recording_is_made_of_it(tmp_pa
     asyncio.run(cached.search(SearchRequest("capital of Chad", 5)))
     assert list(cached._store.rows()) == []
     queries = [Query(text, Question(text, text, ("x",))) for text in ("capital of Nepal", "capital of Chad")]
-    done = asyncio.run(record(queries, engine, tmp_path / "out.jsonl", ErrorRate(), depth=3))
+    done = asyncio.run(record(queries, engine, tmp_path / "out.jsonl", ErrorRate(), RecordSettings(3)))
     assert (done.recorded, done.failed, done.missed) == (1, 0, 1)
     assert [json.loads(row)["query"] for row in (tmp_path / "out.jsonl").read_text().splitlines()] == [queries[0].text]
 

@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from simulator.rows import NEPAL, PERU, episode, search
 
 from zerosearch.episodes.episode import EpisodeLimits
 from zerosearch.episodes.generation import Sampling
-from zerosearch.episodes.rollout import ErrorRate, RolloutSettings
+from zerosearch.episodes.rollout import ErrorRate, RolloutSettings, run_episode
 from zerosearch.episodes.search import Quality, SearchPage, SearchRequest
 from zerosearch.errors import EngineError, RunError
 from zerosearch.models.chat import OpenAIWriter
@@ -23,7 +24,7 @@ from zerosearch.models.endpoint import OpenAIGenerator, byte_codec, byte_limits
 from zerosearch.models.retry import Retry
 from zerosearch.simulator.collect import collect, read_collection
 from zerosearch.simulator.engine import SimulatedEngine
-from zerosearch.simulator.judge import judge
+from zerosearch.simulator.judge import JudgeSettings, judge
 from zerosearch.simulator.label import JUDGE, label_pages
 from zerosearch.spending.ledger import Ledger
 
@@ -92,7 +93,9 @@ def test_a_policy_that_fails_is_asked_until_it_has_answered(
             url, "p", max_turn_tokens=64, api_key_env="CHAOS_KEY", retry=QUICK, charge=bill.append
         )
         try:
-            await collect([NEPAL, PERU], generator, OnePage(), settings, ErrorRate(), folder, rollouts=10, part_size=4)
+            engine, errors = OnePage(), ErrorRate()
+            play = partial(run_episode, generator=generator, engine=engine, settings=settings, errors=errors)
+            await collect([NEPAL, PERU], play, folder, rollouts=10, part_size=4)
         finally:
             await generator.aclose()
 
@@ -123,7 +126,7 @@ def test_a_judge_that_fails_loses_no_verdict(tally: Tally, tries: Any, caplog: p
     async def ask(url: str, held: dict[str, Quality], kept: dict[str, Quality]) -> Any:
         writer = OpenAIWriter(url, "j", api_key_env="CHAOS_KEY")
         try:
-            return await judge(pages, writer, held=held, keep=kept.__setitem__, retry=QUICK)
+            return await judge(pages, writer, JudgeSettings(retry=QUICK), held=held, keep=kept.__setitem__)
         finally:
             await writer.aclose()
 

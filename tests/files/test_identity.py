@@ -32,7 +32,7 @@ from zerosearch.models.chat import OpenAIWriter
 from zerosearch.models.config import RequestConfig
 from zerosearch.parts import model_identity
 from zerosearch.simulator.engine import SimulatedEngine
-from zerosearch.simulator.record import Query, record
+from zerosearch.simulator.record import Query, RecordSettings, record
 from zerosearch.spending.meter import Meter, Metered
 
 words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
@@ -172,7 +172,7 @@ def test_record_and_collect_never_add_pages_of_a_changed_corpus(tmp_path: Path) 
     path, asked = tmp_path / "out.jsonl", [Query("Nepal", Question("q", "Nepal?", ("Kathmandu",)))]
     for text in ("Kathmandu.", "Katmandu."):
         engine = BM25Engine.open(corpus(tmp_path / "c.jsonl", f"Nepal {text}"), tmp_path / "cache")
-        run = record(asked, engine, path, ErrorRate(), depth=3)
+        run = record(asked, engine, path, ErrorRate(), RecordSettings(3))
         made = {"policy": "m", "engine": engine.identity, "top_k": 5}
         if text == "Kathmandu.":
             asyncio.run(run)

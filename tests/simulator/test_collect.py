@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from simulator.rows import NEPAL, PERU
 from zerosearch.episodes.episode import Codec, EpisodeLimits
 from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.episodes.questions import Question
-from zerosearch.episodes.rollout import ErrorRate, RolloutSettings
+from zerosearch.episodes.rollout import ErrorRate, RolloutSettings, run_episode
 from zerosearch.episodes.search import Document, SearchPage, SearchRequest
 from zerosearch.errors import DataError, EngineError, RunError
 from zerosearch.simulator.collect import Progress, collect, list_parts, read_collection
@@ -69,10 +70,13 @@ def run(codec: Codec, folder: Path, engine: Any, generator: Script | None = None
     return asyncio.run(
         collect(
             questions,
-            generator or Script(codec),
-            engine,
-            settings(codec),
-            ErrorRate(0.2),
+            partial(
+                run_episode,
+                generator=generator or Script(codec),
+                engine=engine,
+                settings=settings(codec),
+                errors=ErrorRate(0.2),
+            ),
             folder,
             part_size=4,
             **options,

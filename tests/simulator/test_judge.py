@@ -17,7 +17,7 @@ from zerosearch.errors import RunError
 from zerosearch.models.chat import Written
 from zerosearch.models.completions import Completion, EmptyReply
 from zerosearch.models.retry import AttemptError, Retry
-from zerosearch.simulator.judge import judge, judge_messages, parse_verdict
+from zerosearch.simulator.judge import JudgeSettings, judge, judge_messages, parse_verdict
 from zerosearch.simulator.label import CONTAINMENT, JUDGE, label_pages
 from zerosearch.spending.ledger import Ledger
 
@@ -70,7 +70,7 @@ def test_each_page_gets_the_verdict_on_itself() -> None:
 
     async def main() -> list[RecordedPage]:
         writer = Said(lambda text, _: "yes" if "query 1" in text else "no")
-        return (await judge(pages(5), writer, concurrency=2)).pages
+        return (await judge(pages(5), writer, JudgeSettings(concurrency=2))).pages
 
     judged = asyncio.run(main())
     assert [p.labels[JUDGE] for p in judged] == [Quality.USEFUL if n == 1 else Quality.NOISY for n in range(5)]
@@ -79,7 +79,7 @@ def test_each_page_gets_the_verdict_on_itself() -> None:
 
 def test_prose_is_asked_once_more_and_then_left_without_a_label() -> None:
     writer = Said(lambda text, attempt: "no" if "query 0" in text and attempt == 2 else "It is a fine page.")
-    judged = asyncio.run(judge(pages(2), writer, max_unclear=0.5))
+    judged = asyncio.run(judge(pages(2), writer, JudgeSettings(max_unclear=0.5)))
     assert [p.labels.get(JUDGE) for p in judged.pages] == [Quality.NOISY, None]
     assert (judged.unclear, judged.failed, len(writer.asked)) == (1, 0, 4)
 
@@ -87,7 +87,7 @@ def test_prose_is_asked_once_more_and_then_left_without_a_label() -> None:
 def test_a_judge_that_answers_prose_is_stopped_early() -> None:
     writer = Said(lambda text, _: "It depends.")
     with pytest.raises(RunError, match=r"no verdict on 50 of 50 pages .*'It depends\.'"):
-        asyncio.run(judge(pages(200), writer, concurrency=1))
+        asyncio.run(judge(pages(200), writer, JudgeSettings(concurrency=1)))
     assert len(writer.asked) <= 2 * 52
 
 
@@ -97,7 +97,7 @@ def test_a_judge_that_cannot_be_reached_is_counted_apart() -> None:
             raise AttemptError("connection", "gone")
         return "yes"
 
-    judged = asyncio.run(judge(pages(3), Said(answer), retry=Retry(attempts=2, backoff_seconds=0.0)))
+    judged = asyncio.run(judge(pages(3), Said(answer), JudgeSettings(retry=Retry(attempts=2, backoff_seconds=0.0))))
     assert (judged.unclear, judged.failed) == (0, 1)
     assert judged.complaint == "1 of 3 pages to judge failed (connection 1); the last one: gone"
     assert [JUDGE in p.labels for p in judged.pages] == [False, True, True]
@@ -114,7 +114,7 @@ def test_a_verdict_is_kept_as_it_comes_and_not_asked_for_again() -> None:
         return "yes"
 
     with pytest.raises(RunError, match=r"4 of 7 pages to judge failed .* HTTP 401\. Nothing written so far is lost"):
-        asyncio.run(judge(pages(20), Said(answer), keep=kept.__setitem__, concurrency=1))
+        asyncio.run(judge(pages(20), Said(answer), JudgeSettings(concurrency=1), keep=kept.__setitem__))
     assert len(kept) == 3
     writer = Said(lambda text, _: "no")
     judged = asyncio.run(judge(pages(20), writer, held=kept))
@@ -144,7 +144,7 @@ class Thinking:
 def test_a_judge_that_thinks_gets_room_and_all_of_it_is_paid_for(hidden: bool) -> None:
     writer = Thinking(hidden)
     bill: list[Ledger] = []
-    judged = asyncio.run(judge(pages(5), writer, charge=bill.append, concurrency=1))
+    judged = asyncio.run(judge(pages(5), writer, JudgeSettings(concurrency=1), charge=bill.append))
     assert [p.labels[JUDGE] for p in judged.pages] == [Quality.USEFUL] * 5
     assert writer.rooms == [256, 8192, 8192, 8192, 8192, 8192]  # once is enough to know
     assert Ledger.total(bill) == Ledger(prompt_tokens=54, completion_tokens=256 + 5 * 300)

@@ -15,7 +15,7 @@ from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import ErrorRate
 from zerosearch.episodes.search import Document, SearchPage, SearchRequest
 from zerosearch.errors import BudgetError, DataError, EngineError, RunError
-from zerosearch.simulator.record import Query, Recorded, read_recorded_pages, record
+from zerosearch.simulator.record import Query, Recorded, RecordSettings, read_recorded_pages, record
 from zerosearch.spending.meter import Budget, Meter, Metered
 
 QUESTIONS = [Question(f"q{n}", f"Question {n}?", (f"answer {n}",), {"hops": 2} if n % 2 else {}) for n in range(8)]
@@ -44,7 +44,7 @@ class Numbered:
 
 def run(engine: Any, path: Path, queries: list[Query] = QUERIES, **settings: Any) -> Recorded:
     errors = ErrorRate(0.5)
-    return asyncio.run(record(queries, engine, path, errors, depth=3, concurrency=2, **settings))
+    return asyncio.run(record(queries, engine, path, errors, RecordSettings(3, 2), **settings))
 
 
 def test_each_query_is_recorded_once_with_its_own_question(tmp_path: Path) -> None:

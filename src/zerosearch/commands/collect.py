@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -41,7 +42,7 @@ def collect(
     """
     prepare()
     from zerosearch.config_file import load_config
-    from zerosearch.episodes.rollout import ErrorRate
+    from zerosearch.episodes.rollout import ErrorRate, run_episode
     from zerosearch.errors import RunError
     from zerosearch.files.folders import owned
     from zerosearch.files.jsonl import write_json
@@ -65,10 +66,7 @@ def collect(
         console.print(f"{len(asked)} questions x {rollouts} rollouts, {engine.name}, into {out}/")
         collecting = collect_episodes(
             asked,
-            generator,
-            engine,
-            playing,
-            errors,
+            partial(run_episode, generator=generator, engine=engine, settings=playing, errors=errors),
             out,
             rollouts=rollouts,
             concurrency=concurrency,

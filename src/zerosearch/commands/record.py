@@ -44,6 +44,7 @@ def record(
     from zerosearch.errors import DataError, RunError
     from zerosearch.files.folders import owned
     from zerosearch.parts import Parts
+    from zerosearch.simulator.record import RecordSettings
     from zerosearch.simulator.record import record as record_pages
 
     if out.suffix != ".jsonl":
@@ -60,8 +61,7 @@ def record(
             engine,
             out,
             errors,
-            depth=depth,
-            concurrency=concurrency,
+            RecordSettings(depth, concurrency),
             report=lambda progress: console.print(f"{progress.recorded}/{progress.total}"),
         )
         done = parts.run(recording)

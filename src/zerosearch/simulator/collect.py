@@ -6,14 +6,12 @@ yet written; the same call goes on with the questions and rollouts that no part 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
-from zerosearch.episodes.generation import Generator
 from zerosearch.episodes.questions import Question
-from zerosearch.episodes.rollout import ErrorRate, RolloutSettings, run_episode
-from zerosearch.episodes.search import SearchEngine
 from zerosearch.episodes.tasks import for_each
 from zerosearch.episodes.trajectory import Trajectory, read_trajectories, write_trajectories
 from zerosearch.errors import DataError
@@ -46,12 +44,15 @@ def list_parts(folder: Path) -> list[Path]:
     return sorted(folder.glob("part-[0-9]*.jsonl.zst"))
 
 
+class Play(Protocol):
+    """Plays one episode: `run_episode`, with its generator, engine, settings and error rate filled in."""
+
+    def __call__(self, question: Question, *, group: int, rollout: int) -> Awaitable[Trajectory]: ...
+
+
 async def collect(
     questions: Sequence[Question],
-    generator: Generator,
-    engine: SearchEngine,
-    settings: RolloutSettings,
-    errors: ErrorRate,
+    play: Play,
     folder: Path,
     *,
     rollouts: int = 1,
@@ -79,9 +80,9 @@ async def collect(
     number = int(list_parts(folder)[-1].name[5:11]) + 1 if held else 0
     ready: list[Trajectory] = []
 
-    async def play(one: tuple[int, Question, int]) -> Trajectory:
+    async def play_one(one: tuple[int, Question, int]) -> Trajectory:
         group, question, rollout = one
-        return await run_episode(question, generator, engine, settings, errors, group=group, rollout=rollout)
+        return await play(question, group=group, rollout=rollout)
 
     def write() -> None:
         nonlocal number
@@ -98,7 +99,7 @@ async def collect(
             write()
 
     try:
-        await for_each(wanted, play, keep, limit=concurrency)
+        await for_each(wanted, play_one, keep, limit=concurrency)
     finally:
         write()
     return tally.progress()

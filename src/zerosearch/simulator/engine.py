@@ -48,27 +48,19 @@ class SimulatedEngine:
     """A `SearchEngine`. With a local writer a page is a function of its request, the seed included.
 
     `style` is `tuned` for a simulator that was tuned on that short prompt, `instruct` for any other. Temperature .8 and
-    600 tokens are the paper's. The prices are in US dollars per million tokens; attempts that came to nothing are paid
-    for too. `sleep` and `clock` are for tests.
+    600 tokens are the paper's. The prices are US dollars per million tokens, of all attempts. A text without any
+    document is an `EngineError` of kind `empty` once `retry` is used up; one out of form whose documents can be made
+    out is a page with `parsed` False. A query without a word gets an empty page, and the writer is not asked.
 
-    A query without a word in it gets what a real engine gives it, an empty page, and the writer is not asked. A text
-    without any document is an `EngineError` of kind `empty` once `retry` is used up; each attempt draws from a seed of
-    its own. A text out of form whose documents can be made out is kept, with `parsed` False.
+    `rewrites` is how often a page is written again that should hold a golden answer and does not, or the other way
+    round: a noisy page should not, and a useful one as the plan of its first text says (`format_plan`). The last text
+    is taken.
 
-    `rewrites`: a page that does not keep its word is written again so often, and the last one is taken: a noisy page
-    that holds a golden answer, and a useful one that holds none although its plan announces one, or the other way
-    round (`format_plan`; of a useful page without a plan nothing is known). The first plan counts: what is easier to
-    write would else come to be what is written. `attempts` of the page counts the rewrites too.
+    `plan_temperature`: a tuned simulator first decides at this temperature whether a useful page will hold the answer,
+    and then writes a page that goes on from there. At 0 equal queries are decided alike, as a real engine does.
 
-    `plan_temperature`: a tuned simulator is asked first, with a temperature of its own, how the plan of a useful page
-    begins, which is whether the page will hold the answer, and then for pages that go on from there, rewrites included.
-    At 0 a query is answered whenever that is the likelier, the same however often it is asked, as a real engine does
-    it. A simulator that turns out to have no plans writes its pages as without this. `writer` is a `ChatModel` then.
-
-    A page that is useful in part is written at once by an `instruct` simulator. A `tuned` one has only ever been asked
-    for whole pages, so it is asked for two, one useful and one noisy, at the same time; the page takes the first
-    documents of each, at the ranks where they were asked for. Both are paid for; an attempt that failed is made again
-    for the page that is missing.
+    A `tuned` simulator knows whole pages only: for a mixed one it writes a useful and a noisy page at once, and the
+    first documents of each are taken, at the ranks where they were asked for.
     """
 
     def __init__(

@@ -1,8 +1,7 @@
 """A language model as judge: does this page hold what its query asks for? (ZeroSearch, second version.)
 
-The judge is any `Writer`: a local model, or an OpenAI-compatible server. It sees query, question, golden answers and
-the page, and answers with one word. What it says besides is not guessed at: where no clear yes or no comes, it is asked
-once more, then the page counts as unclear and keeps no label of this way.
+The judge sees query, question, golden answers and the page, and answers with one word. Prose is not guessed at: where
+no clear yes or no comes, it is asked once more; then the page counts as unclear and gets no label of this way.
 """
 
 from __future__ import annotations
@@ -30,6 +29,19 @@ from zerosearch.spending.ledger import Ledger
 
 _VERDICT = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 _SYSTEM = "You judge the results of a search engine. You answer with one word: yes or no."
+
+
+@dataclass(frozen=True)
+class JudgeSettings:
+    """A page is asked about `attempts` times until a verdict is clear, each of them again as `retry` says where the
+    server fails; `concurrency` pages are judged at a time. A judge that leaves more than the share `max_unclear` of the
+    pages without a verdict is stopped."""
+
+    attempts: int = 2
+    concurrency: int = 32
+    max_unclear: float = 0.5
+    seed: int = 0
+    retry: Retry = ASKING
 
 
 @dataclass(frozen=True)
@@ -77,68 +89,81 @@ def parse_verdict(text: str) -> Quality | None:
 async def judge(
     pages: Sequence[RecordedPage],
     writer: Writer,
+    settings: JudgeSettings = JudgeSettings(),
     *,
     held: Mapping[str, Quality] | None = None,
     keep: Callable[[str, Quality], None] = lambda key, verdict: None,
     charge: Callable[[Ledger], None] = lambda used: None,
-    retry: Retry = ASKING,
-    attempts: int = 2,
-    concurrency: int = 32,
-    max_unclear: float = 0.5,
-    seed: int = 0,
 ) -> Judged:
     """Ask for a verdict on each page; pages with one query and the same documents are judged once.
 
     `held` are verdicts that are there already, by `verdict_key`; `keep` is given each new one as it comes, `charge`
-    what each reply took. A server that fails is tried again as `retry` says.
+    what each reply took.
 
-    Raises `RunError` where more than `max_unclear` of the first fifty pages, or of all, got no verdict: a judge that
-    answers prose is of no use, and asking on would only cost money. And where the server stays away.
+    Raises `RunError` where more than `max_unclear` of the first fifty pages, or of all, got no verdict (a judge that
+    answers prose is of no use, and asking on would only cost money), and where the server stays away.
     """
     keys = [verdict_key(writer, page) for page in pages]
-    verdicts: dict[str, Quality | None] = {key: (held or {}).get(key) for key in keys}
-    distinct = {key: page for key, page in zip(keys, pages, strict=True) if verdicts[key] is None}
-    errors = ErrorRate(what="pages to judge", at_fault="the judge's server")
-    asker = Asker(writer, retry, charge)
-    done = unclear = 0
-    sample = ""
+    verdicts = {key: verdict for key in keys if (verdict := (held or {}).get(key)) is not None}
+    wanted = {key: page for key, page in zip(keys, pages, strict=True) if key not in verdicts}
+    asker = Asker(writer, settings.retry, charge)
+    tally = _Tally(writer.model, len(wanted), settings.max_unclear)
 
-    async def ask(one: tuple[str, RecordedPage]) -> tuple[str, Quality | None, str | EngineError]:
+    async def ask(one: tuple[str, RecordedPage]) -> tuple[str, str | EngineError]:
         key, page = one
         text = ""
-        for attempt in range(attempts):
-            drawn = derive_seed(seed, "judge", page.question.id, page.query, attempt)
+        for attempt in range(settings.attempts):
+            seed, heat = derive_seed(settings.seed, "judge", page.question.id, page.query, attempt), 0.7 * (attempt > 0)
             try:
-                text = await asker.ask(judge_messages(page), heat=0.7 * (attempt > 0), seed=drawn, read=parse_verdict)
+                text = await asker.ask(judge_messages(page), heat=heat, seed=seed, read=parse_verdict)
             except EngineError as error:
-                return key, None, error
-            if (verdict := parse_verdict(text)) is not None:
-                return key, verdict, text
-        return key, None, text
+                return key, error
+            if parse_verdict(text) is not None:
+                break
+        return key, text
 
-    def note(judged: tuple[str, Quality | None, str | EngineError]) -> None:
-        nonlocal done, unclear, sample
-        key, verdict, said = judged
-        done += 1
-        verdicts[key] = verdict
-        if isinstance(said, EngineError):
-            errors.failure(said)
-        else:
-            errors.success()
-            unclear += verdict is None
-        if verdict is not None:
+    def note(judged: tuple[str, str | EngineError]) -> None:
+        key, said = judged
+        if (verdict := tally.count(said)) is not None:
+            verdicts[key] = verdict
             keep(key, verdict)
-        else:
-            sample = " ".join(str(said).split())[:120]
-        if done in (50, len(distinct)) and unclear + errors.failed > max_unclear * done:
-            raise RunError(
-                f"the judge {writer.model} gave no verdict on {unclear + errors.failed} of {done} pages "
-                f"(last: {sample!r}); it must answer yes or no. Take another model, or label by outcome"
-            )
+        tally.check()
 
-    await for_each(distinct.items(), ask, note, limit=concurrency)
-    labelled = [page.with_label(JUDGE, verdicts[key]) for key, page in zip(keys, pages, strict=True)]
-    return Judged(labelled, unclear, errors.failed, errors.complaint())
+    await for_each(wanted.items(), ask, note, limit=settings.concurrency)
+    labelled = [page.with_label(JUDGE, verdicts.get(key)) for key, page in zip(keys, pages, strict=True)]
+    return Judged(labelled, tally.unclear, tally.errors.failed, tally.errors.complaint())
+
+
+class _Tally:
+    """How the judge does so far on `total` pages."""
+
+    def __init__(self, judge: str, total: int, max_unclear: float) -> None:
+        self._judge, self._total, self._max_unclear = judge, total, max_unclear
+        self.errors = ErrorRate(what="pages to judge", at_fault="the judge's server")
+        self.done = self.unclear = 0
+        self._sample = ""
+
+    def count(self, said: str | EngineError) -> Quality | None:
+        """The verdict of an answer. Raises `RunError` where too many cannot be asked about."""
+        self.done += 1
+        if isinstance(said, EngineError):
+            verdict = None
+            self.errors.failure(said)
+        else:
+            verdict = parse_verdict(said)
+            self.errors.success()
+            self.unclear += verdict is None
+        if verdict is None:
+            self._sample = " ".join(str(said).split())[:120]
+        return verdict
+
+    def check(self) -> None:
+        lost = self.unclear + self.errors.failed
+        if self.done in (50, self._total) and lost > self._max_unclear * self.done:
+            raise RunError(
+                f"the judge {self._judge} gave no verdict on {lost} of {self.done} pages (last: {self._sample!r}); it "
+                "must answer yes or no. Take another model, or label by outcome"
+            )
 
 
 def verdict_key(writer: Writer, page: RecordedPage) -> str:

@@ -66,17 +66,23 @@ class Recorded:
     nothing: int = 0
 
 
+@dataclass(frozen=True)
+class RecordSettings:
+    """`depth` documents are asked for a query, `concurrency` queries at a time."""
+
+    depth: int = 20
+    concurrency: int = 16
+
+
 async def record(
     queries: Sequence[Query],
     engine: SearchEngine,
     path: Path,
     errors: ErrorRate,
-    *,
-    depth: int,
-    concurrency: int = 16,
+    settings: RecordSettings = RecordSettings(),
     report: Callable[[Recorded], None] = lambda progress: None,
 ) -> Recorded:
-    """Ask `engine` each query for `depth` documents and append what it gives to `path`.
+    """Ask `engine` each query and append what it gives to `path`.
 
     A query that the file holds for the same question is not asked again; one whose search fails is left out, and asked
     by the next call. Raises `DataError` where the file holds pages of another engine (another identity), and what ends
@@ -91,7 +97,7 @@ async def record(
     async def ask(query: Query) -> RecordedPage | None:
         nonlocal failed, missed, nothing
         try:
-            page = await engine.search(SearchRequest(query.text, depth, query.question))
+            page = await engine.search(SearchRequest(query.text, settings.depth, query.question))
         except EngineError as error:
             failed += 1
             errors.failure(error)
@@ -111,7 +117,7 @@ async def record(
         if asked % 500 == 0:
             report(Recorded(done, len(total), failed, missed))
 
-    await for_each(wanted, ask, keep, limit=concurrency)
+    await for_each(wanted, ask, keep, limit=settings.concurrency)
     return Recorded(done, len(total), failed, missed, nothing)
 
 
