@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from zerosearch.asking import Asked, NobodyListens, ask
+from zerosearch.asking import Answered, NobodyListens, ask
 from zerosearch.episodes.episode import Codec, EpisodeLimits
 from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.episodes.questions import Question
@@ -72,7 +72,7 @@ class Library:
         return PAGE
 
 
-def put(codec: Codec, engine: Library, *, streaming: bool = True) -> tuple[Asked, Notebook]:
+def put(codec: Codec, engine: Library, *, streaming: bool = True) -> tuple[Answered, Notebook]:
     settings = RolloutSettings(codec, codec.encode, EpisodeLimits(), Sampling(temperature=0.0))
     notebook = Notebook()
     question = Question.asked("Capital of Nepal?")

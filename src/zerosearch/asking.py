@@ -41,7 +41,7 @@ class Listener(Protocol):
 
 
 @dataclass(frozen=True)
-class Asked:
+class Answered:
     """How a question went. `writing` is the time in the generator and `searching` that in the engine, in seconds.
 
     `error` is the failure that ended the episode, where one did. `text` is all that followed the prompt.
@@ -85,7 +85,7 @@ async def ask(
     engine: SearchEngine,
     settings: RolloutSettings,
     listener: Listener,
-) -> Asked:
+) -> Answered:
     """Play the question's episode and tell `listener` of it. A failed search is part of the result, not raised."""
     heard = _HeardGenerator(make_generator, settings.codec, listener)
     overheard = _HeardEngine(engine, listener)
@@ -94,7 +94,7 @@ async def ask(
     finally:
         heard.close()
     text = settings.codec.decode(trajectory.ids[trajectory.prompt_length :])
-    return Asked(trajectory, text, heard.seconds, overheard.seconds, overheard.error)
+    return Answered(trajectory, text, heard.seconds, overheard.seconds, overheard.error)
 
 
 class NobodyListens(Exception):

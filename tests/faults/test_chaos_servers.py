@@ -95,7 +95,7 @@ def test_a_policy_that_fails_is_asked_until_it_has_answered(
         try:
             engine, errors = OnePage(), ErrorRate()
             play = partial(run_episode, generator=generator, engine=engine, settings=settings, errors=errors)
-            await collect([NEPAL, PERU], play, folder, rollouts=10, part_size=4)
+            await collect([NEPAL, PERU], play, folder, rollouts=10)
         finally:
             await generator.aclose()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Document, Quality, SearchPage
-from zerosearch.simulator.fidelity import Asked, Compared
+from zerosearch.simulator.fidelity import Compared, FidelityQuery
 
 
 def found(*texts: str, quality: Quality = Quality.USEFUL) -> SearchPage:
@@ -14,4 +14,4 @@ def found(*texts: str, quality: Quality = Quality.USEFUL) -> SearchPage:
 def compared(question: Question, real: str | None, useful: str | None, noisy: str | None) -> Compared:
     """One document a page; an empty text is an empty page, None a search that failed."""
     pages = [None if text is None else found(*([text] if text else [])) for text in (real, useful, noisy)]
-    return Compared(Asked(f"query about {question.id}", question), *pages)
+    return Compared(FidelityQuery(f"query about {question.id}", question), *pages)

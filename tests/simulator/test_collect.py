@@ -60,6 +60,11 @@ class Atlas:
         return SearchPage((Document("", request.question.golden_answers[0]),), self.name, cost_usd=0.01)
 
 
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zerosearch.simulator.collect.PART_SIZE", 4)
+
+
 def settings(codec: Codec) -> RolloutSettings:
     limits = EpisodeLimits(max_searches=2, max_turn_tokens=80, max_page_tokens=60, max_context_tokens=900)
     return RolloutSettings(codec, lambda text: codec.encode(text + "\n"), limits, Sampling(), top_k=1)
@@ -78,7 +83,6 @@ def run(codec: Codec, folder: Path, engine: Any, generator: Script | None = None
                 errors=ErrorRate(0.2),
             ),
             folder,
-            part_size=4,
             **options,
         )
     )

@@ -16,7 +16,7 @@ from zerosearch.episodes.scoring import Scores
 from zerosearch.episodes.search import Document, Quality, SearchPage, SearchRequest, holds_answer
 from zerosearch.episodes.trajectory import SearchRecord, Trajectory
 from zerosearch.errors import EngineError
-from zerosearch.simulator.fidelity import Asked, Compared, Leak, compare, fidelity, leak
+from zerosearch.simulator.fidelity import Compared, FidelityQuery, Leak, compare, fidelity, leak
 from zerosearch.simulator.gallery import page
 from zerosearch.simulator.reader import Reading
 
@@ -174,9 +174,9 @@ class Simulator:
 
 
 ASKED = [
-    Asked("capital nepal", NEPAL, "one_hop"),  # BM25 finds Kathmandu
-    Asked("andes mountains", PERU, "second_hop"),  # and Lima
-    Asked("llamas", PERU, "first_hop"),  # and no Lima
+    FidelityQuery("capital nepal", NEPAL, "one_hop"),  # BM25 finds Kathmandu
+    FidelityQuery("andes mountains", PERU, "second_hop"),  # and Lima
+    FidelityQuery("llamas", PERU, "first_hop"),  # and no Lima
 ]
 
 
@@ -212,7 +212,7 @@ def test_a_first_hop_that_names_a_wrong_bridge_is_seen() -> None:
     def found(*texts: str) -> SearchPage:
         return SearchPage(tuple(Document("", text) for text in texts), "x", asked=())
 
-    asked = Asked("country with llamas", PERU, "first_hop", "Peru", ("Chad", "Nepal", "Peru"))
+    asked = FidelityQuery("country with llamas", PERU, "first_hop", "Peru", ("Chad", "Nepal", "Peru"))
     pages = [
         Compared(asked, found("Peru has llamas."), found("Chad has llamas."), found("Nothing.")),
         Compared(asked, found("Nepal", "Peru"), found("Peru has llamas.", "Chad"), found("Nepal is high.")),
@@ -233,8 +233,8 @@ def test_a_first_hop_that_names_a_wrong_bridge_is_seen() -> None:
 def test_what_stands_on_many_pages_by_chance_is_no_answer_there(real: BM25Engine) -> None:
     found = SearchPage((Document("", "There are no 2 alike."),), "x", asked=())
     unclear = [Question("y", "Is Lima in Chad?", ("no",)), Question("n", "How many?", ("2",))]
-    pages = [Compared(Asked(question.text, question, "whole"), found, found, found) for question in unclear]
-    pages.append(Compared(Asked("capital nepal", NEPAL, "whole"), found, found, found))
+    pages = [Compared(FidelityQuery(question.text, question, "whole"), found, found, found) for question in unclear]
+    pages.append(Compared(FidelityQuery("capital nepal", NEPAL, "whole"), found, found, found))
     report = fidelity(pages, top_k=1)
     assert (report["queries"], report["unclear"], report["findable"], report["leak"]["queries"]) == (3, 2, 0, 1)
     assert report["kinds"]["whole"] == {"queries": 1, "real": 0.0, "useful": 0.0, "noisy": 0.0}
@@ -270,7 +270,7 @@ def test_pages_short_of_documents_are_not_whole(real: BM25Engine) -> None:
 
 def test_nothing_of_a_page_can_become_markup(real: BM25Engine) -> None:
     bad = Question("x", "<script>alert(1)</script>?", ("<b>Lima</b>",))
-    asked = [Asked("<img src=x onerror=alert(2)>", bad, "<kind>")]
+    asked = [FidelityQuery("<img src=x onerror=alert(2)>", bad, "<kind>")]
     compared = asyncio.run(compare(asked, Simulator(), real, top_k=2))
     names = {"simulator": "<s>", "engine": "e&e"}
     said = [Reading(compared[0], {"real": "<script>x</script>", "useful": None, "noisy": "<img>"})]

@@ -20,7 +20,7 @@ from zerosearch.process.runtime import prepare, quiet_libraries
 from zerosearch.spending.ledger import dollars
 
 if TYPE_CHECKING:
-    from zerosearch.asking import Asked, Listener
+    from zerosearch.asking import Answered, Listener
     from zerosearch.config import TrainConfig
     from zerosearch.episodes.generation import Generator
     from zerosearch.episodes.rollout import RolloutSettings
@@ -75,7 +75,7 @@ def ask(
         if not as_json:
             _introduce(parts, screen if conversing else notes)
 
-        def put(text: str) -> Asked:
+        def put(text: str) -> Answered:
             return asker.put(text, _Silent() if as_json else Blocks(screen))
 
         if conversing:
@@ -152,7 +152,7 @@ class Asker:
         parts.engine("judge")  # what is missing is told before the first question
         return cls(parts, generator, playing, charged)
 
-    def put(self, text: str, listener: Listener) -> Asked:
+    def put(self, text: str, listener: Listener) -> Answered:
         """Ask one question, and close its blocks with a line on how it went. Raises `DataError` for an empty one."""
         from zerosearch.asking import ask as ask_policy
         from zerosearch.episodes.questions import Question
@@ -181,7 +181,7 @@ class Asker:
         return asked
 
 
-def _answer_all(questions: list[str], put: Callable[[str], Asked], screen: Console, as_json: bool) -> None:
+def _answer_all(questions: list[str], put: Callable[[str], Answered], screen: Console, as_json: bool) -> None:
     """Ask one question after the other. Raises `RunError` at the end where a search failed."""
     from zerosearch.errors import RunError
 
@@ -197,7 +197,7 @@ def _answer_all(questions: list[str], put: Callable[[str], Asked], screen: Conso
         raise RunError(f"the search failed ({failure.kind}): {' '.join(str(failure).split())}")
 
 
-def _converse(put: Callable[[str], Asked], notes: Console, as_json: bool) -> None:
+def _converse(put: Callable[[str], Answered], notes: Console, as_json: bool) -> None:
     """A prompt until the end of input. Ctrl-C gives up a question, not the conversation."""
     from zerosearch.errors import ZeroSearchError
 
@@ -268,7 +268,7 @@ def _introduce(parts: Parts, console: Console) -> None:
         )
 
 
-def no_answer(asked: Asked, config: TrainConfig) -> str:
+def no_answer(asked: Answered, config: TrainConfig) -> str:
     """Why an episode that no search ended has no answer."""
     protocol = config.protocol
     reasons = {
@@ -279,7 +279,7 @@ def no_answer(asked: Asked, config: TrainConfig) -> str:
     return f"no answer: {reasons[asked.trajectory.stop_reason]}"
 
 
-def summary(asked: Asked) -> str:
+def summary(asked: Answered) -> str:
     """`2 searches, 84 tokens, 6.2 s (5.9 s writing, .3 s searching)`."""
     row = asked.as_dict()
     count, seconds = len(row["searches"]), row["seconds"]

@@ -15,7 +15,7 @@ from zerosearch.process.runtime import prepare, quiet_libraries
 
 if TYPE_CHECKING:
     from zerosearch.parts import Parts
-    from zerosearch.simulator.fidelity import Asked, Compared
+    from zerosearch.simulator.fidelity import Compared, FidelityQuery
     from zerosearch.simulator.reader import Reading
 
 
@@ -153,25 +153,26 @@ def check_report(out: Path) -> None:
         check_file(out / name, ours)
 
 
-def open_queries(parts: Parts, source: str, limit: int) -> list[Asked]:
+def open_queries(parts: Parts, source: str, limit: int) -> list[FidelityQuery]:
     """`factbook:SPLIT`: right, whole and misdirected queries, one a question; a folder: the queries of its
     trajectories; anything else: questions, each asked whole.
     """
     from zerosearch.factbook.queries import factbook_queries
     from zerosearch.simulator.collect import read_collection
-    from zerosearch.simulator.fidelity import Asked
+    from zerosearch.simulator.fidelity import FidelityQuery
 
     if source.startswith("factbook:"):
-        return [Asked(*found) for found in factbook_queries(source, limit, parts.config.seed)]
+        return [FidelityQuery(*found) for found in factbook_queries(source, limit, parts.config.seed)]
     if Path(source).is_dir():
         found = {
-            (s.query, t.question.id): Asked(s.query, t.question)
+            (s.query, t.question.id): FidelityQuery(s.query, t.question)
             for t in read_collection(Path(source))
             for s in t.searches
         }
         return list(found.values())[:limit]
     return [
-        Asked(q.text, q, "whole" if q.hops in (None, 1) else "whole_multi_hop") for q in parts.questions(source, limit)
+        FidelityQuery(q.text, q, "whole" if q.hops in (None, 1) else "whole_multi_hop")
+        for q in parts.questions(source, limit)
     ]
 
 

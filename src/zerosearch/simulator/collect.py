@@ -57,7 +57,6 @@ async def collect(
     *,
     rollouts: int = 1,
     concurrency: int = 64,
-    part_size: int = PART_SIZE,
     report: Callable[[Progress], None] = lambda progress: None,
 ) -> Progress:
     """Play `rollouts` episodes for each question that `folder` does not hold yet; at most `concurrency` at a time.
@@ -95,7 +94,7 @@ async def collect(
 
     def keep(played: Trajectory) -> None:
         ready.append(played)
-        if len(ready) >= part_size:
+        if len(ready) >= PART_SIZE:
             write()
 
     try:

@@ -61,7 +61,7 @@ async def leak(trajectories: Sequence[Trajectory], real: SearchEngine, top_k: in
 
 
 @dataclass(frozen=True)
-class Asked:
+class FidelityQuery:
     """A query to compare two engines on. `kind` groups queries in the report (first hop, whole question, ...).
 
     `bridge` is what its page should name for the next query, where that is known; `others` what it might name instead.
@@ -81,7 +81,7 @@ class Compared:
     `blind` is a useful page written without question and answer in the prompt, where it was asked for.
     """
 
-    asked: Asked
+    asked: FidelityQuery
     real: SearchPage | None
     useful: SearchPage | None
     noisy: SearchPage | None
@@ -89,13 +89,19 @@ class Compared:
 
 
 async def compare(
-    asked: Sequence[Asked], simulated: SearchEngine, real: SearchEngine, *, top_k: int, seed: int = 0, blind: int = 0
+    asked: Sequence[FidelityQuery],
+    simulated: SearchEngine,
+    real: SearchEngine,
+    *,
+    top_k: int,
+    seed: int = 0,
+    blind: int = 0,
 ) -> list[Compared]:
     """Ask both engines each query, the simulator for a useful and for a noisy page; the first `blind` queries once more
     without question and answer. Failed searches are kept as such.
     """
 
-    async def one(number: int, a: Asked) -> Compared:
+    async def one(number: int, a: FidelityQuery) -> Compared:
         def request(name: str, quality: Quality, question: Question | None) -> SearchRequest:
             return SearchRequest(
                 a.query, top_k, question, quality, derive_seed(seed, "fidelity", name, a.query, number)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 
 from zerosearch.episodes.protocol import Action, Message
 from zerosearch.episodes.replies import visible, without_marks
@@ -11,6 +12,21 @@ from zerosearch.evaluation.methods.answers import STOP_ACTION, STOP_OBSERVATION,
 from zerosearch.evaluation.methods.session import Session
 
 _Observe = Callable[[Session, Action, list[Message]], Awaitable[str]]
+
+
+@dataclass(frozen=True)
+class _Agent:
+    """How an agent is asked: first, after a turn without an action, and for its last turn; how its turns are read."""
+
+    prompt: str
+    invalid: str
+    last: str
+    stop: tuple[str, ...]
+    parse: Callable[[str], Action]
+
+
+_REACT = _Agent(prompts.REACT, prompts.REACT_INVALID, prompts.REACT_LAST, STOP_OBSERVATION, parse_react)
+_SEARCH_O1 = _Agent(prompts.SEARCH_O1, prompts.SEARCH_O1_INVALID, prompts.SEARCH_O1_LAST, STOP_ACTION, parse_action)
 
 
 async def react(session: Session) -> str | None:
@@ -23,9 +39,7 @@ async def react(session: Session) -> str | None:
     async def observe(session: Session, action: Action, chat: list[Message]) -> str:
         return prompts.REACT_OBSERVATION.format(page=prompts.render_documents(await session.search(action.text)))
 
-    return await _turns(
-        session, prompts.REACT, STOP_OBSERVATION, parse_react, observe, prompts.REACT_INVALID, prompts.REACT_LAST
-    )
+    return await _turns(session, _REACT, observe)
 
 
 async def search_o1(session: Session) -> str | None:
@@ -47,33 +61,17 @@ async def search_o1(session: Session) -> str | None:
         )
         return prompts.SEARCH_O1_FOUND.format(query=action.text, facts=visible(facts).strip())
 
-    return await _turns(
-        session,
-        prompts.SEARCH_O1,
-        STOP_ACTION,
-        parse_action,
-        observe,
-        prompts.SEARCH_O1_INVALID,
-        prompts.SEARCH_O1_LAST,
-    )
+    return await _turns(session, _SEARCH_O1, observe)
 
 
-async def _turns(
-    session: Session,
-    prompt: str,
-    stop: tuple[str, ...],
-    parse: Callable[[str], Action],
-    observe: _Observe,
-    invalid: str,
-    last: str,
-) -> str | None:
+async def _turns(session: Session, agent: _Agent, observe: _Observe) -> str | None:
     """At most one turn more than there are searches; the last of them can only answer."""
-    first = prompt.format(question=session.asked)
+    first = agent.prompt.format(question=session.asked)
     total = session.settings.max_searches + 1
-    chat: list[Message] = [{"role": "user", "content": first if total > 1 else f"{first}\n\n{last}"}]
+    chat: list[Message] = [{"role": "user", "content": first if total > 1 else f"{first}\n\n{agent.last}"}]
     for turn in range(1, total + 1):
-        text = await session.write(chat, stop=stop)
-        action = parse(text)
+        text = await session.write(chat, stop=agent.stop)
+        action = agent.parse(text)
         session.actions.append(action.kind)
         if action.kind == "answer":
             return action.text
@@ -81,6 +79,6 @@ async def _turns(
             session.stop_reason = "refused_search" if action.kind == "search" else "no_answer"
             return None
         chat.append({"role": "assistant", "content": text.strip() or "..."})
-        seen = await observe(session, action, chat) if action.kind == "search" else invalid
-        chat.append({"role": "user", "content": f"{seen}\n\n{last}" if turn == total - 1 else seen})
+        seen = await observe(session, action, chat) if action.kind == "search" else agent.invalid
+        chat.append({"role": "user", "content": f"{seen}\n\n{agent.last}" if turn == total - 1 else seen})
     return None
