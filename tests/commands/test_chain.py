@@ -213,7 +213,7 @@ def test_fidelity_reads_and_embeds_where_it_is_asked_to(
         "--set", f"engine.simulated.base_url={server.url}", "--set", "engine.simulated.model=served",
     )  # fmt: skip
     try:
-        monkeypatch.setattr("zerosearch.engines.encoders.SentenceTransformerEncoder", lambda name, device: _Axes())
+        monkeypatch.setattr("zerosearch.commands.fidelity.SentenceTransformerEncoder", lambda name, device: _Axes())
         plain = zerosearch(*command, "--json")
         both = ("--set", "fidelity.encoder=axes", "--set", "fidelity.reader.model=reader")
         both += ("--set", f"fidelity.reader.base_url={server.url}")

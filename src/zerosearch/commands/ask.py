@@ -8,24 +8,26 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from zerosearch.asking import Answered, Listener
+from zerosearch.asking import ask as ask_policy
 from zerosearch.cleaning import clean
 from zerosearch.commands.blocks import Blocks
-from zerosearch.commands.screen import Console, json_text
+from zerosearch.commands.screen import Console, json_text, read_input
+from zerosearch.config import TrainConfig
+from zerosearch.config_file import load_config
+from zerosearch.episodes.generation import Generator
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.rollout import RolloutSettings
+from zerosearch.errors import CheckpointError, ConfigError, DataError, RunError, ZeroSearchError
+from zerosearch.models.embedded import cache_dir
+from zerosearch.parts import Parts
 from zerosearch.process.interrupts import giving_up
 from zerosearch.process.runtime import prepare, quiet_libraries
-from zerosearch.spending.ledger import dollars
-
-if TYPE_CHECKING:
-    from zerosearch.asking import Answered, Listener
-    from zerosearch.config import TrainConfig
-    from zerosearch.episodes.generation import Generator
-    from zerosearch.episodes.rollout import RolloutSettings
-    from zerosearch.parts import Parts
-    from zerosearch.spending.ledger import Ledger
+from zerosearch.spending.ledger import Ledger, dollars
 
 PROMPT = "question> "
 EMBEDDED: dict[str, Any] = {
@@ -54,11 +56,6 @@ def ask(
     Every question is an episode of its own: the policy knows nothing of the ones before.
     """
     prepare()
-    from zerosearch.commands.screen import read_input
-    from zerosearch.episodes.questions import Question
-    from zerosearch.errors import DataError
-    from zerosearch.parts import Parts
-
     config = ask_config(config_file, run, set_ or ())
     if question is not None:
         Question.asked(question)  # an empty one is told of before any model is loaded
@@ -89,9 +86,6 @@ def ask_config(config_file: Path | None, run: Path | None, overrides: Sequence[s
 
     Raises `ConfigError`, or `CheckpointError` for a run without a checkpoint.
     """
-    from zerosearch.config_file import load_config
-    from zerosearch.errors import ConfigError
-
     if config_file is not None and run is not None:
         raise ConfigError("--config and --run both say what to ask: give one of them")
     if run is not None:
@@ -100,8 +94,6 @@ def ask_config(config_file: Path | None, run: Path | None, overrides: Sequence[s
 
 
 def _run_config(run: Path) -> Path:
-    from zerosearch.errors import ConfigError
-
     if not run.is_dir():
         raise ConfigError(f"--run {run}: no such folder")
     path = run / "config.toml"
@@ -114,7 +106,6 @@ def _newest(run: Path, config: TrainConfig, overrides: Sequence[str]) -> TrainCo
     """`config` with the newest checkpoint's policy, unless the user has set another model or adapter."""
     if any(override.strip().startswith(("model.name", "model.adapter")) for override in overrides):
         return config
-    from zerosearch.errors import CheckpointError
     from zerosearch.learning.checkpoints import list_checkpoints
 
     checkpoints = list_checkpoints(run / "checkpoints")
@@ -154,10 +145,6 @@ class Asker:
 
     def put(self, text: str, listener: Listener) -> Answered:
         """Ask one question, and close its blocks with a line on how it went. Raises `DataError` for an empty one."""
-        from zerosearch.asking import ask as ask_policy
-        from zerosearch.episodes.questions import Question
-        from zerosearch.spending.ledger import Ledger
-
         config, behind_url = self.parts.config, self.parts.config.model.base_url is not None
 
         def listening(on_token: Callable[[int], None]) -> Generator:
@@ -183,8 +170,6 @@ class Asker:
 
 def _answer_all(questions: list[str], put: Callable[[str], Answered], screen: Console, as_json: bool) -> None:
     """Ask one question after the other. Raises `RunError` at the end where a search failed."""
-    from zerosearch.errors import RunError
-
     failure = None
     for number, text in enumerate(questions):
         if not as_json and len(questions) > 1:
@@ -199,8 +184,6 @@ def _answer_all(questions: list[str], put: Callable[[str], Answered], screen: Co
 
 def _converse(put: Callable[[str], Answered], notes: Console, as_json: bool) -> None:
     """A prompt until the end of input. Ctrl-C gives up a question, not the conversation."""
-    from zerosearch.errors import ZeroSearchError
-
     with _history() as remember, giving_up():
         while True:
             try:
@@ -236,8 +219,6 @@ def _converse(put: Callable[[str], Answered], notes: Console, as_json: bool) -> 
 @contextlib.contextmanager
 def _history() -> Iterator[Callable[[str], None]]:
     """Line editing, and the questions of earlier times, where Python has readline; what adds one to them."""
-    from zerosearch.models.embedded import cache_dir
-
     try:
         import readline
     except ImportError:  # Windows

@@ -12,16 +12,21 @@ from zerosearch.cleaning import clean
 from zerosearch.commands.check_questions import check_lengths, read_questions
 from zerosearch.commands.check_settings import Findings, check_parts, print_settings
 from zerosearch.commands.screen import console, read_input
-from zerosearch.errors import ModelError, install
-from zerosearch.process.runtime import prepare
+from zerosearch.config import TrainConfig
+from zerosearch.config_file import config_toml, load_config
+from zerosearch.episodes.answer_forms import read_answers
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.rollout import RolloutSettings
+from zerosearch.episodes.scoring import SCORES, reward_from_scores
+from zerosearch.episodes.transcript import Transcript, explain, read_transcript, score_transcript, turn_fault
+from zerosearch.errors import ConfigError, DataError, ModelError, install
+from zerosearch.models.embedded import resolve_model
+from zerosearch.parts import Parts
+from zerosearch.playing import rollout_settings
+from zerosearch.process.runtime import prepare, quiet_libraries
 
 if TYPE_CHECKING:
-    from zerosearch.config import TrainConfig
-    from zerosearch.episodes.questions import Question
-    from zerosearch.episodes.rollout import RolloutSettings
-    from zerosearch.episodes.transcript import Transcript
     from zerosearch.models.local import LocalModel
-    from zerosearch.parts import Parts
 
 
 def check(
@@ -48,10 +53,6 @@ def check(
     Exit status: 0 where the run would start, 2 where a setting is wrong, 1 where something it needs is not here.
     """
     prepare()
-    from zerosearch.config_file import config_toml, load_config
-    from zerosearch.episodes.questions import Question
-    from zerosearch.parts import Parts
-
     config = load_config(config_file, set_ or ())
     if toml:
         print(config_toml(config), end="")
@@ -84,8 +85,6 @@ def check(
 
 
 def _check_episode_options(config: TrainConfig, answer: list[str] | None, episode: str | None) -> None:
-    from zerosearch.errors import ConfigError
-
     if answer and episode is None:
         raise ConfigError(
             "--answer says what an episode is scored against: give the episode too, with --text or --file"
@@ -114,9 +113,6 @@ class NotFetched(ModelError):
 
 def golden_answers(text: str) -> tuple[str, ...]:
     """What a file with this answer would hold: a printed list is its items. Raises `DataError`."""
-    from zerosearch.episodes.answer_forms import read_answers
-    from zerosearch.errors import DataError
-
     try:
         return read_answers(text).texts
     except ValueError as error:
@@ -125,15 +121,12 @@ def golden_answers(text: str) -> tuple[str, ...]:
 
 def open_tokenizer(name: str) -> LocalModel:
     """A `LocalModel` without weights. Raises `ModelError` where its tokenizer is not on this machine."""
-    from zerosearch.models.embedded import resolve_model
-
     path = resolve_model(name)
     try:
         import torch
         from transformers import AutoTokenizer
 
         from zerosearch.models.local import LocalModel
-        from zerosearch.process.runtime import quiet_libraries
     except ImportError as error:
         raise ModelError(f"prompts and tokens need {error.name}: {install('train')}") from None
     quiet_libraries()
@@ -173,8 +166,6 @@ def print_endpoint_prompt(parts: Parts, question: str) -> None:
 
 def print_episode(config: TrainConfig, model: LocalModel, question: Question, text: str) -> None:
     """Read an episode's text; print its segments with their masks, what each turn does, and the reward."""
-    from zerosearch.episodes.transcript import read_transcript
-
     settings, codec = _rollout(config, model), model.codec
     prompt = settings.prompt(question.text)
     ends = [codec.decode([i]) for i in sorted(model.eos_ids)]
@@ -201,8 +192,6 @@ def print_episode(config: TrainConfig, model: LocalModel, question: Question, te
 
 
 def _print_turn(transcript: Transcript, index: int) -> None:
-    from zerosearch.episodes.transcript import turn_fault
-
     turn = transcript.episode.turns[index]
     fault = turn_fault(turn.text, opened=turn.opened)
     line = Text(f"  -> {turn.action.kind}", style="bold")
@@ -215,9 +204,6 @@ def _print_turn(transcript: Transcript, index: int) -> None:
 
 
 def _print_reward(config: TrainConfig, transcript: Transcript, golden: tuple[str, ...]) -> None:
-    from zerosearch.episodes.scoring import SCORES, reward_from_scores
-    from zerosearch.episodes.transcript import explain, score_transcript
-
     answer = transcript.episode.answer
     console.print(Text(f"\nanswer   {answer!r}" if answer is not None else "\nanswer   none", style="bold"))
     console.print(f"stopped  {transcript.stop_reason}")
@@ -239,14 +225,10 @@ def _print_reward(config: TrainConfig, transcript: Transcript, golden: tuple[str
 
 
 def _rollout(config: TrainConfig, model: LocalModel) -> RolloutSettings:
-    from zerosearch.playing import rollout_settings
-
     return rollout_settings(config, model, temperature=config.training.temperature, top_k=config.engine.top_k)
 
 
 def _episode_text(text: str | None, file: Path | None) -> str | None:
-    from zerosearch.errors import ConfigError, DataError
-
     if text is not None and file is not None:
         raise ConfigError("--text and --file both give an episode: choose one")
     if text == "-" or (file is not None and str(file) == "-"):

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from zerosearch.commands.check_settings import Findings
 from zerosearch.commands.screen import console
-
-if TYPE_CHECKING:
-    from zerosearch.config import TrainConfig
-    from zerosearch.episodes.questions import Question
-    from zerosearch.episodes.rollout import RolloutSettings
-    from zerosearch.parts import Parts
+from zerosearch.config import TrainConfig
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.rollout import RolloutSettings
+from zerosearch.errors import DataError
+from zerosearch.factbook.known import embedded_warning
+from zerosearch.parts import Parts
 
 
 def read_questions(parts: Parts, found: Findings) -> dict[str, list[Question]]:
@@ -21,8 +20,6 @@ def read_questions(parts: Parts, found: Findings) -> dict[str, list[Question]]:
 
     Raises `DataError` for a malformed file.
     """
-    from zerosearch.errors import DataError
-
     config = parts.config
     read: dict[str, list[Question]] = {}
     for name, source, open_them in (
@@ -52,8 +49,6 @@ def _warn_of_unknown(
     config: TrainConfig, name: str, source: str, questions: Sequence[Question], found: Findings
 ) -> None:
     """A warning where the simulator that ships is trained with on questions that it knows nothing of."""
-    from zerosearch.factbook.known import embedded_warning
-
     if name == "data.train" and config.engine.kind == "simulated":
         unknown = embedded_warning(config.engine.simulated.adapter, source, questions)
         found.warnings += [unknown] if unknown else []

@@ -8,28 +8,28 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.table import Table
 from rich.text import Text
 
 from zerosearch.commands.screen import console
-from zerosearch.errors import install
+from zerosearch.commands.train import describe
+from zerosearch.config import TrainConfig
+from zerosearch.engines.config import KINDS, EngineConfig
+from zerosearch.engines.web import KEY_VARIABLES
+from zerosearch.episodes.scoring import SCORES
+from zerosearch.errors import ConfigError, ModelError, ZeroSearchError, install
+from zerosearch.models.adapters import resolve_adapter, tuned_otherwise
+from zerosearch.models.config import Section
 from zerosearch.models.embedded import EMBEDDED_MODELS
+from zerosearch.registry import load
 from zerosearch.spending.ledger import PRICES, dollars
-
-if TYPE_CHECKING:
-    from zerosearch.config import TrainConfig
-    from zerosearch.engines.config import EngineConfig
-    from zerosearch.models.config import Section
+from zerosearch.training_config import ALGORITHMS
 
 
 def print_settings(config: TrainConfig, where: str) -> None:
     """The run in a few lines: what differs from the defaults, the curriculum, and the searches it may make."""
-    from zerosearch.commands.train import describe
-    from zerosearch.config import TrainConfig
-    from zerosearch.models.config import Section
-
     console.print(describe(config))
     changed = dict(differences(config, TrainConfig.model_validate({})))
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0), title=Text(f"\n{where}"), title_justify="left")
@@ -95,8 +95,6 @@ def differences(ours: Section, defaults: Section | None, prefix: str = "") -> It
     """`("engine.top_k", 3)` for every setting that is not the default. A section that is none by default is compared
     with what it holds by default when it is there.
     """
-    from zerosearch.models.config import Section
-
     for key in ours.used():
         value = getattr(ours, key)
         default = getattr(defaults, key) if defaults is not None else None
@@ -151,10 +149,6 @@ _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 def check_parts(config: TrainConfig, found: Findings) -> None:
     """Add to `found` what this machine lacks, models, adapters, corpora, keys, packages, and what cannot work."""
-    from zerosearch.episodes.scoring import SCORES
-    from zerosearch.errors import ConfigError
-    from zerosearch.training_config import ALGORITHMS
-
     engines = [("engine", config.engine)]
     if config.evaluation.engine is not None:
         engines.append(("evaluation.engine", config.evaluation.engine))
@@ -186,9 +180,6 @@ def check_parts(config: TrainConfig, found: Findings) -> None:
 
 def _check_model(section: str, name: str, adapter: str | None, found: Findings) -> None:
     """A local model and its adapter: whether the files that hold them are there."""
-    from zerosearch.errors import ModelError
-    from zerosearch.models.adapters import resolve_adapter
-
     folder = Path(name).expanduser()
     if folder.is_dir() and name not in EMBEDDED_MODELS:
         if not (folder / "config.json").is_file():
@@ -210,9 +201,6 @@ def _check_model(section: str, name: str, adapter: str | None, found: Findings) 
 
 def _check_card(name: str, engine: EngineConfig, found: Findings) -> None:
     """Whether a tuned simulator is asked for what it was tuned for."""
-    from zerosearch.errors import ZeroSearchError
-    from zerosearch.models.adapters import tuned_otherwise
-
     simulator = engine.simulated
     if simulator.adapter is None:
         return
@@ -226,9 +214,6 @@ def _check_card(name: str, engine: EngineConfig, found: Findings) -> None:
 
 def _own_not_here(path: str, setting: str) -> Iterator[str]:
     """What keeps a part of the user's own from being imported."""
-    from zerosearch.errors import ConfigError
-    from zerosearch.registry import load
-
     try:
         load(path, setting)
     except ConfigError as error:
@@ -236,9 +221,6 @@ def _own_not_here(path: str, setting: str) -> Iterator[str]:
 
 
 def _engine_not_here(name: str, engine: EngineConfig) -> Iterator[str]:
-    from zerosearch.engines.config import KINDS
-    from zerosearch.engines.web import KEY_VARIABLES
-
     simulator, table = engine.simulated, getattr(engine, engine.kind, None)
     if engine.kind not in KINDS:
         yield from _own_not_here(engine.kind, f"{name}.kind")

@@ -6,20 +6,24 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from zerosearch.commands.data import FIELDS_HELP
 from zerosearch.commands.screen import console
+from zerosearch.config_file import load_config
+from zerosearch.episodes.questions import Question, questions_digest
+from zerosearch.episodes.rollout import ErrorRate, run_episode
+from zerosearch.errors import DataError, FolderError, RunError
+from zerosearch.files.folders import listed, owned
+from zerosearch.files.identity import differences
+from zerosearch.files.jsonl import read_object, write_json
+from zerosearch.parts import Parts
 from zerosearch.process.runtime import prepare, quiet_libraries
-from zerosearch.spending.ledger import dollars
-
-if TYPE_CHECKING:
-    from zerosearch.episodes.questions import Question
-    from zerosearch.parts import Parts
-    from zerosearch.simulator.collect import Progress
-    from zerosearch.spending.ledger import Ledger
+from zerosearch.simulator.collect import Progress
+from zerosearch.simulator.collect import collect as collect_episodes
+from zerosearch.spending.ledger import Ledger, dollars
 
 
 def collect(
@@ -41,15 +45,6 @@ def collect(
     The engine is the configuration's `engine`, or where that is simulated its `evaluation.engine`.
     """
     prepare()
-    from zerosearch.config_file import load_config
-    from zerosearch.episodes.rollout import ErrorRate, run_episode
-    from zerosearch.errors import RunError
-    from zerosearch.files.folders import owned
-    from zerosearch.files.jsonl import write_json
-    from zerosearch.parts import Parts
-    from zerosearch.simulator.collect import collect as collect_episodes
-    from zerosearch.spending.ledger import Ledger
-
     config = load_config(config_file, set_ or ())
     behind_url = config.model.base_url is not None
     with Parts(config, spending=out, work="collect") as parts:
@@ -86,8 +81,6 @@ def collect(
 
 def described(parts: Parts, asked: Sequence[Question], temperature: float) -> dict[str, Any]:
     """What the episodes of a collection have in common: its `collect.json`."""
-    from zerosearch.episodes.questions import questions_digest
-
     config = parts.config
     return {
         "policy": config.model.name,
@@ -104,9 +97,6 @@ def described(parts: Parts, asked: Sequence[Question], temperature: float) -> di
 
 def check_collection(out: Path) -> None:
     """Raises `FolderError` where files lie in `out` that a collection would write, without its `collect.json`."""
-    from zerosearch.errors import FolderError
-    from zerosearch.files.folders import listed
-
     if not (out / "collect.json").exists():
         patterns = ("progress.json", "part-*.jsonl.zst", "spending*.jsonl")
         if found := sorted(path.name for pattern in patterns for path in out.glob(pattern)):
@@ -115,10 +105,6 @@ def check_collection(out: Path) -> None:
 
 def claim(folder: Path, record: dict[str, Any]) -> None:
     """Write what is collected here, or check that it is what was before. Raises `DataError` naming the difference."""
-    from zerosearch.errors import DataError
-    from zerosearch.files.identity import differences
-    from zerosearch.files.jsonl import read_object, write_json
-
     path = folder / "collect.json"
     if path.exists():
         before = read_object(path)

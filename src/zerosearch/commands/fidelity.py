@@ -4,19 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
 from zerosearch.commands.screen import console, json_text, table
+from zerosearch.config_file import load_config
+from zerosearch.engines.encoders import SentenceTransformerEncoder
+from zerosearch.errors import ConfigError, DataError, RunError
+from zerosearch.factbook.queries import factbook_queries
+from zerosearch.files.folders import check_file, owned
+from zerosearch.files.jsonl import atomic_write, read_object, write_json, write_jsonl
+from zerosearch.parts import Parts
 from zerosearch.process.runtime import prepare, quiet_libraries
-
-if TYPE_CHECKING:
-    from zerosearch.parts import Parts
-    from zerosearch.simulator.fidelity import Compared, FidelityQuery
-    from zerosearch.simulator.reader import Reading
+from zerosearch.simulator.collect import read_collection
+from zerosearch.simulator.embedding import embedding_report
+from zerosearch.simulator.fidelity import Compared, FidelityQuery, compare, page_row
+from zerosearch.simulator.fidelity import fidelity as figures
+from zerosearch.simulator.gallery import page
+from zerosearch.simulator.reader import Reading, read_pages, reader_report
 
 
 def fidelity(
@@ -39,14 +47,6 @@ def fidelity(
     whether the documents look real.
     """
     prepare()
-    from zerosearch.config_file import load_config
-    from zerosearch.engines.encoders import SentenceTransformerEncoder
-    from zerosearch.errors import ConfigError
-    from zerosearch.files.folders import owned
-    from zerosearch.parts import Parts
-    from zerosearch.simulator.fidelity import compare
-    from zerosearch.simulator.reader import read_pages
-
     config = load_config(config_file, set_ or ())
     if config.engine.kind != "simulated":
         raise ConfigError("fidelity compares a simulator: engine.kind must be 'simulated'")
@@ -73,12 +73,8 @@ def fidelity(
         compared, readings = parts.run(ask_all())
         report = report_of(parts, compared)
     if reader:
-        from zerosearch.simulator.reader import reader_report
-
         report["reader"] = reader_report(readings, reader.model)
     if embed:
-        from zerosearch.simulator.embedding import embedding_report
-
         report["embedding"] = embedding_report(compared, embed)
     if out is not None:
         write_report(out, report, compared, readings)
@@ -95,8 +91,6 @@ def fidelity(
 
 def report_of(parts: Parts, compared: Sequence[Compared]) -> dict[str, Any]:
     """The figures, with what the pages were made with. Decoding is timed where the simulator is a local model."""
-    from zerosearch.simulator.fidelity import fidelity as figures
-
     config, models = parts.config, parts.models
     simulator = config.engine.simulated
     pages = sum(p is not None for c in compared for p in (c.useful, c.noisy, c.blind))
@@ -115,10 +109,6 @@ def report_of(parts: Parts, compared: Sequence[Compared]) -> dict[str, Any]:
 
 def write_report(out: Path, report: dict[str, Any], compared: Sequence[Compared], readings: Sequence[Reading]) -> None:
     """Write the report, its pages side by side, and all pages as rows."""
-    from zerosearch.files.jsonl import atomic_write, write_json, write_jsonl
-    from zerosearch.simulator.fidelity import page_row
-    from zerosearch.simulator.gallery import page
-
     write_json(out / "fidelity.json", report)
     atomic_write(out / "fidelity.html", page(report, compared, readings).encode())
     write_jsonl(out / "pages.jsonl", map(page_row, compared))
@@ -126,8 +116,6 @@ def write_report(out: Path, report: dict[str, Any], compared: Sequence[Compared]
 
 def _complain(report: dict[str, Any]) -> None:
     """Raises `RunError` where the figures lack what failed."""
-    from zerosearch.errors import RunError
-
     reader = report.get("reader", {"failed": 0})
     if report["failed"] or reader["failed"]:
         why = f" ({reader['error']})" if reader["failed"] else ""
@@ -139,9 +127,6 @@ def _complain(report: dict[str, Any]) -> None:
 
 def check_report(out: Path) -> None:
     """Raises `FolderError` where files lie in `out` that the report would overwrite and that are no such report's."""
-    from zerosearch.errors import DataError
-    from zerosearch.files.folders import check_file
-    from zerosearch.files.jsonl import read_object
 
     def ours(path: Path) -> bool:
         try:
@@ -157,10 +142,6 @@ def open_queries(parts: Parts, source: str, limit: int) -> list[FidelityQuery]:
     """`factbook:SPLIT`: right, whole and misdirected queries, one a question; a folder: the queries of its
     trajectories; anything else: questions, each asked whole.
     """
-    from zerosearch.factbook.queries import factbook_queries
-    from zerosearch.simulator.collect import read_collection
-    from zerosearch.simulator.fidelity import FidelityQuery
-
     if source.startswith("factbook:"):
         return [FidelityQuery(*found) for found in factbook_queries(source, limit, parts.config.seed)]
     if Path(source).is_dir():

@@ -5,18 +5,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import Annotated, cast
 
 import typer
 
 from zerosearch.commands.screen import console, table
+from zerosearch.config import TrainConfig
+from zerosearch.config_file import load_config
+from zerosearch.engines.page_rows import RecordedPage
+from zerosearch.episodes.search import Quality
+from zerosearch.errors import ConfigError, DataError, RunError
+from zerosearch.files.folders import check_file, owned
+from zerosearch.files.jsonl import append_jsonl, read_rows
+from zerosearch.models.config import ModelRef
+from zerosearch.parts import Parts
 from zerosearch.process.runtime import prepare, quiet_libraries
-
-if TYPE_CHECKING:
-    from zerosearch.config import TrainConfig
-    from zerosearch.engines.page_rows import RecordedPage
-    from zerosearch.models.config import ModelRef
-    from zerosearch.simulator.config import LabelConfig
+from zerosearch.simulator.collect import read_collection
+from zerosearch.simulator.config import LabelConfig
+from zerosearch.simulator.judge import judge
+from zerosearch.simulator.label import (
+    JUDGE,
+    WAYS,
+    agreements,
+    balance,
+    evidence_note,
+    holds_labels,
+    label_pages,
+    label_recorded,
+    write_labels,
+)
+from zerosearch.simulator.page_text import format_page
+from zerosearch.simulator.record import read_recorded_pages
 
 _VERDICTS = ("useful", "noisy")
 
@@ -40,11 +59,6 @@ def label(
     says whether the page holds what its query asks for. The first engine.top_k documents make the label.
     """
     prepare()
-    from zerosearch.config_file import load_config
-    from zerosearch.errors import ConfigError, RunError
-    from zerosearch.files.folders import check_file, owned
-    from zerosearch.simulator.label import holds_labels, write_labels
-
     config = load_config(config_file, set_ or ())
     judge, top_k = config.label.judge.ref(), config.engine.top_k
     if collection is None and (not recorded or out is None):
@@ -69,11 +83,6 @@ def read_pages(
     collection: Path | None, recorded: Sequence[Path], settings: LabelConfig, top_k: int
 ) -> list[RecordedPage]:
     """The pages of a collection and of recordings, with the labels that need no judge. Raises `DataError` for none."""
-    from zerosearch.errors import DataError
-    from zerosearch.simulator.collect import read_collection
-    from zerosearch.simulator.label import label_pages, label_recorded
-    from zerosearch.simulator.record import read_recorded_pages
-
     pages = label_pages(read_collection(collection), right=settings.right, top_k=top_k) if collection else []
     nameless = 0
     for path in recorded:
@@ -99,12 +108,6 @@ def judged(
 
     Verdicts are kept beside `target` as they come: the same command asks only for those that lack.
     """
-    from zerosearch.episodes.search import Quality
-    from zerosearch.files.jsonl import append_jsonl, read_rows
-    from zerosearch.parts import Parts
-    from zerosearch.simulator.judge import judge
-    from zerosearch.simulator.label import JUDGE
-
     quiet_libraries()
     kept = target.with_suffix(".verdicts.jsonl")
     held = {str(row.get("key")): Quality(row["verdict"]) for row in read_rows(kept) if row.get("verdict") in _VERDICTS}
@@ -123,9 +126,6 @@ def judged(
 
 
 def _show(pages: Sequence[RecordedPage], sample: int, top_k: int) -> None:
-    from zerosearch.simulator.label import WAYS, agreements, balance, evidence_note
-    from zerosearch.simulator.page_text import format_page
-
     ways = [way for way in WAYS if any(way in p.labels for p in pages)]
     shown = table("labels", "way", "useful", "noisy", "no label")
     for way in ways:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from zerosearch.commands.data import FIELDS_HELP
 from zerosearch.commands.screen import console
+from zerosearch.config_file import load_config
+from zerosearch.episodes.rollout import ErrorRate
+from zerosearch.errors import DataError, RunError
+from zerosearch.files.folders import owned
+from zerosearch.files.formats import read_jsonl
+from zerosearch.parts import Parts
 from zerosearch.process.runtime import prepare
-
-if TYPE_CHECKING:
-    from zerosearch.parts import Parts
-    from zerosearch.simulator.record import Query, Recorded
+from zerosearch.simulator.collect import read_collection
+from zerosearch.simulator.record import Query, Recorded, RecordSettings, read_recorded_pages
+from zerosearch.simulator.record import record as record_pages
 
 
 def record(
@@ -39,14 +44,6 @@ def record(
     The file is what `label --recorded` and the engine `recorded` read.
     """
     prepare()
-    from zerosearch.config_file import load_config
-    from zerosearch.episodes.rollout import ErrorRate
-    from zerosearch.errors import DataError, RunError
-    from zerosearch.files.folders import owned
-    from zerosearch.parts import Parts
-    from zerosearch.simulator.record import RecordSettings
-    from zerosearch.simulator.record import record as record_pages
-
     if out.suffix != ".jsonl":
         raise DataError(f"{out}: recordings are appended to a plain .jsonl file")
     config = load_config(config_file, set_ or ())
@@ -83,9 +80,6 @@ def conclusion(done: Recorded) -> str:
 def open_recordable(parts: Parts, source: str, limit: int | None, fields: str | None = None) -> list[Query]:
     """The queries of a collection's trajectories or of recorded pages; or questions, each asked whole, which may be
     without answers (BEIR's queries)."""
-    from zerosearch.simulator.collect import read_collection
-    from zerosearch.simulator.record import Query, read_recorded_pages
-
     path = Path(source)
     if path.is_dir():
         found = [Query(s.query, t.question, turn) for t in read_collection(path) for turn, s in enumerate(t.searches)]
@@ -98,8 +92,6 @@ def open_recordable(parts: Parts, source: str, limit: int | None, fields: str | 
 
 
 def _holds_queries(path: Path) -> bool:
-    from zerosearch.files.formats import read_jsonl
-
     if not path.name.endswith((".jsonl", ".jsonl.gz")):
         return False
     first = next((row for _, row in read_jsonl(path)), None)

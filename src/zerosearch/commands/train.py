@@ -7,17 +7,20 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
 
 from zerosearch.commands.screen import console, table
+from zerosearch.config import TrainConfig
+from zerosearch.config_file import load_config
+from zerosearch.errors import ConfigError, ZeroSearchError
+from zerosearch.files.folders import owned
+from zerosearch.files.jsonl import read_metrics, read_object
+from zerosearch.parts import Parts
 from zerosearch.process.runtime import prepare, quiet_libraries
 from zerosearch.spending.ledger import dollars
-
-if TYPE_CHECKING:
-    from zerosearch.config import TrainConfig
 
 
 def train(
@@ -38,9 +41,6 @@ def train(
     configuration means before anything is loaded.
     """
     prepare()
-    from zerosearch.config_file import load_config
-    from zerosearch.errors import ConfigError
-
     if config_file is None and not set_:
         raise ConfigError(
             "name a configuration, such as demo (minutes on a CPU); the bare defaults are the paper's "
@@ -53,7 +53,6 @@ def train(
     console.print("loading models and data ...", style="dim")
     from zerosearch.learning.run import assemble
     from zerosearch.learning.sinks import check_sinks, open_sinks
-    from zerosearch.parts import Parts
 
     quiet_libraries()
     check_sinks(config)
@@ -77,8 +76,6 @@ def train(
 @contextmanager
 def owned_together(folder: Path) -> Iterator[None]:
     """Own the run folder: the first process of a group takes the lock, and all of them stop where it cannot."""
-    from zerosearch.errors import ZeroSearchError
-    from zerosearch.files.folders import owned
     from zerosearch.learning.parallel import Processes
 
     processes = Processes.current()
@@ -170,8 +167,6 @@ def clock(seconds: float) -> str:
 
 def _conclude(config: TrainConfig, complete: bool) -> None:
     """Print the evaluations side by side, draw the curves, say where everything lies, and what to do with it."""
-    from zerosearch.files.jsonl import read_metrics, read_object
-
     folder = config.run_folder
     rows = read_metrics(folder / "metrics.jsonl")
     if rows:
