@@ -15,7 +15,7 @@ def build(args: argparse.Namespace) -> Any:
     """A learner as a run would have it: GRPO, float32, CPU."""
     import torch
 
-    from zerosearch.config import AlgorithmConfig, TrainingConfig
+    from zerosearch.config import TrainConfig
     from zerosearch.learning.learner import Learner
     from zerosearch.learning.policy import Policy
     from zerosearch.models.local import LocalModel
@@ -27,9 +27,15 @@ def build(args: argparse.Namespace) -> Any:
     else:
         reference = LocalModel.load(args.model, dtype="float32", device="cpu") if args.kl_coef else None
         policy = Policy.full_weights(model, reference)
-    algorithm = AlgorithmConfig(name="grpo", kl="loss" if args.kl_coef else "none", kl_coef=args.kl_coef)
-    training = TrainingConfig(learning_rate=args.learning_rate, micro_batch_tokens=args.batch)
-    return Learner(policy, None, algorithm, training, max_policy_tokens=args.max_completion, seed=args.seed)
+    config = TrainConfig.model_validate(
+        {
+            "seed": args.seed,
+            "protocol": {"max_searches": 0, "max_turn_tokens": args.max_completion},
+            "algorithm": {"name": "grpo", "kl": "loss" if args.kl_coef else "none", "kl_coef": args.kl_coef},
+            "training": {"learning_rate": args.learning_rate, "micro_batch_tokens": args.batch},
+        }
+    )
+    return Learner(policy, None, config)
 
 
 def trajectory(rollout: Rollout) -> Any:

@@ -130,6 +130,11 @@ class ProtocolConfig(Section):
     retry_invalid: bool = True
     """Tell the policy when a turn was neither a search nor an answer, and let it go on; else the episode ends."""
 
+    @property
+    def max_policy_tokens(self) -> int:
+        """The most that a policy can write in an episode."""
+        return self.max_turn_tokens * (self.max_searches + 1)
+
     def limits(self) -> EpisodeLimits:
         return EpisodeLimits(
             max_searches=self.max_searches,

@@ -31,7 +31,7 @@ CONFIG = toy_config(Path("runs"), {"name": "reinforce", "kl": "none"}, steps=9)
 
 def learner(seed: int = 0) -> Learner:
     policy = Policy.full_weights(toy_model(seed), None)
-    return Learner(policy, None, CONFIG.algorithm, CONFIG.training, max_policy_tokens=12, seed=0)
+    return Learner(policy, None, CONFIG)
 
 
 def changed(**changes: Any) -> TrainConfig:

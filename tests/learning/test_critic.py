@@ -11,6 +11,7 @@ from tiny import tiny_local_model
 
 from zerosearch.learning.batches import MicroBatch
 from zerosearch.learning.critic import CRITIC, Critic
+from zerosearch.learning.logprobs import Sampled
 from zerosearch.learning.policy import Policy
 from zerosearch.models.local import LocalModel
 
@@ -70,7 +71,7 @@ def test_on_one_base_policy_and_critic_have_adapters_of_their_own(tiny_tokenizer
     assert all(p.grad is None for p in policy.parameters().values())
     assert any(p.grad is not None and bool(p.grad.any()) for p in model.adapter_parameters(CRITIC).values())
     policy.train_mode()
-    policy.logprobs(BATCH, 1.0).logprobs_N.sum().backward()  # type: ignore[no-untyped-call]
+    policy.logprobs(BATCH, Sampled()).logprobs_N.sum().backward()  # type: ignore[no-untyped-call]
     assert any(p.grad is not None for p in policy.parameters().values())
 
 

@@ -22,6 +22,7 @@ from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.learning.batches import Sequences, micro_batches
 from zerosearch.learning.critic import Critic
 from zerosearch.learning.learner import Learner, explained_variance
+from zerosearch.learning.logprobs import Sampled
 from zerosearch.learning.policy import Policy
 from zerosearch.learning.scaling import NotFinite
 from zerosearch.learning.trainer import Trainer
@@ -83,7 +84,7 @@ def learner(
     frozen = reference or (toy_model(1) if settings.algorithm.kl != "none" else None)
     policy = Policy.full_weights(model or toy_model(), frozen)
     critic = Critic.full_weights(toy_model(2)) if settings.algorithm.name == "ppo" else None
-    made = Learner(policy, critic, settings.algorithm, settings.training, max_policy_tokens=12, seed=0)
+    made = Learner(policy, critic, settings)
     if sgd:
         descent: Any = torch.optim.SGD(policy.parameters().values(), lr=1.0)  # `update` sets the rate
         made.optimizer = descent
@@ -331,7 +332,7 @@ def test_below_float32_old_log_probs_are_the_trainers_and_the_correction_is_capp
     assert batch.correction_BT is not None
     (micro,) = micro_batches(Sequences([list(t.ids) for t in rows], [list(t.mask) for t in rows]), 10**6)
     with torch.no_grad():
-        own = made.policy.logprobs(micro, 1.0).logprobs_N
+        own = made.policy.logprobs(micro, Sampled()).logprobs_N
     order = list(micro.rows)
     assert torch.allclose(batch.old_logprobs_BT[order][micro.mask_BT.bool()], own, atol=1e-2)
     assert metrics["sampler_gap_max"][0][0] == pytest.approx(3.0, abs=0.1)
@@ -433,5 +434,4 @@ def test_the_learning_rate_warms_up(warmup: int, factors: list[float]) -> None:
 def test_a_critic_is_for_ppo_alone() -> None:
     settings = config({"name": "ppo", "kl": "none"})
     with pytest.raises(ValueError, match="ppo needs a critic"):
-        Learner(Policy.full_weights(toy_model(), None), None, settings.algorithm, settings.training,
-                max_policy_tokens=1, seed=0)  # fmt: skip
+        Learner(Policy.full_weights(toy_model(), None), None, settings)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tiny import give_adapter, tiny_llama
 from torch import Tensor
 
-from zerosearch.learning.logprobs import EntropyUse, head_is_plain, keep, scatter, token_logprobs
+from zerosearch.learning.logprobs import EntropyUse, Sampled, head_is_plain, keep, scatter, token_logprobs
 from zerosearch.models.local import LocalModel
 from zerosearch.models.sampling import truncate
 
@@ -81,13 +81,16 @@ def test_a_head_that_does_more_than_multiply_is_recognised(name: str) -> None:
 
 @pytest.mark.parametrize("temperature", [1.0, 0.6])
 @pytest.mark.parametrize("name", MODELS)
-def test_logprobs_and_entropy_are_those_of_the_models_own_logits(name: str, temperature: float) -> None:
+def test_logprobs_and_entropy_are_those_of_the_models_own_logits(
+    name: str, temperature: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain, make = MODELS[name]
     model = make()
     ids, mask = batch()
     logprobs, entropies = straight(model, ids, mask, temperature)
-    ways = [token_logprobs(model, ids, mask, temperature=temperature, entropy="metric", plain_head=plain)]
-    ways.append(token_logprobs(model, ids, mask, temperature=temperature, entropy="metric", plain_head=False, chunk=4))
+    ways = [token_logprobs(model, ids, mask, Sampled(temperature), entropy="metric", plain_head=plain)]
+    monkeypatch.setattr("zerosearch.learning.logprobs.CHUNK", 4)
+    ways.append(token_logprobs(model, ids, mask, Sampled(temperature), entropy="metric", plain_head=False))
     for found in ways:
         torch.testing.assert_close(found.logprobs_N, logprobs, rtol=0, atol=2e-5)
         assert found.entropy_N is not None
@@ -95,7 +98,7 @@ def test_logprobs_and_entropy_are_those_of_the_models_own_logits(name: str, temp
         torch.testing.assert_close(found.hidden_N, ways[0].hidden_N, rtol=0, atol=1e-5)
         assert found.hidden_N.shape == (int(mask.sum()), model.config.hidden_size)
     if not plain:  # taking the short cut there would be wrong
-        wrong = token_logprobs(model, ids, mask, temperature=temperature, plain_head=True).logprobs_N
+        wrong = token_logprobs(model, ids, mask, Sampled(temperature), plain_head=True).logprobs_N
         assert (wrong - logprobs).abs().max() > 0.01
 
 
@@ -128,16 +131,16 @@ def test_the_score_has_mean_0_under_the_truncated_sampler(top_k: int, top_p: flo
     mask = torch.zeros_like(ids)
     mask[:, -1] = 1
 
-    def mean_score(**options: Any) -> float:
+    def mean_score(sampled: Sampled) -> float:
         model.zero_grad()
-        found = token_logprobs(model, ids, mask, **options)
+        found = token_logprobs(model, ids, mask, sampled)
         (found.logprobs_N * chances[tokens]).sum().backward()  # type: ignore[no-untyped-call]
         return float(sum(p.grad.square().sum() for p in model.parameters() if p.grad is not None)) ** 0.5
 
     assert 1 < len(tokens) < 97
-    assert mean_score(top_k=top_k, top_p=top_p) < 1e-4
-    assert mean_score() > 1e-2  # weight would move to the kept tokens, whatever was earned
-    found = token_logprobs(model, ids, mask, top_k=top_k, top_p=top_p, entropy="metric")
+    assert mean_score(Sampled(1.0, top_k, top_p)) < 1e-4
+    assert mean_score(Sampled()) > 1e-2  # weight would move to the kept tokens, whatever was earned
+    found = token_logprobs(model, ids, mask, Sampled(1.0, top_k, top_p), entropy="metric")
     torch.testing.assert_close(found.logprobs_N, chances[tokens].log(), rtol=0, atol=1e-5)
     assert found.entropy_N is not None
     entropy = float(-(chances[tokens] * chances[tokens].log()).sum())
@@ -156,12 +159,13 @@ def test_with_an_adapter_too(tiny_model: LocalModel) -> None:
 
 
 @pytest.mark.parametrize("plain", [True, False])
-def test_chunks_change_neither_values_nor_gradients(plain: bool) -> None:
+def test_chunks_change_neither_values_nor_gradients(plain: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     ids, mask = batch()
     found = []
     for chunk in (3, 2048):
+        monkeypatch.setattr("zerosearch.learning.logprobs.CHUNK", chunk)
         model = tiny_llama(97).requires_grad_(True)
-        out = token_logprobs(model, ids, mask, temperature=0.7, entropy="loss", plain_head=plain, chunk=chunk)
+        out = token_logprobs(model, ids, mask, Sampled(0.7), entropy="loss", plain_head=plain)
         assert out.entropy_N is not None
         backward(out.logprobs_N.sum() + 0.3 * out.entropy_N.sum())
         found.append((out.logprobs_N.detach(), model.model.layers[0].mlp.up_proj.weight.grad))

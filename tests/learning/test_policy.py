@@ -20,6 +20,7 @@ from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.learning.batches import MicroBatch, Sequences, micro_batches
 from zerosearch.learning.critic import Critic
 from zerosearch.learning.learner import Learner
+from zerosearch.learning.logprobs import Sampled
 from zerosearch.learning.policy import POLICY, REFERENCE, Policy
 from zerosearch.models.local import LocalModel
 from zerosearch.models.worker import TransformersGenerator, Worker
@@ -39,7 +40,7 @@ def make(model: LocalModel, start: Path | None, kind: str = "grpo", **algorithm:
     settings = toy_config(Path("unused"), {"name": kind, "kl_coef": 0.1, **algorithm}, steps=4)
     policy = Policy.lora(model, start, rank=4, alpha=8.0)
     critic = Critic.lora(model, rank=4, alpha=8.0) if kind == "ppo" else None
-    return Learner(policy, critic, settings.algorithm, settings.training, max_policy_tokens=12, seed=0)
+    return Learner(policy, critic, settings)
 
 
 def episodes(model: LocalModel, adapter: str | None) -> list[Trajectory]:
@@ -88,7 +89,7 @@ def test_before_the_first_step_policy_and_reference_are_one_to_the_last_bit(
     micro = one_batch(model)
     made.policy.train_mode()
     with torch.no_grad():
-        own = made.policy.logprobs(micro, 1.0).logprobs_N
+        own = made.policy.logprobs(micro, Sampled()).logprobs_N
         base = Policy.full_weights(bare, bare).reference_logprobs(micro, 1.0)
     assert torch.equal(made.policy.reference_logprobs(micro, 1.0), own)
     assert torch.equal(own, base) == (source is None)  # a start adapter really says something else
@@ -119,7 +120,7 @@ def test_an_update_changes_the_policys_adapter_and_nothing_else(start: str, kind
         assert any(".critic." in key for key in moved)
     assert torch.equal(made.policy.reference_logprobs(micro, 1.0), reference)
     made.policy.train_mode()
-    assert not torch.equal(made.policy.logprobs(micro, 1.0).logprobs_N, reference)
+    assert not torch.equal(made.policy.logprobs(micro, Sampled()).logprobs_N, reference)
 
 
 def test_the_reference_is_asked_in_between_and_the_policy_still_learns() -> None:
@@ -128,7 +129,7 @@ def test_the_reference_is_asked_in_between_and_the_policy_still_learns() -> None
     micro = one_batch(made.policy.model)
     made.policy.train_mode()
     made.policy.reference_logprobs(micro, 1.0)
-    made.policy.logprobs(micro, 1.0).logprobs_N.sum().backward()  # type: ignore[no-untyped-call]
+    made.policy.logprobs(micro, Sampled()).logprobs_N.sum().backward()  # type: ignore[no-untyped-call]
     grads = [p.grad for key, p in made.policy.parameters().items() if "lora_B" in key]
     assert all(grad is not None and bool(grad.any()) for grad in grads)
     assert all(p.grad is None for key, p in made.policy.model.base.named_parameters() if "lora_" not in key)
@@ -138,7 +139,7 @@ def test_full_fine_tuning_leaves_its_reference_alone() -> None:
     settings = toy_config(Path("unused"), {"name": "grpo", "kl_coef": 0.1}, steps=1)
     model, reference = toy_model(0), toy_model(0)
     policy = Policy.full_weights(model, reference)
-    made = Learner(policy, None, settings.algorithm, settings.training, max_policy_tokens=12, seed=0)
+    made = Learner(policy, None, settings)
     before, rows = everything(reference), episodes(model, None)
     assert made.update(rows, 0)["kl"] == 0.0
     assert changed(before, model) == set(policy.parameters())  # every weight learns
@@ -152,7 +153,7 @@ def test_a_temperature_shapes_the_references_log_probs_too() -> None:
     policy, micro = Policy.lora(model, None, rank=2, alpha=4.0), one_batch(model)
     policy.train_mode()
     with torch.no_grad():
-        hot = policy.logprobs(micro, 2.0).logprobs_N
+        hot = policy.logprobs(micro, Sampled(2.0)).logprobs_N
     assert torch.equal(policy.reference_logprobs(micro, 2.0), hot)
     assert not torch.allclose(policy.reference_logprobs(micro, 1.0), hot)
 
@@ -169,20 +170,20 @@ def test_what_is_saved_is_what_was_trained(kind: str, tmp_path: Path, tiny_token
     micro = one_batch(model)
     policy.train_mode()
     with torch.no_grad():
-        expected = policy.logprobs(micro, 1.0).logprobs_N
+        expected = policy.logprobs(micro, Sampled()).logprobs_N
     if kind == "full":
         again = Policy.full_weights(LocalModel.load(str(tmp_path / "policy"), device="cpu"), None)
     else:
         again = Policy.lora(tiny_local_model(tiny_tokenizer), tmp_path / "policy", rank=1, alpha=1.0)
     again.train_mode()
     with torch.no_grad():
-        assert torch.equal(again.logprobs(micro, 1.0).logprobs_N, expected)
+        assert torch.equal(again.logprobs(micro, Sampled()).logprobs_N, expected)
     assert not torch.allclose(expected, logprobs_of(tiny_local_model(tiny_tokenizer), micro))
 
 
 def logprobs_of(model: LocalModel, micro: MicroBatch) -> Tensor:
     with torch.no_grad():
-        return Policy.full_weights(model, None).logprobs(micro, 1.0).logprobs_N
+        return Policy.full_weights(model, None).logprobs(micro, Sampled()).logprobs_N
 
 
 @pytest.mark.parametrize("kind", ["lora", "full"])
@@ -215,7 +216,7 @@ def test_gradient_checkpointing_gives_the_same_gradients(tiny_tokenizer: Any) ->
         if checkpointing:
             model.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
         policy.train_mode()
-        policy.logprobs(one_batch(model), 1.0).logprobs_N.sum().backward()  # type: ignore[no-untyped-call]
+        policy.logprobs(one_batch(model), Sampled()).logprobs_N.sum().backward()  # type: ignore[no-untyped-call]
         found.append([p.grad for p in policy.parameters().values() if p.grad is not None])
         assert calls[0] == (2 if checkpointing else 1)  # the layer is run again on the way back
     assert len(found[0]) == len(found[1]) > 0
@@ -246,7 +247,7 @@ def test_checkpointing_switches_no_dropout_on(kind: str) -> None:
     micro = MicroBatch((0,), torch.tensor([[1, 2, 3, 4, 5]]), torch.tensor([[0, 1, 1, 1, 1]]))
     torch.nn.init.ones_(critic.head.weight)
     policy.train_mode()
-    assert torch.equal(policy.logprobs(micro, 1.0).logprobs_N, policy.logprobs(micro, 1.0).logprobs_N)
+    assert torch.equal(policy.logprobs(micro, Sampled()).logprobs_N, policy.logprobs(micro, Sampled()).logprobs_N)
     critic.train_mode()
     assert torch.equal(critic.values(micro), critic.values(micro))
     assert any(m.training for m in base.modules()), "nothing is checkpointed outside of training mode"
@@ -266,7 +267,7 @@ def test_beside_a_bfloat16_base_adapters_compute_in_bfloat16_and_learn_in_float3
             model.base.enable_input_require_grads()
         seen = adapter_formats(model, POLICY)
         policy.train_mode()
-        policy.logprobs(one_batch(model), 1.0, entropy="none").logprobs_N.sum().backward()  # type: ignore[no-untyped-call]
+        policy.logprobs(one_batch(model), Sampled(), entropy="none").logprobs_N.sum().backward()  # type: ignore[no-untyped-call]
         gradients.append(torch.cat([p.grad.flatten() for p in policy.parameters().values() if p.grad is not None]))
         formats.append(set(seen))
         policy.eval_mode()

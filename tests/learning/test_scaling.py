@@ -21,6 +21,7 @@ from zerosearch.learning.batches import Sequences, micro_batches
 from zerosearch.learning.checkpoints import list_checkpoints, load_checkpoint, save_checkpoint
 from zerosearch.learning.critic import Critic
 from zerosearch.learning.learner import Learner
+from zerosearch.learning.logprobs import Sampled
 from zerosearch.learning.policy import POLICY, Policy
 from zerosearch.learning.scaling import FIRST, GROWS_AFTER, LARGEST, LossScale, NotFinite, descend
 from zerosearch.learning.sft import SFTSettings, train_sft
@@ -49,11 +50,11 @@ def stepped(policy: Policy, weight: float, scale: LossScale) -> tuple[dict[str, 
 
     def losses() -> Iterator[Tensor]:
         tried.append(scale.value)
-        yield -weight * policy.logprobs(MICRO, 1.0).logprobs_N.sum()
+        yield -weight * policy.logprobs(MICRO, Sampled()).logprobs_N.sum()
 
     before = policy.state()
     descent = torch.optim.SGD(policy.parameters().values(), lr=1 / weight)
-    descend(descent, policy.parameters(), losses, scale, max_norm=math.inf, what="toy", device=torch.device("cpu"))
+    descend(descent, losses, scale, max_norm=math.inf, what="toy")
     return {key: before[key] - value for key, value in policy.state().items()}, tried
 
 
@@ -97,7 +98,7 @@ def test_what_is_no_overflow_ends_the_run_and_leaves_the_weights(kind: str) -> N
 
     optimizer = torch.optim.SGD(policy.parameters().values(), lr=1.0)
     with pytest.raises(NotFinite, match=r"^toy: the loss is (nan|0.0) and its gradient's norm nan.*float16") as caught:
-        descend(optimizer, policy.parameters(), losses, scale, max_norm=1.0, what="toy", device=torch.device("cpu"))
+        descend(optimizer, losses, scale, max_norm=1.0, what="toy")
     assert "\n" not in str(caught.value)
     assert tries == (1 if kind == "loss" else 1 + math.log2(FIRST))
     assert all(torch.equal(value, before[key]) for key, value in policy.state().items())
@@ -127,7 +128,7 @@ def learner_of(dtype: torch.dtype, kind: str = "grpo") -> Learner:
     model.base.half().to(dtype)
     policy = Policy.lora(model, None, rank=4, alpha=8.0)
     critic = Critic.lora(model, rank=4, alpha=8.0) if kind == "ppo" else None
-    return Learner(policy, critic, settings.algorithm, settings.training, max_policy_tokens=12, seed=0)
+    return Learner(policy, critic, settings)
 
 
 def episodes(model: LocalModel) -> list[Trajectory]:

@@ -100,15 +100,7 @@ def toy_trainer(config: TrainConfig, model: LocalModel | None = None, processes:
     model = model or toy_model(config.seed)
     policy = Policy.full_weights(model, toy_model(config.seed) if config.algorithm.kl != "none" else None)
     critic = Critic.full_weights(toy_model(config.seed)) if config.algorithm.name == "ppo" else None
-    learner = Learner(
-        policy,
-        critic,
-        config.algorithm,
-        config.training,
-        max_policy_tokens=config.protocol.max_turn_tokens * (config.protocol.max_searches + 1),
-        seed=config.seed,
-        processes=processes,
-    )
+    learner = Learner(policy, critic, config, processes)
     engine = ToyEngine()
     parts = TrainerInputs(
         questions=toy_questions(),

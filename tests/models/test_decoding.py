@@ -16,7 +16,7 @@ from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForC
 
 from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.learning.batches import Sequences, micro_batches
-from zerosearch.learning.logprobs import token_logprobs
+from zerosearch.learning.logprobs import Sampled, token_logprobs
 from zerosearch.models.decoding import common_prefix, decode_batch
 from zerosearch.models.local import LocalModel
 
@@ -243,7 +243,7 @@ def agreement(
     )
     worst = 0.0
     for micro in micro_batches(sequences, 200):
-        found = token_logprobs(model.base, micro.ids_BT, micro.mask_BT, temperature=temperature).logprobs_N
+        found = token_logprobs(model.base, micro.ids_BT, micro.mask_BT, sampled=Sampled(temperature)).logprobs_N
         said = torch.tensor([x for row in micro.rows for x in generations[row].logprobs])
         worst = max(worst, float((found - said).abs().max()))
     return worst

@@ -12,6 +12,7 @@ from tiny import give_adapter, tiny_local_model
 from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.errors import ConfigError
 from zerosearch.learning.batches import Sequences, micro_batches
+from zerosearch.learning.logprobs import Sampled
 from zerosearch.learning.policy import Policy
 from zerosearch.models.devices import on_device, pick_device
 from zerosearch.models.local import LocalModel
@@ -82,6 +83,6 @@ def test_recorded_steps_on_the_second_gpu_are_the_models_own(
     policy.train_mode()
     for micro in micro_batches(Sequences(ids, mask), 400, model.device):
         theirs = torch.tensor([x for row in micro.rows for x in sampled[row].logprobs])
-        ours = policy.logprobs(micro, 1.0).logprobs_N.detach().cpu()
+        ours = policy.logprobs(micro, Sampled()).logprobs_N.detach().cpu()
         torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=0)
     assert not caplog.messages

@@ -11,13 +11,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zerosearch.config import TrainConfig
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.learning.algorithms import RewardBatch, estimate, find_algorithm
 from zerosearch.learning.batches import MicroBatch, Sequences, micro_batches, pad, token_mean
 from zerosearch.learning.critic import Critic, explained_variance
-from zerosearch.learning.logprobs import EntropyUse, TokenLogprobs, scatter
+from zerosearch.learning.logprobs import EntropyUse, Sampled, TokenLogprobs, scatter
 from zerosearch.learning.losses import (
+    Clip,
     kl_estimate,
     policy_loss,
     token_weights,
@@ -29,7 +31,7 @@ from zerosearch.learning.metrics import weighted_mean
 from zerosearch.learning.parallel import ALONE, Processes
 from zerosearch.learning.policy import Policy
 from zerosearch.learning.scaling import LossScale, NotFinite, descend
-from zerosearch.training_config import AlgorithmConfig, TrainingConfig, default_rates
+from zerosearch.training_config import default_rates
 
 Metrics = dict[str, float]
 
@@ -52,23 +54,17 @@ class Learner:
     """Owns policy, critic and their optimizers; `update` turns a batch of trajectories into optimizer steps."""
 
     def __init__(
-        self,
-        policy: Policy,
-        critic: Critic | None,
-        algorithm: AlgorithmConfig,
-        training: TrainingConfig,
-        *,
-        max_policy_tokens: int,
-        seed: int,
-        processes: Processes = ALONE,
+        self, policy: Policy, critic: Critic | None, config: TrainConfig, processes: Processes = ALONE
     ) -> None:
-        """`max_policy_tokens` is the most that a policy can write in an episode: the norm of Dr. GRPO."""
+        """Raises `ConfigError` for an algorithm that cannot be found."""
+        algorithm, training = config.algorithm, config.training
         if (algorithm.name == "ppo") != (critic is not None):
             raise ValueError("ppo needs a critic, and nothing else does")
         find_algorithm(algorithm.name)
-        self.policy, self.critic = policy, critic
-        self.algorithm, self.training, self.seed = algorithm, training, seed
-        self.max_policy_tokens, self.processes = max_policy_tokens, processes
+        self.policy, self.critic, self.processes = policy, critic, processes
+        self.algorithm, self.training, self.seed = algorithm, training, config.seed
+        self.max_policy_tokens = config.protocol.max_policy_tokens
+        self.sampled = Sampled(training.temperature, training.top_k, training.top_p)
         self.device = policy.model.device
         self.rate = training.learning_rate or default_rates(full=policy.full)[0]
         self.optimizer = _adam(policy.parameters(), self.rate, training.weight_decay)
@@ -173,7 +169,7 @@ class Learner:
             for micro in micros:
                 yield self._policy_loss(batch, micro, weights, told, compare=compare)
 
-        total, norm = self._descend(self.optimizer, self.policy, losses, self.scale, f"policy, step {step}")
+        total, norm = self._descend(self.optimizer, losses, self.scale, f"policy, step {step}")
         for key, pairs in told.items():
             metrics[key] += pairs
         metrics["loss"].append((total, 1.0))
@@ -208,10 +204,7 @@ class Learner:
             batch.advantages_BT[rows, :width],
             micro.mask_BT,
             weights,
-            clip_low=algorithm.clip_low,
-            clip_high=algorithm.clip_high,
-            dual_clip=algorithm.dual_clip,
-            ratio_level=algorithm.ratio_level,
+            Clip(algorithm.clip_low, algorithm.clip_high, algorithm.dual_clip, algorithm.ratio_level),
         )
         loss, tokens = result.loss, float(result.tokens)
         if batch.reference_BT is not None and algorithm.kl == "loss":
@@ -228,8 +221,7 @@ class Learner:
         return loss
 
     def _logprobs(self, micro: MicroBatch, entropy: EntropyUse) -> TokenLogprobs:
-        t = self.training
-        return self.policy.logprobs(micro, t.temperature, entropy=entropy, top_k=t.top_k, top_p=t.top_p)
+        return self.policy.logprobs(micro, self.sampled, entropy=entropy)
 
     def _critic_step(
         self, batch: _Batch, part: Sequence[int], weights_BT: Tensor, metrics: dict[str, list[tuple[float, float]]]
@@ -247,30 +239,17 @@ class Learner:
                 rows, width = list(micro.rows), micro.ids_BT.shape[1]
                 values = scatter(critic.values(micro), micro.mask_BT)
                 old, returns, weights = (x[rows, :width] for x in (values_BT, returns_BT, weights_BT))
-                yield value_loss(values, old, returns, weights, clip=self.algorithm.value_clip).loss
+                yield value_loss(values, old, returns, weights, clip=self.algorithm.value_clip)
 
-        total, norm = self._descend(self.critic_optimizer, critic, losses, self.critic_scale, "critic")
+        total, norm = self._descend(self.critic_optimizer, losses, self.critic_scale, "critic")
         metrics["critic_loss"].append((total, 1.0))
         metrics["critic_grad_norm"].append((norm, 1.0))
 
     def _descend(
-        self,
-        optimizer: torch.optim.Optimizer,
-        trained: Policy | Critic,
-        losses: Callable[[], Iterable[Tensor]],
-        scale: LossScale,
-        what: str,
+        self, optimizer: torch.optim.Optimizer, losses: Callable[[], Iterable[Tensor]], scale: LossScale, what: str
     ) -> tuple[float, float]:
-        return descend(
-            optimizer,
-            trained.parameters(),
-            losses,
-            scale,
-            max_norm=self.training.max_grad_norm,
-            what=what,
-            device=self.device,
-            processes=self.processes,
-        )
+        norm = self.training.max_grad_norm
+        return descend(optimizer, losses, scale, max_norm=norm, what=what, processes=self.processes)
 
     def _has_gradient(self, batch: _Batch, row: int) -> bool:
         """False where a row's every loss term is 0 (a group without spread): it need not be run through the model."""

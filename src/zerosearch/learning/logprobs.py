@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from zerosearch.learning.losses import entropy_from_logits
 
 EntropyUse = Literal["none", "metric", "loss"]
+CHUNK = 2048
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,15 @@ class TokenLogprobs:
     logprobs_N: Tensor
     entropy_N: Tensor | None
     hidden_N: Tensor
+
+
+@dataclass(frozen=True)
+class Sampled:
+    """What a sampler draws from: the softmax at `temperature`, over the tokens that `top_k` and `top_p` keep."""
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
 
 
 def head_is_plain(model: Any) -> bool:
@@ -42,20 +52,15 @@ def token_logprobs(
     model: Any,
     ids_BT: Tensor,
     mask_BT: Tensor,
+    sampled: Sampled = Sampled(),
     *,
-    temperature: float = 1.0,
     entropy: EntropyUse = "none",
     plain_head: bool = True,
-    chunk: int = 2048,
-    top_k: int = 0,
-    top_p: float = 1.0,
 ) -> TokenLogprobs:
-    """Log-probs (N,) of the tokens where `mask_BT` is 1, at the sampling temperature, in float32.
+    """Log-probs (N,) of the tokens where `mask_BT` is 1, of the distribution that they were sampled from, in float32.
 
-    A token at position t is predicted from position t - 1; a masked token at position 0 cannot be, and is an error.
-    `chunk` rows of logits exist at a time; they are recomputed in the backward pass. The entropy has a gradient only
-    where it is part of the loss. With `top_k` or `top_p` they are those of the distribution that a truncating sampler
-    samples from: over the tokens that it keeps (`keep`).
+    `CHUNK` rows of logits exist at a time; they are recomputed in the backward pass. The entropy has a gradient only
+    where it is part of the loss. Raises `ValueError` for a masked token at position 0, which nothing predicts.
     """
     if bool(mask_BT[:, 0].any()):
         raise ValueError("the first token of a sequence has nothing before it to be predicted from")
@@ -71,18 +76,18 @@ def token_logprobs(
     inputs_N = hidden_N if plain_head else output.logits[:, :-1][predicted]
 
     def piece(hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        logits = head(hidden).float() / temperature
-        if top_k > 0 or top_p < 1.0:
-            logits = keep(logits, targets, top_k, top_p)
+        logits = head(hidden).float() / sampled.temperature
+        if sampled.top_k > 0 or sampled.top_p < 1.0:
+            logits = keep(logits, targets, sampled.top_k, sampled.top_p)
         chosen = logits.gather(1, targets.unsqueeze(1)).squeeze(1) - torch.logsumexp(logits, dim=1)
         if entropy == "none":
             return chosen, torch.zeros_like(chosen)
         return chosen, entropy_from_logits(logits if entropy == "loss" else logits.detach())
 
     chosen, entropies = [], []
-    several = len(targets_N) > chunk and torch.is_grad_enabled()
-    for start in range(0, max(len(targets_N), 1), chunk):
-        part = (inputs_N[start : start + chunk], targets_N[start : start + chunk])
+    several = len(targets_N) > CHUNK and torch.is_grad_enabled()
+    for start in range(0, max(len(targets_N), 1), CHUNK):
+        part = (inputs_N[start : start + CHUNK], targets_N[start : start + CHUNK])
         logprob, entropy_n = checkpoint(piece, *part, use_reentrant=False) if several else piece(*part)
         chosen.append(logprob)
         entropies.append(entropy_n)

@@ -14,7 +14,7 @@ from torch import Tensor
 from zerosearch.files.folders import ADAPTER_FILES, MODEL_FILES, replacing
 from zerosearch.files.jsonl import write_json
 from zerosearch.learning.batches import MicroBatch
-from zerosearch.learning.logprobs import EntropyUse, TokenLogprobs, head_is_plain, token_logprobs
+from zerosearch.learning.logprobs import EntropyUse, Sampled, TokenLogprobs, head_is_plain, token_logprobs
 from zerosearch.models.local import LocalModel
 
 POLICY, REFERENCE = "policy", "reference"
@@ -63,26 +63,16 @@ class Policy:
     def eval_mode(self) -> None:
         self.model.base.eval()
 
-    def logprobs(
-        self,
-        micro: MicroBatch,
-        temperature: float,
-        *,
-        entropy: EntropyUse = "metric",
-        top_k: int = 0,
-        top_p: float = 1.0,
-    ) -> TokenLogprobs:
-        """Log-probs of the policy tokens of a micro-batch, as they are sampled; call `train_mode` before."""
+    def logprobs(self, micro: MicroBatch, sampled: Sampled, *, entropy: EntropyUse = "metric") -> TokenLogprobs:
+        """Log-probs of the policy tokens of a micro-batch; call `train_mode` before."""
         with training_precision(self.model, full=self.full):
             return token_logprobs(
                 self.model.base,
                 micro.ids_BT,
                 micro.mask_BT,
-                temperature=temperature,
+                sampled,
                 entropy=entropy,
                 plain_head=self.plain_head,
-                top_k=top_k,
-                top_p=top_p,
             )
 
     @torch.no_grad()
@@ -96,7 +86,7 @@ class Policy:
             model, speaker = self.model, REFERENCE if REFERENCE in self.model.adapters else None
         with model.speaking_as(speaker), training_precision(model, full=self.full):
             return token_logprobs(
-                model.base, micro.ids_BT, micro.mask_BT, temperature=temperature, plain_head=self.plain_head
+                model.base, micro.ids_BT, micro.mask_BT, Sampled(temperature), plain_head=self.plain_head
             ).logprobs_N
 
     def state(self) -> dict[str, Tensor]:

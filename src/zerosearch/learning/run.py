@@ -123,15 +123,7 @@ def _learner(parts: Parts, model: LocalModel, processes: Processes) -> Learner:
     if config.model.gradient_checkpointing:
         for trained in {id(part.model): part.model for part in (policy, critic) if part is not None}.values():
             trained.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    return Learner(
-        policy,
-        critic,
-        config.algorithm,
-        config.training,
-        max_policy_tokens=config.protocol.max_turn_tokens * (config.protocol.max_searches + 1),
-        seed=config.seed,
-        processes=processes,
-    )
+    return Learner(policy, critic, config, processes)
 
 
 def _policy(parts: Parts, model: LocalModel) -> Policy:

@@ -57,13 +57,11 @@ class LossScale:
 
 def descend(
     optimizer: torch.optim.Optimizer,
-    parameters: dict[str, torch.nn.Parameter],
     losses: Callable[[], Iterable[Tensor]],
     scale: LossScale,
     *,
     max_norm: float,
     what: str,
-    device: torch.device,
     processes: Processes = ALONE,
 ) -> tuple[float, float]:
     """One step down the sum of `losses()`: scalars, one a micro-batch, each differentiated before the next is made.
@@ -72,21 +70,22 @@ def descend(
     the loss, and the gradient's norm before clipping. Raises `NotFinite`, that begins with `what`, with the weights as
     they were.
     """
+    parameters: list[torch.nn.Parameter] = [p for group in optimizer.param_groups for p in group["params"]]
     while True:
         total = 0.0
         for part in losses():
             (part * scale.value).backward()  # type: ignore[no-untyped-call]
             total += float(part.detach())
-        for parameter in parameters.values():
+        for parameter in parameters:
             if scale.value > 1 and parameter.grad is not None:
                 parameter.grad.div_(scale.value)
-        processes.add_up_gradients(parameters.values())
-        if all(parameter.grad is None for parameter in parameters.values()):
+        processes.add_up_gradients(parameters)
+        if all(parameter.grad is None for parameter in parameters):
             # every row was skipped: a gradient of 0, which the optimizer's momentum outlives; None would stop it
-            for parameter in parameters.values():
+            for parameter in parameters:
                 parameter.grad = torch.zeros_like(parameter)
-        total = float(processes.add_up(torch.tensor(total, device=device)))
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters.values(), max_norm))
+        total = float(processes.add_up(torch.tensor(total, device=parameters[0].device)))
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_norm))
         if math.isfinite(total) and math.isfinite(norm):
             break
         optimizer.zero_grad(set_to_none=True)

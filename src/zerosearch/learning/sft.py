@@ -15,6 +15,7 @@ from torch import Tensor
 from zerosearch.episodes.examples import Example
 from zerosearch.errors import RunError
 from zerosearch.learning.batches import Sequences, micro_batches
+from zerosearch.learning.logprobs import Sampled
 from zerosearch.learning.policy import Policy
 from zerosearch.learning.scaling import LossScale, descend
 from zerosearch.process.runtime import release_memory
@@ -108,12 +109,10 @@ def _train(
         batch = [training[i] for i in rows]
         train_loss, norm = descend(
             optimizer,
-            trainee.parameters(),
             partial(_losses, trainee, batch, settings.micro_batch_tokens),
             scale,
             max_norm=settings.max_grad_norm,
             what=f"SFT step {step}, examples {[e.key for e in batch][:4]}...",
-            device=trainee.model.device,
         )
         release_memory()
         row = {"step": step, "total": total, "loss": train_loss, "grad_norm": norm, "learning_rate": rate}
@@ -154,7 +153,7 @@ def _losses(trainee: Policy, batch: Sequence[Example], budget: int) -> Iterator[
     for micro in micro_batches(sequences, budget, trainee.model.device):
         targets_BT = micro.mask_BT[:, 1:]
         weights_N = targets_BT[targets_BT.bool()]
-        yield -(weights_N * trainee.logprobs(micro, 1.0, entropy="none").logprobs_N).sum() / total
+        yield -(weights_N * trainee.logprobs(micro, Sampled(), entropy="none").logprobs_N).sum() / total
 
 
 def _order(count: int, batch_size: int, total: int, seed: int) -> list[list[int]]:
