@@ -33,18 +33,16 @@ class Source:
     title: str
     split: str
     count: int
-    multi_hop: bool
-    paper: str
 
 
 SOURCES: dict[str, Source] = {
-    "nq": Source("NQ", "test", 3610, False, "Kwiatkowski et al. 2019"),
-    "triviaqa": Source("TriviaQA", "test", 11313, False, "Joshi et al. 2017"),
-    "popqa": Source("PopQA", "test", 14267, False, "Mallen et al. 2023"),
-    "hotpotqa": Source("HotpotQA", "dev", 7405, True, "Yang et al. 2018"),
-    "2wikimultihopqa": Source("2WikiMultiHopQA", "dev", 12576, True, "Ho et al. 2020"),
-    "musique": Source("MuSiQue", "dev", 2417, True, "Trivedi et al. 2022"),
-    "bamboogle": Source("Bamboogle", "test", 125, True, "Press et al. 2023"),
+    "nq": Source("NQ", "test", 3610),  # Kwiatkowski et al. 2019
+    "triviaqa": Source("TriviaQA", "test", 11313),  # Joshi et al. 2017
+    "popqa": Source("PopQA", "test", 14267),  # Mallen et al. 2023
+    "hotpotqa": Source("HotpotQA", "dev", 7405),  # Yang et al. 2018
+    "2wikimultihopqa": Source("2WikiMultiHopQA", "dev", 12576),  # Ho et al. 2020
+    "musique": Source("MuSiQue", "dev", 2417),  # Trivedi et al. 2022
+    "bamboogle": Source("Bamboogle", "test", 125),  # Press et al. 2023
 }
 """By the name of the collection's configuration. NQ is the open version (short answers, no passage)."""
 
@@ -73,10 +71,6 @@ class Benchmark:
     @property
     def digest(self) -> str:
         return questions_digest(self.questions)
-
-    @property
-    def title(self) -> str:
-        return title(self.name)
 
 
 def title(name: str) -> str:

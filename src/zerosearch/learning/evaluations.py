@@ -21,6 +21,8 @@ from zerosearch.episodes.summary import Summary, summarize
 from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.evaluation.benchmarks import benchmark_name
 from zerosearch.evaluation.methods import EPISODE
+from zerosearch.learning.metrics import share
+from zerosearch.simulator.fidelity import Leak
 
 _SHOWN = ("engine", "top_k", "temperature", "seed", "questions_digest")
 
@@ -58,3 +60,19 @@ def write_played(path: Path, header: Header, played: Sequence[Trajectory]) -> No
     """Write the predictions of an evaluation, all of them or none. Raises `RunError` on a full disk."""
     rows = [Prediction.of(t.question, Outcome.of(t), header.benchmark, header.method) for t in played]
     write_predictions(path, header, rows)
+
+
+def transfer_row(simulated: Sequence[Trajectory], real: Sequence[Trajectory], leaked: Leak) -> dict[str, Any]:
+    """Transfer gap and leak rate: `simulated` are the questions of `real` played again with a simulator's useful pages,
+    and `leaked` is what a real engine said of these pages."""
+    ours, theirs = summarize(simulated), summarize(real)
+    return {
+        "questions": len(real),
+        "simulated_f1": ours.f1,
+        "real_f1": theirs.f1,
+        "transfer_gap": ours.f1 - theirs.f1,
+        "simulated_searches": ours.searches,
+        "leak_queries": leaked.queries,
+        "leak_rate": leaked.rate,
+        "pages_parsed": share([s.parsed for t in simulated for s in t.searches if s.error is None]),
+    }

@@ -22,13 +22,12 @@ from zerosearch.learning.alarms import Alarms
 from zerosearch.learning.beginning import load_newest, look, take_back, tidy
 from zerosearch.learning.books import Accounting
 from zerosearch.learning.checkpoints import changes, list_checkpoints, mark_start, save_checkpoint
-from zerosearch.learning.evaluations import evaluation_header, evaluation_record, write_played
+from zerosearch.learning.evaluations import evaluation_header, evaluation_record, transfer_row, write_played
 from zerosearch.learning.learner import Learner
 from zerosearch.learning.metrics import check_searches, rollout_metrics
 from zerosearch.learning.order import batch
 from zerosearch.learning.parallel import ALONE, Processes
 from zerosearch.learning.scaling import NotFinite
-from zerosearch.learning.transfer import transfer_row
 from zerosearch.process.runtime import release_memory
 from zerosearch.simulator.fidelity import Leak, leak
 from zerosearch.spending.books import numbers, times
