@@ -351,7 +351,7 @@ def test_the_share_of_searches_that_the_cache_answered_is_a_metric(tmp_path: Pat
     searches = [search for t in read_trajectories(path) for search in t.searches]
     assert row["cache_hits"] == pytest.approx(sum(s.cached for s in searches) / len(searches))
     assert 0 < row["cache_hits"] <= 1
-    assert 0 < row["engine_calls"] < len(searches)
+    assert row["engine_calls"] < len(searches)
 
 
 # ---- engines that fail
