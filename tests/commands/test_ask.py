@@ -20,10 +20,11 @@ import pytest
 from engines.conftest import Endpoint, Reply, completion
 from tiny import chain_model, give_adapter
 
-from zerosearch.commands.ask import EMBEDDED, ask_config
+from zerosearch.commands.ask import told_apart
 from zerosearch.commands.screen import read_input
 from zerosearch.config_file import config_toml, load_config
 from zerosearch.errors import CheckpointError, ConfigError, DataError
+from zerosearch.run_folder import EMBEDDED, policy_config
 
 CONFIG = """
 name = "small"
@@ -87,7 +88,7 @@ def run_folder(place: Path, tiny_tokenizer: Any, tmp_path: Path) -> Path:
 
 
 def test_search_page_and_what_became_of_it_are_shown(zerosearch: Any, place: Path) -> None:
-    done = zerosearch("ask", "Capital of Nepal?", "--config", str(place / "searcher.toml"))
+    done = zerosearch("ask", str(place / "searcher.toml"), "Capital of Nepal?")
     assert done.code == 0, done.err
     lines = done.out.splitlines()
     assert lines[:2] == ["searches  nepal", "finds     [1] Nepal: Kathmandu is the capital of Nepal."]
@@ -98,14 +99,14 @@ def test_search_page_and_what_became_of_it_are_shown(zerosearch: Any, place: Pat
 
 
 def test_an_answer_is_shown_and_needs_no_golden_one(zerosearch: Any, place: Path) -> None:
-    done = zerosearch("ask", "Capital of Nepal?", "--config", str(place / "knower.toml"))
+    done = zerosearch("ask", str(place / "knower.toml"), "Capital of Nepal?")
     assert done.code == 0, done.err
     assert done.out.splitlines()[0] == "answers   kathmandu"
 
 
 def test_json_is_one_object_a_question_and_nothing_else(zerosearch: Any, place: Path) -> None:
     asked = "Capital of Nepal?\n\nCapital of Peru?\n"
-    done = zerosearch("ask", "--json", "--config", str(place / "searcher.toml"), stdin=asked)
+    done = zerosearch("ask", "--json", str(place / "searcher.toml"), stdin=asked)
     assert done.code == 0, done.err
     rows = [json.loads(line) for line in done.out.splitlines()]
     assert [row["question"] for row in rows] == ["Capital of Nepal?", "Capital of Peru?"]
@@ -119,21 +120,30 @@ def test_json_is_one_object_a_question_and_nothing_else(zerosearch: Any, place: 
 
 
 def test_questions_from_a_pipe_are_answered_one_after_the_other(zerosearch: Any, place: Path) -> None:
-    done = zerosearch("ask", "--config", str(place / "knower.toml"), stdin="One?\nTwo?\n")
+    done = zerosearch("ask", str(place / "knower.toml"), stdin="One?\nTwo?\n")
     assert done.out.count("answers   kathmandu") == 2
     assert done.out.index("question> One?") < done.out.index("answers") < done.out.index("question> Two?")
 
 
+def test_a_word_alone_is_a_question_unless_it_is_a_configuration(place: Path) -> None:
+    assert told_apart(["Why?"]) == (None, "Why?")
+    assert told_apart(["demo"]) == ("demo", None)
+    assert told_apart(["gone.toml"]) == ("gone.toml", None)
+    assert told_apart(["runs/x/config.toml", "demo"]) == ("runs/x/config.toml", "demo")
+    with pytest.raises(ConfigError, match="goes in quotes"):
+        told_apart(["What", "is", "this?"])
+
+
 @pytest.mark.parametrize(("args", "said"), [((" ",), "the question is empty"), ((), "no question: give one")])
 def test_an_empty_question_is_one_line(zerosearch: Any, place: Path, args: tuple[str, ...], said: str) -> None:
-    done = zerosearch("ask", *args, "--config", str(place / "knower.toml"))
+    done = zerosearch("ask", str(place / "knower.toml"), *args)
     assert done.code == 2
     assert said in done.line
 
 
 def test_an_engine_that_is_down_is_one_line_with_its_kind(zerosearch: Any, place: Path) -> None:
     down = [part for change in DOWN for part in ("--set", change)]
-    done = zerosearch("ask", "Why?", "--json", "--config", str(place / "searcher.toml"), *down)
+    done = zerosearch("ask", str(place / "searcher.toml"), "Why?", "--json", *down)
     assert done.code == 3
     assert "error: the search failed (connection)" in done.err.splitlines()[-1]
     assert "Traceback" not in done.err
@@ -144,10 +154,10 @@ def test_an_engine_that_is_down_is_one_line_with_its_kind(zerosearch: Any, place
 
 def test_a_simulated_engine_is_asked_and_said_to_know_no_more(zerosearch: Any, place: Path) -> None:
     config = str(place / "searcher.toml")
-    done = zerosearch("ask", "Why?", "--json", "--config", config, "--set", "evaluation.engine=none")
+    done = zerosearch("ask", config, "Why?", "--json", "--set", "evaluation.engine=none")
     row = json.loads(done.out)
     assert [search["engine"] for search in row["searches"]] == [f"simulated:{place}/searcher"]
-    done = zerosearch("ask", "Why?", "--config", config, "--set", "evaluation.engine=none")
+    done = zerosearch("ask", config, "Why?", "--set", "evaluation.engine=none")
     assert "the engine is simulated" in done.err
 
 
@@ -157,17 +167,17 @@ def test_a_policy_behind_a_url_is_asked_there_and_never_other_weights(
     """The model's name is a folder that is here, too: its weights would answer kathmandu."""
     body = completion("<think>?</think><answer>from the server</answer>", usage={"completion_tokens": 7})
     endpoint.script = [Reply(body=body)]
-    config = ("--config", str(place / "knower.toml"), "--set", f"model.base_url={endpoint.url}")
-    done = zerosearch("ask", "Why?", "--json", *config)
+    config = (str(place / "knower.toml"), "--set", f"model.base_url={endpoint.url}")
+    done = zerosearch("ask", *config, "Why?", "--json")
     assert done.code == 0, done.err
     row = json.loads(done.out)
     assert (row["answer"], row["policy_tokens"]) == ("from the server", 7)
     assert len(endpoint.requests) == 1
-    shown = zerosearch("ask", "Why?", *config)
+    shown = zerosearch("ask", *config, "Why?")
     assert "answers   from the server" in shown.out
     assert f"knower at {endpoint.url}" in shown.err
     endpoint.script = [Reply(400, b"no such model")]
-    refused = zerosearch("ask", "Why?", "--json", *config)
+    refused = zerosearch("ask", *config, "Why?", "--json")
     assert refused.code == 3
     assert "no such model" in refused.line
 
@@ -193,49 +203,49 @@ def test_questions_on_a_pipe_may_begin_with_a_mark(
 
 
 def test_a_run_is_asked_with_its_newest_whole_checkpoint(zerosearch: Any, run_folder: Path) -> None:
-    settings = ask_config(None, run_folder, ())
+    settings = policy_config(None, run_folder, ())
     assert settings.model.adapter == str(run_folder / "checkpoints" / "step-000010" / "policy")
     assert settings.evaluation.engine is not None
     assert settings.evaluation.engine.kind == "bm25"
     done = zerosearch("ask", "Why?", "--run", str(run_folder))
     assert done.code == 0, done.err
     assert "step-000010/policy, bm25" in done.err.replace("\n", "")
-    other = ask_config(None, run_folder, ["model.adapter=elsewhere"])
+    other = policy_config(None, run_folder, ["model.adapter=elsewhere"])
     assert other.model.adapter == "elsewhere"
 
 
 def test_all_trained_weights_are_the_model_itself(run_folder: Path) -> None:
     config = load_config(run_folder / "config.toml", ["model.full=true", "model.lora=none"])
     (run_folder / "config.toml").write_text(config_toml(config))
-    settings = ask_config(None, run_folder, ())
+    settings = policy_config(None, run_folder, ())
     assert settings.model.name == str(run_folder / "checkpoints" / "step-000010" / "policy")
     assert settings.model.adapter is None
 
 
 def test_a_run_without_a_checkpoint_and_a_folder_that_is_no_run_are_named(tmp_path: Path, place: Path) -> None:
     with pytest.raises(ConfigError, match="no such folder"):
-        ask_config(None, tmp_path / "none", ())
+        policy_config(None, tmp_path / "none", ())
     with pytest.raises(ConfigError, match=r"holds no config\.toml"):
-        ask_config(None, tmp_path, ())
+        policy_config(None, tmp_path, ())
     (tmp_path / "config.toml").write_text(config_toml(load_config(place / "knower.toml")))
     with pytest.raises(CheckpointError, match="has no checkpoint yet"):
-        ask_config(None, tmp_path, ())
-    with pytest.raises(ConfigError, match="--config and --run"):
-        ask_config(place / "knower.toml", tmp_path, ())
+        policy_config(None, tmp_path, ())
+    with pytest.raises(ConfigError, match="CONFIG and --run"):
+        policy_config(place / "knower.toml", tmp_path, ())
 
 
 def test_without_options_it_is_what_the_demo_begins_with_and_is_judged_by() -> None:
-    ours = ask_config(None, None, ["engine.top_k=3"])
+    ours = policy_config(None, None, ["engine.top_k=3"])
     demo = load_config("demo")
     assert ours.model == demo.model
     assert ours.protocol == demo.protocol
     assert ours.engine == demo.evaluation.engine
-    assert ask_config(None, None, ["engine.top_k=1"]).engine.top_k == 1
+    assert policy_config(None, None, ["engine.top_k=1"]).engine.top_k == 1
     assert EMBEDDED["engine"]["top_k"] == 3  # the override changed a copy
 
 
 def test_a_budget_holds_for_what_is_asked(zerosearch: Any, place: Path) -> None:
-    config = ("--config", str(place / "searcher.toml"), "--set", "engine.budget_searches=1", "--json")
+    config = (str(place / "searcher.toml"), "--set", "engine.budget_searches=1", "--json")
     done = zerosearch("ask", *config, stdin="Capital of Nepal?\nCapital of Peru?\n")
     assert done.code == 3
     assert len(done.out.splitlines()) == 1  # the first question was asked, and needed one search
@@ -296,7 +306,7 @@ class Terminal:
 
 def test_a_conversation_keeps_its_questions_for_the_next_one(place: Path, tmp_path: Path) -> None:
     for first in (True, False):
-        terminal = Terminal("--config", str(place / "knower.toml"), XDG_CACHE_HOME=str(tmp_path), NO_COLOR="1")
+        terminal = Terminal(str(place / "knower.toml"), XDG_CACHE_HOME=str(tmp_path), NO_COLOR="1")
         try:
             terminal.until("question> ")
             terminal.type("Capital of Nepal?\r" if first else "\x1b[A\r")  # arrow up: the one before
@@ -315,4 +325,4 @@ def test_a_conversation_keeps_its_questions_for_the_next_one(place: Path, tmp_pa
 
 
 def test_the_settings_of_the_embedded_default_are_valid_toml_too() -> None:
-    assert tomllib.loads(config_toml(ask_config(None, None, ())))["model"]["adapter"] == "embedded:policy"
+    assert tomllib.loads(config_toml(policy_config(None, None, ())))["model"]["adapter"] == "embedded:policy"

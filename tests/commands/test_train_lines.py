@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from zerosearch.commands.train import Lines, _conclude, fitted
+from zerosearch.commands.train import Lines, _conclude, fitted, next_steps
 from zerosearch.config_file import config_from_dict
 
 SAID = {
@@ -63,3 +63,13 @@ def test_an_odd_name_is_one_line(zerosearch: Any, name: str) -> None:
     refused = zerosearch("train", "--set", "training.steps=1", "--name", name)
     assert refused.code == 2
     assert "a run's name is a plain folder name" in refused.err.replace("\n", " ")
+
+
+def test_what_is_offered_next_is_what_a_complete_run_accepts() -> None:
+    real = config_from_dict({"name": "r", "engine": {"kind": "bm25", "bm25": {"corpus": "c"}}}, "test")
+    assert "the same command with --set training.steps=400 trains on" in next_steps(real)
+    noisy = config_from_dict({"name": "r", "curriculum": {"start": 0.0, "end": 0.25}}, "test")
+    (said,) = [line for line in next_steps(noisy) if "trains its policy on" in line]
+    assert "--name r-2 --set model." in said
+    assert "runs/r/checkpoints/step-000200/policy" in said
+    assert "training.steps" not in said

@@ -67,7 +67,7 @@ def calls(config: str, questions: str, out: Path) -> dict[str, list[str]]:
             "evaluate", "--model", "m", "--model-url", "ADDRESS", "--key-env", "NAME", "--methods", "direct",
             "--benchmarks", questions, "--out", str(out / "e"),
         ],
-        "ask": ["ask", "--config", config, *real, "Why?"],
+        "ask": ["ask", config, "Why?", *real],
         "label": [
             "label", config, "--recorded", recorded, "--out", str(out / "l.jsonl"), "--set", "label.judge.model=m",
             "--set", "label.judge.base_url=ADDRESS", "--set", "label.judge.api_key_env=NAME",

@@ -163,7 +163,7 @@ def test_without_torch(tally: Tally, tries: Tries, place: Path, tmp_path: Path) 
     simulated += f" --set evaluation.engine.bm25.corpus={place}/corpus.jsonl"
     for line in (
         f"train {config}",
-        f"ask --config {config} why",
+        f"ask {config} why",
         f"collect {config} --out {out}",
         f"evaluate {config} --out {out}",
         f"fidelity {simulated}",

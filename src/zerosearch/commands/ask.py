@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -18,45 +18,44 @@ from zerosearch.cleaning import clean
 from zerosearch.commands.blocks import Blocks
 from zerosearch.commands.screen import Console, json_text, read_input
 from zerosearch.config import TrainConfig
-from zerosearch.config_file import load_config
 from zerosearch.episodes.generation import Generator
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import RolloutSettings
-from zerosearch.errors import CheckpointError, ConfigError, DataError, RunError, ZeroSearchError
+from zerosearch.errors import ConfigError, DataError, RunError, ZeroSearchError
 from zerosearch.models.embedded import cache_dir
 from zerosearch.parts import Parts
 from zerosearch.process.interrupts import giving_up
 from zerosearch.process.runtime import prepare, quiet_libraries
+from zerosearch.run_folder import policy_config
+from zerosearch.shipped_configs import names
 from zerosearch.spending.ledger import Ledger, dollars
 
 PROMPT = "question> "
-EMBEDDED: dict[str, Any] = {
-    "model": {"name": "smollm2-135m", "adapter": "embedded:policy", "dtype": "float32"},
-    "protocol": {"max_searches": 3, "max_turn_tokens": 96, "max_page_tokens": 224, "max_context_tokens": 1280},
-    "engine": {"kind": "bm25", "bm25": {"corpus": "factbook"}, "top_k": 3, "snippet_words": 15},
-}
-"""What is asked without --config and --run: the policy and the engine that demo begins and judges with."""
 
 
 def ask(
-    question: Annotated[str | None, typer.Argument(help="None: a prompt; from a pipe, one question a line.")] = None,
-    config_file: Annotated[
-        Path | None, typer.Option("--config", help="A TOML file as for train: its policy and engine.")
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[CONFIG] [QUESTION]", help="CONFIG: a .toml file or the name of one that ships."),
     ] = None,
-    run: Annotated[Path | None, typer.Option(help="A run's folder: its newest checkpoint, and its engine.")] = None,
+    run: Annotated[
+        Path | None, typer.Option(metavar="RUN", help="A run's folder: its newest checkpoint, and its engine.")
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy: the same answer every time.")] = 0.0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object a question, on a line of its own.")] = False,
 ) -> None:
     """Ask a policy: it thinks, searches and answers before your eyes.
 
-    Without --config and --run it is the policy that ships with the package, with BM25 over the World Factbook. The
-    engine is the configuration's evaluation.engine, or where there is none its engine.
+    Without CONFIG and --run it is the policy that ships with the package, with BM25 over the World Factbook. The engine
+    is the configuration's evaluation.engine, or where there is none its engine. Without QUESTION you are asked for one;
+    from a pipe each line is one.
 
     Every question is an episode of its own: the policy knows nothing of the ones before.
     """
     prepare()
-    config = ask_config(config_file, run, set_ or ())
+    config_file, question = told_apart(words or [])
+    config = policy_config(config_file, run, set_ or ())
     if question is not None:
         Question.asked(question)  # an empty one is told of before any model is loaded
     elif not sys.stdin.isatty():
@@ -81,42 +80,15 @@ def ask(
             _answer_all([question] if question is not None else questions, put, screen, as_json)
 
 
-def ask_config(config_file: Path | None, run: Path | None, overrides: Sequence[str]) -> TrainConfig:
-    """The configuration of what is asked. With `run`, `model` is the newest checkpoint.
-
-    Raises `ConfigError`, or `CheckpointError` for a run without a checkpoint.
-    """
-    if config_file is not None and run is not None:
-        raise ConfigError("--config and --run both say what to ask: give one of them")
-    if run is not None:
-        return _newest(run, load_config(_run_config(run), overrides), overrides)
-    return load_config(config_file, overrides, base=EMBEDDED)
-
-
-def _run_config(run: Path) -> Path:
-    if not run.is_dir():
-        raise ConfigError(f"--run {run}: no such folder")
-    path = run / "config.toml"
-    if not path.is_file():
-        raise ConfigError(f"--run {run}: holds no config.toml: not the folder of a run (runs/NAME)")
-    return path
-
-
-def _newest(run: Path, config: TrainConfig, overrides: Sequence[str]) -> TrainConfig:
-    """`config` with the newest checkpoint's policy, unless the user has set another model or adapter."""
-    if any(override.strip().startswith(("model.name", "model.adapter")) for override in overrides):
-        return config
-    from zerosearch.learning.checkpoints import list_checkpoints
-
-    checkpoints = list_checkpoints(run / "checkpoints")
-    if not checkpoints:
-        raise CheckpointError(
-            f"{run}: has no checkpoint yet; one is written every {config.training.checkpoint_every} steps and at the "
-            "end (training.checkpoint_every)"
-        )
-    policy = str(checkpoints[-1].folder / "policy")
-    part = {"name": policy} if config.model.full else {"adapter": policy}
-    return config.model_copy(update={"model": config.model.model_copy(update=part)})
+def told_apart(words: Sequence[str]) -> tuple[str | None, str | None]:
+    """CONFIG and QUESTION. One word alone is a configuration where it ends as one or is the name of one that ships."""
+    if len(words) > 2:
+        raise ConfigError(f"{len(words)} arguments: a question of several words goes in quotes")
+    if len(words) == 2:
+        return words[0], words[1]
+    if words and (words[0].endswith(".toml") or words[0] in names()):
+        return words[0], None
+    return None, words[0] if words else None
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -15,16 +13,13 @@ from rich.table import Table
 from zerosearch.commands.screen import console, table
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import load_config
-from zerosearch.errors import ConfigError, ZeroSearchError
-from zerosearch.files.folders import owned
-from zerosearch.files.jsonl import read_metrics, read_object
-from zerosearch.parts import Parts
-from zerosearch.process.runtime import prepare, quiet_libraries
+from zerosearch.errors import ConfigError
+from zerosearch.files.jsonl import read_object
+from zerosearch.process.runtime import prepare
 from zerosearch.spending.ledger import dollars
 
 
 def train(
-    context: typer.Context,
     config_file: Annotated[
         Path | None, typer.Argument(metavar="[CONFIG]", help="A TOML file, or the name of one that ships: demo.")
     ] = None,
@@ -51,45 +46,11 @@ def train(
     given = [f"{key}={json.dumps(value)}" for key, value in short.items() if value is not None]
     config = load_config(config_file, [*(set_ or ()), *given])
     console.print("loading models and data ...", style="dim")
-    from zerosearch.learning.run import assemble
-    from zerosearch.learning.sinks import check_sinks, open_sinks
+    from zerosearch.learning.run import train as train_policy
 
-    quiet_libraries()
-    check_sinks(config)
-    context.with_resource(owned_together(config.run_folder))
-    lines = Lines(config)
-    with Parts(config) as parts:
-        run = assemble(
-            parts,
-            sinks=lambda path, start: [*open_sinks(config, path, start), lines],
-            say=console.print,
-            fresh=fresh,
-        )
-        console.print(describe(config))
-        try:
-            complete = run.trainer.run()
-        finally:
-            run.close()
+    console.print(describe(config))
+    complete = train_policy(config, fresh=fresh, sinks=[Lines(config)], say=console.print)
     _conclude(config, complete)
-
-
-@contextmanager
-def owned_together(folder: Path) -> Iterator[None]:
-    """Own the run folder: the first process of a group takes the lock, and all of them stop where it cannot."""
-    from zerosearch.learning.parallel import Processes
-
-    processes = Processes.current()
-    with ExitStack() as stack:
-        refused: list[ZeroSearchError] = []
-        if processes.first:
-            try:
-                stack.enter_context(owned(folder, "train"))
-            except ZeroSearchError as error:
-                refused.append(error)
-        for refusal in processes.gather(refused):
-            raise refusal
-        yield
-        processes.leave()
 
 
 OUTGREW = "ended for want of room (protocol.max_context_tokens)"
@@ -166,11 +127,9 @@ def clock(seconds: float) -> str:
 
 
 def _conclude(config: TrainConfig, complete: bool) -> None:
-    """Print the evaluations side by side, draw the curves, say where everything lies, and what to do with it."""
+    """Print the evaluations side by side, say where everything lies, and what to do with it."""
+
     folder = config.run_folder
-    rows = read_metrics(folder / "metrics.jsonl")
-    if rows:
-        _draw(config.name, rows, folder)
     evaluations = [read_object(path) for path in sorted((folder / "evaluations").glob("step-[0-9]*.json"))]
     if evaluations:
         alike = [e for e in evaluations if _made_as(e) == _made_as(evaluations[-1])]
@@ -187,19 +146,19 @@ def _conclude(config: TrainConfig, complete: bool) -> None:
         console.print("the run is not complete: the same command resumes it", style="yellow")
         return
     console.print("next:", markup=False)
-    console.print(f'  zerosearch ask --run {folder} "..."', markup=False)
-    console.print(f"  the same command with --set training.steps={2 * config.training.steps} trains on")
+    for line in next_steps(config):
+        console.print(f"  {line}", markup=False)
 
 
-def _draw(name: str, rows: list[dict[str, Any]], folder: Path) -> None:
-    """A picture that cannot be drawn is a line, not the end of a run that is complete."""
-    from zerosearch.learning.curves import plot_curves
-
-    try:
-        plot_curves({name: rows}, folder / "curves.png", smooth=max(1, len(rows) // 10))
-    except Exception as error:  # matplotlib, its fonts and its caches raise what they like
-        why = " ".join(str(error).split())[:200] or type(error).__name__
-        console.print(f"curves.png could not be drawn ({why}); its numbers are in metrics.jsonl", markup=False)
+def next_steps(config: TrainConfig) -> list[str]:
+    """What can be done with a complete run. One whose noise goes by its length cannot be made longer."""
+    folder, steps = config.run_folder, config.training.steps
+    asks = f'zerosearch ask --run {folder} "..."'
+    if config.engine.kind != "simulated" or not config.curriculum.build().follows_length:
+        return [asks, f"the same command with --set training.steps={2 * steps} trains on"]
+    whose = "model.name" if config.model.full else "model.adapter"
+    policy = f"{folder}/checkpoints/step-{steps:06d}/policy"
+    return [asks, f"the same command with --name {config.name}-2 --set {whose}={policy} trains its policy on"]
 
 
 def _made_as(evaluation: dict[str, Any]) -> tuple[Any, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,17 @@ _PANELS = (
     ("policy_tokens", "policy tokens per episode"),
     ("entropy", "entropy (nats per token)"),
 )
+
+
+def draw_run(folder: Path, rows: Sequence[dict[str, Any]], say: Callable[[str], None]) -> None:
+    """The curves of a run as `curves.png` of its folder. Where they cannot be drawn, that is said."""
+    if not rows:
+        return
+    try:
+        plot_curves({folder.name: rows}, folder / "curves.png", smooth=max(1, len(rows) // 10))
+    except Exception as error:  # matplotlib, its fonts and its caches raise what they like
+        why = " ".join(str(error).split())[:200] or type(error).__name__
+        say(f"curves.png could not be drawn ({why}); its numbers are in metrics.jsonl")
 
 
 def plot_curves(runs: Mapping[str, Sequence[dict[str, Any]]], path: Path, *, smooth: int = 1) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,22 +12,69 @@ import torch
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import config_toml
 from zerosearch.episodes.questions import Question
-from zerosearch.errors import ConfigError
+from zerosearch.errors import ConfigError, ZeroSearchError
 from zerosearch.factbook.known import embedded_warning
-from zerosearch.files.folders import aside
-from zerosearch.files.jsonl import atomic_write, write_json
+from zerosearch.files.folders import aside, owned
+from zerosearch.files.jsonl import atomic_write, read_metrics, write_json
 from zerosearch.learning.beginning import check_run_folder, look
 from zerosearch.learning.critic import Critic
+from zerosearch.learning.curves import draw_run
 from zerosearch.learning.learner import Learner
 from zerosearch.learning.manifest import check_engines, identities, manifest
 from zerosearch.learning.parallel import ALONE, Processes
 from zerosearch.learning.policy import POLICY, Policy
+from zerosearch.learning.sinks import check_sinks, open_sinks
 from zerosearch.learning.trainer import Sink, Trainer, TrainerInputs
 from zerosearch.models.adapters import resolve_adapter, tuned_otherwise
 from zerosearch.models.local import LocalModel
 from zerosearch.models.worker import TransformersGenerator
 from zerosearch.parts import Parts
 from zerosearch.playing import rollout_settings
+from zerosearch.process.runtime import prepare, quiet_libraries
+
+
+def train(
+    config: TrainConfig, *, fresh: bool = False, sinks: Sequence[Sink] = (), say: Callable[[str], None] = print
+) -> bool:
+    """Teach a policy to search. Everything lies in `config.run_folder`; the same call resumes an interrupted run.
+
+    `fresh` sets an older run folder aside and begins anew. Each step's metrics go to `sinks` as well as to the folder
+    and to what `config.logging` asks for. Returns whether all steps are done: `training.max_minutes` may have ended it.
+
+    Raises `ConfigError`, `ModelError`, `DataError` for what cannot be used, `CheckpointError` for a folder that cannot
+    be resumed, `FolderError` for one that another process writes to, and `RunError` where the run had to stop.
+    """
+    prepare()
+    quiet_libraries()
+    check_sinks(config)
+    with owned_together(config.run_folder), Parts(config) as parts:
+        run = assemble(
+            parts, sinks=lambda folder, start: [*open_sinks(config, folder, start), *sinks], say=say, fresh=fresh
+        )
+        try:
+            complete = run.trainer.run()
+        finally:
+            run.close()
+        if Processes.current().first:
+            draw_run(config.run_folder, read_metrics(config.run_folder / "metrics.jsonl"), say)
+    return complete
+
+
+@contextmanager
+def owned_together(folder: Path) -> Iterator[None]:
+    """Own the run folder: the first process of a group takes the lock, and all of them stop where it cannot."""
+    processes = Processes.current()
+    with ExitStack() as stack:
+        refused: list[ZeroSearchError] = []
+        if processes.first:
+            try:
+                stack.enter_context(owned(folder, "train"))
+            except ZeroSearchError as error:
+                refused.append(error)
+        for refusal in processes.gather(refused):
+            raise refusal
+        yield
+        processes.leave()
 
 
 @dataclass

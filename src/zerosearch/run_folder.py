@@ -1,0 +1,63 @@
+"""Which policy is used: the one that ships, that of a configuration, or the newest one of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from zerosearch.config import TrainConfig
+from zerosearch.config_file import load_config
+from zerosearch.errors import CheckpointError, ConfigError
+
+EMBEDDED: dict[str, Any] = {
+    "model": {"name": "smollm2-135m", "adapter": "embedded:policy", "dtype": "float32"},
+    "protocol": {"max_searches": 3, "max_turn_tokens": 96, "max_page_tokens": 224, "max_context_tokens": 1280},
+    "engine": {"kind": "bm25", "bm25": {"corpus": "factbook"}, "top_k": 3, "snippet_words": 15},
+}
+"""The policy and the engine that `demo` begins and judges with."""
+
+
+def policy_config(
+    config: str | Path | None = None, run: str | Path | None = None, overrides: Sequence[str] = ()
+) -> TrainConfig:
+    """The configuration to ask a policy with: that of a file or a name, or that of a run with its newest policy.
+
+    With neither it is the policy that ships, with BM25 over the Factbook. Raises `ConfigError`, and `CheckpointError`
+    for a run without a checkpoint.
+    """
+    if config is not None and run is not None:
+        raise ConfigError("CONFIG and --run both say what to ask: give one of them")
+    if run is not None:
+        return _newest(Path(run), load_config(_config_of(Path(run)), overrides), overrides)
+    return load_config(config, overrides, base=EMBEDDED)
+
+
+def _config_of(run: Path) -> Path:
+    if not run.is_dir():
+        raise ConfigError(f"--run {run}: no such folder")
+    path = run / "config.toml"
+    if not path.is_file():
+        raise ConfigError(f"--run {run}: holds no config.toml: not the folder of a run (runs/NAME)")
+    return path
+
+
+def newest_checkpoint(run: Path) -> Path | None:
+    """The folder of a run's newest whole checkpoint."""
+    steps = [p for p in (run / "checkpoints").glob("step-*") if p.name[5:].isdecimal()]
+    return max((p for p in steps if (p / "state.json").is_file()), key=lambda p: int(p.name[5:]), default=None)
+
+
+def _newest(run: Path, config: TrainConfig, overrides: Sequence[str]) -> TrainConfig:
+    """`config` with the newest checkpoint's policy, unless the user has set another model or adapter."""
+    if any(override.strip().startswith(("model.name", "model.adapter")) for override in overrides):
+        return config
+    checkpoint = newest_checkpoint(run)
+    if checkpoint is None:
+        raise CheckpointError(
+            f"{run}: has no checkpoint yet; one is written every {config.training.checkpoint_every} steps and at the "
+            "end (training.checkpoint_every)"
+        )
+    policy = str(checkpoint / "policy")
+    part = {"name": policy} if config.model.full else {"adapter": policy}
+    return config.model_copy(update={"model": config.model.model_copy(update=part)})
