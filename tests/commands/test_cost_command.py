@@ -41,7 +41,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.raises(BudgetError):
         trainer(bounded(config, budget_searches=12), engine).run()
     made = trainer(config, engine)
-    made.parts = replace(made.parts, simulator_seconds=decoded)
+    made.inputs = replace(made.inputs, simulator_seconds=decoded)
     assert made.run()
     write_json(config.run_folder / "manifest.json", {"device": "NVIDIA H100 80GB HBM3", "engine": "simulated:toy"})
     return config.run_folder

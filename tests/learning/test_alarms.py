@@ -96,7 +96,7 @@ class OtherWeights:
 def test_a_run_whose_sampler_is_another_model_ends_with_one_line_and_says_so_on_the_step(tmp_path: Path) -> None:
     config, watch = configure(tmp_path, steps=3), Watch()
     made = trainer(config, watch=watch)
-    made.parts = replace(made.parts, generator=OtherWeights(made.parts.generator))
+    made.inputs = replace(made.inputs, generator=OtherWeights(made.inputs.generator))
     with pytest.raises(
         RunError, match=r"stopped after step 1: sampler gap 2\.\d+ nats a token\. what is sampled"
     ) as end:

@@ -143,7 +143,7 @@ def test_the_simulators_seconds_are_those_of_the_step(tmp_path: Path) -> None:
     config = configure(tmp_path, engine={}, steps=3)
     clock = iter([0.0, 1.0, 1.0, 3.0, 3.0, 7.0, 7.0, 15.0, 15.0, 31.0])  # before and after: eval, 3 steps, eval
     made = trainer(config, writes(PAGE))
-    made.parts = replace(made.parts, simulator_seconds=lambda: next(clock))
+    made.inputs = replace(made.inputs, simulator_seconds=lambda: next(clock))
     assert made.run()
     rows = list(read_rows(config.run_folder / "metrics.jsonl"))
     assert [row["timing"]["simulator_decode_seconds"] for row in rows] == [2.0, 4.0, 8.0]
@@ -268,7 +268,7 @@ def test_a_spent_budget_stops_with_a_checkpoint_and_a_larger_one_goes_on_exactly
         assert cost(config)["budget"] == {"usd": None, "searches": budget}
         before = engine.asked
         again = trainer(bounded(config, budget_searches=budget), engine)
-        again.parts = replace(again.parts, generator=Idle())
+        again.inputs = replace(again.inputs, generator=Idle())
         with pytest.raises(BudgetError, match=f"Stopped after step {done} of 5"):  # the same again buys nothing
             again.run()
         assert engine.asked == before == cost(config)["spent"]["queries"]
@@ -321,7 +321,7 @@ def _one_of_two(rank: int, port: int, config: TrainConfig, tally: Path) -> None:
     distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     made = toy_trainer(config, searcher(), processes=Processes(rank, 2))
     engine = PaidEngine(tally=tally)
-    made.parts = replace(made.parts, engine=engine, evaluation_engine=engine)
+    made.inputs = replace(made.inputs, engine=engine, evaluation_engine=engine)
     try:
         made.run()
         code = 0

@@ -113,7 +113,7 @@ def assert_same_step(left: dict[str, Tensor], right: dict[str, Tensor], toleranc
 
 
 def play(trainer: Trainer, rollouts: int = 8) -> list[Trajectory]:
-    parts = trainer.parts
+    parts = trainer.inputs
     return asyncio.run(
         roll_out(trainer.batch(0), parts.generator, parts.engine, parts.training, ErrorRate(), rollouts=rollouts)
     )

@@ -33,7 +33,7 @@ def test_a_finished_run_goes_on_as_if_it_had_been_meant_to_be_longer(tmp_path: P
     again = trainer(longer)
     said: list[str] = []
     again.say = said.append
-    again.parts = replace(again.parts, evaluation_questions=questions(4))
+    again.inputs = replace(again.inputs, evaluation_questions=questions(4))
     assert again.run()
     assert trainer(whole).run()
     assert without_cost(longer) == without_cost(whole)
@@ -54,7 +54,7 @@ def test_a_run_that_has_more_steps_than_are_asked_for_is_complete(tmp_path: Path
 def test_a_run_whose_curriculum_goes_by_its_length_says_so(tmp_path: Path) -> None:
     config = configure(tmp_path, engine={}, steps=1)
     made = trainer(config)
-    made.parts.generator.sync()
+    made.inputs.generator.sync()
     assert made.run()
     with pytest.raises(CheckpointError, match="the curriculum goes by it"):
         trainer(configure(tmp_path, engine={}, steps=2)).run()
@@ -64,7 +64,7 @@ def test_few_questions_are_played_anew_in_a_step_and_it_is_said(tmp_path: Path) 
     values = toy_config(tmp_path, {"name": "grpo", "kl": "none"}, steps=1, questions_per_step=8, rollouts=2)
     config = values.model_copy(update={"logging": values.logging.model_copy(update={"trajectories_every": 1})})
     made = toy_trainer(config)
-    made.parts = replace(made.parts, questions=questions(2))
+    made.inputs = replace(made.inputs, questions=questions(2))
     said: list[str] = []
     made.say = said.append
     assert made.run()

@@ -123,7 +123,7 @@ def weights(model: LocalModel) -> dict[str, Tensor]:
 
 def speaker(run: Run, which: str = "engine") -> tuple[LocalModel, str | None]:
     """The model and the adapter that write the pages."""
-    engine = getattr(run.trainer.parts, which)
+    engine = getattr(run.trainer.inputs, which)
     assert isinstance(engine, SimulatedEngine)
     generator = engine._writer._generator  # type: ignore[attr-defined]
     return generator.worker.model, generator.adapter
@@ -166,7 +166,7 @@ def test_policy_reference_critic_and_simulator_share_one_set_of_weights(
     run = build(config)
     model, adapter = speaker(run)
     assert len(run.parts.models.loaded) == 1
-    assert model is run.trainer.parts.learner.policy.model
+    assert model is run.trainer.inputs.learner.policy.model
     assert sorted(model.adapters) == ["critic", "policy", "reference", "simulator"]
     assert adapter == "simulator"
     before = weights(model)
@@ -183,7 +183,7 @@ def test_full_fine_tuning_does_not_train_the_simulator_along(
 ) -> None:
     changes = {"engine__simulated__adapter": str(adapters[0])} if with_adapter else {}
     run = build(change(values, model__full=True, model__lora="none", **changes))
-    policy = run.trainer.parts.learner.policy
+    policy = run.trainer.inputs.learner.policy
     simulator, _ = speaker(run)
     assert simulator is not policy.model
     before, policy_before = weights(simulator), weights(policy.model)
@@ -197,7 +197,7 @@ def test_full_fine_tuning_does_not_train_the_simulator_along(
 def test_checkpointing_reaches_policy_and_critic(values: dict[str, Any], full: bool) -> None:
     weights = {"model__full": True, "model__lora": "none"} if full else {}
     config = change(values, **weights, model__gradient_checkpointing=True, algorithm__name="ppo")
-    learner = build(config).trainer.parts.learner
+    learner = build(config).trainer.inputs.learner
     assert learner.critic is not None
     for part in (learner.policy, learner.critic):
         part.train_mode()
@@ -221,9 +221,9 @@ def test_positions_that_turn_by_length_bound_the_context(values: dict[str, Any],
 
 def test_full_fine_tuning_keeps_a_second_model_for_the_kl_and_only_then(values: dict[str, Any]) -> None:
     full = {"model__full": True, "model__lora": "none"}
-    assert build(change(values, **full)).trainer.parts.learner.policy._reference_model is None
+    assert build(change(values, **full)).trainer.inputs.learner.policy._reference_model is None
     run = build(change(values, **full, algorithm__kl="loss", name="other"))
-    policy = run.trainer.parts.learner.policy
+    policy = run.trainer.inputs.learner.policy
     assert policy._reference_model is not None
     assert policy._reference_model is not policy.model
 
@@ -249,7 +249,7 @@ def test_two_simulators_on_one_model_speak_with_their_own_adapters(
 def test_a_bm25_judge_is_opened_beside_the_simulator(values: dict[str, Any], corpus: Path) -> None:
     judge = {"kind": "bm25", "bm25": {"corpus": str(corpus)}, "top_k": 4}
     run = build(change(values, evaluation__engine=judge, training__steps=1, evaluation__transfer_limit=2))
-    assert run.trainer.parts.evaluation_engine.name == "bm25:corpus"
+    assert run.trainer.inputs.evaluation_engine.name == "bm25:corpus"
     assert run.trainer.run()
     run.close()
     record = json.loads((run.trainer.folder / "evaluations" / "step-000001.json").read_text())

@@ -140,9 +140,9 @@ def trainer(
 ) -> Trainer:
     """`engine` for training, `judge` (else the engine) for evaluation; the policy is a `searcher`."""
     made = toy_trainer(config, searcher())
-    engine = engine or made.parts.engine
-    made.parts = replace(
-        made.parts,
+    engine = engine or made.inputs.engine
+    made.inputs = replace(
+        made.inputs,
         questions=questions(),
         evaluation_questions=questions(8),
         engine=engine,
@@ -222,7 +222,7 @@ def test_mixed_pages_are_played_counted_and_recorded(tmp_path: Path) -> None:
     curriculum = {"kind": "fixed", "start": 0.4, "pages": "mixed"}
     config = config.model_copy(update={"curriculum": config.curriculum.model_copy(update=curriculum)})
     run = trainer(config, SimulatedEngine(TextWriter(write), style="tuned"))
-    run.parts = replace(run.parts, training=replace(run.parts.training, top_k=3))
+    run.inputs = replace(run.inputs, training=replace(run.inputs.training, top_k=3))
     assert run.run()
     for row in rows_of(config):
         played = read_trajectories(config.run_folder / "trajectories" / f"step-{row['step']:06d}.jsonl.zst")
@@ -312,7 +312,7 @@ def test_an_evaluation_is_greedy_and_says_how_it_was_made(tmp_path: Path) -> Non
         assert (record["engine"], record["top_k"], record["temperature"], record["seed"]) == ("toy", 1, 0.0, 0)
         assert len(record["questions_digest"]) == 64
         found = read_predictions(config.run_folder / "evaluations" / f"step-{step:06d}.jsonl")
-        assert [row.id for row in found.rows] == [q.id for q in made.parts.evaluation_questions]
+        assert [row.id for row in found.rows] == [q.id for q in made.inputs.evaluation_questions]
         assert sum(row.em for row in found.rows) / 8 == record["summary"]["em"]
         assert sum(row.tokens for row in found.rows) / 8 == record["summary"]["policy_tokens"]
         assert found.header.questions_digest == record["questions_digest"]
@@ -541,14 +541,14 @@ def test_a_nan_stops_the_run_and_leaves_the_batch_and_the_last_checkpoint(
     def poison() -> None:
         if not reward:
             with torch.no_grad():
-                made.parts.learner.policy.model.base.lm_head.weight.fill_(math.nan)
+                made.inputs.learner.policy.model.base.lm_head.weight.fill_(math.nan)
             return
-        update = made.parts.learner.update
+        update = made.inputs.learner.update
 
         def spoilt(rows: Sequence[Trajectory], step: int) -> dict[str, float]:
             return update([replace(rows[0], reward=math.nan), *rows[1:]], step)
 
-        monkeypatch.setattr(made.parts.learner, "update", spoilt)
+        monkeypatch.setattr(made.inputs.learner, "update", spoilt)
 
     save = made._checkpoint
 

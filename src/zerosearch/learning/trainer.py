@@ -61,7 +61,7 @@ class TrainerInputs:
 
 
 class Trainer:
-    """Runs `config` with `parts`; `sinks` see every row of metrics.
+    """Runs `config` with `inputs`; `sinks` see every row of metrics.
 
     Everything random has a seed made from the run's seed and the step, so a resumed run needs no state but weights,
     optimizer and step: killed at any point and resumed, a CPU run gives the numbers that it would have given.
@@ -70,12 +70,12 @@ class Trainer:
     def __init__(
         self,
         config: TrainConfig,
-        parts: TrainerInputs,
+        inputs: TrainerInputs,
         sinks: Sequence[Sink] = (),
         say: Callable[[str], None] = print,
         processes: Processes = ALONE,
     ) -> None:
-        self.config, self.parts, self.sinks, self.processes = config, parts, sinks, processes
+        self.config, self.inputs, self.sinks, self.processes = config, inputs, sinks, processes
         self.say = say if processes.first else lambda text: None
         self.folder = config.run_folder
         self.errors = ErrorRate(config.engine.max_error_rate)
@@ -134,7 +134,7 @@ class Trainer:
         try:
             yield
         finally:
-            for engine in {id(e): e for e in (self.parts.engine, self.parts.evaluation_engine)}.values():
+            for engine in {id(e): e for e in (self.inputs.engine, self.inputs.evaluation_engine)}.values():
                 runner.run(close_connections(engine))
 
     def _judged_at(self, step: int) -> bool:
@@ -144,16 +144,16 @@ class Trainer:
 
     def _say_repeats(self) -> None:
         """Few questions are no error, but a step is then not what it says."""
-        count, places = len(self.parts.questions), self.config.training.questions_per_step
+        count, places = len(self.inputs.questions), self.config.training.questions_per_step
         if count < places:
             self.say(f"{count} questions for the {places} of a step: a step has the same ones again, played anew")
 
     def batch(self, step: int) -> list[Question]:
         """The questions of a step."""
-        return batch(self.parts.questions, step, self.config.training.questions_per_step, self.config.seed)
+        return batch(self.inputs.questions, step, self.config.training.questions_per_step, self.config.seed)
 
     async def _step(self, step: int) -> dict[str, Any]:
-        config, parts = self.config, self.parts
+        config, inputs = self.config, self.inputs
         started = time.perf_counter()
         simulated = config.engine.kind == "simulated"
         curriculum = config.curriculum.build()
@@ -161,15 +161,15 @@ class Trainer:
         rollouts = config.training.rollouts
         try:
             trajectories, used = await self._play(
-                self.batch(step), parts.engine, parts.training, noise=noise, rollouts=rollouts, step=step
+                self.batch(step), inputs.engine, inputs.training, noise=noise, rollouts=rollouts, step=step
             )
             rolled = time.perf_counter()
-            check_searches(trajectories, parts.engine.name, self.errors.last)
+            check_searches(trajectories, inputs.engine.name, self.errors.last)
             every = config.logging.trajectories_every
             if every and step % every == 0 and self.processes.first:
                 write_trajectories(self.folder / "trajectories" / f"step-{step:06d}.jsonl.zst", trajectories)
-            learned = parts.learner.update(trajectories, step)
-            parts.generator.sync()
+            learned = inputs.learner.update(trajectories, step)
+            inputs.generator.sync()
         except ModelError as error:  # logits that are not numbers
             raise RunError(f"step {step}: {error}. The last checkpoint is as it was") from None
         except NotFinite as error:
@@ -234,7 +234,7 @@ class Trainer:
         async def play() -> list[Trajectory]:
             own = await roll_out(
                 [questions[group] for group in groups],
-                self.parts.generator,
+                self.inputs.generator,
                 self.accounting.metered(engine),
                 settings,
                 self.errors,
@@ -247,7 +247,7 @@ class Trainer:
             self.accounting.given_again(own)
             return own
 
-        reason = f"step {step}" if settings is self.parts.training else "evaluation"
+        reason = f"step {step}" if settings is self.inputs.training else "evaluation"
         played, used = await self.accounting.section(reason, play)
         played.sort(key=lambda t: (t.group, t.rollout))
         decoding = Ledger(simulator_seconds=used.simulator_seconds)
@@ -260,15 +260,15 @@ class Trainer:
         if path.exists():
             return
         started = time.perf_counter()
-        parts, config, engine = self.parts, self.config, self.parts.evaluation_engine
+        inputs, config, engine = self.inputs, self.config, self.inputs.evaluation_engine
         kind = (config.evaluation.engine or config.engine).kind
         noise = 0.0 if kind == "simulated" else None
-        self.say(f"evaluating after {step} steps: {len(parts.evaluation_questions)} questions, {engine.name}")
-        played, used = await self._play(parts.evaluation_questions, engine, parts.evaluation, noise=noise)
-        header = evaluation_header(config, step, played, engine, parts.evaluation)
+        self.say(f"evaluating after {step} steps: {len(inputs.evaluation_questions)} questions, {engine.name}")
+        played, used = await self._play(inputs.evaluation_questions, engine, inputs.evaluation, noise=noise)
+        header = evaluation_header(config, step, played, engine, inputs.evaluation)
         found, record = evaluation_record(header, step, played)
         limit = config.evaluation.transfer_limit
-        if engine is not parts.engine and limit and config.engine.kind == "simulated" and kind != "simulated":
+        if engine is not inputs.engine and limit and config.engine.kind == "simulated" and kind != "simulated":
             record["transfer"], more = await self._transfer(played[:limit])
             used += more
         record |= {"ledger": numbers(used), "timing": times(used, local=self.accounting.local)}
@@ -282,14 +282,14 @@ class Trainer:
 
     async def _transfer(self, real: Sequence[Trajectory]) -> tuple[dict[str, Any], Ledger]:
         """The questions of `real` again with the simulator, useful pages only; the real engine judges these pages."""
-        parts = self.parts
-        settings = replace(parts.evaluation, top_k=parts.training.top_k)
-        simulated, used = await self._play([t.question for t in real], parts.engine, settings, noise=0.0)
-        judge = self.accounting.metered(parts.evaluation_engine)
+        inputs = self.inputs
+        settings = replace(inputs.evaluation, top_k=inputs.training.top_k)
+        simulated, used = await self._play([t.question for t in real], inputs.engine, settings, noise=0.0)
+        judge = self.accounting.metered(inputs.evaluation_engine)
 
         async def ask_once() -> list[Leak]:
             """By one process for all: a real engine may want money for every query."""
-            return [await leak(simulated, judge, parts.evaluation.top_k)] if self.processes.first else []
+            return [await leak(simulated, judge, inputs.evaluation.top_k)] if self.processes.first else []
 
         (leaked,), asked = await self.accounting.section("leak rate", ask_once)
         return transfer_row(simulated, real, leaked), used + asked
@@ -297,9 +297,9 @@ class Trainer:
     def _resume(self) -> int:
         begin = look(self.config)
         budget = Budget(self.config.engine.budget_usd, self.config.engine.budget_searches)
-        self.accounting = Accounting(self.folder, budget, self.processes, self.parts.simulator_seconds)
+        self.accounting = Accounting(self.folder, budget, self.processes, self.inputs.simulator_seconds)
         self.processes.wait()
-        checkpoint = load_newest(begin, self.parts.learner, self.config)
+        checkpoint = load_newest(begin, self.inputs.learner, self.config)
         self.processes.wait()
         if self.processes.first:
             tidy(begin, self.config.training.keep_checkpoints)
@@ -310,7 +310,7 @@ class Trainer:
         for text in begin.said:
             self.say(text)
         if checkpoint is not None:
-            self.parts.generator.sync()
+            self.inputs.generator.sync()
             self.say(f"going on from {checkpoint.folder}")
             for change in changes(checkpoint, self.config):
                 self.say(f"  {change}; what was made before stays as it is")
@@ -331,7 +331,7 @@ class Trainer:
         if not self.processes.first:
             return
         keep = self.config.training.keep_checkpoints
-        save_checkpoint(self.folder / "checkpoints", step, self.parts.learner, self.config, keep=keep)
+        save_checkpoint(self.folder / "checkpoints", step, self.inputs.learner, self.config, keep=keep)
 
     def _checkpoint_once(self, step: int) -> None:
         """A checkpoint, unless the last one is of this very step. No weight has changed since then."""
