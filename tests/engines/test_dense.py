@@ -8,6 +8,7 @@ import json
 import sys
 import threading
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -187,27 +188,42 @@ def test_sq8_takes_a_quarter_of_the_memory(tmp_path: Path, cache: Path) -> None:
     assert not list(cache.rglob("*.f32"))  # what was written on the way is gone
 
 
-def test_an_index_larger_than_memory_is_refused_before_anything_is_embedded(corpus: Path, cache: Path) -> None:
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Lets the machine have so many bytes free."""
+    return lambda size: monkeypatch.setattr("zerosearch.engines.dense.memory", lambda: (size, size))
+
+
+def test_an_index_larger_than_memory_is_refused_before_anything_is_embedded(
+    corpus: Path, cache: Path, free: Callable[[int], None]
+) -> None:
     encoder = WordCounter()
     flat, sq8 = (index_bytes(len(PASSAGES), DIMENSIONS, kind) for kind in ("flat", "sq8"))  # type: ignore[arg-type]
     assert (flat, sq8) == (7 * 256 * 4, 7 * 256)
+    free(flat - 1)
     with pytest.raises(DataError, match=r"index larger than memory: 7 passages x 256 dimensions x 4 bytes") as caught:
-        DenseEngine.open(corpus, encoder, cache, available_bytes=flat - 1)
+        DenseEngine.open(corpus, encoder, cache)
     assert "'sq8' takes" in str(caught.value)
     assert "\n" not in str(caught.value)
     assert [len(texts) for texts in encoder.asked] == [1]
+    free(sq8 - 1)
     with pytest.raises(DataError, match="index larger than memory") as caught:
-        DenseEngine.open(corpus, encoder, cache, available_bytes=sq8 - 1)
+        DenseEngine.open(corpus, encoder, cache)
     assert "'sq8' takes" not in str(caught.value)
     assert not list(cache.glob("*/passages.faiss"))
-    DenseEngine.open(corpus, encoder, cache, available_bytes=flat)
-    DenseEngine.open(corpus, encoder, cache, kind="sq8", available_bytes=sq8)
+    free(flat)
+    DenseEngine.open(corpus, encoder, cache)
+    free(sq8)
+    DenseEngine.open(corpus, encoder, cache, kind="sq8")
 
 
-def test_an_index_that_no_longer_fits_is_refused_when_it_is_opened(corpus: Path, cache: Path) -> None:
+def test_an_index_that_no_longer_fits_is_refused_when_it_is_opened(
+    corpus: Path, cache: Path, free: Callable[[int], None]
+) -> None:
     DenseEngine.open(corpus, WordCounter(), cache)
+    free(100)
     with pytest.raises(DataError, match="index larger than memory"):
-        DenseEngine.open(corpus, WordCounter(), cache, available_bytes=100)
+        DenseEngine.open(corpus, WordCounter(), cache)
 
 
 def test_a_malformed_line_is_named_before_anything_is_embedded(tmp_path: Path, cache: Path) -> None:
@@ -248,7 +264,7 @@ def test_vectors_that_cannot_be_compared_are_an_error_and_leave_no_index(
 
 
 def test_an_unknown_kind_of_index_is_refused(corpus: Path, cache: Path) -> None:
-    with pytest.raises(ConfigError, match="dense_index is 'hnsw'; use one of flat, sq8"):
+    with pytest.raises(ConfigError, match=r"engine\.dense\.index is 'hnsw'; use one of flat, sq8"):
         DenseEngine.open(corpus, WordCounter(), cache, kind="hnsw")  # type: ignore[arg-type]
 
 

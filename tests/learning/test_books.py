@@ -31,7 +31,7 @@ from zerosearch.learning.checkpoints import list_checkpoints
 from zerosearch.learning.parallel import Processes
 from zerosearch.models.worker import DecodingTotals, Worker
 from zerosearch.parts import Parts
-from zerosearch.spending.books import evaluation_ledger, numbers, read_books, spent, step_ledger
+from zerosearch.spending.books import evaluation_ledger, numbers, read_books, spent
 from zerosearch.spending.ledger import Ledger
 
 PRELOADED = ["zerosearch.learning.trainer", "transformers.models.llama.modeling_llama"]
@@ -206,25 +206,6 @@ def test_a_kill_neither_loses_nor_doubles_a_search_that_stands(tmp_path: Path) -
     lost = tally.stat().st_size - found.queries
     assert engine.asked < found.queries  # what was searched twice was paid twice
     assert 0 <= lost <= 17 * len(deaths)  # at most the 16 that were not noted yet, and the one in flight
-
-
-def test_a_run_begun_before_there_were_ledgers_goes_on_and_is_counted_whole(tmp_path: Path) -> None:
-    config = configure(tmp_path, max_minutes=1e-9)
-    engine = PaidEngine()
-    assert not trainer(config, engine).run()
-    folder = config.run_folder
-    older = [
-        {k: v for k, v in row.items() if k not in ("ledger", "cost")} for row in read_rows(folder / "metrics.jsonl")
-    ]
-    (folder / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in older))
-    for name in ("spending.jsonl", "cost.json"):
-        (folder / name).unlink()
-    config = config.model_copy(update={"training": config.training.model_copy(update={"max_minutes": None})})
-    assert trainer(config, engine).run()
-    assert step_ledger(older[0]).queries > 0
-    books = read_books(folder)
-    assert books.standing.queries == books.spent.queries == engine.asked
-    assert rows_of(config)[-1]["cost"]["usd"] > PRICE * 10
 
 
 # ---- budgets

@@ -76,29 +76,32 @@ class DenseEngine:
         kind: DenseIndex = "flat",
         query_prefix: str = "",
         passage_prefix: str = "",
-        available_bytes: int | None = None,
     ) -> DenseEngine:
         """Open `corpus` (`.jsonl` or `.jsonl.gz`), embedding its passages where `cache` holds no index of them yet.
 
         The text of a passage is `passage_prefix`, its title, a line end, and its text. `cache` is a folder, by default
         `dense` in the package's cache folder; while an index is built its float32 vectors lie there too.
-        `available_bytes` is the memory that the index may take, by default what the machine has free.
 
-        Raises `DataError` for an index larger than that and for whatever is wrong with the corpus or the cache,
-        `ConfigError` where FAISS is missing, `ModelError` for an encoder whose vectors cannot be used.
+        Raises `DataError` for an index larger than the machine's free memory and for whatever is wrong with the corpus
+        or the cache, `ConfigError` where FAISS is missing, `ModelError` for an encoder whose vectors cannot be used.
         """
         if kind not in get_args(DenseIndex):
             raise ConfigError(f"engine.dense.index is {kind!r}; use one of {', '.join(get_args(DenseIndex))}")
         faiss = _faiss()
         corpus = Path(corpus)
         cache = Path(cache) if cache is not None else cache_dir() / "dense"
-        available = available_bytes if available_bytes is not None else memory()[1]
+        available = memory()[1]
 
         def build(work: Path, passages: Passages) -> dict[str, Any]:
             rows = sum(1 for _ in passages())  # and a malformed line is found now, not after hours of embedding
             probe = _unit(encoder.encode([f"{passage_prefix}probe"]), 1, encoder)
             _check_memory(corpus, rows, probe.shape[1], kind, available)
-            return _build(faiss, work, passages, rows, probe.shape[1], encoder, kind, passage_prefix)
+            vectors = _embedded(work / _VECTORS, passages, (rows, probe.shape[1]), encoder, passage_prefix)
+            _write_index(faiss, work / _INDEX, vectors, kind)
+            (work / _VECTORS).unlink()
+            return {
+                "dimensions": probe.shape[1], "kind": kind, "encoder": encoder.name, "passage_prefix": passage_prefix
+            }  # fmt: skip
 
         key = recipe_key(LAYOUT, encoder.identity, kind, passage_prefix)
         folder = open_index(corpus, cache, key, build, what="dense")
@@ -194,18 +197,9 @@ def _check_memory(corpus: Path, rows: int, dimensions: int, kind: DenseIndex, av
     log.info("dense index of %s: %s of memory", corpus, said)
 
 
-def _build(
-    faiss: Any,
-    work: Path,
-    passages: Passages,
-    rows: int,
-    dimensions: int,
-    encoder: Encoder,
-    kind: DenseIndex,
-    prefix: str,
-) -> dict[str, Any]:
-    vectors_file = work / _VECTORS
-    vectors: Any = np.memmap(vectors_file, dtype=np.float32, mode="w+", shape=(rows, dimensions))
+def _embedded(file: Path, passages: Passages, shape: tuple[int, int], encoder: Encoder, prefix: str) -> Any:
+    """The unit vectors of all passages, (rows, dimensions), in a file that is mapped into memory."""
+    vectors: Any = np.memmap(file, dtype=np.float32, mode="w+", shape=shape)
     done, started = 0, time.monotonic()
     said = started
     stream = iter(passages())
@@ -215,8 +209,13 @@ def _build(
         done += len(chunk)
         if time.monotonic() - said > _SAY_SECONDS:
             said = time.monotonic()
-            left = (said - started) / done * (rows - done)
-            log.info("embedded %d of %d passages, about %d minutes left", done, rows, round(left / 60))
+            left = (said - started) / done * (shape[0] - done)
+            log.info("embedded %d of %d passages, about %d minutes left", done, shape[0], round(left / 60))
+    return vectors
+
+
+def _write_index(faiss: Any, file: Path, vectors: Any, kind: DenseIndex) -> None:
+    rows, dimensions = vectors.shape
     if kind == "flat":
         index = faiss.IndexFlatIP(dimensions)
     else:
@@ -224,10 +223,7 @@ def _build(
         step = -(-rows // _TRAINING_ROWS)
         index.train(np.ascontiguousarray(vectors[::step]))
     index.add(vectors)  # at once: FAISS takes exactly the memory that was said, where growing would take twice of it
-    faiss.write_index(index, str(work / _INDEX))
-    del vectors
-    vectors_file.unlink()
-    return {"dimensions": dimensions, "kind": kind, "encoder": encoder.name, "passage_prefix": prefix}
+    faiss.write_index(index, str(file))
 
 
 def _unit(vectors: Vectors, rows: int, encoder: Encoder) -> Vectors:

@@ -50,13 +50,6 @@ class Accounting:
         """Whether the simulator's decoding can be timed here."""
         return self._decoded is not None
 
-    def before_taking_back(self) -> None:
-        """Note what a run of an older release used, whose rows may be about to be taken out. Only the first process."""
-        if spent(self._folder) is None:
-            standing = read_books(self._folder).standing
-            if standing != Ledger():
-                note_spending(self._folder, standing, "before spending was noted")
-
     def open(self) -> None:
         """Read the books, once all that is taken back is out of the folder."""
         books = read_books(self._folder)

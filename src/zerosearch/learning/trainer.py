@@ -303,7 +303,6 @@ class Trainer:
         self.processes.wait()
         if self.processes.first:
             tidy(begin, self.config.training.keep_checkpoints)
-            self.accounting.before_taking_back()
             take_back(begin, None if checkpoint is None else checkpoint.step)
             if checkpoint is None:
                 mark_start(self.folder / "checkpoints", self.config)
