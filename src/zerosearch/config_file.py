@@ -39,6 +39,11 @@ def load_config(
     return config_from_dict(values, str(path) if path is not None else "the settings", changed)
 
 
+def as_overrides(values: Mapping[str, Any]) -> list[str]:
+    """`{"model.name": "x"}`, as options of a command give settings, in the form of `--set`. None is left out."""
+    return [f"{key}={json.dumps(value)}" for key, value in values.items() if value is not None]
+
+
 def config_from_dict(values: dict[str, Any], where: str, changed: Sequence[str] = ()) -> TrainConfig:
     """Raises `ConfigError` that names the setting, after `where` or, for one of `changed`, after `--set`."""
     try:

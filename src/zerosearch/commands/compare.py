@@ -7,9 +7,11 @@ from typing import Annotated
 
 import typer
 
-from zerosearch.commands.screen import Console, json_text
-
-console = Console()
+from zerosearch.commands.screen import console, json_text
+from zerosearch.evaluation.comparison import compare_runs
+from zerosearch.evaluation.comparison_text import markdown, rich_parts
+from zerosearch.evaluation.results import one_run
+from zerosearch.files.jsonl import atomic_write
 
 
 def compare(
@@ -38,11 +40,6 @@ def compare(
     test. Runs over other questions, with another engine, another number of tries or failed predictions are refused;
     --unlike compares the questions that both answered.
     """
-    from zerosearch.evaluation.comparison import compare_runs
-    from zerosearch.evaluation.comparison_text import markdown, rich_parts
-    from zerosearch.evaluation.results import one_run
-    from zerosearch.files.jsonl import atomic_write
-
     found = compare_runs(one_run(a), one_run(b), (a, b), allow_unlike=unlike, examples=examples, seed=seed)
     if out is not None:
         atomic_write(out, markdown(found).encode("utf-8", "replace"))

@@ -11,7 +11,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from zerosearch.commands.screen import Console, json_text
+from zerosearch.commands.screen import console, json_text
 from zerosearch.errors import ConfigError, DataError
 from zerosearch.files.jsonl import read_object
 from zerosearch.spending.books import Books, read_books
@@ -26,8 +26,6 @@ from zerosearch.spending.ledger import (
     engine_lines,
     paper_lines,
 )
-
-console = Console()
 
 
 @dataclass(frozen=True)

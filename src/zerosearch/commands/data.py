@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from zerosearch.commands.screen import Console
+from zerosearch.commands.screen import console
+from zerosearch.episodes.questions import Fields, Reading, questions_digest, read_questions
+from zerosearch.factbook import corpus_path, factbook_rows
+from zerosearch.factbook import manifest as shipped_manifest
+from zerosearch.parts import open_questions
 from zerosearch.process.runtime import prepare
 
-if TYPE_CHECKING:
-    from zerosearch.episodes.questions import Reading
-
-console = Console()
 data = typer.Typer(help="Questions to train on and to evaluate with.", no_args_is_help=True)
 SPLITS = ("train", "dev", "test")
 FIELDS_HELP = "Which fields hold what, if not the usual ones: question=NAME,answers=NAME,id=NAME,separator=MARK."
@@ -26,9 +26,6 @@ def factbook(
 ) -> None:
     """The questions and the corpus that come with the package: what is in them, and where the corpus lies."""
     prepare()
-    from zerosearch.factbook import corpus_path, factbook_rows
-    from zerosearch.factbook import manifest as shipped_manifest
-
     manifest = shipped_manifest()
     table = Table(title=f"Factbook {manifest['version']}, seed {manifest['seed']}", title_justify="left")
     for column, justify in (("file", "left"), ("rows", "right"), ("one-hop", "right"), ("two-hop", "right"),
@@ -64,8 +61,6 @@ def show_questions(
 ) -> None:
     """Read questions just as training does, and say what was understood. The first thing wrong is named by its line."""
     prepare()
-    from zerosearch.episodes.questions import questions_digest
-
     reading = _open(source, limit, fields)
     questions = reading.questions
     answers = [len(question.golden_answers) for question in questions]
@@ -86,11 +81,7 @@ def show_questions(
 
 
 def _open(source: str, limit: int | None, fields: str | None) -> Reading:
-    from zerosearch.episodes.questions import Fields, Reading, read_questions
-
     if source.startswith("factbook:"):
-        from zerosearch.parts import open_questions
-
         return Reading(open_questions(source, limit))
     return read_questions(source, limit=limit, fields=Fields.parse(fields))
 

@@ -20,11 +20,9 @@ import typer
 from rich.text import Text
 
 from zerosearch.cleaning import clean, shown_address
-from zerosearch.commands.screen import Console
+from zerosearch.commands.screen import console
 from zerosearch.errors import install
 from zerosearch.process.runtime import memory, prepare, read_text
-
-console = Console()
 
 Level = Literal["ok", "info", "warning", "missing"]
 Version = tuple[int, ...]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Annotated
@@ -10,15 +9,19 @@ from typing import Annotated
 import typer
 
 from zerosearch.commands.data import FIELDS_HELP
-from zerosearch.commands.screen import Console
+from zerosearch.commands.screen import console
+from zerosearch.config_file import as_overrides, load_config
+from zerosearch.errors import ConfigError, RunError
+from zerosearch.evaluation.evaluate import Trials
+from zerosearch.evaluation.evaluate import evaluate as run
+from zerosearch.evaluation.tables import rich_tables
 from zerosearch.process.runtime import prepare, quiet_libraries
-
-console = Console()
 
 
 def evaluate(
-    config: Annotated[
-        Path | None, typer.Argument(help="A TOML file as for train: its model, protocol and evaluation.engine.")
+    config_file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[CONFIG]", help="A TOML file as for train: its model, protocol and evaluation.engine."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for predictions and tables; the same command resumes.")] = Path(
         "evaluation"
@@ -70,12 +73,6 @@ def evaluate(
     interrupted evaluation.
     """
     prepare()
-    from zerosearch.config_file import load_config
-    from zerosearch.errors import ConfigError, RunError
-    from zerosearch.evaluation.evaluate import Trials
-    from zerosearch.evaluation.evaluate import evaluate as run
-    from zerosearch.evaluation.tables import rich_tables
-
     short = {
         "model.name": model,
         "model.adapter": adapter,
@@ -85,18 +82,17 @@ def evaluate(
         "evaluation.engine.bm25.corpus": corpus,
         "evaluation.engine.dense.corpus": corpus,
     }
-    overrides = [f"{key}={json.dumps(value)}" for key, value in short.items() if value is not None] + (set_ or [])
-    settings = load_config(config, overrides)
-    judge = settings.evaluation.engine
+    config = load_config(config_file, [*as_overrides(short), *(set_ or [])])
+    judge = config.evaluation.engine
     if corpus is not None and (judge is None or judge.kind not in ("bm25", "dense")):
         raise ConfigError(f"--corpus: engine {judge.kind if judge else 'none'} has none (--engine bm25?)")
-    if settings.model.base_url is None:
+    if config.model.base_url is None:
         quiet_libraries()
     trials = Trials(
         samples, temperature, limit, data, fields, max_tokens, label, concurrency, tuple(set_ or ()), unlike
     )
     began = time.perf_counter()
-    table = run(settings, methods, benchmarks, out, trials, say=lambda text: console.print(text, markup=False))
+    table = run(config, methods, benchmarks, out, trials, say=lambda text: console.print(text, markup=False))
     for shown in rich_tables(table, console.width):
         console.print(shown)
     console.print(f"table {out}/table.md, {out}/table.json; predictions {out}/BENCHMARK/METHOD.jsonl")

@@ -7,9 +7,8 @@ from typing import Annotated
 
 import typer
 
-from zerosearch.commands.screen import Console
-
-console = Console()
+from zerosearch.commands.screen import console
+from zerosearch.shipped_configs import copy, names, summary
 
 
 def init(
@@ -20,8 +19,6 @@ def init(
 
     Every command that takes a CONFIG takes such a file, or the name of a configuration that ships.
     """
-    from zerosearch.shipped_configs import copy, names, summary
-
     if file is None:
         for name in names():
             console.print(f"{name:<18}  {summary(name)}", markup=False)

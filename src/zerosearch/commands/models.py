@@ -8,10 +8,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from zerosearch.commands.screen import Console
+from zerosearch.commands.screen import console
+from zerosearch.models.adapters import read_card, shipped_adapters
+from zerosearch.models.embedded import describe, ensure
 from zerosearch.process.runtime import prepare
-
-console = Console()
 
 
 def models(
@@ -19,9 +19,6 @@ def models(
 ) -> None:
     """List the embedded models and the adapters that ship with them."""
     prepare()
-    from zerosearch.models.adapters import read_card, shipped_adapters
-    from zerosearch.models.embedded import describe, ensure
-
     if fetch:
         for row in describe():
             console.print(f"{row.name}: {ensure(row.name)}")

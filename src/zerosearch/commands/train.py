@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,7 +11,7 @@ from rich.table import Table
 
 from zerosearch.commands.screen import console, table
 from zerosearch.config import TrainConfig
-from zerosearch.config_file import load_config
+from zerosearch.config_file import as_overrides, load_config
 from zerosearch.errors import ConfigError
 from zerosearch.files.jsonl import read_object
 from zerosearch.process.runtime import prepare
@@ -42,9 +41,7 @@ def train(
             "setting, 200 steps of 320 episodes, and begin with a model that has never searched. With --set name=NAME "
             "they are taken all the same"
         )
-    short = {"name": name, "folder": folder}
-    given = [f"{key}={json.dumps(value)}" for key, value in short.items() if value is not None]
-    config = load_config(config_file, [*(set_ or ()), *given])
+    config = load_config(config_file, [*(set_ or ()), *as_overrides({"name": name, "folder": folder})])
     console.print("loading models and data ...", style="dim")
     from zerosearch.learning.run import train as train_policy
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +9,7 @@ from typing import Annotated
 import typer
 
 from zerosearch.commands.screen import console
+from zerosearch.config_file import as_overrides, load_config
 from zerosearch.process.runtime import prepare, quiet_libraries
 
 
@@ -41,11 +41,9 @@ def tune(
     Classes are balanced, the loss is on the page alone, validation questions are held out, and training stops early.
     """
     prepare()
-    from zerosearch.config_file import load_config
-
     short = {"by": by, "start": start, "full": full or None, "pages": pages, "max_minutes": max_minutes}
-    told = [f"tune.{key}={json.dumps(value)}" for key, value in short.items() if value is not None]
-    config = load_config(config_file, told + (set_ or []))
+    told = as_overrides({f"tune.{key}": value for key, value in short.items()})
+    config = load_config(config_file, [*told, *(set_ or ())])
     from zerosearch.learning.tuning import output, tune_simulator
 
     context.with_resource(output(out, "tune", full=config.tune.full))
