@@ -15,13 +15,14 @@ from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import RolloutSettings
 from zerosearch.episodes.search import Document, Quality, SearchPage, SearchRequest
+from zerosearch.episodes.usage import Usage
 from zerosearch.errors import EngineError
 
 TURNS = (
     "<think>Which city?</think>\n<search>capital of Nepal</search>",
     "<think>There.</think>\n<answer>Kathmandu</answer><|im_end|>",
 )
-PAGE = SearchPage((Document("Nepal", "Kathmandu is its capital.", "7"),), "library", seconds=0.5, cost_usd=0.25)
+PAGE = SearchPage((Document("Nepal", "Kathmandu is its capital.", "7"),), "library", seconds=0.5, usage=Usage(usd=0.25))
 
 
 class Notebook:
@@ -118,7 +119,7 @@ def test_the_json_holds_answer_pages_text_and_timings(byte_codec: Codec) -> None
 
 
 def test_a_failed_search_is_told_and_ends_the_episode(byte_codec: Codec) -> None:
-    asked, notebook = put(byte_codec, Library(EngineError("connection", "nobody there", cost_usd=0.5)))
+    asked, notebook = put(byte_codec, Library(EngineError("connection", "nobody there", usage=Usage(usd=0.5))))
     assert notebook.events[-2:] == [("searching", "capital of Nepal"), ("failed", "connection")]
     row = asked.as_dict()
     assert row["answer"] is None

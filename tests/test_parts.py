@@ -16,6 +16,7 @@ from tiny import chain_model
 from zerosearch.config import TrainConfig
 from zerosearch.engines.config import EngineConfig
 from zerosearch.episodes.search import Document, SearchEngine, SearchPage, SearchRequest
+from zerosearch.episodes.usage import Usage
 from zerosearch.errors import BudgetError, ConfigError, DataError
 from zerosearch.models.config import ModelRef
 from zerosearch.parts import Parts, Role
@@ -145,7 +146,7 @@ class Tracked:
         self.price = price
 
     async def search(self, request: SearchRequest) -> SearchPage:
-        return SearchPage((), self.name, cost_usd=self.price)
+        return SearchPage((), self.name, usage=Usage(usd=self.price))
 
     async def aclose(self) -> None:
         self.closed.append(self.name)

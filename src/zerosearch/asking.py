@@ -52,8 +52,6 @@ class Answered:
     writing: float
     searching: float
     error: EngineError | None = None
-    policy_tokens: int | None = None  # as a server counted them; None: those of the trajectory
-    policy_usd: float = 0.0  # what a server charged for them
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready: question, answer, searches with their pages, the whole text, timings in seconds."""
@@ -68,13 +66,13 @@ class Answered:
             "stop_reason": t.stop_reason,
             "searches": searches,
             "text": self.text,
-            "policy_tokens": sum(t.mask) if self.policy_tokens is None else self.policy_tokens,
+            "policy_tokens": t.usage.completion_tokens,
             "seconds": {
                 "total": round(t.seconds, 3),
                 "writing": round(self.writing, 3),
                 "searching": round(self.searching, 3),
             },
-            "cost_usd": self.policy_usd + sum(record.cost_usd for record in t.searches),
+            "cost_usd": t.usage.usd + sum(record.usage.usd for record in t.searches),
             "error": {"kind": self.error.kind, "message": str(self.error)} if self.error is not None else None,
         }
 

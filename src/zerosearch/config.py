@@ -12,6 +12,7 @@ from zerosearch.episodes.curriculum import Curriculum, CurriculumKind, PageDraw,
 from zerosearch.episodes.episode import EpisodeLimits
 from zerosearch.episodes.question_rows import Fields
 from zerosearch.episodes.search import Noise
+from zerosearch.episodes.usage import TokenPrices
 from zerosearch.errors import ConfigError
 from zerosearch.models.config import FREE, Address, RequestConfig, Section, Variable
 from zerosearch.simulator.config import FidelityConfig, LabelConfig, TuneConfig
@@ -87,6 +88,10 @@ class ModelConfig(Section):
     """What the server charges, so that costs are counted and `engine.budget_usd` can bound them."""
     usd_per_million_completion_tokens: float = Field(0.0, ge=0, json_schema_extra=FREE)
     """The same for the tokens that it writes."""
+
+    @property
+    def prices(self) -> TokenPrices:
+        return TokenPrices(self.usd_per_million_prompt_tokens, self.usd_per_million_completion_tokens)
 
     @model_validator(mode="after")
     def _agree(self) -> ModelConfig:

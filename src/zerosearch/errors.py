@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from zerosearch.cleaning import clean
+
+if TYPE_CHECKING:
+    from zerosearch.episodes.usage import Usage
 
 EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("torch", "transformers", "accelerate", "peft", "safetensors", "gguf", "tensorboard", "matplotlib"),
@@ -64,39 +69,29 @@ class BudgetError(RunError):
 
 
 class PolicyError(RunError):
-    """A policy behind a URL gave no text after its retries; `kind` as of `EngineError`. Training and collecting stop at
-    it; an evaluation counts it as a wrong answer, up to a limit."""
+    """A policy behind a URL gave no text after its retries; `kind` as of `EngineError`, `usage` that of the whole
+    episode, None for nothing. Training and collecting stop at it; an evaluation counts it as a wrong answer, up to a
+    limit."""
 
-    def __init__(self, kind: str, message: str) -> None:
+    def __init__(self, kind: str, message: str, *, usage: Usage | None = None) -> None:
         super().__init__(message)
         self.kind = kind
+        self.usage = usage
 
 
 class EngineError(Exception):
     """A search failed after its retries.
 
     `kind` is one of `deadline`, `http`, `connection`, `empty`, `malformed`, `refused`, `missed` (never recorded).
-    Attempts that come to nothing are paid for too: `cost_usd`, and the tokens of a simulator, are those of all
-    `attempts`, as far as they are known. Not a `ZeroSearchError`: one failed search ends one episode and is counted;
-    only the error-rate limit ends a run.
+    Attempts that come to nothing are paid for too: `usage` is that of all `attempts`, as far as it is known. Not a
+    `ZeroSearchError`: one failed search ends one episode and is counted; only the error-rate limit ends a run.
     """
 
-    def __init__(
-        self,
-        kind: str,
-        message: str,
-        *,
-        attempts: int = 1,
-        cost_usd: float = 0.0,
-        prompt_tokens: int = 0,
-        completion_tokens: int = 0,
-    ) -> None:
+    def __init__(self, kind: str, message: str, *, attempts: int = 1, usage: Usage | None = None) -> None:
         super().__init__(message)
         self.kind = kind
         self.attempts = attempts
-        self.cost_usd = cost_usd
-        self.prompt_tokens = prompt_tokens
-        self.completion_tokens = completion_tokens
+        self.usage = usage
 
     def __str__(self) -> str:
         return clean(super().__str__())

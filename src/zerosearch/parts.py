@@ -9,7 +9,7 @@ with Parts(config, spending=folder) as parts:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +28,7 @@ from zerosearch.errors import BudgetError, ConfigError
 from zerosearch.factbook import PREFIX, corpus_path, factbook_rows
 from zerosearch.files.identity import identity_of
 from zerosearch.models.adapters import resolve_adapter
-from zerosearch.models.chat import ChatModel, GeneratorWriter, OpenAIWriter
+from zerosearch.models.chat import ChatModel, GeneratorWriter, MeteredChat, OpenAIWriter
 from zerosearch.models.config import ModelRef
 from zerosearch.models.embedded import cache_dir
 from zerosearch.models.endpoint import RETRY, OpenAIGenerator
@@ -37,8 +37,7 @@ from zerosearch.models.retry import Retry
 from zerosearch.playing import endpoint_settings, rollout_settings
 from zerosearch.simulator.engine import SimulatedEngine
 from zerosearch.spending.books import standing_meter
-from zerosearch.spending.ledger import Ledger
-from zerosearch.spending.meter import Budget, Meter, Metered
+from zerosearch.spending.meter import Budget, Meter, Metered, MeteredPolicy
 
 T = TypeVar("T")
 Role = Literal["train", "judge", "real"]
@@ -178,6 +177,7 @@ class Parts:
             simulator.api_key_env,
             simulator.request,
             timeout_seconds=config.deadline_seconds or 600.0,
+            prices=simulator.prices,
         )
         chat = self._open_server(model) if model.base_url else self._open_simulating(model)
         return SimulatedEngine(
@@ -189,8 +189,6 @@ class Parts:
             plan_temperature=simulator.plan_temperature,
             # a local model's pages wait in line behind the policy's batches: a deadline would only punish the queue
             retry=Retry(attempts=config.attempts, deadline_seconds=config.deadline_seconds if model.base_url else None),
-            usd_per_million_prompt_tokens=simulator.usd_per_million_prompt_tokens,
-            usd_per_million_completion_tokens=simulator.usd_per_million_completion_tokens,
         )
 
     # ---- models
@@ -202,17 +200,15 @@ class Parts:
         temperature: float,
         top_k: int,
         concurrency: int = 64,
-        charge: Callable[[Ledger], None] | None = None,
     ) -> tuple[Generator, RolloutSettings]:
         """The policy to play with, not to train: local weights and their adapter, or the server at `model.base_url`.
 
         `config` None: that of these parts; another one may have another model, adapter and protocol. `top_k` documents
-        are on a page; a server gets `concurrency` requests at a time, and `charge` what each has used (None: the meter
-        counts it).
+        are on a page; a server gets `concurrency` requests at a time, and the meter counts what they use.
         """
         config = config or self.config
         if config.model.base_url is not None:
-            generator = self._endpoint(config, concurrency, charge or self.meter.count)
+            generator = MeteredPolicy(self._endpoint(config, concurrency), self.meter)
             return generator, endpoint_settings(config, temperature=temperature, top_k=top_k)
         from zerosearch.models.worker import TransformersGenerator
 
@@ -226,12 +222,13 @@ class Parts:
     def chat(
         self, model: ModelRef, *, template: Literal["auto", "always", "never"] = "auto", keep_tags: bool = False
     ) -> ChatModel:
-        """What answers a chat: a server, or local weights, which share memory with every other user of them.
+        """What answers a chat: a server, whose replies the meter counts, or local weights, which share memory with
+        every other user of them.
 
         `template` and `keep_tags` are of a local model: see `render_messages`.
         """
         if model.base_url is not None:
-            return self._open_server(model)
+            return MeteredChat(self._open_server(model), self.meter)
         from zerosearch.models.worker import TransformersGenerator
 
         local, worker = self.models.get(model.name)
@@ -259,11 +256,12 @@ class Parts:
             options=model.request,
             timeout_seconds=model.timeout_seconds,
             max_connections=model.max_connections,
+            prices=model.prices,
         )
         self._connected.append(server)
         return server
 
-    def _endpoint(self, config: TrainConfig, concurrency: int, charge: Callable[[Ledger], None]) -> OpenAIGenerator:
+    def _endpoint(self, config: TrainConfig, concurrency: int) -> OpenAIGenerator:
         policy = config.model
         assert policy.base_url is not None
         generator = OpenAIGenerator(
@@ -275,9 +273,7 @@ class Parts:
             options=policy.request,
             retry=replace(RETRY, deadline_seconds=policy.deadline_seconds),
             max_connections=concurrency,
-            usd_per_million_prompt_tokens=policy.usd_per_million_prompt_tokens,
-            usd_per_million_completion_tokens=policy.usd_per_million_completion_tokens,
-            charge=charge,
+            prices=policy.prices,
         )
         self._connected.append(generator)
         return generator

@@ -13,6 +13,7 @@ from tiny import chain_model, give_adapter
 
 from zerosearch.config_file import load_config
 from zerosearch.episodes.predictions import read_predictions
+from zerosearch.episodes.usage import Usage
 from zerosearch.evaluation.evaluate import Trials, evaluate
 from zerosearch.evaluation.results import find_results
 from zerosearch.files.jsonl import read_rows
@@ -74,7 +75,7 @@ def test_one_command_makes_the_table_of_every_method(zerosearch: Any, arguments:
         assert file.missing == 0
         assert {row.answer for row in file.rows} == {"Lima"}, file.header.method
         assert sum(row.em for row in file.rows) == 3
-        assert all(row.tokens > 0 and row.prompt_tokens > 0 and row.error is None for row in file.rows)
+        assert all(row.usage.prompt_tokens > 0 < row.usage.completion_tokens and row.error is None for row in file.rows)
     rag = read_predictions(data / "out" / "nq" / "rag.jsonl")
     assert all(row.saw_answer and len(row.searches) == 1 for row in rag.rows)
     table = json.loads((data / "out" / "table.json").read_text())
@@ -293,8 +294,8 @@ def test_any_endpoint_is_evaluated_with_its_own_count_of_tokens(
     assert sum(row.em for row in rows["rag"]) == 6
     assert {row.answer for row in rows["react"]} == {"Kathmandu"}
     assert {row.answer for row in rows["episode"]} == {"Lima"}
-    assert {(row.turns, row.tokens, row.prompt_tokens) for row in rows["episode"]} == {(2, 12, 80)}
-    assert {(row.turns, row.tokens, row.prompt_tokens) for row in rows["direct"]} == {(1, 6, 40)}
+    assert {(row.turns, row.usage) for row in rows["episode"]} == {(2, Usage(80, 12))}
+    assert {(row.turns, row.usage) for row in rows["direct"]} == {(1, Usage(40, 6))}
     stops = {tuple(request.get("stop", ())) for request in server.requests}
     assert stops == {(), ("\nObservation",), ("</search>", "</answer>")}  # none where nothing was heard of it yet
     assert {headers["authorization"] for headers in server.headers} == {f"Bearer {SECRET}"}

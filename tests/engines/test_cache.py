@@ -11,6 +11,7 @@ import pytest
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.engines.cache import Cached
 from zerosearch.episodes.search import Document, Quality, SearchPage, SearchRequest, close_connections
+from zerosearch.episodes.usage import Usage
 from zerosearch.errors import ConfigError, EngineError
 
 
@@ -40,7 +41,7 @@ class Priced:
         if self.failure is not None:
             raise self.failure
         documents = tuple(Document(request.query, f"text {rank}", str(rank)) for rank in range(request.top_k))
-        return SearchPage(documents, self.name, self.quality, cost_usd=0.25, seconds=3.0, attempts=2)
+        return SearchPage(documents, self.name, self.quality, usage=Usage(usd=0.25), seconds=3.0, attempts=2)
 
 
 @pytest.fixture
@@ -58,8 +59,8 @@ def search(cached: Cached, *queries: str, top_k: int = 2) -> list[SearchPage]:
 def test_a_query_that_is_asked_again_costs_nothing(engine: Priced, tmp_path: Path) -> None:
     cached = Cached(engine, tmp_path / "pages.sqlite")
     first, again = search(cached, "capital of Nepal", "  capital of\nNepal")
-    assert (first.cached, first.cost_usd, first.attempts, first.seconds) == (False, 0.25, 2, 3.0)
-    assert (again.cached, again.cost_usd, again.attempts, again.engine) == (True, 0.0, 1, "priced")
+    assert (first.cached, first.usage.usd, first.attempts, first.seconds) == (False, 0.25, 2, 3.0)
+    assert (again.cached, again.usage.usd, again.attempts, again.engine) == (True, 0.0, 1, "priced")
     assert again.documents == first.documents
     assert 0 < again.seconds < 3.0  # its own time, not the recorded one
     assert engine.asked == [("capital of Nepal", 2)]
@@ -118,7 +119,7 @@ def test_identical_queries_in_flight_are_asked_once(engine: Priced, tmp_path: Pa
     pages = asyncio.run(at_once())
     assert engine.asked == [("a", 2), ("b", 2)]
     assert [page.cached for page in pages] == [False, True, False, True]
-    assert sum(page.cost_usd for page in pages) == 0.5
+    assert sum(page.usage.usd for page in pages) == 0.5
 
 
 def test_a_failure_in_flight_reaches_everybody_who_waits(engine: Priced, tmp_path: Path) -> None:

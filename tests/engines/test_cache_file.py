@@ -16,23 +16,25 @@ from hypothesis import strategies as st
 from zerosearch.engines import cache_file as page_store
 from zerosearch.engines.cache_file import PageStore, normalise_query
 from zerosearch.episodes.search import Document, SearchPage
+from zerosearch.episodes.usage import Usage
 from zerosearch.errors import DataError, RunError
 
 DOCUMENTS = (Document("Nepal", "Kathmandu is the capital.", "np"), Document("", "No title."))
-PAGE = SearchPage(DOCUMENTS, "real", cost_usd=0.01)
+PAGE = SearchPage(DOCUMENTS, "real", usage=Usage(usd=0.01))
 
 WRITER = """
 import sys
 from pathlib import Path
 from zerosearch.engines.cache_file import PageStore
 from zerosearch.episodes.search import Document, SearchPage
+from zerosearch.episodes.usage import Usage
 
 path, name, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 sys.stdin.readline()  # all start together
 store = PageStore(path)
 for number in range(count):
     documents = tuple(Document(f"{name} {number}", "x" * 2000, str(rank)) for rank in range(5))
-    store.put("real", 5, f"query {number} of {name}", SearchPage(documents, "real", cost_usd=0.5))
+    store.put("real", 5, f"query {number} of {name}", SearchPage(documents, "real", usage=Usage(usd=0.5)))
     print(number, flush=True)
 """
 
@@ -47,7 +49,7 @@ def test_a_page_comes_back_as_it_was(tmp_path: Path) -> None:
         store.put("real", 5, "capital of Nepal", PAGE)
         found = store.get("real", 5, "capital of Nepal")
     assert found is not None
-    assert (found.documents, found.cost_usd, found.engine) == (DOCUMENTS, 0.01, "real")
+    assert (found.documents, found.usage.usd, found.engine) == (DOCUMENTS, 0.01, "real")
 
 
 def test_another_engine_top_k_or_case_is_another_page(tmp_path: Path) -> None:

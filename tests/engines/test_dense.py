@@ -79,7 +79,7 @@ def test_a_page_holds_the_nearest_passages_first(corpus: Path, cache: Path, kind
     page = asyncio.run(engine.search(SearchRequest("the capital of Peru", 3, quality=Quality.NOISY)))
     assert [document.id for document in page.documents][:2] == ["peru", "nepal"]
     assert page.documents[0] == Document("Peru", "Lima is the capital of Peru and lies on the coast.", "peru")
-    assert (page.engine, page.quality, page.cached, page.cost_usd) == ("dense:countries:words", None, False, 0.0)
+    assert (page.engine, page.quality, page.cached, page.usage.usd) == ("dense:countries:words", None, False, 0.0)
     assert page.seconds > 0
     assert len(engine) == len(PASSAGES)
 

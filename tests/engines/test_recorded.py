@@ -20,6 +20,7 @@ from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import ErrorRate
 from zerosearch.episodes.search import Document, Quality, SearchPage, SearchRequest
 from zerosearch.episodes.trajectory import SearchRecord
+from zerosearch.episodes.usage import Usage
 from zerosearch.errors import ConfigError, DataError, EngineError, RunError
 from zerosearch.simulator.record import Query, RecordSettings, record
 
@@ -53,7 +54,7 @@ def test_a_recorded_query_gets_its_page_again(tmp_path: Path, name: str) -> None
     engine = RecordedEngine.open(write(tmp_path / name))
     page = ask(engine, " capital  of\nPeru ")
     assert page.documents == (Document("Peru", "Lima."), Document("", "Old."))
-    assert (page.engine, page.cost_usd, page.quality, page.cached) == ("recorded:web", 0.0, None, False)
+    assert (page.engine, page.usage.usd, page.quality, page.cached) == ("recorded:web", 0.0, None, False)
     assert page.seconds > 0
     assert texts(engine, "capital of Peru", 1) == ["Lima."]
     assert len(engine) == 7
@@ -173,11 +174,11 @@ def test_a_cache_is_replayed(tmp_path: Path) -> None:
     with PageStore(path) as store:
         for top_k in (1, 3):
             documents = tuple(Document("t", f"{rank} of {top_k}", "id") for rank in range(top_k))
-            store.put("web", top_k, "capital of Nepal \ud83d", SearchPage(documents, "web", cost_usd=1.0))
+            store.put("web", top_k, "capital of Nepal \ud83d", SearchPage(documents, "web", usage=Usage(usd=1.0)))
     engine = RecordedEngine.open(path)
     page = ask(engine, "capital of Nepal \ud83d", 2)
     assert page.documents == (Document("t", "0 of 3", "id"), Document("t", "1 of 3", "id"))
-    assert (page.cost_usd, page.engine) == (0.0, "recorded:web")
+    assert (page.usage.usd, page.engine) == (0.0, "recorded:web")
 
 
 def test_pages_of_several_engines_are_not_mixed(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ def test_the_request_is_the_documented_one_and_long_pages_cost_double(
     assert endpoint.requests == [{"q": "capital of Nepal", "num": number}]
     assert endpoint.headers[0]["x-api-key"] == KEY
     assert "authorization" not in endpoint.headers[0]
-    assert page.cost_usd == cost
+    assert page.usage.usd == cost
 
 
 def test_an_answer_without_organic_results_is_an_empty_page(engine: HttpEngine, endpoint: Any, reply: Any) -> None:

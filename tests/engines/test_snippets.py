@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from zerosearch.engines.snippets import Snippets, cut, snippet
 from zerosearch.episodes.search import Document, Quality, SearchPage, SearchRequest
+from zerosearch.episodes.usage import Usage
 
 NEPAL = (
     "Nepal. Capital - name: Kathmandu. Government type: federal parliamentary republic. "
@@ -98,7 +99,7 @@ class Fixed:
 
     async def search(self, request: SearchRequest) -> SearchPage:
         documents = (Document("Nepal: Facts", NEPAL, "np-000"), Document("Peru", "Lima.", "pe-000"))
-        return SearchPage(documents, self.name, Quality.NOISY, True, 0.25, 0.5, 2, False)
+        return SearchPage(documents, self.name, Quality.NOISY, True, 0.25, Usage(usd=0.5), 2, False)
 
 
 def test_the_engine_cuts_every_document_and_keeps_everything_else() -> None:
@@ -107,7 +108,7 @@ def test_the_engine_cuts_every_document_and_keeps_everything_else() -> None:
     assert engine.name == page.engine == "bm25:nepal/snippets-6"
     assert page.documents[0] == Document("Nepal: Facts", "Exchange rates - currency: Nepalese rupees.", "np-000")
     assert page.documents[1] == Document("Peru", "Lima.", "pe-000")
-    assert (page.quality, page.cached, page.seconds, page.cost_usd, page.attempts, page.parsed) == (
+    assert (page.quality, page.cached, page.seconds, page.usage.usd, page.attempts, page.parsed) == (
         Quality.NOISY, True, 0.25, 0.5, 2, False,
     )  # fmt: skip
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from zerosearch.engines.web import KEY_VARIABLES, MAX_QUERY_CHARS, PRICES_USD
 from zerosearch.episodes.search import Document, SearchPage, SearchRequest
+from zerosearch.episodes.usage import Usage
 from zerosearch.errors import EngineError
 from zerosearch.models.client import MAX_BODY_BYTES
 from zerosearch.models.retry import Retry
@@ -31,7 +32,7 @@ def test_results_become_documents_in_their_order(
     assert page.documents == (Document(*NEPAL), Document(*PERU))
     assert page.engine == f"{kind}:{endpoint.url.split('/')[2]}"
     assert (page.quality, page.cached, page.parsed, page.attempts) == (None, False, True, 1)
-    assert page.cost_usd == PRICES_USD[kind]
+    assert page.usage.usd == PRICES_USD[kind]
     assert page.seconds > 0
 
 
@@ -60,7 +61,7 @@ def test_nothing_found_is_an_empty_page_and_paid_for(
 ) -> None:
     endpoint.script = [reply(body=answer(kind, []))]
     page = search(open_service(kind, endpoint.url, monkeypatch, price_usd=0.25))
-    assert (page.documents, page.cost_usd, len(endpoint.requests)) == ((), 0.25, 1)
+    assert (page.documents, page.usage.usd, len(endpoint.requests)) == ((), 0.25, 1)
 
 
 @every_kind
@@ -69,7 +70,7 @@ def test_a_query_that_cannot_find_anything_costs_nothing(
     kind: str, query: str, top_k: int, endpoint: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = search(open_service(kind, endpoint.url, monkeypatch), SearchRequest(query, top_k))
-    assert (page.documents, page.cost_usd, endpoint.requests) == ((), 0.0, [])
+    assert (page.documents, page.usage.usd, endpoint.requests) == ((), 0.0, [])
 
 
 @every_kind
@@ -122,8 +123,18 @@ def test_a_server_that_recovers_gives_a_page_after_the_pause_it_asked_for(
     engine = open_service(kind, endpoint.url, monkeypatch, sleep=sleep, price_usd=1.0)
     page = search(engine)
     assert (page.documents, page.attempts, pauses) == ((Document(*NEPAL),), 3, [0.5, 4.0])
-    assert page.cost_usd == 1.0  # an error is charged by none of them
+    assert page.usage.usd == 1.0  # an error is charged by none of them
     assert endpoint.requests[0] == endpoint.requests[2]
+
+
+def test_a_page_that_was_paid_for_and_cannot_be_read_costs_all_the_same(
+    endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint.script = [reply(body=b'{"organic": 7}')]
+    engine = open_service("serper", endpoint.url, monkeypatch, retry=Retry(2, backoff_seconds=0.0), price_usd=1.0)
+    with pytest.raises(EngineError) as caught:
+        search(engine)
+    assert caught.value.usage == Usage(usd=float(caught.value.attempts))
 
 
 @every_kind
@@ -188,7 +199,7 @@ def test_five_megabytes_are_not_taken_in(kind: str, endpoint: Any, reply: Any, m
 
 def test_an_answer_that_is_of_no_use_is_paid_for(endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     endpoint.script = [reply(body=b'{"organic": 3}'), reply(body=answer("serper", [NEPAL]))]
-    assert search(open_service("serper", endpoint.url, monkeypatch, price_usd=1.0)).cost_usd == 2.0
+    assert search(open_service("serper", endpoint.url, monkeypatch, price_usd=1.0)).usage.usd == 2.0
 
 
 json_values = st.recursive(

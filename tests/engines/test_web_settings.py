@@ -108,7 +108,7 @@ def test_the_configuration_opens_each_engine(
     engine: Any = Parts(TrainConfig()).open_engine(config)
     assert type(engine) is ENGINES[kind]
     endpoint.script = [reply(body=answer(kind, [NEPAL])), reply(500)]
-    assert search(engine).cost_usd == 0.5
+    assert search(engine).usage.usd == 0.5
     assert failure(engine).attempts == 1
 
 

@@ -22,6 +22,7 @@ from zerosearch.episodes.predictions import (
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Document
 from zerosearch.episodes.trajectory import SearchRecord
+from zerosearch.episodes.usage import Usage
 from zerosearch.errors import DataError
 
 NEPAL = Question("n", "Capital of Nepal?", ("Kathmandu", "Katmandu"))
@@ -74,9 +75,13 @@ def test_answered_without_evidence_is_an_exact_match_that_no_page_held(
 
 def test_rows_come_back_as_they_were_written(tmp_path: Path) -> None:
     path = tmp_path / "out" / "nq.jsonl"
+    paid = Usage(usd=0.25)
     rows = [
-        predict(NEPAL, "Kathmandu", "a page", tokens=7, prompt_tokens=90, valid_actions=0.5, text="<think>é</think>"),
-        replace(predict(sample=1, answer=None, error="deadline"), searches=(search(error="deadline", cost_usd=0.25),)),
+        predict(NEPAL, "Kathmandu", "a page", usage=Usage(90, 7), valid_actions=0.5, text="<think>é</think>"),
+        replace(
+            predict(sample=1, answer=None, error="deadline"),
+            searches=(search(error="deadline", usage=paid),),
+        ),
     ]
     assert start_predictions(path, HEADER) == []
     for row in rows:
@@ -142,14 +147,15 @@ def test_a_file_of_other_settings_is_not_gone_on_with(tmp_path: Path, change: di
 
 
 WRONG_SHAPES = (
-    ("answer", 7), ("tokens", "many"), ("seconds", None), ("golden_answers", [None]), ("searches", [7]),
+    ("answer", 7), ("usage", {"usd": "many"}), ("usage", 7), ("seconds", None),
+    ("golden_answers", [None]), ("searches", [7]),
     ("searches", [{"query": 1, "documents": []}]), ("em", "1"), ("error", True), ("text", ["a"]), ("saw_answer", 1),
 )  # fmt: skip
 
 
 def changed_row(name: str, value: Any) -> str:
     row = predict()
-    kept = {f.name: getattr(row, f.name) for f in fields(row)} | {"searches": [], "golden_answers": ["x"]}
+    kept = {f.name: getattr(row, f.name) for f in fields(row)} | {"searches": [], "usage": {}, "golden_answers": ["x"]}
     return json.dumps(kept | {name: value})
 
 

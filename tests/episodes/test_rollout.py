@@ -21,7 +21,8 @@ from zerosearch.episodes.rollout import ErrorRate, RolloutSettings, roll_out, ru
 from zerosearch.episodes.search import Document, Noise, Quality, SearchEngine, SearchPage, SearchRequest
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.episodes.trajectory import Trajectory
-from zerosearch.errors import EngineError, RunError
+from zerosearch.episodes.usage import Usage
+from zerosearch.errors import EngineError, PolicyError, RunError
 
 T = TypeVar("T")
 PATIENCE = 30.0  # seconds until a test that hangs is failed; never waited for in a run that passes
@@ -191,7 +192,9 @@ def asks_twice(prompt: str, sampling: Sampling) -> str:
 
 
 async def draws(request: SearchRequest) -> SearchPage:
-    return SearchPage((Document("", f"draw {request.seed}"),), "test", request.quality, prompt_tokens=9, cost_usd=0.5)
+    return SearchPage(
+        (Document("", f"draw {request.seed}"),), "test", request.quality, usage=Usage(prompt_tokens=9, usd=0.5)
+    )
 
 
 def test_a_query_asked_again_gets_the_page_it_got_before_and_costs_nothing(byte_codec: Codec) -> None:
@@ -205,7 +208,7 @@ def test_a_query_asked_again_gets_the_page_it_got_before_and_costs_nothing(byte_
         assert other.documents != first.documents
         paid = trajectory.rollout == 0  # the first in order, whoever was sooner
         assert [s.cached for s in trajectory.searches] == [not paid, True, not paid]
-        assert [(s.prompt_tokens, s.cost_usd) for s in (first, again)] == [(9, 0.5) if paid else (0, 0.0), (0, 0.0)]
+        assert (first.usage, again.usage) == (Usage(9, usd=0.5) if paid else Usage(), Usage())
     for question in QUESTIONS:
         assert len({t.searches[0].documents for t in out if t.question is question}) == 1
     assert len({t.searches[0].documents for t in out}) == len(QUESTIONS)  # each question has its own page
@@ -226,7 +229,7 @@ def test_every_search_is_asked_of_a_real_engine_and_as_published_of_a_simulator(
 def test_a_failed_search_ends_its_episode_and_is_on_record(byte_codec: Codec) -> None:
     async def failing(request: SearchRequest) -> SearchPage:
         if request.query == "try 1 What is number 2":
-            raise EngineError("http", "status 503", attempts=3, cost_usd=0.25, prompt_tokens=30, completion_tokens=7)
+            raise EngineError("http", "status 503", attempts=3, usage=Usage(30, 7, 0.25))
         return page_of(request)
 
     errors = ErrorRate()
@@ -237,7 +240,7 @@ def test_a_failed_search_ends_its_episode_and_is_on_record(byte_codec: Codec) ->
     assert [s.error for s in failed.searches] == [None, "http"]
     last = failed.searches[1]
     assert (last.documents, last.attempts, last.engine, last.query) == ((), 3, "test", "try 1 What is number 2")
-    assert (last.cost_usd, last.prompt_tokens, last.completion_tokens) == (0.25, 30, 7)
+    assert last.usage == Usage(30, 7, 0.25)
     assert last.seconds > 0
     text = byte_codec.decode(failed.ids)
     assert pages_in(text) == 1  # and no page was made up for the second search
@@ -565,3 +568,27 @@ def test_episodes_of_the_real_generator_are_the_same_in_every_run(tiny_tokenizer
     assert all(a.ids != b.ids for a, b in zip(one[0], other[0], strict=True))
     assert all(len(t.turns) == 3 for t in one[0])
     assert sum(t.policy_tokens for t in one[0]) == one[1]["policy"][1]
+
+
+def test_an_episode_has_what_its_policys_server_counted_and_an_unfinished_one_too(byte_codec: Codec) -> None:
+    class Counted(Author):
+        fails = False
+
+        async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Generation:
+            generation = await super().generate(prompt_ids, sampling)
+            if "gold" in byte_codec.decode(prompt_ids) and self.fails:
+                raise PolicyError("refused", "too long", usage=Usage(1))
+            return replace(generation, usage=Usage(100, 10, 0.5))
+
+    async def pages(request: SearchRequest) -> SearchPage:
+        return page_of(request)
+
+    author = Counted(byte_codec, search_then_answer)
+    (played,) = roll(QUESTIONS[:1], author, Engine(pages), settings(byte_codec))
+    assert played.usage == Usage(200, 20, 1.0)
+    author.fails = True
+    with pytest.raises(PolicyError) as caught:
+        roll(QUESTIONS[:1], author, Engine(pages), settings(byte_codec))
+    assert caught.value.usage == Usage(101, 10, 0.5)
+    (local,) = roll(QUESTIONS[:1], Author(byte_codec, search_then_answer), Engine(pages), settings(byte_codec))
+    assert local.usage == Usage(sum(turn.start for turn in local.turns), local.policy_tokens)

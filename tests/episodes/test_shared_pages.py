@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import pytest
 from test_rollout import (
@@ -31,6 +31,7 @@ from zerosearch.episodes.rollout import ErrorRate, roll_out, run_episode
 from zerosearch.episodes.search import Document, SearchPage, SearchRequest
 from zerosearch.episodes.shared_pages import SharedPages, same_query
 from zerosearch.episodes.trajectory import SearchRecord, Trajectory
+from zerosearch.episodes.usage import Usage
 from zerosearch.errors import BudgetError, EngineError
 from zerosearch.spending.meter import Budget, Meter, Metered
 
@@ -117,7 +118,7 @@ def failing_once(record: list[str]) -> Engine:
     async def fails(request: SearchRequest) -> SearchPage:
         record.append(request.query)
         await asyncio.sleep(0)
-        raise EngineError("http", "status 503", attempts=3, cost_usd=0.25, prompt_tokens=30, completion_tokens=7)
+        raise EngineError("http", "status 503", attempts=3, usage=Usage(30, 7, 0.25))
 
     return Engine(fails)
 
@@ -135,7 +136,7 @@ def test_a_failure_is_everybodys_failed_search_paid_and_counted_once(byte_codec:
     records = [search for t in out for search in t.searches]
     assert [r.error for r in records] == ["http"] * 5
     assert [r.cached for r in records] == [False, True, True, True, True]
-    assert [(r.cost_usd, r.prompt_tokens, r.attempts) for r in records] == [(0.25, 30, 3)] + [(0.0, 0, 1)] * 4
+    assert [(r.usage, r.attempts) for r in records] == [(Usage(30, 7, 0.25), 3)] + [(Usage(), 1)] * 4
     assert len({(r.quality, r.asked) for r in records}) == 1
 
 
@@ -222,5 +223,5 @@ def test_a_shared_page_is_recorded_as_it_was_given(byte_codec: Codec) -> None:
     )  # fmt: skip
     first, *others = [t.searches[0] for t in out]
     for other in others:
-        free = replace(first, cached=True, cost_usd=0.0, prompt_tokens=0, seconds=other.seconds)
-        assert other == SearchRecord.from_row(vars(free) | {"documents": [vars(d) for d in free.documents]})
+        free = replace(first, cached=True, usage=Usage(), seconds=other.seconds)
+        assert other == SearchRecord.from_row(asdict(free))

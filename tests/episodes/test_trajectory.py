@@ -31,11 +31,12 @@ from zerosearch.episodes.trajectory import (
     to_dict,
     write_trajectories,
 )
+from zerosearch.episodes.usage import Usage
 from zerosearch.errors import DataError
 
 QUESTION = Question("q1", "Which lake lies highest?", ("Lake Titicaca", "Titicaca"), {"kept": [object()]})
 PAGE = SearchPage(
-    (Document("Lake", "a high lake", "d7"),), "simulated", Quality.NOISY, True, 1.5, 0.001, 2, False, 140, 60,
+    (Document("Lake", "a high lake", "d7"),), "simulated", Quality.NOISY, True, 1.5, Usage(140, 60, 0.001), 2, False,
     (Noise.NEAR_MISS,),
 )  # fmt: skip
 
@@ -80,11 +81,9 @@ def test_a_finished_episode_is_recorded_whole(byte_codec: Codec, trajectory: Tra
             True,
             False,
             1.5,
-            0.001,
+            Usage(140, 60, 0.001),
             2,
             None,
-            140,
-            60,
             ("near-miss",),
         ),
     )
@@ -129,9 +128,10 @@ number = st.floats(allow_nan=False)
 flag = st.booleans()
 count = st.integers(0, 9)
 a_document = st.builds(Document, short, short, short)
+a_usage = st.builds(Usage, count, count, number)
 a_search = st.builds(
     SearchRecord, short, st.lists(a_document, max_size=2).map(tuple), short, st.none() | short, st.none() | number,
-    flag, flag, number, number, count, st.none() | short, count, count, st.lists(short, max_size=3).map(tuple),
+    flag, flag, number, a_usage, count, st.none() | short, st.lists(short, max_size=3).map(tuple),
 )  # fmt: skip
 
 
@@ -148,7 +148,7 @@ def any_trajectory(draw: st.DrawFn) -> Trajectory:
         tuple(draw(st.lists(st.builds(TurnRecord, count, count, short, short, flag, short, flag), max_size=2))),
         tuple(draw(st.lists(a_search, max_size=2))), draw(st.none() | short),
         Scores(*draw(st.tuples(number, number, number, number))), draw(number), draw(short),
-        draw(count), draw(count), draw(count), draw(number),
+        draw(count), draw(count), draw(count), draw(number), draw(a_usage),
     )  # fmt: skip
 
 
@@ -159,14 +159,6 @@ def test_json_gives_every_trajectory_back(trajectory: Trajectory) -> None:
     assert hash((again.ids, again.searches, again.turns)) == hash(
         (trajectory.ids, trajectory.searches, trajectory.turns)
     )
-
-
-def test_a_row_from_before_tokens_were_recorded_reads_as_without_any(trajectory: Trajectory) -> None:
-    row = json.loads(json.dumps(to_dict(trajectory)))
-    (search,) = row["searches"]
-    assert (search.pop("prompt_tokens"), search.pop("completion_tokens")) == (140, 60)
-    (read,) = from_dict(row).searches
-    assert read == replace(trajectory.searches[0], prompt_tokens=0, completion_tokens=0)
 
 
 def test_a_file_gives_its_trajectories_back_in_order(tmp_path: Path, trajectory: Trajectory) -> None:
@@ -277,14 +269,6 @@ def test_what_documents_were_asked_for_is_readable_in_the_file_and_comes_back(tr
     row = json.loads(json.dumps(to_dict(trajectory)))
     assert row["searches"][0]["asked"] == ["near-miss"]
     assert from_dict(row) == trajectory
-
-
-def test_a_file_from_before_documents_were_told_apart_still_loads(tmp_path: Path, trajectory: Trajectory) -> None:
-    row = to_dict(trajectory)
-    for name in ("asked", "prompt_tokens", "completion_tokens"):
-        del row["searches"][0][name]
-    (loaded,) = read_trajectories(write_lines(tmp_path / "old.jsonl.zst", json.dumps(row)))
-    assert (loaded.searches[0].asked, loaded.searches[0].quality) == ((), "noisy")
 
 
 @pytest.mark.parametrize(

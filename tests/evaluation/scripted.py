@@ -12,6 +12,7 @@ from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.replies import cut_before
 from zerosearch.episodes.search import Document, SearchPage, SearchRequest
+from zerosearch.episodes.usage import Usage
 from zerosearch.errors import EngineError
 from zerosearch.evaluation.methods import PROMPTED, Errors, MethodSettings, Session
 from zerosearch.evaluation.predictors import Prompted
@@ -62,7 +63,7 @@ class ScriptedChat:
         text = self.script(call) if callable(self.script) else self.script[len(self.calls) - 1]
         if isinstance(text, Exception):
             raise text
-        return Written(cut_before(text, stop), 10, 3, self.truncated)
+        return Written(cut_before(text, stop), Usage(10, 3), self.truncated)
 
 
 @dataclass
@@ -79,7 +80,7 @@ class ScriptedEngine:
         self.requests.append(request)
         await asyncio.sleep(0)
         if self.failing:
-            raise EngineError("http", "down", attempts=3, cost_usd=0.5)
+            raise EngineError("http", "down", attempts=3, usage=Usage(usd=0.5))
         return SearchPage(tuple(self.find(request.query))[: request.top_k], self.name)
 
     @property

@@ -14,6 +14,7 @@ from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.episodes.predictions import Prediction
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import ErrorRate, run_episode
+from zerosearch.episodes.usage import Usage
 from zerosearch.errors import EngineError, PolicyError, RunError
 from zerosearch.evaluation.methods import Errors
 from zerosearch.evaluation.predictors import Episodes
@@ -25,17 +26,17 @@ def test_a_failed_search_is_a_row_with_its_error_and_what_it_cost() -> None:
     errors = Errors.limited(1.0)
     row = predict("rag", ScriptedChat(["never asked"]), ScriptedEngine(failing=True), errors=errors)
     assert (row.error, row.stop_reason, row.answer, row.em) == ("http", "engine_error", None, 0.0)
-    assert [(s.error, s.cost_usd, s.attempts, s.documents) for s in row.searches] == [("http", 0.5, 3, ())]
+    assert [(s.error, s.usage.usd, s.attempts, s.documents) for s in row.searches] == [("http", 0.5, 3, ())]
     assert (errors.searches.searches, errors.searches.failures) == (1, {"http": 1})
     assert errors.replies.searches == 0
 
 
 def test_a_failed_reply_is_a_row_with_its_error_and_the_tokens_it_cost() -> None:
     errors = Errors.limited(1.0)
-    failure = EngineError("empty", "nothing", prompt_tokens=7, completion_tokens=5)
+    failure = EngineError("empty", "nothing", usage=Usage(prompt_tokens=7, completion_tokens=5))
     row = predict("react", ScriptedChat(["Action: Search[x]", failure]), errors=errors)
     assert (row.error, row.stop_reason, row.answer) == ("empty", "model_error", None)
-    assert (row.tokens, row.prompt_tokens, len(row.searches)) == (3 + 5, 10 + 7, 1)
+    assert (row.usage, len(row.searches)) == (Usage(10 + 7, 3 + 5), 1)
     assert (errors.replies.searches, errors.replies.failures) == (2, {"empty": 1})
 
 
@@ -69,8 +70,8 @@ def test_an_episodes_row_is_the_trajectory_that_run_episode_gives() -> None:
         played = asyncio.run(run_episode(question, generator, ToyEngine(), playing, ErrorRate(), rollout=sample))
         scores = Prediction.of(question, row, "b", "mine", sample)
         assert (row.answer, scores.em, row.stop_reason) == (played.answer, played.scores.em, played.stop_reason)
-        assert (row.tokens, row.turns) == (sum(played.mask), len(played.turns))
-        assert row.prompt_tokens == sum(turn.start for turn in played.turns)
+        assert row.turns == len(played.turns)
+        assert row.usage == played.usage == Usage(sum(turn.start for turn in played.turns), sum(played.mask))
         assert [s.query for s in row.searches] == [s.query for s in played.searches]
         assert (scores.method, scores.benchmark, scores.sample, row.error) == ("mine", "b", sample, None)
         found.append(row.text)

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from zerosearch.episodes.predictions import append_prediction, read_predictions
 from zerosearch.episodes.statistics import macro_average, mean_interval, micro_average
+from zerosearch.episodes.usage import Usage
 from zerosearch.errors import ConfigError, DataError
 from zerosearch.evaluation.results import find_results, question_values
 from zerosearch.evaluation.tables import (
@@ -144,8 +145,8 @@ def test_failed_predictions_are_told_in_their_cell(tmp_path: Path) -> None:
 def test_behaviour_counts_every_prediction() -> None:
     q = questions(1)[0]
     rows = [
-        predict(q, "gold 0", "one", "two", held=True, turns=3, tokens=40, valid_actions=1.0, seconds=2.0),
-        predict(q, "gold 0", turns=1, tokens=20, valid_actions=0.5),  # by heart
+        predict(q, "gold 0", "one", "two", held=True, turns=3, usage=Usage(90, 40), valid_actions=1.0, seconds=2.0),
+        predict(q, "gold 0", turns=1, usage=Usage(90, 20), valid_actions=0.5),  # by heart
         predict(q, None, "one", turns=2, error="deadline"),
         predict(q, None, turns=2),  # no answer, and no failure
     ]

@@ -26,7 +26,6 @@ from zerosearch.simulator.collect import collect, read_collection
 from zerosearch.simulator.engine import SimulatedEngine
 from zerosearch.simulator.judge import JudgeSettings, judge
 from zerosearch.simulator.label import JUDGE, label_pages
-from zerosearch.spending.ledger import Ledger
 
 Tally = Callable[..., AbstractContextManager[None]]
 QUICK = Retry(attempts=4, deadline_seconds=60.0, backoff_seconds=0.001, max_backoff_seconds=0.004)
@@ -88,10 +87,7 @@ def test_a_policy_that_fails_is_asked_until_it_has_answered(
     )
 
     async def play(url: str, folder: Path) -> None:
-        bill: list[Ledger] = []
-        generator = OpenAIGenerator(
-            url, "p", max_turn_tokens=64, api_key_env="CHAOS_KEY", retry=QUICK, charge=bill.append
-        )
+        generator = OpenAIGenerator(url, "p", max_turn_tokens=64, api_key_env="CHAOS_KEY", retry=QUICK)
         try:
             engine, errors = OnePage(), ErrorRate()
             play = partial(run_episode, generator=generator, engine=engine, settings=settings, errors=errors)

@@ -25,6 +25,7 @@ from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import SearchPage, SearchRequest
 from zerosearch.episodes.trajectory import read_trajectories
+from zerosearch.episodes.usage import Usage
 from zerosearch.errors import BudgetError, EngineError
 from zerosearch.files.jsonl import read_rows
 from zerosearch.learning.checkpoints import list_checkpoints
@@ -54,9 +55,9 @@ class PaidEngine(ToyEngine):
                 os.kill(os.getpid(), signal.SIGKILL)
         assert request.question is not None
         if self.moody and request.question.text == "green":
-            raise EngineError("empty", "nothing", attempts=3, cost_usd=3 * PRICE, prompt_tokens=30)
+            raise EngineError("empty", "nothing", attempts=3, usage=Usage(prompt_tokens=30, usd=3 * PRICE))
         page = await super().search(request)
-        return replace(page, cost_usd=PRICE, prompt_tokens=10, completion_tokens=5)
+        return replace(page, usage=Usage(prompt_tokens=10, completion_tokens=5, usd=PRICE))
 
 
 def judged(config: TrainConfig, every: int) -> TrainConfig:
@@ -121,7 +122,7 @@ def test_a_failed_searchs_time_is_in_the_trajectory_and_in_the_row(tmp_path: Pat
     paid = [s for s in failed if not s.cached]
     assert paid
     assert all(s.seconds > 0 for s in failed)
-    assert all(s.cost_usd == 3 * PRICE and s.prompt_tokens == 30 for s in paid)
+    assert all(s.usage.usd == 3 * PRICE and s.usage.prompt_tokens == 30 for s in paid)
     assert watch.rows[0]["timing"]["search_seconds"] == pytest.approx(sum(s.seconds for s in failed))
 
 
@@ -166,8 +167,8 @@ def test_only_the_decoding_of_local_simulators_is_timed() -> None:
     page = asyncio.run(engine.search(request))
     worker.totals["policy"] = DecodingTotals(seconds=100.0)  # the policy's own turns are no search
     assert 0 < models.simulator_seconds() == worker.totals[None].seconds
-    assert page.completion_tokens >= 1
-    assert page.prompt_tokens > 10
+    assert page.usage.completion_tokens >= 1
+    assert page.usage.prompt_tokens > 10
     models.close()
 
 

@@ -314,7 +314,7 @@ def test_an_evaluation_is_greedy_and_says_how_it_was_made(tmp_path: Path) -> Non
         found = read_predictions(config.run_folder / "evaluations" / f"step-{step:06d}.jsonl")
         assert [row.id for row in found.rows] == [q.id for q in made.inputs.evaluation_questions]
         assert sum(row.em for row in found.rows) / 8 == record["summary"]["em"]
-        assert sum(row.tokens for row in found.rows) / 8 == record["summary"]["policy_tokens"]
+        assert sum(row.usage.completion_tokens for row in found.rows) / 8 == record["summary"]["policy_tokens"]
         assert found.header.questions_digest == record["questions_digest"]
         assert found.header.settings["step"] == step
         assert all(row.text for row in found.rows)

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer as FastTokenizer
 
 from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.episodes.protocol import Message
+from zerosearch.episodes.usage import TokenPrices, Usage
 from zerosearch.errors import ConfigError, ModelError
 from zerosearch.models.chat import MAX_BODY_BYTES, GeneratorWriter, OpenAIWriter, Written, render_messages
 from zerosearch.models.config import RequestConfig
@@ -46,12 +47,18 @@ def writer(endpoint: Any) -> OpenAIWriter:
 def test_the_request_is_the_one_that_openai_servers_take(endpoint: Any, reply: Any, complete: Any) -> None:
     endpoint.script = [reply(body=complete("a page", usage={"prompt_tokens": 12, "completion_tokens": 3}))]
     writer = OpenAIWriter(endpoint.url + "/", "tiny", options=RequestConfig(extra={"top_p": 0.9}, drop=["max_tokens"]))
-    assert write(writer, seed=2**62 + 5) == Written("a page", 12, 3, truncated=False)
+    assert write(writer, seed=2**62 + 5) == Written("a page", Usage(12, 3))
     assert endpoint.paths == ["/v1/chat/completions"]
     assert endpoint.requests == [
         {"model": "tiny", "messages": MESSAGES, "temperature": 0.8, "seed": 5, "stream": False, "top_p": 0.9}
     ]
     assert "authorization" not in endpoint.headers[0]
+
+
+def test_a_reply_costs_what_the_server_charges(endpoint: Any, reply: Any, complete: Any) -> None:
+    endpoint.script = [reply(body=complete("a page", usage={"prompt_tokens": 100, "completion_tokens": 30}))]
+    writer = OpenAIWriter(endpoint.url, "tiny", prices=TokenPrices(2.0, 10.0))
+    assert write(writer).usage == Usage(100, 30, 0.0005)
 
 
 def test_a_server_is_told_to_go_on_with_what_the_assistant_has_begun(endpoint: Any, reply: Any, complete: Any) -> None:
@@ -74,7 +81,7 @@ def test_a_server_is_told_to_go_on_with_what_the_assistant_has_begun(endpoint: A
 
 def test_a_text_that_hit_the_limit_says_so(writer: OpenAIWriter, endpoint: Any, reply: Any, complete: Any) -> None:
     endpoint.script = [reply(body=complete("half a pa", finish_reason="length"))]
-    assert write(writer) == Written("half a pa", None, None, truncated=True)
+    assert write(writer) == Written("half a pa", truncated=True)
 
 
 @pytest.mark.parametrize(
@@ -270,7 +277,7 @@ def test_a_local_model_is_asked_in_its_chat_template_and_read_without_its_end_to
     (prompt_ids, sampling) = parrot.asked[0]
     assert tokenizer.decode(prompt_ids) == "<|system|>Write.<|end|><|user|>Query: Nepal<|end|><|assistant|>"
     assert sampling == Sampling(temperature=0.5, max_tokens=99, seed=3)
-    assert written == Written("[1] Nepal: Où , is it ?", len(prompt_ids), len(parrot.ids), truncated=False)
+    assert written == Written("[1] Nepal: Où , is it ?", Usage(len(prompt_ids), len(parrot.ids)))
 
 
 def test_a_token_that_is_special_without_a_name_is_no_part_of_what_was_written() -> None:

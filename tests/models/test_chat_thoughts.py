@@ -48,7 +48,7 @@ def test_a_stop_outside_of_thoughts_holds_whatever_the_thought_says(
     found = asyncio.run(written())
     assert visible(found.text).strip() == "<answer>Lima"
     assert ["stop" in request for request in endpoint.requests] == stops
-    assert (found.prompt_tokens, found.completion_tokens) == (5 * len(stops), 7 * len(stops))
+    assert (found.usage.prompt_tokens, found.usage.completion_tokens) == (5 * len(stops), 7 * len(stops))
 
 
 @pytest.mark.parametrize("opened", [False, True])

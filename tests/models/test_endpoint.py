@@ -21,11 +21,12 @@ from zerosearch.episodes.protocol import STOP_STRINGS, parse_turn
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.replies import cut_before, stop_end
 from zerosearch.episodes.search import Document
+from zerosearch.episodes.usage import TokenPrices, Usage
 from zerosearch.errors import BudgetError, ConfigError, RunError
 from zerosearch.models.config import RequestConfig
 from zerosearch.models.endpoint import OWN, OpenAIGenerator, as_messages, byte_codec, byte_limits, end_turn
 from zerosearch.models.retry import Retry
-from zerosearch.spending.ledger import Ledger
+from zerosearch.spending.meter import Budget, Meter, MeteredPolicy
 
 CODEC = byte_codec()
 QUESTION = Question("n", "What is the capital of Nepal?", ("Kathmandu",))
@@ -198,14 +199,13 @@ def test_a_server_that_stops_in_a_thought_is_asked_for_the_whole_turn(endpoint: 
     def thinks(request: dict[str, Any]) -> Reply:
         text = "<think>I write <search> and </search>.</think><answer>Lima</answer> and more"
         end = min((text.find(stop) for stop in request.get("stop", ())), default=len(text))
-        return Reply(body=complete(text[:end]))
+        return Reply(body=complete(text[:end], usage={"prompt_tokens": 5, "completion_tokens": 7}))
 
     endpoint.answer = thinks
-    used: list[Ledger] = []
-    generation = ask(make(endpoint.url, charge=used.append), [*CODEC.encode("Q"), *own("<search>x</search>"), 1])
+    generation = ask(make(endpoint.url), [*CODEC.encode("Q"), *own("<search>x</search>"), 1])
     assert CODEC.decode(generation.token_ids) == "<think>I write <search> and </search>.</think><answer>Lima</answer>"
     assert ["stop" in request for request in endpoint.requests] == [True, False]
-    assert (len(used), generation.stop_reason) == (2, "stop")
+    assert (generation.usage, generation.stop_reason) == (Usage(10, 14), "stop")
 
 
 @pytest.mark.parametrize("said", ["", "Hm.</think><search>x</search>"])
@@ -272,7 +272,7 @@ def test_a_turn_of_nothing_is_a_turn_and_told_of(
     ]
     generator = make(endpoint.url)
     ask(generator)
-    assert ask(generator) == Generation([], [], "length")
+    assert ask(generator) == Generation([], [], "length", Usage())
     assert "a reply came without text: finish_reason length" in caplog.text
     ask(generator)
     assert "2 of 3 replies of the policy policy-7b came without text" in caplog.text
@@ -416,14 +416,10 @@ def test_settings_that_cannot_work_are_one_line(options: Any, said: str) -> None
 
 
 def test_tokens_and_dollars_are_charged(endpoint: Any, reply: Any, complete: Any) -> None:
-    bill: list[Ledger] = []
-    prices = {"usd_per_million_prompt_tokens": 2.0, "usd_per_million_completion_tokens": 10.0}
     usage = {"prompt_tokens": 1000, "completion_tokens": 50}
     endpoint.script = [reply(body=complete("hm", usage=usage)), reply(body=complete("hm", usage={"prompt_tokens": -1}))]
-    generator = make(endpoint.url, charge=bill.append, **prices)
-    ask(generator)
-    ask(generator)
-    assert bill == [Ledger(prompt_tokens=1000, completion_tokens=50, usd=0.0025), Ledger()]
+    generator = make(endpoint.url, prices=TokenPrices(2.0, 10.0))
+    assert [ask(generator).usage, ask(generator).usage] == [Usage(1000, 50, 0.0025), Usage()]
 
 
 @pytest.mark.parametrize(("price", "what"), [(1.0, "tokens and costs are"), (0.0, "tokens are")])
@@ -431,7 +427,7 @@ def test_a_server_that_hides_its_usage_is_named_once(
     endpoint: Any, reply: Any, complete: Any, caplog: pytest.LogCaptureFixture, price: float, what: str
 ) -> None:
     endpoint.script = [reply(body=complete("hm"))]
-    generator = make(endpoint.url, usd_per_million_prompt_tokens=price)
+    generator = make(endpoint.url, prices=TokenPrices(price))
     ask(generator)
     ask(generator)
     assert [r.message for r in caplog.records if "does not tell how many tokens" in r.message] == [
@@ -440,12 +436,10 @@ def test_a_server_that_hides_its_usage_is_named_once(
 
 
 def test_a_spent_budget_passes_through(endpoint: Any, reply: Any, complete: Any) -> None:
-    def charge(used: Ledger) -> None:
-        raise BudgetError("the budget is spent")
-
-    endpoint.script = [reply(body=complete("hm"))]
+    endpoint.script = [reply(body=complete("hm", usage={"prompt_tokens": 1000, "completion_tokens": 0}))]
+    generator = make(endpoint.url, prices=TokenPrices(prompt=2.0))
     with pytest.raises(BudgetError):
-        ask(make(endpoint.url, charge=charge))
+        ask(MeteredPolicy(generator, Meter(Budget(usd=0.002))))  # type: ignore[arg-type]
     assert len(endpoint.requests) == 1
 
 

@@ -6,6 +6,7 @@ from zerosearch.episodes.questions import Question
 from zerosearch.episodes.scoring import score_answer
 from zerosearch.episodes.search import Document
 from zerosearch.episodes.trajectory import SearchRecord, Trajectory
+from zerosearch.episodes.usage import Usage
 
 NEPAL = Question("n", "What is the capital of Nepal?", ("Kathmandu", "Katmandu"))
 PERU = Question("p", "What is the capital of the country with llamas?", ("Lima",))
@@ -15,8 +16,8 @@ def documents(*texts: str) -> tuple[Document, ...]:
     return tuple(Document(f"Title {n}", text) for n, text in enumerate(texts))
 
 
-def search(query: str, *texts: str, error: str | None = None, cost_usd: float = 0.0) -> SearchRecord:
-    return SearchRecord(query, documents(*texts), "bm25:x", error=error, cost_usd=cost_usd)
+def search(query: str, *texts: str, error: str | None = None, usd: float = 0.0) -> SearchRecord:
+    return SearchRecord(query, documents(*texts), "bm25:x", error=error, usage=Usage(usd=usd))
 
 
 def episode(

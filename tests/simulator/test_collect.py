@@ -15,6 +15,7 @@ from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import ErrorRate, RolloutSettings, run_episode
 from zerosearch.episodes.search import Document, SearchPage, SearchRequest
+from zerosearch.episodes.usage import Usage
 from zerosearch.errors import DataError, EngineError, RunError
 from zerosearch.simulator.collect import Progress, collect, list_parts, read_collection
 
@@ -57,7 +58,7 @@ class Atlas:
             assert self.error is not None
             raise self.error
         assert request.question is not None
-        return SearchPage((Document("", request.question.golden_answers[0]),), self.name, cost_usd=0.01)
+        return SearchPage((Document("", request.question.golden_answers[0]),), self.name, usage=Usage(usd=0.01))
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from zerosearch.engines.config import EngineConfig
 from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Noise, Quality, SearchPage, SearchRequest
+from zerosearch.episodes.usage import Usage
 from zerosearch.errors import EngineError
 from zerosearch.models.chat import Written, cut_anywhere
 from zerosearch.parts import Parts
@@ -42,9 +43,9 @@ class Scribe:
         if stop:
             assert max_tokens < 20
             self.decided.append((temperature, seed))
-            return Written(cut_anywhere(self.decision, stop), 10, 2)
+            return Written(cut_anywhere(self.decision, stop), Usage(10, 2))
         self.asked.append((messages, temperature, seed))
-        return Written(self.pages.pop(0) if len(self.pages) > 1 else self.pages[0], 10, 30)
+        return Written(self.pages.pop(0) if len(self.pages) > 1 else self.pages[0], Usage(10, 30))
 
 
 def search(
@@ -63,7 +64,7 @@ def test_an_answer_that_was_decided_on_is_written_until_it_is_there() -> None:
     assert len({seed for *_, seed in scribe.asked}) == 3
     begun = [*simulator_messages(USEFUL, "tuned"), {"role": "assistant", "content": "<think>["}]
     assert all(list(messages) == begun for messages, *_ in scribe.asked)
-    assert (page.attempts, page.prompt_tokens, page.completion_tokens) == (3, 40, 92)  # the decision is paid for
+    assert (page.attempts, page.usage) == (3, Usage(40, 92))  # the decision is paid for
 
 
 def test_without_an_answer_decided_on_there_is_none() -> None:
@@ -76,9 +77,7 @@ def test_without_an_answer_decided_on_there_is_none() -> None:
 def test_a_simulator_without_plans_writes_as_if_it_had_not_been_asked(said: str) -> None:
     scribe, plain = Scribe(said, LACKS), Scribe(said, LACKS)
     page = search(scribe)
-    assert replace(page, seconds=0.0, prompt_tokens=10, completion_tokens=30) == replace(
-        search(plain, temperature=None), seconds=0.0
-    )
+    assert replace(page, seconds=0.0, usage=Usage(10, 30)) == replace(search(plain, temperature=None), seconds=0.0)
     assert scribe.asked == plain.asked
     assert (len(scribe.decided), len(plain.decided)) == (1, 0)
 

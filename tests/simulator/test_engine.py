@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 import random
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Document, Quality, SearchEngine, SearchPage, SearchRequest, close_connections
 from zerosearch.episodes.seeds import derive_seed
+from zerosearch.episodes.usage import NOTHING, Usage
 from zerosearch.errors import ConfigError, EngineError
 from zerosearch.models.chat import OpenAIWriter, Written
 from zerosearch.models.retry import Retry
@@ -29,15 +29,15 @@ class Scribe:
 
     model = "scribe"
 
-    def __init__(self, *texts: str, tokens: tuple[int | None, int | None] = (None, None)) -> None:
+    def __init__(self, *texts: str, usage: Usage = NOTHING) -> None:
         self.texts = list(texts)
-        self.tokens = tokens
+        self.usage = usage
         self.asked: list[tuple[Sequence[Message], int, float, int]] = []
 
     async def write(self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int) -> Written:
         self.asked.append((messages, max_tokens, temperature, seed))
         text = self.texts.pop(0) if len(self.texts) > 1 else self.texts[0]
-        return Written(text, *self.tokens)
+        return Written(text, self.usage)
 
 
 async def no_sleep(seconds: float) -> None:
@@ -63,7 +63,7 @@ def test_a_page_is_the_writers_with_the_quality_asked_for() -> None:
 def test_a_query_without_a_word_gets_an_empty_page_and_asks_nobody(query: str) -> None:
     scribe = Scribe(GOOD)
     page = search(SimulatedEngine(scribe), SearchRequest(query, 5, REQUEST.question, Quality.NOISY))
-    assert (page.documents, page.quality, page.cost_usd, scribe.asked) == ((), Quality.NOISY, 0.0, [])
+    assert (page.documents, page.quality, page.usage.usd, scribe.asked) == ((), Quality.NOISY, 0.0, [])
 
 
 def test_an_empty_page_is_tried_again_with_another_seed_and_then_is_an_error() -> None:
@@ -77,27 +77,17 @@ def test_an_empty_page_is_tried_again_with_another_seed_and_then_is_an_error() -
 
 
 def test_a_second_attempt_that_works_is_a_page_and_every_attempt_is_paid() -> None:
-    scribe = Scribe("<think>never ends", GOOD, tokens=(100, 10))
-    engine = SimulatedEngine(
-        scribe, sleep=no_sleep, usd_per_million_prompt_tokens=2.0, usd_per_million_completion_tokens=6.0
-    )
-    page = search(engine)
+    scribe = Scribe("<think>never ends", GOOD, usage=Usage(100, 10, 0.25))
+    page = search(SimulatedEngine(scribe, sleep=no_sleep))
     assert (page.attempts, len(page.documents)) == (2, 2)
-    assert page.cost_usd == pytest.approx(2 * (100 * 2.0 + 10 * 6.0) / 1e6)
-    assert (page.prompt_tokens, page.completion_tokens) == (200, 20)
+    assert page.usage == Usage(200, 20, 0.5)
 
 
 def test_a_search_that_fails_tells_what_its_attempts_cost() -> None:
-    scribe = Scribe("", tokens=(100, 10))
-    engine = SimulatedEngine(
-        scribe, retry=Retry(attempts=3), sleep=no_sleep, usd_per_million_prompt_tokens=2.0,
-        usd_per_million_completion_tokens=6.0,
-    )  # fmt: skip
+    scribe = Scribe("", usage=Usage(100, 10, 0.25))
     with pytest.raises(EngineError) as caught:
-        search(engine)
-    error = caught.value
-    assert (error.attempts, error.prompt_tokens, error.completion_tokens) == (3, 300, 30)
-    assert error.cost_usd == pytest.approx((300 * 2.0 + 30 * 6.0) / 1e6)
+        search(SimulatedEngine(scribe, retry=Retry(attempts=3), sleep=no_sleep))
+    assert (caught.value.attempts, caught.value.usage) == (3, Usage(300, 30, 0.75))
 
 
 def test_an_attempt_that_was_paid_for_counts_where_the_deadline_cuts_off_the_next() -> None:
@@ -107,13 +97,10 @@ def test_an_attempt_that_was_paid_for_counts_where_the_deadline_cuts_off_the_nex
                 await asyncio.Event().wait()
             return await super().write(messages, **options)
 
-    engine = SimulatedEngine(
-        Stuck("", tokens=(100, 10)), retry=Retry(3, 0.05, backoff_seconds=0.0), sleep=no_sleep,
-        usd_per_million_prompt_tokens=2.0,
-    )  # fmt: skip
+    stuck = Stuck("", usage=Usage(100, 10, 2e-4))
     with pytest.raises(EngineError) as caught:
-        search(engine)
-    assert (caught.value.kind, caught.value.prompt_tokens, caught.value.cost_usd) == ("deadline", 100, 2e-4)
+        search(SimulatedEngine(stuck, retry=Retry(3, 0.05, backoff_seconds=0.0), sleep=no_sleep))
+    assert (caught.value.kind, caught.value.usage) == ("deadline", Usage(100, 10, 2e-4))
 
 
 def test_an_empty_answer_over_http_is_paid_for_by_the_servers_own_count(endpoint: Any, reply: Any) -> None:
@@ -124,15 +111,7 @@ def test_an_empty_answer_over_http_is_paid_for_by_the_servers_own_count(endpoint
     endpoint.script = [reply(body=json.dumps(thought).encode())]
     with pytest.raises(EngineError) as caught:
         over_http(endpoint, Retry(attempts=2))
-    error = caught.value
-    assert (error.kind, error.prompt_tokens, error.completion_tokens, error.cost_usd) == ("empty", 100, 1200, 0.0)
-
-
-def test_a_price_without_token_counts_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
-    engine = SimulatedEngine(Scribe(GOOD), usd_per_million_completion_tokens=6.0)
-    with caplog.at_level(logging.WARNING):
-        assert search(engine).cost_usd == search(engine).cost_usd == 0.0
-    assert [r.message for r in caplog.records if "counted as 0" in r.message] == [caplog.records[0].message]
+    assert (caught.value.kind, caught.value.usage) == ("empty", Usage(100, 1200))
 
 
 def test_a_page_out_of_form_is_kept_and_marked() -> None:

@@ -15,6 +15,7 @@ from zerosearch.episodes.questions import Question
 from zerosearch.episodes.scoring import Scores
 from zerosearch.episodes.search import Document, Quality, SearchPage, SearchRequest, holds_answer
 from zerosearch.episodes.trajectory import SearchRecord, Trajectory
+from zerosearch.episodes.usage import Usage
 from zerosearch.errors import EngineError
 from zerosearch.simulator.fidelity import Compared, FidelityQuery, Leak, compare, fidelity, leak
 from zerosearch.simulator.gallery import page
@@ -170,7 +171,7 @@ class Simulator:
         else:
             texts = [f"It is {request.question.golden_answers[0]}.", "The sea."]
         documents = tuple(Document("Page", text) for text in texts[: request.top_k])
-        return SearchPage(documents, self.name, request.quality, seconds=0.5, cost_usd=0.001)
+        return SearchPage(documents, self.name, request.quality, seconds=0.5, usage=Usage(usd=0.001))
 
 
 ASKED = [

@@ -13,13 +13,15 @@ from simulator.rows import NEPAL, PERU, documents, episode, search
 from zerosearch.engines.page_rows import RecordedPage
 from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.search import Quality
+from zerosearch.episodes.usage import Usage
 from zerosearch.errors import RunError
-from zerosearch.models.chat import Written
+from zerosearch.models.chat import MeteredChat, Written
 from zerosearch.models.completions import Completion, EmptyReply
 from zerosearch.models.retry import AttemptError, Retry
 from zerosearch.simulator.judge import JudgeSettings, judge, judge_messages, parse_verdict
 from zerosearch.simulator.label import CONTAINMENT, JUDGE, label_pages
 from zerosearch.spending.ledger import Ledger
+from zerosearch.spending.meter import Meter
 
 
 class Said:
@@ -131,23 +133,23 @@ class Thinking:
         self.hidden = hidden
         self.rooms: list[int] = []
 
-    async def write(self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int) -> Written:
+    async def write(self, messages: Sequence[Message], *, max_tokens: int, **options: object) -> Written:
         self.rooms.append(max_tokens)
         if max_tokens >= 300:
-            return Written("yes" if self.hidden else "<think>hm</think>yes", 9, 300)
+            return Written("yes" if self.hidden else "<think>hm</think>yes", Usage(9, 300))
         if self.hidden:
-            raise EmptyReply("u", Completion("", {}, True, 9, max_tokens, "length"))
-        return Written("<think>hm", 9, max_tokens, truncated=True)
+            raise EmptyReply("u", Completion("", {}, True, Usage(9, max_tokens), "length"))
+        return Written("<think>hm", Usage(9, max_tokens), truncated=True)
 
 
 @pytest.mark.parametrize("hidden", [True, False])
 def test_a_judge_that_thinks_gets_room_and_all_of_it_is_paid_for(hidden: bool) -> None:
     writer = Thinking(hidden)
-    bill: list[Ledger] = []
-    judged = asyncio.run(judge(pages(5), writer, JudgeSettings(concurrency=1), charge=bill.append))
+    meter = Meter()
+    judged = asyncio.run(judge(pages(5), MeteredChat(writer, meter), JudgeSettings(concurrency=1)))
     assert [p.labels[JUDGE] for p in judged.pages] == [Quality.USEFUL] * 5
     assert writer.rooms == [256, 8192, 8192, 8192, 8192, 8192]  # once is enough to know
-    assert Ledger.total(bill) == Ledger(prompt_tokens=54, completion_tokens=256 + 5 * 300)
+    assert meter.used == Ledger(prompt_tokens=54, completion_tokens=256 + 5 * 300)
 
 
 def test_equal_pages_are_judged_once() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import DocumentKind, Noise, Quality, SearchPage, SearchRequest, page_quality
+from zerosearch.episodes.usage import Usage
 from zerosearch.errors import ConfigError, EngineError
 from zerosearch.models.chat import OpenAIWriter, Written
 from zerosearch.models.retry import AttemptError, Retry
@@ -51,10 +52,10 @@ class WholePages:
         await asyncio.sleep(0)
         if tries in self.fails.get(word, ()):
             error = AttemptError("http", f"status 500 for {word}")
-            error.prompt_tokens = 1000
+            error.usage = Usage(1000, usd=1e-3)
             raise error
         ranks = range(1, self.counts[word] + 1)
-        return Written("\n".join(f"[{rank}] {word}: number {rank}" for rank in ranks), 100, 10)
+        return Written("\n".join(f"[{rank}] {word}: number {rank}" for rank in ranks), Usage(100, 10, 1e-4))
 
 
 def search(engine: SimulatedEngine, request: SearchRequest) -> SearchPage:
@@ -62,9 +63,7 @@ def search(engine: SimulatedEngine, request: SearchRequest) -> SearchPage:
 
 
 def tuned(writer: WholePages, attempts: int = 3, **options: Any) -> SimulatedEngine:
-    return SimulatedEngine(
-        writer, style="tuned", retry=Retry(attempts, backoff_seconds=0.0), usd_per_million_prompt_tokens=1.0, **options
-    )
+    return SimulatedEngine(writer, style="tuned", retry=Retry(attempts, backoff_seconds=0.0), **options)
 
 
 def texts(page: SearchPage) -> list[str]:
@@ -78,7 +77,7 @@ def test_a_tuned_simulator_is_asked_for_whole_pages_and_the_first_documents_of_e
     assert texts(page) == ["noisy number 1", "useful number 1", "useful number 2", "noisy number 2"]
     assert page.asked == (N, U, U, N)
     assert (page.quality, page.parsed, page.attempts) == ("mixed", True, 1)
-    assert (page.prompt_tokens, page.completion_tokens, page.cost_usd) == (200, 20, pytest.approx(2e-4))
+    assert page.usage == Usage(200, 20, pytest.approx(2e-4))
     assert len(set(writer.seeds)) == 2
 
 
@@ -123,7 +122,7 @@ def test_only_the_page_that_is_missing_is_asked_for_again_and_all_is_paid_for() 
     page = search(tuned(writer), mixed(U, N))
     assert sorted(word for word, _ in writer.asked) == ["noisy", "noisy", "noisy", "useful"]
     assert (texts(page), page.attempts) == (["useful number 1", "noisy number 1"], 3)
-    assert (page.prompt_tokens, page.completion_tokens) == (2 * 1000 + 2 * 100, 20)
+    assert page.usage == Usage(2 * 1000 + 2 * 100, 20, pytest.approx(2.2e-3))
     assert len(set(writer.seeds)) == 4
 
 
@@ -132,8 +131,7 @@ def test_half_a_page_is_a_failed_search_and_what_was_written_is_paid_for() -> No
     with pytest.raises(EngineError, match="status 500 for useful") as caught:
         search(tuned(writer, attempts=2), mixed(U, N))
     error = caught.value
-    assert (error.kind, error.attempts, error.prompt_tokens, error.completion_tokens) == ("http", 2, 2100, 10)
-    assert error.cost_usd == pytest.approx(2.1e-3)
+    assert (error.kind, error.attempts, error.usage) == ("http", 2, Usage(2100, 10, pytest.approx(2.1e-3)))
 
 
 class SlowUseful(WholePages):
@@ -150,10 +148,10 @@ def test_a_page_that_is_still_being_written_when_the_other_fails_is_waited_for_a
     writer = SlowUseful({"useful": 2, "noisy": 2}, fails={"noisy": {0}})
     page = search(tuned(writer), mixed(U, N))
     assert sorted(word for word, _ in writer.asked) == ["noisy", "noisy", "useful"]
-    assert (page.attempts, page.prompt_tokens) == (2, 1200)
+    assert (page.attempts, page.usage.prompt_tokens) == (2, 1200)
     with pytest.raises(EngineError) as caught:
         search(tuned(SlowUseful({"useful": 2}, fails={"noisy": {0}}), attempts=1), mixed(U, N))
-    assert caught.value.prompt_tokens == 1100
+    assert caught.value.usage.prompt_tokens == 1100
 
 
 def test_a_writer_that_breaks_is_no_failed_search() -> None:
@@ -216,7 +214,7 @@ def test_a_mixed_page_comes_over_http_too(endpoint: Any, reply: Any) -> None:
 
     page = asyncio.run(main())
     assert texts(page) == ["noisy number 1", "useful number 1"]
-    assert (page.prompt_tokens, page.completion_tokens) == (60, 18)
+    assert page.usage == Usage(60, 18)
     assert len({request["seed"] for request in endpoint.requests}) == 2
 
 
@@ -233,7 +231,7 @@ class Obedient:
         self.seeds.append(seed)
         (order,) = re.findall(r"in this order: (.*)\.", messages[1]["content"])
         lines = [f"{entry.replace('] ', '] It is ')}: text" for entry in order.split(", ")]
-        return Written("\n".join(lines[: self.count]), 100, 10)
+        return Written("\n".join(lines[: self.count]), Usage(100, 10))
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
@@ -244,7 +242,7 @@ def test_an_instruct_simulator_writes_a_mixed_page_at_once_in_its_order(count: i
     words = ["It is near-miss", "It is useful", "It is noisy", "It is outdated"]
     assert [d.title for d in page.documents] == words[:count]
     assert page.asked == kinds[:count]
-    assert (page.quality, page.parsed, writer.seeds, page.prompt_tokens) == ("mixed", count == 4, [7], 100)
+    assert (page.quality, page.parsed, writer.seeds, page.usage.prompt_tokens) == ("mixed", count == 4, [7], 100)
 
 
 def test_a_tuned_simulator_refuses_a_kind_that_it_has_not_learned_and_asks_nobody() -> None:

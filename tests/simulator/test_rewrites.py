@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Document, Noise, Quality, SearchPage, SearchRequest
+from zerosearch.episodes.usage import Usage
 from zerosearch.errors import EngineError
 from zerosearch.models.chat import Written
 from zerosearch.simulator.engine import SimulatedEngine
@@ -35,11 +36,11 @@ class Scribe:
 
     async def write(self, messages: object, *, max_tokens: int, temperature: float, seed: int) -> Written:
         self.seeds.append(seed)
-        return Written(self.texts.pop(0) if len(self.texts) > 1 else self.texts[0], 10, 3)
+        return Written(self.texts.pop(0) if len(self.texts) > 1 else self.texts[0], Usage(10, 3, 1.0))
 
 
 def search(scribe: Scribe, request: SearchRequest, rewrites: int = 2, style: PromptStyle = "tuned") -> SearchPage:
-    engine = SimulatedEngine(scribe, style=style, rewrites=rewrites, usd_per_million_prompt_tokens=1e5)
+    engine = SimulatedEngine(scribe, style=style, rewrites=rewrites)
     return asyncio.run(engine.search(request))
 
 
@@ -47,7 +48,7 @@ def test_noise_that_holds_the_answer_is_written_again_with_another_seed_and_paid
     scribe = Scribe(HOLDS, HOLDS, LACKS)
     page = search(scribe, NOISY)
     assert page.documents[0].text == "A country with hills."
-    assert (page.attempts, page.prompt_tokens, page.cost_usd) == (3, 30, 3.0)
+    assert (page.attempts, page.usage) == (3, Usage(30, 9, 3.0))
     assert len(set(scribe.seeds)) == 3
     assert scribe.seeds[0] == NOISY.seed  # a page that keeps its word is the one of a run without rewrites
     again = Scribe(HOLDS, HOLDS, LACKS)
@@ -125,7 +126,7 @@ def test_a_rewrite_without_a_document_is_an_attempt_that_failed() -> None:
     scribe = Scribe(HOLDS, "", LACKS)
     page = search(scribe, NOISY)
     assert page.documents[0].text == "A country with hills."
-    assert page.prompt_tokens == 30
+    assert page.usage.prompt_tokens == 30
     with pytest.raises(EngineError, match="wrote no document"):
         search(Scribe(HOLDS, ""), NOISY, rewrites=1)
 

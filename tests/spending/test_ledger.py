@@ -16,6 +16,7 @@ from zerosearch.episodes.questions import Question
 from zerosearch.episodes.scoring import Scores
 from zerosearch.episodes.search import Document, SearchPage
 from zerosearch.episodes.trajectory import SearchRecord, Trajectory
+from zerosearch.episodes.usage import Usage
 from zerosearch.errors import DataError, EngineError
 from zerosearch.spending.ledger import PRICES, Ledger, Prices, dollars, engine_lines, paper_lines
 
@@ -72,7 +73,7 @@ def test_dollars_are_rounded_half_up_and_never_to_nothing(usd: float, places: in
 
 
 def test_a_ledger_counts_what_searches_used_failed_ones_too() -> None:
-    good = SearchRecord("a", (), "e", seconds=1.5, cost_usd=0.25, prompt_tokens=100, completion_tokens=30)
+    good = SearchRecord("a", (), "e", seconds=1.5, usage=Usage(prompt_tokens=100, completion_tokens=30, usd=0.25))
     failed = replace(good, error="empty", seconds=0.5, attempts=3)
     cached = SearchRecord("b", (), "e", cached=True, seconds=0.125)
     ledger = Ledger.of([trajectory(good, failed), trajectory(), trajectory(cached)])
@@ -82,15 +83,13 @@ def test_a_ledger_counts_what_searches_used_failed_ones_too() -> None:
 
 
 def test_a_page_and_its_record_are_the_same_ledger() -> None:
-    page = SearchPage(
-        (Document("t", "x"),), "e", cached=True, seconds=0.5, cost_usd=0.125, prompt_tokens=7, completion_tokens=5
-    )
+    page = SearchPage((Document("t", "x"),), "e", cached=True, seconds=0.5, usage=Usage(7, 5, 0.125))
     assert (
         Ledger.of_page(page)
         == Ledger.of_search(SearchRecord.of("q", page, None))
         == Ledger(1, 0, 1, 7, 5, 0.5, 0, 0.125)
     )
-    error = EngineError("empty", "x", attempts=2, cost_usd=0.25, prompt_tokens=3, completion_tokens=2)
+    error = EngineError("empty", "x", attempts=2, usage=Usage(prompt_tokens=3, completion_tokens=2, usd=0.25))
     assert Ledger.of_error(error, 1.5) == Ledger(1, 1, 0, 3, 2, 1.5, 0.0, 0.25)
 
 
@@ -127,7 +126,7 @@ def test_json_gives_a_ledger_back(ledger: Ledger) -> None:
 @given(st.lists(a_ledger, min_size=1, max_size=4))
 def test_the_ledger_of_trajectories_is_the_total_of_their_searches(ledgers: list[Ledger]) -> None:
     searches = [
-        SearchRecord("q", (), "e", seconds=x.engine_seconds, cost_usd=x.usd, prompt_tokens=x.prompt_tokens)
+        SearchRecord("q", (), "e", seconds=x.engine_seconds, usage=Usage(prompt_tokens=x.prompt_tokens, usd=x.usd))
         for x in ledgers
     ]
     assert Ledger.of([trajectory(*searches)]) == Ledger.of([trajectory(search) for search in reversed(searches)])
@@ -148,7 +147,7 @@ def test_a_ledger_of_an_older_release_lacks_nothing() -> None:
 
 
 def test_costs_are_counted_without_torch() -> None:
-    modules = ("cost", "accounts", "engines.metered", "commands.cost")
+    modules = ("spending.ledger", "spending.books", "spending.meter", "commands.cost")
     imports = ", ".join(f"zerosearch.{name}" for name in modules)
     check = f"import sys; import {imports}; print({{'torch', 'transformers'}} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)

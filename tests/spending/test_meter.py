@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest
+from zerosearch.episodes.usage import Usage
 from zerosearch.errors import BudgetError, EngineError
 from zerosearch.spending.ledger import Ledger
 from zerosearch.spending.meter import Budget, Meter, Metered
@@ -38,9 +39,11 @@ class Priced:
         finally:
             self.running -= 1
         if outcome == "error":
-            raise EngineError("empty", "nothing", cost_usd=self.price, prompt_tokens=9)
+            raise EngineError("empty", "nothing", usage=Usage(prompt_tokens=9, usd=self.price))
         cached = outcome == "cached"
-        return SearchPage((), self.name, cached=cached, cost_usd=0.0 if cached else self.price, completion_tokens=4)
+        return SearchPage(
+            (), self.name, cached=cached, usage=Usage(completion_tokens=4, usd=0.0 if cached else self.price)
+        )
 
 
 async def crowd(engine: SearchEngine, size: int) -> list[Any]:
@@ -205,7 +208,7 @@ class Dear:
         self.asked += 1
         price = self.prices[min(self.asked, len(self.prices)) - 1]
         await asyncio.sleep(0)
-        return SearchPage((), self.name, cost_usd=price)
+        return SearchPage((), self.name, usage=Usage(usd=price))
 
 
 @pytest.mark.parametrize(

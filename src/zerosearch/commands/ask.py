@@ -28,7 +28,7 @@ from zerosearch.process.interrupts import giving_up
 from zerosearch.process.runtime import prepare, quiet_libraries
 from zerosearch.run_folder import policy_config
 from zerosearch.shipped_configs import names
-from zerosearch.spending.ledger import Ledger, dollars
+from zerosearch.spending.ledger import dollars
 
 PROMPT = "question> "
 
@@ -93,27 +93,19 @@ def told_apart(words: Sequence[str]) -> tuple[str | None, str | None]:
 
 @dataclass(frozen=True)
 class Asker:
-    """Puts questions to a policy. `charged` fills with what a policy behind a URL uses for a question, as it comes."""
+    """Puts questions to a policy."""
 
     parts: Parts
     generator: Generator
     playing: RolloutSettings
-    charged: list[Ledger]
 
     @classmethod
     def open(cls, parts: Parts, temperature: float) -> Asker:
-        charged: list[Ledger] = []
-
-        def charge(used: Ledger) -> None:
-            charged.append(used)
-            parts.meter.count(used)
-
         if parts.config.model.base_url is None:
             quiet_libraries()
-        top_k = parts.engine_config("judge").top_k
-        generator, playing = parts.policy(temperature=temperature, top_k=top_k, charge=charge)
+        generator, playing = parts.policy(temperature=temperature, top_k=parts.engine_config("judge").top_k)
         parts.engine("judge")  # what is missing is told before the first question
-        return cls(parts, generator, playing, charged)
+        return cls(parts, generator, playing)
 
     def put(self, text: str, listener: Listener) -> Answered:
         """Ask one question, and close its blocks with a line on how it went. Raises `DataError` for an empty one."""
@@ -124,15 +116,11 @@ class Asker:
 
         engine = self.parts.engine("judge")
         asking = ask_policy(Question.asked(text), listening, engine, self.playing, listener)
-        self.charged.clear()
         try:
             asked = self.parts.run(asking)
         finally:
             if isinstance(listener, Blocks):
                 listener.end()
-        if behind_url:
-            used = Ledger.total(self.charged)
-            asked = replace(asked, policy_tokens=used.completion_tokens, policy_usd=used.usd)
         if isinstance(listener, Blocks):
             if asked.trajectory.answer is None and asked.error is None:
                 listener.remark(no_answer(asked, config), "yellow")

@@ -117,7 +117,6 @@ def judged(
             parts.chat(model),
             held=held,
             keep=lambda key, verdict: append_jsonl(kept, {"key": key, "judge": model.name, "verdict": verdict.value}),
-            charge=parts.meter.count if model.base_url is not None else lambda used: None,
         )
         done = parts.run(judging)
     console.print(f"judge {model}: {done.unclear} pages without a clear verdict, {done.failed} could not be asked")

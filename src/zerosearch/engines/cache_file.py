@@ -24,6 +24,7 @@ from typing import Any, TypeVar
 
 from zerosearch.engines.page_rows import RecordedPage
 from zerosearch.episodes.search import Document, SearchPage
+from zerosearch.episodes.usage import Usage
 from zerosearch.errors import DataError, RunError
 
 T = TypeVar("T")
@@ -93,7 +94,7 @@ class PageStore:
             if not row:
                 return None
             page = self._page(row)
-            return SearchPage(page.documents, page.engine, cost_usd=row[4])
+            return SearchPage(page.documents, page.engine, usage=Usage(usd=row[4]))
 
         return self._use("read", select)
 
@@ -103,7 +104,7 @@ class PageStore:
         Raises `RunError` where the disk is full or another process holds the file for longer than `busy_seconds`.
         """
         documents = json.dumps([[d.title, d.text, d.id] for d in page.documents])
-        row = (_name(identity), top_k, _query(query), _name(page.engine), documents, page.cost_usd, time.time())
+        row = (_name(identity), top_k, _query(query), _name(page.engine), documents, page.usage.usd, time.time())
 
         def insert(db: sqlite3.Connection) -> None:
             db.execute("INSERT OR REPLACE INTO pages VALUES (?, ?, ?, ?, ?, ?, ?)", row)

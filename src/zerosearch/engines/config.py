@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from zerosearch.episodes.usage import TokenPrices
 from zerosearch.errors import ZeroSearchError
 from zerosearch.models.adapters import read_card, resolve_adapter
 from zerosearch.models.config import FREE, UNSET, Address, Names, RequestConfig, Section, Variable
@@ -43,6 +44,10 @@ class SimulatedConfig(Section):
     """What the server charges, so that costs are counted and `engine.budget_usd` can bound them."""
     usd_per_million_completion_tokens: float = Field(0.0, ge=0, json_schema_extra=FREE)
     """The same for the tokens that it writes."""
+
+    @property
+    def prices(self) -> TokenPrices:
+        return TokenPrices(self.usd_per_million_prompt_tokens, self.usd_per_million_completion_tokens)
 
     @model_validator(mode="before")
     @classmethod

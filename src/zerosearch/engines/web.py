@@ -23,7 +23,8 @@ import httpx
 from zerosearch.cleaning import clean
 from zerosearch.episodes.protocol import one_line
 from zerosearch.episodes.search import Document, SearchPage, SearchRequest
-from zerosearch.errors import ConfigError
+from zerosearch.episodes.usage import Usage
+from zerosearch.errors import ConfigError, EngineError
 from zerosearch.files.identity import address_of, identity_of
 from zerosearch.models.client import JsonClient, PerLoop, StatusError, checked_url, key_from
 from zerosearch.models.retry import AttemptError, Retry, with_retry
@@ -169,9 +170,13 @@ class HttpEngine(ABC):
         async with self._slots.get():
             await self._limiter.wait()
             started = self._clock()
-            documents, attempts = await with_retry(attempt, self._retry, sleep=self._sleep, clock=self._clock)
+            try:
+                documents, attempts = await with_retry(attempt, self._retry, sleep=self._sleep, clock=self._clock)
+            except EngineError as error:
+                error.usage = Usage(usd=spent)
+                raise
         seconds = self._clock() - started
-        return SearchPage(documents, self.name, seconds=seconds, cost_usd=spent, attempts=attempts)
+        return SearchPage(documents, self.name, seconds=seconds, usage=Usage(usd=spent), attempts=attempts)
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop. The engine can be used again afterwards."""

@@ -6,6 +6,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from zerosearch.episodes.usage import Usage
+
 GenerationStop = Literal["stop", "eos", "length"]
 
 
@@ -31,12 +33,14 @@ class Generation:
     """`token_ids` as sampled and, for each, the log-prob under the distribution that it was sampled from.
 
     `stop_reason`: `stop` (a stop string was completed), `eos`, or `length`. The ids are never cut back to the text
-    of the stop string: a last token that reaches past it stays whole.
+    of the stop string: a last token that reaches past it stays whole. `usage` is what a server counted and charges;
+    None where the ids are all that there is to count.
     """
 
     token_ids: list[int]
     logprobs: list[float]
     stop_reason: GenerationStop
+    usage: Usage | None = None
 
 
 class Generator(Protocol):

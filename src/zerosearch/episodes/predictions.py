@@ -22,22 +22,23 @@ from zerosearch.episodes.replies import visible
 from zerosearch.episodes.scoring import score_answer
 from zerosearch.episodes.search import shows_answer
 from zerosearch.episodes.trajectory import SearchRecord, Trajectory
+from zerosearch.episodes.usage import NOTHING, Usage
 from zerosearch.errors import DataError
 from zerosearch.files.identity import differences
 from zerosearch.files.jsonl import append_jsonl, read_rows, write_jsonl
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 CUT_OFF = "cut_off"
 """The stop reason of a prediction without an answer in which a reply was used up by its thoughts."""
 _SCORES = ("em", "cover_em", "f1")
 _NUMBER, _OR_NONE = (int, float), type(None)
 _KINDS: dict[str, Any] = (
     dict.fromkeys(("id", "question", "benchmark", "method", "stop_reason", "text"), str)
-    | dict.fromkeys(("sample", "turns", "tokens", "prompt_tokens"), int)
+    | dict.fromkeys(("sample", "turns"), int)
     | dict.fromkeys(("answer", "error"), (str, _OR_NONE))
-    | {"seconds": _NUMBER, "valid_actions": (*_NUMBER, _OR_NONE), "saw_answer": (bool, _OR_NONE)}
+    | {"seconds": _NUMBER, "valid_actions": (*_NUMBER, _OR_NONE), "saw_answer": (bool, _OR_NONE), "usage": Usage}
 )
 """What a row holds; a damaged one is named where it is read."""
 
@@ -81,16 +82,15 @@ class Header:
 class Outcome:
     """What a method made of a question.
 
-    `answer` is None where none was given. `tokens` were written by the model and `prompt_tokens` read by it, summed
-    over its calls. `valid_actions` is the share of turns that did something the protocol knows, None for a method
-    without a protocol. `text` is the transcript. `error` names what failed.
+    `answer` is None where none was given. `usage` is the model's, summed over its calls. `valid_actions` is the share
+    of turns that did something the protocol knows, None for a method without a protocol. `text` is the
+    transcript. `error` names what failed.
     """
 
     answer: str | None
     searches: tuple[SearchRecord, ...] = ()
     turns: int = 1
-    tokens: int = 0
-    prompt_tokens: int = 0
+    usage: Usage = NOTHING
     valid_actions: float | None = None
     stop_reason: str = "answer"
     seconds: float = 0.0
@@ -105,8 +105,7 @@ class Outcome:
             trajectory.answer,
             trajectory.searches,
             turns=len(turns),
-            tokens=trajectory.policy_tokens,
-            prompt_tokens=sum(turn.start for turn in turns),
+            usage=trajectory.usage,
             valid_actions=sum(turn.action != "invalid" for turn in turns) / len(turns) if turns else None,
             stop_reason=CUT_OFF if _thought_to_the_end(trajectory) else trajectory.stop_reason,
             seconds=trajectory.seconds,
@@ -142,8 +141,7 @@ class Prediction:
     f1: float
     searches: tuple[SearchRecord, ...]
     turns: int
-    tokens: int
-    prompt_tokens: int
+    usage: Usage
     valid_actions: float | None
     saw_answer: bool | None
     stop_reason: str
@@ -318,6 +316,7 @@ def _as_row(prediction: Prediction) -> dict[str, Any]:
     row = {f.name: getattr(prediction, f.name) for f in fields(prediction)}
     row["golden_answers"] = list(prediction.golden_answers)
     row["searches"] = [asdict(search) for search in prediction.searches]
+    row["usage"] = asdict(prediction.usage)
     return row
 
 
@@ -326,6 +325,7 @@ def _prediction(row: Any, where: str) -> Prediction:
         values = dict(row)
         values["golden_answers"] = tuple(values["golden_answers"])
         values["searches"] = tuple(SearchRecord.from_row(search) for search in values["searches"])
+        values["usage"] = Usage.from_row(values["usage"])
         prediction = Prediction(**values)
         if not all(0 <= getattr(prediction, name) <= 1 for name in _SCORES):
             raise ValueError("a score is not between 0 and 1")

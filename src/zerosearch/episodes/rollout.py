@@ -21,7 +21,8 @@ from zerosearch.episodes.seeds import derive_seed
 from zerosearch.episodes.shared_pages import Answer, SharedPages, credit_the_first, same_query
 from zerosearch.episodes.tasks import together
 from zerosearch.episodes.trajectory import SearchRecord, Trajectory, finish
-from zerosearch.errors import EngineError, RunError
+from zerosearch.episodes.usage import Usage
+from zerosearch.errors import EngineError, PolicyError, RunError
 
 log = logging.getLogger(__name__)
 
@@ -157,6 +158,7 @@ async def run_episode(
     started = time.perf_counter()
     episode = Episode(question, settings.prompt(question.text), settings.codec, settings.limits)
     searches: list[SearchRecord] = []
+    usage = Usage()
     shared = (settings.seed, step, question.id)
     own = (*shared, f"{rollout} again {repeat}" if repeat else rollout)
     remembers = settings.remembers and noise is not None  # a real engine gives the same page of itself
@@ -168,7 +170,9 @@ async def run_episode(
                 piece = (action.piece,) if action.piece else ()
                 seed = derive_seed(*own, "turn", len(episode.turns), *piece)
                 sampling = Sampling(s.temperature, s.top_p, s.top_k, action.max_tokens, STOP_STRINGS, seed)
-                episode.feed_generation(await generator.generate(action.prompt_ids, sampling))
+                generation = await generator.generate(action.prompt_ids, sampling)
+                usage += generation.usage or Usage(len(action.prompt_ids), len(generation.token_ids))
+                episode.feed_generation(generation)
                 continue
             query = action.query
             same = same_query(query)
@@ -181,9 +185,12 @@ async def run_episode(
                 searches.append(SearchRecord.of(query, answer.again() if again else answer, noise))
                 episode.feed_page(answer.documents)
             else:
-                seconds = time.perf_counter() - asked
-                searches.append(SearchRecord.of_error(request, answer, engine.name, noise, seconds, again))
+                failed = SearchRecord.failed(request, engine.name, answer, time.perf_counter() - asked, noise)
+                searches.append(failed.again() if again else failed)
                 episode.feed_failure()
+    except PolicyError as error:
+        error.usage = usage + error.usage
+        raise
     finally:
         if known and known is not pages:
             await known.close()
@@ -196,6 +203,7 @@ async def run_episode(
         group=group,
         rollout=rollout,
         seconds=time.perf_counter() - started,
+        usage=usage,
     )
 
 

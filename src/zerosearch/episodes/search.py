@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.scoring import contains_answer
+from zerosearch.episodes.usage import NOTHING, Usage
 
 
 class Quality(StrEnum):
@@ -91,12 +92,12 @@ class SearchRequest:
 
 @dataclass(frozen=True)
 class SearchPage:
-    """A result page. `seconds` is the time the engine took; `cost_usd` what it charged, all attempts included.
+    """A result page. `seconds` is the time the engine took; `usage` a simulator's tokens and what the page cost, all
+    attempts included.
 
-    `parsed` is False where a simulator's text did not have the form of a page and its documents were guessed. The
-    tokens are those that a simulator read and wrote; 0 for other engines, and where a server does not tell. `asked` is
-    what each of `documents` was asked for, in a simulated page: as many as there are documents. Where `parsed` is False
-    it goes by their order alone. `missed`: the engine replays recordings and has none for this query.
+    `parsed` is False where a simulator's text did not have the form of a page and its documents were guessed. `asked`
+    is what each of `documents` was asked for, in a simulated page: as many as there are documents. Where `parsed` is
+    False it goes by their order alone. `missed`: the engine replays recordings and has none for this query.
     """
 
     documents: tuple[Document, ...]
@@ -104,19 +105,15 @@ class SearchPage:
     quality: PageQuality | None = None
     cached: bool = False
     seconds: float = 0.0
-    cost_usd: float = 0.0
+    usage: Usage = NOTHING
     attempts: int = 1
     parsed: bool = True
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
     asked: tuple[DocumentKind, ...] = ()
     missed: bool = False
 
     def again(self, seconds: float = 0.0) -> SearchPage:
         """This page given once more without asking the engine: it costs nothing, and took so many seconds to get."""
-        return replace(
-            self, cached=True, seconds=seconds, cost_usd=0.0, attempts=1, prompt_tokens=0, completion_tokens=0
-        )
+        return replace(self, cached=True, seconds=seconds, usage=Usage(), attempts=1)
 
 
 class SearchEngine(Protocol):

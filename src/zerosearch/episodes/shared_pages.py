@@ -74,7 +74,4 @@ def credit_the_first(trajectories: Sequence[Trajectory]) -> list[Trajectory]:
 
 
 def _paid_as(record: SearchRecord, other: SearchRecord) -> SearchRecord:
-    return replace(
-        record, cached=other.cached, cost_usd=other.cost_usd, attempts=other.attempts,
-        prompt_tokens=other.prompt_tokens, completion_tokens=other.completion_tokens,
-    )  # fmt: skip
+    return replace(record, cached=other.cached, usage=other.usage, attempts=other.attempts)

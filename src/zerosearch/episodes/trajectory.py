@@ -15,9 +15,10 @@ from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rewards import REWARDS, Reward
 from zerosearch.episodes.scoring import Scores, score_answer
 from zerosearch.episodes.search import Document, SearchPage, SearchRequest
+from zerosearch.episodes.usage import NOTHING, Usage
 from zerosearch.errors import DataError, EngineError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,9 @@ class SearchRecord:
     kind of noise (`plain`, `near-miss`, ...). Of a search that failed it is the whole order. `noise` is the probability
     in force when they were drawn. With a real engine there is nothing of the three.
 
-    Seconds, dollars and a simulator's tokens are those of all attempts, in a search that failed too. One that got what
-    another had asked for is `cached` and cost nothing. Files from before tokens or `asked` were recorded have none, and
-    read as 0 and (). `missed`: an engine that replays recordings had none for this query.
+    Seconds and `usage` (a simulator's tokens, and dollars) are those of all attempts, in a search that failed too. One
+    that got what another had asked for is `cached` and cost nothing. `missed`: an engine that replays recordings had
+    none for this query.
     """
 
     query: str
@@ -41,18 +42,16 @@ class SearchRecord:
     cached: bool = False
     parsed: bool = True
     seconds: float = 0.0
-    cost_usd: float = 0.0
+    usage: Usage = NOTHING
     attempts: int = 1
     error: str | None = None
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
     asked: tuple[str, ...] = ()
     missed: bool = False
 
     @property
     def useful_documents(self) -> tuple[Document, ...]:
-        """The documents that were asked for as useful ones."""
-        if not self.asked:  # an older file, whose pages are useful or noisy as a whole
+        """The documents that were asked for as useful ones: all or none where the engine does not tell them apart."""
+        if not self.asked:
             return self.documents if self.quality == "useful" else ()
         return tuple(d for d, kind in zip(self.documents, self.asked, strict=False) if kind == "useful")
 
@@ -61,25 +60,23 @@ class SearchRecord:
         quality = str(page.quality) if page.quality is not None else None
         return cls(
             query, page.documents, page.engine, quality, noise if quality is not None else None, page.cached,
-            page.parsed, page.seconds, page.cost_usd, page.attempts, None, page.prompt_tokens, page.completion_tokens,
-            tuple(map(str, page.asked)), page.missed,
+            page.parsed, page.seconds, page.usage, page.attempts, None, tuple(map(str, page.asked)), page.missed,
         )  # fmt: skip
 
     @classmethod
-    def of_error(
-        cls, request: SearchRequest, error: EngineError, engine: str, noise: float | None, seconds: float, again: bool
+    def failed(
+        cls, request: SearchRequest, engine: str, error: EngineError, seconds: float, noise: float | None = None
     ) -> SearchRecord:
-        """A search that failed; `again`: it failed as another one did that asked the same, and cost nothing by itself.
-
-        `noise` is None where the engine is a real one.
-        """
+        """A search that failed. `noise` is None where the engine is a real one, or is asked for useful pages only."""
         asked, quality = (request.kinds, str(request.quality)) if noise is not None else ((), None)
         return cls(
-            request.query, (), engine, quality, noise, again, seconds=seconds, error=error.kind,
-            cost_usd=0.0 if again else error.cost_usd, attempts=1 if again else error.attempts,
-            prompt_tokens=0 if again else error.prompt_tokens,
-            completion_tokens=0 if again else error.completion_tokens, asked=tuple(map(str, asked)),
+            request.query, (), engine, quality, noise, seconds=seconds, usage=Usage() + error.usage,
+            attempts=error.attempts, error=error.kind, asked=tuple(map(str, asked)),
         )  # fmt: skip
+
+    def again(self) -> SearchRecord:
+        """This record for a search that got what another one had asked for: it cost nothing by itself."""
+        return replace(self, cached=True, usage=Usage(), attempts=1)
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> SearchRecord:
@@ -89,7 +86,8 @@ class SearchRecord:
             isinstance(text, str) for text in (row["query"], *(t for d in documents for t in (d.title, d.text)))
         ):
             raise TypeError("a query, title or text that is no text")
-        return cls(**{**row, "documents": documents, "asked": tuple(row.get("asked", ()))})
+        values = {"documents": documents, "usage": Usage.from_row(row["usage"]), "asked": tuple(row["asked"])}
+        return cls(**{**row, **values})
 
 
 @dataclass(frozen=True)
@@ -111,7 +109,8 @@ class Trajectory:
 
     A policy behind a URL has no log-probs: they are NaN, and null in files.
 
-    `group` counts the questions of its batch, `rollout` the tries at one question. `valid` is False where the engine
+    `group` counts the questions of its batch, `rollout` the tries at one question. `usage` is the policy's: what its
+    server counted and charged, or its ids. `valid` is False where the engine
     failed: such a trajectory is kept and counted, and takes no part in the loss.
     """
 
@@ -130,6 +129,7 @@ class Trajectory:
     group: int = 0
     rollout: int = 0
     seconds: float = 0.0
+    usage: Usage = NOTHING
     version: int = field(default=SCHEMA_VERSION)
 
     @property
@@ -151,6 +151,7 @@ def finish(
     group: int = 0,
     rollout: int = 0,
     seconds: float = 0.0,
+    usage: Usage = NOTHING,
 ) -> Trajectory:
     """Score a finished episode and freeze it. The answer is the one the policy itself wrote; none scores 0.
 
@@ -180,6 +181,7 @@ def finish(
         group=group,
         rollout=rollout,
         seconds=seconds,
+        usage=usage,
     )
     return replace(trajectory, reward=reward(trajectory) or format_reward * scores.format)
 
@@ -191,6 +193,7 @@ def to_dict(trajectory: Trajectory) -> dict[str, Any]:
     row["turns"] = [asdict(turn) for turn in trajectory.turns]
     row["searches"] = [asdict(search) for search in trajectory.searches]
     row["scores"] = asdict(trajectory.scores)
+    row["usage"] = asdict(trajectory.usage)
     row["logprobs"] = [None if math.isnan(x) else x for x in trajectory.logprobs]
     return row
 
@@ -207,6 +210,7 @@ def from_dict(row: Any, where: str = "trajectory") -> Trajectory:
         values["turns"] = tuple(TurnRecord(**turn) for turn in values["turns"])
         values["searches"] = tuple(SearchRecord.from_row(row) for row in values["searches"])
         values["scores"] = Scores(**values["scores"])
+        values["usage"] = Usage.from_row(values["usage"])
         for name in ("ids", "mask", "logprobs"):
             values[name] = tuple(values[name])
         values["logprobs"] = tuple(math.nan if x is None else x for x in values["logprobs"])

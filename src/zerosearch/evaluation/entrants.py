@@ -20,7 +20,7 @@ from zerosearch.engines.config import EngineConfig
 from zerosearch.episodes.search import SearchEngine
 from zerosearch.errors import ConfigError, ModelError
 from zerosearch.evaluation.methods import EPISODE, ONCE, PROMPTED, Errors, MethodSettings, find_method
-from zerosearch.evaluation.predictors import Episodes, Predictor, Prompted, charge
+from zerosearch.evaluation.predictors import Episodes, Predictor, Prompted
 from zerosearch.models.adapters import resolve_adapter
 from zerosearch.models.chat import ChatModel
 from zerosearch.models.config import ModelRef
@@ -203,6 +203,7 @@ class Setup:
             model.request,
             timeout_seconds=model.deadline_seconds,
             max_connections=self.concurrency,
+            prices=model.prices,
         )
         return self.parts.chat(ref, template=self.config.protocol.chat, keep_tags=True)
 
@@ -219,11 +220,9 @@ class Setup:
         assert self.engine is not None  # episodes search
         model = config.model
         generator, settings = self.parts.policy(
-            config, temperature=self.temperature, top_k=self.top_k, concurrency=self.concurrency, charge=charge
+            config, temperature=self.temperature, top_k=self.top_k, concurrency=self.concurrency
         )
-        predictor = Episodes(
-            generator, self.engine, settings, self.errors, self.noise, behind_url=model.base_url is not None
-        )
+        predictor = Episodes(generator, self.engine, settings, self.errors, self.noise)
         name = model.name if model.adapter is None else f"{model.name}+{model.adapter}"
         protocol = config.protocol.model_dump(mode="json")
         return Entrant(spec.label, predictor, name, config.protocol.max_searches > 0, {"protocol": protocol})

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 from zerosearch.episodes.generation import Generator
@@ -13,10 +11,10 @@ from zerosearch.episodes.predictions import CUT_OFF, Outcome
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import RolloutSettings, run_episode
 from zerosearch.episodes.search import SearchEngine
+from zerosearch.episodes.usage import Usage
 from zerosearch.errors import EngineError, PolicyError
 from zerosearch.evaluation.methods import Errors, MethodSettings, PromptedMethod, Session
 from zerosearch.models.chat import ChatModel
-from zerosearch.spending.ledger import Ledger
 
 
 class Predictor(Protocol):
@@ -51,8 +49,7 @@ class Prompted:
             answer,
             tuple(session.searches),
             turns=session.turns,
-            tokens=session.tokens,
-            prompt_tokens=session.prompt_tokens,
+            usage=session.usage,
             valid_actions=sum(valid) / len(valid) if valid else None,
             stop_reason="answer" if answer is not None else _why_none(session),
             seconds=time.perf_counter() - started,
@@ -67,34 +64,18 @@ def _why_none(session: Session) -> str:
     return session.stop_reason or "no_answer"
 
 
-_used: ContextVar[list[Ledger] | None] = ContextVar("used", default=None)
-
-
-def charge(used: Ledger) -> None:
-    """Give what a policy behind a URL used to the episode that is asking it: each predicts in a task of its own."""
-    ledgers = _used.get()
-    if ledgers is not None:
-        ledgers.append(used)
-
-
 @dataclass(frozen=True)
 class Episodes:
-    """A policy that speaks this package's protocol. `noise` is None with a real engine, 0 with a simulated one.
-
-    `behind_url`: the ids of its episodes are bytes, and its tokens are those that came in by `charge`.
-    """
+    """A policy that speaks this package's protocol. `noise` is None with a real engine, 0 with a simulated one."""
 
     generator: Generator
     engine: SearchEngine
     settings: RolloutSettings
     errors: Errors
     noise: float | None = None
-    behind_url: bool = False
 
     async def predict(self, question: Question, sample: int) -> Outcome:
         started = time.perf_counter()
-        ledgers: list[Ledger] = []
-        _used.set(ledgers)
         try:
             played = await run_episode(
                 question,
@@ -107,14 +88,7 @@ class Episodes:
             )
         except PolicyError as failure:
             self.errors.replies.failure(EngineError(failure.kind, str(failure)))
-            seconds = time.perf_counter() - started
-            outcome = Outcome(None, turns=len(ledgers), stop_reason="model_error", seconds=seconds, error=failure.kind)
-            return _with_tokens(outcome, ledgers)
+            seconds, usage = time.perf_counter() - started, Usage() + failure.usage
+            return Outcome(None, turns=0, usage=usage, stop_reason="model_error", seconds=seconds, error=failure.kind)
         self.errors.replies.success()
-        outcome = Outcome.of(played)
-        return _with_tokens(outcome, ledgers) if self.behind_url else outcome
-
-
-def _with_tokens(outcome: Outcome, ledgers: Sequence[Ledger]) -> Outcome:
-    used = Ledger.total(ledgers)
-    return replace(outcome, tokens=used.completion_tokens, prompt_tokens=used.prompt_tokens)
+        return Outcome.of(played)

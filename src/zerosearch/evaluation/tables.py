@@ -163,13 +163,13 @@ def describe_behaviour(rows: Sequence[Prediction]) -> Behaviour:
         predictions=len(rows),
         searches=of_all(lambda row: len(row.searches)),
         turns=of_all(lambda row: row.turns),
-        tokens=of_all(lambda row: row.tokens),
+        tokens=of_all(lambda row: row.usage.completion_tokens),
         valid_actions=mean(lambda row: row.valid_actions),
         answered=of_all(lambda row: row.answer is not None),
         evidence=mean(lambda row: row.saw_answer),
         without_evidence=mean(lambda row: row.answered_without_evidence),
         failed=of_all(lambda row: row.error is not None),
-        cost_usd=of_all(lambda row: sum(search.cost_usd for search in row.searches)),
+        cost_usd=of_all(lambda row: sum(search.usage.usd for search in row.searches)),
         seconds=of_all(lambda row: row.seconds),
     )
 

@@ -17,11 +17,16 @@ from zerosearch.episodes.replies import (
     stop_end,
     stopped_early,
 )
+from zerosearch.episodes.search import close_connections
 from zerosearch.episodes.seeds import derive_seed
+from zerosearch.episodes.usage import NOTHING, UNPRICED, TokenPrices, Usage
+from zerosearch.errors import EngineError
 from zerosearch.files.identity import address_of, digest_of, identity_of
 from zerosearch.models.client import MAX_BODY_BYTES, checked_url
-from zerosearch.models.completions import CompletionServer, EmptyReply, read_completion
+from zerosearch.models.completions import CompletionServer, EmptyReply
 from zerosearch.models.config import RequestConfig
+from zerosearch.spending.ledger import Ledger
+from zerosearch.spending.meter import Meter
 
 __all__ = [
     "MAX_BODY_BYTES",
@@ -29,7 +34,6 @@ __all__ = [
     "ChatTokenizer",
     "GeneratorWriter",
     "OpenAIWriter",
-    "Writer",
     "Written",
     "cut_anywhere",
     "render_messages",
@@ -44,42 +48,21 @@ _GO_ON = {"continue_final_message": True, "add_generation_prompt": False}
 
 @dataclass(frozen=True)
 class Written:
-    """A finished text. Token counts are None where the server does not tell; `truncated`: it hit `max_tokens`."""
+    """A finished text. `truncated`: it hit `max_tokens`."""
 
     text: str
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    usage: Usage = NOTHING
     truncated: bool = False
-
-    def after(self, wasted: Written) -> Written:
-        """This text with the tokens of another counted to its own, that came to nothing."""
-        tokens = ((self.prompt_tokens, wasted.prompt_tokens), (self.completion_tokens, wasted.completion_tokens))
-        read, wrote = (None if own is None else own + (more or 0) for own, more in tokens)
-        return replace(self, prompt_tokens=read, completion_tokens=wrote)
-
-
-class Writer(Protocol):
-    """Writes the assistant's message of a chat. `model` names the model in trajectories.
-
-    Where the last message is the assistant's already, it is gone on with: only what comes after it is returned.
-
-    Raises `EngineError`; whoever calls decides about trying again.
-    """
-
-    @property
-    def model(self) -> str: ...
-
-    async def write(
-        self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int
-    ) -> Written: ...
 
 
 class ChatModel(Protocol):
-    """A `Writer` that can be told where to stop: the text ends before the first of the strings `stop`.
+    """Writes the assistant's message of a chat. `model` names the model in trajectories.
 
-    `outside_thoughts`: before the first that stands neither in a thought nor in a quotation (`replies`).
+    Where the last message is the assistant's already, it is continued: only what comes after it is returned. The text
+    ends before the first of the strings `stop`; with `outside_thoughts` before the first that stands neither in a
+    thought nor in a quotation (`episodes/replies.py`).
 
-    Both writers of this module are chat models. Raises `EngineError`; whoever calls decides about trying again.
+    Raises `EngineError`; whoever calls decides about trying again.
     """
 
     @property
@@ -119,6 +102,7 @@ class OpenAIWriter:
         timeout_seconds: float = 60.0,
         options: RequestConfig | None = None,
         max_connections: int = 256,
+        prices: TokenPrices = UNPRICED,
     ) -> None:
         self.model = model
         address = address_of(checked_url(base_url, "base_url", "http://localhost:8000/v1"))
@@ -133,6 +117,7 @@ class OpenAIWriter:
             own=_OWN_FIELDS,
             timeout_seconds=timeout_seconds,
             max_connections=max_connections,
+            prices=prices,
         )
 
     def __repr__(self) -> str:
@@ -165,13 +150,18 @@ class OpenAIWriter:
         if not told or not outside_thoughts:
             return await self._ask(request, cut, stop)
         try:
-            wasted = await self._ask(request, cut, stop)
-            if wasted.truncated or not stopped_early(wasted.text, stop):
-                return wasted
+            written = await self._ask(request, cut, stop)
+            if written.truncated or not stopped_early(written.text, stop):
+                return written
+            wasted = written.usage
         except EmptyReply as error:
-            wasted = Written("", error.prompt_tokens, error.completion_tokens)
-        # it was stopped in a thought
-        return (await self._ask(request | {"stop": None}, cut, stop)).after(wasted)
+            wasted = Usage() + error.usage
+        try:  # it was stopped in a thought
+            written = await self._ask(request | {"stop": None}, cut, stop)
+        except EngineError as error:
+            error.usage = wasted + error.usage
+            raise
+        return replace(written, usage=wasted + written.usage)
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop. The writer can be used again afterwards."""
@@ -180,10 +170,10 @@ class OpenAIWriter:
     async def _ask(
         self, request: dict[str, Any], cut: Callable[[str, Sequence[str]], str], stop: tuple[str, ...]
     ) -> Written:
-        answer = read_completion(await self._server.post(request), self._server.url)
-        if answer.silent:
-            raise EmptyReply(self._server.url, answer)
-        return Written(cut(answer.text, stop), answer.prompt_tokens, answer.completion_tokens, answer.truncated)
+        reply = await self._server.complete(request)
+        if reply.silent:
+            raise EmptyReply(self._server.url, reply)
+        return Written(cut(reply.text, stop), reply.usage, reply.truncated)
 
 
 class GeneratorWriter:
@@ -238,7 +228,7 @@ class GeneratorWriter:
                 break  # else it was stopped in a thought, and goes on
         truncated = generation.stop_reason == "length"
         cut = cut_before if outside_thoughts else cut_anywhere
-        return Written(cut(text, stop), len(prompt_ids), len(ids), truncated)
+        return Written(cut(text, stop), Usage(len(prompt_ids), len(ids)), truncated)
 
     def _decode(self, ids: Sequence[int], *, whole: bool = False) -> str:
         """The text of `ids` without control tokens (`whole`: with them), but for those that mark a thought."""
@@ -246,6 +236,40 @@ class GeneratorWriter:
         for token in () if whole else special_texts(self._tokenizer):
             text = plain_marks(text).replace(token, "")
         return text
+
+
+class MeteredChat:
+    """A chat model whose every reply is counted by `meter`, those that came to nothing included."""
+
+    def __init__(self, chat: ChatModel, meter: Meter) -> None:
+        self.chat, self.meter = chat, meter
+        self.model = chat.model
+        self.identity = getattr(chat, "identity", chat.model)
+
+    async def write(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int,
+        temperature: float,
+        seed: int,
+        stop: tuple[str, ...] = (),
+        outside_thoughts: bool = False,
+    ) -> Written:
+        """Raises `EngineError`, as the model does, and `BudgetError`."""
+        try:
+            written = await self.chat.write(
+                messages, max_tokens=max_tokens, temperature=temperature, seed=seed, stop=stop,
+                outside_thoughts=outside_thoughts,
+            )  # fmt: skip
+        except EngineError as error:
+            self.meter.count(Ledger.of_usage(error.usage))
+            raise
+        self.meter.count(Ledger.of_usage(written.usage))
+        return written
+
+    async def aclose(self) -> None:
+        await close_connections(self.chat)
 
 
 def cut_anywhere(text: str, stop: Sequence[str]) -> str:

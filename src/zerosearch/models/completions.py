@@ -18,6 +18,7 @@ from typing import Any
 
 from zerosearch.cleaning import clean
 from zerosearch.episodes.protocol import Message
+from zerosearch.episodes.usage import NOTHING, UNPRICED, TokenPrices, Usage
 from zerosearch.errors import ConfigError
 from zerosearch.models.client import JsonClient, StatusError, checked_url, error_message, key_from, short_line
 from zerosearch.models.config import RequestConfig
@@ -46,17 +47,16 @@ _NO_SYSTEM = re.compile(
 
 @dataclass(frozen=True)
 class Completion:
-    """What a server answered. Token counts are None where it does not tell. `silent`: why there is no text.
-
-    `choice` is the server's own word of it, `truncated` that the text hit its limit.
+    """What a server answered. `silent`: why there is no text. `choice` is the server's own word of it, `truncated` that
+    the text hit its limit. `counted` is False where the server does not tell all token counts: `usage` has 0 for them.
     """
 
     text: str
     choice: Mapping[str, Any]
     truncated: bool
-    prompt_tokens: int | None
-    completion_tokens: int | None
+    usage: Usage = NOTHING
     silent: str = ""
+    counted: bool = True
 
 
 class EmptyReply(AttemptError):
@@ -64,7 +64,7 @@ class EmptyReply(AttemptError):
 
     def __init__(self, url: str, answer: Completion) -> None:
         super().__init__("empty", f"{url}: the answer is empty: {answer.silent}")
-        self.prompt_tokens, self.completion_tokens = answer.prompt_tokens or 0, answer.completion_tokens or 0
+        self.usage = answer.usage
         self.truncated = answer.truncated
 
 
@@ -85,7 +85,9 @@ class CompletionServer:
         own: Sequence[str] = (),
         timeout_seconds: float = 60.0,
         max_connections: int = 256,
+        prices: TokenPrices = UNPRICED,
     ) -> None:
+        self._prices, self._warned = prices, False
         self.url = str(checked_url(base_url, setting, "http://localhost:8000/v1")).rstrip("/") + path
         self._options = options or RequestConfig()
         for name in own:
@@ -104,6 +106,15 @@ class CompletionServer:
             timeout_seconds=timeout_seconds,
             max_connections=max_connections,
         )
+
+    async def complete(self, request: Mapping[str, Any]) -> Completion:
+        """The reply to `request`, read. Raises as `JsonClient.post` and `read_completion` do."""
+        reply = read_completion(await self.post(request), self.url, self._prices)
+        if not reply.counted and not self._warned:
+            self._warned = True
+            what = "tokens are" if self._prices == TokenPrices() else "tokens and costs are"
+            log.warning("%s does not tell how many tokens it used; %s counted as 0", self.url, what)
+        return reply
 
     async def post(self, request: Mapping[str, Any]) -> Any:
         """The answer to `request`; fields that are None are left out. Raises as `JsonClient.post` does."""
@@ -163,7 +174,7 @@ def without_system(messages: Sequence[Message]) -> list[Message]:
     return [{**rest[0], "content": f"{told}\n\n{rest[0]['content']}"}, *rest[1:]]
 
 
-def read_completion(answer: Any, url: str) -> Completion:
+def read_completion(answer: Any, url: str, prices: TokenPrices = UNPRICED) -> Completion:
     """The text of `answer`, whatever form it has; thoughts that stand in fields of their own are left out.
 
     Raises `AttemptError`: `malformed` where there is nothing to be read, `http` or `refused` for an error that came
@@ -192,13 +203,14 @@ def read_completion(answer: Any, url: str) -> Completion:
         text = _text(message.get("refusal")) or text
     counts = answer.get("usage")
     counts = counts if isinstance(counts, dict) else {}
+    read, wrote = _count(counts.get("prompt_tokens")), _count(counts.get("completion_tokens"))
     return Completion(
         clean(text),
         choice,
         reason in LENGTH,
-        _count(counts.get("prompt_tokens")),
-        _count(counts.get("completion_tokens")),
+        prices.usage(read or 0, wrote or 0),
         "" if text.strip() else _why_silent(message, choice),
+        counted=read is not None and wrote is not None,
     )
 
 

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core.core_schema import CoreSchema, no_info_after_validator_function
 
 from zerosearch.cleaning import check_address, check_variable
+from zerosearch.episodes.usage import UNPRICED, TokenPrices
 from zerosearch.registry import check_name
 
 UNSET = "none"
@@ -87,7 +88,8 @@ class RequestConfig(Section):
 class ModelRef:
     """A model to chat with: local weights (embedded, a folder, a hub id), or `name` of the server at `base_url`.
 
-    `timeout_seconds` is the longest silence of a server that is waited out; it gets `max_connections` requests at once.
+    `timeout_seconds` is the longest silence of a server that is waited out; it gets `max_connections` requests
+    at once. `prices` are what it charges.
     """
 
     name: str
@@ -97,6 +99,7 @@ class ModelRef:
     request: RequestConfig | None = None
     timeout_seconds: float = 600.0
     max_connections: int = 256
+    prices: TokenPrices = UNPRICED
 
     def __str__(self) -> str:
         return self.name if self.adapter is None else f"{self.name}+{self.adapter}"

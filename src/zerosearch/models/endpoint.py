@@ -21,12 +21,12 @@ from zerosearch.episodes.episode import Codec, EpisodeLimits
 from zerosearch.episodes.generation import Generation, GenerationStop, Sampling
 from zerosearch.episodes.protocol import CONTROL_TEXTS, Message
 from zerosearch.episodes.replies import close_tag, may_think_unseen, stop_end, thinking
+from zerosearch.episodes.usage import UNPRICED, TokenPrices, Usage
 from zerosearch.errors import EngineError, PolicyError
 from zerosearch.models.client import PerLoop
-from zerosearch.models.completions import LENGTH, Completion, CompletionServer, read_completion
+from zerosearch.models.completions import LENGTH, Completion, CompletionServer
 from zerosearch.models.config import RequestConfig
 from zerosearch.models.retry import Retry, with_retry
-from zerosearch.spending.ledger import Ledger
 
 log = logging.getLogger(__name__)
 
@@ -95,9 +95,8 @@ class OpenAIGenerator:
 
     The log-probs are NaN: those of the sampled bytes do not exist, and a learner refuses to train on NaN.
 
-    `charge` is given the tokens and dollars of each text (the prices are per million tokens). `max_connections` bounds
-    the requests under way; further ones wait, outside of their deadline. `options` change the request. `sleep` is for
-    tests.
+    A generation's `usage` is that of all its requests, at `prices`. `max_connections` bounds the requests under way;
+    further ones wait, outside of their deadline. `options` change the request. `sleep` is for tests.
 
     A reply without text is a turn of nothing, as a local policy may have one too. They are counted, the first is told
     of, and where no reply has a text at all it is the server that is to be mended, not the policy.
@@ -117,9 +116,7 @@ class OpenAIGenerator:
         api_key_env: str | None = None,
         retry: Retry = RETRY,
         max_connections: int = 64,
-        usd_per_million_prompt_tokens: float = 0.0,
-        usd_per_million_completion_tokens: float = 0.0,
-        charge: Callable[[Ledger], None] = lambda used: None,
+        prices: TokenPrices = UNPRICED,
         options: RequestConfig | None = None,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
@@ -127,9 +124,6 @@ class OpenAIGenerator:
         self._endpoint = endpoint
         self._max_turn_tokens = max_turn_tokens
         self._retry, self._sleep = retry, sleep
-        self._prices = (usd_per_million_prompt_tokens, usd_per_million_completion_tokens)
-        self._charge = charge
-        self._warned = False
         self.replies = self.silent = self._under_way = self._mute = 0
         self._spoken = False
         self._waiting: list[asyncio.Event] = []
@@ -142,6 +136,7 @@ class OpenAIGenerator:
             own=_OWN_FIELDS,
             timeout_seconds=retry.deadline_seconds or 600.0,
             max_connections=max_connections,
+            prices=prices,
         )
         self.url = self._server.url
         self._gate = PerLoop(lambda: asyncio.Semaphore(max_connections))
@@ -156,10 +151,12 @@ class OpenAIGenerator:
         unstopped = {name: value for name, value in body.items() if name != "stop"}
         told = bool(sampling.stop) and not may_think_unseen(said)
         silences: list[str] = []
+        usage = Usage()
 
         async def ask(body: dict[str, Any]) -> Generation:
-            answer = read_completion(await self._server.post(body), self.url)
-            self._pay(answer.prompt_tokens, answer.completion_tokens)
+            nonlocal usage
+            answer = await self._server.complete(body)
+            usage += answer.usage
             silences.append(answer.silent)
             return self._read(answer, sampling)
 
@@ -186,8 +183,9 @@ class OpenAIGenerator:
                 error.kind,
                 f"the policy {self.model} gave no text in {error.attempts} attempt(s): {reason}{hint}. Nothing written "
                 "so far is lost; mend the endpoint and run the same command again",
+                usage=usage,
             ) from None
-        return generation
+        return replace(generation, usage=usage)
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop. The generator can be used again afterwards."""
@@ -250,15 +248,6 @@ class OpenAIGenerator:
         for woken in self._waiting:
             woken.set()
         self._waiting.clear()
-
-    def _pay(self, prompt_tokens: int | None, completion_tokens: int | None) -> None:
-        if (prompt_tokens is None or completion_tokens is None) and not self._warned:
-            self._warned = True
-            what = "tokens and costs are" if any(self._prices) else "tokens are"
-            log.warning("%s does not tell how many tokens it used; %s counted as 0", self.url, what)
-        read, wrote = prompt_tokens or 0, completion_tokens or 0
-        usd = (self._prices[0] * read + self._prices[1] * wrote) / 1e6
-        self._charge(Ledger(prompt_tokens=read, completion_tokens=wrote, usd=usd))
 
 
 def end_turn(text: str, choice: Mapping[str, Any], stop: Sequence[str]) -> tuple[str, GenerationStop]:

@@ -10,11 +10,9 @@ from collections.abc import Callable, Sequence
 
 from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.replies import thinking
-from zerosearch.errors import EngineError
-from zerosearch.models.chat import Writer, Written
+from zerosearch.models.chat import ChatModel, Written
 from zerosearch.models.completions import EmptyReply
 from zerosearch.models.retry import Retry, with_retry
-from zerosearch.spending.ledger import Ledger
 
 MAX_TOKENS = 256
 """Room for a word, or a few, and a short thought before."""
@@ -30,10 +28,8 @@ class Asker:
     """Asks `writer`. A reply that the limit ended before `read` found something in it is asked for again with room;
     once that has helped, all that is asked later has it from the start."""
 
-    def __init__(
-        self, writer: Writer, retry: Retry = ASKING, charge: Callable[[Ledger], None] = lambda used: None
-    ) -> None:
-        self._writer, self._retry, self._charge = writer, retry, charge
+    def __init__(self, writer: ChatModel, retry: Retry = ASKING) -> None:
+        self._writer, self._retry = writer, retry
         self._room = MAX_TOKENS
         self._in_vain = 0
 
@@ -57,20 +53,10 @@ class Asker:
     async def _write(self, messages: Sequence[Message], room: int, seed: int, heat: float) -> Written:
         async def attempt(number: int) -> Written:
             try:
-                written = await self._writer.write(messages, max_tokens=room, temperature=heat, seed=seed)
+                return await self._writer.write(messages, max_tokens=room, temperature=heat, seed=seed)
             except EmptyReply as error:
                 if not error.truncated:
-                    self._paid(error.prompt_tokens, error.completion_tokens)
                     raise
-                written = Written("", error.prompt_tokens, error.completion_tokens, truncated=True)
-            except EngineError as error:
-                self._paid(error.prompt_tokens, error.completion_tokens)
-                raise
-            self._paid(written.prompt_tokens, written.completion_tokens)
-            return written
+                return Written("", truncated=True)
 
         return (await with_retry(attempt, self._retry))[0]
-
-    def _paid(self, read: int | None, wrote: int | None) -> None:
-        if read or wrote:
-            self._charge(Ledger(prompt_tokens=read or 0, completion_tokens=wrote or 0))

@@ -116,7 +116,7 @@ class _Tally:
             self._right += t.scores.em == 1.0
             self._searches += len(t.searches)
             self._failed += sum(s.error is not None for s in t.searches)
-            self._cost_usd += sum(s.cost_usd for s in t.searches)
+            self._cost_usd += sum(s.usage.usd for s in t.searches)
 
     def progress(self) -> Progress:
         return Progress(self._done, self._total, self._right, self._searches, self._failed, self._cost_usd)

@@ -16,7 +16,7 @@ from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any, cast
+from typing import Any
 
 from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.questions import Question
@@ -31,9 +31,10 @@ from zerosearch.episodes.search import (
     holds_answer,
 )
 from zerosearch.episodes.seeds import derive_seed
+from zerosearch.episodes.usage import NOTHING, Usage
 from zerosearch.errors import ConfigError, EngineError
 from zerosearch.files.identity import digest_of, identity_of, with_parts
-from zerosearch.models.chat import ChatModel, Writer, Written
+from zerosearch.models.chat import ChatModel, Written
 from zerosearch.models.retry import AttemptError, Retry, with_retry
 from zerosearch.simulator.page_text import NO_PLAN, PLAN_BEGIN, announces_answer, parse_page
 from zerosearch.simulator.prompts import LEARNED, PromptStyle, simulator_messages
@@ -48,9 +49,9 @@ class SimulatedEngine:
     """A `SearchEngine`. With a local writer a page is a function of its request, the seed included.
 
     `style` is `tuned` for a simulator that was tuned on that short prompt, `instruct` for any other. Temperature .8 and
-    600 tokens are the paper's. The prices are US dollars per million tokens, of all attempts. A text without any
-    document is an `EngineError` of kind `empty` once `retry` is used up; one out of form whose documents can be made
-    out is a page with `parsed` False. A query without a word gets an empty page, and the writer is not asked.
+    600 tokens are the paper's. A text without any document is an `EngineError` of kind `empty` once `retry` is used
+    up; one out of form whose documents can be made out is a page with `parsed` False. A query without a word gets an
+    empty page, and the writer is not asked. Attempts that came to nothing are paid for too.
 
     `rewrites` is how often a page is written again that should hold a golden answer and does not, or the other way
     round: a noisy page should not, and a useful one as the plan of its first text says (`format_plan`). The last text
@@ -65,7 +66,7 @@ class SimulatedEngine:
 
     def __init__(
         self,
-        writer: Writer,
+        writer: ChatModel,
         *,
         style: PromptStyle = "instruct",
         temperature: float = 0.8,
@@ -73,8 +74,6 @@ class SimulatedEngine:
         retry: Retry | None = None,
         rewrites: int = 0,
         plan_temperature: float | None = None,
-        usd_per_million_prompt_tokens: float = 0.0,
-        usd_per_million_completion_tokens: float = 0.0,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -100,10 +99,8 @@ class SimulatedEngine:
         self._retry = retry if retry is not None else Retry()
         self._rewrites = rewrites
         self._plan_temperature = plan_temperature if style == "tuned" else None
-        self._prices = (usd_per_million_prompt_tokens, usd_per_million_completion_tokens)
         self._sleep = sleep
         self._clock = clock
-        self._warned = False
 
     async def search(self, request: SearchRequest) -> SearchPage:
         """The page for `request`. Raises `EngineError` once the attempts or the deadline are used up.
@@ -127,8 +124,7 @@ class SimulatedEngine:
         try:
             _, attempts = await with_retry(attempt, self._retry, sleep=self._sleep, clock=self._clock)
         except EngineError as error:
-            error.cost_usd = self._cost(bill)
-            error.prompt_tokens, error.completion_tokens = bill.prompt_tokens, bill.completion_tokens
+            error.usage = bill.usage
             raise
         documents, asked = _ranked(request.asked, [(part.asked, pages[place]) for place, part in enumerate(parts)])
         return SearchPage(
@@ -136,11 +132,9 @@ class SimulatedEngine:
             self.name,
             request.quality,
             seconds=self._clock() - started,
-            cost_usd=self._cost(bill),
+            usage=bill.usage,
             attempts=attempts + bill.rewrites,
             parsed=all(page.parsed for page in pages.values()),
-            prompt_tokens=bill.prompt_tokens,
-            completion_tokens=bill.completion_tokens,
             asked=asked,
         )
 
@@ -169,7 +163,7 @@ class SimulatedEngine:
         """How the plan of a useful page begins: whether it will hold the answer. Empty where there is no plan."""
         if self._plan_temperature is None or request.quality is not Quality.USEFUL or not _can_tell(request):
             return ""
-        asking = cast(ChatModel, self._writer).write(
+        asking = self._writer.write(
             messages, max_tokens=_DECISION_TOKENS, temperature=self._plan_temperature, seed=seed, stop=("[", "\n")
         )
         try:
@@ -190,34 +184,21 @@ class SimulatedEngine:
         try:
             written = await writing
         except EngineError as error:  # an answer that is of no use may have been written and charged for
-            bill.prompt_tokens += error.prompt_tokens
-            bill.completion_tokens += error.completion_tokens
+            bill.usage += error.usage
             raise
-        self._charge(bill, written)
+        bill.usage += written.usage
         return written.text
 
     async def aclose(self) -> None:
         """Close the writer's connections, where it has any."""
         await close_connections(self._writer)
 
-    def _charge(self, bill: _Bill, written: Written) -> None:
-        for price, tokens in zip(self._prices, (written.prompt_tokens, written.completion_tokens), strict=True):
-            if price and tokens is None and not self._warned:
-                self._warned = True
-                log.warning("%s: the server does not tell how many tokens it used; costs are counted as 0", self.name)
-        bill.prompt_tokens += written.prompt_tokens or 0
-        bill.completion_tokens += written.completion_tokens or 0
-
-    def _cost(self, bill: _Bill) -> float:
-        return (self._prices[0] * bill.prompt_tokens + self._prices[1] * bill.completion_tokens) / 1e6
-
 
 @dataclass
 class _Bill:
-    """The tokens of one search, all attempts together."""
+    """What one search used, all attempts together."""
 
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+    usage: Usage = NOTHING
     rewrites: int = 0
 
 

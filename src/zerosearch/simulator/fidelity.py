@@ -183,7 +183,7 @@ def fidelity(compared: Sequence[Compared], *, top_k: int) -> dict[str, Any]:
             for side in SIDES[1:]
         },
         "seconds_per_page": mean([page.seconds for page in simulated]),
-        "usd_per_page": mean([page.cost_usd for page in simulated]),
+        "usd_per_page": mean([page.usage.usd for page in simulated]),
     }
 
 

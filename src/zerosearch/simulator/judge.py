@@ -20,12 +20,11 @@ from zerosearch.episodes.search import Quality
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.episodes.tasks import for_each
 from zerosearch.errors import EngineError, RunError
-from zerosearch.models.chat import Writer
+from zerosearch.models.chat import ChatModel
 from zerosearch.models.retry import Retry
 from zerosearch.simulator.asker import ASKING, Asker
 from zerosearch.simulator.label import JUDGE
 from zerosearch.simulator.page_text import format_page
-from zerosearch.spending.ledger import Ledger
 
 _VERDICT = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 _SYSTEM = "You judge the results of a search engine. You answer with one word: yes or no."
@@ -88,17 +87,15 @@ def parse_verdict(text: str) -> Quality | None:
 
 async def judge(
     pages: Sequence[RecordedPage],
-    writer: Writer,
+    writer: ChatModel,
     settings: JudgeSettings = JudgeSettings(),
     *,
     held: Mapping[str, Quality] | None = None,
     keep: Callable[[str, Quality], None] = lambda key, verdict: None,
-    charge: Callable[[Ledger], None] = lambda used: None,
 ) -> Judged:
     """Ask for a verdict on each page; pages with one query and the same documents are judged once.
 
-    `held` are verdicts that are there already, by `verdict_key`; `keep` is given each new one as it comes, `charge`
-    what each reply took.
+    `held` are verdicts that are there already, by `verdict_key`; `keep` is given each new one as it comes.
 
     Raises `RunError` where more than `max_unclear` of the first fifty pages, or of all, got no verdict (a judge that
     answers prose is of no use, and asking on would only cost money), and where the server stays away.
@@ -106,7 +103,7 @@ async def judge(
     keys = [verdict_key(writer, page) for page in pages]
     verdicts = {key: verdict for key in keys if (verdict := (held or {}).get(key)) is not None}
     wanted = {key: page for key, page in zip(keys, pages, strict=True) if key not in verdicts}
-    asker = Asker(writer, settings.retry, charge)
+    asker = Asker(writer, settings.retry)
     tally = _Tally(writer.model, len(wanted), settings.max_unclear)
 
     async def ask(one: tuple[str, RecordedPage]) -> tuple[str, str | EngineError]:
@@ -166,7 +163,7 @@ class _Tally:
             )
 
 
-def verdict_key(writer: Writer, page: RecordedPage) -> str:
+def verdict_key(writer: ChatModel, page: RecordedPage) -> str:
     """What a verdict depends on: who judges, and all that the judge is shown."""
     told = [getattr(writer, "identity", writer.model), judge_messages(page)]
     return hashlib.sha256(json.dumps(told, ensure_ascii=True).encode()).hexdigest()[:32]

@@ -1,7 +1,7 @@
 """One fixed reader on real and on simulated pages: would whoever reads them come to the same answer?
 
 A page that *holds* the answer need not lead to it, and a page that misleads does so only for a reader. The reader is
-any `Writer`. It sees the question and one page, decodes greedily, and never sees the golden answers.
+any `ChatModel`. It sees the question and one page, decodes greedily, and never sees the golden answers.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from zerosearch.episodes.scoring import exact_match, normalize, token_f1
 from zerosearch.episodes.search import SearchPage
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.errors import EngineError, RunError
-from zerosearch.models.chat import Writer
+from zerosearch.models.chat import ChatModel
 from zerosearch.models.retry import Retry
 from zerosearch.simulator.asker import ASKING, Asker
 from zerosearch.simulator.fidelity import SIDES, Compared
@@ -65,7 +65,7 @@ def parse_answer(text: str) -> str:
 
 
 async def read_pages(
-    compared: Sequence[Compared], writer: Writer, *, concurrency: int = 32, retry: Retry = ASKING, seed: int = 0
+    compared: Sequence[Compared], writer: ChatModel, *, concurrency: int = 32, retry: Retry = ASKING, seed: int = 0
 ) -> list[Reading]:
     """The answers to the queries whose three pages were all found, in order. An empty page is not asked about.
 

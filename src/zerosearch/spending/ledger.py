@@ -17,6 +17,7 @@ from typing import Any
 
 from zerosearch.episodes.search import SearchPage
 from zerosearch.episodes.trajectory import SearchRecord, Trajectory
+from zerosearch.episodes.usage import Usage
 from zerosearch.errors import DataError, EngineError
 
 SECONDS_PER_HOUR = 3600.0
@@ -124,19 +125,22 @@ class Ledger:
         return cls.total(cls.of_search(search) for trajectory in trajectories for search in trajectory.searches)
 
     @classmethod
+    def of_usage(cls, usage: Usage | None) -> Ledger:
+        """What something else than a search has used."""
+        return cls() if usage is None else cls(**asdict(usage))
+
+    @classmethod
     def of_search(cls, search: SearchRecord) -> Ledger:
-        return cls(
-            1, int(search.error is not None), int(search.cached), search.prompt_tokens, search.completion_tokens,
-            search.seconds, 0.0, search.cost_usd,
-        )  # fmt: skip
+        counts = (1, int(search.error is not None), int(search.cached))
+        return cls(*counts, engine_seconds=search.seconds, **asdict(search.usage))
 
     @classmethod
     def of_page(cls, page: SearchPage) -> Ledger:
-        return cls(1, 0, int(page.cached), page.prompt_tokens, page.completion_tokens, page.seconds, 0.0, page.cost_usd)
+        return cls(1, 0, int(page.cached), engine_seconds=page.seconds, **asdict(page.usage))
 
     @classmethod
     def of_error(cls, error: EngineError, seconds: float = 0.0) -> Ledger:
-        return cls(1, 1, 0, error.prompt_tokens, error.completion_tokens, seconds, 0.0, error.cost_usd)
+        return cls(1, 1, engine_seconds=seconds, **asdict(Usage() + error.usage))
 
     @classmethod
     def total(cls, parts: Iterable[Ledger]) -> Ledger:

@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest
-from zerosearch.errors import BudgetError, EngineError
+from zerosearch.episodes.generation import Generation, Generator, Sampling
+from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest, close_connections
+from zerosearch.errors import BudgetError, EngineError, PolicyError
 from zerosearch.spending.ledger import Ledger
 
 
@@ -175,3 +176,25 @@ class Metered:
         finally:
             self.meter.settle(used, reserved)
         return page
+
+
+@dataclass(frozen=True)
+class MeteredPolicy:
+    """A `Generator` whose tokens and dollars are counted by `meter`, as far as a server tells them."""
+
+    generator: Generator
+    meter: Meter
+
+    async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Generation:
+        """Raises `PolicyError`, as the generator does, and `BudgetError`."""
+        try:
+            generation = await self.generator.generate(prompt_ids, sampling)
+        except PolicyError as error:
+            self.meter.count(Ledger.of_usage(error.usage))
+            raise
+        if generation.usage is not None:
+            self.meter.count(Ledger.of_usage(generation.usage))
+        return generation
+
+    async def aclose(self) -> None:
+        await close_connections(self.generator)

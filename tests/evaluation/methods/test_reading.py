@@ -6,6 +6,7 @@ import pytest
 from evaluation.scripted import NEPAL, PERU, QUESTION, Call, ScriptedChat, ScriptedEngine, predict
 
 from zerosearch.episodes.search import Document
+from zerosearch.episodes.usage import Usage
 from zerosearch.evaluation.methods import PROMPTED
 from zerosearch.evaluation.methods.reading import MAX_PARAGRAPHS
 
@@ -17,7 +18,7 @@ def test_without_search_there_is_one_reply_and_no_query(method: str) -> None:
     chat, engine = ScriptedChat([f"It is known. {RIGHT}"]), ScriptedEngine()
     row = predict(method, chat, engine)
     assert (row.answer, row.em, row.turns, row.stop_reason) == ("Kathmandu", 1.0, 1, "answer")
-    assert (row.tokens, row.prompt_tokens, row.searches, row.valid_actions) == (3, 10, (), None)
+    assert (row.usage, row.searches, row.valid_actions) == (Usage(10, 3), (), None)
     assert engine.requests == []
     assert not PROMPTED[method].searches
     assert QUESTION.text in chat.calls[0].text

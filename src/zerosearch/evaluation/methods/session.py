@@ -15,6 +15,7 @@ from zerosearch.episodes.rollout import ErrorRate
 from zerosearch.episodes.search import Document, SearchEngine, SearchRequest
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.episodes.trajectory import SearchRecord
+from zerosearch.episodes.usage import Usage
 from zerosearch.errors import EngineError
 from zerosearch.models.chat import ChatModel, Written
 from zerosearch.models.retry import Retry, with_retry
@@ -74,7 +75,8 @@ class Session:
         self.searches: list[SearchRecord] = []
         self.actions: list[Literal["search", "answer", "invalid"]] = []
         self.stop_reason: str | None = None
-        self.turns = self.tokens = self.prompt_tokens = 0
+        self.turns = 0
+        self.usage = Usage()
         self.cut_off = False
         self._thinks = False
         self._chat, self._engine, self._errors = chat, engine, errors
@@ -127,11 +129,11 @@ class Session:
                         chat, max_tokens=limits[0], temperature=heat, seed=seed, stop=stop, outside_thoughts=True
                     )
                 except EngineError as error:  # what comes to nothing is paid for too
-                    self._pay(error.completion_tokens, error.prompt_tokens)
+                    self.usage += error.usage
                     if error.kind != "empty" or len(limits) == 1:
                         raise
                 else:
-                    self._pay(written.completion_tokens, written.prompt_tokens)
+                    self.usage += written.usage
                     if not _cut_in_thought(written) or len(limits) == 1:
                         return written
                 self._thinks = True
@@ -149,10 +151,6 @@ class Session:
         self._log[place] = f"model: {text.strip()}"
         return text
 
-    def _pay(self, wrote: int | None, read: int | None) -> None:
-        self.tokens += wrote or 0
-        self.prompt_tokens += read or 0
-
     async def search(self, query: str) -> tuple[Document, ...]:
         """The documents for a query, those that fit in a page. Raises `EngineError`, and `RuntimeError` where no search
         is left."""
@@ -168,13 +166,8 @@ class Session:
             page = await self._engine.search(request)
         except EngineError as error:
             self.stop_reason = "engine_error"
-            self.searches.append(
-                SearchRecord(
-                    query, (), self._engine.name, seconds=time.perf_counter() - started, cost_usd=error.cost_usd,
-                    attempts=error.attempts, error=error.kind, prompt_tokens=error.prompt_tokens,
-                    completion_tokens=error.completion_tokens,
-                )
-            )  # fmt: skip
+            seconds = time.perf_counter() - started
+            self.searches.append(SearchRecord.failed(request, self._engine.name, error, seconds))
             self._errors.searches.failure(error)
             raise
         self._errors.searches.found(page)
