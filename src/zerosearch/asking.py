@@ -53,6 +53,11 @@ class Answered:
     searching: float
     error: EngineError | None = None
 
+    @property
+    def answer(self) -> str | None:
+        """What the policy answered; None where it did not."""
+        return self.trajectory.answer
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready: question, answer, searches with their pages, the whole text, timings in seconds."""
         t = self.trajectory

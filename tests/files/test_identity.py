@@ -14,7 +14,7 @@ from engines.services import NEPAL, PERU, REQUEST, answer, open_service, search
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zerosearch.commands.collect import claim
+from zerosearch.collecting import claim
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.engines.cache import Cached
 from zerosearch.engines.cache_file import PageStore

@@ -1,0 +1,137 @@
+"""The package from Python: what `import zerosearch` offers. Each function is one command, with values for options."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from zerosearch.asking import Answered, Listener
+from zerosearch.asking import ask as play
+from zerosearch.config import TrainConfig
+from zerosearch.config_file import config_from_dict
+from zerosearch.engines.config import KINDS, EngineConfig
+from zerosearch.episodes.generation import Generator
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.search import PageQuality, Quality, SearchPage, SearchRequest
+from zerosearch.parts import Parts
+from zerosearch.process.runtime import prepare, quiet_libraries
+from zerosearch.run_folder import policy_config
+
+
+class Engine:
+    """A search engine that is opened by its name, and closes what it opened: a `SearchEngine`.
+
+    `search` is for programs that are asynchronous, `find` for scripts. Use it with `async with` or `with`, or call
+    `aclose` or `close` at the end.
+    """
+
+    def __init__(self, config: EngineConfig, parts: Parts) -> None:
+        self._parts = parts
+        self._engine = parts.open_engine(config)
+        self._runner = asyncio.Runner()
+        self.name, self.identity, self.top_k = self._engine.name, self._engine.identity, config.top_k
+
+    async def search(self, request: SearchRequest) -> SearchPage:
+        """The page for `request`. Raises `EngineError` once its attempts and its deadline are used up."""
+        return await self._engine.search(request)
+
+    def find(
+        self, query: str, question: Question | None = None, quality: PageQuality = Quality.USEFUL, seed: int = 0
+    ) -> SearchPage:
+        """`search` for scripts: the page for `query`, of `engine.top_k` documents. Not from within an event loop."""
+        return self._runner.run(self.search(SearchRequest(query, self.top_k, question, quality, seed)))
+
+    async def aclose(self) -> None:
+        await self._parts.aclose()
+
+    def close(self) -> None:
+        self._runner.run(self.aclose())
+        self._runner.close()
+
+    async def __aenter__(self) -> Engine:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def open_engine(kind: str, **settings: Any) -> Engine:
+    """Any engine by its name, with the settings of `[engine]` and of its table (docs/configuration.md).
+
+        open_engine("simulated", base_url="http://localhost:8000/v1", model="Qwen/Qwen2.5-14B-Instruct")
+        open_engine("simulated", model="smollm2-135m", adapter="embedded:simulator")
+        open_engine("bm25", corpus="factbook", top_k=3)
+
+    Raises `ConfigError` for a setting that is unknown or out of range, `DataError` or `ModelError` for what is missing.
+    """
+    prepare()
+    common = set(EngineConfig.model_fields) - set(KINDS) - {"kind", "settings"}
+    own = {key: value for key, value in settings.items() if key not in common}
+    table = {kind if kind in KINDS else "settings": own} if own else {}
+    shared = {key: value for key, value in settings.items() if key in common}
+    config = config_from_dict({"engine": {"kind": kind, **shared, **table}}, f"open_engine({kind!r})")
+    return Engine(config.engine, Parts(config))
+
+
+def ask(
+    question: str,
+    config: TrainConfig | None = None,
+    *,
+    run: str | Path | None = None,
+    temperature: float = 0.0,
+    listener: Listener | None = None,
+) -> Answered:
+    """Put a question to a policy: that of `config`, the newest one of `run` (runs/NAME), or the one that ships.
+
+    The engine is `evaluation.engine`, or where there is none `engine`. `listener` hears the policy think, search and
+    answer while it does. A search that failed is part of the result. Raises `ConfigError`, `DataError` or `ModelError`
+    for what cannot be used, `CheckpointError` for a run without a checkpoint, `BudgetError` where the budget is spent.
+    """
+    prepare()
+    asked = Question.asked(question)
+    config = policy_config(run=run) if config is None else config
+    if config.model.base_url is None:
+        quiet_libraries()
+    with Parts(config) as parts:
+        generator, playing = parts.policy(temperature=temperature, top_k=parts.engine_config("judge").top_k)
+
+        def make(on_token: Callable[[int], None]) -> Generator:
+            return generator
+
+        return parts.run(play(asked, make, parts.engine("judge"), playing, listener or Silent()))
+
+
+class Silent:
+    """A `Listener` that does not listen."""
+
+    def wrote(self, piece: object) -> None: ...
+    def searching(self, query: str) -> None: ...
+    def found(self, page: object) -> None: ...
+    def failed(self, error: object) -> None: ...
+
+
+def tune(
+    config: TrainConfig, labels: Sequence[str | Path], out: str | Path, say: Callable[[str], None] = print
+) -> None:
+    """Tune the simulator `engine.simulated.model` on files that `label` wrote, as `[tune]` says; write it to `out`.
+
+    Raises `DataError` for labels that cannot be used, `ModelError` for a model, `FolderError` for a folder that holds
+    other things, `RunError` for a loss that is not finite.
+    """
+    prepare()
+    from zerosearch.learning.tuning import output, tune_simulator
+
+    quiet_libraries()
+    with output(Path(out), "tune", full=config.tune.full):
+        tune_simulator(config, [Path(path) for path in labels], Path(out), say)

@@ -1,0 +1,145 @@
+"""A policy answers questions with a real engine; every episode is kept whole, to label its pages.
+
+collect(load_config("mine.toml"), Path("pages"), how=Collecting(limit=500, rollouts=2))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from zerosearch.config import TrainConfig
+from zerosearch.episodes.questions import Question, questions_digest
+from zerosearch.episodes.rollout import ErrorRate, run_episode
+from zerosearch.errors import DataError, FolderError, RunError
+from zerosearch.files.folders import listed, owned
+from zerosearch.files.identity import differences
+from zerosearch.files.jsonl import read_object, write_json
+from zerosearch.parts import Parts
+from zerosearch.process.runtime import prepare, quiet_libraries
+from zerosearch.simulator.collect import Progress
+from zerosearch.simulator.collect import collect as collect_episodes
+from zerosearch.spending.ledger import Ledger, dollars
+
+
+@dataclass(frozen=True)
+class Collecting:
+    """How it is asked: the first `limit` questions (None: all), each `rollouts` times, `concurrency` episodes at once.
+
+    `temperature` 0 is greedy, and one rollout says all. `fields` says which fields of a file hold what.
+    """
+
+    limit: int | None = None
+    fields: str | None = None
+    rollouts: int = 1
+    temperature: float = 1.0
+    concurrency: int = 64
+
+
+def collect(
+    config: TrainConfig,
+    out: Path,
+    questions: str | None = None,
+    how: Collecting = Collecting(),
+    say: Callable[[str], None] = print,
+) -> Progress:
+    """Collect episodes in the folder `out`; the same call resumes. `questions` None: those of `data.train`.
+
+    The engine is `engine`, or where that is simulated `evaluation.engine`. Raises `ConfigError`, `DataError` or
+    `ModelError` for what cannot be used, `FolderError` for a folder that is another's, `BudgetError` where the budget
+    is spent, and `RunError` at the end where searches failed.
+    """
+    prepare()
+    with owned(out, "collect"), Parts(config, spending=out, work="collect") as parts:
+        engine_config = parts.engine_config("real")
+        check_collection(out)
+        asked = parts.questions(questions, how.limit or config.data.limit, fields=how.fields)
+        if config.model.base_url is None:
+            quiet_libraries()
+        generator, playing = parts.policy(
+            temperature=how.temperature, top_k=engine_config.top_k, concurrency=how.concurrency
+        )
+        engine, errors = parts.engine("real"), ErrorRate(engine_config.max_error_rate)
+        claim(out, described(parts, asked, how.temperature))
+        say(f"{len(asked)} questions x {how.rollouts} rollouts, {engine.name}, into {out}/")
+        collecting = collect_episodes(
+            asked,
+            partial(run_episode, generator=generator, engine=engine, settings=playing, errors=errors),
+            out,
+            rollouts=how.rollouts,
+            concurrency=how.concurrency,
+            report=lambda progress: say(line(progress)),
+        )
+        try:
+            done = parts.run(collecting)
+        finally:
+            if config.model.base_url is not None and (used := parts.meter.used) != Ledger():
+                say(spending(used))
+        write_json(out / "progress.json", asdict(done))
+    if done.searches > done.failed:
+        say(f"next: zerosearch label {out}")
+    if errors.failed:
+        raise RunError(f"{errors.complaint()}. The episodes that it ended are kept, and say so")
+    return done
+
+
+def described(parts: Parts, asked: Sequence[Question], temperature: float) -> dict[str, Any]:
+    """What the episodes of a collection have in common: its `collect.json`."""
+    config = parts.config
+    return {
+        "policy": config.model.name,
+        "adapter": config.model.adapter,
+        "protocol": config.protocol.model_dump(mode="json"),
+        "engine": parts.engine("real").identity,
+        "top_k": parts.engine_config("real").top_k,
+        "temperature": temperature,
+        "seed": config.seed,
+        "endpoint": config.model.endpoint if config.model.base_url is not None else None,
+        "questions": {"count": len(asked), "digest": questions_digest(asked)},
+    }
+
+
+def check_collection(out: Path) -> None:
+    """Raises `FolderError` where files lie in `out` that a collection would write, without its `collect.json`."""
+    if not (out / "collect.json").exists():
+        patterns = ("progress.json", "part-*.jsonl.zst", "spending*.jsonl")
+        if found := sorted(path.name for pattern in patterns for path in out.glob(pattern)):
+            raise FolderError(f"--out {out}: holds {listed(found)} and no collect.json; name another folder")
+
+
+def claim(folder: Path, record: dict[str, Any]) -> None:
+    """Write what is collected here, or check that it is what was before. Raises `DataError` naming the difference."""
+    path = folder / "collect.json"
+    if path.exists():
+        before = read_object(path)
+        if "policy" not in before:
+            raise DataError(f"{path}: was not written by zerosearch collect; take another --out")
+        for key, value in record.items():
+            if key == "engine" and isinstance(before.get(key), str) and before[key] != value:
+                what = ", ".join(differences(before[key], value))
+                raise DataError(f"{folder}: was collected with another engine ({what}); take another --out")
+            if before.get(key) != value:
+                raise DataError(
+                    f"{folder}: was collected with {key} = {before.get(key)!r}, now it is {value!r}; take another --out"
+                )
+    else:
+        write_json(path, record)
+
+
+def spending(used: Ledger) -> str:
+    """What this call used of a policy behind a URL, and of a priced engine, in one line."""
+    tokens = f"{used.prompt_tokens:,} tokens read and {used.completion_tokens:,} written by the policy"
+    return f"{tokens}, {used.queries:,} searches, {dollars(used.usd)}"
+
+
+def line(progress: Progress) -> str:
+    """One line of the screen."""
+    p = progress
+    failed = f"  {p.failed} searches failed" if p.failed else ""
+    cost = f"  ${p.cost_usd:.2f}" if p.cost_usd else ""
+    right = p.right / p.done if p.done else 0.0
+    each = p.searches / p.done if p.done else 0.0
+    return f"{p.done}/{p.total} episodes  right {right:.0%}  searches {each:.2f} an episode{cost}{failed}"

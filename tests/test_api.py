@@ -1,0 +1,133 @@
+"""The public door: names that are there, loaded when they are used; README's lines; engines by name."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from engines.conftest import Endpoint, Reply, completion, endpoint
+from tiny import chain_model
+
+import zerosearch
+from zerosearch import Document, EngineError, Question, SearchRequest, open_engine
+from zerosearch.errors import ConfigError
+from zerosearch.simulator.page_text import format_page
+
+__all__ = ["endpoint"]
+ROOT = Path(__file__).parent.parent
+PAGE = format_page([Document("Nepal", "Kathmandu is the capital.")])
+TINY = """
+[data]
+train = "questions.jsonl"
+[model]
+name = "model"
+device = "cpu"
+lora = {rank = 2, alpha = 4.0}
+[protocol]
+max_searches = 0
+max_turn_tokens = 12
+max_context_tokens = 400
+[engine]
+kind = "bm25"
+top_k = 1
+bm25 = {corpus = "corpus.jsonl"}
+[evaluation]
+questions = "questions.jsonl"
+[training]
+questions_per_step = 2
+rollouts = 2
+[algorithm]
+name = "reinforce"
+[logging]
+tensorboard = false
+"""
+
+
+def test_every_name_is_there_and_none_is_loaded_before_it_is_used() -> None:
+    assert [name for name in zerosearch.__all__ if not hasattr(zerosearch, name)] == []
+    assert set(dir(zerosearch)) == set(zerosearch.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
+        _ = zerosearch.nothing  # type: ignore[attr-defined]
+    code = "import sys, zerosearch; print(sorted(n for n in sys.modules if n.startswith('zerosearch')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "['zerosearch']"
+    light = [n for n in zerosearch.__all__ if n not in ("train",)]
+    code = f"import sys; from zerosearch import {', '.join(light)}; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
+def test_names_and_types_are_the_same_for_a_type_checker() -> None:
+    text = (ROOT / "src" / "zerosearch" / "__init__.py").read_text()
+    checked = re.findall(r"^    from zerosearch\.(\S+) import (.+)$", text, re.M)
+    assert {module: tuple(names.split(", ")) for module, names in checked} == zerosearch._NAMES
+
+
+@pytest.fixture
+def place(tiny_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which the configuration `demo` is a file of the user's own: a model that answers kathmandu."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ZEROSEARCH_CACHE", str(tmp_path / "cache"))
+    ids = tiny_tokenizer.encode("\n<answer>kathmandu</answer>", add_special_tokens=False)
+    chain_model(tiny_tokenizer, dict(pairwise(ids))).base.save_pretrained(tmp_path / "model")
+    tiny_tokenizer.save_pretrained(tmp_path / "model")
+    rows = [{"id": f"q{n}", "question": f"Capital {n}?", "golden_answers": ["Kathmandu"]} for n in range(4)]
+    (tmp_path / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "corpus.jsonl").write_text('{"id": "1", "title": "Nepal", "text": "Kathmandu."}\n')
+    (tmp_path / "demo").write_text(TINY)
+    return tmp_path
+
+
+def test_the_lines_of_the_readme_run(place: Path, endpoint: Endpoint, capsys: pytest.CaptureFixture[str]) -> None:
+    (snippet,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert len([line for line in snippet.splitlines() if line.strip()]) <= 10
+    endpoint.script = [Reply(body=completion(PAGE))]
+    exec(snippet.replace("http://localhost:8000/v1", endpoint.url), {})
+    out = capsys.readouterr().out
+    assert "kathmandu\n" in out
+    assert "Document(title='Nepal'" in out
+    assert (place / "runs" / "mine" / "checkpoints" / "step-000002" / "policy").is_dir()
+
+
+def test_an_engine_by_name_searches_in_scripts_and_in_event_loops(place: Path) -> None:
+    with open_engine("bm25", corpus="corpus.jsonl", top_k=1) as engine:
+        assert [d.title for d in engine.find("Kathmandu").documents] == ["Nepal"]
+        assert engine.name == "bm25:corpus"
+
+    async def program() -> int:
+        async with open_engine("bm25", corpus="corpus.jsonl") as engine:
+            return len((await engine.search(SearchRequest("Kathmandu", 5))).documents)
+
+    assert asyncio.run(program()) == 1
+
+
+def test_a_simulated_engine_is_told_question_and_quality(endpoint: Endpoint) -> None:
+    endpoint.script = [Reply(body=completion(PAGE)), Reply(status=400)]
+    question = Question("q", "Capital of Nepal?", ("Kathmandu",))
+    with open_engine("simulated", base_url=endpoint.url, model="m", top_k=1, attempts=1) as engine:
+        page = engine.find("nepal", question, "noisy")
+        assert (page.quality, page.documents[0].title) == ("noisy", "Nepal")
+        assert "Kathmandu" in json.dumps(endpoint.requests[0]["messages"])
+        with pytest.raises(EngineError):
+            engine.find("peru", question)
+
+
+@pytest.mark.parametrize(
+    ("kind", "settings", "said"),
+    [
+        ("bm25", {"corpsu": "x"}, "unknown setting engine.bm25.corpsu; did you mean engine.bm25.corpus"),
+        ("bm25", {"top_k": 0, "corpus": "x"}, "engine.top_k"),
+        ("simulatd", {}, "did you mean simulated"),
+        ("searxng", {}, "kind searxng needs searxng.url"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named(kind: str, settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        open_engine(kind, **settings)
