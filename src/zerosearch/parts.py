@@ -179,7 +179,12 @@ class Parts:
             timeout_seconds=config.deadline_seconds or 600.0,
             prices=simulator.prices,
         )
-        chat = self._open_server(model) if model.base_url else self._open_simulating(model)
+        if model.base_url is not None:
+            chat: ChatModel = self._open_server(model)
+        else:  # its decoding is timed apart from that of others
+            chat = self._local_chat("simulator", model, identity=model_identity(model.name, model.adapter))
+            adapter = self.models.adapter("simulator", model.name, model.adapter)
+            self.models.simulating.add((model.name, adapter))
         return SimulatedEngine(
             chat,
             style=simulator.style,
@@ -212,12 +217,10 @@ class Parts:
             return generator, endpoint_settings(config, temperature=temperature, top_k=top_k)
         from zerosearch.models.worker import TransformersGenerator
 
-        name = config.model.name
-        model, worker = self.models.get(name)
-        adapter = self.models.adapter("policy", name, config.model.adapter)
-        return TransformersGenerator(worker, adapter), rollout_settings(
-            config, model, temperature=temperature, top_k=top_k
-        )
+        model, worker = self.models.get(config.model.name)
+        adapter = self.models.adapter("policy", config.model.name, config.model.adapter)
+        settings = rollout_settings(config, model, temperature=temperature, top_k=top_k)
+        return TransformersGenerator(worker, adapter), settings
 
     def chat(
         self, model: ModelRef, *, template: Literal["auto", "always", "never"] = "auto", keep_tags: bool = False
@@ -229,23 +232,14 @@ class Parts:
         """
         if model.base_url is not None:
             return MeteredChat(self._open_server(model), self.meter)
+        return self._local_chat("policy", model, chat=template, keep_tags=keep_tags)
+
+    def _local_chat(self, role: str, model: ModelRef, **options: Any) -> GeneratorWriter:
         from zerosearch.models.worker import TransformersGenerator
 
         local, worker = self.models.get(model.name)
-        adapter = self.models.adapter("policy", model.name, model.adapter)
-        generator = TransformersGenerator(worker, adapter)
-        return GeneratorWriter(generator, local.tokenizer, model=str(model), chat=template, keep_tags=keep_tags)
-
-    def _open_simulating(self, model: ModelRef) -> GeneratorWriter:
-        """A local simulator, whose decoding is timed apart from that of others."""
-        from zerosearch.models.worker import TransformersGenerator
-
-        local, worker = self.models.get(model.name)
-        adapter = self.models.adapter("simulator", model.name, model.adapter)
-        self.models.simulating.add((model.name, adapter))
-        identity = model_identity(model.name, model.adapter)
-        generator = TransformersGenerator(worker, adapter)
-        return GeneratorWriter(generator, local.tokenizer, model=str(model), identity=identity)
+        generator = TransformersGenerator(worker, self.models.adapter(role, model.name, model.adapter))
+        return GeneratorWriter(generator, local.tokenizer, model=str(model), **options)
 
     def _open_server(self, model: ModelRef) -> OpenAIWriter:
         assert model.base_url is not None

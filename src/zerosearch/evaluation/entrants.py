@@ -27,7 +27,6 @@ from zerosearch.models.config import ModelRef
 from zerosearch.models.endpoint import RETRY
 from zerosearch.parts import Parts
 from zerosearch.registry import is_path
-from zerosearch.spending.meter import Metered
 
 _WORDS_PER_TOKEN = 0.75  # of English prose: how much of a page a chat model is shown, whose tokenizer may be elsewhere
 
@@ -155,7 +154,7 @@ class Setup:
         self.temperature, self.max_tokens = temperature, max_tokens
         self.engine: SearchEngine | None = None
         if engine_config is not None:
-            self.engine = Metered(parts.open_engine(engine_config), parts.meter)
+            self.engine = parts.engine("judge")
         self.top_k = 0 if engine_config is None else engine_config.top_k
         self.noise = 0.0 if engine_config is not None and engine_config.kind == "simulated" else None
         self.errors = Errors.limited((engine_config or self.config.engine).max_error_rate)
