@@ -6,19 +6,12 @@ def brief(trajectory: Trajectory) -> float:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
 
 from zerosearch.episodes.scoring import SCORES
+from zerosearch.episodes.trajectory import Reward, Trajectory
 from zerosearch.errors import ConfigError
 from zerosearch.registry import check_call, find
-
-if TYPE_CHECKING:
-    from zerosearch.episodes.trajectory import Trajectory
-
-Reward = Callable[["Trajectory"], float]
-"""Of a finished episode whose `reward` is still 0; everything else of it is there."""
 
 
 def _score(name: str, trajectory: Trajectory) -> float:

@@ -15,12 +15,12 @@ from zerosearch.episodes.episode import Codec, Done, Episode, EpisodeLimits, Gen
 from zerosearch.episodes.generation import Generator, Sampling
 from zerosearch.episodes.protocol import STOP_STRINGS
 from zerosearch.episodes.questions import Question
-from zerosearch.episodes.rewards import REWARDS, Reward
+from zerosearch.episodes.rewards import REWARDS
 from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest, page_quality
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.episodes.shared_pages import Answer, SharedPages, credit_the_first, same_query
 from zerosearch.episodes.tasks import together
-from zerosearch.episodes.trajectory import SearchRecord, Trajectory, finish
+from zerosearch.episodes.trajectory import Reward, SearchRecord, Trajectory, finish
 from zerosearch.episodes.usage import Usage
 from zerosearch.errors import EngineError, PolicyError, RunError
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,6 @@ import zstandard
 
 from zerosearch.episodes.episode import Episode
 from zerosearch.episodes.questions import Question
-from zerosearch.episodes.rewards import REWARDS, Reward
 from zerosearch.episodes.scoring import Scores, score_answer
 from zerosearch.episodes.search import Document, SearchPage, SearchRequest
 from zerosearch.episodes.usage import NOTHING, Usage
@@ -141,11 +140,19 @@ class Trajectory:
         return sum(self.mask)
 
 
+Reward = Callable[[Trajectory], float]
+"""Of a finished episode whose `reward` is still 0; everything else of it is there."""
+
+
+def f1_reward(trajectory: Trajectory) -> float:
+    return trajectory.scores.f1
+
+
 def finish(
     episode: Episode,
     searches: Iterable[SearchRecord],
     *,
-    reward: Reward = REWARDS["f1"],
+    reward: Reward = f1_reward,
     format_reward: float = 0.0,
     step: int = 0,
     group: int = 0,
