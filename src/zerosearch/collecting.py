@@ -80,7 +80,7 @@ def collect(
                 say(spending(used))
         write_json(out / "progress.json", asdict(done))
     if done.searches > done.failed:
-        say(f"next: zerosearch label {out}")
+        say(f"next: zerosearch label CONFIG {out}")
     if errors.failed:
         raise RunError(f"{errors.complaint()}. The episodes that it ended are kept, and say so")
     return done

@@ -36,7 +36,7 @@ class DataConfig(Section):
     """Which fields hold what, where a file does not use the usual names:
     `question=NAME,answers=NAME,id=NAME,separator=MARK`."""
     limit: int | None = Field(None, ge=1)
-    """Use only the first so many."""
+    """Use only the first ones, this many."""
 
     _fields = field_validator("fields")(known_fields)
 
@@ -157,7 +157,7 @@ class EvaluationConfig(Section):
     fields: str | None = None
     """For `questions`, as `data.fields` is for `data.train`."""
     limit: int | None = Field(200, ge=1)
-    """Use only the first so many."""
+    """Use only the first ones, this many."""
     every: int = Field(0, ge=0)
     """Steps between evaluations; 0: only before and after."""
     engine: EngineConfig | None = None

@@ -75,7 +75,7 @@ def test_another_number_of_searches_and_another_price_change_the_table(zerosearc
 
 
 def test_a_runs_searches_are_compared_with_its_simulators_time(zerosearch: Any, run: Path) -> None:
-    result = zerosearch("cost", str(run), "--gpu-usd-per-hour", "2")
+    result = zerosearch("cost", "--run", str(run), "--gpu-usd-per-hour", "2")
     assert (result.code, result.err) == (0, "")
     used = Ledger.total(read_books(run).steps)
     asked, hours = used.queries, used.simulator_seconds / 3600
@@ -93,7 +93,7 @@ def test_a_runs_searches_are_compared_with_its_simulators_time(zerosearch: Any, 
 
 
 def test_json_is_not_rounded_and_holds_the_ledgers(zerosearch: Any, run: Path) -> None:
-    found = json.loads(zerosearch("cost", str(run), "--json").out)
+    found = json.loads(zerosearch("cost", "--run", str(run), "--json").out)
     saved = json.loads((run / "cost.json").read_text())
     assert found["standing"] == pytest.approx(saved["standing"])
     assert found["spent"] == pytest.approx(saved["spent"])
@@ -138,11 +138,29 @@ def test_a_server_that_was_not_timed_is_not_said_to_be() -> None:
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (("nowhere",), "nowhere: no such folder"),
-        (("empty",), "empty: holds no metrics.jsonl"),
-        (("bare",), "manifest.json: no such file"),
-        (("damaged",), "metrics.jsonl:1: not a row of metrics"),
-        (("idle", "--searches", "10"), "idle: has made no search that could be scaled to 10"),
+        (("--run", "nowhere"), "nowhere: no such folder"),
+        (
+            (
+                "--run",
+                "empty",
+            ),
+            "empty: holds no metrics.jsonl",
+        ),
+        (
+            (
+                "--run",
+                "bare",
+            ),
+            "manifest.json: no such file",
+        ),
+        (
+            (
+                "--run",
+                "damaged",
+            ),
+            "metrics.jsonl:1: not a row of metrics",
+        ),
+        (("--run", "idle", "--searches", "10"), "idle: has made no search that could be scaled to 10"),
         (("--gpu-usd-per-hour", "-1"), "--gpu-usd-per-hour -1.0: must be 0 or more"),
         (("--gpu-usd-per-hour", "nan"), "--gpu-usd-per-hour nan: must be 0 or more"),
     ],
@@ -168,12 +186,12 @@ def test_a_mistake_is_one_line(
 def test_an_idle_run_costs_nothing(zerosearch: Any, tmp_path: Path) -> None:
     (tmp_path / "metrics.jsonl").write_text("")
     (tmp_path / "manifest.json").write_text('{"device": "cpu", "engine": "toy"}')
-    result = zerosearch("cost", str(tmp_path))
+    result = zerosearch("cost", "--run", str(tmp_path))
     assert (result.code, result.err) == (0, "")
     assert {row[2] for row in cells(result.out).values()} == {"$0.00"}
 
 
 def test_help_says_what_it_does(zerosearch: Any) -> None:
     out = zerosearch("cost", "--help").out
-    for text in ("RUN_FOLDER", "--searches", "--gpu-usd-per-hour", "--json", "what Google would have charged"):
+    for text in ("--run RUN", "--searches", "--gpu-usd-per-hour", "--json", "what Google would have charged"):
         assert text in out

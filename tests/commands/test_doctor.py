@@ -83,7 +83,7 @@ def test_a_server_is_asked_for_its_models(endpoint: Server, ending: str) -> None
 @pytest.mark.parametrize(
     ("status", "body", "said"),
     [
-        (401, b"no", "answers HTTP 401, it wants a key: --api-key-env"),
+        (401, b"no", "answers HTTP 401, it wants a key: --key-env"),
         (404, b"", "answers HTTP 404"),
         (307, b"", "answers HTTP 307"),
         (503, b"busy", "answers HTTP 503"),

@@ -279,7 +279,7 @@ def behind_url(data: Path, server: Endpoint, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(data)
     monkeypatch.setenv("ZS_TEST_KEY", SECRET)
     return [
-        "evaluate", "--model", "served-7b", "--model-url", server.url, "--key-env", "ZS_TEST_KEY", "--data", "data",
+        "evaluate", "--model", "served-7b", "--url", server.url, "--key-env", "ZS_TEST_KEY", "--data", "data",
         "--benchmarks", "nq", "--engine", "bm25", "--corpus", "corpus.jsonl", "--out", "out", "--concurrency", "8",
     ]  # fmt: skip
 

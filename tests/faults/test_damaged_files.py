@@ -60,7 +60,7 @@ def _small_place(place: Path) -> None:
 def commands(place: Path) -> list[tuple[str, tuple[str, ...], int]]:
     """Files (a pattern), the command that reads them, and how many rounds of damage they get with `--faults`."""
     config, run = str(place / "config.toml"), str(place / "runs" / "run")
-    cost, train = ("cost", run), ("train", config)
+    cost, train = ("cost", "--run", run), ("train", config)
     out = str(place / "other.jsonl")
     pages, recorded, few = str(place / "pages"), str(place / "recorded.jsonl"), str(place / "few.jsonl")
     evaluation = str(place / "evaluation")

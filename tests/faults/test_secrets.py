@@ -64,7 +64,7 @@ def calls(config: str, questions: str, out: Path) -> dict[str, list[str]]:
         "collect, engine": ["collect", config, "--out", str(out / "c"), "--questions", questions, *real],
         "record": ["record", config, "--queries", questions, "--out", str(out / "r.jsonl"), *real],
         "evaluate": [
-            "evaluate", "--model", "m", "--model-url", "ADDRESS", "--key-env", "NAME", "--methods", "direct",
+            "evaluate", "--model", "m", "--url", "ADDRESS", "--key-env", "NAME", "--methods", "direct",
             "--benchmarks", questions, "--out", str(out / "e"),
         ],
         "ask": ["ask", config, "Why?", *real],
@@ -125,7 +125,7 @@ def echoes(url: str, questions: str, out: Path, recorded: str, config: str) -> d
             "label", config, "--recorded", recorded, "--out", str(out / "l.jsonl"), "--set", "label.judge.model=m",
             "--set", f"label.judge.base_url={url}", "--set", "label.judge.api_key_env=MY_KEY",
         ],
-        "doctor": ["doctor", "--url", url, "--api-key-env", "MY_KEY"],
+        "doctor": ["doctor", "--url", url, "--key-env", "MY_KEY"],
     }  # fmt: skip
 
 

@@ -21,10 +21,12 @@ def collect(
     ],
     out: Annotated[Path, typer.Option(help="Folder to collect in; the same command resumes.")],
     questions: Annotated[str | None, typer.Option(help="Other questions than data.train, written like it.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first so many.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N questions.")] = None,
     fields: Annotated[str | None, typer.Option(help=FIELDS_HELP)] = None,
     rollouts: Annotated[int, typer.Option(min=1, help="Episodes a question.")] = 1,
-    temperature: Annotated[float, typer.Option(min=0, help="0 is greedy: then one rollout says all.")] = 1.0,
+    temperature: Annotated[
+        float, typer.Option(min=0, help="0 is greedy: all rollouts of a question would be the same.")
+    ] = 1.0,
     concurrency: Annotated[int, typer.Option(min=1, help="Episodes at a time.")] = 64,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
 ) -> None:

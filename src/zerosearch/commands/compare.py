@@ -29,7 +29,9 @@ def compare(
             "--unlike", help="Compare unlike runs (other questions, engine, tries; failed rows) all the same."
         ),
     ] = False,
-    examples: Annotated[int, typer.Option(min=0, metavar="N", help="Show so many questions that each side won.")] = 3,
+    examples: Annotated[
+        int, typer.Option(min=0, metavar="N", help="Questions to show of those that each side won.")
+    ] = 3,
     seed: Annotated[int, typer.Option(min=0, help="Of resampling, and of the choice of examples.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="FILE.md", help="Write it as Markdown, too.")] = None,

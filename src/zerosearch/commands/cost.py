@@ -56,10 +56,8 @@ class Machine:
 
 
 def cost(
-    run: Annotated[Path | None, typer.Argument(metavar="[RUN_FOLDER]", help="A run's folder, as runs/demo.")] = None,
-    searches: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="For so many searches instead, in proportion.")
-    ] = None,
+    run: Annotated[Path | None, typer.Option(metavar="RUN", help="A run's folder, such as runs/demo.")] = None,
+    searches: Annotated[int | None, typer.Option(min=1, metavar="N", help="Scale to this number of searches.")] = None,
     gpu_usd_per_hour: Annotated[
         float, typer.Option(metavar="USD", help="What an hour of one GPU costs; the default is the paper's A100.")
     ] = PRICES.gpu_hour,
@@ -67,7 +65,7 @@ def cost(
 ) -> None:
     """What searching cost, and what Google would have charged.
 
-    With a run folder: the searches of its training at the prices of SerpAPI and Serper, beside the measured time of
+    With --run: the searches of its training at the prices of SerpAPI and Serper, beside the measured time of
     its simulator, priced as GPU hours. Without: the table of costs of the ZeroSearch paper, computed from its inputs.
     """
     if not isfinite(gpu_usd_per_hour) or gpu_usd_per_hour < 0:

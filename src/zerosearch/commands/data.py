@@ -22,7 +22,7 @@ FIELDS_HELP = "Which fields hold what, if not the usual ones: question=NAME,answ
 
 @data.command()
 def factbook(
-    show: Annotated[int, typer.Option(min=0, metavar="N", help="Show so many questions of each split.")] = 2,
+    show: Annotated[int, typer.Option(min=0, metavar="N", help="Questions to show of each split.")] = 2,
 ) -> None:
     """The questions and the corpus that come with the package: what is in them, and where the corpus lies."""
     prepare()
@@ -55,8 +55,8 @@ def show_questions(
         str,
         typer.Argument(help="A .jsonl, .json, .csv, .tsv or .parquet file (or .gz), factbook:SPLIT, hub:NAME:SPLIT."),
     ],
-    show: Annotated[int, typer.Option(min=0, metavar="N", help="Show so many questions.")] = 3,
-    limit: Annotated[int | None, typer.Option(min=1, help="Read only the first so many.")] = None,
+    show: Annotated[int, typer.Option(min=0, metavar="N", help="Questions to show.")] = 3,
+    limit: Annotated[int | None, typer.Option(min=1, help="Read only the first N questions.")] = None,
     fields: Annotated[str | None, typer.Option(help=FIELDS_HELP)] = None,
 ) -> None:
     """Read questions just as training does, and say what was understood. The first thing wrong is named by its line."""

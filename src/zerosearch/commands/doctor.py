@@ -71,8 +71,10 @@ class Finding:
 
 
 def doctor(
-    url: Annotated[str | None, typer.Option(help="Ask a simulator's server too: http://localhost:8000/v1.")] = None,
-    api_key_env: Annotated[
+    url: Annotated[
+        str | None, typer.Option(help="Ask the server of a simulator or a policy too: http://localhost:8000/v1.")
+    ] = None,
+    key_env: Annotated[
         str | None, typer.Option(help="Name of the environment variable that holds the server's key.")
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the server.")] = 10.0,
@@ -92,7 +94,7 @@ def doctor(
         ("models", embedded()),
         ("environment", variables(environment)),
         ("search engines", search_keys(environment)),
-        ("simulator", server(url, api_key_env, timeout) if url is not None else iter(())),
+        ("simulator", server(url, key_env, timeout) if url is not None else iter(())),
     ):
         lines = list(part)
         findings += lines
@@ -299,7 +301,7 @@ def server(url: str, api_key_env: str | None, timeout: float) -> Iterator[Findin
 def _model_names(response: Any) -> tuple[str | None, list[str]]:
     """What is wrong with an answer to GET /v1/models (None: nothing), and the models it names."""
     if response.status_code != 200:
-        hint = {401: ", it wants a key: --api-key-env", 403: ", it refuses the key: --api-key-env"}
+        hint = {401: ", it wants a key: --key-env", 403: ", it refuses the key: --key-env"}
         return f"answers HTTP {response.status_code}{hint.get(response.status_code, '')}", []
     try:
         names = [str(row["id"]) for row in response.json()["data"]]

@@ -44,7 +44,7 @@ def evaluate(
     fields: Annotated[str | None, typer.Option(help=FIELDS_HELP)] = None,
     model: Annotated[str | None, typer.Option(help="The model: --set model.name=...")] = None,
     adapter: Annotated[str | None, typer.Option(help="Its LoRA adapter: --set model.adapter=...")] = None,
-    model_url: Annotated[
+    url: Annotated[
         str | None, typer.Option(help="An OpenAI-compatible server that serves the model: --set model.base_url=...")
     ] = None,
     key_env: Annotated[
@@ -52,7 +52,7 @@ def evaluate(
     ] = None,
     engine: Annotated[str | None, typer.Option(help="The engine: --set evaluation.engine.kind=...")] = None,
     corpus: Annotated[str | None, typer.Option(help="Its corpus: --set evaluation.engine.bm25.corpus=...")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Draw so many questions of each benchmark, by seed.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Draw N questions of each benchmark, by seed.")] = None,
     samples: Annotated[int, typer.Option(min=1, help="Tries at each question; several need a temperature.")] = 1,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
     max_tokens: Annotated[
@@ -76,7 +76,7 @@ def evaluate(
     short = {
         "model.name": model,
         "model.adapter": adapter,
-        "model.base_url": model_url,
+        "model.base_url": url,
         "model.api_key_env": key_env,
         "evaluation.engine.kind": engine,
         "evaluation.engine.bm25.corpus": corpus,

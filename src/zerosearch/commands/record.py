@@ -34,7 +34,7 @@ def record(
     ],
     out: Annotated[Path, typer.Option(help="File to append to (.jsonl); the same command resumes.")],
     depth: Annotated[int, typer.Option(min=1, help="Documents a query: those behind a page's make noisy pages.")] = 20,
-    limit: Annotated[int | None, typer.Option(min=1, help="Ask only the first so many.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Ask only the first N queries.")] = None,
     concurrency: Annotated[int, typer.Option(min=1, help="Searches at a time.")] = 16,
     fields: Annotated[str | None, typer.Option(help=FIELDS_HELP)] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
@@ -64,7 +64,7 @@ def record(
         done = parts.run(recording)
     console.print(conclusion(done))
     if done.recorded:
-        console.print(f"next: zerosearch label --recorded {out} --out labels.jsonl")
+        console.print(f"next: zerosearch label CONFIG --recorded {out} --out labels.jsonl")
     if done.failed:
         raise RunError(f"{errors.complaint()}. The same command asks again what is not recorded")
 

@@ -137,7 +137,7 @@ def _conclude(config: TrainConfig, complete: bool) -> None:
     board = f" (or: tensorboard --logdir {folder}/tensorboard)" if config.logging.tensorboard else ""
     console.print(f"  metrics    {folder}/metrics.jsonl, curves.png{board}")
     console.print(f"  episodes   {folder}/trajectories/*.jsonl.zst, evaluations/*.jsonl (see zerosearch compare)")
-    console.print(f"  cost       {folder}/cost.json (zerosearch cost {folder} compares it with Google)")
+    console.print(f"  cost       {folder}/cost.json (zerosearch cost --run {folder} compares it with Google)")
     console.print(f"  weights    {folder}/checkpoints/step-*/policy")
     if not complete:
         console.print("the run is not complete: the same command resumes it", style="yellow")

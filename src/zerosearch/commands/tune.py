@@ -32,7 +32,7 @@ def tune(
     by: Annotated[Way | None, typer.Option(help="Whose labels count: --set tune.by=...")] = None,
     start: Annotated[str | None, typer.Option(help="Go on from this adapter: --set tune.start=...")] = None,
     full: Annotated[bool, typer.Option("--full", help="Tune all weights: --set tune.full=true")] = False,
-    pages: Annotated[int | None, typer.Option(min=40, help="At most so many pages: --set tune.pages=...")] = None,
+    pages: Annotated[int | None, typer.Option(min=40, help="At most N pages: --set tune.pages=...")] = None,
     max_minutes: Annotated[float | None, typer.Option(help="Stop by then: --set tune.max_minutes=...")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
 ) -> None:
