@@ -62,7 +62,7 @@ def main() -> None:
     engine = BM25Engine.open(corpus)
     out.mkdir(parents=True, exist_ok=True)
     rows: dict[str, list[str]] = {"hit": [], "two": [], "yes": []}
-    for question in (q for file in files for q in load_questions(file)):
+    for question in (q for file in files for q in load_questions(str(file))):
         page = engine.search_many([question.text], TOP)[0]
         kind = "yes" if any_page_answers(question) else None
         if kind is None and contains_answer(" ".join(f"{d.title} {d.text}" for d in page), question.golden_answers):

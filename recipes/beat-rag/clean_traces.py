@@ -1,0 +1,43 @@
+"""Public search traces as rows for `zerosearch label --recorded`: clean_traces.py OUT.jsonl TRACE.jsonl.gz ..."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import re
+import sys
+from pathlib import Path
+
+WORDS, TOP = 110, 3
+ONE_HOP = ("nq", "triviaqa", "popqa")
+
+
+def main() -> None:
+    out, *files = map(Path, sys.argv[1:])
+    ids: dict[str, int] = {}
+    with out.open("w", encoding="utf-8") as lines:
+        for file in files:
+            with gzip.open(file, "rt", encoding="utf-8") as rows:
+                for line in rows:
+                    row = json.loads(line)
+                    documents = []
+                    for result in row["results"]:
+                        title, text = result.get("title") or "", (result.get("snippet") or "").strip()
+                        inside = re.match(r'^"?Title: (.*?) Text: +(.*)$', text, re.DOTALL)
+                        if not title and inside:
+                            title, text = inside[1], inside[2].replace('""', '"').strip().rstrip('"')
+                        text = " ".join(text.removeprefix(f"{title} ").split()[:WORDS])
+                        if title and text:
+                            documents.append({"title": title, "text": text})
+                    if len(documents) < TOP:
+                        continue
+                    number = ids.setdefault(row["question"], len(ids))
+                    kept = {key: row[key] for key in ("query", "engine", "question", "golden_answers")}
+                    hops = 1 if row.get("dataset") in ONE_HOP else 2
+                    turn = max((row.get("turn") or 1) - 1, 0)
+                    shape = kept | {"id": f"trace/{number}", "hops": hops, "turn": turn, "results": documents}
+                    lines.write(json.dumps(shape, ensure_ascii=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
