@@ -32,7 +32,7 @@ from zerosearch.learning.checkpoints import list_checkpoints
 from zerosearch.learning.parallel import Processes
 from zerosearch.models.worker import DecodingTotals, Worker
 from zerosearch.parts import Parts
-from zerosearch.spending.books import evaluation_ledger, numbers, read_books, spent
+from zerosearch.spending.books import ledger_of, numbers, read_books, spent
 from zerosearch.spending.ledger import Ledger
 
 PRELOADED = ["zerosearch.learning.trainer", "transformers.models.llama.modeling_llama"]
@@ -86,11 +86,11 @@ def test_every_step_and_evaluation_has_its_ledger_and_their_sum_grows(tmp_path: 
     engine, watch = PaidEngine(moody=True), Watch()
     assert trainer(config, engine, watch=watch).run()
     folder = config.run_folder
-    so_far = [evaluation_ledger(evaluations(config)["step-000000.json"])]
+    so_far = [ledger_of(evaluations(config)["step-000000.json"])]
     for row in rows_of(config):
         step = row["step"]
         if step == 2:
-            so_far.append(evaluation_ledger(evaluations(config)["step-000002.json"]))
+            so_far.append(ledger_of(evaluations(config)["step-000002.json"]))
         episodes = list(read_trajectories(folder / f"trajectories/step-{step:06d}.jsonl.zst"))
         played = Ledger.of(episodes)
         assert row["ledger"] == numbers(played)
@@ -102,7 +102,7 @@ def test_every_step_and_evaluation_has_its_ledger_and_their_sum_grows(tmp_path: 
         assert played.prompt_tokens == 10 * times
         so_far.append(played)
         assert row["cost"] == {"usd": Ledger.total(so_far).usd, "searches": Ledger.total(so_far).queries}
-    judged_at = {name: evaluation_ledger(e) for name, e in evaluations(config).items()}
+    judged_at = {name: ledger_of(e) for name, e in evaluations(config).items()}
     assert judged_at.keys() == {f"step-{step:06d}.json" for step in (0, 2, 4)}
     so_far.append(judged_at["step-000004.json"])
     books = read_books(folder)
@@ -137,7 +137,7 @@ def test_the_queries_of_the_leak_rate_are_paid_and_counted(tmp_path: Path) -> No
     for record in evaluations(config).values():
         assert record["transfer"]["leak_queries"] < 6  # those that the real engine could not answer
         # 8 questions with the real engine, 6 with the simulated one, and 6 queries asked of the real one again
-        assert evaluation_ledger(record).queries == 8 + 6 + 6
+        assert ledger_of(record).queries == 8 + 6 + 6
 
 
 def test_the_simulators_seconds_are_those_of_the_step(tmp_path: Path) -> None:
@@ -203,7 +203,6 @@ def test_a_kill_neither_loses_nor_doubles_a_search_that_stands(tmp_path: Path) -
     assert cost(config)["standing"] == cost(whole)["standing"]
     assert cost(whole)["standing"]["queries"] == engine.asked
     found = spent(config.run_folder)
-    assert found is not None
     lost = tally.stat().st_size - found.queries
     assert engine.asked < found.queries  # what was searched twice was paid twice
     assert 0 <= lost <= 17 * len(deaths)  # at most the 16 that were not noted yet, and the one in flight
@@ -269,7 +268,6 @@ def test_dollars_stop_a_run_as_searches_do_and_failed_ones_count(tmp_path: Path)
     with pytest.raises(BudgetError, match=r"engine\.budget_usd = 3 is reached: \$3\.[0-3]0 and"):
         trainer(bounded(config, budget_usd=3.0), engine).run()
     found = spent(config.run_folder)
-    assert found is not None
     assert 3.0 - 1e-9 <= found.usd <= 3.0 + 3 * PRICE  # the one search in flight
     assert found.asked == engine.asked
     assert trainer(bounded(config, budget_usd=1000.0), engine).run()
@@ -324,7 +322,7 @@ def test_processes_share_a_budget_and_stop_together(tmp_path: Path, port: int) -
     alone = configure(tmp_path / "alone", steps=1, questions_per_step=6, rollouts=8)
     assert toy_trainer(alone, searcher()).run()
     (row,) = rows_of(alone)
-    first = evaluation_ledger(evaluations(alone)["step-000000.json"]).queries
+    first = ledger_of(evaluations(alone)["step-000000.json"]).queries
     budget = first + row["ledger"]["queries"] // 2  # the step needs twice as much
     config = configure(tmp_path / "two", steps=1, questions_per_step=6, rollouts=8)
     config = bounded(config, budget_searches=budget)
@@ -338,7 +336,6 @@ def test_processes_share_a_budget_and_stop_together(tmp_path: Path, port: int) -
         worker.join()
         assert worker.exitcode == 3
     found = spent(config.run_folder)
-    assert found is not None
     assert first < found.queries == tally.stat().st_size <= budget
     assert {path.name for path in config.run_folder.glob("spending*")} == {"spending.jsonl", "spending-1.jsonl"}
     assert len(list_checkpoints(config.run_folder / "checkpoints")) == 1

@@ -1,9 +1,9 @@
 """Keeps a run's books while it trains: every search of every process goes through a meter, and none past the budget.
 
-    accounting = Accounting(folder, Budget(usd=20.0), processes, models.simulator_seconds)
-    accounting.open()
-    played, used = await accounting.section("step 7", lambda: roll_out(..., accounting.metered(engine), ...))
-    accounting.stands(used)
+    books = RunBooks(folder, Budget(usd=20.0), processes, models.simulator_seconds)
+    books.open()
+    played, used = await books.section("step 7", lambda: roll_out(..., books.metered(engine), ...))
+    books.stands(used)
 
 The books themselves are described in `spending/books.py`.
 """
@@ -19,14 +19,14 @@ from zerosearch.episodes.search import SearchEngine
 from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.errors import BudgetError
 from zerosearch.learning.parallel import Processes
-from zerosearch.spending.books import note_spending, read_books, spent, write_cost
+from zerosearch.spending.books import note_spending, read_books, write_cost
 from zerosearch.spending.ledger import Ledger, dollars
 from zerosearch.spending.meter import Budget, Meter, Metered
 
 T = TypeVar("T")
 
 
-class Accounting:
+class RunBooks:
     """`standing()`: what the steps and evaluations that stand have used; `spent`: all that was (`spending/books.py`).
 
     `decoded` tells the seconds that a local simulator has decoded so far; None where there is none.
@@ -54,7 +54,7 @@ class Accounting:
         """Read the books, once all that is taken back is out of the folder."""
         books = read_books(self._folder)
         self._standing = [*books.steps, *books.evaluations]
-        self.spent = spent(self._folder) or Ledger()
+        self.spent = books.spent
         self._write()
 
     def metered(self, engine: SearchEngine) -> SearchEngine:

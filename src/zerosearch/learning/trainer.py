@@ -20,7 +20,7 @@ from zerosearch.errors import BudgetError, ModelError, RunError
 from zerosearch.files.jsonl import append_jsonl, read_metrics, write_json
 from zerosearch.learning.alarms import Alarms
 from zerosearch.learning.beginning import load_newest, look, take_back, tidy
-from zerosearch.learning.books import Accounting
+from zerosearch.learning.books import RunBooks
 from zerosearch.learning.checkpoints import changes, list_checkpoints, mark_start, save_checkpoint
 from zerosearch.learning.evaluations import evaluation_header, evaluation_record, transfer_row, write_played
 from zerosearch.learning.learner import Learner
@@ -183,7 +183,7 @@ class Trainer:
         release_memory()
         ended = time.perf_counter()
         tokens = sum(t.policy_tokens for t in trajectories)
-        so_far = self.accounting.standing(used)
+        so_far = self.books.standing(used)
         row = {
             "step": step,
             **rollout_metrics(trajectories),
@@ -196,14 +196,14 @@ class Trainer:
                 "rollout_seconds": rolled - started,
                 "update_seconds": ended - rolled,
                 "policy_tokens_per_second": tokens / max(rolled - started, 1e-9),
-                **times(used, local=self.accounting.local),
+                **times(used, local=self.books.local),
             },
         }
         self._found = self.alarms.look(row)
         row["alarms"] = [alarm.text for alarm in self._found]
         if self.processes.first:
             append_jsonl(self.folder / "metrics.jsonl", row)
-        self.accounting.stands(used)
+        self.books.stands(used)
         self._rewards.append(row["reward"])
         return row
 
@@ -235,7 +235,7 @@ class Trainer:
             own = await roll_out(
                 [questions[group] for group in groups],
                 self.inputs.generator,
-                self.accounting.metered(engine),
+                self.books.metered(engine),
                 settings,
                 self.errors,
                 rollouts=rollouts,
@@ -244,11 +244,11 @@ class Trainer:
                 groups=groups,
                 repeats=[repeats[group] for group in groups],
             )
-            self.accounting.given_again(own)
+            self.books.given_again(own)
             return own
 
         reason = f"step {step}" if settings is self.inputs.training else "evaluation"
-        played, used = await self.accounting.section(reason, play)
+        played, used = await self.books.section(reason, play)
         played.sort(key=lambda t: (t.group, t.rollout))
         decoding = Ledger(simulator_seconds=used.simulator_seconds)
         return played, Ledger.total([Ledger.of(played), decoding])
@@ -271,13 +271,13 @@ class Trainer:
         if engine is not inputs.engine and limit and config.engine.kind == "simulated" and kind != "simulated":
             record["transfer"], more = await self._transfer(played[:limit])
             used += more
-        record |= {"ledger": numbers(used), "timing": times(used, local=self.accounting.local)}
+        record |= {"ledger": numbers(used), "timing": times(used, local=self.books.local)}
         if self.processes.first:
             write_played(path.with_suffix(".jsonl"), header, played)
             write_json(path, record)  # last: it says that the evaluation is whole
         seconds = time.perf_counter() - started
         self.say(f"  F1 {found.f1:.3f}  EM {found.em:.3f}  searches {found.searches:.2f} an episode  ({seconds:.0f} s)")
-        self.accounting.stands(used)
+        self.books.stands(used)
         self.processes.wait()
 
     async def _transfer(self, real: Sequence[Trajectory]) -> tuple[dict[str, Any], Ledger]:
@@ -285,19 +285,19 @@ class Trainer:
         inputs = self.inputs
         settings = replace(inputs.evaluation, top_k=inputs.training.top_k)
         simulated, used = await self._play([t.question for t in real], inputs.engine, settings, noise=0.0)
-        judge = self.accounting.metered(inputs.evaluation_engine)
+        judge = self.books.metered(inputs.evaluation_engine)
 
         async def ask_once() -> list[Leak]:
             """By one process for all: a real engine may want money for every query."""
             return [await leak(simulated, judge, inputs.evaluation.top_k)] if self.processes.first else []
 
-        (leaked,), asked = await self.accounting.section("leak rate", ask_once)
+        (leaked,), asked = await self.books.section("leak rate", ask_once)
         return transfer_row(simulated, real, leaked), used + asked
 
     def _resume(self) -> int:
         begin = look(self.config)
         budget = Budget(self.config.engine.budget_usd, self.config.engine.budget_searches)
-        self.accounting = Accounting(self.folder, budget, self.processes, self.inputs.simulator_seconds)
+        self.books = RunBooks(self.folder, budget, self.processes, self.inputs.simulator_seconds)
         self.processes.wait()
         checkpoint = load_newest(begin, self.inputs.learner, self.config)
         self.processes.wait()
@@ -314,7 +314,7 @@ class Trainer:
             for change in changes(checkpoint, self.config):
                 self.say(f"  {change}; what was made before stays as it is")
         self.processes.wait()
-        self.accounting.open()
+        self.books.open()
         start = 0 if checkpoint is None else checkpoint.step
         rows = list(read_metrics(self.folder / "metrics.jsonl", rewards=True))
         self._rewards = [float(row["reward"]) for row in rows]

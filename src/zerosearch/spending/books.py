@@ -4,7 +4,7 @@
     spending.jsonl                       what was used, as it came in; only ever appended to, so nothing paid is lost
     cost.json                            the sums of both, rewritten after each step
 
-A run that is killed goes on from its last checkpoint and searches again: `standing` is what the steps and evaluations
+A run that is killed resumes from its last checkpoint and searches again: `standing` is what the steps and evaluations
 that stand have used, the same as in a run that was not killed; `spent` is what was really used, and what a budget is
 compared with. A kill loses at most the searches of the step in progress; where they cost money or are bounded by a
 budget, no more than the last 16 and those in flight.
@@ -22,7 +22,6 @@ from zerosearch.spending.ledger import Ledger
 from zerosearch.spending.meter import Budget, Meter
 
 SCHEMA_VERSION = 1
-_ODD = (KeyError, TypeError, AttributeError, ValueError, OverflowError)  # what values of other shapes raise
 
 
 @dataclass(frozen=True)
@@ -40,54 +39,32 @@ class Books:
 
 
 def read_books(folder: Path) -> Books:
-    """The books of the run in `folder`. Raises `DataError` for files that are no run's."""
-    rows = read_metrics(folder / "metrics.jsonl")
-    steps = tuple(step_ledger(row, f"{folder / 'metrics.jsonl'}:{n}") for n, row in enumerate(rows, start=1))
+    """The books of the run in `folder`. Raises `DataError` for files that are no run's, or of an older release."""
+    metrics = folder / "metrics.jsonl"
+    rows = [(row, f"{metrics}:{number}") for number, row in enumerate(read_metrics(metrics), start=1)]
     paths = sorted((folder / "evaluations").glob("step-[0-9]*.json"))
-    evaluations = tuple(evaluation_ledger(read_object(path), str(path)) for path in paths)
-    used = spent(folder)
     return Books(
-        steps,
-        evaluations,
-        Ledger.total([*steps, *evaluations]) if used is None else used,
-        sum(_rollout_seconds(row, f"{folder / 'metrics.jsonl'}:{n}") for n, row in enumerate(rows, start=1)),
+        tuple(ledger_of(row, where) for row, where in rows),
+        tuple(ledger_of(read_object(path), str(path)) for path in paths),
+        spent(folder),
+        sum(_timing(row, where, "rollout_seconds") for row, where in rows),
     )
 
 
-def _rollout_seconds(row: dict[str, Any], where: str) -> float:
+def ledger_of(row: dict[str, Any], where: str = "row") -> Ledger:
+    """What the step of a metrics row used, or an evaluation, its transfer included. Raises `DataError`."""
+    decoding = _timing(row, where, "simulator_decode_seconds", 0.0)
+    if not isinstance(row.get("ledger"), dict):
+        raise DataError(f"{where}: has no ledger: not written by this release")
+    seconds = {"engine_seconds": _timing(row, where, "search_seconds"), "simulator_seconds": decoding}
+    return Ledger.from_dict(row["ledger"] | seconds, where)
+
+
+def _timing(row: dict[str, Any], where: str, name: str, default: float | None = None) -> float:
     try:
-        return float(row["timing"]["rollout_seconds"])
-    except _ODD as error:
-        raise DataError(f"{where}: not a row of metrics ({error})") from None
-
-
-def step_ledger(row: dict[str, Any], where: str = "metrics row") -> Ledger:
-    """What the step of a metrics row used. Rows of a release without ledgers tell searches, failures and dollars."""
-    try:
-        if "ledger" in row:
-            timing = row["timing"]
-            times = (timing["search_seconds"], timing.get("simulator_decode_seconds", 0.0))
-            return _with_times(row["ledger"], times, where)
-        return Ledger(
-            round(row["searches"] * row["episodes"]), row["search_errors"],
-            engine_seconds=row["timing"]["search_seconds"], usd=row["cost_usd"],
-        )  # fmt: skip
-    except _ODD as error:
-        raise DataError(f"{where}: not a row of metrics ({error})") from None
-
-
-def evaluation_ledger(record: dict[str, Any], where: str = "evaluation") -> Ledger:
-    """What an evaluation used, its transfer included. Those of a release without ledgers tell searches only."""
-    try:
-        if "ledger" in record:
-            timing = record["timing"]
-            times = (timing["search_seconds"], timing.get("simulator_decode_seconds", 0.0))
-            return _with_times(record["ledger"], times, where)
-        transfer = record.get("transfer") or {}
-        asked = round(record["summary"]["searches"] * record["summary"]["questions"])
-        return Ledger(asked + round(transfer.get("simulated_searches", 0) * transfer.get("questions", 0)))
-    except _ODD as error:
-        raise DataError(f"{where}: not an evaluation ({error})") from None
+        return float(row["timing"][name] if default is None else row["timing"].get(name, default))
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
+        raise DataError(f"{where}: has no timing of this release ({error})") from None
 
 
 def numbers(ledger: Ledger) -> dict[str, Any]:
@@ -103,7 +80,7 @@ def times(ledger: Ledger, *, local: bool) -> dict[str, float]:
 
 def standing_meter(budget: Budget, folder: Path, reason: str) -> Meter:
     """A meter for what is left of `budget` after all that was noted in `folder`, and that notes there what comes in."""
-    return Meter(budget.left_after(spent(folder) or Ledger()), note=lambda used: note_spending(folder, used, reason))
+    return Meter(budget.left_after(spent(folder)), note=lambda used: note_spending(folder, used, reason))
 
 
 def note_spending(folder: Path, ledger: Ledger, reason: str, rank: int = 0) -> None:
@@ -111,15 +88,13 @@ def note_spending(folder: Path, ledger: Ledger, reason: str, rank: int = 0) -> N
     append_jsonl(folder / _spending_name(rank), {"reason": reason, "ledger": ledger.as_dict()})
 
 
-def spent(folder: Path) -> Ledger | None:
-    """All that was ever noted; None where nothing was, as in a run of an older release."""
-    paths = sorted(folder.glob("spending*.jsonl"))
-    notes = [
+def spent(folder: Path) -> Ledger:
+    """All that was ever noted."""
+    return Ledger.total(
         Ledger.from_dict(row.get("ledger"), f"{path}:{number}")
-        for path in paths
+        for path in sorted(folder.glob("spending*.jsonl"))
         for number, row in enumerate(read_rows(path), start=1)
-    ]
-    return Ledger.total(notes) if notes else None
+    )
 
 
 def write_cost(folder: Path, standing: Ledger, used: Ledger, budget: dict[str, Any]) -> None:
@@ -131,7 +106,3 @@ def write_cost(folder: Path, standing: Ledger, used: Ledger, budget: dict[str, A
 
 def _spending_name(rank: int) -> str:
     return f"spending-{rank}.jsonl" if rank else "spending.jsonl"
-
-
-def _with_times(row: Any, seconds: tuple[float, float], where: str) -> Ledger:
-    return Ledger.from_dict({**row, "engine_seconds": seconds[0], "simulator_seconds": seconds[1]}, where)

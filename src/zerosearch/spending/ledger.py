@@ -165,7 +165,7 @@ class Ledger:
 
     @classmethod
     def from_dict(cls, row: Any, where: str = "ledger") -> Ledger:
-        """The ledger of `as_dict`; fields that an older release did not write are 0. Raises `DataError`."""
+        """The ledger of `as_dict`; fields that are left out are 0. Raises `DataError`."""
         known = {field.name: field.default for field in fields(cls)}
         if not isinstance(row, dict) or not row.keys() <= known.keys():
             raise DataError(f"{where}: not a ledger")
