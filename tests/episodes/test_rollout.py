@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
 import pytest
+from fakes import FakeEngine as Engine
+from fakes import FakeGenerator as Author
 
 from zerosearch.episodes.curriculum import PageDraw
 from zerosearch.episodes.episode import Codec, EpisodeLimits
@@ -30,32 +32,6 @@ QUESTIONS = [Question(f"q{n}", f"What is number {n}?", (f"gold{n}",)) for n in r
 LIMITS = EpisodeLimits(max_searches=2, max_context_tokens=4000)
 
 Write = Callable[[str, Sampling], str]
-
-
-class Author:
-    """A generator whose text is a function of what it is shown and of the seed; keeps what it was asked."""
-
-    def __init__(self, codec: Codec, write: Write) -> None:
-        self.codec, self.write = codec, write
-        self.asked: list[tuple[str, Sampling]] = []
-
-    async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Generation:
-        prompt = self.codec.decode(prompt_ids)
-        self.asked.append((prompt, sampling))
-        ids = self.codec.encode(self.write(prompt, sampling))
-        return Generation(ids, [-0.5] * len(ids), "stop")
-
-
-class Engine:
-    """An engine that answers as `answer` says; keeps the requests."""
-
-    def __init__(self, answer: Callable[[SearchRequest], Coroutine[Any, Any, SearchPage]], name: str = "test") -> None:
-        self.answer, self.name = answer, name
-        self.requests: list[SearchRequest] = []
-
-    async def search(self, request: SearchRequest) -> SearchPage:
-        self.requests.append(request)
-        return await self.answer(request)
 
 
 def asked(prompt: str) -> str:
@@ -351,7 +327,11 @@ def test_cancelling_a_rollout_cancels_its_episodes(byte_codec: Codec) -> None:
         crowd = Crowd(failing=0)
         task = asyncio.create_task(
             roll_out(
-                QUESTIONS, Author(byte_codec, always_search), Engine(crowd.search), settings(byte_codec), ErrorRate()
+                QUESTIONS,
+                Author(byte_codec, always_search),
+                Engine(crowd.search),
+                settings(byte_codec),
+                ErrorRate(),
             )
         )
         await asyncio.wait_for(crowd.all_there.wait(), PATIENCE)

@@ -7,12 +7,12 @@ import random
 from dataclasses import asdict, replace
 
 import pytest
+from fakes import FakeEngine as Engine
+from fakes import FakeGenerator as Author
 from test_rollout import (
     PATIENCE,
     QUESTIONS,
-    Author,
     Crowd,
-    Engine,
     always_search,
     asked,
     draws,
@@ -110,7 +110,15 @@ def test_another_step_and_another_question_have_pages_of_their_own(byte_codec: C
 
     engine = Engine(draws)
     for step in (0, 1):
-        roll(QUESTIONS[:2], Author(byte_codec, write), engine, settings(byte_codec), rollouts=3, noise=0.5, step=step)
+        roll(
+            QUESTIONS[:2],
+            Author(byte_codec, write),
+            engine,
+            settings(byte_codec),
+            rollouts=3,
+            noise=0.5,
+            step=step,
+        )
     assert len({request.seed for request in engine.requests}) == len(engine.requests) == 4
 
 

@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
+from fakes import FakeChat
 
 from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Document, Quality, SearchEngine, SearchPage, SearchRequest, close_connections
 from zerosearch.episodes.seeds import derive_seed
-from zerosearch.episodes.usage import NOTHING, Usage
+from zerosearch.episodes.usage import Usage
 from zerosearch.errors import ConfigError, EngineError
 from zerosearch.models.chat import OpenAIWriter, Written
 from zerosearch.models.retry import Retry
@@ -22,22 +23,6 @@ from zerosearch.simulator.engine import SimulatedEngine
 
 GOOD = "[1] Nepal: Kathmandu is the capital.\n[2] Peru: Lima is the capital."
 REQUEST = SearchRequest("capital of Nepal", 2, Question("1", "Which capital?", ("Kathmandu",)), Quality.NOISY, seed=7)
-
-
-class Scribe:
-    """A writer that writes what it is told to, text by text, and keeps what it was asked."""
-
-    model = "scribe"
-
-    def __init__(self, *texts: str, usage: Usage = NOTHING) -> None:
-        self.texts = list(texts)
-        self.usage = usage
-        self.asked: list[tuple[Sequence[Message], int, float, int]] = []
-
-    async def write(self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int) -> Written:
-        self.asked.append((messages, max_tokens, temperature, seed))
-        text = self.texts.pop(0) if len(self.texts) > 1 else self.texts[0]
-        return Written(text, self.usage)
 
 
 async def no_sleep(seconds: float) -> None:
@@ -49,51 +34,51 @@ def search(engine: SimulatedEngine, request: SearchRequest = REQUEST) -> SearchP
 
 
 def test_a_page_is_the_writers_with_the_quality_asked_for() -> None:
-    scribe = Scribe(GOOD)
+    scribe = FakeChat(GOOD)
     engine: SearchEngine = SimulatedEngine(scribe, style="tuned")
     page = asyncio.run(engine.search(REQUEST))
     assert page.documents == (Document("Nepal", "Kathmandu is the capital."), Document("Peru", "Lima is the capital."))
-    assert (page.engine, page.quality, page.parsed, page.attempts) == ("simulated:scribe", Quality.NOISY, True, 1)
-    ((messages, max_tokens, temperature, seed),) = scribe.asked
-    assert (max_tokens, temperature, seed) == (600, 0.8, 7)
-    assert "Query: capital of Nepal\nWrite 2 noisy documents." in messages[1]["content"]
+    assert (page.engine, page.quality, page.parsed, page.attempts) == ("simulated:fake", Quality.NOISY, True, 1)
+    (call,) = scribe.calls
+    assert (call.max_tokens, call.temperature, call.seed) == (600, 0.8, 7)
+    assert "Query: capital of Nepal\nWrite 2 noisy documents." in call.text
 
 
 @pytest.mark.parametrize("query", ["", "  \n", "?!", "...", "<>"])
 def test_a_query_without_a_word_gets_an_empty_page_and_asks_nobody(query: str) -> None:
-    scribe = Scribe(GOOD)
+    scribe = FakeChat(GOOD)
     page = search(SimulatedEngine(scribe), SearchRequest(query, 5, REQUEST.question, Quality.NOISY))
-    assert (page.documents, page.quality, page.usage.usd, scribe.asked) == ((), Quality.NOISY, 0.0, [])
+    assert (page.documents, page.quality, page.usage.usd, scribe.calls) == ((), Quality.NOISY, 0.0, [])
 
 
 def test_an_empty_page_is_tried_again_with_another_seed_and_then_is_an_error() -> None:
-    scribe = Scribe("")
+    scribe = FakeChat("")
     with pytest.raises(EngineError, match="wrote no document") as caught:
         search(SimulatedEngine(scribe, retry=Retry(attempts=3), sleep=no_sleep))
     assert (caught.value.kind, caught.value.attempts) == ("empty", 3)
-    seeds = [seed for *_, seed in scribe.asked]
+    seeds = scribe.seeds
     assert seeds == [7, derive_seed("attempt", 2, 7), derive_seed("attempt", 3, 7)]
     assert len(set(seeds)) == 3
 
 
 def test_a_second_attempt_that_works_is_a_page_and_every_attempt_is_paid() -> None:
-    scribe = Scribe("<think>never ends", GOOD, usage=Usage(100, 10, 0.25))
+    scribe = FakeChat("<think>never ends", GOOD, usage=Usage(100, 10, 0.25))
     page = search(SimulatedEngine(scribe, sleep=no_sleep))
     assert (page.attempts, len(page.documents)) == (2, 2)
     assert page.usage == Usage(200, 20, 0.5)
 
 
 def test_a_search_that_fails_tells_what_its_attempts_cost() -> None:
-    scribe = Scribe("", usage=Usage(100, 10, 0.25))
+    scribe = FakeChat("", usage=Usage(100, 10, 0.25))
     with pytest.raises(EngineError) as caught:
         search(SimulatedEngine(scribe, retry=Retry(attempts=3), sleep=no_sleep))
     assert (caught.value.attempts, caught.value.usage) == (3, Usage(300, 30, 0.75))
 
 
 def test_an_attempt_that_was_paid_for_counts_where_the_deadline_cuts_off_the_next() -> None:
-    class Stuck(Scribe):
+    class Stuck(FakeChat):
         async def write(self, messages: Any, **options: Any) -> Written:
-            if self.asked:
+            if self.calls:
                 await asyncio.Event().wait()
             return await super().write(messages, **options)
 
@@ -115,10 +100,10 @@ def test_an_empty_answer_over_http_is_paid_for_by_the_servers_own_count(endpoint
 
 
 def test_a_page_out_of_form_is_kept_and_marked() -> None:
-    scribe = Scribe("I found that Kathmandu is the capital.")
+    scribe = FakeChat("I found that Kathmandu is the capital.")
     page = search(SimulatedEngine(scribe))
     assert page.documents == (Document("", "I found that Kathmandu is the capital."),)
-    assert (page.parsed, page.attempts, len(scribe.asked)) == (False, 1, 1)
+    assert (page.parsed, page.attempts, len(scribe.calls)) == (False, 1, 1)
 
 
 def test_seconds_are_those_of_all_attempts() -> None:
@@ -127,7 +112,7 @@ def test_seconds_are_those_of_all_attempts() -> None:
     async def sleep(seconds: float) -> None:
         now[0] += seconds
 
-    engine = SimulatedEngine(Scribe("", GOOD), retry=Retry(backoff_seconds=2.0), sleep=sleep, clock=lambda: now[0])
+    engine = SimulatedEngine(FakeChat("", GOOD), retry=Retry(backoff_seconds=2.0), sleep=sleep, clock=lambda: now[0])
     assert search(engine).seconds == pytest.approx(2.0)
 
 
@@ -235,7 +220,7 @@ def over_http(endpoint: Any, retry: Retry, sleep: Any = no_sleep) -> SearchPage:
 
 
 def test_closing_an_engine_closes_what_its_writer_holds_open() -> None:
-    class Connected(Scribe):
+    class Connected(FakeChat):
         closed = 0
 
         async def aclose(self) -> None:
@@ -244,7 +229,7 @@ def test_closing_an_engine_closes_what_its_writer_holds_open() -> None:
     writer = Connected(GOOD)
     asyncio.run(close_connections(SimulatedEngine(writer)))
     assert writer.closed == 1
-    asyncio.run(close_connections(SimulatedEngine(Scribe(GOOD))))  # a local model holds nothing open
+    asyncio.run(close_connections(SimulatedEngine(FakeChat(GOOD))))  # a local model holds nothing open
 
 
 def test_engines_are_imported_without_torch() -> None:
@@ -258,10 +243,10 @@ def test_engines_are_imported_without_torch() -> None:
 @pytest.mark.parametrize("settings", [{"temperature": -0.1}, {"max_tokens": 0}])
 def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=f"simulator.{next(iter(settings))}"):
-        SimulatedEngine(Scribe(GOOD), **settings)
+        SimulatedEngine(FakeChat(GOOD), **settings)
 
 
 def test_the_answer_of_a_question_never_enters_the_prompt_of_a_search_without_one() -> None:
-    scribe = Scribe(GOOD)
+    scribe = FakeChat(GOOD)
     search(SimulatedEngine(scribe), SearchRequest("capital of Nepal", 2))
-    assert "Kathmandu" not in json.dumps(scribe.asked[0][0])
+    assert "Kathmandu" not in json.dumps(scribe.calls[0].messages)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from functools import partial
 
 import pytest
+from fakes import FakeChat
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -13,7 +15,6 @@ from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Document, Noise, Quality, SearchPage, SearchRequest
 from zerosearch.episodes.usage import Usage
 from zerosearch.errors import EngineError
-from zerosearch.models.chat import Written
 from zerosearch.simulator.engine import SimulatedEngine
 from zerosearch.simulator.page_text import announces_answer, format_page, format_plan, parse_page
 from zerosearch.simulator.prompts import PromptStyle
@@ -25,21 +26,10 @@ HOLDS, LACKS = "[1] Nepal: Katmandu is the capital.", "[1] Nepal: A country with
 ANNOUNCED, NONE = "<think>[1] Kathmandu</think>\n", "<think>none</think>\n"
 
 
-class Scribe:
-    """Writes one text after the other, and the last one for ever; keeps the seeds."""
-
-    model = "scribe"
-
-    def __init__(self, *texts: str) -> None:
-        self.texts = list(texts)
-        self.seeds: list[int] = []
-
-    async def write(self, messages: object, *, max_tokens: int, temperature: float, seed: int) -> Written:
-        self.seeds.append(seed)
-        return Written(self.texts.pop(0) if len(self.texts) > 1 else self.texts[0], Usage(10, 3, 1.0))
+Scribe = partial(FakeChat, usage=Usage(10, 3, 1.0))
 
 
-def search(scribe: Scribe, request: SearchRequest, rewrites: int = 2, style: PromptStyle = "tuned") -> SearchPage:
+def search(scribe: FakeChat, request: SearchRequest, rewrites: int = 2, style: PromptStyle = "tuned") -> SearchPage:
     engine = SimulatedEngine(scribe, style=style, rewrites=rewrites)
     return asyncio.run(engine.search(request))
 
