@@ -11,14 +11,18 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
+from engines.conftest import Reply, completion, endpoint  # noqa: F401
 from tiny import chain_model
 
 from zerosearch.config import TrainConfig
 from zerosearch.engines.config import EngineConfig
+from zerosearch.episodes.generation import Sampling
+from zerosearch.episodes.protocol import STOP_STRINGS, Message
 from zerosearch.episodes.search import Document, SearchEngine, SearchPage, SearchRequest
 from zerosearch.episodes.usage import Usage
 from zerosearch.errors import BudgetError, ConfigError, DataError
 from zerosearch.models.config import ModelRef
+from zerosearch.models.endpoint import byte_codec
 from zerosearch.parts import Parts, Role
 from zerosearch.spending.books import spent
 from zerosearch.spending.ledger import Ledger
@@ -235,6 +239,21 @@ def test_the_budget_holds_for_all_calls_with_a_folder_and_is_told_in_one_way(tmp
     assert spent(tmp_path) == Ledger(queries=3, usd=3.0)
     with pytest.raises(BudgetError, match="the budget of this call is spent"), Parts(config) as parts:
         parts.run(search(parts, "train", 4))
+
+
+def test_what_servers_tell_of_policy_and_chat_is_counted_at_their_price(endpoint: Any) -> None:  # noqa: F811
+    body = completion("<answer>Lima</answer>", usage={"prompt_tokens": 1000, "completion_tokens": 100})
+    endpoint.script = [Reply(body=body)]
+    priced = {"name": "p", "base_url": endpoint.url, "usd_per_million_prompt_tokens": 2.0}
+    with Parts(configured(model=priced, engine=tracked("real", budget_usd=0.004))) as parts:
+        generator, _ = parts.policy(temperature=0.0, top_k=1)
+        parts.run(generator.generate(byte_codec().encode("Q"), Sampling(stop=STOP_STRINGS)))
+        assert parts.meter.used == Ledger(prompt_tokens=1000, completion_tokens=100, usd=0.002)
+        chat = parts.chat(ModelRef("p", base_url=endpoint.url, prices=parts.config.model.prices))
+        asked: list[Message] = [{"role": "user", "content": "Q"}]
+        with pytest.raises(BudgetError):
+            parts.run(chat.write(asked, max_tokens=9, temperature=0.0, seed=1))
+        assert parts.meter.used == Ledger(prompt_tokens=2000, completion_tokens=200, usd=0.004)
 
 
 def test_questions_are_read_with_the_fields_and_the_limit_of_their_source(tmp_path: Path) -> None:

@@ -139,27 +139,9 @@ def test_a_server_that_was_not_timed_is_not_said_to_be() -> None:
     ("arguments", "text"),
     [
         (("--run", "nowhere"), "nowhere: no such folder"),
-        (
-            (
-                "--run",
-                "empty",
-            ),
-            "empty: holds no metrics.jsonl",
-        ),
-        (
-            (
-                "--run",
-                "bare",
-            ),
-            "manifest.json: no such file",
-        ),
-        (
-            (
-                "--run",
-                "damaged",
-            ),
-            "metrics.jsonl:1: not a row of metrics",
-        ),
+        (("--run", "empty"), "empty: holds no metrics.jsonl"),
+        (("--run", "bare"), "manifest.json: no such file"),
+        (("--run", "damaged"), "metrics.jsonl:1: has no ledger"),
         (("--run", "idle", "--searches", "10"), "idle: has made no search that could be scaled to 10"),
         (("--gpu-usd-per-hour", "-1"), "--gpu-usd-per-hour -1.0: must be 0 or more"),
         (("--gpu-usd-per-hour", "nan"), "--gpu-usd-per-hour nan: must be 0 or more"),

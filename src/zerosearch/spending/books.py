@@ -53,9 +53,9 @@ def read_books(folder: Path) -> Books:
 
 def ledger_of(row: dict[str, Any], where: str = "row") -> Ledger:
     """What the step of a metrics row used, or an evaluation, its transfer included. Raises `DataError`."""
-    decoding = _timing(row, where, "simulator_decode_seconds", 0.0)
     if not isinstance(row.get("ledger"), dict):
-        raise DataError(f"{where}: has no ledger: not written by this release")
+        raise DataError(f"{where}: has no ledger, which this release writes")
+    decoding = _timing(row, where, "simulator_decode_seconds", 0.0)
     seconds = {"engine_seconds": _timing(row, where, "search_seconds"), "simulator_seconds": decoding}
     return Ledger.from_dict(row["ledger"] | seconds, where)
 
@@ -64,7 +64,7 @@ def _timing(row: dict[str, Any], where: str, name: str, default: float | None = 
     try:
         return float(row["timing"][name] if default is None else row["timing"].get(name, default))
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
-        raise DataError(f"{where}: has no timing of this release ({error})") from None
+        raise DataError(f"{where}: has no timing ({error})") from None
 
 
 def numbers(ledger: Ledger) -> dict[str, Any]:
