@@ -16,8 +16,9 @@ from engines.conftest import Endpoint, Reply, completion, endpoint
 from tiny import chain_model
 
 import zerosearch
-from zerosearch import Document, EngineError, Question, SearchRequest, open_engine
-from zerosearch.errors import ConfigError
+from zerosearch import Document, EngineError, Question, SearchRequest, load_config, open_engine, train
+from zerosearch.commands.train import next_steps
+from zerosearch.errors import CheckpointError, ConfigError
 from zerosearch.simulator.page_text import format_page
 
 __all__ = ["endpoint"]
@@ -131,3 +132,17 @@ def test_a_simulated_engine_is_told_question_and_quality(endpoint: Endpoint) -> 
 def test_a_setting_that_cannot_be_used_is_named(kind: str, settings: dict[str, Any], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         open_engine(kind, **settings)
+
+
+def test_what_a_complete_run_offers_next_works(place: Path) -> None:
+    """Its noise goes by its length, so that it cannot be made longer."""
+    simulated = ["engine.kind=simulated", "engine.simulated.model=model", "curriculum.end=0.25", "training.steps=1"]
+    short = load_config("demo", [*simulated, "name=short"])
+    assert train(short)
+    with pytest.raises(CheckpointError, match="the curriculum goes by it"):
+        train(load_config("demo", [*simulated, "name=short", "training.steps=2"]))
+    (offered,) = [line for line in next_steps(short) if "trains its policy on" in line]
+    words = offered.split()
+    name, change = words[words.index("--name") + 1], words[words.index("--set") + 1]
+    assert train(load_config("demo", [*simulated, f"name={name}", change]))
+    assert (place / "runs" / "short-2" / "checkpoints" / "step-000001" / "policy").is_dir()
