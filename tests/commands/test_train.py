@@ -55,9 +55,12 @@ learning_rate = 0.01
 def serve() -> Endpoint:
     """A server that knows one page. It says nothing of clients that go away: standard error is looked at here."""
     endpoint = Endpoint()
-    endpoint.script = [Reply(body=completion(PAGE))]
+    endpoint.script = [Reply(body=completion(PAGE, usage=USAGE))]
     endpoint._server.handle_error = lambda *_: None  # type: ignore[method-assign]
     return endpoint
+
+
+USAGE = {"prompt_tokens": 200, "completion_tokens": 60}
 
 
 @pytest.fixture
@@ -193,8 +196,8 @@ BROKEN: dict[str, tuple[Reply, str]] = {
     "401 that tells the key": (Reply(status=401, body=f"bad key {SECRET}".encode()), "HTTP 401: bad key [key]"),
     "not JSON": (Reply(body=b"<html>hello</html>"), "the answer is not JSON"),
     "no choices": (Reply(body=b"{}"), "the answer has no choices"),
-    "nothing said": (Reply(body=completion("")), "the answer is empty"),
-    "no document": (Reply(body=completion("```\n***\n```")), "wrote no document"),
+    "nothing said": (Reply(body=completion("", usage=USAGE)), "the answer is empty"),
+    "no document": (Reply(body=completion("```\n***\n```", usage=USAGE)), "wrote no document"),
     "silence": (Reply(hold=True), "no answer within the deadline of 0.3 s"),
 }
 
@@ -224,7 +227,9 @@ def test_a_broken_server_ends_the_run_with_one_line(
 def test_nonsense_from_the_server_is_kept_and_counted(
     zerosearch: Any, config: Path, run_folder: Path, server: Endpoint
 ) -> None:
-    server.script = [Reply(body=completion("As an AI I cannot\x00 \ud83d search <answer> the web </answer>"))]
+    server.script = [
+        Reply(body=completion("As an AI I cannot\x00 \ud83d search <answer> the web </answer>", usage=USAGE))
+    ]
     result = zerosearch("train", str(config))
     assert (result.code, result.err) == (0, "")
     rows = list(read_rows(run_folder / "metrics.jsonl"))
