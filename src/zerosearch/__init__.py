@@ -13,6 +13,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from zerosearch.version import __version__
+
 if TYPE_CHECKING:
     from zerosearch.api import Engine, ask, open_engine, tune
     from zerosearch.collecting import Collecting, collect
@@ -26,8 +28,6 @@ if TYPE_CHECKING:
     from zerosearch.learning.run import train
     from zerosearch.parts import Parts
     from zerosearch.simulator.engine import SimulatedEngine
-
-__version__ = "0.2.0"
 
 _NAMES = {
     "api": ("Engine", "ask", "open_engine", "tune"),

@@ -13,12 +13,12 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from zerosearch import shipped_configs
 from zerosearch.cleaning import clean
 from zerosearch.config import TrainConfig
 from zerosearch.errors import ConfigError
 from zerosearch.files.formats import encoding_of
 from zerosearch.models.config import UNSET, Section
+from zerosearch.shipped_configs import find
 
 _NOT_SHOWN = ("base_url", "url", "api_key_env")  # of these not even a wrong value is shown: it may be a secret
 
@@ -59,7 +59,7 @@ def config_from_dict(values: dict[str, Any], where: str, changed: Sequence[str] 
 
 def _read(path: str | Path) -> dict[str, Any]:
     try:
-        data = shipped_configs.find(path).read_bytes()
+        data = find(path).read_bytes()
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file") from None
     except (OSError, ValueError) as error:  # ValueError: a name that holds a zero byte

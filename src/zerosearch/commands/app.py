@@ -11,8 +11,8 @@ from typing import Annotated, Any, get_args, get_type_hints
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from zerosearch import __version__
 from zerosearch.commands.listing import SUMMARIES, front_page, rows, wrapped
+from zerosearch.version import __version__
 
 _OPTIONS = {"help_option_names": ["-h", "--help"]}
 

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from zerosearch import __version__
 from zerosearch.config import TrainConfig
 from zerosearch.engines.corpus import sha256_of
 from zerosearch.episodes.questions import Question, questions_digest
@@ -20,6 +19,7 @@ from zerosearch.errors import CheckpointError
 from zerosearch.files.identity import differences, with_parts
 from zerosearch.learning.trainer import TrainerInputs
 from zerosearch.models.adapters import resolve_adapter
+from zerosearch.version import __version__
 
 
 def manifest(config: TrainConfig, inputs: TrainerInputs) -> dict[str, Any]:
