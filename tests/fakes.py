@@ -20,8 +20,8 @@ from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.replies import cut_before
 from zerosearch.episodes.search import Document, SearchPage, SearchRequest
-from zerosearch.episodes.usage import NOTHING, Usage
 from zerosearch.models.chat import Written, cut_anywhere
+from zerosearch.usage import NOTHING, Usage
 
 
 async def _said(script: Sequence[Any], number: int, *call: Any) -> Any:

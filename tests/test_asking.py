@@ -15,8 +15,8 @@ from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import RolloutSettings
 from zerosearch.episodes.search import Document, Quality, SearchPage, SearchRequest
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import EngineError
+from zerosearch.usage import Usage
 
 TURNS = (
     "<think>Which city?</think>\n<search>capital of Nepal</search>",

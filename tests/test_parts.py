@@ -19,13 +19,13 @@ from zerosearch.engines.config import EngineConfig
 from zerosearch.episodes.generation import Sampling
 from zerosearch.episodes.protocol import STOP_STRINGS, Message
 from zerosearch.episodes.search import Document, SearchEngine, SearchPage, SearchRequest
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import BudgetError, ConfigError, DataError
 from zerosearch.models.config import ModelRef
 from zerosearch.models.endpoint import byte_codec
 from zerosearch.parts import Parts, Role
 from zerosearch.spending.books import spent
 from zerosearch.spending.ledger import Ledger
+from zerosearch.usage import Usage
 
 TEXT = "Nepal is a state. Kathmandu is its capital. It has eight of the ten highest mountains of the world."
 

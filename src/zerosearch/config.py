@@ -12,11 +12,11 @@ from zerosearch.episodes.curriculum import Curriculum, CurriculumKind, PageDraw,
 from zerosearch.episodes.episode import EpisodeLimits
 from zerosearch.episodes.question_rows import Fields
 from zerosearch.episodes.search import Noise
-from zerosearch.episodes.usage import TokenPrices
 from zerosearch.errors import ConfigError
 from zerosearch.models.config import FREE, Address, RequestConfig, Section, Variable
 from zerosearch.simulator.config import FidelityConfig, LabelConfig, TuneConfig
 from zerosearch.training_config import AlgorithmConfig, RewardConfig, TrainingConfig, default_rates
+from zerosearch.usage import TokenPrices
 
 
 def known_fields(value: str | None) -> str | None:

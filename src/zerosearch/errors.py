@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from zerosearch.cleaning import clean
 
 if TYPE_CHECKING:
-    from zerosearch.episodes.usage import Usage
+    from zerosearch.usage import Usage
 
 EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("torch", "transformers", "accelerate", "peft", "safetensors", "gguf", "tensorboard", "matplotlib"),

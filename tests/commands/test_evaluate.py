@@ -13,10 +13,10 @@ from tiny import chain_model, give_adapter
 
 from zerosearch.config_file import load_config
 from zerosearch.episodes.predictions import read_predictions
-from zerosearch.episodes.usage import Usage
 from zerosearch.evaluation.evaluate import Trials, evaluate
 from zerosearch.evaluation.results import find_results
 from zerosearch.files.jsonl import read_rows
+from zerosearch.usage import Usage
 
 METHODS = "direct,cot,rag,react,search-o1,ircot,tree-search,episode"
 SECRET = "sk-mustnotbewrittenanywhere"

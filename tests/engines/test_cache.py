@@ -11,8 +11,8 @@ import pytest
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.engines.cache import Cached
 from zerosearch.episodes.search import Document, Quality, SearchPage, SearchRequest, close_connections
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import ConfigError, EngineError
+from zerosearch.usage import Usage
 
 
 class Priced:

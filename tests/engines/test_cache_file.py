@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from zerosearch.engines import cache_file as page_store
 from zerosearch.engines.cache_file import PageStore, normalise_query
 from zerosearch.episodes.search import Document, SearchPage
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import DataError, RunError
+from zerosearch.usage import Usage
 
 DOCUMENTS = (Document("Nepal", "Kathmandu is the capital.", "np"), Document("", "No title."))
 PAGE = SearchPage(DOCUMENTS, "real", usage=Usage(usd=0.01))
@@ -27,7 +27,7 @@ import sys
 from pathlib import Path
 from zerosearch.engines.cache_file import PageStore
 from zerosearch.episodes.search import Document, SearchPage
-from zerosearch.episodes.usage import Usage
+from zerosearch.usage import Usage
 
 path, name, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
 sys.stdin.readline()  # all start together

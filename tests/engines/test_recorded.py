@@ -20,9 +20,9 @@ from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import ErrorRate
 from zerosearch.episodes.search import Document, Quality, SearchPage, SearchRequest
 from zerosearch.episodes.trajectory import SearchRecord
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import ConfigError, DataError, EngineError, RunError
 from zerosearch.simulator.record import Query, RecordSettings, record
+from zerosearch.usage import Usage
 
 ROWS: list[dict[str, Any]] = [
     {"query": "capital of Nepal", "engine": "web", "results": [{"title": "Nepal", "snippet": "Kathmandu."}]},

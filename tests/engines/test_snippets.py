@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from zerosearch.engines.snippets import Snippets, cut, snippet
 from zerosearch.episodes.search import Document, Quality, SearchPage, SearchRequest
-from zerosearch.episodes.usage import Usage
+from zerosearch.usage import Usage
 
 NEPAL = (
     "Nepal. Capital - name: Kathmandu. Government type: federal parliamentary republic. "

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from zerosearch.engines.web import KEY_VARIABLES, MAX_QUERY_CHARS, PRICES_USD
 from zerosearch.episodes.search import Document, SearchPage, SearchRequest
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import EngineError
 from zerosearch.models.client import MAX_BODY_BYTES
 from zerosearch.models.retry import Retry
+from zerosearch.usage import Usage
 
 KINDS = sorted(ENGINES)
 every_kind = pytest.mark.parametrize("kind", KINDS)

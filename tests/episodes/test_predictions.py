@@ -22,8 +22,8 @@ from zerosearch.episodes.predictions import (
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Document
 from zerosearch.episodes.trajectory import SearchRecord
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import DataError
+from zerosearch.usage import Usage
 
 NEPAL = Question("n", "Capital of Nepal?", ("Kathmandu", "Katmandu"))
 HEADER = Header("atlas", "rag", "tiny", "bm25:x", 5, "d1", count=2, samples=2, settings={"max_searches": 4})

@@ -23,8 +23,8 @@ from zerosearch.episodes.rollout import ErrorRate, RolloutSettings, roll_out, ru
 from zerosearch.episodes.search import Document, Noise, Quality, SearchEngine, SearchPage, SearchRequest
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.episodes.trajectory import Trajectory
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import EngineError, PolicyError, RunError
+from zerosearch.usage import Usage
 
 T = TypeVar("T")
 PATIENCE = 30.0  # seconds until a test that hangs is failed; never waited for in a run that passes

@@ -31,9 +31,9 @@ from zerosearch.episodes.rollout import ErrorRate, roll_out, run_episode
 from zerosearch.episodes.search import Document, SearchPage, SearchRequest
 from zerosearch.episodes.shared_pages import SharedPages, same_query
 from zerosearch.episodes.trajectory import SearchRecord, Trajectory
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import BudgetError, EngineError
 from zerosearch.spending.meter import Budget, Meter, Metered
+from zerosearch.usage import Usage
 
 
 @pytest.mark.parametrize(

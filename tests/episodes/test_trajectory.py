@@ -31,8 +31,8 @@ from zerosearch.episodes.trajectory import (
     to_dict,
     write_trajectories,
 )
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import DataError
+from zerosearch.usage import Usage
 
 QUESTION = Question("q1", "Which lake lies highest?", ("Lake Titicaca", "Titicaca"), {"kept": [object()]})
 PAGE = SearchPage(

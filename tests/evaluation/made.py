@@ -19,7 +19,7 @@ from zerosearch.episodes.predictions import (
 from zerosearch.episodes.questions import Question, questions_digest
 from zerosearch.episodes.search import Document
 from zerosearch.episodes.trajectory import SearchRecord
-from zerosearch.episodes.usage import Usage
+from zerosearch.usage import Usage
 
 
 def questions(count: int, prefix: str = "q") -> list[Question]:

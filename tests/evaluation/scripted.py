@@ -12,11 +12,11 @@ from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.replies import cut_before
 from zerosearch.episodes.search import Document, SearchPage, SearchRequest
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import EngineError
 from zerosearch.evaluation.methods import PROMPTED, Errors, MethodSettings, Session
 from zerosearch.evaluation.predictors import Prompted
 from zerosearch.models.chat import Written
+from zerosearch.usage import Usage
 
 QUESTION = Question("q1", "What is the capital of Nepal?", ("Kathmandu",))
 NEPAL = Document("Nepal", "Kathmandu is the capital of Nepal.")

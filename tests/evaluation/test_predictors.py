@@ -14,12 +14,12 @@ from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.episodes.predictions import Prediction
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import ErrorRate, run_episode
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import EngineError, PolicyError, RunError
 from zerosearch.evaluation.methods import Errors
 from zerosearch.evaluation.predictors import Episodes
 from zerosearch.models.worker import TransformersGenerator, Worker
 from zerosearch.playing import rollout_settings
+from zerosearch.usage import Usage
 
 
 def test_a_failed_search_is_a_row_with_its_error_and_what_it_cost() -> None:

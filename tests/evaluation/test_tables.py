@@ -12,7 +12,6 @@ from rich.console import Console
 
 from zerosearch.episodes.predictions import append_prediction, read_predictions
 from zerosearch.episodes.statistics import macro_average, mean_interval, micro_average
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import ConfigError, DataError
 from zerosearch.evaluation.results import find_results, question_values
 from zerosearch.evaluation.tables import (
@@ -25,6 +24,7 @@ from zerosearch.evaluation.tables import (
     scores,
     with_all_scores,
 )
+from zerosearch.usage import Usage
 
 
 def test_a_table_holds_every_cell_and_both_averages(tmp_path: Path) -> None:

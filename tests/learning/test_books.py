@@ -25,7 +25,6 @@ from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import SearchPage, SearchRequest
 from zerosearch.episodes.trajectory import read_trajectories
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import BudgetError, EngineError
 from zerosearch.files.jsonl import read_rows
 from zerosearch.learning.checkpoints import list_checkpoints
@@ -34,6 +33,7 @@ from zerosearch.models.worker import DecodingTotals, Worker
 from zerosearch.parts import Parts
 from zerosearch.spending.books import ledger_of, numbers, read_books, spent
 from zerosearch.spending.ledger import Ledger
+from zerosearch.usage import Usage
 
 PRELOADED = ["zerosearch.learning.trainer", "transformers.models.llama.modeling_llama"]
 PRICE = 0.1  # has no exact binary form: a sum in another order would show

@@ -12,11 +12,11 @@ from tokenizers import Tokenizer as FastTokenizer
 
 from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.episodes.protocol import Message
-from zerosearch.episodes.usage import TokenPrices, Usage
 from zerosearch.errors import ConfigError, ModelError
 from zerosearch.models.chat import MAX_BODY_BYTES, GeneratorWriter, OpenAIWriter, Written, render_messages
 from zerosearch.models.config import RequestConfig
 from zerosearch.models.retry import AttemptError
+from zerosearch.usage import TokenPrices, Usage
 
 MESSAGES: list[Message] = [{"role": "system", "content": "Write."}, {"role": "user", "content": "Query: Nepal"}]
 KEY = "sk-very-secret-0123456789"

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from zerosearch.config_file import config_toml, load_config
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import ConfigError
 from zerosearch.models.chat import OpenAIWriter, Written
 from zerosearch.models.completions import read_completion, without_system
 from zerosearch.models.config import RequestConfig
 from zerosearch.models.retry import AttemptError, parse_retry_after
+from zerosearch.usage import Usage
 
 CHAT = [{"role": "system", "content": "You judge."}, {"role": "user", "content": "Well?"}]
 

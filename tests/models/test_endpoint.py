@@ -21,12 +21,12 @@ from zerosearch.episodes.protocol import STOP_STRINGS, parse_turn
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.replies import cut_before, stop_end
 from zerosearch.episodes.search import Document
-from zerosearch.episodes.usage import TokenPrices, Usage
 from zerosearch.errors import BudgetError, ConfigError, RunError
 from zerosearch.models.config import RequestConfig
 from zerosearch.models.endpoint import OWN, OpenAIGenerator, as_messages, byte_codec, byte_limits, end_turn
 from zerosearch.models.retry import Retry
 from zerosearch.spending.meter import Budget, Meter, MeteredPolicy
+from zerosearch.usage import TokenPrices, Usage
 
 CODEC = byte_codec()
 QUESTION = Question("n", "What is the capital of Nepal?", ("Kathmandu",))

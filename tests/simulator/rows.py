@@ -6,7 +6,7 @@ from zerosearch.episodes.questions import Question
 from zerosearch.episodes.scoring import score_answer
 from zerosearch.episodes.search import Document
 from zerosearch.episodes.trajectory import SearchRecord, Trajectory
-from zerosearch.episodes.usage import Usage
+from zerosearch.usage import Usage
 
 NEPAL = Question("n", "What is the capital of Nepal?", ("Kathmandu", "Katmandu"))
 PERU = Question("p", "What is the capital of the country with llamas?", ("Lima",))

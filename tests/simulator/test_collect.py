@@ -15,9 +15,9 @@ from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import ErrorRate, RolloutSettings, run_episode
 from zerosearch.episodes.search import Document, SearchPage, SearchRequest
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import DataError, EngineError, RunError
 from zerosearch.simulator.collect import Progress, collect, list_parts, read_collection
+from zerosearch.usage import Usage
 
 QUESTIONS = [NEPAL, PERU, *(Question(f"q{n}", f"Which is city {n}?", (f"city {n}",)) for n in range(9))]
 

@@ -14,12 +14,12 @@ from zerosearch.engines.config import EngineConfig
 from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Noise, Quality, SearchPage, SearchRequest
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import EngineError
 from zerosearch.models.chat import Written, cut_anywhere
 from zerosearch.parts import Parts
 from zerosearch.simulator.engine import SimulatedEngine
 from zerosearch.simulator.prompts import PromptStyle, simulator_messages
+from zerosearch.usage import Usage
 
 NEPAL = Question("1", "Which capital?", ("Kathmandu", "Katmandu"))
 USEFUL = SearchRequest("capital of Nepal", 1, NEPAL, Quality.USEFUL, seed=7)

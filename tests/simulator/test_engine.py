@@ -15,11 +15,11 @@ from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Document, Quality, SearchEngine, SearchPage, SearchRequest, close_connections
 from zerosearch.episodes.seeds import derive_seed
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import ConfigError, EngineError
 from zerosearch.models.chat import OpenAIWriter, Written
 from zerosearch.models.retry import Retry
 from zerosearch.simulator.engine import SimulatedEngine
+from zerosearch.usage import Usage
 
 GOOD = "[1] Nepal: Kathmandu is the capital.\n[2] Peru: Lima is the capital."
 REQUEST = SearchRequest("capital of Nepal", 2, Question("1", "Which capital?", ("Kathmandu",)), Quality.NOISY, seed=7)

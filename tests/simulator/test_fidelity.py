@@ -15,11 +15,11 @@ from zerosearch.episodes.questions import Question
 from zerosearch.episodes.scoring import Scores
 from zerosearch.episodes.search import Document, Quality, SearchPage, SearchRequest, holds_answer
 from zerosearch.episodes.trajectory import SearchRecord, Trajectory
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import EngineError
 from zerosearch.simulator.fidelity import Compared, FidelityQuery, Leak, compare, fidelity, leak
 from zerosearch.simulator.gallery import page
 from zerosearch.simulator.reader import Reading
+from zerosearch.usage import Usage
 
 CORPUS = [
     ("Nepal", "Kathmandu is the capital of Nepal."),

@@ -13,7 +13,6 @@ from simulator.rows import NEPAL, PERU, documents, episode, search
 from zerosearch.engines.page_rows import RecordedPage
 from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.search import Quality
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import RunError
 from zerosearch.models.chat import MeteredChat, Written
 from zerosearch.models.completions import Completion, EmptyReply
@@ -22,6 +21,7 @@ from zerosearch.simulator.judge import JudgeSettings, judge, judge_messages, par
 from zerosearch.simulator.label import CONTAINMENT, JUDGE, label_pages
 from zerosearch.spending.ledger import Ledger
 from zerosearch.spending.meter import Meter
+from zerosearch.usage import Usage
 
 
 class Said:

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import DocumentKind, Noise, Quality, SearchPage, SearchRequest, page_quality
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import ConfigError, EngineError
 from zerosearch.models.chat import OpenAIWriter, Written
 from zerosearch.models.retry import AttemptError, Retry
 from zerosearch.simulator.engine import SimulatedEngine, whole_pages
 from zerosearch.simulator.prompts import PromptStyle
+from zerosearch.usage import Usage
 
 NEPAL = Question("1", "Which capital?", ("Kathmandu",), {"hops": 2})
 U, N = Quality.USEFUL, Noise.PLAIN

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Document, Noise, Quality, SearchPage, SearchRequest
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import EngineError
 from zerosearch.simulator.engine import SimulatedEngine
 from zerosearch.simulator.page_text import announces_answer, format_page, format_plan, parse_page
 from zerosearch.simulator.prompts import PromptStyle
+from zerosearch.usage import Usage
 
 NEPAL = Question("1", "Which capital?", ("Kathmandu", "Katmandu"))
 USEFUL = SearchRequest("capital of Nepal", 1, NEPAL, Quality.USEFUL, seed=7)

@@ -16,9 +16,9 @@ from zerosearch.episodes.questions import Question
 from zerosearch.episodes.scoring import Scores
 from zerosearch.episodes.search import Document, SearchPage
 from zerosearch.episodes.trajectory import SearchRecord, Trajectory
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import DataError, EngineError
 from zerosearch.spending.ledger import PRICES, Ledger, Prices, dollars, engine_lines, paper_lines
+from zerosearch.usage import Usage
 
 count = st.integers(0, 10**9)
 amount = st.floats(0, 1e9)

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import BudgetError, EngineError
 from zerosearch.spending.ledger import Ledger
 from zerosearch.spending.meter import Budget, Meter, Metered
+from zerosearch.usage import Usage
 
 PATIENCE = 30.0  # seconds until a test that hangs is failed; never waited for in a run that passes
 

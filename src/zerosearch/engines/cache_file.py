@@ -24,8 +24,8 @@ from typing import Any, TypeVar
 
 from zerosearch.engines.page_rows import RecordedPage
 from zerosearch.episodes.search import Document, SearchPage
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import DataError, RunError
+from zerosearch.usage import Usage
 
 T = TypeVar("T")
 

@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from zerosearch.episodes.usage import TokenPrices
 from zerosearch.errors import ZeroSearchError
 from zerosearch.models.adapters import read_card, resolve_adapter
 from zerosearch.models.config import FREE, UNSET, Address, Names, RequestConfig, Section, Variable
+from zerosearch.usage import TokenPrices
 
 
 class SimulatedConfig(Section):

@@ -23,12 +23,12 @@ import httpx
 from zerosearch.cleaning import clean
 from zerosearch.episodes.protocol import one_line
 from zerosearch.episodes.search import Document, SearchPage, SearchRequest
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import ConfigError, EngineError
 from zerosearch.files.identity import address_of, identity_of
 from zerosearch.models.client import JsonClient, PerLoop, StatusError, checked_url, key_from
 from zerosearch.models.retry import AttemptError, Retry, with_retry
 from zerosearch.spending.ledger import PRICES
+from zerosearch.usage import Usage
 
 KEY_VARIABLES: dict[str, str] = {"serpapi": "SERPAPI_API_KEY", "serper": "SERPER_API_KEY"}
 """The environment variables that hold the keys, unless `api_key_env` names another."""

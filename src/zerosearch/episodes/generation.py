@@ -6,7 +6,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from zerosearch.episodes.usage import Usage
+from zerosearch.usage import Usage
 
 GenerationStop = Literal["stop", "eos", "length"]
 

@@ -22,10 +22,10 @@ from zerosearch.episodes.replies import visible
 from zerosearch.episodes.scoring import score_answer
 from zerosearch.episodes.search import shows_answer
 from zerosearch.episodes.trajectory import SearchRecord, Trajectory
-from zerosearch.episodes.usage import NOTHING, Usage
 from zerosearch.errors import DataError
 from zerosearch.files.identity import differences
 from zerosearch.files.jsonl import append_jsonl, read_rows, write_jsonl
+from zerosearch.usage import NOTHING, Usage
 
 log = logging.getLogger(__name__)
 

@@ -21,8 +21,8 @@ from zerosearch.episodes.seeds import derive_seed
 from zerosearch.episodes.shared_pages import Answer, SharedPages, credit_the_first, same_query
 from zerosearch.episodes.tasks import together
 from zerosearch.episodes.trajectory import Reward, SearchRecord, Trajectory, finish
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import EngineError, PolicyError, RunError
+from zerosearch.usage import Usage
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.scoring import contains_answer
-from zerosearch.episodes.usage import NOTHING, Usage
+from zerosearch.usage import NOTHING, Usage
 
 
 class Quality(StrEnum):

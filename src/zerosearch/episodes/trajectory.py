@@ -14,8 +14,8 @@ from zerosearch.episodes.episode import Episode
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.scoring import Scores, score_answer
 from zerosearch.episodes.search import Document, SearchPage, SearchRequest
-from zerosearch.episodes.usage import NOTHING, Usage
 from zerosearch.errors import DataError, EngineError
+from zerosearch.usage import NOTHING, Usage
 
 SCHEMA_VERSION = 2
 

@@ -11,10 +11,10 @@ from zerosearch.episodes.predictions import CUT_OFF, Outcome
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import RolloutSettings, run_episode
 from zerosearch.episodes.search import SearchEngine
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import EngineError, PolicyError
 from zerosearch.evaluation.methods import Errors, MethodSettings, PromptedMethod, Session
 from zerosearch.models.chat import ChatModel
+from zerosearch.usage import Usage
 
 
 class Predictor(Protocol):

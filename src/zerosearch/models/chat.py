@@ -19,7 +19,6 @@ from zerosearch.episodes.replies import (
 )
 from zerosearch.episodes.search import close_connections
 from zerosearch.episodes.seeds import derive_seed
-from zerosearch.episodes.usage import NOTHING, UNPRICED, TokenPrices, Usage
 from zerosearch.errors import EngineError
 from zerosearch.files.identity import address_of, digest_of, identity_of
 from zerosearch.models.client import MAX_BODY_BYTES, checked_url
@@ -27,6 +26,7 @@ from zerosearch.models.completions import CompletionServer, EmptyReply
 from zerosearch.models.config import RequestConfig
 from zerosearch.spending.ledger import Ledger
 from zerosearch.spending.meter import Meter
+from zerosearch.usage import NOTHING, UNPRICED, TokenPrices, Usage
 
 __all__ = [
     "MAX_BODY_BYTES",

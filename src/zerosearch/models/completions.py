@@ -18,11 +18,11 @@ from typing import Any
 
 from zerosearch.cleaning import clean
 from zerosearch.episodes.protocol import Message
-from zerosearch.episodes.usage import NOTHING, UNPRICED, TokenPrices, Usage
 from zerosearch.errors import ConfigError
 from zerosearch.models.client import JsonClient, StatusError, checked_url, error_message, key_from, short_line
 from zerosearch.models.config import RequestConfig
 from zerosearch.models.retry import AttemptError
+from zerosearch.usage import NOTHING, UNPRICED, TokenPrices, Usage
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core.core_schema import CoreSchema, no_info_after_validator_function
 
 from zerosearch.cleaning import check_address, check_variable
-from zerosearch.episodes.usage import UNPRICED, TokenPrices
 from zerosearch.registry import check_name
+from zerosearch.usage import UNPRICED, TokenPrices
 
 UNSET = "none"
 """TOML has no null: `key = "none"` unsets an optional setting."""

@@ -21,12 +21,12 @@ from zerosearch.episodes.episode import Codec, EpisodeLimits
 from zerosearch.episodes.generation import Generation, GenerationStop, Sampling
 from zerosearch.episodes.protocol import CONTROL_TEXTS, Message
 from zerosearch.episodes.replies import close_tag, may_think_unseen, stop_end, thinking
-from zerosearch.episodes.usage import UNPRICED, TokenPrices, Usage
 from zerosearch.errors import EngineError, PolicyError
 from zerosearch.models.client import PerLoop
 from zerosearch.models.completions import LENGTH, Completion, CompletionServer
 from zerosearch.models.config import RequestConfig
 from zerosearch.models.retry import Retry, with_retry
+from zerosearch.usage import UNPRICED, TokenPrices, Usage
 
 log = logging.getLogger(__name__)
 

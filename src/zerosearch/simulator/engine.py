@@ -31,13 +31,13 @@ from zerosearch.episodes.search import (
     holds_answer,
 )
 from zerosearch.episodes.seeds import derive_seed
-from zerosearch.episodes.usage import NOTHING, Usage
 from zerosearch.errors import ConfigError, EngineError
 from zerosearch.files.identity import digest_of, identity_of, with_parts
 from zerosearch.models.chat import ChatModel, Written
 from zerosearch.models.retry import AttemptError, Retry, with_retry
 from zerosearch.simulator.page_text import NO_PLAN, PLAN_BEGIN, announces_answer, parse_page
 from zerosearch.simulator.prompts import LEARNED, PromptStyle, simulator_messages
+from zerosearch.usage import NOTHING, Usage
 
 log = logging.getLogger(__name__)
 

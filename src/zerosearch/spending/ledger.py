@@ -17,8 +17,8 @@ from typing import Any
 
 from zerosearch.episodes.search import SearchPage
 from zerosearch.episodes.trajectory import SearchRecord, Trajectory
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import DataError, EngineError
+from zerosearch.usage import Usage
 
 SECONDS_PER_HOUR = 3600.0
 

@@ -6,9 +6,9 @@ import pytest
 from evaluation.scripted import NEPAL, PERU, QUESTION, Call, ScriptedChat, ScriptedEngine, predict
 
 from zerosearch.episodes.search import Document
-from zerosearch.episodes.usage import Usage
 from zerosearch.evaluation.methods import PROMPTED
 from zerosearch.evaluation.methods.reading import MAX_PARAGRAPHS
+from zerosearch.usage import Usage
 
 RIGHT = "<answer> Kathmandu </answer>"
 

@@ -15,10 +15,10 @@ from zerosearch.episodes.rollout import ErrorRate
 from zerosearch.episodes.search import Document, SearchEngine, SearchRequest
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.episodes.trajectory import SearchRecord
-from zerosearch.episodes.usage import Usage
 from zerosearch.errors import EngineError
 from zerosearch.models.chat import ChatModel, Written
 from zerosearch.models.retry import Retry, with_retry
+from zerosearch.usage import Usage
 
 ONCE = Retry(attempts=1, deadline_seconds=None)
 
