@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import load_config
 from zerosearch.errors import CheckpointError, ConfigError
+
+log = logging.getLogger(__name__)
 
 EMBEDDED: dict[str, Any] = {
     "model": {"name": "smollm2-135m", "adapter": "embedded:policy", "dtype": "float32"},
@@ -42,22 +45,27 @@ def _config_of(run: Path) -> Path:
     return path
 
 
-def newest_checkpoint(run: Path) -> Path | None:
-    """The folder of a run's newest whole checkpoint."""
-    steps = [p for p in (run / "checkpoints").glob("step-*") if p.name[5:].isdecimal()]
-    return max((p for p in steps if (p / "state.json").is_file()), key=lambda p: int(p.name[5:]), default=None)
+def newest_policy(run: Path) -> Path | None:
+    """The policy of a run's newest whole checkpoint; an older one where its weights are missing, with a warning."""
+    steps = [p for p in (run / "checkpoints").glob("step-*") if p.name[5:].isdecimal() and (p / "state.json").is_file()]
+    steps.sort(key=lambda p: int(p.name[5:]), reverse=True)
+    for step in steps:
+        if any((step / "policy").glob("*.safetensors")):
+            if step != steps[0]:
+                log.warning("%s: %s holds no policy; that of %s is used", run, steps[0].name, step.name)
+            return step / "policy"
+    return None
 
 
 def _newest(run: Path, config: TrainConfig, overrides: Sequence[str]) -> TrainConfig:
     """`config` with the newest checkpoint's policy, unless the user has set another model or adapter."""
     if any(override.strip().startswith(("model.name", "model.adapter")) for override in overrides):
         return config
-    checkpoint = newest_checkpoint(run)
-    if checkpoint is None:
+    policy = newest_policy(run)
+    if policy is None:
         raise CheckpointError(
             f"{run}: has no checkpoint yet; one is written every {config.training.checkpoint_every} steps and at the "
             "end (training.checkpoint_every)"
         )
-    policy = str(checkpoint / "policy")
-    part = {"name": policy} if config.model.full else {"adapter": policy}
+    part = {"name": str(policy)} if config.model.full else {"adapter": str(policy)}
     return config.model_copy(update={"model": config.model.model_copy(update=part)})

@@ -27,6 +27,7 @@ from zerosearch.models.config import ModelRef
 from zerosearch.models.endpoint import RETRY
 from zerosearch.parts import Parts
 from zerosearch.registry import is_path
+from zerosearch.run_folder import newest_policy
 
 _WORDS_PER_TOKEN = 0.75  # of English prose: how much of a page a chat model is shown, whose tokenizer may be elsewhere
 
@@ -112,14 +113,14 @@ def engine_of(config: TrainConfig, specs: Sequence[MethodSpec]) -> EngineConfig 
     )
 
 
-def newest_policy(folder: Path) -> Path:
-    """`folder` itself or, where it is a run's, the policy of its newest checkpoint. Raises `ModelError`."""
+def policy_of(folder: Path) -> Path:
+    """`folder` itself or, where it is a run's, its newest policy. Raises `ModelError`."""
     if not (folder / "checkpoints").is_dir():
         return folder
-    found = sorted(folder.glob("checkpoints/step-[0-9]*/policy"))
-    if not found:
+    policy = newest_policy(folder)
+    if policy is None:
         raise ModelError(f"{folder}: is a run without a checkpoint")
-    return found[-1]
+    return policy
 
 
 def run_config(policy: Path, config: TrainConfig, overrides: Sequence[str]) -> TrainConfig:
@@ -165,7 +166,7 @@ class Setup:
             return self._prompted(spec)
         config = self.config
         if spec.policy is not None:
-            policy = newest_policy(resolve_adapter(spec.policy))
+            policy = policy_of(resolve_adapter(spec.policy))
             config = run_config(policy, config, overrides)
             is_adapter = (policy / "adapter_config.json").is_file()
             whose = {"adapter": str(policy)} if is_adapter else {"name": str(policy), "adapter": None}
