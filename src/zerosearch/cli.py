@@ -61,7 +61,8 @@ def _command() -> int:
     from zerosearch.commands.screen import LogLines
 
     log = logging.getLogger("zerosearch")
-    log.addHandler(LogLines())
+    if not any(isinstance(handler, LogLines) for handler in log.handlers):  # a program may call main again
+        log.addHandler(LogLines())
     log.setLevel(logging.INFO)
     status = app(standalone_mode=False, prog_name="zerosearch")
     return status if isinstance(status, int) else 0

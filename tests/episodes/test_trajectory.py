@@ -209,7 +209,7 @@ def changed(trajectory: Trajectory, **changes: Any) -> str:
     ("changes", "says"),
     [
         ({"version": SCHEMA_VERSION + 1}, f"version {SCHEMA_VERSION + 1}; this release reads {SCHEMA_VERSION}"),
-        ({"version": ...}, "version None"),
+        ({"version": ...}, "version null"),
         ({"mask": ...}, "mask"),
         ({"question": ...}, "question"),
         ({"question": {"id": "q1"}}, "question"),

@@ -92,3 +92,9 @@ def test_weights_that_float16_cannot_hold_are_said(model_folder: Path) -> None:
     weights["model.layers.1.mlp.up_proj.weight"][3, 4] = 65504.0
     save_file(weights, str(model_folder / "model.safetensors"), metadata={"format": "pt"})
     assert LocalModel.load(str(model_folder), dtype="float16", device="cpu").dtype == torch.float16
+
+
+def test_a_tokenizer_that_cannot_encode_is_named_as_the_model_is_loaded(model_folder: Path) -> None:
+    path = model_folder / "tokenizer_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"model_max_length": "many"}))
+    assert "could not be loaded ('>' not supported" in refusal(model_folder)

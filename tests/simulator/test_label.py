@@ -159,6 +159,7 @@ def test_labels_are_read_as_they_were_written(query: str, text: str) -> None:
     ("change", "complaint"),
     [
         ({"version": 9}, "labels of version 9; this release reads 2"),
+        ({"version": "x" * 999}, f'labels of version "{"x" * 39}...; this release reads 2'),
         ({"labels": {"outcome": "fine"}}, "not a labelled page"),
         ({"results": [{"title": 7}]}, "result 1: the field 'title' must be text"),
         ({"question": None}, "not a labelled page"),

@@ -132,6 +132,7 @@ def open_tokenizer(name: str) -> LocalModel:
     quiet_libraries()
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+        tokenizer.encode("a")  # as `LocalModel.load` tries it
     except Exception as error:  # the hub client and the tokenizer readers raise what they like
         if path == name and not Path(path).exists():
             raise NotFetched(

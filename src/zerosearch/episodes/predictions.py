@@ -24,7 +24,7 @@ from zerosearch.episodes.search import shows_answer
 from zerosearch.episodes.trajectory import SearchRecord, Trajectory
 from zerosearch.errors import DataError
 from zerosearch.files.identity import differences
-from zerosearch.files.jsonl import append_jsonl, read_rows, write_jsonl
+from zerosearch.files.jsonl import append_jsonl, read_rows, shown, write_jsonl
 from zerosearch.usage import NOTHING, Usage
 
 log = logging.getLogger(__name__)
@@ -299,7 +299,7 @@ def _header(row: Any, path: str) -> Header:
     if not isinstance(row, dict) or "questions_digest" not in row:
         raise DataError(f"{path}: not a file of predictions (its first line is no header)")
     if row.get("version") != SCHEMA_VERSION:
-        raise DataError(f"{path}: schema version {row.get('version')!r}; this release reads {SCHEMA_VERSION}")
+        raise DataError(f"{path}: schema version {shown(row.get('version'))}; this release reads {SCHEMA_VERSION}")
     try:
         header = Header(**row)
     except TypeError as error:

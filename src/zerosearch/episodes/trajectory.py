@@ -15,6 +15,7 @@ from zerosearch.episodes.questions import Question
 from zerosearch.episodes.scoring import Scores, score_answer
 from zerosearch.episodes.search import Document, SearchPage, SearchRequest
 from zerosearch.errors import DataError, EngineError
+from zerosearch.files.jsonl import atomic_write, json_lines, shown
 from zerosearch.usage import NOTHING, Usage
 
 SCHEMA_VERSION = 2
@@ -210,7 +211,7 @@ def from_dict(row: Any, where: str = "trajectory") -> Trajectory:
     if not isinstance(row, dict):
         raise DataError(f"{where}: not a trajectory (expected an object, found {type(row).__name__})")
     if row.get("version") != SCHEMA_VERSION:
-        raise DataError(f"{where}: schema version {row.get('version')!r}; this release reads {SCHEMA_VERSION}")
+        raise DataError(f"{where}: schema version {shown(row.get('version'))}; this release reads {SCHEMA_VERSION}")
     try:
         values = dict(row)
         values["question"] = Question.from_row(values.pop("question"))
@@ -244,8 +245,6 @@ def _check(trajectory: Trajectory) -> None:
 
 def write_trajectories(path: Path, trajectories: Iterable[Trajectory]) -> None:
     """Write a `.jsonl.zst` file, whole or not at all (write, flush to disk, rename)."""
-    from zerosearch.files.jsonl import atomic_write, json_lines
-
     atomic_write(path, zstandard.ZstdCompressor(level=6).compress(json_lines(map(to_dict, trajectories))))
 
 

@@ -118,7 +118,7 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
                     except DataError as error:
                         raise DataError(f"{error}; remove this line to go on") from None
                     if not isinstance(row, dict):
-                        raise DataError(f"{where}: not an object of JSON (found {_short(row)})")
+                        raise DataError(f"{where}: not an object of JSON (found {shown(row)})")
                     yield row
     except FileNotFoundError:
         return
@@ -154,7 +154,7 @@ def read_object(path: Path) -> dict[str, Any]:
         raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     value = parse_json(text, str(path))
     if not isinstance(value, dict):
-        raise DataError(f"{path}: not an object of JSON (found {_short(value)})")
+        raise DataError(f"{path}: not an object of JSON (found {shown(value)})")
     return value
 
 
@@ -163,5 +163,6 @@ def _is_number(value: Any) -> bool:
     return type(value) is float or (type(value) is int and abs(value) < 1 << 63)
 
 
-def _short(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value of a foreign file as a message shows it: its JSON, at most 40 characters of it."""
     return text if len(text := json.dumps(value)) <= 40 else f"{text[:40]}..."

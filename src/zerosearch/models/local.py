@@ -63,6 +63,7 @@ class LocalModel:
         try:
             _check_generation_config(Path(path))
             tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=here)
+            tokenizer.encode("a")  # a damaged setting shows here, and not in the first prompt
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 path,
                 dtype=getattr(torch, chosen),

@@ -25,7 +25,7 @@ from zerosearch.episodes.search import Document, Quality, holds_answer
 from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.errors import DataError
 from zerosearch.files.formats import read_jsonl
-from zerosearch.files.jsonl import read_rows, write_jsonl
+from zerosearch.files.jsonl import read_rows, shown, write_jsonl
 
 VERSION = 2
 OUTCOME, JUDGE, CONTAINMENT, EVIDENCE = "outcome", "judge", "containment", "evidence"
@@ -185,7 +185,7 @@ def read_labels(path: Path) -> Iterator[RecordedPage]:
     for where, row in read_jsonl(path):
         if not isinstance(row, dict) or row.get("version") != VERSION:
             version = row.get("version") if isinstance(row, dict) else None
-            raise DataError(f"{where}: labels of version {version!r}; this release reads {VERSION}")
+            raise DataError(f"{where}: labels of version {shown(version)}; this release reads {VERSION}")
         try:
             found, question = parse_page_row(row, where), Question.from_row(row)
             if type(row["rollout"]) is not int or type(row["turn"]) is not int:
