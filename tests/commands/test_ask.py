@@ -306,7 +306,8 @@ class Terminal:
 
 def test_a_conversation_keeps_its_questions_for_the_next_one(place: Path, tmp_path: Path) -> None:
     for first in (True, False):
-        terminal = Terminal(str(place / "knower.toml"), XDG_CACHE_HOME=str(tmp_path), NO_COLOR="1")
+        cache = str(tmp_path / "zerosearch")
+        terminal = Terminal(str(place / "knower.toml"), ZEROSEARCH_CACHE=cache, NO_COLOR="1")
         try:
             terminal.until("question> ")
             terminal.type("Capital of Nepal?\r" if first else "\x1b[A\r")  # arrow up: the one before

@@ -185,7 +185,9 @@ def test_a_trained_policy_is_asked_as_it_was_trained(
     local = LocalModel.load(str(model), device="cpu")
     give_adapter(local, "trained", scale=0.0)
     for step in (5, 10):
-        local.save_adapter("trained", data / "runs" / "r1" / "checkpoints" / f"step-{step:06d}" / "policy")
+        checkpoint = data / "runs" / "r1" / "checkpoints" / f"step-{step:06d}"
+        local.save_adapter("trained", checkpoint / "policy")
+        (checkpoint / "state.json").write_text("{}")
     (data / "runs" / "r1" / "config.toml").write_text(
         f'[model]\nname = "{model}"\n[protocol]\nmax_searches = 0\nmax_turn_tokens = 9\n'
     )
