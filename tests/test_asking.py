@@ -5,16 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from fakes import FakeEngine, FakeGenerator
 
 from zerosearch.asking import Answered, NobodyListens, ask
 from zerosearch.episodes.episode import Codec, EpisodeLimits
 from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import RolloutSettings
-from zerosearch.episodes.search import Document, Quality, SearchPage, SearchRequest
+from zerosearch.episodes.search import Document, Quality, SearchPage
 from zerosearch.errors import EngineError
 from zerosearch.usage import Usage
 
@@ -45,45 +47,32 @@ class Notebook:
         self.events.append(("failed", error.kind))
 
 
-class Canned:
-    """Writes the turns one after the other; `streaming`: calls `on_token` as it goes."""
+@dataclass
+class Streaming:
+    """A generator that writes the first turn token by token, as a local model does, and then the second."""
 
-    def __init__(self, codec: Codec, on_token: Callable[[int], None], streaming: bool) -> None:
-        self._codec, self._on_token, self._streaming, self._turn = codec, on_token, streaming, 0
+    codec: Codec
+    on_token: Callable[[int], None] | None = None
 
     async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Generation:
-        ids = self._codec.encode(TURNS[self._turn])
-        self._turn += 1
-        for token in ids if self._streaming else ():
-            self._on_token(token)
+        assert self.on_token is not None
+        ids = self.codec.encode(TURNS["<information>" in self.codec.decode(prompt_ids)])
+        for token in ids:
+            self.on_token(token)
         return Generation(ids, [0.0] * len(ids), "stop")
 
 
-class Library:
-    name = identity = "library"
-
-    def __init__(self, error: EngineError | None = None) -> None:
-        self.requests: list[SearchRequest] = []
-        self._error = error
-
-    async def search(self, request: SearchRequest) -> SearchPage:
-        self.requests.append(request)
-        if self._error is not None:
-            raise self._error
-        return PAGE
-
-
-def put(codec: Codec, engine: Library, *, streaming: bool = True) -> tuple[Answered, Notebook]:
+def put(codec: Codec, engine: FakeEngine, *, streaming: bool = True) -> tuple[Answered, Notebook]:
     settings = RolloutSettings(codec, codec.encode, EpisodeLimits(), Sampling(temperature=0.0))
     notebook = Notebook()
     question = Question.asked("Capital of Nepal?")
-    asked = asyncio.run(ask(question, lambda told: Canned(codec, told, streaming), engine, settings, notebook))
-    return asked, notebook
+    generator = Streaming(codec) if streaming else FakeGenerator(codec, *TURNS)
+    return asyncio.run(ask(question, generator, engine, settings, notebook)), notebook
 
 
 @pytest.mark.parametrize("streaming", [True, False])
 def test_the_listener_hears_all_of_it_in_order(byte_codec: Codec, streaming: bool) -> None:
-    engine = Library()
+    engine = FakeEngine(PAGE)
     asked, notebook = put(byte_codec, engine, streaming=streaming)
     assert notebook.events == [
         ("think", "Which city?"),
@@ -103,7 +92,7 @@ def test_the_listener_hears_all_of_it_in_order(byte_codec: Codec, streaming: boo
 
 
 def test_the_json_holds_answer_pages_text_and_timings(byte_codec: Codec) -> None:
-    asked, _ = put(byte_codec, Library())
+    asked, _ = put(byte_codec, FakeEngine(PAGE))
     row = json.loads(json.dumps(asked.as_dict()))
     assert (row["question"], row["answer"], row["stop_reason"]) == ("Capital of Nepal?", "Kathmandu", "answer")
     [search] = row["searches"]
@@ -119,7 +108,7 @@ def test_the_json_holds_answer_pages_text_and_timings(byte_codec: Codec) -> None
 
 
 def test_a_failed_search_is_told_and_ends_the_episode(byte_codec: Codec) -> None:
-    asked, notebook = put(byte_codec, Library(EngineError("connection", "nobody there", usage=Usage(usd=0.5))))
+    asked, notebook = put(byte_codec, FakeEngine(EngineError("connection", "nobody there", usage=Usage(usd=0.5))))
     assert notebook.events[-2:] == [("searching", "capital of Nepal"), ("failed", "connection")]
     row = asked.as_dict()
     assert row["answer"] is None
@@ -131,17 +120,16 @@ def test_a_failed_search_is_told_and_ends_the_episode(byte_codec: Codec) -> None
 def test_once_a_question_is_given_up_nothing_more_is_told_of_it(byte_codec: Codec) -> None:
     notebook, said = Notebook(), []
 
-    class Slow(Canned):
+    class Slow(Streaming):
         async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Generation:
-            said.append(self._on_token)
+            said.append(self.on_token)
             await asyncio.Event().wait()
             raise AssertionError
 
     async def give_up() -> None:
         settings = RolloutSettings(byte_codec, byte_codec.encode, EpisodeLimits(), Sampling())
         question = Question.asked("Why?")
-        make = lambda told: Slow(byte_codec, told, True)  # noqa: E731
-        task = asyncio.create_task(ask(question, make, Library(), settings, notebook))
+        task = asyncio.create_task(ask(question, Slow(byte_codec), FakeEngine(PAGE), settings, notebook))
         while not said:
             await asyncio.sleep(0)
         task.cancel()

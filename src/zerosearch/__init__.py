@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from zerosearch.version import __version__
 
 if TYPE_CHECKING:
-    from zerosearch.api import Engine, ask, open_engine, tune
+    from zerosearch.api import Engine, ask, open_engine
     from zerosearch.collecting import Collecting, collect
     from zerosearch.config import TrainConfig
     from zerosearch.config_file import load_config
@@ -26,11 +26,12 @@ if TYPE_CHECKING:
     from zerosearch.errors import EngineError, ZeroSearchError
     from zerosearch.evaluation.evaluate import Trials, evaluate
     from zerosearch.learning.run import train
+    from zerosearch.learning.tuning import tune
     from zerosearch.parts import Parts
     from zerosearch.simulator.engine import SimulatedEngine
 
 _NAMES = {
-    "api": ("Engine", "ask", "open_engine", "tune"),
+    "api": ("Engine", "ask", "open_engine"),
     "collecting": ("Collecting", "collect"),
     "config": ("TrainConfig",),
     "config_file": ("load_config",),
@@ -40,6 +41,7 @@ _NAMES = {
     "errors": ("EngineError", "ZeroSearchError"),
     "evaluation.evaluate": ("Trials", "evaluate"),
     "learning.run": ("train",),
+    "learning.tuning": ("tune",),
     "parts": ("Parts",),
     "simulator.engine": ("SimulatedEngine",),
 }

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from zerosearch.asking import Answered, Listener
-from zerosearch.asking import ask as play
+from zerosearch.asking import Answered, Asker, Listener
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import config_from_dict
 from zerosearch.engines.config import KINDS, EngineConfig
-from zerosearch.episodes.generation import Generator
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import PageQuality, Quality, SearchPage, SearchRequest
 from zerosearch.parts import Parts
-from zerosearch.process.runtime import prepare, quiet_libraries
+from zerosearch.process.runtime import prepare
 from zerosearch.run_folder import policy_config
 
 
@@ -100,38 +97,5 @@ def ask(
     """
     prepare()
     asked = Question.asked(question)
-    config = policy_config(run=run) if config is None else config
-    if config.model.base_url is None:
-        quiet_libraries()
-    with Parts(config) as parts:
-        generator, playing = parts.policy(temperature=temperature, top_k=parts.engine_config("judge").top_k)
-
-        def make(on_token: Callable[[int], None]) -> Generator:
-            return generator
-
-        return parts.run(play(asked, make, parts.engine("judge"), playing, listener or Silent()))
-
-
-class Silent:
-    """A `Listener` that does not listen."""
-
-    def wrote(self, piece: object) -> None: ...
-    def searching(self, query: str) -> None: ...
-    def found(self, page: object) -> None: ...
-    def failed(self, error: object) -> None: ...
-
-
-def tune(
-    config: TrainConfig, labels: Sequence[str | Path], out: str | Path, say: Callable[[str], None] = print
-) -> None:
-    """Tune the simulator `engine.simulated.model` on files that `label` wrote, as `[tune]` says; write it to `out`.
-
-    Raises `DataError` for labels that cannot be used, `ModelError` for a model, `FolderError` for a folder that holds
-    other things, `RunError` for a loss that is not finite.
-    """
-    prepare()
-    from zerosearch.learning.tuning import output, tune_simulator
-
-    quiet_libraries()
-    with output(Path(out), "tune", full=config.tune.full):
-        tune_simulator(config, [Path(path) for path in labels], Path(out), say)
+    with Parts(policy_config(run=run) if config is None else config) as parts:
+        return Asker(parts, temperature=temperature).put(asked, listener)

@@ -1,6 +1,7 @@
 """Asking a policy one question, and hearing it think, search and answer while it does.
 
-    asked = await ask(Question.asked("Capital of Nepal?"), make_generator, engine, settings, listener)
+    with Parts(config) as parts:
+        print(Asker(parts).put(Question.asked("Capital of Nepal?")).answer)
 
 The episode is the very one of training and evaluation (`rollout.run_episode`): a listener changes nothing in it.
 """
@@ -8,8 +9,7 @@ The episode is the very one of training and evaluation (`rollout.run_episode`): 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from zerosearch.episodes.episode import Codec
@@ -20,9 +20,8 @@ from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest
 from zerosearch.episodes.streaming import Piece, TagStream, TextStream
 from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.errors import EngineError
-
-MakeGenerator = Callable[[Callable[[int], None]], Generator]
-"""Makes a generator that calls the function with each token as it is sampled, where it can; else it ignores it."""
+from zerosearch.parts import Parts
+from zerosearch.process.runtime import quiet_libraries
 
 
 class Listener(Protocol):
@@ -38,6 +37,15 @@ class Listener(Protocol):
 
     def failed(self, error: EngineError) -> None:
         """The search failed for good, and the episode ends."""
+
+
+class Silent:
+    """A `Listener` that does not listen."""
+
+    def wrote(self, piece: object) -> None: ...
+    def searching(self, query: str) -> None: ...
+    def found(self, page: object) -> None: ...
+    def failed(self, error: object) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -57,6 +65,13 @@ class Answered:
     def answer(self) -> str | None:
         """What the policy answered; None where it did not."""
         return self.trajectory.answer
+
+    @property
+    def complaint(self) -> str | None:
+        """The failure in one line."""
+        if self.error is None:
+            return None
+        return f"the search failed ({self.error.kind}): {' '.join(str(self.error).split())}"
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready: question, answer, searches with their pages, the whole text, timings in seconds."""
@@ -82,15 +97,32 @@ class Answered:
         }
 
 
+class Asker:
+    """Puts questions to the policy of `parts`, with its `judge` engine. What is missing is told as it is made."""
+
+    def __init__(self, parts: Parts, *, temperature: float = 0.0) -> None:
+        if parts.config.model.base_url is None:
+            quiet_libraries()
+        self._parts = parts
+        top_k = parts.engine_config("judge").top_k
+        self._generator, self._playing = parts.policy(temperature=temperature, top_k=top_k)
+        self._engine = parts.engine("judge")
+
+    def put(self, question: Question, listener: Listener | None = None) -> Answered:
+        """Ask one question, in the loop of the parts. Raises `BudgetError` where the budget is spent."""
+        playing = ask(question, self._generator, self._engine, self._playing, listener or Silent())
+        return self._parts.run(playing)
+
+
 async def ask(
-    question: Question,
-    make_generator: MakeGenerator,
-    engine: SearchEngine,
-    settings: RolloutSettings,
-    listener: Listener,
+    question: Question, generator: Generator, engine: SearchEngine, settings: RolloutSettings, listener: Listener
 ) -> Answered:
-    """Play the question's episode and tell `listener` of it. A failed search is part of the result, not raised."""
-    heard = _HeardGenerator(make_generator, settings.codec, listener)
+    """Play the question's episode and tell `listener` of it. A failed search is part of the result, not raised.
+
+    A generator with a field `on_token`, such as a local model's, tells each token as it is sampled; else `listener`
+    hears a turn at a time.
+    """
+    heard = _HeardGenerator(generator, settings.codec, listener)
     overheard = _HeardEngine(engine, listener)
     try:
         trajectory = await run_episode(question, heard, overheard, settings, ErrorRate())
@@ -107,8 +139,9 @@ class NobodyListens(Exception):
 class _HeardGenerator:
     """A `Generator` that tells what it writes: token by token where it can, else a turn at a time."""
 
-    def __init__(self, make_generator: MakeGenerator, codec: Codec, listener: Listener) -> None:
-        self._inner = make_generator(self._on_token)
+    def __init__(self, generator: Any, codec: Codec, listener: Listener) -> None:
+        streams = hasattr(generator, "on_token")
+        self._inner: Generator = replace(generator, on_token=self._on_token) if streams else generator
         self._listener = listener
         self._words = TextStream(codec.decode, codec.special_tokens)
         self._tags = TagStream()

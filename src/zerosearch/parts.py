@@ -14,7 +14,7 @@ from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from zerosearch.config import TrainConfig
 from zerosearch.engines.config import EngineConfig
@@ -24,23 +24,31 @@ from zerosearch.episodes.generation import Generator
 from zerosearch.episodes.questions import Fields, Question, load_questions
 from zerosearch.episodes.rollout import RolloutSettings
 from zerosearch.episodes.search import SearchEngine, close_connections
-from zerosearch.errors import BudgetError, ConfigError
+from zerosearch.errors import BudgetError, ConfigError, ModelError, install
 from zerosearch.factbook import PREFIX, corpus_path, factbook_rows
 from zerosearch.files.identity import identity_of
 from zerosearch.models.adapters import resolve_adapter
 from zerosearch.models.chat import ChatModel, GeneratorWriter, MeteredChat, OpenAIWriter
 from zerosearch.models.config import ModelRef
-from zerosearch.models.embedded import cache_dir
+from zerosearch.models.embedded import cache_dir, resolve_model
 from zerosearch.models.endpoint import RETRY, OpenAIGenerator
 from zerosearch.models.loaded import LocalModels
 from zerosearch.models.retry import Retry
 from zerosearch.playing import endpoint_settings, rollout_settings
+from zerosearch.process.runtime import quiet_libraries
 from zerosearch.simulator.engine import SimulatedEngine
 from zerosearch.spending.books import standing_meter
 from zerosearch.spending.meter import Budget, Meter, Metered, MeteredPolicy
 
+if TYPE_CHECKING:  # it needs torch
+    from zerosearch.models.local import LocalModel
+
 T = TypeVar("T")
 Role = Literal["train", "judge", "real"]
+
+
+class NotFetched(ModelError):
+    """A model of the hub that is not on this machine: a run fetches it."""
 
 
 class Parts:
@@ -221,6 +229,32 @@ class Parts:
         adapter = self.models.adapter("policy", config.model.name, config.model.adapter)
         settings = rollout_settings(config, model, temperature=temperature, top_k=top_k)
         return TransformersGenerator(worker, adapter), settings
+
+    def tokenizer(self) -> LocalModel:
+        """The policy's tokenizer, as a model without weights; the hub is not asked.
+
+        Raises `NotFetched` for a model of the hub that is not here yet, `ModelError` for one that cannot be read.
+        """
+        name = self.config.model.name
+        path = resolve_model(name)
+        try:
+            import torch
+            from transformers import AutoTokenizer
+
+            from zerosearch.models.local import LocalModel
+        except ImportError as error:
+            raise ModelError(f"prompts and tokens need {error.name}: {install('train')}") from None
+        quiet_libraries()
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
+            tokenizer.encode("a")  # as `LocalModel.load` tries it
+        except Exception as error:  # the hub client and the tokenizer readers raise what they like
+            if path == name and not Path(path).exists():
+                lacking = "its tokenizer is not on this machine (a run gets it from the model hub, this check not)"
+                raise NotFetched(f"model {name}: {lacking}") from None
+            reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
+            raise ModelError(f"model {name}: no tokenizer could be read there ({reason})") from None
+        return LocalModel(None, tokenizer, name, torch.device("cpu"))
 
     def chat(
         self, model: ModelRef, *, template: Literal["auto", "always", "never"] = "auto", keep_tags: bool = False

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from zerosearch.commands.check import open_tokenizer
 from zerosearch.commands.check_settings import differences, most_searches
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import config_from_dict, load_config
 from zerosearch.episodes.encoding import encode_prompt
 from zerosearch.episodes.protocol import PROMPT, render_prompt
 from zerosearch.errors import ModelError
+from zerosearch.parts import Parts
 from zerosearch.shipped_configs import names
 
 ROOT = Path(__file__).parents[2]
@@ -267,7 +267,7 @@ def test_a_key_of_a_search_engine_that_is_not_set_is_listed(
     check: Any, monkeypatch: pytest.MonkeyPatch, variable: str, more: tuple[str, ...]
 ) -> None:
     arguments = [word for setting in ("engine.kind=serper", *more) for word in ("--set", setting)]
-    line = f"not here: engine: the environment variable {variable}, which holds the key of serper, is not set"
+    line = f"not here: engine.serper.api_key_env: the environment variable {variable} is not set"
     for name in ("SERPER_API_KEY", "MY_KEY"):
         monkeypatch.delenv(name, raising=False)
     assert line in check(*arguments).out
@@ -344,13 +344,16 @@ def test_only_what_differs_from_the_defaults_is_listed() -> None:
 
 
 def test_a_tokenizer_needs_no_weights_and_no_network(tokenizer_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = open_tokenizer(str(tokenizer_folder))
+    def opened(name: str) -> Any:
+        return Parts(load_config(None, [f"model.name={name}"])).tokenizer()
+
+    model = opened(str(tokenizer_folder))
     assert model.codec.decode(model.codec.encode("<answer> Kathmandu")) == "<answer> Kathmandu"
     asked: list[Any] = []
     monkeypatch.setattr(socket, "getaddrinfo", lambda *host, **_: asked.append(host) or [])
     monkeypatch.setattr(socket.socket, "connect", lambda _, address: asked.append(address))
     with pytest.raises(ModelError, match="its tokenizer is not on this machine"):
-        open_tokenizer("no-such/model")
+        opened("no-such/model")
     assert asked == []
 
 

@@ -6,26 +6,22 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from zerosearch.asking import Answered, Listener
-from zerosearch.asking import ask as ask_policy
+from zerosearch.asking import Answered, Asker
 from zerosearch.cleaning import clean
 from zerosearch.commands.blocks import Blocks
 from zerosearch.commands.screen import Console, json_text, read_input
 from zerosearch.config import TrainConfig
-from zerosearch.episodes.generation import Generator
 from zerosearch.episodes.questions import Question
-from zerosearch.episodes.rollout import RolloutSettings
 from zerosearch.errors import ConfigError, DataError, RunError, ZeroSearchError
 from zerosearch.models.embedded import cache_dir
 from zerosearch.parts import Parts
 from zerosearch.process.interrupts import giving_up
-from zerosearch.process.runtime import prepare, quiet_libraries
+from zerosearch.process.runtime import prepare
 from zerosearch.run_folder import policy_config
 from zerosearch.shipped_configs import names
 from zerosearch.spending.ledger import dollars
@@ -67,17 +63,22 @@ def ask(
         notes.print("loading the model ...", style="dim")
     conversing = question is None and sys.stdin.isatty()
     with Parts(config) as parts:
-        asker = Asker.open(parts, temperature)
+        asker = Asker(parts, temperature=temperature)
         if not as_json:
             _introduce(parts, screen if conversing else notes)
 
         def put(text: str) -> Answered:
-            return asker.put(text, _Silent() if as_json else Blocks(screen))
+            if not as_json:
+                return _shown(asker, Question.asked(text), config, screen)
+            asked = asker.put(Question.asked(text))
+            print(json_text(asked.as_dict()), flush=True)
+            return asked
 
         if conversing:
-            _converse(put, notes, as_json)
+            _converse(put, notes)
         else:
-            _answer_all([question] if question is not None else questions, put, screen, as_json)
+            titles = question is None and len(questions) > 1 and not as_json
+            _answer_all([question] if question is not None else questions, put, screen if titles else None)
 
 
 def told_apart(words: Sequence[str]) -> tuple[str | None, str | None]:
@@ -91,58 +92,31 @@ def told_apart(words: Sequence[str]) -> tuple[str | None, str | None]:
     return None, words[0] if words else None
 
 
-@dataclass(frozen=True)
-class Asker:
-    """Puts questions to a policy."""
-
-    parts: Parts
-    generator: Generator
-    playing: RolloutSettings
-
-    @classmethod
-    def open(cls, parts: Parts, temperature: float) -> Asker:
-        if parts.config.model.base_url is None:
-            quiet_libraries()
-        generator, playing = parts.policy(temperature=temperature, top_k=parts.engine_config("judge").top_k)
-        parts.engine("judge")  # what is missing is told before the first question
-        return cls(parts, generator, playing)
-
-    def put(self, text: str, listener: Listener) -> Answered:
-        """Ask one question, and close its blocks with a line on how it went. Raises `DataError` for an empty one."""
-        config, behind_url = self.parts.config, self.parts.config.model.base_url is not None
-
-        def listening(on_token: Callable[[int], None]) -> Generator:
-            return self.generator if behind_url else replace(self.generator, on_token=on_token)  # type: ignore[type-var]
-
-        engine = self.parts.engine("judge")
-        asking = ask_policy(Question.asked(text), listening, engine, self.playing, listener)
-        try:
-            asked = self.parts.run(asking)
-        finally:
-            if isinstance(listener, Blocks):
-                listener.end()
-        if isinstance(listener, Blocks):
-            if asked.trajectory.answer is None and asked.error is None:
-                listener.remark(no_answer(asked, config), "yellow")
-            listener.remark(summary(asked))
-        return asked
+def _shown(asker: Asker, question: Question, config: TrainConfig, screen: Console) -> Answered:
+    """Ask one question on the screen, and close its blocks with a line on how it went."""
+    blocks = Blocks(screen)
+    try:
+        asked = asker.put(question, blocks)
+    finally:
+        blocks.end()
+    if asked.trajectory.answer is None and asked.error is None:
+        blocks.remark(no_answer(asked, config), "yellow")
+    blocks.remark(summary(asked))
+    return asked
 
 
-def _answer_all(questions: list[str], put: Callable[[str], Answered], screen: Console, as_json: bool) -> None:
-    """Ask one question after the other. Raises `RunError` at the end where a search failed."""
-    failure = None
+def _answer_all(questions: list[str], put: Callable[[str], Answered], screen: Console | None) -> None:
+    """Ask one question after the other, each shown on `screen`. Raises `RunError` at the end where a search failed."""
+    complaint = None
     for number, text in enumerate(questions):
-        if not as_json and len(questions) > 1:
+        if screen is not None:
             screen.print(f"{chr(10) if number else ''}{PROMPT}{text}", style="bold", markup=False)
-        asked = put(text)
-        if as_json:
-            print(json_text(asked.as_dict()), flush=True)
-        failure = asked.error or failure
-    if failure is not None:
-        raise RunError(f"the search failed ({failure.kind}): {' '.join(str(failure).split())}")
+        complaint = put(text).complaint or complaint
+    if complaint is not None:
+        raise RunError(complaint)
 
 
-def _converse(put: Callable[[str], Answered], notes: Console, as_json: bool) -> None:
+def _converse(put: Callable[[str], Answered], notes: Console) -> None:
     """A prompt until the end of input. Ctrl-C gives up a question, not the conversation."""
     with _history() as remember, giving_up():
         while True:
@@ -163,17 +137,12 @@ def _converse(put: Callable[[str], Answered], notes: Console, as_json: bool) -> 
                 continue
             remember(text)
             try:
-                asked = put(text)
+                if complaint := put(text).complaint:
+                    notes.print(complaint, style="red", markup=False)
             except (KeyboardInterrupt, asyncio.CancelledError):
                 notes.print("given up", style="yellow")
             except ZeroSearchError as error:
                 notes.print(f"error: {error}", style="red", markup=False)
-            else:
-                if as_json:
-                    print(json_text(asked.as_dict()), flush=True)
-                if asked.error is not None:
-                    message = " ".join(str(asked.error).split())
-                    notes.print(f"the search failed ({asked.error.kind}): {message}", style="red", markup=False)
 
 
 @contextlib.contextmanager
@@ -228,12 +197,3 @@ def summary(asked: Answered) -> str:
     said += [f"{seconds['total']:.1f} s ({seconds['writing']:.1f} s writing, {seconds['searching']:.1f} s searching)"]
     said += [dollars(row["cost_usd"])] if row["cost_usd"] else []
     return ", ".join(said)
-
-
-class _Silent:
-    """A `Listener` that does not listen: for --json."""
-
-    def wrote(self, piece: object) -> None: ...
-    def searching(self, query: str) -> None: ...
-    def found(self, page: object) -> None: ...
-    def failed(self, error: object) -> None: ...

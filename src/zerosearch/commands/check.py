@@ -9,8 +9,8 @@ import typer
 from rich.text import Text
 
 from zerosearch.cleaning import clean
-from zerosearch.commands.check_questions import check_lengths, read_questions
-from zerosearch.commands.check_settings import Findings, check_parts, print_settings
+from zerosearch.commands.check_parts import Findings, check_lengths, check_parts, read_questions
+from zerosearch.commands.check_settings import print_settings
 from zerosearch.commands.screen import console, read_input
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import config_toml, load_config
@@ -19,11 +19,10 @@ from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import RolloutSettings
 from zerosearch.episodes.scoring import SCORES, reward_from_scores
 from zerosearch.episodes.transcript import Transcript, explain, read_transcript, score_transcript, turn_fault
-from zerosearch.errors import ConfigError, DataError, ModelError, install
-from zerosearch.models.embedded import resolve_model
-from zerosearch.parts import Parts
+from zerosearch.errors import ConfigError, DataError, ModelError
+from zerosearch.parts import NotFetched, Parts
 from zerosearch.playing import rollout_settings
-from zerosearch.process.runtime import prepare, quiet_libraries
+from zerosearch.process.runtime import prepare
 
 if TYPE_CHECKING:
     from zerosearch.models.local import LocalModel
@@ -71,7 +70,7 @@ def check(
         shown = question or (first.text if first else "")
         if config.model.base_url is not None:
             print_endpoint_prompt(parts, shown or "{question}")
-        elif (model := _tokenizer(config, found, needed=episode is not None)) is not None:
+        elif (model := _tokenizer(parts, found, needed=episode is not None)) is not None:
             check_lengths(read, _rollout(config, model), found)
             if shown or episode is None:
                 print_prompt(config, model, shown or "{question}")
@@ -93,10 +92,10 @@ def _check_episode_options(config: TrainConfig, answer: list[str] | None, episod
         raise ConfigError("an episode is read in a local model's tokens: take model.base_url out to read one")
 
 
-def _tokenizer(config: TrainConfig, found: Findings, *, needed: bool) -> LocalModel | None:
+def _tokenizer(parts: Parts, found: Findings, *, needed: bool) -> LocalModel | None:
     """The model's tokenizer. One that is not here is added to `found`, or where it is `needed` an error."""
     try:
-        return open_tokenizer(config.model.name)
+        return parts.tokenizer()
     except ModelError as error:
         if needed:
             raise
@@ -107,40 +106,12 @@ def _tokenizer(config: TrainConfig, found: Findings, *, needed: bool) -> LocalMo
         return None
 
 
-class NotFetched(ModelError):
-    """A model of the hub that is not on this machine: a run fetches it."""
-
-
 def golden_answers(text: str) -> tuple[str, ...]:
     """What a file with this answer would hold: a printed list is its items. Raises `DataError`."""
     try:
         return read_answers(text).texts
     except ValueError as error:
         raise DataError(f"--answer: {error}") from None
-
-
-def open_tokenizer(name: str) -> LocalModel:
-    """A `LocalModel` without weights. Raises `ModelError` where its tokenizer is not on this machine."""
-    path = resolve_model(name)
-    try:
-        import torch
-        from transformers import AutoTokenizer
-
-        from zerosearch.models.local import LocalModel
-    except ImportError as error:
-        raise ModelError(f"prompts and tokens need {error.name}: {install('train')}") from None
-    quiet_libraries()
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=True)
-        tokenizer.encode("a")  # as `LocalModel.load` tries it
-    except Exception as error:  # the hub client and the tokenizer readers raise what they like
-        if path == name and not Path(path).exists():
-            raise NotFetched(
-                f"model {name}: its tokenizer is not on this machine (a run gets it from the model hub, this check not)"
-            ) from None
-        reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-        raise ModelError(f"model {name}: no tokenizer could be read there ({reason})") from None
-    return LocalModel(None, tokenizer, name, torch.device("cpu"))
 
 
 def print_prompt(config: TrainConfig, model: LocalModel, question: str) -> None:

@@ -10,7 +10,7 @@ import typer
 
 from zerosearch.commands.screen import console
 from zerosearch.config_file import as_overrides, load_config
-from zerosearch.process.runtime import prepare, quiet_libraries
+from zerosearch.process.runtime import prepare
 
 
 class Way(StrEnum):
@@ -23,7 +23,6 @@ class Way(StrEnum):
 
 
 def tune(
-    context: typer.Context,
     config_file: Annotated[
         Path, typer.Argument(metavar="CONFIG", help="A TOML file: [tune], engine.simulated.model and engine.top_k.")
     ],
@@ -44,10 +43,8 @@ def tune(
     short = {"by": by, "start": start, "full": full or None, "pages": pages, "max_minutes": max_minutes}
     told = as_overrides({f"tune.{key}": value for key, value in short.items()})
     config = load_config(config_file, [*told, *(set_ or ())])
-    from zerosearch.learning.tuning import output, tune_simulator
+    from zerosearch.learning.tuning import tune as tune_simulator
 
-    context.with_resource(output(out, "tune", full=config.tune.full))
-    quiet_libraries()
     tune_simulator(config, labels, out, console.print)
     use = f"engine.simulated.{'model' if config.tune.full else 'adapter'}={out}"
     console.print(f"next: zerosearch fidelity {config_file} --set {use} --set engine.simulated.style=tuned")

@@ -6,37 +6,31 @@ import importlib
 import importlib.util
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from zerosearch.config import TrainConfig
-from zerosearch.errors import ConfigError, install
-from zerosearch.learning.trainer import Sink
+from zerosearch.errors import ConfigError, extra_of, install
+
+if TYPE_CHECKING:  # it needs torch
+    from zerosearch.learning.trainer import Sink
+
+_PACKAGES = ("tensorboard", "wandb", "trackio")
 
 
 def check_sinks(config: TrainConfig) -> None:
     """Raises `ConfigError`, before anything is loaded or written, naming the extra that is missing."""
-    wanted = {
-        "tensorboard": config.logging.tensorboard,
-        "wandb": config.logging.wandb,
-        "trackio": config.logging.trackio,
-    }
-    for package, on in wanted.items():
-        if on and importlib.util.find_spec(package) is None:
-            extra = "train" if package == "tensorboard" else package
-            raise ConfigError(f"logging.{package} is on, but {package} is missing: {install(extra)}")
+    for package in _PACKAGES:
+        if getattr(config.logging, package) and importlib.util.find_spec(package) is None:
+            raise ConfigError(f"logging.{package} is on, but {package} is missing: {install(extra_of(package))}")
 
 
 def open_sinks(config: TrainConfig, folder: Path, start: int) -> list[Sink]:
-    """The sinks that `config.logging` asks for. Raises `ConfigError` naming the extra that is missing."""
-    check_sinks(config)
+    """The sinks that `config.logging` asks for, whose packages are here (`check_sinks`)."""
     sinks: list[Sink] = []
     if config.logging.tensorboard:
         sinks.append(TensorBoardSink(folder / "tensorboard", start))
-    if config.logging.wandb:
-        sinks.append(_TrackerSink("wandb", config, folder))
-    if config.logging.trackio:
-        sinks.append(_TrackerSink("trackio", config, folder))
-    return sinks
+    trackers = [package for package in ("wandb", "trackio") if getattr(config.logging, package)]
+    return [*sinks, *(_TrackerSink(package, config, folder) for package in trackers)]
 
 
 class TensorBoardSink:

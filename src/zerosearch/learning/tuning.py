@@ -14,13 +14,15 @@ from typing import Any
 import torch
 
 from zerosearch.config import TrainConfig
+from zerosearch.engines.page_rows import RecordedPage
 from zerosearch.episodes.examples import Example
 from zerosearch.errors import FolderError
 from zerosearch.files.folders import ADAPTER_FILES, MODEL_FILES, check_folder, owned, restore, strangers
 from zerosearch.learning.policy import Policy
 from zerosearch.learning.sft import SFTResult, SFTSettings, train_sft
 from zerosearch.models.adapters import read_card, resolve_adapter
-from zerosearch.models.local import LocalModel
+from zerosearch.parts import Parts
+from zerosearch.process.runtime import prepare, quiet_libraries
 from zerosearch.simulator.label import read_labels
 from zerosearch.simulator.pairs import page_example, tuning_pairs
 
@@ -97,50 +99,50 @@ def tune_model(
     return result
 
 
-def tune_simulator(
-    config: TrainConfig, labels: Sequence[Path], out: Path, say: Callable[[str], None] = print
+def tune(
+    config: TrainConfig, labels: Sequence[str | Path], out: str | Path, say: Callable[[str], None] = print
 ) -> SFTResult:
-    """Tune `engine.simulated.model` on labelled pages as `config.tune` says, and write the adapter or model to `out`.
+    """Tune the simulator `engine.simulated.model` on files that `label` wrote, as `[tune]` says; write it to `out`.
 
-    Raises `DataError` for labels that cannot be read or are too few, `ModelError` for a model that cannot be loaded.
+    Raises `DataError` for labels that cannot be used, `ModelError` for a model, `FolderError` for a folder that holds
+    other things, `RunError` for a loss that is not finite.
     """
-    settings = config.tune
-    torch.manual_seed(config.seed)
-    labelled = [page for path in labels for page in read_labels(path)]
-    pairs = tuning_pairs(
-        labelled,
-        settings.by,
-        top_k=config.engine.top_k,
-        limit=settings.pages,
-        misdirected_share=settings.misdirected,
-        seed=config.seed,
-    )
-    source = resolve_adapter(settings.start) if settings.start else None
-    name = config.engine.simulated.model
-    local = LocalModel.load(name, dtype=settings.dtype, device=config.model.device)
+    prepare()
+    quiet_libraries()
+    settings, files = config.tune, [Path(path) for path in labels]
+    with output(Path(out), "tune", full=settings.full), Parts(config) as parts:
+        torch.manual_seed(config.seed)
+        labelled = [page for path in files for page in read_labels(path)]
+        pairs = tuning_pairs(
+            labelled,
+            settings.by,
+            top_k=config.engine.top_k,
+            limit=settings.pages,
+            misdirected_share=settings.misdirected,
+            seed=config.seed,
+        )
+        trainee = _trainee(parts)
+        plan, weight = settings.plan, settings.answer_weight
+        texts = [
+            page_example(trainee.model, pair.request, pair.documents, plan=plan, answer_weight=weight) for pair in pairs
+        ]
+        return tune_model(trainee, texts, _sft_settings(config), Path(out), _card(config, files, labelled), say)
+
+
+def _trainee(parts: Parts) -> Policy:
+    """The simulator's model, with the adapter that is tuned."""
+    settings = parts.config.tune
+    model = parts.models.load(parts.config.engine.simulated.model, settings.dtype)
     if settings.full:
-        trainee = Policy.full_weights(local, None)
-    else:
-        local.add_adapter(_ADAPTER, source, rank=settings.rank, alpha=2.0 * settings.rank, trainable=True)
-        trainee = Policy(local, adapter=_ADAPTER)
-    weight = settings.answer_weight
-    texts = [
-        page_example(local, pair.request, pair.documents, plan=settings.plan, answer_weight=weight) for pair in pairs
-    ]
-    card = {
-        "role": "simulator",
-        "base": name,
-        "data": f"{', '.join(path.name for path in labels)}: {len(labelled)} pages, labels by {settings.by}",
-        "engine": sorted({page.engine for page in labelled}),
-        "questions": len({page.question.id for page in labelled}),
-        "top_k": config.engine.top_k,
-        "misdirected": settings.misdirected,
-        "plan": settings.plan,
-        "answer_weight": settings.answer_weight,
-        "style": "tuned",
-        "start": read_card(source) if source else None,
-    }
-    sft = SFTSettings(
+        return Policy.full_weights(model, None)
+    source = resolve_adapter(settings.start) if settings.start else None
+    model.add_adapter(_ADAPTER, source, rank=settings.rank, alpha=2.0 * settings.rank, trainable=True)
+    return Policy(model, adapter=_ADAPTER)
+
+
+def _sft_settings(config: TrainConfig) -> SFTSettings:
+    settings = config.tune
+    return SFTSettings(
         epochs=settings.epochs,
         batch_size=settings.batch_size,
         learning_rate=settings.learning_rate or default_rate(full=settings.full),
@@ -149,4 +151,21 @@ def tune_simulator(
         matmul_precision=settings.matmul_precision,
         seed=config.seed,
     )
-    return tune_model(trainee, texts, sft, out, card, say)
+
+
+def _card(config: TrainConfig, files: Sequence[Path], labelled: Sequence[RecordedPage]) -> dict[str, Any]:
+    """What the simulator was made from, for its card.json."""
+    settings = config.tune
+    return {
+        "role": "simulator",
+        "base": config.engine.simulated.model,
+        "data": f"{', '.join(path.name for path in files)}: {len(labelled)} pages, labels by {settings.by}",
+        "engine": sorted({page.engine for page in labelled}),
+        "questions": len({page.question.id for page in labelled}),
+        "top_k": config.engine.top_k,
+        "misdirected": settings.misdirected,
+        "plan": settings.plan,
+        "answer_weight": settings.answer_weight,
+        "style": "tuned",
+        "start": read_card(resolve_adapter(settings.start)) if settings.start else None,
+    }
