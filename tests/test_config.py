@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -202,6 +203,11 @@ def test_the_written_file_names_every_setting() -> None:
         ),
         ({"reward": {"name": "bleu"}}, "reward.name: 'bleu' is none of f1, em, cover_em, and no package.module:Name"),
         ({"curriculum": {"end": 1.5}}, "curriculum.end: Input should be less than or equal to 1 (found 1.5)"),
+        ({"curriculum": {"base": math.inf}}, "curriculum.base: Input should be a finite number"),
+        (
+            {"curriculum": {"kind": "exponentail"}},
+            "curriculum.kind: Input should be 'exponential'",
+        ),
         ({"curriculum": {"pages": "half"}}, "curriculum.pages: Input should be 'whole' or 'mixed' (found 'half')"),
         ({"curriculum": {"noise_kinds": []}}, "curriculum.noise_kinds: List should have at least 1 item"),
         ({"curriculum": {"noise_kinds": "plain"}}, "curriculum.noise_kinds: Input should be a valid list"),

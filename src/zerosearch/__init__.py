@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from zerosearch.episodes.questions import Question, load_questions
     from zerosearch.episodes.search import Document, SearchEngine, SearchPage, SearchRequest
     from zerosearch.errors import EngineError, ZeroSearchError
-    from zerosearch.evaluation.evaluate import Trials, evaluate
+    from zerosearch.evaluation.entrants import Trials
+    from zerosearch.evaluation.evaluate import evaluate
     from zerosearch.learning.run import train
     from zerosearch.learning.tuning import tune
     from zerosearch.parts import Parts
@@ -39,7 +40,8 @@ _NAMES = {
     "episodes.questions": ("Question", "load_questions"),
     "episodes.search": ("Document", "SearchEngine", "SearchPage", "SearchRequest"),
     "errors": ("EngineError", "ZeroSearchError"),
-    "evaluation.evaluate": ("Trials", "evaluate"),
+    "evaluation.entrants": ("Trials",),
+    "evaluation.evaluate": ("evaluate",),
     "learning.run": ("train",),
     "learning.tuning": ("tune",),
     "parts": ("Parts",),

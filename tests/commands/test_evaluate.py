@@ -13,9 +13,9 @@ from tiny import chain_model, give_adapter
 
 from zerosearch.config_file import load_config
 from zerosearch.episodes.predictions import read_predictions
-from zerosearch.evaluation.evaluate import Trials, evaluate
+from zerosearch.evaluation.entrants import Trials
+from zerosearch.evaluation.evaluate import evaluate
 from zerosearch.evaluation.results import find_results
-from zerosearch.files.jsonl import read_rows
 from zerosearch.usage import Usage
 
 METHODS = "direct,cot,rag,react,search-o1,ircot,tree-search,episode"
@@ -81,8 +81,6 @@ def test_one_command_makes_the_table_of_every_method(zerosearch: Any, arguments:
     table = json.loads((data / "out" / "table.json").read_text())
     assert [row["method"] for row in table["rows"]] == METHODS.split(",")
     assert table["rows"][0]["macro"]["value"] == 0.5
-    assert table["timings"]["rag on nq"]["predictions"] == 6
-    assert table["timings"]["rag on nq"]["seconds"] > 0
     assert "| rag | 50.0 [" in (data / "out" / "table.md").read_text()
     assert "tree-search" in result.out
 
@@ -102,7 +100,8 @@ def test_a_local_model_is_shown_the_tags_that_it_is_to_write(model: Path, data: 
     config = TrainConfig.model_validate({"model": {"name": str(model), "device": "cpu"}})
     parts = Parts(config)
     local, _ = parts.models.get(str(model))
-    entrant = Setup(parts, None).enter(parse_methods("direct")[0])
+    specs = parse_methods("direct")
+    entrant = Setup(parts, specs, Trials()).enter(specs[0])
 
     async def listen(self: TransformersGenerator, prompt_ids: list[int], sampling: Sampling) -> Generation:
         shown.append(local.codec.decode(prompt_ids))
@@ -127,19 +126,6 @@ def test_the_same_command_asks_nothing_again_and_a_torn_row_only(
     path.write_bytes(whole[:-30])
     assert zerosearch(*arguments, "--methods", "direct").code == 0
     assert sorted(row.id for row in read_predictions(path).rows) == [f"nq/{i}" for i in range(6)]
-    assert [row["predictions"] for row in read_rows(data / "out" / "timings.jsonl")] == [6, 6, 1]
-
-
-@pytest.mark.parametrize(
-    "row", ["null", "7", '{"method": "direct"}', '{"method": 1, "benchmark": 2, "predictions": "x"}']
-)
-def test_a_damaged_row_of_timings_is_named(zerosearch: Any, behind_url: list[str], row: str) -> None:
-    assert zerosearch(*behind_url, "--methods", "direct").code == 0
-    with Path("out/timings.jsonl").open("a") as timings:
-        timings.write(row + "\n")
-    result = zerosearch(*behind_url, "--methods", "direct")
-    assert result.code == 2
-    assert "timings.jsonl:2: " in result.line
 
 
 def test_a_changed_data_file_is_refused_before_anything_is_asked(

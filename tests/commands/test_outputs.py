@@ -139,15 +139,3 @@ def test_a_file_that_was_not_made_here_is_not_overwritten(
     assert str((place / there).name) in result.line
     assert "name another" in result.line
     assert listing(place) == before
-
-
-@pytest.mark.parametrize("line", ["null", "7", '{"method": "rag"}', '{"method": 1, "benchmark": 2, "predictions": []}'])
-def test_damaged_timings_are_named_before_anything_is_asked(
-    zerosearch: Any, commands: Any, place: Path, line: str
-) -> None:
-    arguments, out = commands["evaluate"]
-    out.mkdir()
-    (out / "timings.jsonl").write_text(line + "\n")
-    result = zerosearch(*arguments)
-    assert result.code == 2
-    assert "timings.jsonl:1: not a" in result.line

@@ -84,7 +84,6 @@ def commands(place: Path) -> list[tuple[str, tuple[str, ...], int]]:
         ("labels.jsonl", tune(place), 4),
         ("evaluation/*/*.jsonl", ("compare", f"{evaluation}:direct", f"{evaluation}:rag"), 6),
         ("runs/run/evaluations/*.jsonl", ("compare", f"{run}@0", run), 3),
-        ("evaluation/timings.jsonl", evaluate, 1),
         ("evaluation/table.json", evaluate, 1),
         ("tuned/*", start, 1),
         ("model/*", ask, 1),

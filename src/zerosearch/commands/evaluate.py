@@ -12,7 +12,8 @@ from zerosearch.commands.data import FIELDS_HELP
 from zerosearch.commands.screen import console
 from zerosearch.config_file import as_overrides, load_config
 from zerosearch.errors import ConfigError, RunError
-from zerosearch.evaluation.evaluate import Trials
+from zerosearch.evaluation.entrants import Trials
+from zerosearch.evaluation.evaluate import METHODS
 from zerosearch.evaluation.evaluate import evaluate as run
 from zerosearch.evaluation.tables import rich_tables
 from zerosearch.process.runtime import prepare, quiet_libraries
@@ -32,7 +33,7 @@ def evaluate(
             help="direct, cot, rag, react, search-o1, ircot, tree-search, episode; LABEL=FOLDER: a policy; "
             "package.module:Name: your own."
         ),
-    ] = "direct,cot,rag,episode",
+    ] = METHODS,
     benchmarks: Annotated[
         str | None,
         typer.Option(

@@ -6,15 +6,13 @@ ZeroSearch, equation 4:  p_i = p_s + (b^(i/m) - 1) / (b - 1) * (p_e - p_s),  wit
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from zerosearch.episodes.search import DocumentKind, Noise, Quality
 from zerosearch.episodes.seeds import derive_seed
-from zerosearch.errors import ConfigError
 
-CurriculumKind = Literal["exponential", "linear", "fixed", "steps", "adaptive"]
+CurriculumKind = Literal["exponential", "linear", "fixed"]
 PageKind = Literal["whole", "mixed"]
 
 
@@ -22,64 +20,27 @@ PageKind = Literal["whole", "mixed"]
 class Curriculum:
     """Noise probability as a function of training progress.
 
-    `exponential` is the paper's; `linear` is its limit b = 1; `fixed` stays at `start`; `steps` climbs from `start`
-    to `end` in `stages` equal stairs. `adaptive` (not of the paper) goes by the policy's success: `rate` towards `end`
-    after each step whose mean reward is at least `target`, `rate` back towards `start` after any other. Raises
-    `ConfigError` for an unknown kind, a probability outside [0, 1], a base or rate that is not above 0, or fewer than
-    one stage.
+    `exponential` is the paper's; `linear` is its limit b = 1; `fixed` stays at `start`.
     """
 
     kind: CurriculumKind = "exponential"
     start: float = 0.0
     end: float = 0.5
     base: float = 4.0
-    stages: int = 4
-    target: float = 0.5
-    rate: float = 0.02
-
-    def __post_init__(self) -> None:
-        if self.kind not in get_args(CurriculumKind):
-            raise ConfigError(f"curriculum.kind is {self.kind!r}; use one of {', '.join(get_args(CurriculumKind))}")
-        for name, value in (("start", self.start), ("end", self.end)):
-            if not 0.0 <= value <= 1.0:
-                raise ConfigError(f"curriculum.{name} is {value}; a probability lies between 0 and 1")
-        if not 0.0 < self.base < math.inf:  # also refuses nan, which TOML can hold
-            raise ConfigError(f"curriculum.base is {self.base}; it must be a number above 0")
-        if self.stages < 1:
-            raise ConfigError(f"curriculum.stages is {self.stages}; it must be at least 1")
-        if not 0.0 < self.rate <= 1.0:
-            raise ConfigError(f"curriculum.rate is {self.rate}; it must be above 0 and at most 1")
 
     @property
     def follows_length(self) -> bool:
         """Whether the noise of a step depends on how many steps the run has."""
-        return self.kind in ("exponential", "linear", "steps") and self.start != self.end
+        return self.kind != "fixed" and self.start != self.end
 
-    def noise(self, step: int, total_steps: int, rewards: Sequence[float] = ()) -> float:
-        """p_i for training step `step` (0-based) of `total_steps` (m): `start` at step 0, `end` at step m.
-
-        `rewards`, the mean reward of each step before, are what `adaptive` goes by; the others do not look at them.
-        """
-        if self.kind == "adaptive":
-            return self._adapted(rewards)
+    def noise(self, step: int, total_steps: int) -> float:
+        """p_i for training step `step` (0-based) of `total_steps` (m): `start` at step 0, `end` at step m."""
         progress = min(max(step / total_steps, 0.0), 1.0) if total_steps > 0 else 0.0
         return self.start + self._shape(progress) * (self.end - self.start)
-
-    def _adapted(self, rewards: Sequence[float]) -> float:
-        climbed, whole = 0, abs(self.end - self.start)
-        for reward in rewards:  # in whole steps of `rate`, so that up and down again is where it was
-            climbed = max(0, climbed + (1 if reward >= self.target else -1))
-            if climbed * self.rate > whole:
-                climbed = math.ceil(whole / self.rate)
-        return self.start + math.copysign(min(climbed * self.rate, whole), self.end - self.start)
 
     def _shape(self, progress: float) -> float:
         if self.kind == "fixed":
             return 0.0
-        if self.kind == "steps":
-            if self.stages == 1:
-                return 0.0
-            return min(int(progress * self.stages), self.stages - 1) / (self.stages - 1)
         growth = math.log(self.base)
         if self.kind == "linear" or growth == 0.0:
             return progress
@@ -99,18 +60,10 @@ class PageDraw:
     kind. `mixed` draws for each rank by itself: every document is noisy with the noise probability, and each noisy one
     has a kind of its own. Kinds are drawn evenly from `noise_kinds`; one that stands there twice is drawn twice as
     often. With more noise the same seed gives the same noisy documents, and more.
-
-    Raises `ConfigError` for unknown pages, and where there is no kind.
     """
 
     pages: PageKind = "whole"
     noise_kinds: tuple[Noise, ...] = (Noise.PLAIN,)
-
-    def __post_init__(self) -> None:
-        if self.pages not in get_args(PageKind):
-            raise ConfigError(f"curriculum.pages is {self.pages!r}; use one of {', '.join(get_args(PageKind))}")
-        if not self.noise_kinds:
-            raise ConfigError("curriculum.noise_kinds is empty; plain is the paper's noise")
 
     def draw(self, noise: float, top_k: int, seed: int) -> tuple[DocumentKind, ...]:
         """What each of `top_k` documents is asked for, by rank."""

@@ -33,6 +33,30 @@ _WORDS_PER_TOKEN = 0.75  # of English prose: how much of a page a chat model is 
 
 
 @dataclass(frozen=True)
+class Trials:
+    """How the questions are asked.
+
+    `samples` tries at each question; several need a `temperature`, as 0 is greedy. `limit` questions of each benchmark
+    are drawn by the configuration's seed (None: all). Benchmarks are read from the folder `data` (None: the hub);
+    `fields` says which fields of a file hold what. `max_tokens` bounds a prompted method's reply (None: 256, of
+    search-o1 1024). `label` names the rows METHOD@LABEL. `concurrency` questions are asked at a time (None: twice
+    `training.max_batch_rows`). `overrides` of the protocol (`protocol.max_searches=3`) hold for policies of runs too.
+    `unlike` puts all of the folder into one table, other engines' results too.
+    """
+
+    samples: int = 1
+    temperature: float = 0.0
+    limit: int | None = None
+    data: Path | None = None
+    fields: str | None = None
+    max_tokens: int | None = None
+    label: str | None = None
+    concurrency: int | None = None
+    overrides: Sequence[str] = ()
+    unlike: bool = False
+
+
+@dataclass(frozen=True)
 class MethodSpec:
     """A row of the table: `label` names it, `method` plays it; `policy` is whose episodes they are, if not the
     configuration's model."""
@@ -140,34 +164,28 @@ def run_config(policy: Path, config: TrainConfig, overrides: Sequence[str]) -> T
 
 
 class Setup:
-    """What all entrants of an evaluation share; `engine_config` is None where nobody searches."""
+    """What all entrants of an evaluation share. `engine` is None where none of them searches.
 
-    def __init__(
-        self,
-        parts: Parts,
-        engine_config: EngineConfig | None,
-        *,
-        temperature: float = 0.0,
-        concurrency: int = 64,
-        max_tokens: int | None = None,
-    ) -> None:
-        self.parts, self.config, self.concurrency = parts, parts.config, concurrency
-        self.temperature, self.max_tokens = temperature, max_tokens
-        self.engine: SearchEngine | None = None
-        if engine_config is not None:
-            self.engine = parts.engine("judge")
-        self.top_k = 0 if engine_config is None else engine_config.top_k
-        self.noise = 0.0 if engine_config is not None and engine_config.kind == "simulated" else None
-        self.errors = Errors.limited((engine_config or self.config.engine).max_error_rate)
+    Raises `ConfigError` where they search and no engine is named (`engine_of`).
+    """
 
-    def enter(self, spec: MethodSpec, overrides: Sequence[str] = ()) -> Entrant:
+    def __init__(self, parts: Parts, specs: Sequence[MethodSpec], trials: Trials) -> None:
+        self.parts, self.config, self.trials = parts, parts.config, trials
+        self.concurrency = trials.concurrency or 2 * self.config.training.max_batch_rows
+        engine = engine_of(self.config, specs)
+        self.engine: SearchEngine | None = None if engine is None else parts.engine("judge")
+        self.top_k = 0 if engine is None else engine.top_k
+        self.noise = 0.0 if engine is not None and engine.kind == "simulated" else None
+        self.errors = Errors.limited((engine or self.config.engine).max_error_rate)
+
+    def enter(self, spec: MethodSpec) -> Entrant:
         """Raises `ModelError` for a policy that cannot be loaded, `ConfigError` for settings that it cannot have."""
         if spec.method != EPISODE:
             return self._prompted(spec)
         config = self.config
         if spec.policy is not None:
             policy = policy_of(resolve_adapter(spec.policy))
-            config = run_config(policy, config, overrides)
+            config = run_config(policy, config, self.trials.overrides)
             is_adapter = (policy / "adapter_config.json").is_file()
             whose = {"adapter": str(policy)} if is_adapter else {"name": str(policy), "adapter": None}
             model = config.model.model_copy(update={**whose, "base_url": None})
@@ -186,7 +204,7 @@ class Setup:
             top_k=self.top_k,
             max_searches=protocol.max_searches,
             max_page_words=round(protocol.max_page_tokens * _WORDS_PER_TOKEN),
-            temperature=self.temperature,
+            temperature=self.trials.temperature,
             seed=self.config.seed,
         )
 
@@ -209,7 +227,7 @@ class Setup:
 
     def _prompted(self, spec: MethodSpec) -> Entrant:
         method = find_method(spec.method)
-        told = replace(self.settings, max_tokens=self.max_tokens or method.max_tokens)
+        told = replace(self.settings, max_tokens=self.trials.max_tokens or method.max_tokens)
         settings: dict[str, Any] = {"max_tokens": told.max_tokens, "prompts": method.digest}
         if spec.searches:
             settings |= {"max_searches": told.max_searches, "max_page_words": told.max_page_words}
@@ -220,7 +238,7 @@ class Setup:
         assert self.engine is not None  # episodes search
         model = config.model
         generator, settings = self.parts.policy(
-            config, temperature=self.temperature, top_k=self.top_k, concurrency=self.concurrency
+            config, temperature=self.trials.temperature, top_k=self.top_k, concurrency=self.concurrency
         )
         predictor = Episodes(generator, self.engine, settings, self.errors, self.noise)
         name = model.name if model.adapter is None else f"{model.name}+{model.adapter}"

@@ -156,8 +156,7 @@ class Trainer:
         config, inputs = self.config, self.inputs
         started = time.perf_counter()
         simulated = config.engine.kind == "simulated"
-        curriculum = config.curriculum.build()
-        noise = curriculum.noise(step, config.training.steps, self._rewards) if simulated else None
+        noise = config.curriculum.build().noise(step, config.training.steps) if simulated else None
         rollouts = config.training.rollouts
         try:
             trajectories, used = await self._play(
@@ -204,7 +203,6 @@ class Trainer:
         if self.processes.first:
             append_jsonl(self.folder / "metrics.jsonl", row)
         self.books.stands(used)
-        self._rewards.append(row["reward"])
         return row
 
     def _heed(self, step: int) -> None:
@@ -316,11 +314,9 @@ class Trainer:
         self.processes.wait()
         self.books.open()
         start = 0 if checkpoint is None else checkpoint.step
-        rows = list(read_metrics(self.folder / "metrics.jsonl", rewards=True))
-        self._rewards = [float(row["reward"]) for row in rows]
         training = self.config.training
         self.alarms = Alarms(training.max_sampler_gap, training.stop_on_collapse)
-        self.alarms.restore(rows)
+        self.alarms.restore(read_metrics(self.folder / "metrics.jsonl", rewards=True))
         return start
 
     def _evaluation_file(self, step: int) -> Path:
