@@ -14,10 +14,8 @@ import types
 import typing
 from pathlib import Path
 
-from pydantic import BaseModel
-
 from zerosearch.config import TrainConfig
-from zerosearch.models.config import Names
+from zerosearch.models.config import Names, Section
 
 PAGE = Path(__file__).parent.parent / "docs" / "configuration.md"
 HEAD = """# Configuration
@@ -35,19 +33,19 @@ def render() -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _section(name: str, model: type[BaseModel]) -> list[str]:
+def _section(name: str, model: type[Section]) -> list[str]:
     lines = ["", f"## `[{name}]`" if name else "## Top level", ""]
     if name.startswith("engine.") and model.__doc__:
         lines += [model.__doc__, ""]
     lines += ["| setting | values | default | |", "|---|---|---|---|"]
-    nested: list[tuple[str, type[BaseModel]]] = []
-    for key, field in model.model_fields.items():
+    nested: list[tuple[str, type[Section]]] = []
+    for key, field in model.own_first().items():
         inner = _nested(field.annotation)
         path = f"{name}.{key}" if name else key
         if inner is not None:
             nested.append((path, inner))
         default, extra = field.get_default(call_default_factory=True), field.json_schema_extra
-        shown = "a table, below" if isinstance(default, BaseModel) else f"`{_toml(default)}`"
+        shown = "a table, below" if isinstance(default, Section) else f"`{_toml(default)}`"
         if isinstance(extra, dict) and "needed" in extra:
             shown = f"needed: `{extra['needed']}`"
         text = " ".join((field.description or "").split()).replace("|", "\\|")
@@ -61,9 +59,9 @@ def _section(name: str, model: type[BaseModel]) -> list[str]:
     return lines
 
 
-def _nested(annotation: object) -> type[BaseModel] | None:
+def _nested(annotation: object) -> type[Section] | None:
     for kind in (annotation, *typing.get_args(annotation)):
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
+        if isinstance(kind, type) and issubclass(kind, Section):
             return kind
     return None
 

@@ -249,7 +249,7 @@ def test_what_servers_tell_of_policy_and_chat_is_counted_at_their_price(endpoint
         generator, _ = parts.policy(temperature=0.0, top_k=1)
         parts.run(generator.generate(byte_codec().encode("Q"), Sampling(stop=STOP_STRINGS)))
         assert parts.meter.used == Ledger(prompt_tokens=1000, completion_tokens=100, usd=0.002)
-        chat = parts.chat(ModelRef("p", base_url=endpoint.url, prices=parts.config.model.prices))
+        chat = parts.chat(ModelRef("p", server=parts.config.model.server()))
         asked: list[Message] = [{"role": "user", "content": "Q"}]
         with pytest.raises(BudgetError):
             parts.run(chat.write(asked, max_tokens=9, temperature=0.0, seed=1))

@@ -13,10 +13,9 @@ from zerosearch.episodes.episode import EpisodeLimits
 from zerosearch.episodes.question_rows import Fields
 from zerosearch.episodes.search import Noise
 from zerosearch.errors import ConfigError
-from zerosearch.models.config import FREE, Address, RequestConfig, Section, Variable
+from zerosearch.models.config import FREE, Address, Section, ServerConfig
 from zerosearch.simulator.config import FidelityConfig, LabelConfig, TuneConfig
 from zerosearch.training_config import AlgorithmConfig, RewardConfig, TrainingConfig, default_rates
-from zerosearch.usage import TokenPrices
 
 
 def known_fields(value: str | None) -> str | None:
@@ -48,13 +47,7 @@ class LoraConfig(Section):
     """The update is scaled by alpha / rank."""
 
 
-_OF_A_SERVER = (
-    "api_key_env", "request", "endpoint", "deadline_seconds",
-    "usd_per_million_prompt_tokens", "usd_per_million_completion_tokens",
-)  # fmt: skip
-
-
-class ModelConfig(Section):
+class ModelConfig(ServerConfig):
     name: str = "smollm2-135m"
     """The policy: `smollm2-135m` (embedded), a folder, or a hub id."""
     adapter: str | None = None
@@ -75,28 +68,16 @@ class ModelConfig(Section):
     """Recompute activations in the backward pass: less memory, about a third more time."""
     base_url: Address | None = Field(None, json_schema_extra=FREE)
     """An OpenAI-compatible server (http://host:port/v1) that serves `name`, to collect with. It cannot be trained."""
-    api_key_env: Variable | None = Field(None, json_schema_extra=FREE)
-    """Name of the environment variable that holds the server's key; the key itself stands in no file."""
-    request: RequestConfig = Field(RequestConfig(), json_schema_extra=FREE)
-    """What the server's requests have besides, or have not."""
     endpoint: Literal["chat", "completions"] = Field("chat", json_schema_extra=FREE)
     """How the server is asked: `chat` works with every one; `completions` sends an episode's bare text, so that
     `protocol.prompt` must be in the model's own form."""
     deadline_seconds: float = Field(600.0, gt=0, json_schema_extra=FREE)
     """For one turn of a policy behind a URL, with all its tries."""
-    usd_per_million_prompt_tokens: float = Field(0.0, ge=0, json_schema_extra=FREE)
-    """What the server charges, so that costs are counted and `engine.budget_usd` can bound them."""
-    usd_per_million_completion_tokens: float = Field(0.0, ge=0, json_schema_extra=FREE)
-    """The same for the tokens that it writes."""
-
-    @property
-    def prices(self) -> TokenPrices:
-        return TokenPrices(self.usd_per_million_prompt_tokens, self.usd_per_million_completion_tokens)
 
     @model_validator(mode="after")
     def _agree(self) -> ModelConfig:
         if self.base_url is None:
-            for name in _OF_A_SERVER:
+            for name in (*ServerConfig.model_fields, "endpoint", "deadline_seconds"):
                 if getattr(self, name) != type(self).model_fields[name].default:
                     raise ValueError(f"{name} is set, but only a model behind a base_url uses it")
         elif self.adapter is not None:

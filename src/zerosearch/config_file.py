@@ -90,7 +90,7 @@ def config_toml(config: TrainConfig) -> str:
 
 def _table(name: str, section: Section) -> list[str]:
     plain, tables, used = [], [], set(section.used())
-    for key, field in type(section).model_fields.items():
+    for key, field in type(section).own_first().items():
         value = getattr(section, key)
         if key not in used and value == field.get_default(call_default_factory=True):
             continue

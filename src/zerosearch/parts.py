@@ -29,7 +29,7 @@ from zerosearch.factbook import PREFIX, corpus_path, factbook_rows
 from zerosearch.files.identity import identity_of
 from zerosearch.models.adapters import resolve_adapter
 from zerosearch.models.chat import ChatModel, GeneratorWriter, MeteredChat, OpenAIWriter
-from zerosearch.models.config import ModelRef
+from zerosearch.models.config import ModelRef, Server
 from zerosearch.models.embedded import cache_dir, resolve_model
 from zerosearch.models.endpoint import RETRY, OpenAIGenerator
 from zerosearch.models.loaded import LocalModels
@@ -178,18 +178,11 @@ class Parts:
 
     def _simulator(self, config: EngineConfig) -> SimulatedEngine:
         simulator = config.simulated
-        model = ModelRef(
-            simulator.model,
-            simulator.adapter,
-            simulator.base_url,
-            simulator.api_key_env,
-            simulator.request,
-            timeout_seconds=config.deadline_seconds or 600.0,
-            prices=simulator.prices,
-        )
-        if model.base_url is not None:
-            chat: ChatModel = self._open_server(model)
+        server = simulator.server(timeout_seconds=config.deadline_seconds or 600.0)
+        if server is not None:
+            chat: ChatModel = self._open_server(server, simulator.model)
         else:  # its decoding is timed apart from that of others
+            model = ModelRef(simulator.model, simulator.adapter)
             chat = self._local_chat("simulator", model, identity=model_identity(model.name, model.adapter))
             adapter = self.models.adapter("simulator", model.name, model.adapter)
             self.models.simulating.add((model.name, adapter))
@@ -201,7 +194,7 @@ class Parts:
             rewrites=simulator.rewrites,
             plan_temperature=simulator.plan_temperature,
             # a local model's pages wait in line behind the policy's batches: a deadline would only punish the queue
-            retry=Retry(attempts=config.attempts, deadline_seconds=config.deadline_seconds if model.base_url else None),
+            retry=Retry(attempts=config.attempts, deadline_seconds=config.deadline_seconds if server else None),
         )
 
     # ---- models
@@ -220,8 +213,9 @@ class Parts:
         are on a page; a server gets `concurrency` requests at a time, and the meter counts what they use.
         """
         config = config or self.config
-        if config.model.base_url is not None:
-            generator = MeteredPolicy(self._endpoint(config, concurrency), self.meter)
+        server = config.model.server(timeout_seconds=config.model.deadline_seconds, max_connections=concurrency)
+        if server is not None:
+            generator = MeteredPolicy(self._endpoint(config, server), self.meter)
             return generator, endpoint_settings(config, temperature=temperature, top_k=top_k)
         from zerosearch.models.worker import TransformersGenerator
 
@@ -264,8 +258,8 @@ class Parts:
 
         `template` and `keep_tags` are of a local model: see `render_messages`.
         """
-        if model.base_url is not None:
-            return MeteredChat(self._open_server(model), self.meter)
+        if model.server is not None:
+            return MeteredChat(self._open_server(model.server, model.name), self.meter)
         return self._local_chat("policy", model, chat=template, keep_tags=keep_tags)
 
     def _local_chat(self, role: str, model: ModelRef, **options: Any) -> GeneratorWriter:
@@ -275,33 +269,19 @@ class Parts:
         generator = TransformersGenerator(worker, self.models.adapter(role, model.name, model.adapter))
         return GeneratorWriter(generator, local.tokenizer, model=str(model), **options)
 
-    def _open_server(self, model: ModelRef) -> OpenAIWriter:
-        assert model.base_url is not None
-        server = OpenAIWriter(
-            model.base_url,
-            model.name,
-            api_key_env=model.api_key_env,
-            options=model.request,
-            timeout_seconds=model.timeout_seconds,
-            max_connections=model.max_connections,
-            prices=model.prices,
-        )
-        self._connected.append(server)
-        return server
+    def _open_server(self, server: Server, model: str) -> OpenAIWriter:
+        writer = OpenAIWriter(server, model)
+        self._connected.append(writer)
+        return writer
 
-    def _endpoint(self, config: TrainConfig, concurrency: int) -> OpenAIGenerator:
+    def _endpoint(self, config: TrainConfig, server: Server) -> OpenAIGenerator:
         policy = config.model
-        assert policy.base_url is not None
         generator = OpenAIGenerator(
-            policy.base_url,
+            server,
             policy.name,
             max_turn_tokens=config.protocol.max_turn_tokens,
             endpoint=policy.endpoint,
-            api_key_env=policy.api_key_env,
-            options=policy.request,
             retry=replace(RETRY, deadline_seconds=policy.deadline_seconds),
-            max_connections=concurrency,
-            prices=policy.prices,
         )
         self._connected.append(generator)
         return generator

@@ -20,6 +20,7 @@ from zerosearch.episodes.rollout import ErrorRate, RolloutSettings, run_episode
 from zerosearch.episodes.search import Quality, SearchPage, SearchRequest
 from zerosearch.errors import EngineError, RunError
 from zerosearch.models.chat import OpenAIWriter
+from zerosearch.models.config import Server
 from zerosearch.models.endpoint import OpenAIGenerator, byte_codec, byte_limits
 from zerosearch.models.retry import Retry
 from zerosearch.simulator.collect import collect, read_collection
@@ -41,7 +42,7 @@ def test_a_simulator_that_fails(tally: Tally, tries: Any, caplog: pytest.LogCapt
     searches = 60
 
     async def ask(url: str) -> list[SearchPage | EngineError]:
-        engine = SimulatedEngine(OpenAIWriter(url, "s", api_key_env="CHAOS_KEY"), retry=QUICK)
+        engine = SimulatedEngine(OpenAIWriter(Server(url, api_key_env="CHAOS_KEY"), "s"), retry=QUICK)
         requests = [SearchRequest(f"capital {n}", 2, NEPAL, Quality.USEFUL, seed=n) for n in range(searches)]
         try:
             return list(await asyncio.gather(*map(engine.search, requests), return_exceptions=True))  # type: ignore[arg-type]
@@ -87,7 +88,7 @@ def test_a_policy_that_fails_is_asked_until_it_has_answered(
     )
 
     async def play(url: str, folder: Path) -> None:
-        generator = OpenAIGenerator(url, "p", max_turn_tokens=64, api_key_env="CHAOS_KEY", retry=QUICK)
+        generator = OpenAIGenerator(Server(url, api_key_env="CHAOS_KEY"), "p", max_turn_tokens=64, retry=QUICK)
         try:
             engine, errors = OnePage(), ErrorRate()
             play = partial(run_episode, generator=generator, engine=engine, settings=settings, errors=errors)
@@ -120,7 +121,7 @@ def test_a_judge_that_fails_loses_no_verdict(tally: Tally, tries: Any, caplog: p
     pages = label_pages([episode(NEPAL, "x", *(search(f"query {n}", f"Page {n}.") for n in range(40)))])
 
     async def ask(url: str, held: dict[str, Quality], kept: dict[str, Quality]) -> Any:
-        writer = OpenAIWriter(url, "j", api_key_env="CHAOS_KEY")
+        writer = OpenAIWriter(Server(url, api_key_env="CHAOS_KEY"), "j")
         try:
             return await judge(pages, writer, JudgeSettings(retry=QUICK), held=held, keep=kept.__setitem__)
         finally:

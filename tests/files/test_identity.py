@@ -29,7 +29,7 @@ from zerosearch.errors import CheckpointError, DataError
 from zerosearch.evaluation.results import unlike
 from zerosearch.files.identity import address_of, differences, identity_of, parts_of, with_parts
 from zerosearch.models.chat import OpenAIWriter
-from zerosearch.models.config import RequestConfig
+from zerosearch.models.config import RequestConfig, Server
 from zerosearch.parts import model_identity
 from zerosearch.simulator.engine import SimulatedEngine
 from zerosearch.simulator.record import Query, RecordSettings, record
@@ -98,13 +98,15 @@ def test_a_corpus_is_what_it_holds_and_how_it_is_searched(tmp_path: Path) -> Non
 )  # fmt: skip
 def test_a_simulator_is_what_it_is_asked_too(change: dict[str, Any]) -> None:
     def engine(url: str = "http://localhost:1/v1", model: str = "m", **settings: Any) -> SimulatedEngine:
-        return SimulatedEngine(OpenAIWriter(url, model, options=settings.pop("options", None)), **settings)
+        return SimulatedEngine(
+            OpenAIWriter(Server(url, request=settings.pop("request", RequestConfig())), model), **settings
+        )
 
     assert engine(**change).identity == engine(**change).identity
     assert engine(**change).identity != engine().identity
     assert engine().name == engine(**change).name
     fields = RequestConfig(extra={"min_p": 1})
-    others = {engine("http://localhost:2/v1").identity, engine(model="n").identity, engine(options=fields).identity}
+    others = {engine("http://localhost:2/v1").identity, engine(model="n").identity, engine(request=fields).identity}
     assert len(others | {engine().identity}) == 4
 
 

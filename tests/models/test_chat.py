@@ -13,8 +13,9 @@ from tokenizers import Tokenizer as FastTokenizer
 from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.episodes.protocol import Message
 from zerosearch.errors import ConfigError, ModelError
-from zerosearch.models.chat import MAX_BODY_BYTES, GeneratorWriter, OpenAIWriter, Written, render_messages
-from zerosearch.models.config import RequestConfig
+from zerosearch.models.chat import GeneratorWriter, OpenAIWriter, Written, render_messages
+from zerosearch.models.client import MAX_BODY_BYTES
+from zerosearch.models.config import RequestConfig, Server
 from zerosearch.models.retry import AttemptError
 from zerosearch.usage import TokenPrices, Usage
 
@@ -41,12 +42,14 @@ def failure(writer: OpenAIWriter) -> AttemptError:
 
 @pytest.fixture
 def writer(endpoint: Any) -> OpenAIWriter:
-    return OpenAIWriter(endpoint.url, "tiny", timeout_seconds=30.0)
+    return OpenAIWriter(Server(endpoint.url, timeout_seconds=30.0), "tiny")
 
 
 def test_the_request_is_the_one_that_openai_servers_take(endpoint: Any, reply: Any, complete: Any) -> None:
     endpoint.script = [reply(body=complete("a page", usage={"prompt_tokens": 12, "completion_tokens": 3}))]
-    writer = OpenAIWriter(endpoint.url + "/", "tiny", options=RequestConfig(extra={"top_p": 0.9}, drop=["max_tokens"]))
+    writer = OpenAIWriter(
+        Server(endpoint.url + "/", request=RequestConfig(extra={"top_p": 0.9}, drop=["max_tokens"])), "tiny"
+    )
     assert write(writer, seed=2**62 + 5) == Written("a page", Usage(12, 3))
     assert endpoint.paths == ["/v1/chat/completions"]
     assert endpoint.requests == [
@@ -57,7 +60,7 @@ def test_the_request_is_the_one_that_openai_servers_take(endpoint: Any, reply: A
 
 def test_a_reply_costs_what_the_server_charges(endpoint: Any, reply: Any, complete: Any) -> None:
     endpoint.script = [reply(body=complete("a page", usage={"prompt_tokens": 100, "completion_tokens": 30}))]
-    writer = OpenAIWriter(endpoint.url, "tiny", prices=TokenPrices(2.0, 10.0))
+    writer = OpenAIWriter(Server(endpoint.url, prices=TokenPrices(2.0, 10.0)), "tiny")
     assert write(writer).usage == Usage(100, 30, 0.0005)
 
 
@@ -66,7 +69,7 @@ def test_a_server_is_told_to_go_on_with_what_the_assistant_has_begun(endpoint: A
     begun = [*MESSAGES, {"role": "assistant", "content": "<think>["}]
 
     async def go_on() -> Written:
-        writer = OpenAIWriter(endpoint.url, "tiny", options=RequestConfig(drop=["add_generation_prompt"]))
+        writer = OpenAIWriter(Server(endpoint.url, request=RequestConfig(drop=["add_generation_prompt"])), "tiny")
         try:
             return await writer.write(begun, max_tokens=5, temperature=0.0, seed=1, stop=("]",))
         finally:
@@ -161,13 +164,13 @@ def test_a_body_cut_off_on_the_way_is_a_connection_error(writer: OpenAIWriter, e
 def test_a_server_that_is_down_is_a_connection_error() -> None:
     with socket.socket() as held:  # bound and not listening: nobody else can take the port meanwhile
         held.bind(("127.0.0.1", 0))
-        error = failure(OpenAIWriter(f"http://127.0.0.1:{held.getsockname()[1]}/v1", "tiny"))
+        error = failure(OpenAIWriter(Server(f"http://127.0.0.1:{held.getsockname()[1]}/v1"), "tiny"))
     assert error.kind == "connection"
 
 
 def test_a_silent_server_is_given_up(endpoint: Any, reply: Any) -> None:
     endpoint.script = [reply(hold=True)]
-    error = failure(OpenAIWriter(endpoint.url, "tiny", timeout_seconds=0.05))
+    error = failure(OpenAIWriter(Server(endpoint.url, timeout_seconds=0.05), "tiny"))
     assert (error.kind, "silent for 0.05 s" in str(error)) == ("deadline", True)
 
 
@@ -176,7 +179,7 @@ def test_the_key_is_sent_and_told_nobody(
 ) -> None:
     caplog.set_level(logging.DEBUG)
     monkeypatch.setenv("SIMULATOR_KEY", f"{KEY}\n")
-    writer = OpenAIWriter(endpoint.url, "tiny", api_key_env="SIMULATOR_KEY")
+    writer = OpenAIWriter(Server(endpoint.url, api_key_env="SIMULATOR_KEY"), "tiny")
     endpoint.script = [reply(401, json.dumps({"error": {"message": f"wrong key: {KEY}"}}).encode())]
     error = failure(writer)
     assert endpoint.headers[0]["authorization"] == f"Bearer {KEY}"
@@ -193,7 +196,7 @@ def test_a_key_that_cannot_be_used_is_said_without_showing_it(
     if value is not None:
         monkeypatch.setenv("SIMULATOR_KEY", value)
     with pytest.raises(ConfigError, match=complaint) as caught:
-        OpenAIWriter("http://127.0.0.1:9/v1", "tiny", api_key_env="SIMULATOR_KEY")
+        OpenAIWriter(Server("http://127.0.0.1:9/v1", api_key_env="SIMULATOR_KEY"), "tiny")
     assert "SIMULATOR_KEY" in str(caught.value)
     assert KEY not in str(caught.value)
 
@@ -201,13 +204,13 @@ def test_a_key_that_cannot_be_used_is_said_without_showing_it(
 @pytest.mark.parametrize("url", ["localhost:8000", "ftp://h/v1", "http://", "http://u:pw@h/v1", "http://h/v1?key=pw"])
 def test_an_address_that_cannot_be_used_is_refused_without_showing_a_password(url: str) -> None:
     with pytest.raises(ConfigError, match="base_url") as caught:
-        OpenAIWriter(url, "tiny")
+        OpenAIWriter(Server(url), "tiny")
     assert "pw" not in str(caught.value)
 
 
 def test_the_simulators_own_fields_cannot_be_overwritten() -> None:
     with pytest.raises(ConfigError, match="'stream'"):
-        OpenAIWriter("http://127.0.0.1:9/v1", "tiny", options=RequestConfig(extra={"stream": True}))
+        OpenAIWriter(Server("http://127.0.0.1:9/v1", request=RequestConfig(extra={"stream": True})), "tiny")
 
 
 def test_a_local_server_is_not_asked_through_a_proxy(

@@ -12,13 +12,14 @@ from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.replies import visible
 from zerosearch.models.chat import GeneratorWriter, OpenAIWriter, Written
+from zerosearch.models.config import Server
 
 MESSAGES: list[Message] = [{"role": "user", "content": "Query: Nepal"}]
 
 
 @pytest.fixture
 def writer(endpoint: Any) -> OpenAIWriter:
-    return OpenAIWriter(endpoint.url, "tiny", timeout_seconds=30.0)
+    return OpenAIWriter(Server(endpoint.url, timeout_seconds=30.0), "tiny")
 
 
 THINKS = "<think>I write <answer> and </answer>. Lima?</think><answer>Lima</answer> and more"

@@ -13,7 +13,7 @@ from zerosearch.config_file import config_toml, load_config
 from zerosearch.errors import ConfigError
 from zerosearch.models.chat import OpenAIWriter, Written
 from zerosearch.models.completions import read_completion, without_system
-from zerosearch.models.config import RequestConfig
+from zerosearch.models.config import RequestConfig, Server
 from zerosearch.models.retry import AttemptError, parse_retry_after
 from zerosearch.usage import Usage
 
@@ -208,7 +208,7 @@ def test_a_request_is_mended_once_and_one_line_says_how(
     endpoint: Any, reply: Any, complete: Any, caplog: pytest.LogCaptureFixture, refuses: Any, gone: str, there: Any
 ) -> None:
     endpoint.answer = refusing(reply, complete, refuses)
-    writer = OpenAIWriter(endpoint.url, "m", options=RequestConfig(extra={"top_p": 0.9}))
+    writer = OpenAIWriter(Server(endpoint.url, request=RequestConfig(extra={"top_p": 0.9})), "m")
     assert [written.text for written in write(writer, 4)] == ["yes"] * 4
     assert sum("not tell how many tokens" not in line for line in caplog.messages) == 1
     before = len(endpoint.requests)
@@ -235,7 +235,7 @@ def test_a_system_role_is_refused_in_many_words(
         return (status, {"detail": said}) if body["messages"][0]["role"] == "system" else None
 
     endpoint.answer = refusing(reply, complete, refuses)
-    assert write(OpenAIWriter(endpoint.url, "m"))[0].text == "yes"
+    assert write(OpenAIWriter(Server(endpoint.url), "m"))[0].text == "yes"
 
 
 def test_two_things_may_be_refused_one_after_the_other(endpoint: Any, reply: Any, complete: Any) -> None:
@@ -244,7 +244,7 @@ def test_two_things_may_be_refused_one_after_the_other(endpoint: Any, reply: Any
         complete,
         lambda b: next((f"{name}: unknown field" for name in ("seed", "stop", "max_tokens") if name in b), None),
     )
-    assert write(OpenAIWriter(endpoint.url, "m"))[0].text == "yes"
+    assert write(OpenAIWriter(Server(endpoint.url), "m"))[0].text == "yes"
     assert len(endpoint.requests) == 4
 
 
@@ -263,7 +263,7 @@ def test_what_no_mending_helps_is_refused_after_a_bounded_number_of_requests(
 ) -> None:
     endpoint.answer = refusing(reply, complete, lambda b: said)
     with pytest.raises(AttemptError) as caught:
-        write(OpenAIWriter(endpoint.url, "m"))
+        write(OpenAIWriter(Server(endpoint.url), "m"))
     assert caught.value.kind == "refused"
     assert len(endpoint.requests) <= 2
 
@@ -279,7 +279,7 @@ def test_settings_drop_rename_and_add_fields(endpoint: Any, reply: Any, complete
             "extra={chat_template_kwargs={enable_thinking=false}}}",
         ],
     )
-    write(OpenAIWriter(endpoint.url, "m", options=config.model.request))
+    write(OpenAIWriter(Server(endpoint.url, request=config.model.request), "m"))
     (request,) = endpoint.requests
     assert (request["max_completion_tokens"], request["chat_template_kwargs"]) == (9, {"enable_thinking": False})
     assert not {"seed", "max_tokens"} & request.keys()
@@ -310,4 +310,4 @@ def test_system_texts_go_to_the_head_of_the_first_message() -> None:
 def test_where_a_redirect_leads_is_said_without_a_secret(endpoint: Any, reply: Any) -> None:
     endpoint.script = [reply(301, b"", {"Location": "https://u:hunter22@elsewhere/v1?key=hunter22"})]
     with pytest.raises(AttemptError, match=r"HTTP 301: it leads to https://elsewhere/v1, not followed"):
-        write(OpenAIWriter(endpoint.url, "m"))
+        write(OpenAIWriter(Server(endpoint.url), "m"))

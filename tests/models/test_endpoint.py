@@ -22,8 +22,9 @@ from zerosearch.episodes.questions import Question
 from zerosearch.episodes.replies import cut_before, stop_end
 from zerosearch.episodes.search import Document
 from zerosearch.errors import BudgetError, ConfigError, RunError
-from zerosearch.models.config import RequestConfig
-from zerosearch.models.endpoint import OWN, OpenAIGenerator, as_messages, byte_codec, byte_limits, end_turn
+from zerosearch.models.completions import end_turn
+from zerosearch.models.config import RequestConfig, Server
+from zerosearch.models.endpoint import OWN, OpenAIGenerator, as_messages, byte_codec, byte_limits
 from zerosearch.models.retry import Retry
 from zerosearch.spending.meter import Budget, Meter, MeteredPolicy
 from zerosearch.usage import TokenPrices, Usage
@@ -50,7 +51,8 @@ async def no_sleep(seconds: float) -> None:
 
 
 def make(url: str, **options: Any) -> OpenAIGenerator:
-    return OpenAIGenerator(url, "policy-7b", **({"max_turn_tokens": 100, "sleep": no_sleep} | options))
+    mine = {name: options.pop(name) for name in ("endpoint", "retry", "sleep") if name in options}
+    return OpenAIGenerator(Server(url, **options), "policy-7b", max_turn_tokens=100, **({"sleep": no_sleep} | mine))
 
 
 def ask(generator: OpenAIGenerator, ids: Sequence[int] = CODEC.encode("Why?\n"), **sampling: Any) -> Generation:
@@ -228,7 +230,7 @@ def test_completions_are_asked_with_the_bare_text(endpoint: Any, reply: Any) -> 
     endpoint.script = [reply(body=bare("<search>peaks"))]
     ids = [*CODEC.encode("Q é\n"), *own("<search>x</search>")]
     generation = ask(
-        make(endpoint.url, endpoint="completions", options=RequestConfig(drop=["seed"], extra={"min_p": 0.1})),
+        make(endpoint.url, endpoint="completions", request=RequestConfig(drop=["seed"], extra={"min_p": 0.1})),
         ids,
         top_k=20,
     )
@@ -379,7 +381,7 @@ def test_waiting_in_line_is_no_part_of_the_deadline(endpoint: Any, reply: Any, c
     async def main() -> None:
         nonlocal running, most
         generator = make(endpoint.url, max_connections=2, retry=Retry(attempts=1, deadline_seconds=0.5))
-        post = generator._server.post
+        post = generator._server._post
 
         async def slow(body: Any) -> Any:
             nonlocal running, most
@@ -389,7 +391,7 @@ def test_waiting_in_line_is_no_part_of_the_deadline(endpoint: Any, reply: Any, c
             running -= 1
             return await post(body)
 
-        generator._server.post = slow  # type: ignore[method-assign]
+        generator._server._post = slow  # type: ignore[method-assign]
         await asyncio.gather(*(generator.generate(CODEC.encode("Q"), Sampling()) for _ in range(20)))
         await generator.aclose()
 
@@ -401,10 +403,10 @@ def test_waiting_in_line_is_no_part_of_the_deadline(endpoint: Any, reply: Any, c
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"base_url": "localhost:8000"}, r"model\.base_url 'localhost:8000' is not an http address"),
+        ({"base_url": "localhost:8000"}, r"base_url 'localhost:8000' is not an http address"),
         ({"api_key_env": "NO_SUCH_KEY"}, "NO_SUCH_KEY is not set"),
-        ({"options": RequestConfig(extra={"max_tokens": 9})}, "request.extra must not set 'max_tokens'"),
-        ({"options": RequestConfig(drop=["messages"])}, "request.drop must not hold 'messages'"),
+        ({"request": RequestConfig(extra={"max_tokens": 9})}, "request.extra must not set 'max_tokens'"),
+        ({"request": RequestConfig(drop=["messages"])}, "request.drop must not hold 'messages'"),
     ],
 )
 def test_settings_that_cannot_work_are_one_line(options: Any, said: str) -> None:

@@ -17,6 +17,7 @@ from zerosearch.episodes.search import Document, Quality, SearchEngine, SearchPa
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.errors import ConfigError, EngineError
 from zerosearch.models.chat import OpenAIWriter, Written
+from zerosearch.models.config import Server
 from zerosearch.models.retry import Retry
 from zerosearch.simulator.engine import SimulatedEngine
 from zerosearch.usage import Usage
@@ -170,7 +171,7 @@ def test_pairing_holds_over_http_too(endpoint: Any, reply: Any, complete: Callab
     requests = [SearchRequest(f"query {n}", 4, Question(str(n), f"question {n}", (f"a{n}",))) for n in range(40)]
 
     async def all_at_once() -> list[SearchPage]:
-        writer = OpenAIWriter(endpoint.url, "tiny", max_connections=8)
+        writer = OpenAIWriter(Server(endpoint.url, max_connections=8), "tiny")
         engine = SimulatedEngine(writer, style="tuned")
         try:
             return list(await asyncio.gather(*map(engine.search, requests)))
@@ -210,7 +211,7 @@ def test_a_server_that_hangs_costs_one_deadline(endpoint: Any, reply: Any) -> No
 
 def over_http(endpoint: Any, retry: Retry, sleep: Any = no_sleep) -> SearchPage:
     async def main() -> SearchPage:
-        writer = OpenAIWriter(endpoint.url, "tiny", timeout_seconds=30.0)
+        writer = OpenAIWriter(Server(endpoint.url, timeout_seconds=30.0), "tiny")
         try:
             return await SimulatedEngine(writer, retry=retry, sleep=sleep).search(REQUEST)
         finally:

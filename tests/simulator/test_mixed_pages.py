@@ -17,6 +17,7 @@ from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import DocumentKind, Noise, Quality, SearchPage, SearchRequest, page_quality
 from zerosearch.errors import ConfigError, EngineError
 from zerosearch.models.chat import OpenAIWriter, Written
+from zerosearch.models.config import Server
 from zerosearch.models.retry import AttemptError, Retry
 from zerosearch.simulator.engine import SimulatedEngine, whole_pages
 from zerosearch.simulator.prompts import PromptStyle
@@ -206,7 +207,7 @@ def test_a_mixed_page_comes_over_http_too(endpoint: Any, reply: Any) -> None:
     endpoint.answer = answer
 
     async def main() -> SearchPage:
-        writer = OpenAIWriter(endpoint.url, "tiny")
+        writer = OpenAIWriter(Server(endpoint.url), "tiny")
         try:
             return await SimulatedEngine(writer, style="tuned").search(mixed(N, U))
         finally:

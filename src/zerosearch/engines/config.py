@@ -9,23 +9,16 @@ from pydantic import Field, model_validator
 
 from zerosearch.errors import ZeroSearchError
 from zerosearch.models.adapters import read_card, resolve_adapter
-from zerosearch.models.config import FREE, UNSET, Address, Names, RequestConfig, Section, Variable
-from zerosearch.usage import TokenPrices
+from zerosearch.models.config import FREE, UNSET, Address, Names, Section, ServerConfig, Variable
 
 
-class SimulatedConfig(Section):
+class SimulatedConfig(ServerConfig):
     """A language model writes the pages."""
 
     model: str = "smollm2-135m"
     """The simulator's model; where it is the policy's, the two share one set of weights in memory."""
     adapter: str | None = None
     """Its LoRA adapter: a folder, or `embedded:simulator`."""
-    base_url: Address | None = Field(None, json_schema_extra=FREE)
-    """An OpenAI-compatible server (http://host:port/v1) to use instead of a local model."""
-    api_key_env: Variable | None = Field(None, json_schema_extra=FREE)
-    """Name of the environment variable that holds the server's key; the key itself stands in no file."""
-    request: RequestConfig = Field(RequestConfig(), json_schema_extra=FREE)
-    """What the server's requests have besides, or have not."""
     style: Literal["instruct", "tuned"] = "instruct"
     """The prompt: `instruct` for any instruct model, `tuned` for one that was tuned on query-page pairs. That of the
     adapter's `card.json`, where it has one."""
@@ -40,14 +33,6 @@ class SimulatedConfig(Section):
     remembers: bool = True
     """Equal queries of a question get one page in a step, whichever rollout asks, as from a real engine; false: every
     search is another draw, as the method was published. That of `[engine]` holds for evaluations too."""
-    usd_per_million_prompt_tokens: float = Field(0.0, ge=0, json_schema_extra=FREE)
-    """What the server charges, so that costs are counted and `engine.budget_usd` can bound them."""
-    usd_per_million_completion_tokens: float = Field(0.0, ge=0, json_schema_extra=FREE)
-    """The same for the tokens that it writes."""
-
-    @property
-    def prices(self) -> TokenPrices:
-        return TokenPrices(self.usd_per_million_prompt_tokens, self.usd_per_million_completion_tokens)
 
     @model_validator(mode="before")
     @classmethod

@@ -134,12 +134,6 @@ def without_marks(text: str) -> str:
     return _THOUGHT.sub("", text).strip()
 
 
-def stopped_early(text: str, stop: Sequence[str]) -> bool:
-    """Whether a server has cut `text` in a thought or in a quotation, where none of `stop` says anything."""
-    closed = close_tag(text, stop)
-    return thinking(text) or (closed != text and stop_end(closed, stop) is None)
-
-
 def plain_marks(text: str) -> str:
     """`text` with every model's marks of a thought written as `<think>` and `</think>`."""
     return _THOUGHT.sub(lambda mark: "</think>" if mark["open"] is None else "<think>", text)

@@ -213,16 +213,8 @@ class Setup:
         model = self.config.model
         if model.base_url is not None and model.endpoint != "chat":
             raise ConfigError(f"model.endpoint is {model.endpoint!r}: of all methods only {EPISODE} can be played so")
-        ref = ModelRef(
-            model.name,
-            model.adapter,
-            model.base_url,
-            model.api_key_env,
-            model.request,
-            timeout_seconds=model.deadline_seconds,
-            max_connections=self.concurrency,
-            prices=model.prices,
-        )
+        server = model.server(timeout_seconds=model.deadline_seconds, max_connections=self.concurrency)
+        ref = ModelRef(model.name, model.adapter, server)
         return self.parts.chat(ref, template=self.config.protocol.chat, keep_tags=True)
 
     def _prompted(self, spec: MethodSpec) -> Entrant:

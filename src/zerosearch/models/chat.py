@@ -2,34 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal, Protocol
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
 
 from zerosearch.episodes.encoding import ChatTokenizer, encode_chat, encode_plain, harmless, has_template, special_texts
 from zerosearch.episodes.generation import Generator, Sampling
 from zerosearch.episodes.protocol import Message
-from zerosearch.episodes.replies import (
-    cut_before,
-    may_think_unseen,
-    opens_thought,
-    plain_marks,
-    stop_end,
-    stopped_early,
-)
+from zerosearch.episodes.replies import cut_before, opens_thought, plain_marks, stop_end
 from zerosearch.episodes.search import close_connections
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.errors import EngineError
 from zerosearch.files.identity import address_of, digest_of, identity_of
-from zerosearch.models.client import MAX_BODY_BYTES, checked_url
 from zerosearch.models.completions import CompletionServer, EmptyReply
-from zerosearch.models.config import RequestConfig
+from zerosearch.models.config import RequestConfig, Server
 from zerosearch.spending.ledger import Ledger
 from zerosearch.spending.meter import Meter
-from zerosearch.usage import NOTHING, UNPRICED, TokenPrices, Usage
+from zerosearch.usage import NOTHING, Usage
 
 __all__ = [
-    "MAX_BODY_BYTES",
     "ChatModel",
     "ChatTokenizer",
     "GeneratorWriter",
@@ -40,8 +31,7 @@ __all__ = [
 ]
 
 _TAIL = 32
-"""So many ids of a prompt tell whether it ends by opening a thought."""
-_OWN_FIELDS = ("model", "messages", "stream", "n")
+"""This many of a prompt's last ids tell whether it opens a thought."""
 # vLLM and SGLang go on with the assistant's message only if told so; the llama.cpp server does it by itself
 _GO_ON = {"continue_final_message": True, "add_generation_prompt": False}
 
@@ -56,7 +46,9 @@ class Written:
 
 
 class ChatModel(Protocol):
-    """Writes the assistant's message of a chat. `model` names the model in trajectories.
+    """Writes the assistant's message of a chat.
+
+    `model` names the model in trajectories, `identity` says what its texts depend on (`files/identity.py`).
 
     Where the last message is the assistant's already, it is continued: only what comes after it is returned. The text
     ends before the first of the strings `stop`; with `outside_thoughts` before the first that stands neither in a
@@ -67,6 +59,8 @@ class ChatModel(Protocol):
 
     @property
     def model(self) -> str: ...
+    @property
+    def identity(self) -> str: ...
 
     async def write(
         self,
@@ -83,42 +77,17 @@ class ChatModel(Protocol):
 class OpenAIWriter:
     """Any server with OpenAI's `/chat/completions`: vLLM, SGLang, the llama.cpp server, hosted APIs.
 
-    `base_url` usually ends in `/v1`. The key is read from the environment variable named `api_key_env` and kept out of
-    `repr`, logs and error texts. `timeout_seconds` is the longest silence of the server that is waited out; `options`
-    change the request. Redirects are not followed: they would carry the key elsewhere. A server on this machine is
-    never asked through a proxy.
-
-    Raises `ConfigError` for an address that cannot be used or a key variable that is not set. `write` raises
+    Redirects are not followed: they would carry the key elsewhere. A server on this machine is never asked through a
+    proxy. Raises `ConfigError` for an address that cannot be used or a key variable that is not set. `write` raises
     `AttemptError` of kind `connection`, `deadline` (silence), `refused` (4xx, another try is of no use), `http` (429,
     5xx), `malformed` or `empty`.
     """
 
-    def __init__(
-        self,
-        base_url: str,
-        model: str,
-        *,
-        api_key_env: str | None = None,
-        timeout_seconds: float = 60.0,
-        options: RequestConfig | None = None,
-        max_connections: int = 256,
-        prices: TokenPrices = UNPRICED,
-    ) -> None:
+    def __init__(self, server: Server, model: str) -> None:
         self.model = model
-        address = address_of(checked_url(base_url, "base_url", "http://localhost:8000/v1"))
-        changed = digest_of(options.model_dump()) if options not in (None, RequestConfig()) else None
-        self.identity = identity_of("openai", model=model, address=address, options=changed)
-        self._server = CompletionServer(
-            base_url,
-            "/chat/completions",
-            setting="base_url",
-            api_key_env=api_key_env,
-            options=options,
-            own=_OWN_FIELDS,
-            timeout_seconds=timeout_seconds,
-            max_connections=max_connections,
-            prices=prices,
-        )
+        self._server = CompletionServer(server, model)
+        changed = digest_of(server.request.model_dump()) if server.request != RequestConfig() else None
+        self.identity = identity_of("openai", model=model, address=address_of(self._server.address), options=changed)
 
     def __repr__(self) -> str:
         return f"OpenAIWriter({self._server.url!r}, model={self.model!r})"
@@ -133,47 +102,20 @@ class OpenAIWriter:
         stop: tuple[str, ...] = (),
         outside_thoughts: bool = False,
     ) -> Written:
-        # a server stops in a thought too: it is told where only once the model is known not to think unseen
         said = [m["content"] for m in messages if m["role"] == "assistant"]
-        told = () if outside_thoughts and may_think_unseen(said) else stop
-        request: dict[str, Any] = {
-            "model": self.model,
-            "messages": list(messages),
-            "max_tokens": max_tokens,
-            "temperature": temperature,
-            "seed": seed % 2**31,  # some servers keep 32 bits
-            "stop": list(told) or None,
-            "stream": False,
-            **(_GO_ON if messages[-1]["role"] == "assistant" else {}),
-        }
+        reply = await self._server.write(
+            {"messages": list(messages), **(_GO_ON if messages[-1]["role"] == "assistant" else {})},
+            Sampling(temperature=temperature, max_tokens=max_tokens, stop=stop, seed=seed),
+            said if outside_thoughts else None,
+        )
+        if reply.silent:
+            raise EmptyReply(self._server.url, reply)
         cut = cut_before if outside_thoughts else cut_anywhere
-        if not told or not outside_thoughts:
-            return await self._ask(request, cut, stop)
-        try:
-            written = await self._ask(request, cut, stop)
-            if written.truncated or not stopped_early(written.text, stop):
-                return written
-            wasted = written.usage
-        except EmptyReply as error:
-            wasted = Usage() + error.usage
-        try:  # it was stopped in a thought
-            written = await self._ask(request | {"stop": None}, cut, stop)
-        except EngineError as error:
-            error.usage = wasted + error.usage
-            raise
-        return replace(written, usage=wasted + written.usage)
+        return Written(cut(reply.text, stop), reply.usage, reply.truncated)
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop. The writer can be used again afterwards."""
         await self._server.aclose()
-
-    async def _ask(
-        self, request: dict[str, Any], cut: Callable[[str, Sequence[str]], str], stop: tuple[str, ...]
-    ) -> Written:
-        reply = await self._server.complete(request)
-        if reply.silent:
-            raise EmptyReply(self._server.url, reply)
-        return Written(cut(reply.text, stop), reply.usage, reply.truncated)
 
 
 class GeneratorWriter:
@@ -243,8 +185,7 @@ class MeteredChat:
 
     def __init__(self, chat: ChatModel, meter: Meter) -> None:
         self.chat, self.meter = chat, meter
-        self.model = chat.model
-        self.identity = getattr(chat, "identity", chat.model)
+        self.model, self.identity = chat.model, chat.identity
 
     async def write(
         self,

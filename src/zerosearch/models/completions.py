@@ -1,7 +1,7 @@
 """An OpenAI-compatible server as they are: what it refuses is left out or renamed, what it answers is read or named.
 
-    server = CompletionServer("http://localhost:8000/v1", "/chat/completions", setting="base_url")
-    answer = read_completion(await server.post({"model": ..., "messages": [...], "max_tokens": 500}), server.url)
+    server = CompletionServer(Server("http://localhost:8000/v1"), "Qwen/Qwen2.5-7B-Instruct")
+    reply = await server.write({"messages": [...]}, Sampling(max_tokens=500))
 
 GPT-5 wants `max_completion_tokens`, Mistral refuses `seed`, Claude refuses `top_p` beside `temperature`, Gemma knows no
 system role. Where a server says so, the request is mended once and for all, and one line says how.
@@ -13,20 +13,23 @@ import logging
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from zerosearch.cleaning import clean
+from zerosearch.episodes.generation import GenerationStop, Sampling
 from zerosearch.episodes.protocol import Message
-from zerosearch.errors import ConfigError
+from zerosearch.episodes.replies import close_tag, may_think_unseen, stop_end, thinking
+from zerosearch.errors import ConfigError, EngineError
 from zerosearch.models.client import JsonClient, StatusError, checked_url, error_message, key_from, short_line
-from zerosearch.models.config import RequestConfig
+from zerosearch.models.config import Server
 from zerosearch.models.retry import AttemptError
 from zerosearch.usage import NOTHING, UNPRICED, TokenPrices, Usage
 
 log = logging.getLogger(__name__)
 
 LENGTH = frozenset(("length", "max_tokens", "max_length", "model_length", "max_output_tokens", "max_completion_tokens"))
+_OWN_FIELDS = ("model", "messages", "prompt", "stream", "n", "stop", "max_tokens")
 _BROKEN_OFF = ("error", "abort", "aborted", "cancelled", "internal_error")
 _LARGEST_COUNT = 2**53  # more tokens than that nobody wrote
 _MAY_GO = ("top_p", "seed", "top_k", "temperature", "stop", "continue_final_message", "add_generation_prompt", "stream")
@@ -69,28 +72,17 @@ class EmptyReply(AttemptError):
 
 
 class CompletionServer:
-    """Posts to `base_url` + `path`. `own` are the fields of a request that `options` must not set.
+    """What `model` says at `server`: the one place that asks OpenAI's `/chat/completions` and `/completions`.
 
-    Raises `ConfigError` for an address that cannot be used, a key variable that is not set, and such fields.
+    Raises `ConfigError` for an address that cannot be used, a key variable that is not set, and for fields of `request`
+    that are set for each request.
     """
 
-    def __init__(
-        self,
-        base_url: str,
-        path: str,
-        *,
-        setting: str,
-        api_key_env: str | None = None,
-        options: RequestConfig | None = None,
-        own: Sequence[str] = (),
-        timeout_seconds: float = 60.0,
-        max_connections: int = 256,
-        prices: TokenPrices = UNPRICED,
-    ) -> None:
-        self._prices, self._warned = prices, False
-        self.url = str(checked_url(base_url, setting, "http://localhost:8000/v1")).rstrip("/") + path
-        self._options = options or RequestConfig()
-        for name in own:
+    def __init__(self, server: Server, model: str, path: str = "/chat/completions") -> None:
+        self.address = checked_url(server.base_url, "base_url", "http://localhost:8000/v1")
+        self.url = str(self.address).rstrip("/") + path
+        self._model, self._prices, self._options = model, server.prices, server.request
+        for name in _OWN_FIELDS:
             if self._options.extra.get(name) is not None:
                 raise ConfigError(f"request.extra must not set {name!r}: it is set for each request")
             if name in self._options.drop and name not in ("stop", "max_tokens", "stream"):
@@ -98,26 +90,56 @@ class CompletionServer:
         self._dropped = set(self._options.drop)
         self._renamed = dict(self._options.rename)
         self._merged = False  # the system's text stands at the head of the user's message
-        key = key_from(api_key_env)
+        self._warned = False
+        key = key_from(server.api_key_env)
         self._client = JsonClient(
             self.url,
             key=key,
             headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout_seconds=timeout_seconds,
-            max_connections=max_connections,
+            timeout_seconds=server.timeout_seconds,
+            max_connections=server.max_connections,
         )
 
-    async def complete(self, request: Mapping[str, Any]) -> Completion:
-        """The reply to `request`, read. Raises as `JsonClient.post` and `read_completion` do."""
-        reply = read_completion(await self.post(request), self.url, self._prices)
+    async def write(
+        self, prompt: Mapping[str, Any], sampling: Sampling, said: Sequence[str] | None = None
+    ) -> Completion:
+        """The reply to `prompt`, the fields that hold a chat or a text. Of `sampling`, truncation is not sent.
+
+        With `said`, what the model has written so far, its stop strings hold outside of thoughts and quotations alone.
+        A server stops in a thought too: it is told where only once the model is known not to think unseen, and a reply
+        that was stopped in a thought is asked for once more without. The usage, an error's too, is that of both.
+
+        Raises as `JsonClient.post` and `read_completion` do.
+        """
+        request: dict[str, Any] = {
+            "model": self._model,
+            **prompt,
+            "max_tokens": sampling.max_tokens,
+            "temperature": sampling.temperature,
+            "seed": sampling.seed % 2**31,  # some servers keep 32 bits
+            "stream": False,
+        }
+        stop = sampling.stop
+        told = bool(stop) and (said is None or not may_think_unseen(said))
+        reply = await self._complete(request | ({"stop": list(stop)} if told else {}))
+        if not told or said is None or not undecided(*end_turn(reply.text, reply.choice, stop), stop):
+            return reply
+        try:
+            whole = await self._complete(request)
+        except EngineError as error:
+            error.usage = reply.usage + error.usage
+            raise
+        return replace(whole, usage=reply.usage + whole.usage)
+
+    async def _complete(self, request: Mapping[str, Any]) -> Completion:
+        reply = read_completion(await self._post(request), self.url, self._prices)
         if not reply.counted and not self._warned:
             self._warned = True
             what = "tokens are" if self._prices == TokenPrices() else "tokens and costs are"
             log.warning("%s does not tell how many tokens it used; %s counted as 0", self.url, what)
         return reply
 
-    async def post(self, request: Mapping[str, Any]) -> Any:
-        """The answer to `request`; fields that are None are left out. Raises as `JsonClient.post` does."""
+    async def _post(self, request: Mapping[str, Any]) -> Any:
         while True:
             body = self._body(request)
             try:
@@ -161,6 +183,41 @@ class CompletionServer:
     def _say(self, error: StatusError, how: str) -> bool:
         log.warning("%s; %s", error, how)
         return True
+
+
+def end_turn(text: str, choice: Mapping[str, Any], stop: Sequence[str]) -> tuple[str, GenerationStop]:
+    """A turn as it would have been sampled: up to and with its stop string. `choice` is what the server says of it.
+
+    Servers cut the stop string off. vLLM (`stop_reason`) and SGLang (`matched_stop`) tell which one it was, or that
+    there was none; elsewhere a text that was stopped while a tag was open (`<search>`) was stopped by its end, whatever
+    the server calls that (`stop`, `stop_sequence`, `end_turn`). A text that ended by itself inside of a tag cannot be
+    told from that there, and counts as closed. A stop string in a thought ends nothing.
+
+    >>> end_turn("<search> capital of Nepal ", {"finish_reason": "stop"}, ("</search>", "</answer>"))
+    ('<search> capital of Nepal </search>', 'stop')
+    """
+    end = stop_end(text, stop)
+    if end is not None:
+        return text[:end], "stop"
+    reason = str(choice.get("finish_reason") or "stop").lower()
+    if reason in LENGTH:
+        return text, "length"
+    if "filter" in reason or "safety" in reason:
+        return text, "eos"
+    told = [choice[name] for name in ("stop_reason", "matched_stop", "stop_sequence") if name in choice]
+    for name in told:
+        if name in stop:
+            return text + name, "stop"
+    if any(not isinstance(name, str) for name in told):  # null, or the id of an end token
+        return text, "eos"
+    closed = close_tag(text, stop)
+    return (closed, "eos" if closed == text else "stop")
+
+
+def undecided(text: str, reason: GenerationStop, stop: Sequence[str]) -> bool:
+    """Whether a turn of `end_turn` has done nothing yet: it ends in a thought or a quotation, or none of it is seen."""
+    stopped = reason == "stop" and stop_end(text, stop) is None
+    return stopped or (reason != "length" and (not text.strip() or thinking(text)))
 
 
 def without_system(messages: Sequence[Message]) -> list[Message]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, GetCoreSchemaHandler, JsonValue, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, JsonValue, model_validator
+from pydantic.fields import FieldInfo
 from pydantic_core.core_schema import CoreSchema, no_info_after_validator_function
 
 from zerosearch.cleaning import check_address, check_variable
@@ -59,6 +60,12 @@ class Section(BaseModel):
             key: None if value == UNSET and "None" in choices.get(key, "") else value for key, value in values.items()
         }
 
+    @classmethod
+    def own_first(cls) -> dict[str, FieldInfo]:
+        """All settings by name, a class's own before those that it inherits."""
+        names = [*cls.__annotations__, *cls.model_fields]
+        return {name: cls.model_fields[name] for name in names if name in cls.model_fields}
+
     def used(self) -> Iterator[str]:
         """The names of the settings that are looked at."""
         yield from type(self).model_fields
@@ -85,21 +92,51 @@ class RequestConfig(Section):
 
 
 @dataclass(frozen=True)
-class ModelRef:
-    """A model to chat with: local weights (embedded, a folder, a hub id), or `name` of the server at `base_url`.
+class Server:
+    """A server with OpenAI's API, and how it is asked.
 
-    `timeout_seconds` is the longest silence of a server that is waited out; it gets `max_connections` requests
-    at once. `prices` are what it charges.
+    `base_url` usually ends in `/v1`. The key is read from the environment variable named `api_key_env`, and kept out of
+    `repr`, logs and error texts. `timeout_seconds` is the longest silence that is waited out. The server gets at most
+    `max_connections` requests at once.
     """
+
+    base_url: str
+    api_key_env: str | None = None
+    request: RequestConfig = field(default_factory=RequestConfig)
+    prices: TokenPrices = UNPRICED
+    timeout_seconds: float = 600.0
+    max_connections: int = 256
+
+
+class ServerConfig(Section):
+    """The settings of a server that may stand in for a local model."""
+
+    base_url: Address | None = Field(None, json_schema_extra=FREE)
+    """An OpenAI-compatible server (http://host:port/v1) to use instead of a local model."""
+    api_key_env: Variable | None = Field(None, json_schema_extra=FREE)
+    """Name of the environment variable that holds the server's key; the key itself stands in no file."""
+    request: RequestConfig = Field(RequestConfig(), json_schema_extra=FREE)
+    """What the server's requests have besides, or have not."""
+    usd_per_million_prompt_tokens: float = Field(0.0, ge=0, json_schema_extra=FREE)
+    """What the server charges, so that costs are counted and `engine.budget_usd` can bound them."""
+    usd_per_million_completion_tokens: float = Field(0.0, ge=0, json_schema_extra=FREE)
+    """The same for the tokens that it writes."""
+
+    def server(self, *, timeout_seconds: float = 600.0, max_connections: int = 256) -> Server | None:
+        """None: the model is a local one."""
+        if self.base_url is None:
+            return None
+        prices = TokenPrices(self.usd_per_million_prompt_tokens, self.usd_per_million_completion_tokens)
+        return Server(self.base_url, self.api_key_env, self.request, prices, timeout_seconds, max_connections)
+
+
+@dataclass(frozen=True)
+class ModelRef:
+    """A model to chat with: local weights (embedded, a folder, a hub id), or what `server` calls `name`."""
 
     name: str
     adapter: str | None = None
-    base_url: str | None = None
-    api_key_env: str | None = None
-    request: RequestConfig | None = None
-    timeout_seconds: float = 600.0
-    max_connections: int = 256
-    prices: TokenPrices = UNPRICED
+    server: Server | None = None
 
     def __str__(self) -> str:
         return self.name if self.adapter is None else f"{self.name}+{self.adapter}"

@@ -6,20 +6,14 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from zerosearch.models.config import Address, ModelRef, RequestConfig, Section, Variable
+from zerosearch.models.config import ModelRef, Section, ServerConfig
 
 
-class ChatConfig(Section):
+class ChatConfig(ServerConfig):
     """A model that is asked, besides policy and simulator."""
 
     model: str | None = None
     """Embedded, a folder, a hub id, or the name that the server knows it by; none: nobody is asked."""
-    base_url: Address | None = None
-    """An OpenAI-compatible server (http://host:port/v1) to use instead of a local model."""
-    api_key_env: Variable | None = None
-    """Name of the environment variable that holds the server's key; the key itself stands in no file."""
-    request: RequestConfig = RequestConfig()
-    """What the server's requests have besides, or have not."""
 
     @model_validator(mode="after")
     def _agree(self) -> ChatConfig:
@@ -28,9 +22,7 @@ class ChatConfig(Section):
         return self
 
     def ref(self) -> ModelRef | None:
-        if self.model is None:
-            return None
-        return ModelRef(self.model, None, self.base_url, self.api_key_env, self.request)
+        return None if self.model is None else ModelRef(self.model, server=self.server())
 
 
 class LabelConfig(Section):

@@ -1,6 +1,6 @@
 """A search engine whose pages a language model writes: the point of the whole package.
 
-    engine = SimulatedEngine(OpenAIWriter("http://localhost:8000/v1", "Qwen/Qwen2.5-14B-Instruct"))
+    engine = SimulatedEngine(OpenAIWriter(Server("http://localhost:8000/v1"), "Qwen/Qwen2.5-14B-Instruct"))
     page = await engine.search(SearchRequest(query, top_k=5, question=question, quality=Quality.NOISY, seed=7))
 
 The prompt is made from the request and from nothing else, so a query is always simulated with its own question.
