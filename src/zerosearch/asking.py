@@ -18,7 +18,7 @@ from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import ErrorRate, RolloutSettings, run_episode
 from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest
 from zerosearch.episodes.streaming import Piece, TagStream, TextStream
-from zerosearch.episodes.trajectory import Trajectory
+from zerosearch.episodes.trajectory import Trajectory, Try
 from zerosearch.errors import EngineError
 from zerosearch.parts import Parts
 from zerosearch.process.runtime import quiet_libraries
@@ -125,7 +125,7 @@ async def ask(
     heard = _HeardGenerator(generator, settings.codec, listener)
     overheard = _HeardEngine(engine, listener)
     try:
-        trajectory = await run_episode(question, heard, overheard, settings, ErrorRate())
+        trajectory = await run_episode(Try(question), heard, overheard, settings, ErrorRate())
     finally:
         heard.close()
     text = settings.codec.decode(trajectory.ids[trajectory.prompt_length :])

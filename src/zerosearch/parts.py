@@ -2,7 +2,7 @@
 
 with Parts(config, spending=folder) as parts:
     generator, settings = parts.policy(temperature=0.0, top_k=parts.engine_config("judge").top_k)
-    playing = run_episode(question, generator, parts.engine("judge"), settings, ErrorRate())
+    playing = run_episode(Try(question), generator, parts.engine("judge"), settings, ErrorRate())
     trajectory = parts.run(playing)
 """
 

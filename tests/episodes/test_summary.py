@@ -16,7 +16,7 @@ from zerosearch.episodes.rollout import ErrorRate, RolloutSettings, roll_out
 from zerosearch.episodes.scoring import Scores
 from zerosearch.episodes.search import Document, SearchPage, SearchRequest
 from zerosearch.episodes.summary import summarize
-from zerosearch.episodes.trajectory import SearchRecord, Trajectory, TurnRecord
+from zerosearch.episodes.trajectory import SearchRecord, Trajectory, TurnRecord, tries
 from zerosearch.errors import EngineError
 from zerosearch.models.worker import TransformersGenerator, Worker
 from zerosearch.playing import rollout_settings
@@ -61,7 +61,7 @@ def ask(rows: int, questions: list[Question] = QUESTIONS, **changes: Any) -> lis
     with torch.no_grad():
         model.base.lm_head.weight.mul_(10)
     generator = TransformersGenerator(Worker(model, max_batch_rows=rows), None)
-    return asyncio.run(roll_out(questions, generator, ToyEngine(), settings(**changes), ErrorRate()))
+    return asyncio.run(roll_out(tries(questions), generator, ToyEngine(), settings(**changes), ErrorRate()))
 
 
 def test_125_questions_in_batches_of_64_are_125_answers_in_their_order() -> None:
@@ -91,7 +91,7 @@ def test_a_row_whose_search_failed_scores_0_and_still_counts() -> None:
     model = toy_model()
     generator = TransformersGenerator(Worker(model), None)
     hot = replace(settings(), sampling=replace(settings().sampling, temperature=1.0))
-    trajectories = asyncio.run(roll_out(QUESTIONS, generator, Moody(), hot, ErrorRate(1.0)))
+    trajectories = asyncio.run(roll_out(tries(QUESTIONS), generator, Moody(), hot, ErrorRate(1.0)))
     found = summarize(trajectories)
     failed = [t for t in trajectories if t.stop_reason == "engine_error"]
     assert failed

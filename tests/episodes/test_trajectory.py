@@ -17,13 +17,13 @@ from zerosearch.episodes.episode import Codec, Episode, EpisodeLimits, Search
 from zerosearch.episodes.generation import Generation
 from zerosearch.episodes.protocol import render_prompt
 from zerosearch.episodes.questions import Question
-from zerosearch.episodes.rewards import REWARDS
 from zerosearch.episodes.scoring import Scores
 from zerosearch.episodes.search import Document, Noise, Quality, SearchPage
 from zerosearch.episodes.trajectory import (
     SCHEMA_VERSION,
     SearchRecord,
     Trajectory,
+    Try,
     TurnRecord,
     finish,
     from_dict,
@@ -58,7 +58,7 @@ def trajectory(byte_codec: Codec) -> Trajectory:
         byte_codec, "<think>t</think><search>high lake</search>", "<think>u</think><answer>Titicaca</answer>"
     )
     records = [SearchRecord.of("high lake", PAGE, 0.25)]
-    return finish(episode, records, step=3, group=1, rollout=4, seconds=2.5)
+    return finish(Try(QUESTION, step=3, group=1, rollout=4), episode, records, seconds=2.5)
 
 
 def test_a_finished_episode_is_recorded_whole(byte_codec: Codec, trajectory: Trajectory) -> None:
@@ -87,7 +87,7 @@ def test_a_finished_episode_is_recorded_whole(byte_codec: Codec, trajectory: Tra
             ("near-miss",),
         ),
     )
-    assert (trajectory.answer, trajectory.stop_reason, trajectory.reward) == ("Titicaca", "answer", 1.0)
+    assert (trajectory.answer, trajectory.stop_reason) == ("Titicaca", "answer")
     assert trajectory.scores == Scores(1.0, 1.0, 1.0, 1.0)
     assert (trajectory.step, trajectory.group, trajectory.rollout, trajectory.seconds) == (3, 1, 4, 2.5)
     assert trajectory.valid
@@ -97,17 +97,11 @@ def test_the_noise_of_a_real_engine_is_not_made_up() -> None:
     assert SearchRecord.of("q", replace(PAGE, quality=None), 0.25).noise is None
 
 
-@pytest.mark.parametrize(("name", "reward"), [("f1", 0.5), ("em", 0.1), ("cover_em", 1.0)])
-def test_the_reward_asked_for_is_given(byte_codec: Codec, name: str, reward: float) -> None:
-    episode = play(byte_codec, "<think>t</think><answer>I think Titicaca</answer>")
-    assert finish(episode, [], reward=REWARDS[name], format_reward=0.1).reward == pytest.approx(reward)
-
-
 def test_no_answer_earns_nothing_whatever_prompt_and_pages_say(byte_codec: Codec) -> None:
     search = "<think>Lake Titicaca</think><search>Lake Titicaca</search>"
     for stop_reason, turns in (("refused_search", [search] * 3), ("no_answer", ["Lake Titicaca"] * 3)):
-        trajectory = finish(play(byte_codec, *turns), [], format_reward=0.1)
-        assert (trajectory.stop_reason, trajectory.answer, trajectory.reward) == (stop_reason, None, 0.0)
+        trajectory = finish(Try(QUESTION), play(byte_codec, *turns), [])
+        assert (trajectory.stop_reason, trajectory.answer) == (stop_reason, None)
         assert trajectory.scores == Scores(0.0, 0.0, 0.0, 0.0)
 
 
@@ -116,9 +110,9 @@ def test_a_failed_search_makes_the_trajectory_invalid_and_says_why(byte_codec: C
     ids = byte_codec.encode("<search>q</search>")
     episode.feed_generation(Generation(ids, [0.0] * len(ids), "stop"))
     with pytest.raises(RuntimeError, match="not finished"):
-        finish(episode, [])
+        finish(Try(QUESTION), episode, [])
     episode.feed_failure()
-    trajectory = finish(episode, [SearchRecord("q", (), "serper", error="deadline", attempts=3)])
+    trajectory = finish(Try(QUESTION), episode, [SearchRecord("q", (), "serper", error="deadline", attempts=3)])
     assert not trajectory.valid
     assert (trajectory.stop_reason, trajectory.searches[0].error) == ("engine_error", "deadline")
 

@@ -14,6 +14,7 @@ from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.episodes.predictions import Prediction
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import ErrorRate, run_episode
+from zerosearch.episodes.trajectory import Try
 from zerosearch.errors import EngineError, PolicyError, RunError
 from zerosearch.evaluation.methods import Errors
 from zerosearch.evaluation.predictors import Episodes
@@ -67,7 +68,7 @@ def test_an_episodes_row_is_the_trajectory_that_run_episode_gives() -> None:
     found = []
     for sample in range(6):
         row = asyncio.run(Episodes(generator, ToyEngine(), playing, Errors.limited(0.2)).predict(question, sample))
-        played = asyncio.run(run_episode(question, generator, ToyEngine(), playing, ErrorRate(), rollout=sample))
+        played = asyncio.run(run_episode(Try(question, rollout=sample), generator, ToyEngine(), playing, ErrorRate()))
         scores = Prediction.of(question, row, "b", "mine", sample)
         assert (row.answer, scores.em, row.stop_reason) == (played.answer, played.scores.em, played.stop_reason)
         assert row.turns == len(played.turns)

@@ -18,7 +18,7 @@ from torch import Tensor
 from zerosearch.config import TrainConfig
 from zerosearch.episodes.rollout import ErrorRate, roll_out
 from zerosearch.episodes.scoring import Scores
-from zerosearch.episodes.trajectory import Trajectory
+from zerosearch.episodes.trajectory import Trajectory, tries
 from zerosearch.learning.batches import Sequences, micro_batches
 from zerosearch.learning.critic import Critic
 from zerosearch.learning.learner import Learner, explained_variance
@@ -115,7 +115,7 @@ def assert_same_step(left: dict[str, Tensor], right: dict[str, Tensor], toleranc
 def play(trainer: Trainer, rollouts: int = 8) -> list[Trajectory]:
     parts = trainer.inputs
     return asyncio.run(
-        roll_out(trainer.batch(0), parts.generator, parts.engine, parts.training, ErrorRate(), rollouts=rollouts)
+        roll_out(tries(trainer.batch(0), rollouts), parts.generator, parts.engine, parts.training, ErrorRate())
     )
 
 

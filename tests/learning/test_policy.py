@@ -16,7 +16,7 @@ from torch import Tensor
 
 from zerosearch.episodes.generation import Sampling
 from zerosearch.episodes.rollout import ErrorRate, roll_out
-from zerosearch.episodes.trajectory import Trajectory
+from zerosearch.episodes.trajectory import Trajectory, tries
 from zerosearch.learning.batches import MicroBatch, Sequences, micro_batches
 from zerosearch.learning.critic import Critic
 from zerosearch.learning.learner import Learner
@@ -49,12 +49,11 @@ def episodes(model: LocalModel, adapter: str | None) -> list[Trajectory]:
     generator = TransformersGenerator(Worker(model), adapter)
     played = asyncio.run(
         roll_out(
-            toy_questions(4),
+            tries(toy_questions(4), 4),
             generator,
             ToyEngine(),
             rollout_settings(settings, model, temperature=1.0, top_k=1),
             ErrorRate(),
-            rollouts=4,
         )
     )
     return [replace(t, reward=float(t.rollout)) for t in played]

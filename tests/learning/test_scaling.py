@@ -16,7 +16,7 @@ from torch import Tensor
 
 from zerosearch.episodes.examples import Example
 from zerosearch.episodes.rollout import ErrorRate, roll_out
-from zerosearch.episodes.trajectory import Trajectory
+from zerosearch.episodes.trajectory import Trajectory, tries
 from zerosearch.learning.batches import Sequences, micro_batches
 from zerosearch.learning.checkpoints import list_checkpoints, load_checkpoint, save_checkpoint
 from zerosearch.learning.critic import Critic
@@ -135,7 +135,7 @@ def episodes(model: LocalModel) -> list[Trajectory]:
     """What the policy says, with a reward that differs within each group."""
     playing = rollout_settings(toy_config(Path("unused"), {"name": "grpo"}, steps=1), model, temperature=1.0, top_k=1)
     generator = TransformersGenerator(Worker(model), POLICY)
-    played = asyncio.run(roll_out(toy_questions(4), generator, ToyEngine(), playing, ErrorRate(), rollouts=4))
+    played = asyncio.run(roll_out(tries(toy_questions(4), 4), generator, ToyEngine(), playing, ErrorRate()))
     return [replace(t, reward=float(t.rollout)) for t in played]
 
 

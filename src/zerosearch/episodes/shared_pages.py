@@ -1,8 +1,7 @@
 """One page for a question and a query: what an engine has answered in a step is given to whoever asks it again.
 
-    pages = SharedPages()
-    answer, again = await pages.get(("q7", "capital of nepal"), lambda: ask(request))
-    await pages.close()
+    async with SharedPages() as pages:
+        answer, again = await pages.get(("q7", "capital of nepal"), lambda: ask(request))
 
 A real engine gives equal queries equal pages. A simulator would draw another page for each of a question's rollouts,
 and the group's advantage would then pay for the luckier draw.
@@ -50,7 +49,10 @@ class SharedPages:
             self._asked[key] = asyncio.create_task(ask())
         return await asyncio.shield(self._asked[key]), again
 
-    async def close(self) -> None:
+    async def __aenter__(self) -> SharedPages:
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
         """Call off what is still under way."""
         for task in self._asked.values():
             task.cancel()

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
 import zstandard
 
-from zerosearch.episodes.episode import Episode
+from zerosearch.episodes.episode import Done, Episode
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.scoring import Scores, score_answer
 from zerosearch.episodes.search import Document, SearchPage, SearchRequest
@@ -19,6 +20,39 @@ from zerosearch.files.jsonl import atomic_write, json_lines, shown
 from zerosearch.usage import NOTHING, Usage
 
 SCHEMA_VERSION = 2
+
+
+@dataclass(frozen=True)
+class Try:
+    """One try at a question: what an episode is played for.
+
+    `group` counts the questions of a batch, `rollout` the tries at one of them, and `repeat` the times that the batch
+    had this question before. `noise` is the chance that a page (or where pages are mixed: a document) is noisy; None:
+    the engine is a real one.
+    """
+
+    question: Question
+    step: int = 0
+    group: int = 0
+    rollout: int = 0
+    repeat: int = 0
+    noise: float | None = None
+
+    @property
+    def key(self) -> tuple[int | str, ...]:
+        """What tells this try from every other of a run: its draws are seeded by it."""
+        rollout = f"{self.rollout} again {self.repeat}" if self.repeat else self.rollout
+        return self.step, self.question.id, rollout
+
+
+def tries(questions: Sequence[Question], rollouts: int = 1, *, step: int = 0, noise: float | None = None) -> list[Try]:
+    """`rollouts` tries at each question of a batch, ordered by question, then rollout."""
+    asked: list[Try] = []
+    before: Counter[str] = Counter()
+    for group, question in enumerate(questions):
+        asked += [Try(question, step, group, rollout, before[question.id], noise) for rollout in range(rollouts)]
+        before[question.id] += 1
+    return asked
 
 
 @dataclass(frozen=True)
@@ -145,33 +179,15 @@ Reward = Callable[[Trajectory], float]
 """Of a finished episode whose `reward` is still 0; everything else of it is there."""
 
 
-def f1_reward(trajectory: Trajectory) -> float:
-    return trajectory.scores.f1
-
-
 def finish(
-    episode: Episode,
-    searches: Iterable[SearchRecord],
-    *,
-    reward: Reward = f1_reward,
-    format_reward: float = 0.0,
-    step: int = 0,
-    group: int = 0,
-    rollout: int = 0,
-    seconds: float = 0.0,
-    usage: Usage = NOTHING,
+    one: Try, episode: Episode, searches: Iterable[SearchRecord], *, seconds: float = 0.0, usage: Usage = NOTHING
 ) -> Trajectory:
-    """Score a finished episode and freeze it. The answer is the one the policy itself wrote; none scores 0.
-
-    Where its reward is 0, a well-formed episode earns `format_reward`.
-    """
+    """Score a finished episode and freeze it, its reward still 0. The answer is the policy's own; none scores 0."""
     done = episode.next()
-    stop_reason = getattr(done, "stop_reason", None)
-    if stop_reason is None:
+    if not isinstance(done, Done):
         raise RuntimeError("the episode is not finished")
-    scores = score_answer(episode.answer, episode.question.golden_answers, well_formed=episode.well_formed)
-    trajectory = Trajectory(
-        question=episode.question,
+    return Trajectory(
+        question=one.question,
         ids=tuple(episode.ids),
         mask=tuple(episode.mask),
         logprobs=tuple(episode.logprobs),
@@ -182,16 +198,15 @@ def finish(
         ),
         searches=tuple(searches),
         answer=episode.answer,
-        scores=scores,
+        scores=score_answer(episode.answer, one.question.golden_answers, well_formed=episode.well_formed),
         reward=0.0,
-        stop_reason=stop_reason,
-        step=step,
-        group=group,
-        rollout=rollout,
+        stop_reason=done.stop_reason,
+        step=one.step,
+        group=one.group,
+        rollout=one.rollout,
         seconds=seconds,
         usage=usage,
     )
-    return replace(trajectory, reward=reward(trajectory) or format_reward * scores.format)
 
 
 def to_dict(trajectory: Trajectory) -> dict[str, Any]:

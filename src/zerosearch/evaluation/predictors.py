@@ -11,6 +11,7 @@ from zerosearch.episodes.predictions import CUT_OFF, Outcome
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import RolloutSettings, run_episode
 from zerosearch.episodes.search import SearchEngine
+from zerosearch.episodes.trajectory import Try
 from zerosearch.errors import EngineError, PolicyError
 from zerosearch.evaluation.methods import Errors, MethodSettings, PromptedMethod, Session
 from zerosearch.models.chat import ChatModel
@@ -77,15 +78,8 @@ class Episodes:
     async def predict(self, question: Question, sample: int) -> Outcome:
         started = time.perf_counter()
         try:
-            played = await run_episode(
-                question,
-                self.generator,
-                self.engine,
-                self.settings,
-                self.errors.searches,
-                noise=self.noise,
-                rollout=sample,
-            )
+            one = Try(question, rollout=sample, noise=self.noise)
+            played = await run_episode(one, self.generator, self.engine, self.settings, self.errors.searches)
         except PolicyError as failure:
             self.errors.replies.failure(EngineError(failure.kind, str(failure)))
             seconds, usage = time.perf_counter() - started, Usage() + failure.usage

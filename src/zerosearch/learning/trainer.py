@@ -13,9 +13,9 @@ from typing import Any, Protocol
 from zerosearch.config import TrainConfig
 from zerosearch.episodes.generation import TrainedGenerator
 from zerosearch.episodes.questions import Question
-from zerosearch.episodes.rollout import ErrorRate, RolloutSettings, roll_out, times_before
+from zerosearch.episodes.rollout import ErrorRate, RolloutSettings, roll_out
 from zerosearch.episodes.search import SearchEngine, close_connections
-from zerosearch.episodes.trajectory import Trajectory, write_trajectories
+from zerosearch.episodes.trajectory import Trajectory, Try, tries, write_trajectories
 from zerosearch.errors import BudgetError, ModelError, RunError
 from zerosearch.files.jsonl import append_jsonl, read_metrics, write_json
 from zerosearch.learning.alarms import Alarms
@@ -157,11 +157,9 @@ class Trainer:
         started = time.perf_counter()
         simulated = config.engine.kind == "simulated"
         noise = config.curriculum.build().noise(step, config.training.steps) if simulated else None
-        rollouts = config.training.rollouts
         try:
-            trajectories, used = await self._play(
-                self.batch(step), inputs.engine, inputs.training, noise=noise, rollouts=rollouts, step=step
-            )
+            asked = tries(self.batch(step), config.training.rollouts, step=step, noise=noise)
+            trajectories, used = await self._play(asked, inputs.engine, inputs.training)
             rolled = time.perf_counter()
             check_searches(trajectories, inputs.engine.name, self.errors.last)
             every = config.logging.trajectories_every
@@ -213,39 +211,21 @@ class Trainer:
                 raise RunError(f"{told}. Older checkpoints stay as they are")
 
     async def _play(
-        self,
-        questions: Sequence[Question],
-        engine: SearchEngine,
-        settings: RolloutSettings,
-        *,
-        noise: float | None,
-        rollouts: int = 1,
-        step: int = 0,
+        self, asked: Sequence[Try], engine: SearchEngine, settings: RolloutSettings
     ) -> tuple[list[Trajectory], Ledger]:
-        """Episodes of all processes, in the order of the questions, and what their searches used.
+        """Episodes of all processes, in the order of `asked`, and what their searches used.
 
-        Each process plays its share. Raises `BudgetError`, and then in all of them.
+        Each process plays its share of the questions. Raises `BudgetError`, and then in all of them.
         """
-        groups = self.processes.share(range(len(questions)))
-        repeats = times_before(questions)
+        mine = set(self.processes.share(range(len({one.group for one in asked}))))
 
         async def play() -> list[Trajectory]:
-            own = await roll_out(
-                [questions[group] for group in groups],
-                self.inputs.generator,
-                self.books.metered(engine),
-                settings,
-                self.errors,
-                rollouts=rollouts,
-                noise=noise,
-                step=step,
-                groups=groups,
-                repeats=[repeats[group] for group in groups],
-            )
+            share = [one for one in asked if one.group in mine]
+            own = await roll_out(share, self.inputs.generator, self.books.metered(engine), settings, self.errors)
             self.books.given_again(own)
             return own
 
-        reason = f"step {step}" if settings is self.inputs.training else "evaluation"
+        reason = f"step {asked[0].step}" if settings is self.inputs.training else "evaluation"
         played, used = await self.books.section(reason, play)
         played.sort(key=lambda t: (t.group, t.rollout))
         decoding = Ledger(simulator_seconds=used.simulator_seconds)
@@ -262,7 +242,7 @@ class Trainer:
         kind = (config.evaluation.engine or config.engine).kind
         noise = 0.0 if kind == "simulated" else None
         self.say(f"evaluating after {step} steps: {len(inputs.evaluation_questions)} questions, {engine.name}")
-        played, used = await self._play(inputs.evaluation_questions, engine, inputs.evaluation, noise=noise)
+        played, used = await self._play(tries(inputs.evaluation_questions, noise=noise), engine, inputs.evaluation)
         header = evaluation_header(config, step, played, engine, inputs.evaluation)
         found, record = evaluation_record(header, step, played)
         limit = config.evaluation.transfer_limit
@@ -282,7 +262,7 @@ class Trainer:
         """The questions of `real` again with the simulator, useful pages only; the real engine judges these pages."""
         inputs = self.inputs
         settings = replace(inputs.evaluation, top_k=inputs.training.top_k)
-        simulated, used = await self._play([t.question for t in real], inputs.engine, settings, noise=0.0)
+        simulated, used = await self._play(tries([t.question for t in real], noise=0.0), inputs.engine, settings)
         judge = self.books.metered(inputs.evaluation_engine)
 
         async def ask_once() -> list[Leak]:

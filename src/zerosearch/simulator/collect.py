@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.tasks import for_each
-from zerosearch.episodes.trajectory import Trajectory, read_trajectories, write_trajectories
+from zerosearch.episodes.trajectory import Trajectory, Try, read_trajectories, write_trajectories
 from zerosearch.errors import DataError
 
 PART_SIZE = 32
@@ -44,15 +43,9 @@ def list_parts(folder: Path) -> list[Path]:
     return sorted(folder.glob("part-[0-9]*.jsonl.zst"))
 
 
-class Play(Protocol):
-    """Plays one episode: `run_episode`, with its generator, engine, settings and error rate filled in."""
-
-    def __call__(self, question: Question, *, group: int, rollout: int) -> Awaitable[Trajectory]: ...
-
-
 async def collect(
     questions: Sequence[Question],
-    play: Play,
+    play: Callable[[Try], Awaitable[Trajectory]],
     folder: Path,
     *,
     rollouts: int = 1,
@@ -61,27 +54,24 @@ async def collect(
 ) -> Progress:
     """Play `rollouts` episodes for each question that `folder` does not hold yet; at most `concurrency` at a time.
 
+    `play` is `run_episode` with its generator, engine, settings and error rate filled in.
+
     Episodes whose search failed are kept, as trajectories that say so, and are not played again. An error that ends the
     run (the error-rate limit, a full disk, a budget) leaves the finished episodes written.
     """
     held = [t for part in list_parts(folder) for t in read_trajectories(part)]
     tally = _Tally(len(questions) * rollouts)
-    known = {(q.id, rollout) for q in questions for rollout in range(rollouts)}
-    finished = {(t.question.id, t.rollout) for t in held} & known
-    tally.add([t for t in held if (t.question.id, t.rollout) in known])
-    report(tally.progress())
-    wanted = [
-        (group, question, rollout)
+    wanted = {
+        (question.id, rollout): Try(question, group=group, rollout=rollout)
         for group, question in enumerate(questions)
         for rollout in range(rollouts)
-        if (question.id, rollout) not in finished
-    ]
+    }
+    tally.add([t for t in held if (t.question.id, t.rollout) in wanted])
+    report(tally.progress())
+    for t in held:
+        wanted.pop((t.question.id, t.rollout), None)
     number = int(list_parts(folder)[-1].name[5:11]) + 1 if held else 0
     ready: list[Trajectory] = []
-
-    async def play_one(one: tuple[int, Question, int]) -> Trajectory:
-        group, question, rollout = one
-        return await play(question, group=group, rollout=rollout)
 
     def write() -> None:
         nonlocal number
@@ -98,7 +88,7 @@ async def collect(
             write()
 
     try:
-        await for_each(wanted, play_one, keep, limit=concurrency)
+        await for_each(wanted.values(), play, keep, limit=concurrency)
     finally:
         write()
     return tally.progress()
