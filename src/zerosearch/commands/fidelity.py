@@ -12,7 +12,6 @@ from rich.text import Text
 
 from zerosearch.commands.screen import console, json_text, table
 from zerosearch.config_file import load_config
-from zerosearch.engines.encoders import SentenceTransformerEncoder
 from zerosearch.errors import ConfigError, DataError, RunError
 from zerosearch.factbook.queries import factbook_queries
 from zerosearch.files.folders import check_file, owned
@@ -20,7 +19,6 @@ from zerosearch.files.jsonl import atomic_write, read_object, write_json, write_
 from zerosearch.parts import Parts
 from zerosearch.process.runtime import prepare, quiet_libraries
 from zerosearch.simulator.collect import read_collection
-from zerosearch.simulator.embedding import embedding_report
 from zerosearch.simulator.fidelity import Compared, FidelityQuery, compare, page_row
 from zerosearch.simulator.fidelity import fidelity as figures
 from zerosearch.simulator.gallery import page
@@ -50,7 +48,7 @@ def fidelity(
     config = load_config(config_file, set_ or ())
     if config.engine.kind != "simulated":
         raise ConfigError("fidelity compares a simulator: engine.kind must be 'simulated'")
-    settings, reader_ref = config.fidelity, config.fidelity.reader.ref()
+    reader_ref = config.fidelity.reader.ref()
     with Parts(config) as parts:
         parts.engine_config("real")
         if out is not None:
@@ -58,8 +56,6 @@ def fidelity(
             check_report(out)
         asked = open_queries(parts, queries or config.evaluation.questions, limit)
         quiet_libraries()
-        encoder = settings.encoder
-        embed = SentenceTransformerEncoder(encoder, device=config.model.device) if encoder else None
         reader = parts.chat(reader_ref) if reader_ref else None
         simulated, real = parts.engine("train"), parts.engine("real")
         top_k = config.engine.top_k
@@ -67,15 +63,14 @@ def fidelity(
             console.print(f"{len(asked)} queries: {simulated.name} against {real.name}, {top_k} documents a page")
 
         async def ask_all() -> tuple[list[Compared], list[Reading]]:
-            compared = await compare(asked, simulated, real, top_k=top_k, seed=config.seed, blind=settings.blind)
+            blind = config.fidelity.blind
+            compared = await compare(asked, simulated, real, top_k=top_k, seed=config.seed, blind=blind)
             return compared, await read_pages(compared, reader, seed=config.seed) if reader else []
 
         compared, readings = parts.run(ask_all())
         report = report_of(parts, compared)
     if reader:
         report["reader"] = reader_report(readings, reader.model)
-    if embed:
-        report["embedding"] = embedding_report(compared, embed)
     if out is not None:
         write_report(out, report, compared, readings)
     if as_json:
@@ -196,11 +191,6 @@ def look_table(report: dict[str, Any]) -> Table:
         made.add_row(label, *_shares(*(report["pages"][side][key] for side in SIDES)))
     style = report["style_auc"]
     made.add_row("told from real ones by words (AUC)", "", *_shares(style["useful"], style["noisy"]))
-    if "embedding" in report:
-        distance, mmd2 = report["embedding"]["distance"], report["embedding"]["mmd2"]
-        shares = _shares(distance["other_questions"], distance["useful"], distance["noisy"])
-        made.add_row("cosine distance (real: of two questions)", *shares)
-        made.add_row("squared MMD (real: of two halves)", *_shares(mmd2["real_halves"], mmd2["useful"], mmd2["noisy"]))
     return made
 
 

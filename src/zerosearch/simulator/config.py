@@ -81,7 +81,5 @@ class FidelityConfig(Section):
 
     blind: int = Field(50, ge=0)
     """Queries to ask once more without the answer in the prompt."""
-    encoder: str | None = None
-    """Embed the pages with this sentence-transformers model: a folder or a hub id."""
     reader: ChatConfig = ChatConfig()
     """Who answers the question from each page alone."""

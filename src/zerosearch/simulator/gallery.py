@@ -82,9 +82,6 @@ def _more_figures(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
         right = ", ".join(f"{side} {_share(row['f1'])}" for side, row in reader["pages"].items())
         yield f"F1 of what {reader['model']} answers from the page", right
         yield "its answer from the useful page is the one from the real page", _share(reader["agreement"]["same"])
-    if (embedding := report.get("embedding")) is not None:
-        shown = ", ".join(f"{k.replace('_', ' ')} {_number(v)}" for k, v in embedding["distance"].items())
-        yield f"cosine distance from the real page ({embedding['encoder']})", shown
 
 
 def _example(c: Compared, read: Mapping[str, str | None]) -> str:
@@ -122,10 +119,6 @@ def _answer(answers: Mapping[str, str | None], side: str) -> str:
     if side not in answers:
         return ""
     return f'<p class="answer">reader: {escape(answers[side] or "could not be asked")}</p>'
-
-
-def _number(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
 
 
 def _within(value: float | None, interval: Sequence[float] | None) -> str:
