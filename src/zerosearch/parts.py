@@ -188,11 +188,7 @@ class Parts:
             self.models.simulating.add((model.name, adapter))
         return SimulatedEngine(
             chat,
-            style=simulator.style,
-            temperature=simulator.temperature,
-            max_tokens=simulator.max_tokens,
-            rewrites=simulator.rewrites,
-            plan_temperature=simulator.plan_temperature,
+            simulator,
             # a local model's pages wait in line behind the policy's batches: a deadline would only punish the queue
             retry=Retry(attempts=config.attempts, deadline_seconds=config.deadline_seconds if server else None),
         )

@@ -18,6 +18,7 @@ from zerosearch.collecting import claim
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.engines.cache import Cached
 from zerosearch.engines.cache_file import PageStore
+from zerosearch.engines.config import SimulatedConfig
 from zerosearch.engines.page_rows import RecordedPage
 from zerosearch.engines.recorded import RecordedEngine
 from zerosearch.engines.snippets import Snippets
@@ -98,9 +99,8 @@ def test_a_corpus_is_what_it_holds_and_how_it_is_searched(tmp_path: Path) -> Non
 )  # fmt: skip
 def test_a_simulator_is_what_it_is_asked_too(change: dict[str, Any]) -> None:
     def engine(url: str = "http://localhost:1/v1", model: str = "m", **settings: Any) -> SimulatedEngine:
-        return SimulatedEngine(
-            OpenAIWriter(Server(url, request=settings.pop("request", RequestConfig())), model), **settings
-        )
+        writer = OpenAIWriter(Server(url, request=settings.pop("request", RequestConfig())), model)
+        return SimulatedEngine(writer, SimulatedConfig(**settings))
 
     assert engine(**change).identity == engine(**change).identity
     assert engine(**change).identity != engine().identity

@@ -19,6 +19,7 @@ from zerosearch.config import TrainConfig
 from zerosearch.config_file import config_from_dict
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.engines.cache import Cached
+from zerosearch.engines.config import SimulatedConfig
 from zerosearch.episodes.predictions import read_predictions
 from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.questions import Question
@@ -221,7 +222,7 @@ def test_mixed_pages_are_played_counted_and_recorded(tmp_path: Path) -> None:
     config = configure(tmp_path, engine={"top_k": 3}, rollouts=8, steps=2)
     curriculum = {"kind": "fixed", "start": 0.4, "pages": "mixed"}
     config = config.model_copy(update={"curriculum": config.curriculum.model_copy(update=curriculum)})
-    run = trainer(config, SimulatedEngine(TextWriter(write), style="tuned"))
+    run = trainer(config, SimulatedEngine(TextWriter(write), SimulatedConfig(style="tuned")))
     run.inputs = replace(run.inputs, training=replace(run.inputs.training, top_k=3))
     assert run.run()
     for row in rows_of(config):

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from fakes import ChatCall, FakeChat
 
 from zerosearch.config import TrainConfig
-from zerosearch.engines.config import EngineConfig
-from zerosearch.episodes.protocol import Message
+from zerosearch.engines.config import EngineConfig, SimulatedConfig
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Noise, Quality, SearchPage, SearchRequest
 from zerosearch.errors import EngineError
 from zerosearch.models.chat import Written, cut_anywhere
 from zerosearch.parts import Parts
 from zerosearch.simulator.engine import SimulatedEngine
-from zerosearch.simulator.prompts import PromptStyle, simulator_messages
+from zerosearch.simulator.prompts import simulator_messages
 from zerosearch.usage import Usage
 
 NEPAL = Question("1", "Which capital?", ("Kathmandu", "Katmandu"))
@@ -27,92 +26,86 @@ HOLDS, LACKS = "[1] Nepal: Katmandu is the capital.", "[1] Nepal: A country with
 PLANNED = "1] Nepal: capital Katmandu</think>\n"
 
 
-class Scribe:
-    """Says one thing where it is asked to stop early, writes one page after the other; keeps how it was asked."""
+def scribe(decision: str, *pages: str) -> FakeChat:
+    """Says one thing where it is asked to stop early, and writes one page after the other."""
+    left = iter([*pages, *[pages[-1]] * 9])
 
-    model = "scribe"
+    def say(call: ChatCall) -> Written:
+        if call.stop:
+            assert call.max_tokens < 20
+            return Written(cut_anywhere(decision, call.stop), Usage(10, 2))
+        return Written(next(left), Usage(10, 30))
 
-    def __init__(self, decision: str, *pages: str) -> None:
-        self.decision, self.pages = decision, list(pages)
-        self.asked: list[tuple[Sequence[Message], float, int]] = []
-        self.decided: list[tuple[float, int]] = []
-
-    async def write(
-        self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int, stop: tuple[str, ...] = ()
-    ) -> Written:
-        if stop:
-            assert max_tokens < 20
-            self.decided.append((temperature, seed))
-            return Written(cut_anywhere(self.decision, stop), Usage(10, 2))
-        self.asked.append((messages, temperature, seed))
-        return Written(self.pages.pop(0) if len(self.pages) > 1 else self.pages[0], Usage(10, 30))
+    return FakeChat(say)
 
 
-def search(
-    scribe: Scribe, request: SearchRequest = USEFUL, temperature: float | None = 0.0, style: PromptStyle = "tuned"
-) -> SearchPage:
-    engine = SimulatedEngine(scribe, style=style, rewrites=2, plan_temperature=temperature, temperature=0.7)
-    return asyncio.run(engine.search(request))
+def decided(chat: FakeChat) -> list[ChatCall]:
+    return [call for call in chat.calls if call.stop]
+
+
+def written(chat: FakeChat) -> list[ChatCall]:
+    return [call for call in chat.calls if not call.stop]
+
+
+def search(chat: FakeChat, request: SearchRequest = USEFUL, plan_temperature: float | None = 0.0) -> SearchPage:
+    told = SimulatedConfig(style="tuned", rewrites=2, plan_temperature=plan_temperature, temperature=0.7)
+    return asyncio.run(SimulatedEngine(chat, told).search(request))
 
 
 def test_an_answer_that_was_decided_on_is_written_until_it_is_there() -> None:
-    scribe = Scribe("<think>[1] Nepal", PLANNED + LACKS, PLANNED + LACKS, PLANNED + HOLDS)
-    page = search(scribe)
+    chat = scribe("<think>[1] Nepal", PLANNED + LACKS, PLANNED + LACKS, PLANNED + HOLDS)
+    page = search(chat)
     assert page.documents[0].text == "Katmandu is the capital."
-    assert scribe.decided == [(0.0, USEFUL.seed)]  # once for all rewrites
-    assert [temperature for _, temperature, _ in scribe.asked] == [0.7] * 3
-    assert len({seed for *_, seed in scribe.asked}) == 3
+    assert [(call.temperature, call.seed) for call in decided(chat)] == [(0.0, USEFUL.seed)]  # once for all rewrites
+    assert [call.temperature for call in written(chat)] == [0.7] * 3
+    assert len({call.seed for call in written(chat)}) == 3
     begun = [*simulator_messages(USEFUL, "tuned"), {"role": "assistant", "content": "<think>["}]
-    assert all(list(messages) == begun for messages, *_ in scribe.asked)
+    assert all(call.messages == begun for call in written(chat))
     assert (page.attempts, page.usage) == (3, Usage(40, 92))  # the decision is paid for
 
 
 def test_without_an_answer_decided_on_there_is_none() -> None:
-    scribe = Scribe("<think>none</think>\n[1] Nepal", HOLDS, LACKS)
-    assert search(scribe).documents[0].text == "A country with hills."
-    assert {messages[-1]["content"] for messages, *_ in scribe.asked} == {"<think>none</think>\n"}
+    chat = scribe("<think>none</think>\n[1] Nepal", HOLDS, LACKS)
+    assert search(chat).documents[0].text == "A country with hills."
+    assert {call.text for call in written(chat)} == {"<think>none</think>\n"}
 
 
 @pytest.mark.parametrize("said", ["[1] Nepal: Katmandu", "", "Sure, here they are:", "<think>Let me see.</think>"])
 def test_a_simulator_without_plans_writes_as_if_it_had_not_been_asked(said: str) -> None:
-    scribe, plain = Scribe(said, LACKS), Scribe(said, LACKS)
-    page = search(scribe)
-    assert replace(page, seconds=0.0, usage=Usage(10, 30)) == replace(search(plain, temperature=None), seconds=0.0)
-    assert scribe.asked == plain.asked
-    assert (len(scribe.decided), len(plain.decided)) == (1, 0)
+    chat, plain = scribe(said, LACKS), scribe(said, LACKS)
+    page = search(chat)
+    undecided = search(plain, plan_temperature=None)
+    assert replace(page, seconds=0.0, usage=Usage(10, 30)) == replace(undecided, seconds=0.0)
+    assert written(chat) == written(plain)
+    assert (len(decided(chat)), len(decided(plain))) == (1, 0)
 
 
 @pytest.mark.parametrize(
-    ("request_", "style"),
+    "change",
     [
-        (replace(USEFUL, quality=Quality.NOISY), "tuned"),  # its word says it
-        (replace(USEFUL, question=None), "tuned"),
-        (replace(USEFUL, question=Question.asked("Which capital?")), "tuned"),
-        (replace(USEFUL, question=Question("y", "Is it so?", ("yes",))), "tuned"),
-        (USEFUL, "instruct"),
+        {"quality": Quality.NOISY},  # its word says it
+        {"question": None},
+        {"question": Question.asked("Which capital?")},
+        {"question": Question("y", "Is it so?", ("yes",))},
     ],
 )
-def test_nothing_is_decided_where_nothing_is_to_be_decided(request_: SearchRequest, style: PromptStyle) -> None:
-    scribe = Scribe("<think>[", LACKS)
-    search(scribe, request_, style=style)
-    assert scribe.decided == []
-    assert scribe.asked[0][0][-1]["role"] == "user"
+def test_nothing_is_decided_where_nothing_is_to_be_decided(change: dict[str, Any]) -> None:
+    chat = scribe("<think>[", LACKS)
+    search(chat, replace(USEFUL, **change))
+    assert decided(chat) == []
+    assert chat.calls[0].messages[-1]["role"] == "user"
 
 
 def test_the_useful_half_of_a_mixed_page_is_decided_on() -> None:
     mixed = SearchRequest("capital of Nepal", 2, NEPAL, "mixed", 7, (Quality.USEFUL, Noise.PLAIN))
-    scribe = Scribe("<think>none", "[1] Nepal: Hills.\n[2] Peru: Lima.")
-    search(scribe, mixed)
-    assert len(scribe.decided) == 1
+    chat = scribe("<think>none", "[1] Nepal: Hills.\n[2] Peru: Lima.")
+    search(chat, mixed)
+    assert len(decided(chat)) == 1
 
 
 def test_a_decision_that_fails_is_a_failed_attempt() -> None:
-    class Broken(Scribe):
-        async def write(self, messages: Sequence[Message], *, stop: tuple[str, ...] = (), **options: object) -> Written:
-            raise EngineError("connection", "the line is dead")
-
     with pytest.raises(EngineError, match="the line is dead"):
-        search(Broken("", LACKS))
+        search(FakeChat(EngineError("connection", "the line is dead")))
 
 
 def ask_server(simulator: dict[str, Any]) -> SearchPage:
@@ -135,11 +128,8 @@ def test_a_server_decides_first_and_goes_on_from_there(endpoint: Any, reply: Any
     assert ask_server(simulator).documents[0].text == "Katmandu is the capital."
     decision, first, second = endpoint.requests
     assert (decision["temperature"], decision["stop"]) == (0.0, ["[", "\n"])
-    assert (first["temperature"], first["continue_final_message"], first["messages"][-1]["content"]) == (
-        0.8,
-        True,
-        "<think>[",
-    )
+    assert (first["temperature"], first["continue_final_message"]) == (0.8, True)
+    assert first["messages"][-1]["content"] == "<think>["
     assert second["messages"] == first["messages"]
 
 

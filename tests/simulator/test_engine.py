@@ -5,18 +5,18 @@ import json
 import random
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from fakes import FakeChat
+from fakes import ChatCall, FakeChat
 
-from zerosearch.episodes.protocol import Message
+from zerosearch.engines.config import SimulatedConfig
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Document, Quality, SearchEngine, SearchPage, SearchRequest, close_connections
 from zerosearch.episodes.seeds import derive_seed
-from zerosearch.errors import ConfigError, EngineError
-from zerosearch.models.chat import OpenAIWriter, Written
+from zerosearch.errors import EngineError
+from zerosearch.models.chat import OpenAIWriter
 from zerosearch.models.config import Server
 from zerosearch.models.retry import Retry
 from zerosearch.simulator.engine import SimulatedEngine
@@ -26,8 +26,8 @@ GOOD = "[1] Nepal: Kathmandu is the capital.\n[2] Peru: Lima is the capital."
 REQUEST = SearchRequest("capital of Nepal", 2, Question("1", "Which capital?", ("Kathmandu",)), Quality.NOISY, seed=7)
 
 
-async def no_sleep(seconds: float) -> None:
-    return None
+TUNED = SimulatedConfig(style="tuned")
+AT_ONCE = Retry(attempts=3, backoff_seconds=0.0)
 
 
 def search(engine: SimulatedEngine, request: SearchRequest = REQUEST) -> SearchPage:
@@ -36,7 +36,7 @@ def search(engine: SimulatedEngine, request: SearchRequest = REQUEST) -> SearchP
 
 def test_a_page_is_the_writers_with_the_quality_asked_for() -> None:
     scribe = FakeChat(GOOD)
-    engine: SearchEngine = SimulatedEngine(scribe, style="tuned")
+    engine: SearchEngine = SimulatedEngine(scribe, TUNED)
     page = asyncio.run(engine.search(REQUEST))
     assert page.documents == (Document("Nepal", "Kathmandu is the capital."), Document("Peru", "Lima is the capital."))
     assert (page.engine, page.quality, page.parsed, page.attempts) == ("simulated:fake", Quality.NOISY, True, 1)
@@ -52,40 +52,28 @@ def test_a_query_without_a_word_gets_an_empty_page_and_asks_nobody(query: str) -
     assert (page.documents, page.quality, page.usage.usd, scribe.calls) == ((), Quality.NOISY, 0.0, [])
 
 
-def test_an_empty_page_is_tried_again_with_another_seed_and_then_is_an_error() -> None:
-    scribe = FakeChat("")
+def test_an_empty_page_is_tried_again_with_another_seed_and_then_is_an_error_that_tells_its_cost() -> None:
+    scribe = FakeChat("", usage=Usage(100, 10, 0.25))
     with pytest.raises(EngineError, match="wrote no document") as caught:
-        search(SimulatedEngine(scribe, retry=Retry(attempts=3), sleep=no_sleep))
-    assert (caught.value.kind, caught.value.attempts) == ("empty", 3)
-    seeds = scribe.seeds
-    assert seeds == [7, derive_seed("attempt", 2, 7), derive_seed("attempt", 3, 7)]
-    assert len(set(seeds)) == 3
+        search(SimulatedEngine(scribe, retry=AT_ONCE))
+    error = caught.value
+    assert (error.kind, error.attempts, error.usage) == ("empty", 3, Usage(300, 30, 0.75))
+    assert scribe.seeds == [7, derive_seed("attempt", 2, 7), derive_seed("attempt", 3, 7)]
+    assert len(set(scribe.seeds)) == 3
 
 
-def test_a_second_attempt_that_works_is_a_page_and_every_attempt_is_paid() -> None:
+def test_a_second_attempt_that_works_is_a_page_and_every_attempt_is_paid_and_timed() -> None:
     scribe = FakeChat("<think>never ends", GOOD, usage=Usage(100, 10, 0.25))
-    page = search(SimulatedEngine(scribe, sleep=no_sleep))
+    page = search(SimulatedEngine(scribe, retry=Retry(backoff_seconds=0.05)))
     assert (page.attempts, len(page.documents)) == (2, 2)
     assert page.usage == Usage(200, 20, 0.5)
-
-
-def test_a_search_that_fails_tells_what_its_attempts_cost() -> None:
-    scribe = FakeChat("", usage=Usage(100, 10, 0.25))
-    with pytest.raises(EngineError) as caught:
-        search(SimulatedEngine(scribe, retry=Retry(attempts=3), sleep=no_sleep))
-    assert (caught.value.attempts, caught.value.usage) == (3, Usage(300, 30, 0.75))
+    assert 0.05 <= page.seconds < 30
 
 
 def test_an_attempt_that_was_paid_for_counts_where_the_deadline_cuts_off_the_next() -> None:
-    class Stuck(FakeChat):
-        async def write(self, messages: Any, **options: Any) -> Written:
-            if self.calls:
-                await asyncio.Event().wait()
-            return await super().write(messages, **options)
-
-    stuck = Stuck("", usage=Usage(100, 10, 2e-4))
+    stuck = FakeChat("", lambda call: asyncio.Event().wait(), usage=Usage(100, 10, 2e-4))
     with pytest.raises(EngineError) as caught:
-        search(SimulatedEngine(stuck, retry=Retry(3, 0.05, backoff_seconds=0.0), sleep=no_sleep))
+        search(SimulatedEngine(stuck, retry=Retry(3, 0.05, backoff_seconds=0.0)))
     assert (caught.value.kind, caught.value.usage) == ("deadline", Usage(100, 10, 2e-4))
 
 
@@ -96,7 +84,7 @@ def test_an_empty_answer_over_http_is_paid_for_by_the_servers_own_count(endpoint
     }
     endpoint.script = [reply(body=json.dumps(thought).encode())]
     with pytest.raises(EngineError) as caught:
-        over_http(endpoint, Retry(attempts=2))
+        over_http(endpoint, Retry(attempts=2, backoff_seconds=0.0))
     assert (caught.value.kind, caught.value.usage) == ("empty", Usage(100, 1200))
 
 
@@ -107,59 +95,35 @@ def test_a_page_out_of_form_is_kept_and_marked() -> None:
     assert (page.parsed, page.attempts, len(scribe.calls)) == (False, 1, 1)
 
 
-def test_seconds_are_those_of_all_attempts() -> None:
-    now = [100.0]
-
-    async def sleep(seconds: float) -> None:
-        now[0] += seconds
-
-    engine = SimulatedEngine(FakeChat("", GOOD), retry=Retry(backoff_seconds=2.0), sleep=sleep, clock=lambda: now[0])
-    assert search(engine).seconds == pytest.approx(2.0)
-
-
-class HeldWriter:
-    """Answers nobody before everybody has asked, and then in a shuffled order; echoes what each prompt asked."""
-
-    model = "held"
-
-    def __init__(self, expected: int) -> None:
-        self.expected = expected
-        self.waiting: list[asyncio.Event] = []
-        self.finished: list[str] = []
-
-    async def write(self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int) -> Written:
-        mine = asyncio.Event()
-        self.waiting.append(mine)
-        if len(self.waiting) == self.expected:
-            random.Random(0).shuffle(self.waiting)
-            self.waiting[0].set()
-        await mine.wait()
-        position = self.waiting.index(mine)
-        if position + 1 < self.expected:
-            self.waiting[position + 1].set()
-        lines = messages[1]["content"].split("\n")
-        self.finished.append(lines[0])
-        return Written("\n".join(f"[{rank}] Echo: {line}" for rank, line in enumerate(lines, start=1)))
-
-
 def test_each_page_belongs_to_its_own_question_whatever_finished_first() -> None:
-    requests = [
-        SearchRequest(f"query {n}", 4, Question(str(n), f"question {n}", (f"answer {n}",)), seed=n) for n in range(64)
-    ]
-    writer = HeldWriter(len(requests))
-    engine = SimulatedEngine(writer, style="tuned", retry=Retry(deadline_seconds=None))
+    """Nobody is answered before everybody has asked, and then in a shuffled order."""
+    everybody, turns, finished = asyncio.Barrier(64), list(range(64)), list[str]()
+    random.Random(0).shuffle(turns)
+
+    async def echo(call: ChatCall) -> str:
+        await everybody.wait()
+        lines = call.text.split("\n")
+        for _ in range(turns[call.seed]):
+            await asyncio.sleep(0)
+        finished.append(lines[0])
+        return "\n".join(f"[{rank}] Echo: {line}" for rank, line in enumerate(lines, start=1))
+
+    engine = SimulatedEngine(FakeChat(echo), TUNED, retry=Retry(deadline_seconds=None))
 
     async def all_at_once() -> list[SearchPage]:
-        return list(await asyncio.gather(*map(engine.search, requests)))
+        return list(await asyncio.gather(*map(engine.search, paired(64))))
 
-    pages = asyncio.run(all_at_once())
-    assert writer.finished != [f"Question: question {n}" for n in range(64)]  # the order really was another one
+    check_pairs(asyncio.run(all_at_once()))
+    assert finished != [f"Question: question {n}" for n in range(64)]  # the order really was another one
+
+
+def paired(count: int) -> list[SearchRequest]:
+    return [SearchRequest(f"query {n}", 4, Question(str(n), f"question {n}", (f"a{n}",)), seed=n) for n in range(count)]
+
+
+def check_pairs(pages: list[SearchPage]) -> None:
     for n, page in enumerate(pages):
-        assert [d.text for d in page.documents[:3]] == [
-            f"Question: question {n}",
-            f"Answer: answer {n}",
-            f"Query: query {n}",
-        ]
+        assert [d.text for d in page.documents[:3]] == [f"Question: question {n}", f"Answer: a{n}", f"Query: query {n}"]
 
 
 def test_pairing_holds_over_http_too(endpoint: Any, reply: Any, complete: Callable[..., bytes]) -> None:
@@ -168,29 +132,23 @@ def test_pairing_holds_over_http_too(endpoint: Any, reply: Any, complete: Callab
         return reply(body=complete("\n".join(f"[{i}] Echo: {line}" for i, line in enumerate(lines, start=1))))
 
     endpoint.answer = echo
-    requests = [SearchRequest(f"query {n}", 4, Question(str(n), f"question {n}", (f"a{n}",))) for n in range(40)]
 
     async def all_at_once() -> list[SearchPage]:
         writer = OpenAIWriter(Server(endpoint.url, max_connections=8), "tiny")
-        engine = SimulatedEngine(writer, style="tuned")
+        engine = SimulatedEngine(writer, TUNED)
         try:
-            return list(await asyncio.gather(*map(engine.search, requests)))
+            return list(await asyncio.gather(*map(engine.search, paired(40))))
         finally:
             await writer.aclose()
 
-    for n, page in enumerate(asyncio.run(all_at_once())):
-        assert [d.text for d in page.documents[:3]] == [f"Question: question {n}", f"Answer: a{n}", f"Query: query {n}"]
+    check_pairs(asyncio.run(all_at_once()))
 
 
 def test_a_server_that_recovers_gives_a_page(endpoint: Any, reply: Any, complete: Callable[..., bytes]) -> None:
-    pauses: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        pauses.append(seconds)
-
-    endpoint.script = [reply(500), reply(429, headers={"Retry-After": "4"}), reply(body=complete(GOOD))]
-    page = over_http(endpoint, Retry(attempts=3), sleep)
-    assert (page.attempts, page.parsed, pauses) == (3, True, [0.5, 4.0])
+    endpoint.script = [reply(500), reply(429, headers={"Retry-After": "0.2"}), reply(body=complete(GOOD))]
+    page = over_http(endpoint, AT_ONCE)
+    assert (page.attempts, page.parsed) == (3, True)
+    assert page.seconds >= 0.2
     assert endpoint.requests[0]["seed"] == 7
     assert len({r["seed"] for r in endpoint.requests}) == 3
 
@@ -209,11 +167,11 @@ def test_a_server_that_hangs_costs_one_deadline(endpoint: Any, reply: Any) -> No
     assert (caught.value.kind, caught.value.attempts) == ("deadline", 1)
 
 
-def over_http(endpoint: Any, retry: Retry, sleep: Any = no_sleep) -> SearchPage:
+def over_http(endpoint: Any, retry: Retry) -> SearchPage:
     async def main() -> SearchPage:
         writer = OpenAIWriter(Server(endpoint.url, timeout_seconds=30.0), "tiny")
         try:
-            return await SimulatedEngine(writer, retry=retry, sleep=sleep).search(REQUEST)
+            return await SimulatedEngine(writer, retry=retry).search(REQUEST)
         finally:
             await writer.aclose()
 
@@ -239,12 +197,6 @@ def test_engines_are_imported_without_torch() -> None:
     check = f"import sys; {loads}print({{'torch', 'transformers'}} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "set()"
-
-
-@pytest.mark.parametrize("settings", [{"temperature": -0.1}, {"max_tokens": 0}])
-def test_settings_out_of_range_are_refused(settings: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=f"simulator.{next(iter(settings))}"):
-        SimulatedEngine(FakeChat(GOOD), **settings)
 
 
 def test_the_answer_of_a_question_never_enters_the_prompt_of_a_search_without_one() -> None:

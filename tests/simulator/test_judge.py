@@ -3,41 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
 
 import pytest
+from fakes import ChatCall, FakeChat
 from hypothesis import given
 from hypothesis import strategies as st
 from simulator.rows import NEPAL, PERU, documents, episode, search
 
 from zerosearch.engines.page_rows import RecordedPage
-from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.search import Quality
 from zerosearch.errors import RunError
 from zerosearch.models.chat import MeteredChat, Written
 from zerosearch.models.completions import Completion, EmptyReply
 from zerosearch.models.retry import AttemptError, Retry
-from zerosearch.simulator.judge import JudgeSettings, judge, judge_messages, parse_verdict
+from zerosearch.simulator.judge import judge, judge_messages, parse_verdict
 from zerosearch.simulator.label import CONTAINMENT, JUDGE, label_pages
 from zerosearch.spending.ledger import Ledger
 from zerosearch.spending.meter import Meter
 from zerosearch.usage import Usage
-
-
-class Said:
-    """A writer that says what `answer` makes of the user's message and the number of the attempt at it."""
-
-    model = "said"
-
-    def __init__(self, answer: Callable[[str, int], str]) -> None:
-        self.answer = answer
-        self.asked: list[str] = []
-
-    async def write(self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int) -> Written:
-        text = messages[-1]["content"]
-        self.asked.append(text)
-        await asyncio.sleep(0)
-        return Written(self.answer(text, self.asked.count(text)))
 
 
 def pages(count: int = 2) -> list[RecordedPage]:
@@ -71,8 +54,8 @@ def test_each_page_gets_the_verdict_on_itself() -> None:
     """Answers come in another order than the pages were asked in."""
 
     async def main() -> list[RecordedPage]:
-        writer = Said(lambda text, _: "yes" if "query 1" in text else "no")
-        return (await judge(pages(5), writer, JudgeSettings(concurrency=2))).pages
+        writer = FakeChat(lambda call: "yes" if "query 1" in call.text else "no")
+        return (await judge(pages(5), writer, concurrency=2)).pages
 
     judged = asyncio.run(main())
     assert [p.labels[JUDGE] for p in judged] == [Quality.USEFUL if n == 1 else Quality.NOISY for n in range(5)]
@@ -80,26 +63,23 @@ def test_each_page_gets_the_verdict_on_itself() -> None:
 
 
 def test_prose_is_asked_once_more_and_then_left_without_a_label() -> None:
-    writer = Said(lambda text, attempt: "no" if "query 0" in text and attempt == 2 else "It is a fine page.")
-    judged = asyncio.run(judge(pages(2), writer, JudgeSettings(max_unclear=0.5)))
+    writer = FakeChat(lambda call: "no" if "query 0" in call.text and call.temperature else "It is a fine page.")
+    judged = asyncio.run(judge(pages(2), writer))
     assert [p.labels.get(JUDGE) for p in judged.pages] == [Quality.NOISY, None]
-    assert (judged.unclear, judged.failed, len(writer.asked)) == (1, 0, 4)
+    assert (judged.unclear, judged.failed, len(writer.calls)) == (1, 0, 4)
 
 
 def test_a_judge_that_answers_prose_is_stopped_early() -> None:
-    writer = Said(lambda text, _: "It depends.")
+    writer = FakeChat("It depends.")
     with pytest.raises(RunError, match=r"no verdict on 50 of 50 pages .*'It depends\.'"):
-        asyncio.run(judge(pages(200), writer, JudgeSettings(concurrency=1)))
-    assert len(writer.asked) <= 2 * 52
+        asyncio.run(judge(pages(200), writer, concurrency=1))
+    assert len(writer.calls) <= 2 * 52
 
 
 def test_a_judge_that_cannot_be_reached_is_counted_apart() -> None:
-    def answer(text: str, attempt: int) -> str:
-        if "query 0" in text:
-            raise AttemptError("connection", "gone")
-        return "yes"
-
-    judged = asyncio.run(judge(pages(3), Said(answer), JudgeSettings(retry=Retry(attempts=2, backoff_seconds=0.0))))
+    down = AttemptError("connection", "gone")
+    writer = FakeChat(lambda call: down if "query 0" in call.text else "yes")
+    judged = asyncio.run(judge(pages(3), writer, retry=Retry(attempts=2, backoff_seconds=0.0)))
     assert (judged.unclear, judged.failed) == (0, 1)
     assert judged.complaint == "1 of 3 pages to judge failed (connection 1); the last one: gone"
     assert [JUDGE in p.labels for p in judged.pages] == [False, True, True]
@@ -107,56 +87,40 @@ def test_a_judge_that_cannot_be_reached_is_counted_apart() -> None:
 
 def test_a_verdict_is_kept_as_it_comes_and_not_asked_for_again() -> None:
     kept: dict[str, Quality] = {}
-    seen: set[str] = set()
-
-    def answer(text: str, attempt: int) -> str:
-        if text not in seen and len(seen) == 3:
-            raise AttemptError("refused", "HTTP 401")
-        seen.add(text)
-        return "yes"
-
+    writer = FakeChat("yes", "yes", "yes", AttemptError("refused", "HTTP 401"))
     with pytest.raises(RunError, match=r"4 of 7 pages to judge failed .* HTTP 401\. Nothing written so far is lost"):
-        asyncio.run(judge(pages(20), Said(answer), JudgeSettings(concurrency=1), keep=kept.__setitem__))
+        asyncio.run(judge(pages(20), writer, concurrency=1, keep=kept.__setitem__))
     assert len(kept) == 3
-    writer = Said(lambda text, _: "no")
+    writer = FakeChat("no")
     judged = asyncio.run(judge(pages(20), writer, held=kept))
-    assert len(writer.asked) == 17
+    assert len(writer.calls) == 17
     assert [p.labels[JUDGE] for p in judged.pages].count(Quality.USEFUL) == 3
-
-
-class Thinking:
-    """A writer that wants 300 tokens before it says yes; `hidden`: its server keeps thoughts to itself."""
-
-    model = "thinking"
-
-    def __init__(self, hidden: bool) -> None:
-        self.hidden = hidden
-        self.rooms: list[int] = []
-
-    async def write(self, messages: Sequence[Message], *, max_tokens: int, **options: object) -> Written:
-        self.rooms.append(max_tokens)
-        if max_tokens >= 300:
-            return Written("yes" if self.hidden else "<think>hm</think>yes", Usage(9, 300))
-        if self.hidden:
-            raise EmptyReply("u", Completion("", {}, True, Usage(9, max_tokens), "length"))
-        return Written("<think>hm", Usage(9, max_tokens), truncated=True)
 
 
 @pytest.mark.parametrize("hidden", [True, False])
 def test_a_judge_that_thinks_gets_room_and_all_of_it_is_paid_for(hidden: bool) -> None:
-    writer = Thinking(hidden)
-    meter = Meter()
-    judged = asyncio.run(judge(pages(5), MeteredChat(writer, meter), JudgeSettings(concurrency=1)))
+    """It wants 300 tokens before it says yes; `hidden`: its server keeps thoughts to itself."""
+
+    def think(call: ChatCall) -> Written:
+        if call.max_tokens >= 300:
+            return Written("yes" if hidden else "<think>hm</think>yes", Usage(9, 300))
+        used = Usage(9, call.max_tokens)
+        if hidden:
+            raise EmptyReply("u", Completion("", {}, True, used, "length"))
+        return Written("<think>hm", used, truncated=True)
+
+    writer, meter = FakeChat(think), Meter()
+    judged = asyncio.run(judge(pages(5), MeteredChat(writer, meter), concurrency=1))
     assert [p.labels[JUDGE] for p in judged.pages] == [Quality.USEFUL] * 5
-    assert writer.rooms == [256, 8192, 8192, 8192, 8192, 8192]  # once is enough to know
+    assert [call.max_tokens for call in writer.calls] == [256, 8192, 8192, 8192, 8192, 8192]  # once is enough to know
     assert meter.used == Ledger(prompt_tokens=54, completion_tokens=256 + 5 * 300)
 
 
 def test_equal_pages_are_judged_once() -> None:
-    writer = Said(lambda text, _: "yes")
+    writer = FakeChat("yes")
     twice = [*pages(2), *pages(2)]
     judged = asyncio.run(judge(twice, writer))
-    assert len(writer.asked) == 2
+    assert len(writer.calls) == 2
     assert all(p.labels[JUDGE] is Quality.USEFUL for p in judged.pages)
     assert len(judged.pages) == 4
 

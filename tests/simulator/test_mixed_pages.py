@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from fakes import ChatCall, FakeChat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zerosearch.episodes.protocol import Message
+from zerosearch.engines.config import SimulatedConfig
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import DocumentKind, Noise, Quality, SearchPage, SearchRequest, page_quality
 from zerosearch.errors import ConfigError, EngineError
-from zerosearch.models.chat import OpenAIWriter, Written
+from zerosearch.models.chat import OpenAIWriter
 from zerosearch.models.config import Server
 from zerosearch.models.retry import AttemptError, Retry
 from zerosearch.simulator.engine import SimulatedEngine, whole_pages
@@ -25,46 +25,41 @@ from zerosearch.usage import Usage
 
 NEPAL = Question("1", "Which capital?", ("Kathmandu",), {"hops": 2})
 U, N = Quality.USEFUL, Noise.PLAIN
+TUNED = SimulatedConfig(style="tuned")
 
 
 def mixed(*kinds: DocumentKind, query: str = "capital of Nepal", seed: int = 7) -> SearchRequest:
     return SearchRequest(query, len(kinds), NEPAL, page_quality(kinds), seed, kinds)
 
 
-class WholePages:
-    """A writer as tuned simulators are: it writes `counts[word]` documents that say what they are and their rank.
+class WholePages(FakeChat):
+    """Writes as tuned simulators do: `counts[word]` documents that say what they are and their rank.
 
     `fails` are the tries, counted from 0 for each word, that come to an error.
     """
 
-    model = "whole"
-
     def __init__(self, counts: dict[str, int], fails: dict[str, set[int]] | None = None) -> None:
+        super().__init__(self.page, usage=Usage(100, 10, 1e-4))
         self.counts, self.fails = counts, fails or {}
         self.asked: list[tuple[str, int]] = []
-        self.seeds: list[int] = []
 
-    async def write(self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int) -> Written:
-        ordered = re.search(r"Write (\d+) (\w+) documents\.", messages[1]["content"])
-        assert ordered is not None
-        word, tries = ordered[2], sum(word == ordered[2] for word, _ in self.asked)
-        self.asked.append((word, int(ordered[1])))
-        self.seeds.append(seed)
-        await asyncio.sleep(0)
+    def page(self, call: ChatCall) -> str:
+        ((count, word),) = re.findall(r"Write (\d+) (\w+) documents\.", call.text)
+        tries = sum(word == before for before, _ in self.asked)
+        self.asked.append((word, int(count)))
         if tries in self.fails.get(word, ()):
             error = AttemptError("http", f"status 500 for {word}")
             error.usage = Usage(1000, usd=1e-3)
             raise error
-        ranks = range(1, self.counts[word] + 1)
-        return Written("\n".join(f"[{rank}] {word}: number {rank}" for rank in ranks), Usage(100, 10, 1e-4))
+        return "\n".join(f"[{rank}] {word}: number {rank}" for rank in range(1, self.counts[word] + 1))
 
 
 def search(engine: SimulatedEngine, request: SearchRequest) -> SearchPage:
     return asyncio.run(engine.search(request))
 
 
-def tuned(writer: WholePages, attempts: int = 3, **options: Any) -> SimulatedEngine:
-    return SimulatedEngine(writer, style="tuned", retry=Retry(attempts, backoff_seconds=0.0), **options)
+def tuned(writer: FakeChat, attempts: int = 3, deadline: float = 60.0) -> SimulatedEngine:
+    return SimulatedEngine(writer, TUNED, retry=Retry(attempts, deadline, backoff_seconds=0.0))
 
 
 def texts(page: SearchPage) -> list[str]:
@@ -135,66 +130,57 @@ def test_half_a_page_is_a_failed_search_and_what_was_written_is_paid_for() -> No
     assert (error.kind, error.attempts, error.usage) == ("http", 2, Usage(2100, 10, pytest.approx(2.1e-3)))
 
 
-class SlowUseful(WholePages):
-    """Its useful page is not there before the noisy one has failed."""
+def slow_useful(counts: dict[str, int]) -> FakeChat:
+    """Its useful page is not there before the noisy one, whose first try fails."""
+    pages = WholePages(counts, fails={"noisy": {0}})
 
-    async def write(self, messages: Sequence[Message], **options: Any) -> Written:
-        written = await super().write(messages, **options)
-        for _ in range(50 if "useful documents" in messages[1]["content"] else 0):
+    async def write(call: ChatCall) -> str:
+        text = pages.page(call)
+        for _ in range(50 if "useful documents" in call.text else 0):
             await asyncio.sleep(0)
-        return written
+        return text
+
+    return FakeChat(write, usage=pages.usage)
 
 
 def test_a_page_that_is_still_being_written_when_the_other_fails_is_waited_for_and_kept() -> None:
-    writer = SlowUseful({"useful": 2, "noisy": 2}, fails={"noisy": {0}})
+    writer = slow_useful({"useful": 2, "noisy": 2})
     page = search(tuned(writer), mixed(U, N))
-    assert sorted(word for word, _ in writer.asked) == ["noisy", "noisy", "useful"]
+    assert sorted("useful" in call.text for call in writer.calls) == [False, False, True]
     assert (page.attempts, page.usage.prompt_tokens) == (2, 1200)
     with pytest.raises(EngineError) as caught:
-        search(tuned(SlowUseful({"useful": 2}, fails={"noisy": {0}}), attempts=1), mixed(U, N))
+        search(tuned(slow_useful({"useful": 2}), attempts=1), mixed(U, N))
     assert caught.value.usage.prompt_tokens == 1100
 
 
 def test_a_writer_that_breaks_is_no_failed_search() -> None:
-    class Broken(WholePages):
-        async def write(self, messages: Sequence[Message], **options: Any) -> Written:
-            raise FloatingPointError("broken")
-
     with pytest.raises(FloatingPointError):
-        search(tuned(Broken({})), mixed(U, N))
+        search(tuned(FakeChat(FloatingPointError("broken"))), mixed(U, N))
 
 
 def test_a_deadline_cancels_both_pages() -> None:
     cancelled = []
 
-    class Stuck(WholePages):
-        async def write(self, messages: Sequence[Message], **options: Any) -> Written:
-            try:
-                await asyncio.Event().wait()
-            except asyncio.CancelledError:
-                cancelled.append(messages)
-                raise
-            raise AssertionError
+    async def stuck(call: ChatCall) -> str:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.append(call.text)
+        return ""
 
-    engine = SimulatedEngine(Stuck({}), style="tuned", retry=Retry(1, 0.05))
     with pytest.raises(EngineError) as caught:
-        search(engine, mixed(U, N))
+        search(tuned(FakeChat(stuck), attempts=1, deadline=0.05), mixed(U, N))
     assert (caught.value.kind, len(cancelled)) == ("deadline", 2)
 
 
 def test_both_pages_of_a_mixed_one_are_asked_for_at_once() -> None:
-    class Held(WholePages):
-        both = asyncio.Event()
+    both, pages = asyncio.Barrier(2), WholePages({"useful": 2, "noisy": 2})
 
-        async def write(self, messages: Sequence[Message], **options: Any) -> Written:
-            written = await super().write(messages, **options)
-            if len(self.asked) == 2:
-                self.both.set()
-            await self.both.wait()
-            return written
+    async def held(call: ChatCall) -> str:
+        await both.wait()
+        return pages.page(call)
 
-    engine = SimulatedEngine(Held({"useful": 2, "noisy": 2}), style="tuned", retry=Retry(1, 5.0))
-    assert search(engine, mixed(U, N)).asked == (U, N)
+    assert search(tuned(FakeChat(held), attempts=1, deadline=5.0), mixed(U, N)).asked == (U, N)
 
 
 def test_a_mixed_page_comes_over_http_too(endpoint: Any, reply: Any) -> None:
@@ -209,7 +195,7 @@ def test_a_mixed_page_comes_over_http_too(endpoint: Any, reply: Any) -> None:
     async def main() -> SearchPage:
         writer = OpenAIWriter(Server(endpoint.url), "tiny")
         try:
-            return await SimulatedEngine(writer, style="tuned").search(mixed(N, U))
+            return await SimulatedEngine(writer, TUNED).search(mixed(N, U))
         finally:
             await writer.aclose()
 
@@ -219,25 +205,15 @@ def test_a_mixed_page_comes_over_http_too(endpoint: Any, reply: Any) -> None:
     assert len({request["seed"] for request in endpoint.requests}) == 2
 
 
-class Obedient:
-    """A writer that reads the order in an `instruct` prompt and writes `count` documents after it."""
-
-    model = "obedient"
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-        self.seeds: list[int] = []
-
-    async def write(self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int) -> Written:
-        self.seeds.append(seed)
-        (order,) = re.findall(r"in this order: (.*)\.", messages[1]["content"])
-        lines = [f"{entry.replace('] ', '] It is ')}: text" for entry in order.split(", ")]
-        return Written("\n".join(lines[: self.count]), Usage(100, 10))
-
-
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_an_instruct_simulator_writes_a_mixed_page_at_once_in_its_order(count: int) -> None:
-    writer = Obedient(count)
+    def write(call: ChatCall) -> str:
+        """Reads the order in the prompt and writes `count` documents after it."""
+        (order,) = re.findall(r"in this order: (.*)\.", call.text)
+        lines = [f"{entry.replace('] ', '] It is ')}: text" for entry in order.split(", ")]
+        return "\n".join(lines[:count])
+
+    writer = FakeChat(write, usage=Usage(100, 10))
     kinds = (Noise.NEAR_MISS, U, N, Noise.OUTDATED)
     page = search(SimulatedEngine(writer), mixed(*kinds))
     words = ["It is near-miss", "It is useful", "It is noisy", "It is outdated"]
@@ -256,7 +232,7 @@ def test_a_tuned_simulator_refuses_a_kind_that_it_has_not_learned_and_asks_nobod
 
 @pytest.mark.parametrize("style", ["instruct", "tuned"])
 def test_a_query_without_a_word_gets_an_empty_mixed_page(style: PromptStyle) -> None:
-    page = search(SimulatedEngine(WholePages({}), style=style), mixed(U, N, query="?!"))
+    page = search(SimulatedEngine(WholePages({}), SimulatedConfig(style=style)), mixed(U, N, query="?!"))
     assert (page.documents, page.asked, page.quality) == ((), (), "mixed")
 
 

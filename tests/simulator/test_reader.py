@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
 
 import pytest
+from fakes import ChatCall, FakeChat
 from hypothesis import given
 from hypothesis import strategies as st
 from simulator.pages import compared, found
 from simulator.rows import NEPAL, PERU
 
-from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Document, SearchPage
-from zerosearch.models.chat import Written
 from zerosearch.models.retry import AttemptError, Retry
 from zerosearch.simulator.fidelity import Compared
 from zerosearch.simulator.reader import Reading, parse_answer, read_pages, reader_messages, reader_report
@@ -23,28 +21,15 @@ from zerosearch.simulator.reader import Reading, parse_answer, read_pages, reade
 QUICK = Retry(attempts=2, deadline_seconds=None, backoff_seconds=0.0)
 
 
-class Echo:
-    """A reader that answers with the first document's text; it cannot be asked about what holds `fails`."""
-
-    model = "echo"
-
-    def __init__(self, fails: str = "nothing") -> None:
-        self.fails = fails
-        self.asked: list[str] = []
-        self.temperatures: set[float] = set()
-
-    async def write(self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int) -> Written:
-        text = messages[-1]["content"]
-        self.asked.append(text)
-        self.temperatures.add(temperature)
-        said = text.split("[1] ")[1].split("\n")[0]
-        await asyncio.sleep(0)
-        if self.fails in said:
-            raise AttemptError("connection", "the line is dead")
-        return Written(f"<think>hm</think>\nAnswer: {said}.")
+def echo(call: ChatCall) -> str:
+    """Answers with the first document's text. It cannot be asked about what holds `dead`."""
+    said = call.text.split("[1] ")[1].split("\n")[0]
+    if "dead" in said:
+        raise AttemptError("connection", "the line is dead")
+    return f"<think>hm</think>\nAnswer: {said}."
 
 
-def read(rows: list[Compared], reader: Echo) -> list[Reading]:
+def read(rows: list[Compared], reader: FakeChat) -> list[Reading]:
     return asyncio.run(read_pages(rows, reader, retry=QUICK, concurrency=2))
 
 
@@ -72,15 +57,15 @@ def test_any_text_has_one_line_as_its_answer(text: str) -> None:
 
 
 def test_the_reader_sees_neither_golden_answers_nor_the_query_nor_another_page() -> None:
-    reader = Echo()
+    reader = FakeChat(echo)
     read([compared(NEPAL, "hills", "mountains", "seas")], reader)
-    assert len(reader.asked) == 3
-    for text in reader.asked:
+    assert len(reader.calls) == 3
+    for text in (call.text for call in reader.calls):
         assert NEPAL.text in text
         assert not any(answer in text for answer in NEPAL.golden_answers)
         assert "query about" not in text
         assert len(re.findall("hills|mountains|seas", text)) == 1
-    assert reader.temperatures == {0.0}
+    assert {call.temperature for call in reader.calls} == {0.0}
 
 
 def test_no_field_can_speak_for_another() -> None:
@@ -98,7 +83,7 @@ def test_answers_are_scored_by_page_and_agreement_is_of_real_and_useful() -> Non
         compared(Question("q", "Who?", ("Ada Lovelace",)), "Ada", "Ada", ""),  # the same, and wrong
         compared(Question("r", "When?", ("1492",)), "1500", "1501", "1492"),  # wrong both times, each in its way
     ]
-    report = reader_report(read(rows, Echo()), "echo")
+    report = reader_report(read(rows, FakeChat(echo)), "echo")
     assert (report["model"], report["queries"], report["failed"], report["error"]) == ("echo", 4, 0, None)
     assert report["pages"]["real"] == {"em": 0.5, "f1": pytest.approx((1 + 1 + 2 / 3 + 0) / 4), "unknown": 0.0}
     assert report["pages"]["useful"]["em"] == 0.25
@@ -108,14 +93,14 @@ def test_answers_are_scored_by_page_and_agreement_is_of_real_and_useful() -> Non
 
 
 def test_an_empty_page_is_not_asked_about() -> None:
-    reader = Echo()
+    reader = FakeChat(echo)
     (reading,) = read([compared(NEPAL, "", "", "x")], reader)
     assert reading.answers == {"real": "unknown", "useful": "unknown", "noisy": "x."}
-    assert len(reader.asked) == 1
+    assert len(reader.calls) == 1
 
 
 def test_what_could_not_be_asked_counts_on_no_side_and_says_why() -> None:
-    reader = Echo(fails="dead")
+    reader = FakeChat(echo)
     rows = [
         compared(NEPAL, "Kathmandu", "dead page", "x"),
         compared(PERU, "Lima", "Lima", None),
@@ -127,7 +112,7 @@ def test_what_could_not_be_asked_counts_on_no_side_and_says_why() -> None:
     report = reader_report(readings, "echo")
     assert (report["queries"], report["failed"], report["error"]) == (1, 1, "the line is dead")
     assert report["pages"]["useful"]["em"] == 1.0
-    assert sum("dead page" in text for text in reader.asked) == 2
+    assert sum("dead page" in call.text for call in reader.calls) == 2
 
 
 def test_nothing_read_has_no_figures() -> None:
@@ -143,15 +128,8 @@ def test_a_page_of_several_documents_is_shown_whole() -> None:
 
 
 def test_a_reader_whose_server_stays_away_is_not_asked_for_ever(caplog: pytest.LogCaptureFixture) -> None:
-    class Away(Echo):
-        async def write(
-            self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int
-        ) -> Written:
-            self.asked.append("")
-            raise AttemptError("refused", "HTTP 401: wrong key")
-
-    writer = Away()
+    writer = FakeChat(AttemptError("refused", "HTTP 401: wrong key"))
     readings = read([compared(NEPAL, "hills", "mountains", "seas") for _ in range(30)], writer)
-    assert len(writer.asked) < 8
+    assert len(writer.calls) < 8
     assert all(reading.error for reading in readings)
     assert "the first to fail (refused): HTTP 401: wrong key" in caplog.text

@@ -11,6 +11,7 @@ from fakes import FakeChat
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zerosearch.engines.config import SimulatedConfig
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Document, Noise, Quality, SearchPage, SearchRequest
 from zerosearch.errors import EngineError
@@ -30,7 +31,7 @@ Scribe = partial(FakeChat, usage=Usage(10, 3, 1.0))
 
 
 def search(scribe: FakeChat, request: SearchRequest, rewrites: int = 2, style: PromptStyle = "tuned") -> SearchPage:
-    engine = SimulatedEngine(scribe, style=style, rewrites=rewrites)
+    engine = SimulatedEngine(scribe, SimulatedConfig(style=style, rewrites=rewrites))
     return asyncio.run(engine.search(request))
 
 

@@ -9,15 +9,15 @@ The prompt is made from the request and from nothing else, so a query is always 
 from __future__ import annotations
 
 import asyncio
-import logging
 import re
 import time
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+from zerosearch.engines.config import SimulatedConfig
 from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import (
@@ -31,15 +31,13 @@ from zerosearch.episodes.search import (
     holds_answer,
 )
 from zerosearch.episodes.seeds import derive_seed
-from zerosearch.errors import ConfigError, EngineError
+from zerosearch.errors import EngineError
 from zerosearch.files.identity import digest_of, identity_of, with_parts
-from zerosearch.models.chat import ChatModel, Written
+from zerosearch.models.chat import ChatModel
 from zerosearch.models.retry import AttemptError, Retry, with_retry
 from zerosearch.simulator.page_text import NO_PLAN, PLAN_BEGIN, announces_answer, parse_page
 from zerosearch.simulator.prompts import LEARNED, PromptStyle, simulator_messages
 from zerosearch.usage import NOTHING, Usage
-
-log = logging.getLogger(__name__)
 
 _WORD = re.compile(r"\w")
 _DECISION_TOKENS = 12  # "<think>none</think>"
@@ -48,59 +46,31 @@ _DECISION_TOKENS = 12  # "<think>none</think>"
 class SimulatedEngine:
     """A `SearchEngine`. With a local writer a page is a function of its request, the seed included.
 
-    `style` is `tuned` for a simulator that was tuned on that short prompt, `instruct` for any other. Temperature .8 and
-    600 tokens are the paper's. A text without any document is an `EngineError` of kind `empty` once `retry` is used
-    up; one out of form whose documents can be made out is a page with `parsed` False. A query without a word gets an
-    empty page, and the writer is not asked. Attempts that came to nothing are paid for too.
-
-    `rewrites` is how often a page is written again that should hold a golden answer and does not, or the other way
-    round: a noisy page should not, and a useful one as the plan of its first text says (`format_plan`). The last text
-    is taken.
-
-    `plan_temperature`: a tuned simulator first decides at this temperature whether a useful page will hold the answer,
-    and then writes a page that goes on from there. At 0 equal queries are decided alike, as a real engine does.
+    `settings` are those of `[engine.simulated]`; its model and address are not looked at, as the writer is given. A
+    query without a word gets an empty page, and the writer is not asked. A text without any document is an
+    `EngineError` of kind `empty` once `retry` is used up; one out of form whose documents can be made out is a page
+    with `parsed` False. Attempts that came to nothing are paid for too.
 
     A `tuned` simulator knows whole pages only: for a mixed one it writes a useful and a noisy page at once, and the
     first documents of each are taken, at the ranks where they were asked for.
     """
 
     def __init__(
-        self,
-        writer: ChatModel,
-        *,
-        style: PromptStyle = "instruct",
-        temperature: float = 0.8,
-        max_tokens: int = 600,
-        retry: Retry | None = None,
-        rewrites: int = 0,
-        plan_temperature: float | None = None,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
-        clock: Callable[[], float] = time.monotonic,
+        self, writer: ChatModel, settings: SimulatedConfig | None = None, *, retry: Retry | None = None
     ) -> None:
-        if not temperature >= 0:
-            raise ConfigError(f"simulator.temperature is {temperature}; it must be 0 or more")
-        if max_tokens < 1:
-            raise ConfigError(f"simulator.max_tokens is {max_tokens}; it must be at least 1")
+        settings = settings or SimulatedConfig()
         self.name = f"simulated:{writer.model}"
         self.identity = with_parts(
             getattr(writer, "identity", None) or identity_of("writer", model=writer.model),
             kind="simulated",
-            style=style,
-            prompt=_prompt_digest(style),
-            temperature=float(temperature),
-            max_tokens=max_tokens,
-            rewrites=rewrites,
-            plan_temperature=plan_temperature if style == "tuned" else None,
+            style=settings.style,
+            prompt=_prompt_digest(settings.style),
+            temperature=settings.temperature,
+            max_tokens=settings.max_tokens,
+            rewrites=settings.rewrites,
+            plan_temperature=settings.plan_temperature,
         )
-        self._writer = writer
-        self._style: PromptStyle = style
-        self._temperature = temperature
-        self._max_tokens = max_tokens
-        self._retry = retry if retry is not None else Retry()
-        self._rewrites = rewrites
-        self._plan_temperature = plan_temperature if style == "tuned" else None
-        self._sleep = sleep
-        self._clock = clock
+        self._writer, self._settings, self._retry = writer, settings, retry or Retry()
 
     async def search(self, request: SearchRequest) -> SearchPage:
         """The page for `request`. Raises `EngineError` once the attempts or the deadline are used up.
@@ -109,10 +79,11 @@ class SimulatedEngine:
         """
         if not _WORD.search(request.query):
             return SearchPage((), self.name, request.quality)
-        parts = whole_pages(request) if self._style == "tuned" else [request]
-        prompts = [simulator_messages(part, self._style) for part in parts]
+        style = self._settings.style
+        parts = whole_pages(request) if style == "tuned" else [request]
+        prompts = [simulator_messages(part, style) for part in parts]
         pages: dict[int, SearchPage] = {}
-        started = self._clock()
+        started = time.perf_counter()
         bill = _Bill()
 
         async def write(place: int, number: int) -> None:
@@ -122,7 +93,7 @@ class SimulatedEngine:
             await _together([write(place, number) for place in range(len(parts)) if place not in pages])
 
         try:
-            _, attempts = await with_retry(attempt, self._retry, sleep=self._sleep, clock=self._clock)
+            _, attempts = await with_retry(attempt, self._retry)
         except EngineError as error:
             error.usage = bill.usage
             raise
@@ -131,7 +102,7 @@ class SimulatedEngine:
             documents,
             self.name,
             request.quality,
-            seconds=self._clock() - started,
+            seconds=time.perf_counter() - started,
             usage=bill.usage,
             attempts=attempts + bill.rewrites,
             parsed=all(page.parsed for page in pages.values()),
@@ -146,43 +117,37 @@ class SimulatedEngine:
         begun = await self._decide(request, messages, first, bill)
         if begun:
             messages = [*messages, {"role": "assistant", "content": begun}]
-        for rewrite in range(self._rewrites + 1):
+        how = {"max_tokens": self._settings.max_tokens, "temperature": self._settings.temperature}
+        for rewrite in range(self._settings.rewrites + 1):
             seed = derive_seed("rewrite", rewrite, first) if rewrite else first
-            text = begun + await self._text(messages, seed, bill)
+            text = begun + await self._text(messages, bill, seed=seed, **how)
             page = parse_page(text, request.top_k)
             if not page.documents:
                 raise AttemptError("empty", f"{self.name}: wrote no document for the query {request.query[:80]!r}")
             if wanted is None:
                 wanted = should_hold(request, text)
-            if rewrite == self._rewrites or wanted in (None, _holds(request, page)):
+            if rewrite == self._settings.rewrites or wanted in (None, _holds(request, page)):
                 break
             bill.rewrites += 1
         return page
 
     async def _decide(self, request: SearchRequest, messages: Sequence[Message], seed: int, bill: _Bill) -> str:
         """How the plan of a useful page begins: whether it will hold the answer. Empty where there is no plan."""
-        if self._plan_temperature is None or request.quality is not Quality.USEFUL or not _can_tell(request):
+        heat = self._settings.plan_temperature
+        if heat is None or request.quality is not Quality.USEFUL or not _can_tell(request):
             return ""
-        asking = self._writer.write(
-            messages, max_tokens=_DECISION_TOKENS, temperature=self._plan_temperature, seed=seed, stop=("[", "\n")
-        )
+        how = {"max_tokens": _DECISION_TOKENS, "temperature": heat, "stop": ("[", "\n")}
         try:
-            text = await self._paid(asking, bill)
+            text = await self._text(messages, bill, seed=seed, **how)
         except AttemptError as error:
             if error.kind != "empty":
                 raise
             return ""  # a server cuts a page without a plan, "[1] ...", down to nothing
         return {PLAN_BEGIN: f"{PLAN_BEGIN}[", NO_PLAN.strip(): NO_PLAN}.get(text.strip(), "")
 
-    async def _text(self, messages: Sequence[Message], seed: int, bill: _Bill) -> str:
-        limit, temperature = self._max_tokens, self._temperature
-        return await self._paid(
-            self._writer.write(messages, max_tokens=limit, temperature=temperature, seed=seed), bill
-        )
-
-    async def _paid(self, writing: Awaitable[Written], bill: _Bill) -> str:
+    async def _text(self, messages: Sequence[Message], bill: _Bill, **how: Any) -> str:
         try:
-            written = await writing
+            written = await self._writer.write(messages, **how)
         except EngineError as error:  # an answer that is of no use may have been written and charged for
             bill.usage += error.usage
             raise

@@ -30,17 +30,10 @@ _VERDICT = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 _SYSTEM = "You judge the results of a search engine. You answer with one word: yes or no."
 
 
-@dataclass(frozen=True)
-class JudgeSettings:
-    """A page is asked about `attempts` times until a verdict is clear, each of them again as `retry` says where the
-    server fails; `concurrency` pages are judged at a time. A judge that leaves more than the share `max_unclear` of the
-    pages without a verdict is stopped."""
-
-    attempts: int = 2
-    concurrency: int = 32
-    max_unclear: float = 0.5
-    seed: int = 0
-    retry: Retry = ASKING
+ATTEMPTS = 2
+"""A page is asked about so often, until a verdict is clear."""
+MAX_UNCLEAR = 0.5
+"""A judge that leaves a larger share of the pages without a verdict is stopped."""
 
 
 @dataclass(frozen=True)
@@ -88,29 +81,31 @@ def parse_verdict(text: str) -> Quality | None:
 async def judge(
     pages: Sequence[RecordedPage],
     writer: ChatModel,
-    settings: JudgeSettings = JudgeSettings(),
     *,
+    concurrency: int = 32,
+    retry: Retry = ASKING,
     held: Mapping[str, Quality] | None = None,
     keep: Callable[[str, Quality], None] = lambda key, verdict: None,
 ) -> Judged:
-    """Ask for a verdict on each page; pages with one query and the same documents are judged once.
+    """Ask for a verdict on each page, `concurrency` at a time; pages with one query and the same documents are judged
+    once.
 
     `held` are verdicts that are there already, by `verdict_key`; `keep` is given each new one as it comes.
 
-    Raises `RunError` where more than `max_unclear` of the first fifty pages, or of all, got no verdict (a judge that
+    Raises `RunError` where more than `MAX_UNCLEAR` of the first fifty pages, or of all, got no verdict (a judge that
     answers prose is of no use, and asking on would only cost money), and where the server stays away.
     """
     keys = [verdict_key(writer, page) for page in pages]
     verdicts = {key: verdict for key in keys if (verdict := (held or {}).get(key)) is not None}
     wanted = {key: page for key, page in zip(keys, pages, strict=True) if key not in verdicts}
-    asker = Asker(writer, settings.retry)
-    tally = _Tally(writer.model, len(wanted), settings.max_unclear)
+    asker = Asker(writer, retry)
+    tally = _Tally(writer.model, len(wanted))
 
     async def ask(one: tuple[str, RecordedPage]) -> tuple[str, str | EngineError]:
         key, page = one
         text = ""
-        for attempt in range(settings.attempts):
-            seed, heat = derive_seed(settings.seed, "judge", page.question.id, page.query, attempt), 0.7 * (attempt > 0)
+        for attempt in range(ATTEMPTS):
+            seed, heat = derive_seed(0, "judge", page.question.id, page.query, attempt), 0.7 * (attempt > 0)
             try:
                 text = await asker.ask(judge_messages(page), heat=heat, seed=seed, read=parse_verdict)
             except EngineError as error:
@@ -126,7 +121,7 @@ async def judge(
             keep(key, verdict)
         tally.check()
 
-    await for_each(wanted.items(), ask, note, limit=settings.concurrency)
+    await for_each(wanted.items(), ask, note, limit=concurrency)
     labelled = [page.with_label(JUDGE, verdicts.get(key)) for key, page in zip(keys, pages, strict=True)]
     return Judged(labelled, tally.unclear, tally.errors.failed, tally.errors.complaint())
 
@@ -134,8 +129,8 @@ async def judge(
 class _Tally:
     """How the judge does so far on `total` pages."""
 
-    def __init__(self, judge: str, total: int, max_unclear: float) -> None:
-        self._judge, self._total, self._max_unclear = judge, total, max_unclear
+    def __init__(self, judge: str, total: int) -> None:
+        self._judge, self._total = judge, total
         self.errors = ErrorRate(what="pages to judge", at_fault="the judge's server")
         self.done = self.unclear = 0
         self._sample = ""
@@ -156,7 +151,7 @@ class _Tally:
 
     def check(self) -> None:
         lost = self.unclear + self.errors.failed
-        if self.done in (50, self._total) and lost > self._max_unclear * self.done:
+        if self.done in (50, self._total) and lost > MAX_UNCLEAR * self.done:
             raise RunError(
                 f"the judge {self._judge} gave no verdict on {lost} of {self.done} pages (last: {self._sample!r}); it "
                 "must answer yes or no. Take another model, or label by outcome"
