@@ -117,3 +117,10 @@ def reply() -> type[Reply]:
 @pytest.fixture
 def complete() -> Callable[..., bytes]:
     return completion
+
+
+@pytest.fixture
+def service(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> Any:
+    from engines.services import Service
+
+    return Service(endpoint, monkeypatch)

@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+from engines.conftest import Endpoint, Reply
 
 from zerosearch.engines.remote import RemoteEngine
 from zerosearch.engines.searxng import SearxngEngine
 from zerosearch.engines.serpapi import SerpApiEngine
 from zerosearch.engines.serper import SerperEngine
-from zerosearch.engines.web import HttpEngine, HttpOptions
+from zerosearch.engines.web import KEY_VARIABLES, HttpEngine, HttpOptions
 from zerosearch.episodes.search import SearchPage, SearchRequest
 from zerosearch.errors import EngineError
 from zerosearch.models.retry import Retry
@@ -65,22 +66,32 @@ def answer(kind: str, results: Iterable[Result], **more: Any) -> bytes:
             "unresponsive_engines": [],
         }
     else:
-        body = {
-            "result": [
-                [
-                    {"document": {"id": link, "contents": f'"{title}"\n{text}'}, "score": 0.5}
-                    for title, text, link in rows
-                ]
-            ]
-        }
+        documents = [{"id": link, "contents": f'"{title}"\n{text}'} for title, text, link in rows]
+        body = {"result": [[{"document": document, "score": 0.5} for document in documents]]}
     return json.dumps(body | more).encode()
 
 
-def open_service(kind: str, url: str, monkeypatch: pytest.MonkeyPatch, **options: Any) -> HttpEngine:
-    """An engine of this kind that asks `url`, with `KEY` in its environment variable."""
-    for variable in ("SERPAPI_API_KEY", "SERPER_API_KEY"):
-        monkeypatch.setenv(variable, KEY)
-    return ENGINES[kind](HttpOptions(url=url, **({"sleep": no_sleep} | options)))
+class Service:
+    """The local server in the part of a search service, and engines that ask it, with `KEY` in their variables."""
+
+    def __init__(self, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.endpoint = endpoint
+        for variable in KEY_VARIABLES.values():
+            monkeypatch.setenv(variable, KEY)
+
+    @property
+    def requests(self) -> list[dict[str, Any]]:
+        return self.endpoint.requests
+
+    def says(self, *answers: bytes | Reply) -> None:
+        """What the server answers, one after the other, the last for ever."""
+        self.endpoint.script = [said if isinstance(said, Reply) else Reply(body=said) for said in answers]
+
+    def open(self, kind: str, *answers: bytes | Reply, url: str | None = None, **options: Any) -> HttpEngine:
+        """An engine of this kind; without pauses, unless `options` have some."""
+        if answers:
+            self.says(*answers)
+        return ENGINES[kind](HttpOptions(url=url or self.endpoint.url, **({"sleep": no_sleep} | options)))
 
 
 def search(engine: HttpEngine, request: SearchRequest = REQUEST) -> SearchPage:

@@ -270,7 +270,7 @@ def test_a_corpus_that_cannot_be_searched_is_said(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     with pytest.raises(DataError, match="no such file"):
         BM25Engine.open(tmp_path / "missing.jsonl", cache)
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="is a folder, not a file"):
         BM25Engine.open(tmp_path, cache)
     (tmp_path / "empty.jsonl").write_text("\n")
     with pytest.raises(DataError, match="holds no passages"):

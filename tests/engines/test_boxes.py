@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from engines.services import NEPAL, ONCE, PERU, answer, failure, open_service, search
+from engines.services import NEPAL, ONCE, PERU, Service, answer, failure, search
 
 from zerosearch.engines.results import MAX_BOX_CHARS, boxes, text_of
 from zerosearch.episodes.search import Document
@@ -80,49 +80,35 @@ def test_a_box_is_a_glance() -> None:
     ],
 )  # fmt: skip
 def test_what_the_service_answers_by_itself_comes_before_its_results(
-    kind: str, more: dict[str, Any], first: list[str], endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+    kind: str, more: dict[str, Any], first: list[str], service: Service
 ) -> None:
     for results in ([PERU], []):  # a box alone is a page too: it was paid for
-        endpoint.script = [reply(body=answer(kind, results, **more))]
-        page = search(open_service(kind, endpoint.url, monkeypatch, retry=ONCE))
+        page = search(service.open(kind, answer(kind, results, **more), retry=ONCE))
         found = [document.text for document in page.documents]
         assert len(found) == len(first) + len(results)
         assert all(text.startswith(begin) for text, begin in zip(found, first, strict=False)), found
 
 
 @pytest.mark.parametrize("kind", ["serper", "serpapi", "searxng", "remote"])
-def test_one_bad_row_never_loses_the_page(
-    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_bad_row_never_loses_the_page(kind: str, service: Service) -> None:
     body = json.loads(answer(kind, [NEPAL, PERU]))
     rows = {"serper": "organic", "serpapi": "organic_results", "searxng": "results"}
     held = body[rows[kind]] if kind in rows else body["result"][0]
     first = held[0].get("document", held[0])
     numbered = {**first, "title": 2024, "contents": "2024\nA page whose title is a number."}
     held[1:1] = [None, 3, [], {}, {**first, "snippet": {}, "content": [], "contents": {}}, numbered]
-    endpoint.script = [reply(body=json.dumps(body).encode())]
-    page = search(open_service(kind, endpoint.url, monkeypatch, retry=ONCE))
+    page = search(service.open(kind, json.dumps(body).encode(), retry=ONCE))
     assert [document.title for document in page.documents] == ["Nepal", "2024", "Peru"]
     held[:] = [None, 3]
-    endpoint.script = [reply(body=json.dumps(body).encode())]
-    assert failure(open_service(kind, endpoint.url, monkeypatch, retry=ONCE)).kind == "malformed"
-
-
-@pytest.mark.parametrize(
-    "row", [{"document": {"id": "7", "content": "Nepal\nKathmandu."}}, {"content": "Nepal\nKathmandu."}]
-)
-def test_a_retriever_may_say_content_and_else_is_told_what_it_said(
-    row: Any, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    endpoint.script = [reply(body=json.dumps({"result": [[row]]}).encode())]
-    page = search(open_service("remote", endpoint.url, monkeypatch, retry=ONCE))
-    assert [(d.title, d.text) for d in page.documents] == [("Nepal", "Kathmandu.")]
-    endpoint.script = [reply(body=b'{"result": [[{"id": 1, "body": "Nepal"}]]}')]
-    said = str(failure(open_service("remote", endpoint.url, monkeypatch, retry=ONCE)))
-    assert "a document has no text, contents, content, passage, but id, body" in said
+    assert failure(service.open(kind, json.dumps(body).encode(), retry=ONCE)).kind == "malformed"
 
 
 @pytest.mark.parametrize("value", [None, True, float("inf"), float("nan"), [], {}])
 def test_what_is_no_text_is_empty(value: Any) -> None:
     assert text_of(value) == ""
     assert list(boxes({"x": value})) == [Document("", "")]
+
+
+@pytest.mark.parametrize("box", [None, True, [], {}, {"answer": None}, {"title": "Nepal"}, [[]], {"link": "u"}])
+def test_a_box_that_says_nothing_is_no_document(box: Any) -> None:
+    assert all(not document.text for document in boxes(box))

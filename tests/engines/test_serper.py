@@ -2,47 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
-from engines.services import KEY, NEPAL, PERU, answer, failure, open_service, search
+from engines.conftest import Reply
+from engines.services import KEY, NEPAL, Service, answer, failure, search
 
-from zerosearch.engines.web import HttpEngine
-from zerosearch.episodes.search import Document, SearchRequest
+from zerosearch.episodes.search import SearchRequest
 from zerosearch.models.retry import Retry
-
-
-@pytest.fixture
-def engine(endpoint: Any, monkeypatch: pytest.MonkeyPatch) -> HttpEngine:
-    return open_service("serper", endpoint.url, monkeypatch, price_usd=0.001, retry=Retry(attempts=5))
 
 
 @pytest.mark.parametrize(("top_k", "number", "cost"), [(3, 10, 0.001), (10, 10, 0.001), (20, 20, 0.002)])
 def test_the_request_is_the_documented_one_and_long_pages_cost_double(
-    engine: HttpEngine, endpoint: Any, reply: Any, top_k: int, number: int, cost: float
+    service: Service, top_k: int, number: int, cost: float
 ) -> None:
-    endpoint.script = [reply(body=answer("serper", [NEPAL]))]
+    engine = service.open("serper", answer("serper", [NEPAL]), price_usd=0.001)
     page = search(engine, SearchRequest("capital of Nepal", top_k))
-    assert endpoint.requests == [{"q": "capital of Nepal", "num": number}]
-    assert endpoint.headers[0]["x-api-key"] == KEY
-    assert "authorization" not in endpoint.headers[0]
+    assert service.requests == [{"q": "capital of Nepal", "num": number}]
+    assert service.endpoint.headers[0]["x-api-key"] == KEY
+    assert "authorization" not in service.endpoint.headers[0]
     assert page.usage.usd == cost
 
 
-def test_an_answer_without_organic_results_is_an_empty_page(engine: HttpEngine, endpoint: Any, reply: Any) -> None:
-    endpoint.script = [reply(body=b'{"searchParameters": {"q": "x"}, "relatedSearches": []}')]
-    assert search(engine).documents == ()
+def test_an_answer_without_organic_results_is_an_empty_page(service: Service) -> None:
+    assert search(service.open("serper", b'{"searchParameters": {"q": "x"}, "relatedSearches": []}')).documents == ()
 
 
 @pytest.mark.parametrize("status", [200, 400, 429])
-def test_no_credits_left_is_not_tried_again(engine: HttpEngine, endpoint: Any, reply: Any, status: int) -> None:
-    endpoint.script = [reply(status, b'{"message": "Not enough credits", "statusCode": 400}')]
-    error = failure(engine)
-    assert (error.kind, error.attempts, len(endpoint.requests)) == ("refused", 1, 1)
+def test_no_credits_left_is_not_tried_again(service: Service, status: int) -> None:
+    spent = Reply(status, b'{"message": "Not enough credits", "statusCode": 400}')
+    error = failure(service.open("serper", spent, retry=Retry(attempts=5)))
+    assert (error.kind, error.attempts, len(service.requests)) == ("refused", 1, 1)
     assert "Not enough credits" in str(error)
-
-
-def test_googles_own_answer_is_the_first_document(engine: HttpEngine, endpoint: Any, reply: Any) -> None:
-    box = {"title": "Capital of Nepal", "answer": "Kathmandu"}
-    endpoint.script = [reply(body=answer("serper", [PERU], answerBox=box))]
-    assert search(engine).documents == (Document("Capital of Nepal", "Kathmandu"), Document(*PERU))

@@ -7,7 +7,8 @@ import json
 from typing import Any
 
 import pytest
-from engines.services import ENGINES, KEY, NEPAL, ONCE, PERU, REQUEST, answer, failure, open_service, search
+from engines.conftest import Reply
+from engines.services import ENGINES, KEY, NEPAL, ONCE, PERU, REQUEST, Service, answer, failure, search
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -24,143 +25,109 @@ with_a_key = pytest.mark.parametrize("kind", sorted(KEY_VARIABLES))
 
 
 @every_kind
-def test_results_become_documents_in_their_order(
-    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    endpoint.script = [reply(body=answer(kind, [NEPAL, PERU]))]
-    page = search(open_service(kind, endpoint.url, monkeypatch))
+def test_results_become_documents_in_their_order(kind: str, service: Service) -> None:
+    page = search(service.open(kind, answer(kind, [NEPAL, PERU])))
     assert page.documents == (Document(*NEPAL), Document(*PERU))
-    assert page.engine == f"{kind}:{endpoint.url.split('/')[2]}"
+    assert page.engine == f"{kind}:{service.endpoint.url.split('/')[2]}"
     assert (page.quality, page.cached, page.parsed, page.attempts) == (None, False, True, 1)
     assert page.usage.usd == PRICES_USD[kind]
     assert page.seconds > 0
 
 
 @every_kind
-def test_a_page_has_no_more_documents_than_asked_for(
-    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    endpoint.script = [reply(body=answer(kind, [(f"T{i}", f"text {i}", f"u{i}") for i in range(10)]))]
-    page = search(open_service(kind, endpoint.url, monkeypatch), SearchRequest("x", 3))
+def test_a_page_has_no_more_documents_than_asked_for(kind: str, service: Service) -> None:
+    page = search(
+        service.open(kind, answer(kind, [(f"T{i}", f"text {i}", f"u{i}") for i in range(10)])), SearchRequest("x", 3)
+    )
     assert [document.title for document in page.documents] == ["T0", "T1", "T2"]
 
 
 @every_kind
-def test_results_without_text_or_told_twice_make_room_for_others(
-    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_results_without_text_or_told_twice_make_room_for_others(kind: str, service: Service) -> None:
     results = [("No text", "", "u1"), ("Dots", " ... ", "u2"), NEPAL, NEPAL, PERU]
-    endpoint.script = [reply(body=answer(kind, results))]
-    page = search(open_service(kind, endpoint.url, monkeypatch), SearchRequest("x", 2))
+    page = search(service.open(kind, answer(kind, results)), SearchRequest("x", 2))
     assert page.documents == (Document(*NEPAL), Document(*PERU))
 
 
 @every_kind
-def test_nothing_found_is_an_empty_page_and_paid_for(
-    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    endpoint.script = [reply(body=answer(kind, []))]
-    page = search(open_service(kind, endpoint.url, monkeypatch, price_usd=0.25))
-    assert (page.documents, page.usage.usd, len(endpoint.requests)) == ((), 0.25, 1)
+def test_nothing_found_is_an_empty_page_and_paid_for(kind: str, service: Service) -> None:
+    page = search(service.open(kind, answer(kind, []), price_usd=0.25))
+    assert (page.documents, page.usage.usd, len(service.requests)) == ((), 0.25, 1)
 
 
 @every_kind
 @pytest.mark.parametrize(("query", "top_k"), [("", 5), (" \n", 5), ("?!", 5), ("Nepal", 0)])
-def test_a_query_that_cannot_find_anything_costs_nothing(
-    kind: str, query: str, top_k: int, endpoint: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    page = search(open_service(kind, endpoint.url, monkeypatch), SearchRequest(query, top_k))
-    assert (page.documents, page.usage.usd, endpoint.requests) == ((), 0.0, [])
+def test_a_query_that_cannot_find_anything_costs_nothing(kind: str, query: str, top_k: int, service: Service) -> None:
+    page = search(service.open(kind), SearchRequest(query, top_k))
+    assert (page.documents, page.usage.usd, service.requests) == ((), 0.0, [])
 
 
 @every_kind
-def test_a_query_is_sent_in_one_line_and_not_without_end(
-    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    endpoint.script = [reply(body=answer(kind, []))]
-    engine = open_service(kind, endpoint.url, monkeypatch)
+def test_a_query_is_sent_in_one_line_and_not_without_end(kind: str, service: Service) -> None:
+    engine = service.open(kind, answer(kind, []))
     search(engine, SearchRequest("what\n is &q=this? #\ud800 é", 5))
     search(engine, SearchRequest("é" * 70_000, 5))
-    sent = [request.get("q") or request["queries"][0] for request in endpoint.requests]
+    sent = [request.get("q") or request["queries"][0] for request in service.requests]
     assert sent == ["what is &q=this? #? é", "é" * MAX_QUERY_CHARS]
 
 
 @every_kind
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 302])
-def test_a_refusal_is_final_and_costs_nothing(
-    kind: str, status: int, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    endpoint.script = [reply(status, b'{"error": "because"}', {"Location": "/elsewhere"})]
-    error = failure(open_service(kind, endpoint.url, monkeypatch, retry=Retry(attempts=5)))
-    assert (error.kind, error.attempts, len(endpoint.requests)) == ("refused", 1, 1)
+def test_a_refusal_is_final_and_costs_nothing(kind: str, status: int, service: Service) -> None:
+    error = failure(
+        service.open(kind, Reply(status, b'{"error": "because"}', {"Location": "/elsewhere"}), retry=Retry(attempts=5))
+    )
+    assert (error.kind, error.attempts, len(service.requests)) == ("refused", 1, 1)
     assert f"HTTP {status}: because" in str(error)
 
 
 @with_a_key
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_wrong_key_is_blamed_on_its_variable(
-    kind: str, status: int, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+    kind: str, status: int, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    endpoint.script = [reply(status, b'{"message": "Unauthorized."}')]
     monkeypatch.setenv("MY_KEY", KEY)
-    assert f"is the key in {KEY_VARIABLES[kind]} right?" in str(failure(open_service(kind, endpoint.url, monkeypatch)))
-    assert "is the key in MY_KEY right?" in str(
-        failure(open_service(kind, endpoint.url, monkeypatch, api_key_env="MY_KEY"))
-    )
+    service.says(Reply(status, b'{"message": "Unauthorized."}'))
+    assert f"is the key in {KEY_VARIABLES[kind]} right?" in str(failure(service.open(kind)))
+    assert "is the key in MY_KEY right?" in str(failure(service.open(kind, api_key_env="MY_KEY")))
 
 
 @every_kind
-def test_a_server_that_recovers_gives_a_page_after_the_pause_it_asked_for(
-    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_server_that_recovers_gives_a_page_after_the_pause_it_asked_for(kind: str, service: Service) -> None:
     pauses: list[float] = []
 
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
 
-    good = reply(body=answer(kind, [NEPAL]))
-    endpoint.script = [reply(500), reply(429, b"", {"Retry-After": "4"}), good]
-    engine = open_service(kind, endpoint.url, monkeypatch, sleep=sleep, price_usd=1.0)
-    page = search(engine)
+    answers = Reply(500), Reply(429, b"", {"Retry-After": "4"}), answer(kind, [NEPAL])
+    page = search(service.open(kind, *answers, sleep=sleep, price_usd=1.0))
     assert (page.documents, page.attempts, pauses) == ((Document(*NEPAL),), 3, [0.5, 4.0])
     assert page.usage.usd == 1.0  # an error is charged by none of them
-    assert endpoint.requests[0] == endpoint.requests[2]
+    assert service.requests[0] == service.requests[2]
 
 
-def test_a_page_that_was_paid_for_and_cannot_be_read_costs_all_the_same(
-    endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    endpoint.script = [reply(body=b'{"organic": 7}')]
-    engine = open_service("serper", endpoint.url, monkeypatch, retry=Retry(2, backoff_seconds=0.0), price_usd=1.0)
+def test_a_page_that_was_paid_for_and_cannot_be_read_costs_all_the_same(service: Service) -> None:
+    engine = service.open("serper", b'{"organic": 7}', retry=Retry(2, backoff_seconds=0.0), price_usd=1.0)
     with pytest.raises(EngineError) as caught:
         search(engine)
     assert caught.value.usage == Usage(usd=float(caught.value.attempts))
 
 
 @every_kind
-def test_a_server_that_stays_broken_is_asked_so_often_and_no_more(
-    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    endpoint.script = [reply(503, b"busy")]
-    error = failure(open_service(kind, endpoint.url, monkeypatch, retry=Retry(attempts=3)))
-    assert (error.kind, error.attempts, len(endpoint.requests)) == ("http", 3, 3)
+def test_a_server_that_stays_broken_is_asked_so_often_and_no_more(kind: str, service: Service) -> None:
+    error = failure(service.open(kind, Reply(503, b"busy"), retry=Retry(attempts=3)))
+    assert (error.kind, error.attempts, len(service.requests)) == ("http", 3, 3)
 
 
 @every_kind
-def test_a_silent_server_costs_one_deadline(
-    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    endpoint.script = [reply(hold=True)]
-    error = failure(open_service(kind, endpoint.url, monkeypatch, retry=Retry(deadline_seconds=0.05)))
+def test_a_silent_server_costs_one_deadline(kind: str, service: Service) -> None:
+    error = failure(service.open(kind, Reply(hold=True), retry=Retry(deadline_seconds=0.05)))
     assert (error.kind, error.attempts) == ("deadline", 1)
 
 
 @every_kind
-def test_silence_in_one_attempt_is_followed_by_another(
-    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    endpoint.script = [reply(hold=True), reply(body=answer(kind, [NEPAL]))]
-    page = search(open_service(kind, endpoint.url, monkeypatch, timeout_seconds=0.2))
+def test_silence_in_one_attempt_is_followed_by_another(kind: str, service: Service) -> None:
+    page = search(service.open(kind, Reply(hold=True), answer(kind, [NEPAL]), timeout_seconds=0.2))
     assert (len(page.documents), page.attempts) == (1, 2)
 
 
@@ -176,30 +143,26 @@ BROKEN: list[bytes] = [
 
 @every_kind
 @pytest.mark.parametrize("body", BROKEN, ids=lambda body: body[:20].decode("latin-1"))
-def test_what_is_not_the_format_is_malformed_and_not_an_empty_page(
-    kind: str, body: bytes, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    endpoint.script = [reply(body=body)]
-    assert failure(open_service(kind, endpoint.url, monkeypatch, retry=ONCE)).kind == "malformed"
+def test_what_is_not_the_format_is_malformed_and_not_an_empty_page(kind: str, body: bytes, service: Service) -> None:
+    assert failure(service.open(kind, body, retry=ONCE)).kind == "malformed"
 
 
 @every_kind
-def test_truncated_json_is_malformed(kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    endpoint.script = [reply(body=answer(kind, [NEPAL])[:-9])]
-    assert failure(open_service(kind, endpoint.url, monkeypatch, retry=ONCE)).kind == "malformed"
+def test_truncated_json_is_malformed(kind: str, service: Service) -> None:
+    assert failure(service.open(kind, answer(kind, [NEPAL])[:-9], retry=ONCE)).kind == "malformed"
 
 
 @every_kind
-def test_five_megabytes_are_not_taken_in(kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    endpoint.script = [reply(body=answer(kind, [("Long", "word " * 1_000_000, "u")]))]
-    assert len(endpoint.script[0].body) > MAX_BODY_BYTES
-    error = failure(open_service(kind, endpoint.url, monkeypatch, retry=ONCE))
+def test_five_megabytes_are_not_taken_in(kind: str, service: Service) -> None:
+    long = answer(kind, [("Long", "word " * 1_000_000, "u")])
+    assert len(long) > MAX_BODY_BYTES
+    error = failure(service.open(kind, long, retry=ONCE))
     assert (error.kind, "4 MiB" in str(error)) == ("malformed", True)
 
 
-def test_an_answer_that_is_of_no_use_is_paid_for(endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    endpoint.script = [reply(body=b'{"organic": 3}'), reply(body=answer("serper", [NEPAL]))]
-    assert search(open_service("serper", endpoint.url, monkeypatch, price_usd=1.0)).usage.usd == 2.0
+def test_an_answer_that_is_of_no_use_is_paid_for(service: Service) -> None:
+    engine = service.open("serper", b'{"organic": 3}', answer("serper", [NEPAL]), price_usd=1.0)
+    assert search(engine).usage.usd == 2.0
 
 
 json_values = st.recursive(
@@ -229,10 +192,8 @@ near_forms = {
 
 
 @every_kind
-def test_any_json_gives_a_page_or_a_typed_error(
-    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    engine = open_service(kind, endpoint.url, monkeypatch, retry=ONCE)
+def test_any_json_gives_a_page_or_a_typed_error(kind: str, service: Service) -> None:
+    engine = service.open(kind, retry=ONCE)
     pages = 0
 
     async def ask() -> SearchPage | EngineError:
@@ -247,7 +208,7 @@ def test_any_json_gives_a_page_or_a_typed_error(
         @given(body=json_values | near_answers | near_forms[kind])
         def holds(body: Any) -> None:
             nonlocal pages
-            endpoint.script = [reply(body=json.dumps(body).encode())]
+            service.says(json.dumps(body).encode())
             outcome = runner.run(ask())
             if isinstance(outcome, EngineError):
                 assert outcome.kind in ("malformed", "http", "empty")

@@ -7,7 +7,8 @@ import threading
 from typing import Any
 
 import pytest
-from engines.services import ENGINES, NEPAL, PERU, answer, open_service, search
+from engines.conftest import Reply
+from engines.services import ENGINES, NEPAL, PERU, Service, answer, search
 
 from zerosearch.engines.web import RateLimiter
 from zerosearch.episodes.search import SearchPage, SearchRequest
@@ -26,24 +27,20 @@ def ask_all(engine: Any, count: int) -> list[SearchPage]:
 
 
 @pytest.mark.parametrize("kind", sorted(ENGINES))
-def test_64_searches_at_once_each_get_their_own_page(
-    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_64_searches_at_once_each_get_their_own_page(kind: str, service: Service) -> None:
     together = threading.Barrier(64)  # nobody is answered before all have asked
 
     def echo(request: dict[str, Any]) -> Any:
         together.wait(30)
         query = request.get("q") or request["queries"][0]
-        return reply(body=answer(kind, [("Echo", f"about {query}", "u")]))
+        return Reply(body=answer(kind, [("Echo", f"about {query}", "u")]))
 
-    endpoint.answer = echo
-    pages = ask_all(open_service(kind, endpoint.url, monkeypatch, max_connections=64), 64)
+    service.endpoint.answer = echo
+    pages = ask_all(service.open(kind, max_connections=64), 64)
     assert [page.documents[0].text for page in pages] == [f"about query {n}" for n in range(64)]
 
 
-def test_no_more_searches_are_under_way_than_allowed(
-    endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_more_searches_are_under_way_than_allowed(service: Service) -> None:
     lock, under_way, seen = threading.Lock(), 0, []
     together = threading.Barrier(4)
 
@@ -55,18 +52,15 @@ def test_no_more_searches_are_under_way_than_allowed(
         together.wait(30)  # four at a time do come
         with lock:
             under_way -= 1
-        return reply(body=answer("remote", [NEPAL]))
+        return Reply(body=answer("remote", [NEPAL]))
 
-    endpoint.answer = count
-    pages = ask_all(open_service("remote", endpoint.url, monkeypatch, max_connections=4), 16)
+    service.endpoint.answer = count
+    pages = ask_all(service.open("remote", max_connections=4), 16)
     assert (len(pages), len(seen), max(seen)) == (16, 16, 4)
 
 
-def test_one_engine_serves_several_event_loops_and_can_be_used_after_it_was_closed(
-    endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    endpoint.script = [reply(body=answer("remote", [NEPAL]))]
-    engine = open_service("remote", endpoint.url, monkeypatch, max_connections=1, requests_per_second=1e6)
+def test_one_engine_serves_several_event_loops_and_can_be_used_after_it_was_closed(service: Service) -> None:
+    engine = service.open("remote", answer("remote", [NEPAL]), max_connections=1, requests_per_second=1e6)
     for _ in range(2):
         assert len(ask_all(engine, 3)) == 3  # the lock and the slots are waited for, and belong to this loop
 
@@ -134,13 +128,11 @@ def test_without_a_limit_nobody_waits() -> None:
         RateLimiter(0.0)
 
 
-def test_waiting_in_line_costs_no_deadline_and_retries_keep_to_the_limit(
-    endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_waiting_in_line_costs_no_deadline_and_retries_keep_to_the_limit(service: Service) -> None:
     clock = Clock()
-    endpoint.script = [reply(body=answer("remote", [NEPAL]))] * 3 + [reply(500), reply(body=answer("remote", [PERU]))]
-    engine = open_service(
-        "remote", endpoint.url, monkeypatch, retry=Retry(deadline_seconds=60.0), max_connections=1,
+    service.says(*[answer("remote", [NEPAL])] * 3, Reply(500), answer("remote", [PERU]))
+    engine = service.open(
+        "remote", retry=Retry(deadline_seconds=60.0), max_connections=1,
         requests_per_second=0.02, sleep=clock.sleep, clock=clock,
     )  # fmt: skip
     pages = ask_all(engine, 3)

@@ -9,11 +9,12 @@ import sys
 from typing import Any
 
 import pytest
-from engines.services import ENGINES, KEY, NEPAL, ONCE, answer, failure, open_service, search
+from engines.conftest import Reply
+from engines.services import ENGINES, KEY, NEPAL, ONCE, Service, answer, failure, search
 
 from zerosearch.config import TrainConfig
 from zerosearch.engines.config import EngineConfig
-from zerosearch.engines.results import boxes, plain_text
+from zerosearch.engines.results import plain_text
 from zerosearch.engines.snippets import Snippets
 from zerosearch.engines.web import KEY_VARIABLES, PRICES_USD, HttpOptions
 from zerosearch.episodes.questions import Question
@@ -27,24 +28,23 @@ with_a_key = pytest.mark.parametrize("kind", sorted(KEY_VARIABLES))
 
 
 @with_a_key
-def test_a_key_that_is_echoed_is_shown_nowhere(
-    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_key_that_is_echoed_is_shown_nowhere(kind: str, service: Service, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    engine = open_service(kind, endpoint.url, monkeypatch, retry=ONCE)
-    endpoint.script = [
-        reply(500, json.dumps({"error": f"bad key {KEY}"}).encode(), {"X-Echo": KEY}),
-        reply(403, json.dumps({"message": f"bad key {KEY}"}).encode()),
-        reply(body=json.dumps({"error": f"bad key {KEY}", "searchParameters": KEY, "organic": KEY}).encode()),
-        reply(body=answer(kind, [(KEY, f"the key {KEY}", f"https://example.org?k={KEY}")])),
-    ]
+    engine = service.open(
+        kind,
+        Reply(500, json.dumps({"error": f"bad key {KEY}"}).encode(), {"X-Echo": KEY}),
+        Reply(403, json.dumps({"message": f"bad key {KEY}"}).encode()),
+        json.dumps({"error": f"bad key {KEY}", "searchParameters": KEY, "organic": KEY}).encode(),
+        answer(kind, [(KEY, f"the key {KEY}", f"https://example.org?k={KEY}")]),
+        retry=ONCE,
+    )
     shown = [str(failure(engine)) for _ in range(3)]
     assert "bad key [key]" in shown[0]
     assert "bad key [key]" in shown[1]
     page = search(engine)
     assert page.documents[0].text == "the key [key]"
-    assert [request.get("api_key", headers.get("x-api-key")) for request, headers in zip(
-        endpoint.requests, endpoint.headers, strict=True)] == [KEY] * 4  # fmt: skip
+    sent = zip(service.requests, service.endpoint.headers, strict=True)
+    assert [request.get("api_key", headers.get("x-api-key")) for request, headers in sent] == [KEY] * 4
     for form in (KEY, "0123456789abcdef"):
         assert form not in repr(engine) + repr(page) + "".join(shown) + caplog.text
     assert "HTTP Request" in caplog.text  # httpx did log, with the address
@@ -59,15 +59,15 @@ def test_a_key_that_is_not_set_is_an_error_that_names_the_variable(kind: str, mo
 
 @pytest.mark.parametrize("kind", ["searxng", "remote"])
 def test_engines_of_ones_own_need_an_address_and_take_a_key_where_one_is_named(
-    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+    kind: str, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(ConfigError, match=rf"engine {kind} needs a url, for example http://localhost"):
         ENGINES[kind]()
     monkeypatch.setenv("MY_KEY", KEY)
-    endpoint.script = [reply(body=answer(kind, []))]
-    search(open_service(kind, endpoint.url, monkeypatch))
-    search(open_service(kind, endpoint.url, monkeypatch, api_key_env="MY_KEY"))
-    assert [headers.get("authorization") for headers in endpoint.headers] == [None, f"Bearer {KEY}"]
+    service.says(answer(kind, []))
+    search(service.open(kind))
+    search(service.open(kind, api_key_env="MY_KEY"))
+    assert [headers.get("authorization") for headers in service.endpoint.headers] == [None, f"Bearer {KEY}"]
 
 
 @every_kind
@@ -75,49 +75,44 @@ def test_engines_of_ones_own_need_an_address_and_take_a_key_where_one_is_named(
     "url", ["localhost:8000", "ftp://h/x", "http://u:hush@h/x", "http://h/x?key=hush", "http://h:x"]
 )
 def test_an_address_that_cannot_be_used_is_refused_without_showing_a_password(
-    kind: str, url: str, monkeypatch: pytest.MonkeyPatch
+    kind: str, url: str, service: Service
 ) -> None:
     with pytest.raises(ConfigError, match=rf"engine\.{kind}\.url") as caught:
-        open_service(kind, url, monkeypatch)
+        service.open(kind, url=url)
     assert "hush" not in str(caught.value)
 
 
 @every_kind
 def test_a_server_on_this_machine_is_not_asked_through_a_proxy(
-    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
+    kind: str, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("NO_PROXY", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
-    endpoint.script = [reply(body=answer(kind, [NEPAL]))]
-    assert len(search(open_service(kind, endpoint.url, monkeypatch)).documents) == 1
+    assert len(search(service.open(kind, answer(kind, [NEPAL]))).documents) == 1
 
 
 # ---- from the configuration
 
 
 @every_kind
-def test_the_configuration_opens_each_engine(
-    kind: str, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("MY_KEY", KEY)
-    config = EngineConfig.model_validate(
-        {"kind": kind, "attempts": 1, kind: {"url": endpoint.url, "api_key_env": "MY_KEY", "price_usd": 0.5}}
-    )
+def test_the_configuration_opens_each_engine(kind: str, service: Service) -> None:
+    table = {"url": service.endpoint.url, "api_key_env": "SERPER_API_KEY", "price_usd": 0.5}
+    config = EngineConfig.model_validate({"kind": kind, "attempts": 1, kind: table})
     engine: Any = Parts(TrainConfig()).open_engine(config)
     assert type(engine) is ENGINES[kind]
-    endpoint.script = [reply(body=answer(kind, [NEPAL])), reply(500)]
+    service.says(answer(kind, [NEPAL]), Reply(500))
     assert search(engine).usage.usd == 0.5
     assert failure(engine).attempts == 1
 
 
-def test_passages_of_a_retriever_are_cut_to_snippets_and_its_connections_closed(endpoint: Any, reply: Any) -> None:
+def test_passages_of_a_retriever_are_cut_to_snippets_and_its_connections_closed(service: Service) -> None:
     text = "Nepal is a country. Kathmandu is the capital of it. It has many mountains of great height."
-    config = EngineConfig.model_validate({"kind": "remote", "remote": {"url": endpoint.url}, "snippet_words": 7})
-    engine: Any = Parts(TrainConfig()).open_engine(config)
+    told = {"kind": "remote", "remote": {"url": service.endpoint.url}, "snippet_words": 7}
+    engine: Any = Parts(TrainConfig()).open_engine(EngineConfig.model_validate(told))
     assert type(engine) is Snippets
-    endpoint.script = [reply(body=answer("remote", [("Nepal", text, "7")]))]
+    service.says(answer("remote", [("Nepal", text, "7")]))
     assert search(engine).documents == (Document("Nepal", "Kathmandu is the capital of it.", "7"),)
     assert engine.engine._client._session._held is None
 
@@ -168,11 +163,6 @@ def test_hostile_html_is_read_in_linear_time(unit: str) -> None:
     assert len(plain_text(unit * (1_000_000 // len(unit)))) > 0
 
 
-@pytest.mark.parametrize("box", [None, True, [], {}, {"answer": None}, {"title": "Nepal"}, [[]], {"link": "u"}])
-def test_a_box_that_says_nothing_is_no_document(box: Any) -> None:
-    assert all(not document.text for document in boxes(box))
-
-
 def test_engines_are_imported_without_torch() -> None:
     check = (
         "import sys; from zerosearch.engines import remote, searxng, serpapi, serper; "
@@ -182,10 +172,9 @@ def test_engines_are_imported_without_torch() -> None:
     assert ran.stdout.strip() == "set()"
 
 
-def test_the_request_says_nothing_of_the_question(endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_request_says_nothing_of_the_question(service: Service) -> None:
     request = SearchRequest("capital", 2, Question("1", "Which?", ("Kathmandu",)), seed=3)
     for kind in KINDS:
-        endpoint.script = [reply(body=answer(kind, []))]
-        search(open_service(kind, endpoint.url, monkeypatch), request)
-    assert len(endpoint.requests) == len(KINDS)
-    assert "Kathmandu" not in json.dumps(endpoint.requests)
+        search(service.open(kind, answer(kind, [])), request)
+    assert len(service.requests) == len(KINDS)
+    assert "Kathmandu" not in json.dumps(service.requests)

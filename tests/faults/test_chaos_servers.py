@@ -25,7 +25,7 @@ from zerosearch.models.endpoint import OpenAIGenerator, byte_codec, byte_limits
 from zerosearch.models.retry import Retry
 from zerosearch.simulator.collect import collect, read_collection
 from zerosearch.simulator.engine import SimulatedEngine
-from zerosearch.simulator.judge import JudgeSettings, judge
+from zerosearch.simulator.judge import judge
 from zerosearch.simulator.label import JUDGE, label_pages
 
 Tally = Callable[..., AbstractContextManager[None]]
@@ -123,7 +123,7 @@ def test_a_judge_that_fails_loses_no_verdict(tally: Tally, tries: Any, caplog: p
     async def ask(url: str, held: dict[str, Quality], kept: dict[str, Quality]) -> Any:
         writer = OpenAIWriter(Server(url, api_key_env="CHAOS_KEY"), "j")
         try:
-            return await judge(pages, writer, JudgeSettings(retry=QUICK), held=held, keep=kept.__setitem__)
+            return await judge(pages, writer, retry=QUICK, held=held, keep=kept.__setitem__)
         finally:
             await writer.aclose()
 

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from engines.services import ENGINES, open_service
+from engines.services import ENGINES, KEY
 
+from zerosearch.engines.web import KEY_VARIABLES, HttpOptions
 from zerosearch.errors import EngineError
 
 TOP_K = 5
@@ -56,7 +57,9 @@ def foreign(draw: random.Random, kind: str) -> Any:
 def test_any_json_is_a_page_or_a_typed_error(
     kind: str, tally: Any, tries: Callable[[int, int], int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine = open_service(kind, "http://127.0.0.1:9/x", monkeypatch)
+    for variable in KEY_VARIABLES.values():
+        monkeypatch.setenv(variable, KEY)
+    engine = ENGINES[kind](HttpOptions("http://127.0.0.1:9/x"))
     draw, pages = random.Random(kind), 0
     for number in range(tries(full=60_000, short=400)):
         body = foreign(draw, kind)

@@ -1,5 +1,5 @@
 """The local server that plays a script, for the tests of what talks to servers."""
 
-from engines.conftest import complete, endpoint, reply
+from engines.conftest import endpoint, service
 
-__all__ = ["complete", "endpoint", "reply"]
+__all__ = ["endpoint", "service"]

@@ -10,7 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
-from engines.services import NEPAL, PERU, REQUEST, answer, open_service, search
+from engines.services import NEPAL, PERU, REQUEST, Service, answer, search
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -123,13 +123,11 @@ def test_a_tuned_adapter_is_what_its_files_hold(tmp_path: Path, monkeypatch: pyt
     assert len(found | {model_identity("smollm2-135m", None)}) == 3
 
 
-def test_two_addresses_of_one_host_never_share_pages(
-    tmp_path: Path, endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    host = endpoint.url.removesuffix("/v1")
-    engines = [open_service("remote", f"{host}/{path}/retrieve", monkeypatch) for path in ("e5", "bm25")]
+def test_two_addresses_of_one_host_never_share_pages(tmp_path: Path, service: Service) -> None:
+    host = service.endpoint.url.removesuffix("/v1")
+    engines = [service.open("remote", url=f"{host}/{path}/retrieve") for path in ("e5", "bm25")]
     assert engines[0].name == engines[1].name
-    endpoint.script = [reply(body=answer("remote", [result])) for result in (NEPAL, PERU)]
+    service.says(*(answer("remote", [result]) for result in (NEPAL, PERU)))
     pages = [search(Cached(engine, tmp_path / "pages.sqlite")) for engine in engines]  # type: ignore[arg-type]
     assert [(page.documents[0].title, page.cached) for page in pages] == [("Nepal", False), ("Peru", False)]
     with pytest.raises(DataError, match=r"are of 2 engines, which differ in address .*/bm25/retrieve and .*/e5/"):

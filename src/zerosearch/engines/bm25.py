@@ -58,12 +58,10 @@ class BM25Engine:
         digest: str,
         index: bm25s.BM25,
         passages: PassageReader,
-        identity: str | None = None,
-        cut: bm25s.BM25 | None = None,
+        identity: str,
+        cut: bm25s.BM25 | None,
     ) -> None:
-        self.name = name
-        self.digest = digest
-        self.identity = identity or identity_of("bm25", corpus=digest[:16])
+        self.name, self.digest, self.identity = name, digest, identity
         self._index, self._bigrams = index, cut
         self._passages = passages
         self._stemmer = Stemmer.Stemmer("english")

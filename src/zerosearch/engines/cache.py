@@ -15,6 +15,7 @@ from pathlib import Path
 from zerosearch.engines.cache_file import PageStore, normalise_query
 from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest, close_connections
 from zerosearch.errors import ConfigError
+from zerosearch.models.client import PerLoop
 
 _Key = tuple[int, str]
 
@@ -61,7 +62,7 @@ class Cached:
     def __init__(self, engine: SearchEngine, path: Path) -> None:
         self.engine = engine
         self._store = PageStore(path)
-        self._flights: tuple[asyncio.AbstractEventLoop, dict[_Key, _Flight]] | None = None
+        self._flights: PerLoop[dict[_Key, _Flight]] = PerLoop(dict)
 
     @property
     def name(self) -> str:
@@ -78,15 +79,10 @@ class Cached:
         stored = self._store.get(self.identity, request.top_k, request.query)
         if stored is not None:
             return self._hit(replace(stored, engine=self.name), started)
-        loop = asyncio.get_running_loop()
-        if self._flights is None or self._flights[0] is not loop:  # tasks belong to an event loop
-            self._flights = (loop, {})
-        flights = self._flights[1]
+        flights = self._flights.get()
         key = (request.top_k, normalise_query(request.query))
-        flight = flights.get(key)
-        if flight is not None:
-            page = await flight.page()
-            return self._hit(page, started)
+        if key in flights:
+            return self._hit(await flights[key].page(), started)
         flight = flights[key] = _Flight(flights, key, asyncio.create_task(self._ask(request)))
         return await flight.page()
 

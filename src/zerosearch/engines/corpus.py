@@ -10,12 +10,9 @@ quotes or not. A table without a header has two columns, id and text (MS MARCO).
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import json
-import shutil
 import threading
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,13 +20,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from zerosearch.engines.page_rows import whole_text
 from zerosearch.episodes.answer_forms import plain_name
 from zerosearch.episodes.search import Document
 from zerosearch.errors import DataError
-from zerosearch.files.formats import encoding_of, first_bytes, kind_of, names_of, read_file
+from zerosearch.files.formats import encoding_of, first_bytes, kind_of, names_of, read_file, reading
 from zerosearch.files.json_rows import parse_json
 
-_CHUNK_BYTES = 1 << 22
 _ID = ("id", "docid", "pid", "passageid", "documentid")
 _TITLE = ("title", "wikipediatitle", "doctitle")
 _TEXT = ("text", "contents", "passage", "content", "passagetext", "paragraphtext", "body")
@@ -45,10 +42,8 @@ class PassageReader:
         self._path = path
         self._offsets = offsets
         self._lock = threading.Lock()  # seek and read are two steps
-        try:
+        with reading(path):
             self._file = path.open("rb")
-        except OSError as error:
-            raise unreadable(path, error) from None
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
@@ -73,16 +68,13 @@ def scan(path: Path, shown_as: Path) -> Iterator[tuple[int, Document]]:
 
     Raises `DataError` with file and line for a line that is not JSON or lacks a field.
     """
-    try:
-        with path.open("rb") as lines:
-            offset = passages = 0
-            for number, line in enumerate(lines, start=1):
-                if line.strip(b"\xef\xbb\xbf \t\r\n"):
-                    yield offset, parse_passage(line, f"{shown_as}:{number}", passages)
-                    passages += 1
-                offset += len(line)
-    except OSError as error:
-        raise unreadable(shown_as, error) from None
+    with reading(shown_as), path.open("rb") as lines:
+        offset = passages = 0
+        for number, line in enumerate(lines, start=1):
+            if line.strip(b"\xef\xbb\xbf \t\r\n"):
+                yield offset, parse_passage(line, f"{shown_as}:{number}", passages)
+                passages += 1
+            offset += len(line)
 
 
 def parse_passage(line: bytes, where: str, place: int) -> Document:
@@ -133,19 +125,6 @@ def lies_as_lines(path: Path) -> bool:
 
 def unpack(path: Path, to: Path) -> None:
     """Write the passages of any other file as plain lines to `to`. Raises `DataError`, naming the line."""
-    if kind_of(path) in (".jsonl", ".ndjson") and encoding_of(first_bytes(path)).startswith("utf-8"):
-        try:
-            with (
-                gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb") as packed,
-                to.open("wb") as out,
-            ):
-                first = packed.read(1 << 10)
-                if not first.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"["):
-                    out.write(first)
-                    shutil.copyfileobj(packed, out, _CHUNK_BYTES)
-                    return
-        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-            raise DataError(f"{path}: not a whole gzip file ({error})") from None
     header: list[str] = []
 
     def is_header(name: str) -> bool:
@@ -168,20 +147,8 @@ def _of_table(row: Any, header: list[str], where: str) -> dict[str, Any]:
 
 
 def sha256_of(path: Path) -> str:
-    try:
-        digest = hashlib.sha256()
-        with path.open("rb") as file:
-            while chunk := file.read(_CHUNK_BYTES):
-                digest.update(chunk)
-        return digest.hexdigest()
-    except OSError as error:
-        raise unreadable(path, error) from None
-
-
-def unreadable(path: Path, error: OSError) -> DataError:
-    if isinstance(error, FileNotFoundError):
-        return DataError(f"{path}: no such file")
-    return DataError(f"{path}: cannot be read ({error.strerror or error})")
+    with reading(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _string(row: dict[str, Any], name: str, where: str) -> str:
@@ -194,5 +161,4 @@ def _string(row: dict[str, Any], name: str, where: str) -> str:
         value = str(value)
     if not isinstance(value, str):
         raise DataError(f"{where}: the field {name!r} must be text, found {type(value).__name__}")
-    # JSON can spell half a character (a lone surrogate), which no tokenizer and no file takes.
-    return value.encode("utf-8", "replace").decode("utf-8")
+    return whole_text(value)

@@ -28,9 +28,11 @@ import numpy.typing as npt
 from zerosearch.engines.corpus import PassageReader
 from zerosearch.engines.encoders import INSTALL, Encoder
 from zerosearch.engines.indexes import Passages, corpus_name, open_index, recipe_key
+from zerosearch.engines.page_rows import whole_text
 from zerosearch.episodes.search import Document, SearchPage, SearchRequest
 from zerosearch.errors import ConfigError, DataError, ModelError
 from zerosearch.files.identity import identity_of
+from zerosearch.models.client import PerLoop
 from zerosearch.models.embedded import cache_dir
 from zerosearch.process.runtime import memory
 
@@ -64,7 +66,7 @@ class DenseEngine:
         self._passages = passages
         self._encoder = encoder
         self._query_prefix = query_prefix
-        self._lane: tuple[asyncio.AbstractEventLoop, _Lane] | None = None
+        self._lane = PerLoop(_Lane)
 
     @classmethod
     def open(
@@ -124,10 +126,7 @@ class DenseEngine:
         started = time.perf_counter()
         documents: tuple[Document, ...] = ()
         if _WORD.search(request.query) and request.top_k > 0:
-            loop = asyncio.get_running_loop()
-            if self._lane is None or self._lane[0] is not loop:  # a lock belongs to an event loop
-                self._lane = (loop, _Lane())
-            documents = await self._lane[1].find(self, request)
+            documents = await self._lane.get().find(self, request)
         return SearchPage(documents, self.name, seconds=time.perf_counter() - started)
 
     def search_many(self, queries: Sequence[str], top_k: int) -> list[tuple[Document, ...]]:
@@ -135,7 +134,7 @@ class DenseEngine:
         asked = [place for place, query in enumerate(queries) if _WORD.search(query)]
         pages: list[tuple[Document, ...]] = [()] * len(queries)
         if asked and top_k > 0:
-            texts = [self._query_prefix + _whole(queries[place]) for place in asked]
+            texts = [self._query_prefix + whole_text(queries[place]) for place in asked]
             vectors = _unit(self._encoder.encode(texts), len(texts), self._encoder)
             scores, rows = self._index.search(vectors, min(top_k, len(self)))
             for place, found_scores, found in zip(asked, scores, rows, strict=True):
@@ -182,16 +181,12 @@ def _answer(engine: DenseEngine, batch: Sequence[_Waiting]) -> None:
         waiting.documents = page[: waiting.request.top_k]
 
 
-def index_bytes(rows: int, dimensions: int, kind: DenseIndex) -> int:
-    """The memory that an index takes: a float32 (flat) or a byte (sq8) for each dimension of each passage."""
-    return rows * dimensions * _BYTES[kind]
-
-
 def _check_memory(corpus: Path, rows: int, dimensions: int, kind: DenseIndex, available: int | None) -> None:
-    needed = index_bytes(rows, dimensions, kind)
+    """Raises `DataError` for an index of more than `available` bytes; logs how large it is."""
+    needed = rows * dimensions * _BYTES[kind]
     said = f"{rows:,} passages x {dimensions} dimensions x {_BYTES[kind]} bytes ({kind}) = {_size(needed)}"
     if available is not None and needed > available:
-        smaller = index_bytes(rows, dimensions, "sq8")
+        smaller = rows * dimensions
         fits = f"; engine.dense.index = 'sq8' takes {_size(smaller)}" if kind == "flat" and smaller <= available else ""
         raise DataError(f"{corpus}: index larger than memory: {said}, and {_size(available)} are free{fits}")
     log.info("dense index of %s: %s of memory", corpus, said)
@@ -235,11 +230,6 @@ def _unit(vectors: Vectors, rows: int, encoder: Encoder) -> Vectors:
     if not np.all(np.isfinite(lengths) & (lengths > 0)):
         raise ModelError(f"{encoder.name}: made a vector that is zero, infinite or no number")
     return np.ascontiguousarray(found / lengths, dtype=np.float32)
-
-
-def _whole(text: str) -> str:
-    # Half a character (a lone surrogate) is taken by no tokenizer.
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def _size(count: int) -> str:

@@ -24,11 +24,11 @@ from typing import Any
 
 import numpy as np
 
-from zerosearch.engines.corpus import PassageReader, lies_as_lines, scan, sha256_of, unpack, unreadable
+from zerosearch.engines.corpus import PassageReader, lies_as_lines, scan, sha256_of, unpack
 from zerosearch.episodes.search import Document
 from zerosearch.errors import DataError, RunError
 from zerosearch.files.folders import scratch
-from zerosearch.files.formats import stem_of
+from zerosearch.files.formats import reading, stem_of
 from zerosearch.files.jsonl import write_json
 
 log = logging.getLogger(__name__)
@@ -126,10 +126,8 @@ def folder_digest(folder: Path, cache: Path) -> str:
 
 
 def _stat(path: Path) -> list[int]:
-    try:
+    with reading(path):
         stat = path.stat()
-    except OSError as error:
-        raise unreadable(path, error) from None
     return [stat.st_size, stat.st_mtime_ns]
 
 

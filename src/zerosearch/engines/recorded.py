@@ -19,13 +19,12 @@ from typing import Literal
 import Stemmer
 
 from zerosearch.engines.cache_file import PageStore, normalise_query
-from zerosearch.engines.corpus import unreadable
 from zerosearch.engines.lexical import Lexicon, tokenize
 from zerosearch.engines.page_rows import RecordedPage, parse_page_row, whole_text
 from zerosearch.engines.scripts import spaced
 from zerosearch.episodes.search import Document, SearchPage, SearchRequest
 from zerosearch.errors import ConfigError, DataError, EngineError
-from zerosearch.files.formats import read_jsonl
+from zerosearch.files.formats import read_jsonl, reading
 from zerosearch.files.identity import differences, digest_of, identity_of
 
 Match = Literal["exact", "nearest"]
@@ -172,11 +171,8 @@ class NearestQuery:
 
 def read_recordings(path: Path) -> Iterator[RecordedPage]:
     """The recordings of a file, in its order. Raises `DataError`: see `RecordedEngine.open`."""
-    try:
-        with path.open("rb") as file:
-            sqlite = file.read(16) == b"SQLite format 3\0"
-    except OSError as error:
-        raise unreadable(path, error) from None
+    with reading(path), path.open("rb") as file:
+        sqlite = file.read(16) == b"SQLite format 3\0"
     if sqlite:
         with PageStore(path, readonly=True) as store:
             yield from store.rows()

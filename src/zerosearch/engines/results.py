@@ -121,6 +121,15 @@ def boxes(found: Any) -> Iterator[Document]:
             yield Document("", said)
 
 
+def google_results(answer: dict[str, Any], box_names: Sequence[str], rows_name: str, where: str) -> Iterator[Document]:
+    """The boxes of an answer of Google's, then its results, in the form that SerpAPI and Serper share."""
+    for name in box_names:
+        yield from boxes(answer.get(name))
+    if rows_name in answer:
+        for row in rows_of(answer, rows_name, ("snippet",), where):
+            yield web_result(row, "snippet", "link")
+
+
 def _box_text(box: dict[str, Any], title: str) -> str:
     parts: list[str] = []
     kind = text_of(box.get("type"))

@@ -37,13 +37,13 @@ class SearxngEngine(HttpEngine):
         return url.copy_with(path=path if path.endswith("/search") else f"{path}/search")
 
     async def _ask(self, query: str, top_k: int) -> Any:
-        try:
-            return await self._client.get({"q": query, "format": "json"})
-        except StatusError as error:
-            if error.status == 403:
-                hint = "does the instance allow JSON? Its settings.yml needs search: formats: [html, json]"
-                raise AttemptError("refused", f"{error} ({hint})") from None
-            raise
+        return await self._client.get({"q": query, "format": "json"})
+
+    def _explained(self, error: StatusError) -> AttemptError:
+        if error.status != 403:
+            return super()._explained(error)
+        hint = "does the instance allow JSON? Its settings.yml needs search: formats: [html, json]"
+        return AttemptError("refused", f"{error} ({hint})")
 
     def _read(self, answer: Any) -> Iterable[Document]:
         if not isinstance(answer, dict) or "results" not in answer:

@@ -9,17 +9,16 @@ results, and `searchParameters` comes with every answer. A wrong key is answered
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
-from zerosearch.engines.results import boxes, malformed, rows_of, web_result
-from zerosearch.engines.web import RESULTS_A_PAGE, HttpEngine, refused_key
+from zerosearch.engines.results import google_results, malformed
+from zerosearch.engines.web import RESULTS_A_PAGE, HttpEngine
 from zerosearch.episodes.search import Document
-from zerosearch.models.client import StatusError, error_message
+from zerosearch.models.client import error_message
 from zerosearch.models.retry import AttemptError
 
 _BOXES = ("answerBox", "knowledgeGraph")
-_EXHAUSTED = "not enough credits"
 
 
 class SerperEngine(HttpEngine):
@@ -27,19 +26,13 @@ class SerperEngine(HttpEngine):
 
     kind = "serper"
     default_url = example_url = "https://google.serper.dev/search"
+    exhausted = "not enough credits"
 
     def _headers(self) -> dict[str, str]:
         return {"X-API-KEY": self._key}
 
     async def _ask(self, query: str, top_k: int) -> Any:
-        try:
-            return await self._client.post({"q": query, "num": max(top_k, RESULTS_A_PAGE)})
-        except StatusError as error:
-            if error.status in (401, 403):
-                raise refused_key(error, self._key_variable) from None
-            if _EXHAUSTED in error.detail.lower():
-                raise AttemptError("refused", str(error)) from None
-            raise
+        return await self._client.post({"q": query, "num": max(top_k, RESULTS_A_PAGE)})
 
     def price_usd(self, top_k: int) -> float:
         # more than ten results are charged as two searches (serper.dev, as reported on 2026-08-13)
@@ -51,13 +44,6 @@ class SerperEngine(HttpEngine):
         if not any(name in answer for name in ("organic", "searchParameters", *_BOXES)):
             if "message" in answer or "error" in answer:
                 said = error_message(answer)
-                raise AttemptError("refused" if _EXHAUSTED in said.lower() else "http", f"{self.name}: {said}")
+                raise AttemptError("refused" if self.exhausted in said.lower() else "http", f"{self.name}: {said}")
             raise malformed(self.name, "neither organic nor searchParameters")
-        return self._results(answer)
-
-    def _results(self, answer: dict[str, Any]) -> Iterator[Document]:
-        for name in _BOXES:
-            yield from boxes(answer.get(name))
-        if "organic" in answer:
-            for row in rows_of(answer, "organic", ("snippet",), self.name):
-                yield web_result(row, "snippet", "link")
+        return google_results(answer, _BOXES, "organic", self.name)

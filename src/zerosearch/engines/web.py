@@ -109,6 +109,8 @@ class HttpEngine(ABC):
     kind: ClassVar[str]
     default_url: ClassVar[str | None] = None
     example_url: ClassVar[str]
+    exhausted: ClassVar[str] = ""
+    """What the service says, in lower case, once nothing is left to search with: no pause brings that back."""
 
     def __init__(self, options: HttpOptions | None = None) -> None:
         options = options if options is not None else HttpOptions()
@@ -163,7 +165,10 @@ class HttpEngine(ABC):
             nonlocal spent
             if number > 1:  # the first one has its turn already
                 await self._limiter.wait()
-            answer = await self._ask(query, request.top_k)
+            try:
+                answer = await self._ask(query, request.top_k)
+            except StatusError as error:
+                raise self._explained(error) from None
             spent += self.price_usd(request.top_k)
             return self._page(self._read(answer), request.top_k)
 
@@ -177,6 +182,16 @@ class HttpEngine(ABC):
                 raise
         seconds = self._clock() - started
         return SearchPage(documents, self.name, seconds=seconds, usage=Usage(usd=spent), attempts=attempts)
+
+    def _explained(self, error: StatusError) -> AttemptError:
+        """`error`, with what to do about it where that is known."""
+        if error.status in (401, 403):
+            variable = self._key_variable
+            hint = f"is the key in {variable} right?" if variable else "api_key_env names the variable of a key"
+            return AttemptError(error.kind, f"{error} ({hint})")
+        if self.exhausted and self.exhausted in error.detail.lower():
+            return AttemptError("refused", str(error))
+        return error
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop. The engine can be used again afterwards."""
@@ -196,9 +211,3 @@ class HttpEngine(ABC):
             if _WORD.search(result.text):
                 page.setdefault((result.title, result.text), result)
         return tuple(page.values())
-
-
-def refused_key(error: StatusError, variable: str | None) -> AttemptError:
-    """`error`, with where the key comes from; for 401 and 403."""
-    hint = f"is the key in {variable} right?" if variable else "it wants a key: api_key_env names the variable"
-    return AttemptError(error.kind, f"{error} ({hint})")

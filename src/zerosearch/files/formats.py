@@ -58,7 +58,7 @@ def read_file(
     """
     kind = kind_of(path)
     if kind is None:
-        with _told(path):
+        with reading(path):
             path.open("rb").close()  # a file that is not there is told as such
         raise DataError(f"{path}: unknown kind of {what} (use {', '.join(KINDS)}, each also as .gz)")
     if kind == ".parquet":
@@ -107,7 +107,7 @@ def encoding_of(head: bytes) -> str:
 
 def first_bytes(path: Path) -> bytes:
     """The first four bytes, unpacked. Raises `DataError` where the file cannot be read."""
-    with _told(path), _opened(path) as file:
+    with reading(path), _opened(path) as file:
         return file.read(4)
 
 
@@ -117,7 +117,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
     Raises `DataError` for what is not text in the encoding that the first bytes tell, with its line.
     """
     encoding = encoding_of(first_bytes(path))
-    with _told(path), _opened(path) as file:
+    with reading(path), _opened(path) as file:
         # What is not text comes through as half characters, so that its line can be named.
         errors = "surrogateescape" if encoding.startswith("utf-8") else "surrogatepass"
         name = encoding.upper().removesuffix("-SIG")
@@ -141,7 +141,8 @@ def _opened(path: Path) -> IO[bytes]:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
+def reading(path: Path) -> Iterator[None]:
+    """Raises `DataError`, naming `path`, for what goes wrong in the block with opening and unpacking it."""
     try:
         yield
     except FileNotFoundError:
@@ -222,7 +223,7 @@ def _parquet(path: Path) -> Iterator[tuple[str, Any]]:
         import pyarrow.parquet as parquet
     except ImportError:
         raise DataError(f"{path}: reading Parquet needs pyarrow ({install('data')})") from None
-    with _told(path), _opened(path) as file:
+    with reading(path), _opened(path) as file:
         source = pyarrow.BufferReader(file.read()) if path.name.lower().endswith(".gz") else path
     number = 0
     try:
