@@ -31,9 +31,9 @@ from zerosearch.models.adapters import resolve_adapter
 from zerosearch.models.chat import ChatModel, GeneratorWriter, MeteredChat, OpenAIWriter
 from zerosearch.models.config import ModelRef, Server
 from zerosearch.models.embedded import cache_dir, resolve_model
-from zerosearch.models.endpoint import RETRY, OpenAIGenerator
+from zerosearch.models.endpoint import OpenAIGenerator
 from zerosearch.models.loaded import LocalModels
-from zerosearch.models.retry import Retry
+from zerosearch.models.retry import PATIENT, Retry
 from zerosearch.playing import endpoint_settings, rollout_settings
 from zerosearch.process.runtime import quiet_libraries
 from zerosearch.simulator.engine import SimulatedEngine
@@ -277,7 +277,7 @@ class Parts:
             policy.name,
             max_turn_tokens=config.protocol.max_turn_tokens,
             endpoint=policy.endpoint,
-            retry=replace(RETRY, deadline_seconds=policy.deadline_seconds),
+            retry=replace(PATIENT, deadline_seconds=policy.deadline_seconds),
         )
         self._connected.append(generator)
         return generator

@@ -14,7 +14,7 @@ from zerosearch.errors import ConfigError
 from zerosearch.models.chat import OpenAIWriter, Written
 from zerosearch.models.completions import read_completion, without_system
 from zerosearch.models.config import RequestConfig, Server
-from zerosearch.models.retry import AttemptError, parse_retry_after
+from zerosearch.models.retry import AttemptError
 from zerosearch.usage import Usage
 
 CHAT = [{"role": "system", "content": "You judge."}, {"role": "user", "content": "Well?"}]
@@ -69,24 +69,6 @@ HUGE = 10**400
 def test_no_count_of_tokens_is_fatal(usage: Any, counts: Any) -> None:
     read = read_completion(json.loads(json.dumps(answer({"content": "a"}, usage=usage))), "u")
     assert (read.text, read.usage, read.counted) == ("a", Usage(*(counts or ())), counts is not None)
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        "Wed, 21 Oct 99999999999 07:28:00 GMT",
-        "Wed, 21 Oct 2099 07:28:00 +99999999999999",
-        "Fri, 31 Dec 9999 23:59:59 -9999",
-        "Mon, 01 Jan 0001 00:00:00 +2359",
-        "١٢",
-        "",
-        "soon",
-        "-5",
-        "1e400",
-    ],
-)
-def test_a_retry_after_that_makes_no_sense_is_none(value: str) -> None:
-    assert parse_retry_after(value) is None or value.startswith(("Fri", "Mon"))  # those are dates, if odd ones
 
 
 @pytest.mark.parametrize(

@@ -351,10 +351,10 @@ def test_what_may_pass_is_asked_again(endpoint: Any, reply: Any, complete: Any, 
 def test_a_dead_endpoint_is_a_clear_end_and_a_bounded_one(endpoint: Any, reply: Any) -> None:
     endpoint.script = [reply(status=503, body=b'{"error": {"message": "overloaded"}}')]
     said = broken(endpoint)
-    assert "the policy policy-7b gave no text in 5 attempt(s)" in said
+    assert "the policy policy-7b gave no text in 6 attempt(s)" in said
     assert "HTTP 503: overloaded" in said
     assert "Nothing written so far is lost" in said
-    assert len(endpoint.requests) == 5
+    assert len(endpoint.requests) == 6
 
 
 def test_a_silent_endpoint_is_given_up_at_the_deadline(endpoint: Any, reply: Any) -> None:

@@ -206,10 +206,10 @@ def accelerators() -> Iterator[Finding]:
 
 def embedded() -> Iterator[Finding]:
     from zerosearch.models.adapters import shipped_adapters
-    from zerosearch.models.embedded import describe
+    from zerosearch.models.embedded import EMBEDDED_MODELS
 
     has_pip = importlib.util.find_spec("pip") is not None or shutil.which("pip3") or shutil.which("pip")
-    for row in describe():
+    for row in EMBEDDED_MODELS.values():
         if row.cached:
             yield Finding("ok", row.name, str(row.path))
         elif has_pip:

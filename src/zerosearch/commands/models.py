@@ -10,7 +10,7 @@ from rich.table import Table
 
 from zerosearch.commands.screen import console
 from zerosearch.models.adapters import read_card, shipped_adapters
-from zerosearch.models.embedded import describe, ensure
+from zerosearch.models.embedded import EMBEDDED_MODELS, ensure
 from zerosearch.process.runtime import prepare
 
 
@@ -19,10 +19,9 @@ def models(
 ) -> None:
     """List the embedded models and the adapters that ship with them."""
     prepare()
-    if fetch:
-        for row in describe():
-            console.print(f"{row.name}: {ensure(row.name)}")
-    rows = describe()
+    rows = EMBEDDED_MODELS.values()
+    for row in rows if fetch else ():
+        console.print(f"{row.name}: {ensure(row.name)}")
     table = Table("model", "download", "licence", "in the cache", title="embedded models", title_justify="left")
     for row in rows:
         table.add_row(row.name, megabytes(row.size_bytes), row.licence, "yes" if row.cached else "no (--fetch)")

@@ -24,7 +24,7 @@ from zerosearch.evaluation.predictors import Episodes, Predictor, Prompted
 from zerosearch.models.adapters import resolve_adapter
 from zerosearch.models.chat import ChatModel
 from zerosearch.models.config import ModelRef
-from zerosearch.models.endpoint import RETRY
+from zerosearch.models.retry import PATIENT
 from zerosearch.parts import Parts
 from zerosearch.registry import is_path
 from zerosearch.run_folder import newest_policy
@@ -200,7 +200,7 @@ class Setup:
         """
         model, protocol = self.config.model, self.config.protocol
         return MethodSettings(
-            retry=ONCE if model.base_url is None else replace(RETRY, deadline_seconds=model.deadline_seconds),
+            retry=ONCE if model.base_url is None else replace(PATIENT, deadline_seconds=model.deadline_seconds),
             top_k=self.top_k,
             max_searches=protocol.max_searches,
             max_page_words=round(protocol.max_page_tokens * _WORDS_PER_TOKEN),

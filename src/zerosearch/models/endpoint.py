@@ -24,7 +24,7 @@ from zerosearch.errors import EngineError, PolicyError
 from zerosearch.models.client import PerLoop
 from zerosearch.models.completions import Completion, CompletionServer, end_turn, undecided
 from zerosearch.models.config import Server
-from zerosearch.models.retry import Retry, with_retry
+from zerosearch.models.retry import PATIENT, Retry, with_retry
 from zerosearch.usage import Usage
 
 log = logging.getLogger(__name__)
@@ -35,7 +35,6 @@ OWN = 256
 """Added to the bytes that the policy wrote."""
 BYTES_PER_TOKEN = 4
 """What a token is taken for where only the server could count: English prose has a little more bytes a token."""
-RETRY = Retry(attempts=5, deadline_seconds=600.0, backoff_seconds=1.0, max_backoff_seconds=60.0)
 _PATHS: dict[Endpoint, str] = {"chat": "/chat/completions", "completions": "/completions"}
 
 
@@ -108,7 +107,7 @@ class OpenAIGenerator:
         *,
         max_turn_tokens: int,
         endpoint: Endpoint = "chat",
-        retry: Retry = RETRY,
+        retry: Retry = PATIENT,
         sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self.model = model

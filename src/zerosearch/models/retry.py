@@ -34,7 +34,7 @@ class AttemptError(EngineError):
 class Retry:
     """How often to try and how long to wait; times in seconds.
 
-    The pause after attempt n is `backoff_seconds * backoff_factor ** (n - 1)`, at most `max_backoff_seconds`; a longer
+    The first pause is `backoff_seconds`, each further one twice as long, none above `max_backoff_seconds`; a longer
     pause that the server asks for is kept. `deadline_seconds` None: no deadline, as a local model's queue may be long.
     Raises `ConfigError` for values out of range.
     """
@@ -42,25 +42,24 @@ class Retry:
     attempts: int = 3
     deadline_seconds: float | None = 60.0
     backoff_seconds: float = 0.5
-    backoff_factor: float = 2.0
     max_backoff_seconds: float = 10.0
 
     def __post_init__(self) -> None:
-        if self.attempts < 1:
-            raise ConfigError(f"retry.attempts is {self.attempts}; it must be at least 1")
+        for name, least in (("attempts", 1), ("backoff_seconds", 0), ("max_backoff_seconds", 0)):
+            if not getattr(self, name) >= least:
+                raise ConfigError(f"retry.{name} is {getattr(self, name)}; it must be at least {least}")
         if self.deadline_seconds is not None and not self.deadline_seconds > 0:
             raise ConfigError(f"retry.deadline_seconds is {self.deadline_seconds}; it must be above 0")
-        for name in ("backoff_seconds", "max_backoff_seconds"):
-            if not getattr(self, name) >= 0:
-                raise ConfigError(f"retry.{name} is {getattr(self, name)}; it must be 0 or more")
-        if not self.backoff_factor >= 1:
-            raise ConfigError(f"retry.backoff_factor is {self.backoff_factor}; it must be at least 1")
 
     def pause(self, attempt: int, retry_after: float | None = None) -> float:
         """Seconds to wait after failed attempt `attempt` (from 1)."""
-        # The exponent is bounded: a factor of 2 overflows a float after a thousand attempts.
-        backoff = min(self.backoff_seconds * self.backoff_factor ** min(attempt - 1, 64), self.max_backoff_seconds)
+        # the exponent is bounded: 2 to the power of a thousand attempts overflows a float
+        backoff = min(self.backoff_seconds * 2.0 ** min(attempt - 1, 64), self.max_backoff_seconds)
         return max(backoff, retry_after or 0.0)
+
+
+PATIENT = Retry(attempts=6, deadline_seconds=600.0, backoff_seconds=1.0, max_backoff_seconds=60.0)
+"""For a reply that a run cannot do without: an outage of half a minute is waited out."""
 
 
 async def with_retry(
