@@ -22,7 +22,7 @@ from zerosearch.parts import Parts
 from zerosearch.process.runtime import prepare, quiet_libraries
 from zerosearch.simulator.collect import Progress
 from zerosearch.simulator.collect import collect as collect_episodes
-from zerosearch.spending.ledger import Ledger, dollars
+from zerosearch.spending.ledger import Ledger, counted, dollars
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,8 @@ def collect(
         )
         engine, errors = parts.engine("real"), ErrorRate(engine_config.max_error_rate)
         claim(out, described(parts, asked, how.temperature))
-        say(f"{len(asked)} questions x {how.rollouts} rollouts, {engine.name}, into {out}/")
+        rollouts = counted(how.rollouts, "rollout")
+        say(f"{counted(len(asked), 'question')} x {rollouts}, {engine.name}, into {out}/")
         collecting = collect_episodes(
             asked,
             partial(run_episode, generator=generator, engine=engine, settings=playing, errors=errors),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from zerosearch.cleaning import clean
@@ -27,6 +29,17 @@ def extra_of(package: str) -> str | None:
 def install(extra: str | None) -> str:
     """The command that installs what is missing."""
     return f"pip install 'zerosearch-rl[{extra}]'" if extra else "pip install --force-reinstall zerosearch-rl"
+
+
+def first_line(error: BaseException) -> str:
+    """What another library's error says, in one line without secrets; its type where it says nothing."""
+    return next(iter(clean(str(error)).strip().splitlines()), "")[:300] or type(error).__name__
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """`; did you mean train?` where `name` is spelled much like one of `known`, else nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
 
 
 class ZeroSearchError(Exception):

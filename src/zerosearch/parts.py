@@ -24,7 +24,7 @@ from zerosearch.episodes.generation import Generator
 from zerosearch.episodes.questions import Fields, Question, load_questions
 from zerosearch.episodes.rollout import RolloutSettings
 from zerosearch.episodes.search import SearchEngine, close_connections
-from zerosearch.errors import BudgetError, ConfigError, ModelError, install
+from zerosearch.errors import BudgetError, ConfigError, ModelError, first_line, install
 from zerosearch.factbook import PREFIX, corpus_path, factbook_rows
 from zerosearch.files.identity import identity_of
 from zerosearch.models.adapters import resolve_adapter
@@ -242,8 +242,7 @@ class Parts:
             if path == name and not Path(path).exists():
                 lacking = "its tokenizer is not on this machine (a run gets it from the model hub, this check not)"
                 raise NotFetched(f"model {name}: {lacking}") from None
-            reason = next(iter(str(error).strip().splitlines()), "") or type(error).__name__
-            raise ModelError(f"model {name}: no tokenizer could be read there ({reason})") from None
+            raise ModelError(f"model {name}: no tokenizer could be read there ({first_line(error)})") from None
         return LocalModel(None, tokenizer, name, torch.device("cpu"))
 
     def chat(

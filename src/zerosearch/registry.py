@@ -6,7 +6,6 @@ find("mine.rewards:brief", REWARDS, "reward.name")    # the function `brief` of 
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
 import os
@@ -14,7 +13,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
-from zerosearch.errors import ConfigError
+from zerosearch.errors import ConfigError, first_line, nearest
 
 T = TypeVar("T")
 
@@ -38,9 +37,8 @@ def check_name(name: str, known: Iterable[str]) -> str:
     known = list(known)
     if name in known or is_path(name):
         return name
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {near[0]}?" if near else ""
-    raise ValueError(f"{name!r} is none of {', '.join(known)}, and no package.module:Name of your own{hint}")
+    own = "no package.module:Name of your own"
+    raise ValueError(f"{name!r} is none of {', '.join(known)}, and {own}{nearest(name, known)}")
 
 
 def is_path(name: str) -> bool:
@@ -66,11 +64,11 @@ def load(path: str, setting: str) -> Any:
             raise ConfigError(f"{said}: there is no module {error.name} ({looked})") from None
         raise ConfigError(f"{said}: {module_name} needs the module {error.name}, which is not installed") from None
     except Exception as error:  # whatever a user's module raises while it is imported
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise ConfigError(f"{said}: {module_name} cannot be imported ({type(error).__name__}: {reason})") from None
+        reason = f"{type(error).__name__}: {first_line(error)}"
+        raise ConfigError(f"{said}: {module_name} cannot be imported ({reason})") from None
     if not hasattr(module, name):
-        near = difflib.get_close_matches(name, [n for n in vars(module) if not n.startswith("_")], n=1)
-        raise ConfigError(f"{said}: {module_name} has no {name}" + (f"; did you mean {near[0]}?" if near else ""))
+        public = [known for known in vars(module) if not known.startswith("_")]
+        raise ConfigError(f"{said}: {module_name} has no {name}{nearest(name, public)}")
     return getattr(module, name)
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from zerosearch.config import plain_name
-from zerosearch.errors import ConfigError
+from zerosearch.errors import ConfigError, nearest
 from zerosearch.files.jsonl import atomic_write
 
 _PRESET = "preset:"
@@ -41,9 +40,8 @@ def find(name: str | Path) -> Path | Traversable:
         return _place(text)
     if path.suffix or len(path.parts) > 1 or path.exists():
         return path
-    near = difflib.get_close_matches(text, names(), n=1)
-    meant = f"; did you mean {near[0]}?" if near else ""
-    raise ConfigError(f"{text}: no such file, and no configuration that ships ({', '.join(names())}){meant}")
+    ships = f"no configuration that ships ({', '.join(names())})"
+    raise ConfigError(f"{text}: no such file, and {ships}{nearest(text, names())}")
 
 
 def copy(name: str, to: Path) -> None:

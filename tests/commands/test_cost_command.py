@@ -12,11 +12,11 @@ from learning.test_books import PaidEngine, bounded
 from learning.test_trainer import configure, trainer
 
 from zerosearch.commands import cost as command
-from zerosearch.commands.cost import Machine, of_run
 from zerosearch.errors import BudgetError
 from zerosearch.files.jsonl import write_json
 from zerosearch.spending.books import Books, read_books
 from zerosearch.spending.ledger import PRICES, Ledger, dollars
+from zerosearch.spending.report import Machine, of_run
 
 GPU = Machine("NVIDIA A100", None, "simulated:tiny")
 USED = Ledger(1000, 10, 200, 400_000, 200_000, 900.0, 1800.0, 0.0)
@@ -171,9 +171,3 @@ def test_an_idle_run_costs_nothing(zerosearch: Any, tmp_path: Path) -> None:
     result = zerosearch("cost", "--run", str(tmp_path))
     assert (result.code, result.err) == (0, "")
     assert {row[2] for row in cells(result.out).values()} == {"$0.00"}
-
-
-def test_help_says_what_it_does(zerosearch: Any) -> None:
-    out = zerosearch("cost", "--help").out
-    for text in ("--run RUN", "--searches", "--gpu-usd-per-hour", "--json", "what Google would have charged"):
-        assert text in out

@@ -28,7 +28,7 @@ def test_a_file_is_counted_with_its_digest_and_first_rows(zerosearch: Any, quest
 def test_limit_reads_no_further(zerosearch: Any, tmp_path: Path) -> None:
     path = tmp_path / "q.jsonl.gz"
     path.write_bytes(gzip.compress((GOOD + "not json\n").encode()))
-    assert "1 questions" in zerosearch("data", "show", str(path), "--limit", "1").out
+    assert "1 question," in zerosearch("data", "show", str(path), "--limit", "1").out
     assert f"{path}:2: not valid JSON" in zerosearch("data", "show", str(path)).line
 
 

@@ -66,7 +66,7 @@ def endpoint() -> Iterator[Server]:
 
 
 def ask(url: str, key: str | None = None, timeout: float = 30.0) -> Finding:
-    (finding,) = server(url, key, timeout)
+    finding = server(url, key, timeout)
     assert "\n" not in finding.said
     assert finding.said.isprintable()
     return finding

@@ -46,7 +46,7 @@ def test_record_says_why_and_names_no_file_that_is_not_there(
     out = tmp_path / "o.jsonl"
     done = zerosearch("record", config, "--queries", str(questions_file), "--limit", "1", "--out", str(out), *wrong_key)
     assert done.code == 3
-    assert "0 of 1 queries recorded" in done.out
+    assert "0 of 1 query recorded" in done.out
     assert "next:" not in done.out
     assert "1 of 1 searches failed (refused 1); the last one: serpapi" in done.err or REASON[:-1] in done.err
     assert "is the key in SERPAPI_API_KEY right?" in done.err

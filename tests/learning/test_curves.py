@@ -22,14 +22,13 @@ def row(step: int, **changes: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
-    """What each panel shows when the figure is saved: title -> lines of (label, steps, values)."""
+    """What each panel shows when the figure is saved: title -> lines of (steps, values)."""
     panels: dict[str, list[Any]] = {}
     save = Figure.savefig
 
     def keep(self: Any, *args: Any, **options: Any) -> None:
         for axis in self.axes:
-            lines = axis.get_lines()
-            panels[axis.get_title()] = [(x.get_label(), list(x.get_xdata()), list(x.get_ydata())) for x in lines]
+            panels[axis.get_title()] = [(list(x.get_xdata()), list(x.get_ydata())) for x in axis.get_lines()]
         save(self, *args, **options)
 
     monkeypatch.setattr(Figure, "savefig", keep)
@@ -38,15 +37,15 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[Any]]:
 
 def test_a_run_becomes_a_png_and_no_figure_stays_open(tmp_path: Path) -> None:
     before = plt.get_fignums()
-    plot_curves({"run": [row(step) for step in range(5)]}, tmp_path / "curves.png")
+    plot_curves([row(step) for step in range(5)], tmp_path / "curves.png")
     assert (tmp_path / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert plt.get_fignums() == before
 
 
 def test_every_panel_shows_its_rows_counted_from_1(tmp_path: Path, drawn: dict[str, list[Any]]) -> None:
-    plot_curves({"run": [row(step) for step in range(3)]}, tmp_path / "a.png")
+    plot_curves([row(step) for step in range(3)], tmp_path / "a.png")
     assert len(drawn) == 6
-    assert drawn["reward (training)"] == [("run", [1, 2, 3], [0.0, 0.1, 0.2])]
+    assert drawn["reward (training)"] == [([1, 2, 3], [0.0, 0.1, 0.2])]
     assert all(len(lines) == 1 for lines in drawn.values())
 
 
@@ -54,26 +53,22 @@ def test_what_a_row_does_not_hold_is_left_out(tmp_path: Path, drawn: dict[str, l
     """A real engine has no noise; a batch without any valid row has no entropy."""
     rows = [row(0, noise=None), row(1, noise=None), row(2, noise=None)]
     del rows[1]["entropy"]
-    plot_curves({"run": rows}, tmp_path / "a.png")
-    assert drawn["noise probability"] == []
-    assert drawn["entropy (nats per token)"][0][1:] == ([1, 3], [2.0, 2.0])
+    plot_curves(rows, tmp_path / "a.png")
+    assert drawn["noise probability"] == [([], [])]
+    assert drawn["entropy (nats per token)"] == [([1, 3], [2.0, 2.0])]
 
 
 @pytest.mark.parametrize("rows", [[], [row(0)]])
 def test_no_step_and_one_step_can_be_drawn(rows: list[dict[str, Any]], tmp_path: Path) -> None:
-    plot_curves({"run": rows, "other": [row(0)]}, tmp_path / "a.png", smooth=3)
+    plot_curves(rows, tmp_path / "a.png", smooth=3)
     assert (tmp_path / "a.png").is_file()
 
 
-def test_runs_lie_side_by_side_with_raw_and_smooth_lines(tmp_path: Path, drawn: dict[str, list[Any]]) -> None:
-    plot_curves(
-        {"a": [row(s) for s in range(4)], "b": [row(s, reward=1.0) for s in range(4)]}, tmp_path / "a.png", smooth=2
-    )
-    raw, smooth, _, other = drawn["reward (training)"]
-    assert raw[2] == [0.0, 0.1, 0.2, 0.3]
-    assert smooth[0] == "a"
-    assert smooth[2] == pytest.approx([0.0, 0.05, 0.15, 0.25])
-    assert (other[0], other[2]) == ("b", [1.0] * 4)
+def test_a_smooth_line_lies_over_the_raw_one(tmp_path: Path, drawn: dict[str, list[Any]]) -> None:
+    plot_curves([row(step) for step in range(4)], tmp_path / "a.png", smooth=2)
+    raw, smooth = drawn["reward (training)"]
+    assert raw[1] == [0.0, 0.1, 0.2, 0.3]
+    assert smooth[1] == pytest.approx([0.0, 0.05, 0.15, 0.25])
 
 
 def test_a_moving_mean_looks_back_only() -> None:
@@ -88,7 +83,7 @@ def test_the_backend_of_the_session_does_not_matter(tmp_path: Path, backend: str
     """As in a notebook, where MPLBACKEND names one that this environment does not have."""
     code = (
         "from pathlib import Path; from zerosearch.learning.curves import plot_curves\n"
-        f"plot_curves({{'a': [{{'step': 0, 'reward': 0.5}}]}}, Path({str(tmp_path / 'a.png')!r}))"
+        f"plot_curves([{{'step': 0, 'reward': 0.5}}], Path({str(tmp_path / 'a.png')!r}))"
     )
     env = {**os.environ, "MPLBACKEND": backend}
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
@@ -105,6 +100,6 @@ def test_steps_are_whole_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         ticks.extend(float(tick) for axis in self.axes for tick in axis.get_xticks())
 
     monkeypatch.setattr(Figure, "savefig", keep)
-    plot_curves({"run": [row(0), row(1)]}, tmp_path / "curves.png")
+    plot_curves([row(0), row(1)], tmp_path / "curves.png")
     assert ticks
     assert all(tick.is_integer() for tick in ticks)

@@ -14,6 +14,7 @@ from zerosearch.factbook import corpus_path, factbook_rows
 from zerosearch.factbook import manifest as shipped_manifest
 from zerosearch.parts import open_questions
 from zerosearch.process.runtime import prepare
+from zerosearch.spending.ledger import counted
 
 data = typer.Typer(help="Questions to train on and to evaluate with.", no_args_is_help=True)
 SPLITS = ("train", "dev", "test")
@@ -65,8 +66,8 @@ def show_questions(
     questions = reading.questions
     answers = [len(question.golden_answers) for question in questions]
     _say(
-        f"{source}: {len(questions)} questions, {sum(answers) / len(answers):.1f} golden answers each (at most "
-        f"{max(answers)}), digest {questions_digest(questions)[:12]}"
+        f"{source}: {counted(len(questions), 'question')}, {sum(answers) / len(answers):.1f} golden answers each "
+        f"(at most {max(answers)}), digest {questions_digest(questions)[:12]}"
     )
     if reading.forms:
         _say("forms of answers: " + ", ".join(f"{form} {count}" for form, count in reading.forms.most_common()))

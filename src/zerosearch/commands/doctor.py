@@ -14,14 +14,20 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
+import httpx
 import typer
 from rich.text import Text
 
 from zerosearch.cleaning import clean, shown_address
 from zerosearch.commands.screen import console
-from zerosearch.errors import install
+from zerosearch.engines.web import KEY_VARIABLES
+from zerosearch.errors import EXTRAS, ConfigError, first_line, install
+from zerosearch.models.adapters import shipped_adapters
+from zerosearch.models.client import checked_url, key_from
+from zerosearch.models.embedded import EMBEDDED_MODELS, cache_dir
+from zerosearch.models.network import certificate_faults, client_options, proxy_faults
 from zerosearch.process.runtime import memory, prepare, read_text
 
 Level = Literal["ok", "info", "warning", "missing"]
@@ -45,12 +51,6 @@ PACKAGES: dict[str, tuple[Version, Version]] = {
 """What training needs: the lowest version that does, and the lowest that is not known to. A test compares this with
 pyproject.toml."""
 IMPORTED = ("torch", "transformers", "peft")  # a broken build shows only when it is imported
-EXTRAS = {
-    "data": ("pyarrow", "datasets"),
-    "dense": ("sentence_transformers", "faiss"),
-    "wandb": ("wandb",),
-    "trackio": ("trackio",),
-}
 VARIABLES = (
     "ZEROSEARCH_CACHE", "XDG_CACHE_HOME", "HF_HOME", "HF_ENDPOINT", "HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE",
     "HF_DATASETS_OFFLINE", "OMP_NUM_THREADS", "OMP_WAIT_POLICY", "CUDA_VISIBLE_DEVICES",
@@ -94,7 +94,7 @@ def doctor(
         ("models", embedded()),
         ("environment", variables(environment)),
         ("search engines", search_keys(environment)),
-        ("simulator", server(url, key_env, timeout) if url is not None else iter(())),
+        ("server", [server(url, key_env, timeout)] if url is not None else []),
     ):
         lines = list(part)
         findings += lines
@@ -112,7 +112,7 @@ def doctor(
 
 def _print(finding: Finding) -> None:
     style = {"ok": "green", "info": "dim", "warning": "yellow", "missing": "red"}[finding.level]
-    mark = {"ok": "ok", "info": "-", "warning": "warning", "missing": "missing"}[finding.level]
+    mark = "-" if finding.level == "info" else finding.level
     console.print(Text.assemble((f"  {mark:8}", style), f"{finding.name:22} {finding.said}"))
 
 
@@ -132,8 +132,6 @@ def machine() -> Iterator[Finding]:
         short = (total if free is None else free) < DEMO_MEMORY
         hint = f"; the demo wants {DEMO_MEMORY / 1e9:.0f} GB free" if short else ""
         yield Finding("warning" if short else "ok", "memory", said + hint)
-    from zerosearch.models.embedded import cache_dir
-
     yield from disk("disk for the cache", cache_dir())
     yield from disk("disk for runs", Path("runs").absolute())
 
@@ -164,7 +162,7 @@ def packages() -> Iterator[Finding]:
             try:
                 importlib.import_module(package)
             except Exception as error:  # a broken build raises what it likes
-                yield Finding("missing", package, f"{found} cannot be imported ({_line(error)})")
+                yield Finding("missing", package, f"{found} cannot be imported ({first_line(error)})")
                 continue
         if low <= version_numbers(found) < high:
             yield Finding("ok", package, found)
@@ -172,6 +170,8 @@ def packages() -> Iterator[Finding]:
             wanted = f"{version_text(low)} or newer, below {version_text(high)}"
             yield Finding("warning", package, f"{found} is outside of the supported range: {wanted}")
     for extra, members in EXTRAS.items():
+        if extra == "train":
+            continue
         lacking = [package for package in members if importlib.util.find_spec(package) is None]
         said = f"not installed (optional): {install(extra)}" if lacking else "installed"
         yield Finding("info", f"[{extra}]", said)
@@ -192,11 +192,8 @@ def accelerators() -> Iterator[Finding]:
             yield Finding("ok", f"cuda:{index}", said)
     elif shutil.which("nvidia-smi"):
         build = torch.version.cuda
-        why = (
-            "is a build for CPUs"
-            if build is None
-            else f"(built for CUDA {build}) cannot use it; is the driver too old?"
-        )
+        old = f"(built for CUDA {build}) cannot use it; is the driver too old?"
+        why = "is a build for CPUs" if build is None else old
         yield Finding("warning", "gpu", f"nvidia-smi is here, but torch {torch.__version__} {why}")
     elif torch.backends.mps.is_available():
         yield Finding("ok", "mps", 'Apple GPU; model.device = "mps" uses it')
@@ -205,17 +202,13 @@ def accelerators() -> Iterator[Finding]:
 
 
 def embedded() -> Iterator[Finding]:
-    from zerosearch.models.adapters import shipped_adapters
-    from zerosearch.models.embedded import EMBEDDED_MODELS
-
     has_pip = importlib.util.find_spec("pip") is not None or shutil.which("pip3") or shutil.which("pip")
     for row in EMBEDDED_MODELS.values():
         if row.cached:
             yield Finding("ok", row.name, str(row.path))
         elif has_pip:
-            yield Finding(
-                "info", row.name, f"not in the cache; {row.size_bytes / 1e6:.0f} MB are downloaded at first use"
-            )
+            size = f"{row.size_bytes / 1e6:.0f} MB"
+            yield Finding("info", row.name, f"not in the cache; {size} are downloaded at first use")
         else:
             yield Finding("missing", row.name, f"not in the cache, and no pip to get it: {sys.executable} -m ensurepip")
     shipped = shipped_adapters()
@@ -223,15 +216,12 @@ def embedded() -> Iterator[Finding]:
         if adapter in shipped:
             yield Finding("ok", adapter, str(shipped[adapter]))
         else:
-            yield Finding(
-                "missing", adapter, "the package's adapters folder does not hold it; install the package again"
-            )
+            said = "the package's adapters folder does not hold it; install the package again"
+            yield Finding("missing", adapter, said)
 
 
 def variables(environment: Mapping[str, str]) -> Iterator[Finding]:
     """The variables that matter and are set; of keys only that they are."""
-    from zerosearch.models.network import certificate_faults, proxy_faults
-
     for name in VARIABLES:
         if (value := environment.get(name)) is not None:
             active = name == "OMP_WAIT_POLICY" and value.upper() != "PASSIVE"
@@ -250,64 +240,47 @@ def variables(environment: Mapping[str, str]) -> Iterator[Finding]:
 
 def search_keys(environment: Mapping[str, str]) -> Iterator[Finding]:
     """The engines that take a key: whether it is set, never what it is."""
-    from zerosearch.engines.web import KEY_VARIABLES
-
     for kind, variable in KEY_VARIABLES.items():
         is_set = bool(environment.get(variable, "").strip())
         said = f"{variable} is set (not shown)" if is_set else f'{variable} is not set; engine.kind = "{kind}" needs it'
         yield Finding("ok" if is_set else "info", kind, said)
 
 
-def server(url: str, api_key_env: str | None, timeout: float) -> Iterator[Finding]:
-    """GET /v1/models of an OpenAI-compatible server."""
-    import httpx
-
-    from zerosearch.errors import ConfigError
-    from zerosearch.models.client import checked_url, key_from
-    from zerosearch.models.network import client_options
-
+def server(url: str, key_env: str | None, timeout: float) -> Finding:
+    """Whether an OpenAI-compatible server answers GET /v1/models, and which models it names."""
+    base = ""
     try:
         address = checked_url(url.rstrip("/"), "--url", "http://localhost:8000/v1")
-    except ConfigError as error:
-        yield Finding("missing", "url", str(error))
-        return
-    base = str(address) if address.path.endswith("/v1") else f"{address}/v1"
-    headers = {}
-    if api_key_env is not None:
-        try:
-            key = key_from(api_key_env)
-        except ConfigError as error:
-            yield Finding("missing", "url", str(error))
-            return
-        headers["Authorization"] = f"Bearer {key}"
-    try:
+        base = str(address) if address.path.endswith("/v1") else f"{address}/v1"
+        key = key_from(key_env)
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
         with httpx.Client(timeout=timeout, headers=headers, **client_options(base)) as client:
-            response = client.get(f"{base}/models")
-        fault, names = _model_names(response)
-    except httpx.TimeoutException:
-        fault, names = f"does not answer within {timeout:g} s", []
+            names = served(client.get(f"{base}/models"))
     except ConfigError as error:
-        yield Finding("missing", "url", str(error))
-        return
+        return Finding("missing", "url", str(error))
+    except ValueError as error:
+        return Finding("missing", "url", f"{base}/models {error}")
+    except httpx.TimeoutException:
+        return Finding("missing", "url", f"{base}/models does not answer within {timeout:g} s")
     except httpx.HTTPError as error:
-        fault, names = f"cannot be reached ({_line(error)})", []
-    if fault:
-        yield Finding("missing", "url", f"{base}/models {fault}")
-        return
+        return Finding("missing", "url", f"{base}/models cannot be reached ({first_line(error)})")
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    yield Finding("ok", "url", f'{base} serves {", ".join(names[:5])}{more}: base_url = "{base}" and that as the model')
+    said = f'{base} serves {", ".join(names[:5])}{more}: base_url = "{base}" and that as the model'
+    return Finding("ok", "url", said)
 
 
-def _model_names(response: Any) -> tuple[str | None, list[str]]:
-    """What is wrong with an answer to GET /v1/models (None: nothing), and the models it names."""
+def served(response: httpx.Response) -> list[str]:
+    """The models that an answer to GET /v1/models names. Raises `ValueError` that says what is wrong with it."""
     if response.status_code != 200:
         hint = {401: ", it wants a key: --key-env", 403: ", it refuses the key: --key-env"}
-        return f"answers HTTP {response.status_code}{hint.get(response.status_code, '')}", []
+        raise ValueError(f"answers HTTP {response.status_code}{hint.get(response.status_code, '')}")
     try:
-        names = [str(row["id"]) for row in response.json()["data"]]
+        names = [" ".join(clean(str(row["id"])).split())[:200] for row in response.json()["data"]]
     except (ValueError, LookupError, TypeError):
-        return "answers, but not with a list of models: is it an OpenAI-compatible server?", []
-    return (None, [_line(name) for name in names]) if names else ("answers, but serves no model", [])
+        raise ValueError("answers, but not with a list of models: is it an OpenAI-compatible server?") from None
+    if not names:
+        raise ValueError("answers, but serves no model")
+    return names
 
 
 def usable_cores() -> int:
@@ -326,7 +299,3 @@ def version_numbers(text: str) -> Version:
 
 def version_text(numbers: Version) -> str:
     return ".".join(map(str, numbers))
-
-
-def _line(what: object) -> str:
-    return " ".join(clean(str(what)).split())[:200] or type(what).__name__

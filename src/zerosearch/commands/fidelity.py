@@ -23,6 +23,7 @@ from zerosearch.simulator.fidelity import Compared, FidelityQuery, compare, page
 from zerosearch.simulator.fidelity import fidelity as figures
 from zerosearch.simulator.gallery import page
 from zerosearch.simulator.reader import Reading, read_pages, reader_report
+from zerosearch.spending.ledger import counted
 
 
 def fidelity(
@@ -60,7 +61,8 @@ def fidelity(
         simulated, real = parts.engine("train"), parts.engine("real")
         top_k = config.engine.top_k
         if not as_json:
-            console.print(f"{len(asked)} queries: {simulated.name} against {real.name}, {top_k} documents a page")
+            count = counted(len(asked), "query", "queries")
+            console.print(f"{count}: {simulated.name} against {real.name}, {top_k} documents a page")
 
         async def ask_all() -> tuple[list[Compared], list[Reading]]:
             blind = config.fidelity.blind

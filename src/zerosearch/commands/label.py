@@ -36,6 +36,7 @@ from zerosearch.simulator.label import (
 )
 from zerosearch.simulator.page_text import format_page
 from zerosearch.simulator.record import read_recorded_pages
+from zerosearch.spending.ledger import counted
 
 _VERDICTS = ("useful", "noisy")
 
@@ -72,7 +73,7 @@ def label(
         pages, complaint = judged(config, pages, judge, target)
     write_labels(target, pages)
     _show(pages, sample, top_k)
-    console.print(f"{len(pages)} pages in {target}")
+    console.print(f"{counted(len(pages), 'page')} in {target}")
     way = "judge" if judge is not None else "outcome" if collection else "evidence"
     console.print(f"next: zerosearch tune {config_file} {target} --by {way} --out simulator")
     if complaint:
@@ -90,7 +91,7 @@ def read_pages(
         pages += label_recorded(found, top_k=top_k)
         nameless += without
         left_out = f", {without} rows without question and answer left out" if without else ""
-        console.print(f"{path}: {len(found)} pages{left_out}")
+        console.print(f"{path}: {counted(len(found), 'page')}{left_out}")
     if not pages and nameless:
         raise DataError(
             "the recordings: no row has `question` and `golden_answers`, by which pages are labelled "

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import shutil
 import textwrap
+
+from zerosearch.errors import nearest
 
 GROUPS: dict[str, dict[str, str]] = {
     "Use it": {
@@ -81,5 +82,4 @@ def columns(width: int | None) -> int:
 
 def unknown(name: str) -> str:
     """What to say of a command that does not exist."""
-    near = difflib.get_close_matches(name, SUMMARIES, n=1)
-    return f"no such command: {name}{f'; did you mean {near[0]}?' if near else ''} (see zerosearch --help)"
+    return f"no such command: {name}{nearest(name, SUMMARIES)} (see zerosearch --help)"

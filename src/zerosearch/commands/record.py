@@ -19,6 +19,7 @@ from zerosearch.process.runtime import prepare
 from zerosearch.simulator.collect import read_collection
 from zerosearch.simulator.record import Query, Recorded, RecordSettings, read_recorded_pages
 from zerosearch.simulator.record import record as record_pages
+from zerosearch.spending.ledger import counted
 
 
 def record(
@@ -52,7 +53,7 @@ def record(
         context.with_resource(owned(out, "record"))
         asked = open_recordable(parts, queries, limit, fields)
         engine, errors = parts.engine("real"), ErrorRate(engine_config.max_error_rate)
-        console.print(f"{len(asked)} queries, {engine.name}, {depth} documents each, into {out}")
+        console.print(f"{counted(len(asked), 'query', 'queries')}, {engine.name}, {depth} documents each, into {out}")
         recording = record_pages(
             asked,
             engine,
@@ -71,10 +72,10 @@ def record(
 
 def conclusion(done: Recorded) -> str:
     """What was recorded and what was not, in one line."""
-    failed = f"; {done.failed} searches failed, the same command asks them again" if done.failed else ""
-    missed = f"; {done.missed} queries are not in the recording that was asked" if done.missed else ""
+    failed = f"; {counted(done.failed, 'search', 'searches')} failed" if done.failed else ""
+    missed = f"; not in the recording that was asked: {done.missed}" if done.missed else ""
     nothing = f"; for {done.nothing} of them nothing was found" if done.nothing else ""
-    return f"{done.recorded} of {done.total} queries recorded{nothing}{failed}{missed}"
+    return f"{done.recorded} of {counted(done.total, 'query', 'queries')} recorded{nothing}{failed}{missed}"
 
 
 def open_recordable(parts: Parts, source: str, limit: int | None, fields: str | None = None) -> list[Query]:

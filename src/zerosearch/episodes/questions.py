@@ -16,7 +16,7 @@ from typing import Any
 from zerosearch.episodes.question_rows import Fields as Fields
 from zerosearch.episodes.question_rows import QuestionRow, read_row
 from zerosearch.episodes.scoring import normalize
-from zerosearch.errors import ConfigError, DataError, install
+from zerosearch.errors import ConfigError, DataError, first_line, install
 from zerosearch.files.formats import read_file
 
 log = logging.getLogger(__name__)
@@ -242,7 +242,7 @@ def _hub_rows(source: str) -> Iterator[tuple[str, Any]]:
     try:
         data = datasets.load_dataset(name, config, split=split)
     except Exception as error:  # the hub client raises many kinds: no network, no such set, no such split
-        raise DataError(f"{source}: could not be loaded ({str(error).splitlines()[0]})") from None
+        raise DataError(f"{source}: could not be loaded ({first_line(error)})") from None
     for number, row in enumerate(data, start=1):
         yield f"{source}: row {number}", row
 

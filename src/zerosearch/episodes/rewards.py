@@ -10,7 +10,7 @@ from functools import partial
 
 from zerosearch.episodes.scoring import SCORES
 from zerosearch.episodes.trajectory import Reward, Trajectory
-from zerosearch.errors import ConfigError
+from zerosearch.errors import ConfigError, first_line
 from zerosearch.registry import check_call, find
 
 
@@ -33,8 +33,7 @@ def find_reward(name: str) -> Reward:
         try:
             earned = reward(trajectory)
         except Exception as error:  # whatever a user's function raises
-            reason = (str(error) or type(error).__name__).splitlines()[0]
-            raise ConfigError(f"{where}: {type(error).__name__}: {reason}") from error
+            raise ConfigError(f"{where}: {type(error).__name__}: {first_line(error)}") from error
         if not isinstance(earned, (int, float)):
             raise ConfigError(f"{where}: it gave {type(earned).__name__}, not a number")
         return float(earned)

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from zerosearch.config import TrainConfig
-from zerosearch.errors import CheckpointError, DataError, RunError
+from zerosearch.errors import CheckpointError, DataError, RunError, first_line
 from zerosearch.files.folders import flush, settle, unwritten
 from zerosearch.files.jsonl import read_object, write_json
 from zerosearch.learning.learner import Learner
@@ -106,8 +106,7 @@ def load_checkpoint(checkpoint: Checkpoint, learner: Learner, config: TrainConfi
             learner.critic_optimizer.load_state_dict(state["critic_optimizer"])
             learner.critic_scale.load_state(state["critic_scale"])
     except Exception as error:  # for a damaged file torch raises whatever its reader stumbles over
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise DamagedCheckpoint(f"{checkpoint.folder}: cannot be read ({reason})") from None
+        raise DamagedCheckpoint(f"{checkpoint.folder}: cannot be read ({first_line(error)})") from None
 
 
 def check_settings(checkpoint: Checkpoint, config: TrainConfig, *, name: str = _STATE) -> None:

@@ -1,14 +1,15 @@
-"""The curves of a run, or of several side by side, as one PNG."""
+"""The curves of a run as one PNG."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from zerosearch.errors import first_line
 from zerosearch.files.jsonl import atomic_write
 
 _PANELS = (
@@ -26,14 +27,13 @@ def draw_run(folder: Path, rows: Sequence[dict[str, Any]], say: Callable[[str], 
     if not rows:
         return
     try:
-        plot_curves({folder.name: rows}, folder / "curves.png", smooth=max(1, len(rows) // 10))
+        plot_curves(rows, folder / "curves.png", smooth=max(1, len(rows) // 10))
     except Exception as error:  # matplotlib, its fonts and its caches raise what they like
-        why = " ".join(str(error).split())[:200] or type(error).__name__
-        say(f"curves.png could not be drawn ({why}); its numbers are in metrics.jsonl")
+        say(f"curves.png could not be drawn ({first_line(error)}); its numbers are in metrics.jsonl")
 
 
-def plot_curves(runs: Mapping[str, Sequence[dict[str, Any]]], path: Path, *, smooth: int = 1) -> None:
-    """Draw the metrics rows of `runs` (name -> rows) to `path`; thick lines are means over `smooth` steps."""
+def plot_curves(rows: Sequence[dict[str, Any]], path: Path, *, smooth: int = 1) -> None:
+    """Draw the metrics `rows` of a run to the PNG `path`; thick lines are means over `smooth` steps."""
     # The canvas itself, and not pyplot: that draws with the backend of the session (MPLBACKEND), which may not be here.
     with _no_backend():
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -44,25 +44,19 @@ def plot_curves(runs: Mapping[str, Sequence[dict[str, Any]]], path: Path, *, smo
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, 3)
     for axis, (key, title) in zip(axes.flat, _PANELS, strict=True):
-        for number, (name, rows) in enumerate(runs.items()):
-            points = [(row["step"] + 1, row[key]) for row in rows if row.get(key) is not None]
-            if not points:
-                continue
-            steps, values = [step for step, _ in points], [value for _, value in points]
-            color = f"C{number}"
-            if smooth > 1:
-                axis.plot(steps, values, color=color, alpha=0.25, linewidth=1)
-                values = moving_mean(values, smooth)
-            axis.plot(steps, values, color=color, label=name, linewidth=1.8)
+        points = [(row["step"] + 1, row[key]) for row in rows if row.get(key) is not None]
+        steps, values = [step for step, _ in points], [value for _, value in points]
+        if smooth > 1:
+            axis.plot(steps, values, color="C0", alpha=0.25, linewidth=1)
+            values = moving_mean(values, smooth)
+        axis.plot(steps, values, color="C0", linewidth=1.8)
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("step", fontsize=9)
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.grid(alpha=0.3)
         axis.margins(x=0.02)
-    if len(runs) > 1:
-        axes.flat[0].legend(fontsize=9)
     image = io.BytesIO()
-    figure.savefig(image, format=path.suffix.removeprefix(".") or "png", dpi=110)
+    figure.savefig(image, format="png", dpi=110)
     atomic_write(path, image.getvalue())
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 import subprocess
 from collections.abc import Callable, Sequence
@@ -15,8 +14,9 @@ import torch
 from zerosearch.config import TrainConfig
 from zerosearch.engines.corpus import sha256_of
 from zerosearch.episodes.questions import Question, questions_digest
-from zerosearch.errors import CheckpointError
+from zerosearch.errors import CheckpointError, DataError
 from zerosearch.files.identity import differences, with_parts
+from zerosearch.files.jsonl import read_object
 from zerosearch.learning.trainer import TrainerInputs
 from zerosearch.models.adapters import resolve_adapter
 from zerosearch.version import __version__
@@ -71,12 +71,9 @@ def check_engines(folder: Path, now: dict[str, str], say: Callable[[str], None])
     """
     path = folder / "manifest.json"
     try:
-        before = dict(json.loads(path.read_text(encoding="utf-8"))["identities"])
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        say(
-            f"warning: {path} does not tell which engines this run had ({type(error).__name__}): nobody knows whether "
-            "they are the same now"
-        )
+        before = dict(read_object(path)["identities"])
+    except (DataError, LookupError, TypeError, ValueError):
+        say(f"warning: {path} does not tell which engines this run had: nobody knows whether they are the same now")
         return
     for role, identity in now.items():
         if before.get(role) != identity:
@@ -104,17 +101,12 @@ def _digest(questions: Sequence[Question]) -> dict[str, Any]:
 def _git_commit() -> str | None:
     """The commit of the source tree, with + for changes; None outside of one."""
     here = Path(__file__).parent
+
+    def git(*words: str) -> str:
+        done = subprocess.run(["git", *words], cwd=here, capture_output=True, text=True, check=True, timeout=10)
+        return done.stdout.strip()
+
     try:
-        commit = subprocess.run(
-            ["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
-        dirty = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            timeout=10,
-        ).stdout.strip()
+        return git("rev-parse", "HEAD") + "+" * bool(git("status", "--porcelain", "--untracked-files=no"))
     except (OSError, subprocess.SubprocessError):
         return None
-    return commit + ("+" if dirty else "")

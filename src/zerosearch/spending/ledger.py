@@ -176,6 +176,11 @@ class Ledger:
         return cls(**row)
 
 
+def counted(number: int, what: str, many: str = "") -> str:
+    """`1 query`, `64,000 queries`; without `many` its plural ends in s."""
+    return f"{number:,} {what if number == 1 else many or what + 's'}"
+
+
 def dollars(usd: float, *, places: int = 2) -> str:
     """`$586.67`; an amount that would read `$0.00` is given with its first two digits: `$0.00042`.
 
