@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from typing import Any
 
 import pytest
@@ -13,6 +14,8 @@ from zerosearch.models.client import MAX_BODY_BYTES, JsonClient, PerLoop, Status
 from zerosearch.models.retry import AttemptError
 
 KEY = "a key?".replace(" ", "+") + "/0123456789"
+REFUSED, RETRIED = (302, 400, 401, 403, 404), (408, 429, 500, 503)
+NO_JSON = (b'{"choices": [{"mess', b"<html>busy</html>", b"\xff\xfe\x00", b"[" * 100_000, b"")
 
 
 async def get_and_close(client: JsonClient, **parameters: str) -> Any:
@@ -20,6 +23,16 @@ async def get_and_close(client: JsonClient, **parameters: str) -> Any:
         return await client.get(parameters)
     finally:
         await client.aclose()
+
+
+def failure(client: JsonClient, **parameters: str) -> AttemptError:
+    """How the client fails: with one short line that names the address."""
+    with pytest.raises(AttemptError) as caught:
+        asyncio.run(get_and_close(client, **parameters))
+    assert str(caught.value).startswith(client.url)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 400
+    return caught.value
 
 
 def test_get_and_post_send_what_they_are_given(endpoint: Any, reply: Any) -> None:
@@ -36,18 +49,40 @@ def test_get_and_post_send_what_they_are_given(endpoint: Any, reply: Any) -> Non
     assert endpoint.headers[1]["content-type"] == "application/json"
 
 
-def test_a_redirect_is_not_followed(endpoint: Any, reply: Any) -> None:
-    endpoint.script = [reply(307, b"", {"Location": f"{endpoint.url}/elsewhere"})]
-    with pytest.raises(StatusError) as caught:
-        asyncio.run(get_and_close(JsonClient(endpoint.url)))
-    assert (caught.value.status, caught.value.kind, len(endpoint.requests)) == (307, "refused", 1)
+WORDS = b'{"error": {"message": "because\\nof this"}}'
 
 
-def test_silence_is_a_kind_of_its_own(endpoint: Any, reply: Any) -> None:
-    endpoint.script = [reply(hold=True)]
-    with pytest.raises(AttemptError, match=r"silent for 0\.05 s") as caught:
-        asyncio.run(get_and_close(JsonClient(endpoint.url, timeout_seconds=0.05)))
-    assert caught.value.kind == "deadline"
+@pytest.mark.parametrize(
+    ("answer", "kind", "said"),
+    [
+        *(({"status": status, "body": WORDS}, "refused", f"HTTP {status}: because of this") for status in REFUSED),
+        *(({"status": status, "body": WORDS}, "http", f"HTTP {status}: because of this") for status in RETRIED),
+        ({"status": 307, "headers": {"Location": "/elsewhere"}}, "refused", "it leads to /elsewhere, not followed"),
+        *(({"body": body}, "malformed", "the answer is not JSON") for body in NO_JSON),
+        ({"body": b"{", "headers": {"Content-Length": "100", "Connection": "close"}}, "connection", ""),
+        ({"hold": True}, "deadline", "silent for 0.05 s"),
+    ],
+)
+def test_what_a_server_does_wrong_has_a_kind_and_is_asked_once(
+    endpoint: Any, reply: Any, answer: Any, kind: str, said: str
+) -> None:
+    endpoint.script = [reply(**answer)]
+    error = failure(JsonClient(endpoint.url, timeout_seconds=0.05 if "hold" in answer else 30.0))
+    assert (error.kind, len(endpoint.requests)) == (kind, 1)
+    assert said in str(error)
+
+
+def test_the_pause_that_a_server_asks_for_is_handed_on(endpoint: Any, reply: Any) -> None:
+    endpoint.script = [reply(429, b"slow down", {"Retry-After": "3"})]
+    error = failure(JsonClient(endpoint.url))
+    assert (error.retry_after, str(error).rpartition("/v1: ")[2]) == (3.0, "HTTP 429: slow down")
+
+
+def test_a_server_that_is_down_and_an_address_too_long_are_connection_errors() -> None:
+    with socket.socket() as held:  # bound and not listening: nobody else can take the port meanwhile
+        held.bind(("127.0.0.1", 0))
+        assert failure(JsonClient(f"http://127.0.0.1:{held.getsockname()[1]}/v1")).kind == "connection"
+    assert failure(JsonClient("http://127.0.0.1:9/"), q="x" * 100_000).kind == "connection"
 
 
 def test_a_key_in_the_address_is_in_no_log_and_no_error(
@@ -125,12 +160,6 @@ def test_a_body_without_end_is_left_after_four_mebibytes() -> None:
     assert MAX_BODY_BYTES < sent < 16 * MAX_BODY_BYTES  # what lies in the buffers of the sockets has been sent too
 
 
-def test_an_address_too_long_is_a_typed_error() -> None:
-    with pytest.raises(AttemptError) as caught:
-        asyncio.run(get_and_close(JsonClient("http://127.0.0.1:9/"), q="x" * 100_000))
-    assert caught.value.kind == "connection"
-
-
 def test_each_loop_has_its_own_object() -> None:
     made: list[object] = []
 
@@ -173,8 +202,16 @@ def test_what_a_server_says_went_wrong_is_one_short_line(answer: Any, said: str)
     assert error_message(answer) == said
 
 
-def test_a_key_of_spaces_is_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MY_KEY", "  ")
-    with pytest.raises(ConfigError, match="MY_KEY is not set"):
+@pytest.mark.parametrize(
+    ("value", "said"), [(None, "is not set"), ("", "is not set"), ("  ", "is not set"), (f"{KEY} é", "odd characters")]
+)
+def test_a_key_that_cannot_be_used_is_said_without_showing_it(
+    monkeypatch: pytest.MonkeyPatch, value: str | None, said: str
+) -> None:
+    monkeypatch.delenv("MY_KEY", raising=False)
+    if value is not None:
+        monkeypatch.setenv("MY_KEY", value)
+    with pytest.raises(ConfigError, match=f"MY_KEY .*{said}") as caught:
         key_from("MY_KEY")
+    assert KEY not in str(caught.value)
     assert key_from(None) == ""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -91,6 +90,7 @@ def test_no_count_of_tokens_is_fatal(usage: Any, counts: Any) -> None:
         (answer({"content": 7}), "malformed", "int, not text"),
         (answer({"content": [7]}), "malformed", "list, not text"),
         ([], "malformed", "no choices"),
+        (None, "malformed", "no choices"),
     ],
 )
 def test_what_cannot_be_read_is_named(body: Any, kind: str, said: str) -> None:
@@ -102,15 +102,20 @@ def test_what_cannot_be_read_is_named(body: Any, kind: str, said: str) -> None:
 # --- requests that are refused ---
 
 
-def refusing(reply: Any, complete: Any, refuses: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
-    """A server that answers 400 (or what `refuses` says) to what it does not know."""
+def has(body: dict[str, Any], name: str) -> bool:
+    """Whether a request has the field `name`; `system`: the role."""
+    return body["messages"][0]["role"] == "system" if name == "system" else name in body
+
+
+def refusing(reply: Any, complete: Any, *names: str, status: int = 400, said: Any = "") -> Any:
+    """A server that answers `status` to the first of `names` that a request has, with `said`, or `{name}` in it."""
 
     def respond(body: dict[str, Any]) -> Any:
-        said = refuses(body)
-        if said is None:
+        name = next((name for name in names if has(body, name)), None)
+        if name is None:
             return reply(body=complete("yes"))
-        status, text = said if isinstance(said, tuple) else (400, said)
-        return reply(status, json.dumps({"error": text} if isinstance(text, str) else text).encode())
+        told = {"error": said.replace("{name}", name)} if isinstance(said, str) else said
+        return reply(status, json.dumps(told).encode())
 
     return respond
 
@@ -126,106 +131,55 @@ def write(writer: OpenAIWriter, times: int = 1) -> list[Written]:
     return asyncio.run(main())
 
 
+MERGED = {"messages": [{"role": "user", "content": "You judge.\n\nWell?"}]}
+EXTRA = {"message": "Extra inputs are not permitted", "type": "invalid_request_error", "param": "seed"}
+ONLY_OTHERS = [{"loc": ["body", "messages", 0, "role"], "msg": "Input should be 'user' or 'assistant'"}]
+
+
 @pytest.mark.parametrize(
-    ("refuses", "gone", "there"),
+    ("name", "status", "said", "there"),
     [
         (
-            lambda b: (
-                "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead."
-                if "max_tokens" in b
-                else None
-            ),
             "max_tokens",
+            400,
+            "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead.",
             {"max_completion_tokens": 9},
         ),
+        ("seed", 400, EXTRA, {"max_tokens": 9}),
+        ("seed", 422, {"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"]}]}, {"temperature": 0.5}),
+        ("top_p", 400, "temperature and top_p cannot both be specified for this model.", {"temperature": 0.5}),
         (
-            lambda b: (
-                {"message": "Extra inputs are not permitted", "type": "invalid_request_error", "param": "seed"}
-                if "seed" in b
-                else None
-            ),
-            "seed",
-            {"max_tokens": 9},
-        ),
-        (
-            lambda b: (
-                (422, {"detail": [{"type": "extra_forbidden", "loc": ["body", "seed"], "msg": "Extra inputs"}]})
-                if "seed" in b
-                else None
-            ),
-            "seed",
-            {"temperature": 0.5},
-        ),
-        (
-            lambda b: "temperature and top_p cannot both be specified for this model." if "top_p" in b else None,
-            "top_p",
-            {"temperature": 0.5},
-        ),
-        (
-            lambda b: (
-                "Unsupported value: 'temperature' does not support 0.5. Only the default (1) value is supported."
-                if "temperature" in b
-                else None
-            ),
             "temperature",
+            400,
+            "'temperature' does not support 0.5. Only the default (1) value is.",
             {"seed": 1},
         ),
-        (
-            lambda b: "System role not supported" if b["messages"][0]["role"] == "system" else None,
-            "none",
-            {"messages": [{"role": "user", "content": "You judge.\n\nWell?"}]},
-        ),
-        (
-            lambda b: (
-                "Developer instruction is not enabled for models/gemma-3-27b-it"
-                if b["messages"][0]["role"] == "system"
-                else None
-            ),
-            "none",
-            {"messages": [{"role": "user", "content": "You judge.\n\nWell?"}]},
-        ),
+        ("system", 400, "System role not supported", MERGED),
+        ("system", 400, "Developer instruction is not enabled for models/gemma-3-27b-it", MERGED),
+        ("system", 400, "Only user and assistant roles are supported!", MERGED),
+        ("system", 500, "System role not supported at row 1, column 40", MERGED),  # llama.cpp
+        ("system", 400, "'messages[0].role' does not support 'system' with this model.", MERGED),
+        ("system", 422, {"detail": ONLY_OTHERS}, MERGED),
+        ("system", 400, "invalid role: system", MERGED),
     ],
 )
 def test_a_request_is_mended_once_and_one_line_says_how(
-    endpoint: Any, reply: Any, complete: Any, caplog: pytest.LogCaptureFixture, refuses: Any, gone: str, there: Any
-) -> None:
-    endpoint.answer = refusing(reply, complete, refuses)
+    endpoint: Any, reply: Any, complete: Any, caplog: pytest.LogCaptureFixture, name: str, status: int, said: Any,
+    there: Any,
+) -> None:  # fmt: skip
+    endpoint.answer = refusing(reply, complete, name, status=status, said=said)
     writer = OpenAIWriter(Server(endpoint.url, request=RequestConfig(extra={"top_p": 0.9})), "m")
     assert [written.text for written in write(writer, 4)] == ["yes"] * 4
     assert sum("not tell how many tokens" not in line for line in caplog.messages) == 1
     before = len(endpoint.requests)
     write(writer)
     assert len(endpoint.requests) == before + 1  # it is known by now
-    assert gone not in endpoint.requests[-1]
+    assert not has(endpoint.requests[-1], name)
     assert there.items() <= endpoint.requests[-1].items()
 
 
-@pytest.mark.parametrize(
-    ("status", "said"),
-    [
-        (400, "Only user and assistant roles are supported!"),
-        (500, "System role not supported at row 1, column 40"),  # llama.cpp
-        (400, "Unsupported value: 'messages[0].role' does not support 'system' with this model."),
-        (422, [{"loc": ["body", "messages", 0, "role"], "msg": "Input should be 'user' or 'assistant'"}]),
-        (400, "invalid role: system"),
-    ],
-)
-def test_a_system_role_is_refused_in_many_words(
-    endpoint: Any, reply: Any, complete: Any, status: int, said: Any
-) -> None:
-    def refuses(body: Any) -> Any:
-        return (status, {"detail": said}) if body["messages"][0]["role"] == "system" else None
-
-    endpoint.answer = refusing(reply, complete, refuses)
-    assert write(OpenAIWriter(Server(endpoint.url), "m"))[0].text == "yes"
-
-
 def test_two_things_may_be_refused_one_after_the_other(endpoint: Any, reply: Any, complete: Any) -> None:
-    endpoint.answer = refusing(
-        reply,
-        complete,
-        lambda b: next((f"{name}: unknown field" for name in ("seed", "stop", "max_tokens") if name in b), None),
-    )
+    endpoint.answer = refusing(reply, complete, "seed", "stop", "max_tokens", said="{name}: unknown field")
     assert write(OpenAIWriter(Server(endpoint.url), "m"))[0].text == "yes"
     assert len(endpoint.requests) == 4
 
@@ -243,7 +197,7 @@ def test_two_things_may_be_refused_one_after_the_other(endpoint: Any, reply: Any
 def test_what_no_mending_helps_is_refused_after_a_bounded_number_of_requests(
     endpoint: Any, reply: Any, complete: Any, said: str
 ) -> None:
-    endpoint.answer = refusing(reply, complete, lambda b: said)
+    endpoint.answer = refusing(reply, complete, "model", said=said)
     with pytest.raises(AttemptError) as caught:
         write(OpenAIWriter(Server(endpoint.url), "m"))
     assert caught.value.kind == "refused"
