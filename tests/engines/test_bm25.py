@@ -213,16 +213,6 @@ def test_a_failed_build_leaves_nothing_behind(tmp_path: Path) -> None:
     assert [p.name for p in cache.iterdir()] == ["digests"]
 
 
-def test_a_gzip_corpus_is_read_by_place_too(tmp_path: Path) -> None:
-    plain = write_corpus(tmp_path / "c.jsonl")
-    packed = tmp_path / "c.jsonl.gz"
-    packed.write_bytes(gzip.compress(plain.read_bytes()))
-    plain.unlink()
-    engine = BM25Engine.open(packed, tmp_path / "cache")
-    assert engine.name == "bm25:c"
-    assert engine.search_many(["Bambara"], 1)[0][0].text == "Bambara is widely spoken."
-
-
 def test_passages_are_found_between_blank_lines_and_line_ends_of_windows(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "c.jsonl")
     corpus.write_bytes(b"\r\n  \r\n".join(corpus.read_bytes().splitlines()))  # and no line end at the end
@@ -233,37 +223,6 @@ def test_passages_are_found_between_blank_lines_and_line_ends_of_windows(tmp_pat
     assert [f for f, p in zip(found, PASSAGES, strict=True) if p[0] not in twins] == [
         p for p in PASSAGES if p[0] not in twins
     ]
-
-
-def test_search_r1_corpora_hold_the_title_in_the_first_line_of_contents(tmp_path: Path) -> None:
-    corpus = tmp_path / "wiki.jsonl"
-    rows = [{"id": 0, "contents": '"Nepal"\nKathmandu is the capital.\nIt is old.'}, {"id": 1, "contents": "Only one."}]
-    corpus.write_text("\n".join(json.dumps(row) for row in rows))
-    engine = BM25Engine.open(corpus, tmp_path / "cache")
-    (nepal,), (only,) = engine.search_many(["Nepal", "only one"], 1)
-    assert (nepal.id, nepal.title, nepal.text) == ("0", "Nepal", "Kathmandu is the capital.\nIt is old.")
-    assert (only.id, only.title, only.text) == ("1", "", "Only one.")
-
-
-@pytest.mark.parametrize(
-    ("line", "complaint"),
-    [
-        (b'{"id": "2", "text": "cut of', "c.jsonl:2: not valid JSON"),
-        (b'["2", "a list"]', "c.jsonl:2: expected an object"),
-        (b"[" * 100_000, "c.jsonl:2: not valid JSON (nested too deeply)"),
-        (b'{"id": ' + b"7" * 6000 + b', "text": "x"}', "c.jsonl:2: not valid JSON (a number of thousands of digits)"),
-        (b'{"id": "2", "title": "T"}', "c.jsonl:2: the passage has neither a field 'text' nor a field 'contents'"),
-        (b'{"id": "2", "text": {"a": 7}}', "c.jsonl:2: the field 'text' must be text, found dict"),
-        (b'{"id": "2", "text": "\xff\xfe"}', "c.jsonl:2: not UTF-8 text"),
-    ],
-)
-def test_a_bad_line_is_named(tmp_path: Path, line: bytes, complaint: str) -> None:
-    corpus = tmp_path / "c.jsonl"
-    corpus.write_bytes(b'{"id": "1", "title": "T", "text": "fine"}\n' + line + b"\n")
-    with pytest.raises(DataError) as caught:
-        BM25Engine.open(corpus, tmp_path / "cache")
-    assert complaint in str(caught.value)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_corpus_that_cannot_be_searched_is_said(tmp_path: Path) -> None:
@@ -294,13 +253,6 @@ def test_a_corpus_cut_short_while_it_is_open_is_an_error_not_another_passage(tmp
     corpus.write_bytes(corpus.read_bytes()[:300])
     with pytest.raises(DataError, match="changed after it was opened"):
         engine.search_many(["Vientiane"], 1)
-
-
-def test_half_characters_in_a_passage_do_not_reach_the_tokenizer(tmp_path: Path) -> None:
-    corpus = tmp_path / "c.jsonl"
-    corpus.write_text('{"id": "1", "title": "T", "text": "half \\ud83d emoji"}\n')
-    engine = BM25Engine.open(corpus, tmp_path / "cache")
-    assert engine.search_many(["emoji"], 1)[0][0].text.encode("utf-8") == b"half ? emoji"
 
 
 @pytest.mark.parametrize(("k1", "b"), [(-1, 0.4), (0.9, 1.5), (float("nan"), 0.4)])

@@ -81,18 +81,17 @@ def test_parquet_is_read(tmp_path: Path) -> None:
 
 def test_a_passage_without_an_id_is_known_by_its_place(tmp_path: Path) -> None:
     path = tmp_path / "c.jsonl"
-    path.write_text(
-        "\n" + lines({"text": "alpha"}, {"id": None, "text": "beta", "title": 1984}, {"id": 7.0, "text": "c"})
-    )
+    rows = {"text": "alpha"}, {"id": None, "text": "beta", "title": 1984}, {"id": 7.0, "contents": "c"}
+    path.write_text("\n" + lines(*rows))
     assert read(path) == [Document("", "alpha", "0"), Document("1984", "beta", "1"), Document("", "c", "7")]
     engine = BM25Engine.open(path, tmp_path / "cache")
     assert engine.search_many(["beta"], 1)[0][0].id == "1"
 
 
-def test_sentences_in_a_list_are_one_text(tmp_path: Path) -> None:
+def test_sentences_in_a_list_are_one_text_and_half_a_character_is_none(tmp_path: Path) -> None:
     path = tmp_path / "c.jsonl"
-    path.write_text(lines({"id": "1", "title": "T", "text": ["One.", " Two."]}))
-    assert read(path) == [Document("T", "One. Two.", "1")]
+    path.write_text(lines({"id": "1", "title": "T", "text": ["One.", " Two."]}) + '{"text": "half \\ud83d emoji"}')
+    assert read(path) == [Document("T", "One. Two.", "1"), Document("", "half ? emoji", "1")]
 
 
 def test_empty_passages_are_counted_and_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -114,11 +113,19 @@ def test_empty_passages_are_counted_and_said(tmp_path: Path, caplog: pytest.LogC
         ("c.csv", "text\n\n\"a\nb", ":3: not valid CSV"),
         ("c.json", "[" * 100_000, ":1: not valid JSON (nested too deeply)"),
         ("c.jsonl.gz", "{}", ": cannot be read: not a whole gzip file"),
+        ("c.jsonl", '{"text": "a"}\n{"id": "2", "text": "cut of', ":2: not valid JSON"),
+        ("c.jsonl", '{"text": "a"}\n["2", "a list"]', ":2: expected an object"),
+        ("c.jsonl", '{"text": "a"}\n' + "[" * 100_000, ":2: not valid JSON (nested too deeply)"),
+        ("c.jsonl", '{"text": ' + "7" * 6000 + "}", ":1: not valid JSON (a number of thousands of digits)"),
+        ("c.jsonl", '{"title": "T"}', ":1: the passage has neither a field 'text' nor a field 'contents'"),
+        ("c.jsonl", '{"text": {"a": 7}}', ":1: the field 'text' must be text, found dict"),
+        ("c.jsonl", b'{"text": "\xff\xfe"}', ":1: not UTF-8 text"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, text: str, says: str) -> None:
-    (tmp_path / name).write_text(text)
+def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, text: str | bytes, says: str) -> None:
+    (tmp_path / name).write_bytes(text.encode() if isinstance(text, str) else text)
     with pytest.raises(DataError) as caught:
         read(tmp_path / name)
     assert str(caught.value).startswith(f"{tmp_path / name}{says}")
+    assert "\n" not in str(caught.value)
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["digests"]

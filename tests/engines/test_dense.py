@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gzip
 import json
 import sys
 import threading
@@ -54,8 +53,7 @@ class WordCounter:
 
 def write_corpus(path: Path, passages: list[tuple[str, str, str]] = PASSAGES) -> Path:
     rows = [{"id": i, "title": title, "text": text} for i, title, text in passages]
-    data = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    path.write_bytes(gzip.compress(data) if path.suffix == ".gz" else data)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
 
@@ -233,12 +231,6 @@ def test_a_malformed_line_is_named_before_anything_is_embedded(tmp_path: Path, c
     with pytest.raises(DataError, match=r"c\.jsonl:8: not valid JSON"):
         DenseEngine.open(corpus, encoder, cache)
     assert encoder.asked == []
-
-
-def test_a_packed_corpus_is_searched_too(tmp_path: Path, cache: Path) -> None:
-    engine = DenseEngine.open(write_corpus(tmp_path / "packed.jsonl.gz"), WordCounter(), cache)
-    assert engine.name == "dense:packed:words"
-    assert ids(engine, "Vientiane Mekong", 1) == ["laos"]
 
 
 @pytest.mark.parametrize(

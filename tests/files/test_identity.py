@@ -17,7 +17,6 @@ from hypothesis import strategies as st
 from zerosearch.collecting import claim
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.engines.cache import Cached
-from zerosearch.engines.cache_file import PageStore
 from zerosearch.engines.config import SimulatedConfig
 from zerosearch.engines.page_rows import RecordedPage
 from zerosearch.engines.recorded import RecordedEngine
@@ -25,7 +24,7 @@ from zerosearch.engines.snippets import Snippets
 from zerosearch.episodes.predictions import Header, start_predictions
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import ErrorRate
-from zerosearch.episodes.search import Document, SearchPage, SearchRequest
+from zerosearch.episodes.search import Document
 from zerosearch.errors import CheckpointError, DataError
 from zerosearch.evaluation.results import unlike
 from zerosearch.files.identity import address_of, differences, identity_of, parts_of, with_parts
@@ -146,15 +145,6 @@ def test_a_recording_is_what_it_holds_and_how_it_is_asked() -> None:
     assert len(found | {edited}) == 5  # one of the two ways to miss is the default
 
 
-def test_a_cache_of_an_older_release_is_refused_in_a_line(tmp_path: Path) -> None:
-    path = tmp_path / "pages.sqlite"
-    store = PageStore(path)
-    store._use("write", lambda db: db.execute("PRAGMA user_version = 1"))
-    store.close()
-    with pytest.raises(DataError, match="schema version 1, this release uses 2: choose another file"):
-        PageStore(path)
-
-
 def test_an_evaluation_does_not_go_on_with_another_corpus_or_other_parameters(tmp_path: Path) -> None:
     first = replace(HEADER, engine_identity="bm25 b=0.4 corpus=aa k1=0.9")
     start_predictions(tmp_path / "p.jsonl", first)
@@ -196,13 +186,3 @@ def test_a_run_does_not_go_on_with_a_changed_corpus(tmp_path: Path) -> None:
     assert not said
     with pytest.raises(CheckpointError, match=r"the engine is not what it was \(corpus aa and bb\)"):
         check_engines(tmp_path, {"engine": "bm25 corpus=bb"}, said.append)
-
-
-def test_an_engine_of_ones_own_says_what_it_is() -> None:
-    class Own:
-        name, identity = "own", "own version=2"
-
-        async def search(self, request: SearchRequest) -> SearchPage:
-            return SearchPage((), self.name)
-
-    assert Metered(Own(), Meter()).identity == "own version=2"

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import FakeEngine, FakeGenerator
 from simulator.rows import NEPAL, PERU
 
 from zerosearch.episodes.episode import Codec, EpisodeLimits
-from zerosearch.episodes.generation import Generation, Sampling
+from zerosearch.episodes.generation import Sampling
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import ErrorRate, RolloutSettings, run_episode
-from zerosearch.episodes.search import Document, SearchPage, SearchRequest
+from zerosearch.episodes.search import Document, SearchRequest
 from zerosearch.errors import DataError, EngineError, RunError
 from zerosearch.simulator.collect import Progress, collect, list_parts, read_collection
 from zerosearch.usage import Usage
@@ -22,43 +23,32 @@ from zerosearch.usage import Usage
 QUESTIONS = [NEPAL, PERU, *(Question(f"q{n}", f"Which is city {n}?", (f"city {n}",)) for n in range(9))]
 
 
-class Script:
+class Script(FakeGenerator):
     """A policy that searches once and answers with what the page says. Episodes end in another order than begun."""
 
     def __init__(self, codec: Codec) -> None:
-        self.codec = codec
-        self.calls = 0
+        super().__init__(codec, self.turn)
         self.most = self.running = 0
 
-    async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Generation:
-        self.calls += 1
+    async def turn(self, prompt: str, sampling: Sampling) -> str:
         self.running += 1
         self.most = max(self.most, self.running)
-        for _ in range(self.calls % 5):
+        for _ in range(len(self.asked) % 5):
             await asyncio.sleep(0)
         self.running -= 1
-        text = self.codec.decode(prompt_ids)
-        said = text.rsplit("[1] ", 1)[-1].split("\n")[0] if "<information>" in text else ""
-        ids = self.codec.encode(f"<answer>{said}</answer>" if said else "<search>city</search>")
-        return Generation(ids, [0.0] * len(ids), "stop")
+        said = prompt.rsplit("[1] ", 1)[-1].split("\n")[0] if "<information>" in prompt else ""
+        return f"<answer>{said}</answer>" if said else "<search>city</search>"
 
 
-class Atlas:
-    """Answers with the golden answer; `breaks` after so many searches."""
+def atlas(*, breaks: int | None = None, error: Exception | None = None) -> FakeEngine:
+    """Answers with the golden answer; after `breaks` searches with the error."""
 
-    name = identity = "atlas"
-
-    def __init__(self, breaks: int | None = None, error: Exception | None = None) -> None:
-        self.searches = 0
-        self.breaks, self.error = breaks, error
-
-    async def search(self, request: SearchRequest) -> SearchPage:
-        self.searches += 1
-        if self.breaks is not None and self.searches > self.breaks:
-            assert self.error is not None
-            raise self.error
+    def page(request: SearchRequest) -> Any:
         assert request.question is not None
-        return SearchPage((Document("", request.question.golden_answers[0]),), self.name, usage=Usage(usd=0.01))
+        return [Document("", request.question.golden_answers[0])]
+
+    pages = [page] if breaks is None else [page] * breaks
+    return FakeEngine(*pages, *([error] if error else []), name="atlas", usage=Usage(usd=0.01))
 
 
 @pytest.fixture(autouse=True)
@@ -73,24 +63,18 @@ def settings(codec: Codec) -> RolloutSettings:
 
 def run(codec: Codec, folder: Path, engine: Any, generator: Script | None = None, **options: Any) -> Progress:
     questions = options.pop("questions", QUESTIONS)
-    return asyncio.run(
-        collect(
-            questions,
-            partial(
-                run_episode,
-                generator=generator or Script(codec),
-                engine=engine,
-                settings=settings(codec),
-                errors=ErrorRate(0.2),
-            ),
-            folder,
-            **options,
-        )
+    play = partial(
+        run_episode,
+        generator=generator or Script(codec),
+        engine=engine,
+        settings=settings(codec),
+        errors=ErrorRate(0.2),
     )
+    return asyncio.run(collect(questions, play, folder, **options))
 
 
 def test_every_question_and_rollout_is_kept_whole(byte_codec: Codec, tmp_path: Path) -> None:
-    done = run(byte_codec, tmp_path, Atlas(), rollouts=2)
+    done = run(byte_codec, tmp_path, atlas(), rollouts=2)
     held = list(read_collection(tmp_path))
     assert sorted((t.question.id, t.rollout) for t in held) == sorted((q.id, r) for q in QUESTIONS for r in range(2))
     assert all(t.answer == t.question.golden_answers[0] for t in held)  # each with its own question
@@ -99,11 +83,11 @@ def test_every_question_and_rollout_is_kept_whole(byte_codec: Codec, tmp_path: P
 
 
 def test_the_same_call_asks_nothing_twice(byte_codec: Codec, tmp_path: Path) -> None:
-    run(byte_codec, tmp_path, Atlas())
+    run(byte_codec, tmp_path, atlas())
     before = [p.read_bytes() for p in list_parts(tmp_path)]
-    engine = Atlas()
+    engine = atlas()
     done = run(byte_codec, tmp_path, engine)
-    assert engine.searches == 0
+    assert len(engine.requests) == 0
     assert (done.done, done.total) == (11, 11)
     assert [p.read_bytes() for p in list_parts(tmp_path)] == before
 
@@ -113,18 +97,18 @@ def test_what_was_finished_before_an_error_is_kept_and_not_played_again(
     byte_codec: Codec, tmp_path: Path, error: Exception
 ) -> None:
     with pytest.raises(type(error), match=str(error)):
-        run(byte_codec, tmp_path, Atlas(breaks=6, error=error), concurrency=2)
+        run(byte_codec, tmp_path, atlas(breaks=6, error=error), concurrency=2)
     held = {t.question.id for t in read_collection(tmp_path)}
     assert 4 <= len(held) <= 6
-    engine = Atlas()
+    engine = atlas()
     done = run(byte_codec, tmp_path, engine)
-    assert engine.searches == 11 - len(held)
+    assert len(engine.requests) == 11 - len(held)
     assert (done.done, done.right) == (11, 11)
     assert len({t.question.id for t in read_collection(tmp_path)}) == 11
 
 
 def test_a_failed_search_is_kept_as_one_and_counted(byte_codec: Codec, tmp_path: Path) -> None:
-    engine = Atlas(breaks=10, error=EngineError("deadline", "too late"))
+    engine = atlas(breaks=10, error=EngineError("deadline", "too late"))
     done = run(byte_codec, tmp_path, engine)
     assert (done.done, done.failed, done.right) == (11, 1, 10)
     (broken,) = (t for t in read_collection(tmp_path) if not t.valid)
@@ -132,17 +116,17 @@ def test_a_failed_search_is_kept_as_one_and_counted(byte_codec: Codec, tmp_path:
 
 
 def test_more_questions_or_rollouts_go_on_from_what_is_there(byte_codec: Codec, tmp_path: Path) -> None:
-    run(byte_codec, tmp_path, Atlas(), questions=QUESTIONS[:5])
-    engine = Atlas()
+    run(byte_codec, tmp_path, atlas(), questions=QUESTIONS[:5])
+    engine = atlas()
     done = run(byte_codec, tmp_path, engine, rollouts=2)
-    assert engine.searches == 22 - 5
+    assert len(engine.requests) == 22 - 5
     assert (done.done, done.total) == (22, 22)
     assert len({p.name for p in list_parts(tmp_path)}) == 2 + 5
 
 
 def test_no_more_episodes_are_played_at_a_time_than_asked_for(byte_codec: Codec, tmp_path: Path) -> None:
     generator = Script(byte_codec)
-    run(byte_codec, tmp_path, Atlas(), generator, rollouts=3, concurrency=3)
+    run(byte_codec, tmp_path, atlas(), generator, rollouts=3, concurrency=3)
     assert generator.most == 3
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from fakes import FakeEngine
 
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.episodes.questions import Question
@@ -57,60 +58,48 @@ def measure(real: BM25Engine, *episodes: Trajectory, top_k: int = 1) -> Leak:
     return asyncio.run(leak(episodes, real, top_k))
 
 
-def test_a_page_leaks_where_the_real_engine_has_no_answer_for_the_query(real: BM25Engine) -> None:
-    found = measure(
-        real,
-        episode(PERU, search("llamas", "Lima is the capital.")),  # BM25: Peru, no Lima. Leaked
-        episode(PERU, search("llamas", "Peru has llamas.")),  # honest
-        episode(PERU, search("mountains", "Lima lies at the Andes.")),  # BM25 says so too: not counted
-        episode(NEPAL, search("nepal", "Kathmandu.")),  # the same
-    )
-    assert found == Leak(queries=2, leaked=1)
-    assert found.rate == 0.5
-
-
-def test_each_page_is_held_against_the_answers_of_its_own_question(real: BM25Engine) -> None:
-    assert measure(real, episode(NEPAL, search("llamas", "Lima is the capital."))) == Leak(1, 0)
-    assert measure(real, episode(NEPAL, search("llamas", "Katmandu."))) == Leak(1, 1)  # an alias
-    assert measure(real, episode(NEPAL, search("llamas", "Kathmandus."))) == Leak(1, 0)  # whole words
-
-
-def test_every_search_of_an_episode_counts(real: BM25Engine) -> None:
-    searches = [search("llamas", "Lima"), search("capital with llamas", "nothing"), search("peru", "Lima")]
-    assert measure(real, episode(PERU, *searches)) == Leak(3, 2)
-
-
-def test_noisy_and_failed_searches_and_pages_of_real_engines_are_left_out(real: BM25Engine) -> None:
-    left_out = episode(
-        PERU,
-        search("llamas", "Lima", quality="noisy"),
-        search("llamas", "", error="deadline"),
-        search("llamas", "Lima", quality=None),
-    )
-    found = measure(real, left_out)
-    assert found == Leak(0, 0)
-    assert found.rate is None
-
-
 def mixed(query: str, *documents: tuple[str, str]) -> SearchRecord:
     """A mixed page from (what was asked for, text)."""
     asked = tuple(kind for kind, _ in documents)
     return SearchRecord(query, tuple(Document("", t) for _, t in documents), "simulated:x", "mixed", 0.5, asked=asked)
 
 
-def test_of_a_mixed_page_only_the_documents_asked_for_as_useful_can_leak(real: BM25Engine) -> None:
-    leaking = mixed("llamas", ("plain", "Hills."), ("useful", "Lima is the capital."))
-    answer_in_noise = mixed("llamas", ("near-miss", "Lima is the capital."), ("useful", "Peru has llamas."))
-    findable = mixed("mountains", ("useful", "Lima"), ("plain", "The sea."))  # BM25 finds Lima too
-    short_of_useful_ones = mixed("llamas", ("plain", "Lima"))
-    assert measure(real, episode(PERU, leaking)) == Leak(1, 1)
-    assert measure(real, episode(PERU, answer_in_noise)) == Leak(1, 0)
-    assert measure(real, episode(PERU, findable, short_of_useful_ones)) == Leak(0, 0)
+@pytest.mark.parametrize(
+    ("question", "searches", "found"),
+    [
+        # a page leaks where the real engine has no answer for the query
+        (PERU, [search("llamas", "Lima is the capital.")], Leak(1, 1)),  # BM25: Peru, no Lima
+        (PERU, [search("llamas", "Peru has llamas.")], Leak(1, 0)),  # honest
+        (PERU, [search("mountains", "Lima lies at the Andes.")], Leak(0, 0)),  # BM25 says so too: not counted
+        (NEPAL, [search("nepal", "Kathmandu.")], Leak(0, 0)),  # the same
+        (PERU, [search("???", "Lima"), search("zzz", "Lima")], Leak(2, 2)),  # BM25 finds nothing at all
+        # each page is held against the answers of its own question
+        (NEPAL, [search("llamas", "Lima is the capital.")], Leak(1, 0)),
+        (NEPAL, [search("llamas", "Katmandu.")], Leak(1, 1)),  # an alias
+        (NEPAL, [search("llamas", "Kathmandus.")], Leak(1, 0)),  # whole words
+        # every search counts, also beside one that failed, but noisy pages, and those of real engines, do not
+        (
+            PERU,
+            [search("llamas", "Lima"), search("capital with llamas", "nothing"), search("peru", "Lima")],
+            Leak(3, 2),
+        ),
+        (PERU, [search("llamas", "Lima"), search("llamas", "", error="http")], Leak(1, 1)),
+        (PERU, [search("llamas", "Lima", quality="noisy"), search("llamas", "Lima", quality=None)], Leak(0, 0)),
+        # of a mixed page only the documents asked for as useful can leak
+        (PERU, [mixed("llamas", ("plain", "Hills."), ("useful", "Lima is the capital."))], Leak(1, 1)),
+        (PERU, [mixed("llamas", ("near-miss", "Lima is the capital."), ("useful", "Peru has llamas."))], Leak(1, 0)),
+        (PERU, [mixed("mountains", ("useful", "Lima"), ("plain", "The sea."))], Leak(0, 0)),  # BM25 finds Lima too
+        (PERU, [mixed("llamas", ("plain", "Lima"))], Leak(0, 0)),  # short of useful ones
+    ],
+)
+def test_what_leaks(real: BM25Engine, question: Question, searches: list[SearchRecord], found: Leak) -> None:
+    assert measure(real, episode(question, *searches)) == found
 
 
-def test_there_is_no_rate_without_anything_to_count(real: BM25Engine) -> None:
+def test_the_leaks_of_all_episodes_are_one_rate_and_there_is_none_without_anything_to_count(real: BM25Engine) -> None:
+    leaked, honest = search("llamas", "Lima"), search("llamas", "Hills.")
+    assert measure(real, episode(PERU, leaked), episode(PERU, honest)).rate == 0.5
     assert measure(real).rate is None
-    assert measure(real, episode(NEPAL, search("nepal", "Kathmandu"))).rate is None
     assert Leak(3, 0).rate == 0.0
 
 
@@ -121,10 +110,6 @@ def test_the_real_engine_is_asked_for_as_many_documents_as_it_judges_with(real: 
     assert measure(real, page, top_k=3) == Leak(0, 0)
 
 
-def test_a_query_that_finds_nothing_at_all_can_leak(real: BM25Engine) -> None:
-    assert measure(real, episode(PERU, search("???", "Lima"), search("zzz", "Lima"))) == Leak(2, 2)
-
-
 def test_a_title_holds_an_answer_too() -> None:
     assert holds_answer([Document("Lima", "a city")], ["Lima"])
     assert not holds_answer([Document("Limassol", "a city")], ["Lima"])
@@ -132,46 +117,27 @@ def test_a_title_holds_an_answer_too() -> None:
     assert not holds_answer([Document("x", "y")], [""])  # an empty golden answer is in no page
 
 
-def test_an_episode_whose_search_failed_still_counts_its_other_pages(real: BM25Engine) -> None:
-    broken = replace(
-        episode(PERU, search("llamas", "Lima"), search("llamas", "", error="http")), stop_reason="engine_error"
-    )
-    assert measure(real, broken) == Leak(1, 1)
-
-
 def test_a_real_engine_that_fails_takes_the_query_out_of_the_count(real: BM25Engine) -> None:
-    class Flaky:
-        name = "flaky"
-
-        async def search(self, request: SearchRequest) -> SearchPage:
-            if "llamas" in request.query:
-                raise EngineError("deadline", "too slow")
-            return await real.search(request)
+    def flaky(request: SearchRequest) -> Any:
+        return EngineError("deadline", "too slow") if "llamas" in request.query else real.search(request)
 
     asked = episode(PERU, search("country with llamas", "Lima"), search("peru", "Lima"))
-    assert asyncio.run(leak([asked], Flaky(), 1)) == Leak(queries=1, leaked=1)
+    assert asyncio.run(leak([asked], FakeEngine(flaky), 1)) == Leak(queries=1, leaked=1)
 
 
-class Simulator:
+def simulator(leaks: Container[str] = (), fails: Container[str] = ()) -> FakeEngine:
     """Useful pages hold the answer, noisy ones only for queries in `leaks`, and none without a question."""
 
-    name = identity = "simulated:x"
-
-    def __init__(self, leaks: frozenset[str] = frozenset(), fails: frozenset[str] = frozenset()) -> None:
-        self.leaks, self.fails = leaks, fails
-        self.requests: list[SearchRequest] = []
-
-    async def search(self, request: SearchRequest) -> SearchPage:
-        self.requests.append(request)
-        if request.query in self.fails:
-            raise EngineError("empty", "nothing")
+    def page(request: SearchRequest) -> Any:
+        if request.query in fails:
+            return EngineError("empty", "nothing")
         good = request.quality is Quality.USEFUL and request.query != "llamas"
-        if request.question is None or not (good or request.query in self.leaks):
-            texts = ["Hills and more hills.", "The sea."]
-        else:
-            texts = [f"It is {request.question.golden_answers[0]}.", "The sea."]
-        documents = tuple(Document("Page", text) for text in texts[: request.top_k])
-        return SearchPage(documents, self.name, request.quality, seconds=0.5, usage=Usage(usd=0.001))
+        told = request.question is not None and (good or request.query in leaks)
+        text = f"It is {request.question.golden_answers[0]}." if told and request.question else "Hills and more hills."
+        documents = (Document("Page", text), Document("Page", "The sea."))[: request.top_k]
+        return SearchPage(documents, "simulated:x", request.quality, seconds=0.5, usage=Usage(usd=0.001))
+
+    return FakeEngine(page)
 
 
 ASKED = [
@@ -181,13 +147,13 @@ ASKED = [
 ]
 
 
-def report_on(real: BM25Engine, simulator: Simulator, **options: int) -> dict[str, Any]:
-    compared = asyncio.run(compare(ASKED, simulator, real, top_k=2, **options))
+def report_on(real: BM25Engine, simulated: FakeEngine, **options: int) -> dict[str, Any]:
+    compared = asyncio.run(compare(ASKED, simulated, real, top_k=2, **options))
     return fidelity(compared, top_k=2)
 
 
 def test_control_is_what_the_word_decides_where_the_real_page_holds_the_answer(real: BM25Engine) -> None:
-    report = report_on(real, Simulator())
+    report = report_on(real, simulator())
     assert (report["queries"], report["findable"], report["failed"]) == (3, 2, 0)
     assert report["control"] == {"useful": 1.0, "noisy": 0.0}
     assert report["leak"] == {"queries": 1, "useful": 0.0, "noisy": 0.0}
@@ -196,17 +162,17 @@ def test_control_is_what_the_word_decides_where_the_real_page_holds_the_answer(r
 
 
 def test_a_leak_and_a_noisy_page_with_the_answer_are_seen(real: BM25Engine) -> None:
-    report = report_on(real, Simulator(leaks=frozenset(("llamas", "capital nepal"))))
+    report = report_on(real, simulator(leaks=("llamas", "capital nepal")))
     assert report["leak"] == {"queries": 1, "useful": 1.0, "noisy": 1.0}
     assert report["control"] == {"useful": 1.0, "noisy": 0.5}
 
 
 def test_every_share_has_its_interval(real: BM25Engine) -> None:
-    within = report_on(real, Simulator())["intervals"]
+    within = report_on(real, simulator())["intervals"]
     assert within["control"]["useful"] == pytest.approx([0.158, 1.0], abs=1e-3)  # 2 of 2, Clopper and Pearson
     assert within["leak"]["useful"] == pytest.approx([0.0, 0.975], abs=1e-3)
     assert within["kinds"]["one_hop"]["real"] == pytest.approx([0.025, 1.0], abs=1e-3)
-    assert report_on(real, Simulator(fails=frozenset(("llamas",))))["intervals"]["leak"]["useful"] is None
+    assert report_on(real, simulator(fails=("llamas",)))["intervals"]["leak"]["useful"] is None
 
 
 def test_a_first_hop_that_names_a_wrong_bridge_is_seen() -> None:
@@ -243,27 +209,27 @@ def test_what_stands_on_many_pages_by_chance_is_no_answer_there(real: BM25Engine
 
 
 def test_the_answer_in_the_prompt_is_held_against_pages_written_without_it(real: BM25Engine) -> None:
-    simulator = Simulator()
-    report = report_on(real, simulator, blind=1)
+    simulated = simulator()
+    report = report_on(real, simulated, blind=1)
     assert report["answer_in_prompt"] == {"queries": 1, "with": 1.0, "without": 0.0}
-    assert [r.query for r in simulator.requests if r.question is None] == ["capital nepal"]
+    assert [r.query for r in simulated.requests if r.question is None] == ["capital nepal"]
 
 
 def test_queries_that_failed_count_on_no_side(real: BM25Engine) -> None:
-    report = report_on(real, Simulator(fails=frozenset(("llamas",))))
+    report = report_on(real, simulator(fails=("llamas",)))
     assert (report["queries"], report["failed"], report["findable"], report["leak"]["queries"]) == (3, 1, 2, 0)
     assert report["leak"]["useful"] is None
 
 
 def test_each_query_is_simulated_with_its_own_question_and_a_seed_of_its_own(real: BM25Engine) -> None:
-    simulator = Simulator()
-    report_on(real, simulator)
-    assert {(r.query, r.question) for r in simulator.requests} == {(a.query, a.question) for a in ASKED}
-    assert len({r.seed for r in simulator.requests}) == 2 * len(ASKED)
+    simulated = simulator()
+    report_on(real, simulated)
+    assert {(r.query, r.question) for r in simulated.requests} == {(a.query, a.question) for a in ASKED}
+    assert len({r.seed for r in simulated.requests}) == 2 * len(ASKED)
 
 
 def test_pages_short_of_documents_are_not_whole(real: BM25Engine) -> None:
-    compared = asyncio.run(compare(ASKED, Simulator(), real, top_k=2))
+    compared = asyncio.run(compare(ASKED, simulator(), real, top_k=2))
     assert fidelity(compared, top_k=2)["whole_pages"] == 1.0
     assert fidelity(compared, top_k=3)["whole_pages"] == 0.0
     assert fidelity(compared, top_k=2)["seconds_per_page"] == 0.5
@@ -272,7 +238,7 @@ def test_pages_short_of_documents_are_not_whole(real: BM25Engine) -> None:
 def test_nothing_of_a_page_can_become_markup(real: BM25Engine) -> None:
     bad = Question("x", "<script>alert(1)</script>?", ("<b>Lima</b>",))
     asked = [FidelityQuery("<img src=x onerror=alert(2)>", bad, "<kind>")]
-    compared = asyncio.run(compare(asked, Simulator(), real, top_k=2))
+    compared = asyncio.run(compare(asked, simulator(), real, top_k=2))
     names = {"simulator": "<s>", "engine": "e&e"}
     said = [Reading(compared[0], {"real": "<script>x</script>", "useful": None, "noisy": "<img>"})]
     html = page({**names, **fidelity(compared, top_k=2)}, compared, said)

@@ -113,20 +113,6 @@ def test_yes_and_no_are_words_that_any_page_may_hold() -> None:
     assert free_labels(question, "Lima", (Document("Lima", "yes"),)) == {}
 
 
-@pytest.mark.parametrize(
-    ("title", "query", "expected"),
-    [
-        ("Peru", "the capital of peru?", True),
-        ("Peru", "a peruvian city", False),
-        ("Paris (film)", "who directed Paris", True),
-        ("", "anything", False),
-        ("It", "it is", False),
-    ],
-)
-def test_a_query_names_a_document_by_its_title(title: str, query: str, expected: bool) -> None:
-    assert named(Document(title, "text"), query) == expected
-
-
 def test_only_the_documents_that_a_policy_sees_make_the_label() -> None:
     deep = search("capital", "Hills.", "More hills.", "Kathmandu.")
     page = RecordedPage("capital", deep.documents, "bm25:x", question=NEPAL)
@@ -180,6 +166,10 @@ def test_a_row_that_cannot_be_read_is_named(tmp_path: Path, change: dict[str, ob
 @pytest.mark.parametrize(
     ("title", "query", "named_by_it"),
     [
+        ("Peru", "the capital of peru?", True),
+        ("Peru", "a peruvian city", False),
+        ("Paris (film)", "who directed Paris", True),
+        ("It", "it is", False),
         ("Ning Hao - Wikipedia", "where was ning hao born", True),
         ("Ning Hao | Biography | Britannica", "where was Ning Hao born", True),
         ("Paris (film) – IMDb", "director of Paris", True),

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import dataclass, field
+from collections.abc import Container
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import FakeEngine
 
 from zerosearch.engines.recorded import RecordedEngine
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import ErrorRate
-from zerosearch.episodes.search import Document, SearchPage, SearchRequest
+from zerosearch.episodes.search import Document, SearchRequest
 from zerosearch.errors import BudgetError, DataError, EngineError, RunError
 from zerosearch.simulator.record import Query, Recorded, RecordSettings, read_recorded_pages, record
 from zerosearch.spending.meter import Budget, Meter, Metered
@@ -22,24 +23,20 @@ QUESTIONS = [Question(f"q{n}", f"Question {n}?", (f"answer {n}",), {"hops": 2} i
 QUERIES = [Query(f"query {n}", question, turn=n) for n, question in enumerate(QUESTIONS)]
 
 
-@dataclass
-class Numbered:
-    """An engine that says which document stands where, and fails for the queries in `broken`."""
+def numbered(
+    identity: str = "numbered depth=1", broken: Container[str] = (), unknown: Container[str] = ()
+) -> FakeEngine:
+    """Says which document stands where; fails for the queries in `broken`, finds nothing for those in `unknown`."""
 
-    name: str = "numbered"
-    identity: str = "numbered depth=1"
-    broken: set[str] = field(default_factory=set)
-    unknown: set[str] = field(default_factory=set)
-    asked: list[str] = field(default_factory=list)
+    def page(request: SearchRequest) -> Any:
+        if request.query in broken:
+            return EngineError("http", "down")
+        count = 0 if request.query in unknown else request.top_k
+        return [Document(f"{request.query} {n}", "Text.", str(n)) for n in range(count)]
 
-    async def search(self, request: SearchRequest) -> SearchPage:
-        self.asked.append(request.query)
-        await asyncio.sleep(0)
-        if request.query in self.broken:
-            raise EngineError("http", "down")
-        documents = tuple(Document(f"{request.query} {n}", "Text.", str(n)) for n in range(request.top_k))
-        documents = () if request.query in self.unknown else documents
-        return SearchPage(documents, self.name)
+    engine = FakeEngine(page, name="numbered")
+    engine.identity = identity
+    return engine
 
 
 def run(engine: Any, path: Path, queries: list[Query] = QUERIES, **settings: Any) -> Recorded:
@@ -48,7 +45,7 @@ def run(engine: Any, path: Path, queries: list[Query] = QUERIES, **settings: Any
 
 
 def test_each_query_is_recorded_once_with_its_own_question(tmp_path: Path) -> None:
-    path, engine = tmp_path / "pages.jsonl", Numbered()
+    path, engine = tmp_path / "pages.jsonl", numbered()
     assert run(engine, path, [*QUERIES, QUERIES[3]]) == Recorded(8, 8, 0)
     pages, without = read_recorded_pages(path)
     assert without == 0
@@ -56,44 +53,45 @@ def test_each_query_is_recorded_once_with_its_own_question(tmp_path: Path) -> No
     assert {p.question.hops for p in pages} == {None, 2}
     assert all([d.id for d in p.documents] == ["0", "1", "2"] and p.engine == "numbered" for p in pages)
     assert run(engine, path) == Recorded(8, 8, 0)
-    assert len(engine.asked) == 8  # nothing is asked twice
+    assert len(engine.requests) == 8  # nothing is asked twice
 
 
 def test_a_query_for_which_nothing_is_found_is_recorded_and_counted(tmp_path: Path) -> None:
-    engine = Numbered(unknown={"query 2"})
+    engine = numbered(unknown={"query 2"})
     assert run(engine, tmp_path / "pages.jsonl") == Recorded(8, 8, 0, nothing=1)
     assert run(engine, tmp_path / "pages.jsonl") == Recorded(8, 8, 0)  # nothing is asked again
 
 
 def test_one_query_of_two_questions_is_two_pages(tmp_path: Path) -> None:
     twice = [Query("who", QUESTIONS[0]), Query("who", QUESTIONS[1])]
-    assert run(Numbered(), tmp_path / "pages.jsonl", twice).recorded == 2
+    assert run(numbered(), tmp_path / "pages.jsonl", twice).recorded == 2
 
 
 def test_what_failed_is_asked_again_and_a_cut_line_too(tmp_path: Path) -> None:
-    path, engine = tmp_path / "pages.jsonl", Numbered(broken={"query 2"})
+    broken = {"query 2"}
+    path, engine = tmp_path / "pages.jsonl", numbered(broken=broken)
     assert run(engine, path) == Recorded(7, 8, 1)
     path.write_bytes(path.read_bytes()[:-9])  # a kill cut the last line off
-    engine.broken.clear()
+    broken.clear()
     assert run(engine, path) == Recorded(8, 8, 0)
-    assert len(engine.asked) == 8 + 2
+    assert len(engine.requests) == 8 + 2
     assert len({p.query for p in read_recorded_pages(path)[0]}) == 8
 
 
 def test_too_many_failures_and_a_spent_budget_keep_what_was_recorded(tmp_path: Path) -> None:
-    broken = Numbered(broken={f"query {n}" for n in range(2, 8)})
+    broken = numbered(broken={f"query {n}" for n in range(2, 8)})
     with pytest.raises(RunError, match="searches failed"):
         run(broken, tmp_path / "a.jsonl")
     assert len(read_recorded_pages(tmp_path / "a.jsonl")[0]) == 2
     with pytest.raises(BudgetError):
-        run(Metered(Numbered(), Meter(Budget(searches=5))), tmp_path / "b.jsonl")
+        run(Metered(numbered(), Meter(Budget(searches=5))), tmp_path / "b.jsonl")
     assert 4 <= len(read_recorded_pages(tmp_path / "b.jsonl")[0]) <= 5
 
 
 def test_pages_of_two_engines_are_not_mixed(tmp_path: Path) -> None:
-    run(Numbered(), tmp_path / "pages.jsonl")
+    run(numbered(), tmp_path / "pages.jsonl")
     with pytest.raises(DataError, match=r"another engine than numbered as it is now \(depth 1 and 2\)"):
-        run(Numbered(identity="numbered depth=2"), tmp_path / "pages.jsonl")
+        run(numbered(identity="numbered depth=2"), tmp_path / "pages.jsonl")
 
 
 def test_a_file_that_does_not_tell_its_engine_is_not_added_to(tmp_path: Path) -> None:
@@ -105,7 +103,7 @@ def test_a_file_that_does_not_tell_its_engine_is_not_added_to(tmp_path: Path) ->
     ):
         path.write_text(json.dumps(row) + "\n")
         with pytest.raises(DataError, match=said):
-            run(Numbered(), path)
+            run(numbered(), path)
 
 
 def test_search_traces_are_read_and_rows_without_an_answer_counted(tmp_path: Path) -> None:
@@ -131,7 +129,7 @@ def test_search_traces_are_read_and_rows_without_an_answer_counted(tmp_path: Pat
 
 
 def test_a_recording_can_be_replayed_as_an_engine(tmp_path: Path) -> None:
-    run(Numbered(), tmp_path / "pages.jsonl")
+    run(numbered(), tmp_path / "pages.jsonl")
     engine = RecordedEngine.open(tmp_path / "pages.jsonl")
     page = asyncio.run(engine.search(SearchRequest("query 5", 2)))
     assert [d.title for d in page.documents] == ["query 5 0", "query 5 1"]
