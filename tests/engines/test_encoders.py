@@ -29,7 +29,7 @@ def test_without_the_extra_one_line_says_what_to_install(tmp_path: Path, monkeyp
         DenseEngine.open(corpus, NeverAsked(), tmp_path / "cache")
     assert "\n" not in str(caught.value)
     with pytest.raises(ConfigError, match=r"sentence-transformers: pip install 'zerosearch-rl\[dense\]'") as caught:
-        SentenceTransformerEncoder("some/model")
+        SentenceTransformerEncoder("some/model", cache=tmp_path)
     assert "\n" not in str(caught.value)
 
 
@@ -82,8 +82,8 @@ def test_a_folder_is_recognised_by_its_files(folder: Path, tmp_path: Path) -> No
 
 def test_a_model_that_is_not_there_is_one_line(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="no such folder"):
-        SentenceTransformerEncoder(str(tmp_path / "gone"))
+        SentenceTransformerEncoder(str(tmp_path / "gone"), cache=tmp_path)
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelError, match="cannot be opened as a sentence-transformers model") as caught:
-        SentenceTransformerEncoder(str(tmp_path / "empty"))
+        SentenceTransformerEncoder(str(tmp_path / "empty"), cache=tmp_path)
     assert "\n" not in str(caught.value)

@@ -39,7 +39,7 @@ def test_outcome_is_how_the_trajectory_ended_and_containment_what_the_page_holds
     pages = label_pages(
         [
             episode(NEPAL, "Kathmandu", search("nepal", "Mountains."), search("capital", "Katmandu is a city.")),
-            episode(PERU, "Quito", search("llamas", "Lima lies by the sea.")),
+            episode(PERU, "the city Lima", search("llamas", "Lima lies by the sea.")),  # half right is not right
         ]
     )
     assert [(p.query, p.labels[OUTCOME], p.labels[CONTAINMENT]) for p in pages] == [
@@ -57,12 +57,6 @@ def test_a_failed_search_is_no_page_and_no_ones_fault() -> None:
     assert page.query == "a"
     assert page.labels == {CONTAINMENT: NOISY, EVIDENCE: NOISY}
     assert label_pages([episode(NEPAL, None, search("a"))]) == []  # an empty page
-
-
-def test_right_may_be_a_share() -> None:
-    half = episode(NEPAL, "the city Kathmandu", search("a", "Hills."))
-    assert label_pages([half])[0].labels[OUTCOME] == NOISY
-    assert label_pages([half], right=0.5)[0].labels[OUTCOME] == USEFUL
 
 
 def test_kappa_is_that_of_a_worked_example() -> None:

@@ -84,7 +84,7 @@ def read_pages(
     collection: Path | None, recorded: Sequence[Path], settings: LabelConfig, top_k: int
 ) -> list[RecordedPage]:
     """The pages of a collection and of recordings, with the labels that need no judge. Raises `DataError` for none."""
-    pages = label_pages(read_collection(collection), right=settings.right, top_k=top_k) if collection else []
+    pages = label_pages(read_collection(collection), top_k=top_k) if collection else []
     nameless = 0
     for path in recorded:
         found, without = read_recorded_pages(path, snippet_words=settings.snippet_words)

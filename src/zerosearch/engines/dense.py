@@ -1,6 +1,6 @@
 """Dense retrieval over a corpus of your own: passages and queries become vectors, a page holds the nearest ones.
 
-    encoder = SentenceTransformerEncoder("intfloat/e5-base-v2")
+    encoder = SentenceTransformerEncoder("intfloat/e5-base-v2", cache=folder)
     engine = DenseEngine.open(Path("corpus.jsonl"), encoder, query_prefix="query: ", passage_prefix="passage: ")
     page = await engine.search(SearchRequest("capital of Nepal", top_k=5))
 

@@ -1,6 +1,6 @@
 """What turns text into vectors for dense retrieval: one embedding a text, from a local model.
 
-    encoder = SentenceTransformerEncoder("intfloat/e5-base-v2", device="cuda")
+    encoder = SentenceTransformerEncoder("intfloat/e5-base-v2", device="cuda", cache=folder)
     encoder.encode(["query: capital of Nepal"])       # float32 (1, 768)
 
 Needs the extra `dense`; nothing of it is imported before a model is opened.
@@ -39,12 +39,13 @@ class Encoder(Protocol):
 class SentenceTransformerEncoder:
     """A model of the sentence-transformers library: a folder, or a hub id.
 
-    A folder is recognised by what its files hold, a hub id by its name. `device` is `auto`, or as torch writes it.
+    A folder is recognised by what its files hold (their digests are remembered in `cache`), a hub id by its name.
+    `device` is `auto`, or as torch writes it.
 
     Raises `ConfigError` where the extra is missing, `ModelError` where the model cannot be opened.
     """
 
-    def __init__(self, model: str, *, device: str = "auto", batch_size: int = 64, cache: Path | None = None) -> None:
+    def __init__(self, model: str, *, device: str = "auto", cache: Path) -> None:
         try:
             from sentence_transformers import SentenceTransformer
         except ImportError as error:
@@ -60,16 +61,13 @@ class SentenceTransformerEncoder:
         except Exception as error:  # libraries and hub clients raise many kinds
             said = (str(error).splitlines() or [type(error).__name__])[0]
             raise ModelError(f"{model}: cannot be opened as a sentence-transformers model ({said})") from None
-        self._batch_size = batch_size
         self.name = folder.resolve().name if is_folder else model
-        self.identity = folder_digest(folder, cache) if is_folder and cache else model
+        self.identity = folder_digest(folder, cache) if is_folder else model
 
     def encode(self, texts: list[str]) -> npt.NDArray[np.float32]:
         # prompt="": a model's default prompt would be put before the prefix that the settings name
         with on_device(self._model.device):  # dense retrieval embeds in a thread of its own
-            found = self._model.encode(
-                texts, batch_size=self._batch_size, prompt="", convert_to_numpy=True, show_progress_bar=False
-            )
+            found = self._model.encode(texts, batch_size=64, prompt="", convert_to_numpy=True, show_progress_bar=False)
         return np.asarray(found, dtype=np.float32)
 
     def prompts(self) -> dict[str, str]:

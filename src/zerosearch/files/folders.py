@@ -13,7 +13,6 @@ import errno
 import os
 import re
 import shutil
-import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -30,8 +29,6 @@ MODEL_FILES = (
     "vocab.txt", "merges.txt", "special_tokens_map.json", "added_tokens.json", "chat_template.jinja", "card.json",
 )  # fmt: skip
 _PARTIAL = re.compile(r"\..+\.partial-\d+")
-_OLDER = re.compile(r"\.([0-9a-f]{24}-[0-9a-f]{12}-[0-9a-f]{8}|(building|fetching|smollm2-135m)-\w{8})")
-_OLD_SECONDS = 86_400.0  # what an older release left in a cache tells no process
 
 
 @contextmanager
@@ -251,8 +248,7 @@ def scratch(parent: Path, name: str) -> Iterator[Path]:
     host = this_host()
     for old in parent.glob(".*"):
         pid = old.name.rpartition("-")[2]
-        dead = f".{host}." in old.name and _PARTIAL.fullmatch(old.name) and gone(int(pid))
-        if dead or (_OLDER.fullmatch(old.name) and time.time() - old.stat().st_mtime > _OLD_SECONDS):
+        if f".{host}." in old.name and _PARTIAL.fullmatch(old.name) and gone(int(pid)):
             _remove(old)
     work = parent / f".{name}.{host}.{uuid.uuid4().hex[:8]}.partial-{os.getpid()}"
     work.mkdir()

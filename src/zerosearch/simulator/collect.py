@@ -18,16 +18,24 @@ from zerosearch.errors import DataError
 PART_SIZE = 32
 
 
-@dataclass(frozen=True)
+@dataclass
 class Progress:
-    """`done` of `total` episodes, those of earlier calls included."""
+    """`done` of `total` episodes, those of earlier calls included; of these, what was right, searched, failed, paid."""
 
-    done: int
     total: int
-    right: int
-    searches: int
-    failed: int
-    cost_usd: float
+    done: int = 0
+    right: int = 0
+    searches: int = 0
+    failed: int = 0
+    cost_usd: float = 0.0
+
+    def add(self, trajectories: Sequence[Trajectory]) -> None:
+        self.done += len(trajectories)
+        for t in trajectories:
+            self.right += t.scores.em == 1.0
+            self.searches += len(t.searches)
+            self.failed += sum(s.error is not None for s in t.searches)
+            self.cost_usd += sum(s.usage.usd for s in t.searches)
 
 
 def read_collection(folder: Path) -> Iterator[Trajectory]:
@@ -60,14 +68,14 @@ async def collect(
     run (the error-rate limit, a full disk, a budget) leaves the finished episodes written.
     """
     held = [t for part in list_parts(folder) for t in read_trajectories(part)]
-    tally = _Tally(len(questions) * rollouts)
+    progress = Progress(len(questions) * rollouts)
     wanted = {
         (question.id, rollout): Try(question, group=group, rollout=rollout)
         for group, question in enumerate(questions)
         for rollout in range(rollouts)
     }
-    tally.add([t for t in held if (t.question.id, t.rollout) in wanted])
-    report(tally.progress())
+    progress.add([t for t in held if (t.question.id, t.rollout) in wanted])
+    report(progress)
     for t in held:
         wanted.pop((t.question.id, t.rollout), None)
     number = int(list_parts(folder)[-1].name[5:11]) + 1 if held else 0
@@ -77,10 +85,10 @@ async def collect(
         nonlocal number
         if ready:
             write_trajectories(folder / f"part-{number:06d}.jsonl.zst", ready)
-            tally.add(ready)
+            progress.add(ready)
             number += 1
             ready.clear()
-            report(tally.progress())
+            report(progress)
 
     def keep(played: Trajectory) -> None:
         ready.append(played)
@@ -91,22 +99,4 @@ async def collect(
         await for_each(wanted.values(), play, keep, limit=concurrency)
     finally:
         write()
-    return tally.progress()
-
-
-class _Tally:
-    def __init__(self, total: int) -> None:
-        self._total = total
-        self._done = self._right = self._searches = self._failed = 0
-        self._cost_usd = 0.0
-
-    def add(self, trajectories: Sequence[Trajectory]) -> None:
-        self._done += len(trajectories)
-        for t in trajectories:
-            self._right += t.scores.em == 1.0
-            self._searches += len(t.searches)
-            self._failed += sum(s.error is not None for s in t.searches)
-            self._cost_usd += sum(s.usage.usd for s in t.searches)
-
-    def progress(self) -> Progress:
-        return Progress(self._done, self._total, self._right, self._searches, self._failed, self._cost_usd)
+    return progress

@@ -28,8 +28,6 @@ class ChatConfig(ServerConfig):
 class LabelConfig(Section):
     """For `zerosearch label`."""
 
-    right: float = Field(1.0, ge=0, le=1)
-    """F1 from which a trajectory ends right."""
     snippet_words: int | None = Field(None, ge=1)
     """Cut recorded documents to snippets, as `engine.snippet_words` does."""
     judge: ChatConfig = ChatConfig()

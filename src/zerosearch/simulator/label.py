@@ -34,17 +34,15 @@ _SITE = re.compile(r"(?<=\S)\s+(?:[-–—|·•»]|::)\s+\S+(?:\s+\S+){0,3}$") 
 WAYS = (OUTCOME, JUDGE, CONTAINMENT, EVIDENCE)
 
 
-def label_pages(
-    trajectories: Iterable[Trajectory], *, right: float = 1.0, top_k: int | None = None
-) -> list[RecordedPage]:
+def label_pages(trajectories: Iterable[Trajectory], *, top_k: int | None = None) -> list[RecordedPage]:
     """Every page that was found, with all labels but the judge's. Failed and empty searches hold no page.
 
-    A trajectory ends right where its F1 is at least `right`. A query that several rollouts of a question asked gives
+    A trajectory ends right where its F1 is 1. A query that several rollouts of a question asked gives
     one page for each, since their outcomes may differ.
     """
     pages = []
     for t in trajectories:
-        outcome = Quality.USEFUL if t.scores.f1 >= right else Quality.NOISY
+        outcome = Quality.USEFUL if t.scores.f1 == 1.0 else Quality.NOISY
         for turn, search in enumerate(t.searches):
             if not search.documents:  # nothing was found, or the search failed
                 continue

@@ -6,9 +6,8 @@ any `ChatModel`. It sees the question and one page, decodes greedily, and never 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from zerosearch.episodes.protocol import Message, field_text
@@ -17,6 +16,7 @@ from zerosearch.episodes.rollout import ErrorRate
 from zerosearch.episodes.scoring import exact_match, normalize, token_f1
 from zerosearch.episodes.search import SearchPage
 from zerosearch.episodes.seeds import derive_seed
+from zerosearch.episodes.tasks import for_each
 from zerosearch.errors import EngineError, RunError
 from zerosearch.models.chat import ChatModel
 from zerosearch.models.retry import Retry
@@ -30,12 +30,12 @@ UNKNOWN = "unknown"
 _SYSTEM = "You answer questions from a page of search results. You write the answer alone, in a few words."
 
 
-@dataclass(frozen=True)
+@dataclass
 class Reading:
     """The reader's answers to one query by page (`real`, `useful`, `noisy`); None where it could not be asked."""
 
     compared: Compared
-    answers: dict[str, str | None] = field(default_factory=dict)
+    answers: dict[str, str | None]
     error: str = ""
 
 
@@ -72,44 +72,41 @@ async def read_pages(
     A page that the reader could not be asked about has no answer; what went wrong is in `error`. Where its server stays
     away, it is asked no further: what was compared stands without it.
     """
-    gate = asyncio.Semaphore(concurrency)
     asker = Asker(writer, retry)
     errors = ErrorRate(what="pages to read", at_fault="the reader's server")
-    gone: list[RunError] = []
+    readings: list[Reading] = []
+    wanted: list[tuple[Reading, str, SearchPage]] = []
+    for one in compared:
+        pages = {side: page for side in SIDES if (page := getattr(one, side)) is not None}
+        if len(pages) == len(SIDES):
+            readings.append(Reading(one, {side: None if page.documents else UNKNOWN for side, page in pages.items()}))
+            wanted += [(readings[-1], side, page) for side, page in pages.items() if page.documents]
 
-    async def answer(question: str, page: SearchPage) -> str:
-        messages = reader_messages(question, page)
-        drawn = derive_seed(seed, "reader", question)
-        async with gate:
-            if gone:
-                raise EngineError("connection", str(gone[0]))
-            try:
-                text = await asker.ask(messages, seed=drawn, read=lambda said: visible(said).strip())
-            except EngineError as error:
-                try:
-                    errors.failure(error)
-                except RunError as over:
-                    gone.append(over)
-                raise
+    async def ask(one: tuple[Reading, str, SearchPage]) -> tuple[Reading, str, str | EngineError]:
+        reading, side, page = one
+        question = reading.compared.asked.question.text
+        messages, drawn = reader_messages(question, page), derive_seed(seed, "reader", question)
+        try:
+            return reading, side, await asker.ask(messages, seed=drawn, read=lambda said: visible(said).strip())
+        except EngineError as error:
+            return reading, side, error
+
+    def note(answered: tuple[Reading, str, str | EngineError]) -> None:
+        reading, side, said = answered
+        if isinstance(said, EngineError):
+            reading.error = str(said)
+            errors.failure(said)
+        else:
+            reading.answers[side] = parse_answer(said)
             errors.success()
-        return parse_answer(text)
 
-    async def one(c: Compared, pages: dict[str, SearchPage]) -> Reading:
-        async def side(page: SearchPage) -> tuple[str | None, str]:
-            if not page.documents:
-                return UNKNOWN, ""
-            try:
-                return await answer(c.asked.question.text, page), ""
-            except EngineError as error:
-                return None, str(error)
-
-        found = await asyncio.gather(*(side(page) for page in pages.values()))
-        return Reading(
-            c, {name: said for name, (said, _) in zip(pages, found, strict=True)}, max(error for _, error in found)
-        )
-
-    whole = ((c, {side: page for side in SIDES if (page := getattr(c, side)) is not None}) for c in compared)
-    return list(await asyncio.gather(*(one(c, pages) for c, pages in whole if len(pages) == len(SIDES))))
+    try:
+        await for_each(wanted, ask, note, limit=concurrency)
+    except RunError as gone:
+        for reading in readings:
+            if None in reading.answers.values():
+                reading.error = reading.error or str(gone)
+    return readings
 
 
 def reader_report(readings: Sequence[Reading], model: str) -> dict[str, Any]:

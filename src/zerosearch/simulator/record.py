@@ -51,7 +51,7 @@ def read_recorded_pages(path: Path, *, snippet_words: int | None = None) -> tupl
     return pages, without
 
 
-@dataclass(frozen=True)
+@dataclass
 class Recorded:
     """`recorded` of `total` queries are in the file, those of earlier calls included; `failed` this time.
 
@@ -61,7 +61,7 @@ class Recorded:
 
     recorded: int
     total: int
-    failed: int
+    failed: int = 0
     missed: int = 0
     nothing: int = 0
 
@@ -91,34 +91,33 @@ async def record(
     held = {_key(row) for row in _own_rows(path, engine)}
     total = {(q.question.id, q.text): q for q in queries}
     wanted = [query for key, query in total.items() if key not in held]
-    done, asked = len(total) - len(wanted), 0
-    failed = missed = nothing = 0
+    done, asked = Recorded(len(total) - len(wanted), len(total)), 0
 
     async def ask(query: Query) -> RecordedPage | None:
-        nonlocal failed, missed, nothing
         try:
             page = await engine.search(SearchRequest(query.text, settings.depth, query.question))
         except EngineError as error:
-            failed += 1
+            done.failed += 1
             errors.failure(error)
             return None
         errors.found(page)
-        missed += page.missed  # then there is no page to record
-        nothing += not page.documents and not page.missed
-        found = RecordedPage(query.text, page.documents, engine.name, engine.identity, query.question, query.turn)
-        return None if page.missed else found
+        if page.missed:  # then there is no page to record
+            done.missed += 1
+            return None
+        done.nothing += not page.documents
+        return RecordedPage(query.text, page.documents, engine.name, engine.identity, query.question, query.turn)
 
     def keep(found: RecordedPage | None) -> None:
-        nonlocal done, asked
+        nonlocal asked
         asked += 1
         if found is not None:
             append_jsonl(path, found.as_row())
-            done += 1
+            done.recorded += 1
         if asked % 500 == 0:
-            report(Recorded(done, len(total), failed, missed))
+            report(done)
 
     await for_each(wanted, ask, keep, limit=settings.concurrency)
-    return Recorded(done, len(total), failed, missed, nothing)
+    return done
 
 
 def _own_rows(path: Path, engine: SearchEngine) -> Iterator[dict[str, Any]]:
