@@ -49,6 +49,11 @@ class ChatCall:
         """The last message."""
         return self.messages[-1]["content"]
 
+    @property
+    def whole(self) -> str:
+        """All messages."""
+        return "\n".join(message["content"] for message in self.messages)
+
 
 class FakeChat:
     """A `ChatModel`. The script gives texts, or whole `Written`s; a text costs `usage`."""

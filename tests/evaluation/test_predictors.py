@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from evaluation.scripted import QUESTION, ScriptedChat, ScriptedEngine, predict
+from evaluation.scripted import QUESTION, predict
+from fakes import FakeChat, FakeEngine, FakeGenerator
 from learning.toy import COLORS, ToyEngine, toy_config, toy_model
 
-from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.episodes.predictions import Prediction
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import ErrorRate, run_episode
@@ -18,14 +17,17 @@ from zerosearch.episodes.trajectory import Try
 from zerosearch.errors import EngineError, PolicyError, RunError
 from zerosearch.evaluation.methods import Errors
 from zerosearch.evaluation.predictors import Episodes
+from zerosearch.models.chat import Written
 from zerosearch.models.worker import TransformersGenerator, Worker
 from zerosearch.playing import rollout_settings
 from zerosearch.usage import Usage
 
+DOWN = EngineError("http", "down", attempts=3, usage=Usage(usd=0.5))
+
 
 def test_a_failed_search_is_a_row_with_its_error_and_what_it_cost() -> None:
     errors = Errors.limited(1.0)
-    row = predict("rag", ScriptedChat(["never asked"]), ScriptedEngine(failing=True), errors=errors)
+    row = predict("rag", FakeChat("never asked"), FakeEngine(DOWN), errors=errors)
     assert (row.error, row.stop_reason, row.answer, row.em) == ("http", "engine_error", None, 0.0)
     assert [(s.error, s.usage.usd, s.attempts, s.documents) for s in row.searches] == [("http", 0.5, 3, ())]
     assert (errors.searches.searches, errors.searches.failures) == (1, {"http": 1})
@@ -35,28 +37,26 @@ def test_a_failed_search_is_a_row_with_its_error_and_what_it_cost() -> None:
 def test_a_failed_reply_is_a_row_with_its_error_and_the_tokens_it_cost() -> None:
     errors = Errors.limited(1.0)
     failure = EngineError("empty", "nothing", usage=Usage(prompt_tokens=7, completion_tokens=5))
-    row = predict("react", ScriptedChat(["Action: Search[x]", failure]), errors=errors)
+    row = predict("react", FakeChat("Action: Search[x]", failure, usage=Usage(10, 3)), errors=errors)
     assert (row.error, row.stop_reason, row.answer) == ("empty", "model_error", None)
     assert (row.usage, len(row.searches)) == (Usage(10 + 7, 3 + 5), 1)
     assert (errors.replies.searches, errors.replies.failures) == (2, {"empty": 1})
 
 
 def test_a_reply_that_was_cut_off_has_no_answer_put_into_it() -> None:
-    chat = ScriptedChat(["It is <answer> Kathmandu and"], truncated=True)
+    chat = FakeChat(Written("It is <answer> Kathmandu and", truncated=True))
     assert predict("direct", chat).answer is None
-    assert predict("direct", ScriptedChat(["It is <answer> Kathmandu"])).answer == "Kathmandu"
+    assert predict("direct", FakeChat("It is <answer> Kathmandu")).answer == "Kathmandu"
 
 
-@pytest.mark.parametrize(("what", "word"), [("searches", "searches failed"), ("replies", "replies failed")])
-def test_too_many_failures_stop_the_evaluation_with_one_line(what: str, word: str) -> None:
+@pytest.mark.parametrize("what", ["searches", "replies"])
+def test_too_many_failures_stop_the_evaluation_with_one_line(what: str) -> None:
     errors = Errors.limited(0.2)
-    chat = ScriptedChat(lambda call: "x") if what == "searches" else ScriptedChat([EngineError("http", "down")] * 9)
-    engine = ScriptedEngine(failing=what == "searches")
-    method = "rag" if what == "searches" else "direct"
+    chat, method = (FakeChat("x"), "rag") if what == "searches" else (FakeChat(DOWN), "direct")
     for _ in range(3):
-        assert predict(method, chat, engine, errors=errors).error == "http"
-    with pytest.raises(RunError, match=f"4 of 4 {word}") as caught:
-        predict(method, chat, engine, errors=errors)
+        assert predict(method, chat, FakeEngine(DOWN), errors=errors).error == "http"
+    with pytest.raises(RunError, match=f"4 of 4 {what} failed") as caught:
+        predict(method, chat, FakeEngine(DOWN), errors=errors)
     assert "\n" not in str(caught.value)
 
 
@@ -80,13 +80,10 @@ def test_an_episodes_row_is_the_trajectory_that_run_episode_gives() -> None:
 
 
 def test_a_policy_that_gives_no_text_is_a_row_and_bounded() -> None:
-    class Silent:
-        async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Generation:
-            raise PolicyError("refused", "too long")
-
     model = toy_model()
+    silent = FakeGenerator(model.codec, PolicyError("refused", "too long"))
     playing = rollout_settings(toy_config(Path("unused"), {"name": "grpo"}, steps=1), model, temperature=0.0, top_k=4)
-    episodes = Episodes(Silent(), ToyEngine(), replace(playing), Errors.limited(0.2))
+    episodes = Episodes(silent, ToyEngine(), playing, Errors.limited(0.2))
     row = asyncio.run(episodes.predict(QUESTION, 0))
     assert (row.error, row.stop_reason, row.answer) == ("refused", "model_error", None)
     for _ in range(2):

@@ -7,7 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from evaluation.scripted import QUESTION, ScriptedChat, ScriptedEngine
+from evaluation.scripted import QUESTION, atlas
+from fakes import FakeChat
 
 from zerosearch.errors import ConfigError
 from zerosearch.evaluation.entrants import parse_methods
@@ -37,8 +38,8 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_it_is_played_like_any_other(own: Path) -> None:
     (spec,) = parse_methods("own_method:twice", "big")
     assert (spec.label, spec.method, spec.searches) == ("twice@big", "own_method:twice", True)
-    method, engine = find_method(spec.method), ScriptedEngine()
-    session = Session(QUESTION, ScriptedChat(["Kathmandu"]), engine, MethodSettings(), Errors.limited(0.2))
+    method, engine = find_method(spec.method), atlas()
+    session = Session(QUESTION, FakeChat("Kathmandu"), engine, MethodSettings(), Errors.limited(0.2))
     assert asyncio.run(method.run(session)) == "Kathmandu"
     assert engine.queries == [QUESTION.text, "more"]
     before = method.digest

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from evaluation.scripted import NEPAL, PERU, QUESTION, Call, ScriptedChat, ScriptedEngine, predict, session
+from evaluation.scripted import NEPAL, PERU, QUESTION, atlas, predict, session
+from fakes import ChatCall, FakeChat, FakeEngine
 
 from zerosearch.episodes.protocol import Action
+from zerosearch.errors import EngineError
 from zerosearch.evaluation.methods.tree import Node, TreeSettings, best_answer, propose, select, tree_search
 
 
@@ -15,22 +17,22 @@ def answer(text: str) -> Action:
     return Action("answer", text, True)
 
 
-def rated(rating: str, *actions: str) -> ScriptedChat:
+def rated(rating: str, *actions: str) -> FakeChat:
     """Proposes `actions` in turn and rates everything alike."""
     number = iter(range(1000))
 
-    def written(call: Call) -> str:
+    def written(call: ChatCall) -> str:
         return rating if "whole number" in call.text else actions[next(number) % len(actions)]
 
-    return ScriptedChat(written)
+    return FakeChat(written)
 
 
 def test_a_tree_whose_first_samples_are_no_actions_searches_with_the_question() -> None:
-    engine = ScriptedEngine()
+    engine = atlas()
     row = predict("tree-search", rated("9", "Hm.", "So.", "Well.", "<answer> Kathmandu </answer>"), engine)
     assert engine.queries == [QUESTION.text]
     assert row.answer == "Kathmandu"
-    silent = ScriptedEngine()
+    silent = atlas()
     assert predict("tree-search", rated("9", "Hm."), silent, max_searches=0).searches == ()
     assert silent.queries == []
 
@@ -70,7 +72,7 @@ def test_an_answer_nobody_has_visited_counts_by_its_prior() -> None:
 
 
 def test_it_finds_the_answer_that_only_a_search_makes_likely() -> None:
-    def written(call: Call) -> str:
+    def written(call: ChatCall) -> str:
         page = "Kathmandu is the capital" in call.text
         if "Proposed answer" in call.text:
             return "9" if page and "Proposed answer: Kathmandu" in call.text else "1"
@@ -80,8 +82,8 @@ def test_it_finds_the_answer_that_only_a_search_makes_likely() -> None:
             return "<answer> Kathmandu </answer>"
         return "<search> capital of Nepal </search>" if call.seed % 2 else "<answer> Pokhara </answer>"
 
-    engine = ScriptedEngine(find=lambda query: (NEPAL,))
-    row = predict("tree-search", ScriptedChat(written), engine)
+    engine = FakeEngine(lambda request: (NEPAL,))
+    row = predict("tree-search", FakeChat(written), engine)
     assert (row.answer, row.em) == ("Kathmandu", 1.0)
     assert engine.queries == ["capital of Nepal"]
     assert row.valid_actions == 1.0
@@ -89,7 +91,7 @@ def test_it_finds_the_answer_that_only_a_search_makes_likely() -> None:
 
 def test_it_makes_no_more_searches_than_it_may() -> None:
     number = iter(range(1000))
-    chat = ScriptedChat(
+    chat = FakeChat(
         lambda call: (
             "5"
             if "whole number" in call.text
@@ -98,7 +100,7 @@ def test_it_makes_no_more_searches_than_it_may() -> None:
             else "<answer> Kathmandu </answer>"
         )
     )
-    engine = ScriptedEngine()
+    engine = atlas()
     row = predict("tree-search", chat, engine, max_searches=2)
     assert len(engine.requests) == 2
     assert row.answer == "Kathmandu"  # asked for in the end: no branch had an answer
@@ -114,33 +116,27 @@ def test_the_calls_are_bounded_by_the_simulations() -> None:
 
 def test_it_is_the_same_whatever_order_replies_come_in() -> None:
     def tried(slow: int) -> tuple[str | None, str, list[str]]:
-        class Uneven(ScriptedChat):
-            async def write(self, *args: object, seed: int, **more: object) -> object:  # type: ignore[override]
-                for _ in range(seed % slow):
-                    await asyncio.sleep(0)
-                return await super().write(*args, seed=seed, **more)  # type: ignore[arg-type]
-
-        def written(call: Call) -> str:
+        async def written(call: ChatCall) -> str:
+            for _ in range(call.seed % slow):
+                await asyncio.sleep(0)
             if "whole number" in call.text:
                 return str(call.seed % 11)
             return f"<answer> {call.seed % 3} </answer>" if call.seed % 5 else f"<search> {call.seed % 7} </search>"
 
-        engine = ScriptedEngine(find=lambda query: (PERU,))
-        row = predict("tree-search", Uneven(written), engine)
+        engine = FakeEngine(lambda request: (PERU,))
+        row = predict("tree-search", FakeChat(written), engine)
         return row.answer, row.text, engine.queries
 
     assert tried(1) == tried(2) == tried(7)
 
 
 def test_a_failed_reply_ends_the_try_and_leaves_no_task_behind() -> None:
-    from zerosearch.errors import EngineError
-
-    def written(call: Call) -> str:
+    def written(call: ChatCall) -> str:
         if "next step" in call.text:
             raise EngineError("http", "down")
         return "5"
 
-    row = predict("tree-search", ScriptedChat(written))
+    row = predict("tree-search", FakeChat(written))
     assert (row.error, row.stop_reason, row.answer) == ("http", "model_error", None)
 
 
