@@ -14,11 +14,11 @@ import ast
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from zerosearch.episodes.scoring import normalize
@@ -62,81 +62,67 @@ def read_answers(value: Any, *, separator: str | None = None) -> Answers:
     """
     if isinstance(value, (list, tuple)) and len(value) == 1 and isinstance(value[0], str) and separator:
         value = value[0]
-    found = _Found(separator)
-    found.add(value, whole=True)
-    texts = list(dict.fromkeys(found.texts))
+    found = list(_found(value, separator, whole=True))
+    forms = {form for form, _ in found}
+    texts = list(dict.fromkeys(text for _, text in found if text))
     if len(texts) == 1 and texts[0].lower() in ("true", "false"):
-        found.forms.append("true or false")
+        forms.add("true or false")
         texts = ["yes" if texts[0].lower() == "true" else "no", texts[0]]
     if len(texts) == 1 and re.fullmatch(r"-?\d{1,15}\.0", texts[0]):
-        found.forms.append("number")
+        forms.add("number")
         texts = [texts[0].removesuffix(".0"), texts[0]]
-    return Answers(tuple(texts), frozenset(found.forms))
+    return Answers(tuple(texts), frozenset(forms))
 
 
-@dataclass
-class _Found:
-    separator: str | None
-    texts: list[str] = field(default_factory=list)
-    forms: list[str] = field(default_factory=list)
+def _found(value: Any, separator: str | None, *, whole: bool = False, depth: int = 0) -> Iterator[tuple[str, str]]:
+    """Each text in `value`, after the form that it has; a form that only holds others comes with no text.
 
-    def add(self, value: Any, *, whole: bool = False, depth: int = 0) -> None:
-        """`whole`: `value` is all that the field holds, not one item of several."""
-        if depth > _DEEPEST:
-            return
-        if isinstance(value, bool):
-            self._take(["yes" if value else "no"], "true or false")
-        elif isinstance(value, str):
-            self._add_text(value.strip(), whole, depth)
-        elif isinstance(value, (int, float, Decimal, date)):
-            self._take(_written(value), "number" if not isinstance(value, date) else "date")
-        elif isinstance(value, Mapping):
-            self.forms.append("object")
-            fields = {plain_name(name): inner for name, inner in value.items()}
-            for name in _OF_OBJECT:
-                self.add(fields.get(name), whole=whole, depth=depth + 1)
-            known = {normalize(text) for text in self.texts}
-            more = _Found(self.separator)
-            for name in _NORMALISED:
-                more.add(fields.get(name), depth=depth + 1)
-            self.texts += [text for text in more.texts if normalize(text) not in known]
-        elif isinstance(value, (list, tuple, set)):
-            if depth == 0 and value:
-                self.forms.append("list")
-            for item in value:
-                self.add(item, depth=depth + 1)
-
-    def _add_text(self, text: str, whole: bool, depth: int) -> None:
-        printed = read_printed(text)
-        if printed is not None:
-            self.forms.append("printed list")
-            self.add(printed, depth=depth + 1)
-            return
-        if _PRINTED_LIST.match(text):
-            raise ValueError(f"{text[:40]!r} begins like a printed list, but cannot be read as one")
-        if self.separator:
-            parts = text.split(self.separator) if whole else [text]
+    `whole`: `value` is all that the field holds, not one item of several.
+    """
+    inner = partial(_found, separator=separator, depth=depth + 1)
+    if depth > _DEEPEST:
+        return
+    if isinstance(value, bool):
+        yield "true or false", "yes" if value else "no"
+    elif isinstance(value, str):
+        printed = read_printed(value.strip())
+        if printed is None:
+            yield from _parts(value.strip(), separator, whole=whole)
         else:
-            parts = _CERTAIN.split(text)
-            for mark in ("|", "\t"):
-                if whole and len(parts) == 1 and mark in text and all(part.strip() for part in text.split(mark)):
-                    parts = text.split(mark)
-        self._take(parts, "text" if len(parts) == 1 else "joined text")
+            yield "printed list", ""
+            yield from inner(printed)
+    elif isinstance(value, date):
+        yield "date", value.isoformat()
+    elif isinstance(value, (int, float, Decimal)) and math.isfinite(value):
+        whole_number = isinstance(value, int) or (value == int(value) and -1e15 < value < 1e15)
+        yield "number", str(int(value) if whole_number else value)
+    elif isinstance(value, Mapping):
+        yield "object", ""
+        fields = {plain_name(name): field for name, field in value.items()}
+        texts = [pair for name in _OF_OBJECT for pair in inner(fields.get(name), whole=whole)]
+        yield from texts
+        known = {normalize(text) for _, text in texts if text}
+        normal = (pair for name in _NORMALISED for pair in inner(fields.get(name)))
+        yield from (("object", text) for _, text in normal if text and normalize(text) not in known)
+    elif isinstance(value, (list, tuple, set)):
+        if depth == 0 and value:
+            yield "list", ""
+        for item in value:
+            yield from inner(item)
 
-    def _take(self, texts: Iterable[str], form: str) -> None:
-        kept = [text for text in (part.strip() for part in texts) if text]
-        if kept:
-            self.texts += kept
-            self.forms.append(form)
 
-
-def _written(value: float | Decimal | date) -> list[str]:
-    if isinstance(value, date):
-        return [value.isoformat()]
-    if not math.isfinite(value):
-        return []
-    whole = isinstance(value, int) or (value == int(value) and -1e15 < value < 1e15)
-    return [str(int(value)) if whole else str(value)]
+def _parts(text: str, separator: str | None, *, whole: bool) -> Iterator[tuple[str, str]]:
+    """The answers that a text joins."""
+    if _PRINTED_LIST.match(text):
+        raise ValueError(f"{text[:40]!r} begins like a printed list, but cannot be read as one")
+    if separator:
+        parts = text.split(separator) if whole else [text]
+    else:
+        parts = _CERTAIN.split(text)
+        for mark in ("|", "\t"):
+            if whole and len(parts) == 1 and mark in text and all(part.strip() for part in text.split(mark)):
+                parts = text.split(mark)
+    yield from (("joined text" if len(parts) > 1 else "text", part.strip()) for part in parts if part.strip())
 
 
 def read_printed(text: str) -> Any:
@@ -153,85 +139,44 @@ def read_printed(text: str) -> Any:
     except (ValueError, RecursionError):
         pass
     try:
-        return _Printed(text).read()
+        with_commas = _PIECE.sub(lambda m: ("None" if m[1] == "<NA>" else m[1]) + ("," if m[2] else ""), text)
+        return _value(ast.parse(with_commas.strip(), mode="eval").body)
     except (ValueError, SyntaxError, RecursionError, MemoryError):
         return None
 
 
-_WORDS = {"None": None, "null": None, "nan": None, "NaN": None, "<NA>": None} | dict.fromkeys(
-    ("True", "true", "np.True_"), True
-) | dict.fromkeys(("False", "false", "np.False_"), False)  # fmt: skip
-_TOKEN = re.compile(
-    r"""\s*(?:
-    (?P<text>[uU]?(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"))
-    |(?P<number>[-+]?\d+(?:\.\d*)?(?:[eE][-+]?\d+)?(?![\w.]))
-    |(?P<call>(?:[A-Za-z_]+\.)*(?:array|[A-Za-z_]+\d*_?)\()
-    |(?P<word>[\w.<>]+)
-    |(?P<mark>[\[\](){},:=])
-    )""",
-    re.VERBOSE | re.DOTALL,
+_PIECE = re.compile(
+    r"""([uU]?'(?:[^'\\]|\\.)*'|[uU]?"(?:[^"\\]|\\.)*"|<NA>|[\w.)\]}]+)(\s+(?=[\w'"(\[{<+-]))?""", re.DOTALL
 )
-_CLOSING = {"[": "]", "(": ")", "{": "}"}
+"""A text, a name, a number or the end of a list; and the blank after it, where no comma stands before the next one."""
+_NAMES = {
+    "null": None,
+    "nan": None,
+    "NaN": None,
+    "NA": None,
+    "true": True,
+    "True_": True,
+    "false": False,
+    "False_": False,
+}
 
 
-class _Printed:
-    """A reader of printed values; every method raises `ValueError` at what it does not know."""
-
-    def __init__(self, text: str) -> None:
-        self._tokens: list[tuple[str, str]] = []
-        at = 0
-        while at < len(text.rstrip()):
-            match = _TOKEN.match(text, at)
-            if match is None:
-                raise ValueError(at)
-            self._tokens.append((str(match.lastgroup), match[str(match.lastgroup)]))
-            at = match.end()
-        self._next = 0
-
-    def read(self) -> Any:
-        value = self._value(0)
-        if self._next < len(self._tokens):
-            raise ValueError("more text")
-        return value
-
-    def _token(self) -> tuple[str, str]:
-        if self._next >= len(self._tokens):
-            raise ValueError("cut off")
-        self._next += 1
-        return self._tokens[self._next - 1]
-
-    def _value(self, depth: int) -> Any:
-        kind, token = self._token()
-        if depth > _DEEPEST:
-            raise ValueError("too deep")
-        if kind == "text":
-            return ast.literal_eval(token)
-        if kind == "number":
-            return int(token) if re.fullmatch(r"[-+]?\d{1,300}", token) else float(token)
-        if kind == "call":  # array(['a'], dtype=object), np.str_('a')
-            value = self._value(depth + 1)
-            while self._token() != ("mark", ")"):
-                pass
-            return value
-        if kind == "mark" and token in _CLOSING:
-            return self._items(_CLOSING[token], depth + 1)
-        if kind == "word" and token in _WORDS:
-            return _WORDS[token]
-        raise ValueError(token)
-
-    def _items(self, closing: str, depth: int) -> Any:
-        items: list[Any] = []
-        named: dict[Any, Any] = {}
-        while self._tokens[self._next : self._next + 1] != [("mark", closing)]:
-            item = self._value(depth)
-            following = self._tokens[self._next : self._next + 1]
-            if closing == "}" and following == [("mark", ":")]:
-                self._next += 1
-                named[str(item)] = self._value(depth)
-                following = self._tokens[self._next : self._next + 1]
-            else:
-                items.append(item)
-            if following == [("mark", ",")]:
-                self._next += 1
-        self._next += 1
-        return named or items
+def _value(node: ast.expr, depth: int = 0) -> Any:
+    """Raises `ValueError` for what is no printed value."""
+    if depth > _DEEPEST:
+        raise ValueError("too deep")
+    inner = partial(_value, depth=depth + 1)
+    match node:
+        case ast.Constant(value=bool() | int() | float() | str() | None):
+            return node.value
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int() | float() as number)):
+            return -number
+        case ast.List(elts=items) | ast.Tuple(elts=items) | ast.Set(elts=items):
+            return [inner(item) for item in items]
+        case ast.Dict(keys=keys, values=values):
+            return {str(key and inner(key)): inner(value) for key, value in zip(keys, values, strict=True)}
+        case ast.Call(args=[first, *_]):  # array(['a'], dtype=object), np.str_('a')
+            return inner(first)
+        case ast.Name(id=name) | ast.Attribute(attr=name) if name in _NAMES:
+            return _NAMES[name]
+    raise ValueError(ast.dump(node)[:40])

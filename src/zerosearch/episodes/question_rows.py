@@ -8,7 +8,7 @@ field's name do not matter. `Fields` names them for any other set.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,31 +85,7 @@ def read_row(row: Any, where: str, fields: Fields, *, answered: bool = True) -> 
     Raises `DataError`: no object, no question, no answer (unless the row itself says that there is none, or `answered`
     is false), a text with half a character, a field that `fields` names and that is not there.
     """
-    row = _object(row, where)
-    plain = {plain_name(name): name for name in reversed(row)}
-    question_name, text = _question(row, plain, where, fields)
-    answers_name, answers = _answers(row, plain, where, fields)
-    id_name, identifier = _id(row, plain, where, fields)
-    unanswerable = _is(row.get("is_impossible"), True) or _is(row.get("answerable"), False)
-    if not answers.texts and not unanswerable and answered:
-        named = ", ".join(map(str, row))
-        held = f"it holds {_short(row[answers_name])}" if answers_name in row else f"its fields: {_short(named)}"
-        raise DataError(f"{where}: the question {_short(text)} has no answer in the field '{answers_name}' ({held})")
-    try:
-        "\n".join((text, *answers.texts, identifier or "")).encode()
-    except UnicodeEncodeError:
-        raise DataError(f"{where}: the text holds half a character (a lone surrogate escape such as \\ud83d)") from None
-    source = row.get("data_source")
-    used = {question_name, answers_name, id_name, *(plain[name] for name in _ALIASES if name in plain)}
-    return QuestionRow(
-        text,
-        answers,
-        identifier,
-        source if isinstance(source, str) and source else None,
-        _hops(row, identifier),
-        tuple(str(name) for name in row if name not in used),
-        unanswerable,
-    )
+    return _Row(_object(row, where), where, fields).read(answered)
 
 
 def _object(row: Any, where: str) -> Mapping[str, Any]:
@@ -127,24 +103,119 @@ def _object(row: Any, where: str) -> Mapping[str, Any]:
     return row
 
 
-def _question(row: Mapping[str, Any], plain: Mapping[str, str], where: str, fields: Fields) -> tuple[str, str]:
-    if fields.question is not None:
-        value = _field(row, fields.question, where)
-        if not isinstance(value, str) or not value.strip():
-            raise DataError(f"{where}: the field {fields.question!r} holds no text")
-        return fields.question, value.strip()
-    for name in (plain[known] for known in _QUESTION if known in plain):
-        if isinstance(row[name], str) and row[name].strip():
-            return name, row[name].strip()
-    nested = _inside(row, "extra_info.question")
-    if isinstance(nested, str) and nested.strip():
-        return "extra_info", nested.strip()
-    prompted = _prompted(row.get("prompt"))
-    if prompted:
-        return "prompt", prompted
-    raise DataError(
-        f"{where}: has no text in the field 'question' (its fields: {names_of(row)}); --fields question=NAME names it"
-    )
+class _Row:
+    def __init__(self, row: Mapping[str, Any], where: str, fields: Fields) -> None:
+        self.row, self.where, self.fields = row, where, fields
+        self._plain = {plain_name(name): name for name in reversed(list(row))}
+
+    def read(self, answered: bool) -> QuestionRow:
+        row = self.row
+        question_name, text = self._question()
+        answers_name, answers = self._answers()
+        id_name, identifier = self._id()
+        unanswerable = _is(row.get("is_impossible"), True) or _is(row.get("answerable"), False)
+        if not answers.texts and not unanswerable and answered:
+            named = ", ".join(map(str, row))
+            held = f"it holds {_short(row[answers_name])}" if answers_name in row else f"its fields: {_short(named)}"
+            raise self._wrong(f"the question {_short(text)} has no answer in the field '{answers_name}' ({held})")
+        try:
+            "\n".join((text, *answers.texts, identifier or "")).encode()
+        except UnicodeEncodeError:
+            raise self._wrong("the text holds half a character (a lone surrogate escape such as \\ud83d)") from None
+        source = row.get("data_source")
+        used = {question_name, answers_name, id_name, *self._there(_ALIASES)}
+        return QuestionRow(
+            text,
+            answers,
+            identifier,
+            source if isinstance(source, str) and source else None,
+            self._hops(identifier),
+            tuple(str(name) for name in row if name not in used),
+            unanswerable,
+        )
+
+    def _wrong(self, text: str) -> DataError:
+        return DataError(f"{self.where}: {text}")
+
+    def _there(self, names: Sequence[str]) -> list[str]:
+        """The row's fields that have these names, in their order."""
+        return [self._plain[name] for name in names if name in self._plain]
+
+    def _question(self) -> tuple[str, str]:
+        """The field, and the question in it."""
+        named = self.fields.question
+        for name in self._there(_QUESTION) if named is None else [named]:
+            value = self._field(name)
+            if isinstance(value, str) and value.strip():
+                return name, value.strip()
+        if named is not None:
+            raise self._wrong(f"the field {named!r} holds no text")
+        nested = _inside(self.row, "extra_info.question")
+        if isinstance(nested, str) and nested.strip():
+            return "extra_info", nested.strip()
+        if prompted := _prompted(self.row.get("prompt")):
+            return "prompt", prompted
+        raise self._wrong(
+            f"has no text in the field 'question' (its fields: {names_of(self.row)}); --fields question=NAME names it"
+        )
+
+    def _answers(self) -> tuple[str, Answers]:
+        """The field and what it holds; the first one that holds any answer."""
+        named = self.fields.answers
+        if named is not None:
+            return named, self._read(self._field(named))
+        known = self._there(_ANSWERS)
+        for name in known:
+            found = self._read(self.row[name])
+            if found.texts:
+                return name, self._with_aliases(found)
+        for path in _NESTED_ANSWERS:
+            found = self._read(_inside(self.row, path))
+            if found.texts:
+                return path.partition(".")[0], found
+        there = [name for name in known if self.row[name] is not None]
+        return next(iter([*there, *known]), "golden_answers"), Answers()
+
+    def _with_aliases(self, found: Answers) -> Answers:
+        for name in self._there(_ALIASES):
+            more = self._read(self.row[name])
+            if more.texts:
+                texts = tuple(dict.fromkeys((*found.texts, *more.texts)))
+                found = Answers(texts, found.forms | {f"with {name}"})
+        return found
+
+    def _read(self, value: Any) -> Answers:
+        try:
+            return read_answers(value, separator=self.fields.separator)
+        except ValueError as error:
+            raise self._wrong(str(error)) from None
+
+    def _id(self) -> tuple[str, str | None]:
+        for name in self._there(_ID) if self.fields.id is None else [self.fields.id]:
+            value = self._field(name)
+            if isinstance(value, float) and value.is_integer():
+                value = int(value)
+            if isinstance(value, (str, int)) and not isinstance(value, bool) and str(value).strip():
+                return name, str(value)
+        return "id", None
+
+    def _hops(self, identifier: str | None) -> int | None:
+        if type(self.row.get("hops")) is int:
+            return int(self.row["hops"])
+        steps = self.row.get("question_decomposition")
+        if isinstance(steps, list) and steps:
+            return len(steps)
+        musique = _MUSIQUE_ID.match(identifier or "")
+        return int(musique[1]) if musique else None
+
+    def _field(self, path: str) -> Any:
+        """A field by its name, or by its way into objects."""
+        if path in self.row:
+            return self.row[path]
+        value = _inside(self.row, path)
+        if value is None and path.partition(".")[0] not in self.row:
+            raise self._wrong(f"has no field {path!r} (its fields: {names_of(self.row)})")
+        return value
 
 
 def _prompted(prompt: Any) -> str | None:
@@ -157,72 +228,6 @@ def _prompted(prompt: Any) -> str | None:
     *_, asked = _ASKED.split(prompt)
     asked = asked.strip()
     return asked if asked and "\n" not in asked and "<" not in asked else None
-
-
-def _answers(row: Mapping[str, Any], plain: Mapping[str, str], where: str, fields: Fields) -> tuple[str, Answers]:
-    """The field and what it holds; the first one that holds any answer."""
-    if fields.answers is not None:
-        return fields.answers, _read(_field(row, fields.answers, where), where, fields)
-    there = [plain[known] for known in _ANSWERS if known in plain and row[plain[known]] is not None]
-    for name in there:
-        found = _read(row[name], where, fields)
-        if found.texts:
-            return name, _with_aliases(found, row, plain, where, fields)
-    for path in _NESTED_ANSWERS:
-        found = _read(_inside(row, path), where, fields)
-        if found.texts:
-            return path.partition(".")[0], found
-    known = [plain[name] for name in _ANSWERS if name in plain]
-    return next(iter([*there, *known]), "golden_answers"), Answers()
-
-
-def _with_aliases(
-    found: Answers, row: Mapping[str, Any], plain: Mapping[str, str], where: str, fields: Fields
-) -> Answers:
-    for name in (plain[known] for known in _ALIASES if known in plain):
-        more = _read(row[name], where, fields)
-        if more.texts:
-            texts = tuple(dict.fromkeys((*found.texts, *more.texts)))
-            found = Answers(texts, found.forms | {f"with {name}"})
-    return found
-
-
-def _read(value: Any, where: str, fields: Fields) -> Answers:
-    try:
-        return read_answers(value, separator=fields.separator)
-    except ValueError as error:
-        raise DataError(f"{where}: {error}") from None
-
-
-def _id(row: Mapping[str, Any], plain: Mapping[str, str], where: str, fields: Fields) -> tuple[str, str | None]:
-    names = (plain[known] for known in _ID if known in plain) if fields.id is None else (fields.id,)
-    for name in names:
-        value = _field(row, name, where) if fields.id is not None else row[name]
-        if isinstance(value, float) and value.is_integer():
-            value = int(value)
-        if isinstance(value, (str, int)) and not isinstance(value, bool) and str(value).strip():
-            return name, str(value)
-    return "id", None
-
-
-def _hops(row: Mapping[str, Any], identifier: str | None) -> int | None:
-    if type(row.get("hops")) is int:
-        return int(row["hops"])
-    steps = row.get("question_decomposition")
-    if isinstance(steps, list) and steps:
-        return len(steps)
-    musique = _MUSIQUE_ID.match(identifier or "")
-    return int(musique[1]) if musique else None
-
-
-def _field(row: Mapping[str, Any], path: str, where: str) -> Any:
-    """The field that a user has named."""
-    if path in row:
-        return row[path]
-    value = _inside(row, path)
-    if value is None and path.partition(".")[0] not in row:
-        raise DataError(f"{where}: has no field {path!r} (its fields: {names_of(row)})")
-    return value
 
 
 def _inside(row: Any, path: str) -> Any:

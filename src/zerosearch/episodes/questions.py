@@ -122,85 +122,77 @@ def read_questions(
         if limit is not None and len(reading.questions) >= limit:
             break
     if not reading.questions:
-        left_out = f" ({len(reading.unanswerable)} marked as unanswerable)" if reading.unanswerable else ""
+        unanswerable = len(reading.noted["unanswerable"])
+        left_out = f" ({unanswerable} marked as unanswerable)" if unanswerable else ""
         raise DataError(f"{source}: holds no questions{left_out}")
     return reading
 
 
+_NOTES = {
+    "repeated": "{} id{s} stood at an earlier row already and got another, so that all differ (first {first})",
+    "doubled": "{} question{s} there more than once (first at {first})",
+    "unanswerable": "{} question{s} left out, marked as unanswerable (first at {first})",
+    "unmatched": "{} question{s} with golden answers of which scoring leaves nothing (articles, punctuation): only the "
+    "very same text is right (first {first})",
+    "semicolons": "{} answer{s} with a semicolon taken as one text (first {first}): if it stands between several "
+    "answers, --fields separator=; says so",
+}
+_FEW = 1 / 20  # so small a share of answers with a semicolon is not told
+
+
 @dataclass
 class Reading:
-    """What a file of questions was understood to hold; places are file and line."""
+    """What a file of questions was understood to hold.
+
+    `forms` counts the rows by the forms of their answers, `noted` holds the places (file and line) of what a user must
+    know, by the names of `_NOTES`.
+    """
 
     questions: list[Question] = field(default_factory=list)
-    forms: Counter[str] = field(default_factory=Counter)  # of answers: how many rows have each
+    forms: Counter[str] = field(default_factory=Counter)
     other_fields: dict[str, None] = field(default_factory=dict)  # in their order
     without_id: int = 0
-    repeated: list[tuple[str, str, str]] = field(default_factory=list)  # place, id, the id it got instead
-    doubled: list[str] = field(default_factory=list)  # places of questions that an earlier row has too
-    unanswerable: list[str] = field(default_factory=list)  # places of rows left out
-    unmatched: list[tuple[str, str]] = field(default_factory=list)  # place, answer: normalisation leaves nothing
-    semicolons: list[tuple[str, str]] = field(default_factory=list)  # place, answer: one text that may be several
+    noted: dict[str, list[str]] = field(default_factory=lambda: {name: [] for name in _NOTES})
     _ids: set[str] = field(default_factory=set)
 
     def add(self, row: Any, where: str, fields: Fields, answered: bool = True) -> None:
         """Raises `DataError` that begins with `where`."""
         found = read_row(row, where, fields, answered=answered)
         if found.unanswerable and answered:
-            self.unanswerable.append(where)
+            self.noted["unanswerable"].append(where)
             return
         question = _question(found)
         self.without_id += found.id is None
         if question.id in self._ids:
             told_apart = self._told_apart(question.id, found.source)
             if found.id is None:
-                self.doubled.append(where)
+                self.noted["doubled"].append(where)
             else:
-                self.repeated.append((where, question.id, told_apart))
+                self.noted["repeated"].append(f"{question.id!r} at {where}, now {told_apart!r}")
             question = replace(question, id=told_apart)
         self._ids.add(question.id)
-        if question.golden_answers and not any(map(normalize, question.golden_answers)):
-            self.unmatched.append((where, question.golden_answers[0]))
+        answers = question.golden_answers
+        if answers and not any(map(normalize, answers)):
+            self.noted["unmatched"].append(f"{answers[0]!r} at {where}")
+        if fields.separator is None and found.answers.forms == {"text"} and ";" in answers[0]:
+            self.noted["semicolons"].append(f"{answers[0][:60]!r} at {where}")
         self.forms.update(found.answers.forms)
-        if fields.separator is None and found.answers.forms == {"text"} and ";" in question.golden_answers[0]:
-            self.semicolons.append((where, question.golden_answers[0]))
         self.other_fields.update(dict.fromkeys(found.other))
         self.questions.append(question)
 
     def _told_apart(self, identifier: str, source: str | None) -> str:
-        """Depends on the rows before alone, so that the first so many questions of a file have the ids of all."""
+        """Depends on the rows before alone: the first questions of a file have the same ids without the rest."""
         wanted = f"{source}/{identifier}" if source else identifier
         numbered = (f"{wanted}#{number}" for number in count(2))
         return next(one for one in chain([wanted], numbered) if one not in self._ids)
 
     def notes(self) -> list[str]:
         """What a user must know, a line each."""
-        notes = []
-        if self.repeated:
-            where, identifier, instead = self.repeated[0]
-            notes.append(
-                f"{_counted(len(self.repeated), 'id')} stood at an earlier row already and got another, so that all "
-                f"differ (first {identifier!r} at {where}, now {instead!r})"
-            )
-        if self.doubled:
-            notes.append(f"{_counted(len(self.doubled), 'question')} there more than once (first at {self.doubled[0]})")
-        if self.unanswerable:
-            notes.append(
-                f"{_counted(len(self.unanswerable), 'question')} left out, marked as unanswerable (first at "
-                f"{self.unanswerable[0]})"
-            )
-        if self.unmatched:
-            where, answer = self.unmatched[0]
-            notes.append(
-                f"{_counted(len(self.unmatched), 'question')} with golden answers of which scoring leaves nothing "
-                f"(articles, punctuation): only the very same text is right (first {answer!r} at {where})"
-            )
-        if len(self.semicolons) > len(self.questions) / 20:
-            where, answer = self.semicolons[0]
-            notes.append(
-                f"{_counted(len(self.semicolons), 'answer')} with a semicolon taken as one text (first {answer[:60]!r} "
-                f"at {where}): if it stands between several answers, --fields separator=; says so"
-            )
-        return notes
+        return [
+            text.format(len(places), s="s" if len(places) > 1 else "", first=places[0])
+            for name, text in _NOTES.items()
+            if len(places := self.noted[name]) > (_FEW * len(self.questions) if name == "semicolons" else 0)
+        ]
 
 
 def parse_question(row: Any, where: str) -> Question:
@@ -215,10 +207,6 @@ def _question(row: QuestionRow) -> Question:
     answers = row.answers.texts
     identifier = row.id if row.id is not None else _stable_id(row.text, answers)
     return Question(identifier, row.text, answers, {} if row.hops is None else {"hops": row.hops})
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}{'s' if number > 1 else ''}"
 
 
 def questions_digest(questions: Iterable[Question]) -> str:
