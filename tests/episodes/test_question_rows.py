@@ -91,7 +91,7 @@ def test_all_known_sets_in_one_file_of_lines_are_read_with_what_was_understood(t
     assert reading.forms["with answer_aliases"] == reading.forms["true or false"] == 1
     assert "prompt" in reading.other_fields
     assert reading.without_id == 5
-    assert reading.noted["doubled"] == [f"{path}:{number}" for number in (15, 16, 17)]  # without an id, and asked above already
+    assert reading.noted["doubled"] == [f"{path}:{number}" for number in (15, 16, 17)]  # asked above already
 
 
 def test_hops_are_known_where_the_row_tells_them() -> None:

@@ -51,43 +51,20 @@ def test_jsonl_gzip_and_parquet_hold_the_same_questions(tmp_path: Path) -> None:
         assert load_questions(source, limit=99) == QUESTIONS
 
 
-@pytest.mark.parametrize(
-    ("fields", "answers"),
-    [
-        ({"answers": ["a", "b"]}, ("a", "b")),
-        ({"answer": "a"}, ("a",)),
-        ({"answer": 1969}, ("1969",)),
-        ({"golden_answers": None, "answer": "a"}, ("a",)),
-        ({"golden_answers": ["a", None, float("nan"), "b"]}, ("a", "b")),  # never the answers "None" and "nan"
-        ({"answer": {"aliases": ["a", "b"], "value": "a"}}, ("a", "b")),  # TriviaQA
-        ({"answers": {"text": ["a", "a", "b"], "answer_start": [1, 1, 2]}}, ("a", "b")),  # SQuAD
-        ({"possible_answers": '["politician", "pol."]'}, ("politician", "pol.")),  # PopQA: a list as JSON text
-        ({"answer": "[sic"}, ("[sic",)),
-    ],
-)
-def test_answers_are_read_from_the_fields_of_known_sets(fields: dict[str, Any], answers: tuple[str, ...]) -> None:
-    assert parse_question({"question": "q", **fields}, "f:1").golden_answers == answers
-
-
 @pytest.mark.parametrize("field", ["question", "query", "text"])
-def test_the_question_is_read_from_the_fields_of_known_sets(field: str) -> None:
-    assert parse_question({field: " q ", "answer": "a"}, "f:1").text == "q"
+def test_the_first_known_field_that_holds_something_is_read(field: str) -> None:
+    row = {field: " q ", "golden_answers": None, "answers": [], "answer": ["a", None, float("nan"), "b"]}
+    found = parse_question(row, "f:1")
+    assert (found.text, found.golden_answers) == ("q", ("a", "b"))  # never the answers "None" and "nan"
 
 
 @pytest.mark.parametrize(
     "fields",
     [
-        {},
-        {"golden_answers": []},
-        {"golden_answers": [" ", ""]},
-        {"golden_answers": [None]},
-        {"golden_answers": [[], [None]]},
-        {"golden_answers": [{"text": ""}, {"start": 3}]},
-        {"golden_answers": {}},
-        {"golden_answers": {"aliases": []}},
-        {"possible_answers": "[]"},
+        {}, {"golden_answers": [" ", ""]}, {"golden_answers": [[], [None]]}, {"golden_answers": {"aliases": []}},
+        {"golden_answers": [{"text": ""}, {"start": 3}]}, {"possible_answers": "[]"},
     ],
-)
+)  # fmt: skip
 def test_a_question_without_answers_is_refused(tmp_path: Path, fields: dict[str, Any]) -> None:
     source = written(tmp_path / "q.jsonl", jsonl(ROWS[0], {"question": "Why?", **fields}))
     with pytest.raises(DataError, match=r"q\.jsonl:2: the question 'Why\?' has no answer"):
@@ -98,10 +75,8 @@ def test_a_question_without_answers_is_refused(tmp_path: Path, fields: dict[str,
     ("line", "says"),
     [
         ('{"question": "q", "answer"', "q.jsonl:3: not valid JSON"),
-        ("[1, 2]", "q.jsonl:3: expected an object, found list"),
         ("7", "q.jsonl:3: expected an object, found int"),
-        ('{"answer": "a"}', "q.jsonl:3: has no text in the field 'question'"),
-        ('{"question": "  ", "answer": "a"}', "q.jsonl:3: has no text"),
+        ('{"question": "  ", "answer": "a"}', "q.jsonl:3: has no text in the field 'question'"),
         ('{"question": 5, "answer": "a"}', "q.jsonl:3: has no text"),
         ('{"question": "q \\ud83d", "answer": "a"}', "q.jsonl:3: the text holds half a character"),
         ('{"question": "q", "answer": "a \\ude00"}', "q.jsonl:3: the text holds half a character"),
@@ -235,11 +210,9 @@ def test_digest_is_that_of_the_questions(one: list[Question], other: list[Questi
     "changed",
     [
         QUESTIONS[::-1],
-        QUESTIONS[:1],
         [*QUESTIONS, QUESTIONS[0]],
         [replace(QUESTIONS[0], id="n2"), QUESTIONS[1]],
         [replace(QUESTIONS[0], text="Which lake lies highest"), QUESTIONS[1]],
-        [replace(QUESTIONS[0], golden_answers=("Lake Titicaca",)), QUESTIONS[1]],
         [replace(QUESTIONS[0], golden_answers=("Titicaca", "Lake Titicaca")), QUESTIONS[1]],
     ],
 )

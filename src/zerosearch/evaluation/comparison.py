@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -120,34 +121,30 @@ def compare_runs(
     kept = [name for name in shared if ids[name]]
     if not kept:
         raise DataError(f"{names[0]} and {names[1]} have no question in common")
-    values = {
-        measure: [
-            (question_values(a[name], measure, ids[name]), question_values(b[name], measure, ids[name]))
-            for name in kept
-        ]
-        for measure in MEASURES
-    }
-    parts = tuple(
-        Part(
-            name,
-            len(ids[name]),
-            {measure: _difference([values[measure][n]], macro=True, seed=seed) for measure in MEASURES},
-            _wins(*values["em"][n]),
-        )
-        for n, name in enumerate(kept)
-    )
+    em = {name: _values(a[name], b[name], "em", ids[name]) for name in kept}
+
+    def measured(names: Sequence[str], *, macro: bool = True) -> dict[str, Difference]:
+        pairs = {m: [_values(a[name], b[name], m, ids[name]) for name in names] for m in MEASURES}
+        return {measure: _difference(of, macro=macro, seed=seed) for measure, of in pairs.items()}
+
+    parts = tuple(Part(name, len(ids[name]), measured([name]), _wins(*em[name])) for name in kept)
     several = len(kept) > 1
-    a_wins, b_wins = _examples(a, b, ids, examples, seed)
+    ahead = [(name, one, by) for name in kept for one, by in zip(ids[name], np.subtract(*em[name]), strict=True)]
+    a_won, b_won = [(n, i) for n, i, by in ahead if by > 0], [(n, i) for n, i, by in ahead if by < 0]
     return Comparison(
         *_labels(a, b, names),
         parts=parts,
-        macro={m: _difference(values[m], macro=True, seed=seed) for m in MEASURES} if several else None,
-        micro={m: _difference(values[m], macro=False, seed=seed) for m in MEASURES} if several else None,
-        wins=Wins(*(sum(getattr(part.wins, f) for part in parts) for f in ("a_only", "b_only", "both", "neither"))),
-        a_wins=a_wins,
-        b_wins=b_wins,
+        macro=measured(kept) if several else None,
+        micro=measured(kept, macro=False) if several else None,
+        wins=Wins(*(sum(getattr(part.wins, f.name) for part in parts) for f in fields(Wins))),
+        a_wins=tuple(islice(_examples(a, b, a_won, a_won=True, seed=seed), examples)),
+        b_wins=tuple(islice(_examples(a, b, b_won, a_won=False, seed=seed), examples)),
         notes=tuple(notes),
     )
+
+
+def _values(a: PredictionFile, b: PredictionFile, measure: str, ids: Sequence[str]) -> tuple[Values, Values]:
+    return question_values(a, measure, ids), question_values(b, measure, ids)
 
 
 def _unlike(a: Run, b: Run, names: tuple[str, str]) -> list[str]:
@@ -214,24 +211,16 @@ def _wins(a: Values, b: Values) -> Wins:
     )
 
 
-def _examples(
-    a: Run, b: Run, ids: Mapping[str, Sequence[str]], count: int, seed: int
-) -> tuple[tuple[Disagreement, ...], tuple[Disagreement, ...]]:
-    """Questions that A won and that B won, `count` of each at most, drawn by the seed."""
-    won: tuple[list[Disagreement], list[Disagreement]] = ([], [])
-    for name in ids:
-        for question in ids[name]:
-            mine, theirs = a[name].by_question[question], b[name].by_question[question]
-            ahead = sum(row.em for row in mine) / len(mine) - sum(row.em for row in theirs) / len(theirs)
-            if ahead:
-                one, other = _typical(mine, right=ahead > 0), _typical(theirs, right=ahead < 0)
-                example = Disagreement(name, question, one.question, one.golden_answers, _side(one), _side(other))
-                won[ahead < 0].append(example)
+def _examples(a: Run, b: Run, won: Sequence[tuple[str, str]], *, a_won: bool, seed: int) -> Iterator[Disagreement]:
+    """The questions (benchmark and id) that a side has won, in an order drawn by the seed."""
 
-    def lot(example: Disagreement) -> bytes:
-        return hashlib.sha256(f"{seed}\x1f{example.benchmark}\x1f{example.id}".encode()).digest()
+    def lot(place: tuple[str, str]) -> bytes:
+        return hashlib.sha256(f"{seed}\x1f{place[0]}\x1f{place[1]}".encode()).digest()
 
-    return tuple(sorted(won[0], key=lot)[:count]), tuple(sorted(won[1], key=lot)[:count])
+    for name, question in sorted(won, key=lot):
+        one = _typical(a[name].by_question[question], right=a_won)
+        other = _typical(b[name].by_question[question], right=not a_won)
+        yield Disagreement(name, question, one.question, one.golden_answers, _side(one), _side(other))
 
 
 def _typical(tries: Sequence[Prediction], *, right: bool) -> Prediction:

@@ -89,21 +89,19 @@ def unlike(one: Header, other: Header) -> list[str]:
     if one.questions_digest != other.questions_digest:
         counts = f"{one.count} with digest {one.questions_digest[:8]}, {other.count} with {other.questions_digest[:8]}"
         reasons.append(f"other questions ({counts})")
-    names = ["samples"]
-    if NO_ENGINE not in (one.engine, other.engine):
-        names += ["top_k"]
-        reasons += other_engine(one, other)
-    for name in names:
-        mine, theirs = getattr(one, name), getattr(other, name)
-        if mine != theirs:
-            reasons.append(f"{name} {mine} and {theirs}")
-    return reasons
+    if one.samples != other.samples:
+        reasons.append(f"samples {one.samples} and {other.samples}")
+    return reasons + other_engine(one, other)
 
 
 def other_engine(one: Header, other: Header) -> list[str]:
-    """What tells the engines of two files apart, in one line; empty where they are one engine, by their identities."""
+    """What tells the engines of two files apart, a line each; empty where their pages are alike, or where one of them
+    never searched."""
+    if NO_ENGINE in (one.engine, other.engine):
+        return []
     what = differences(one.engine_identity or one.engine, other.engine_identity or other.engine)
-    return [f"engine {one.engine} and {other.engine} ({', '.join(what)})"] if what else []
+    lines = [f"engine {one.engine} and {other.engine} ({', '.join(what)})"] if what else []
+    return lines if one.top_k == other.top_k else [*lines, f"top_k {one.top_k} and {other.top_k}"]
 
 
 def unlike_files(files: Sequence[PredictionFile]) -> list[str]:
@@ -113,16 +111,13 @@ def unlike_files(files: Sequence[PredictionFile]) -> list[str]:
     """
     reasons = [f"{file.path}: lacks {file.missing} of its predictions" for file in files if file.missing]
     firsts: dict[str, PredictionFile] = {}
+    searching = next((file for file in files if file.header.engine != NO_ENGINE), None)
     for file in files:
         first = firsts.setdefault(file.header.benchmark, file)
         reasons += [f"{first.path} and {file.path}: {reason}" for reason in unlike(first.header, file.header)]
-    searching = [file for file in files if file.header.engine != NO_ENGINE]
-    for file in searching[1:]:
-        mine, theirs = searching[0].header, file.header
-        apart = other_engine(mine, theirs)
-        if mine.top_k != theirs.top_k:
-            apart.append(f"top_k {mine.top_k} and {theirs.top_k}")
-        reasons += [f"{searching[0].path} and {file.path}: {reason}" for reason in apart]
+        if searching is not None:
+            apart = other_engine(searching.header, file.header)
+            reasons += [f"{searching.path} and {file.path}: {reason}" for reason in apart]
     return list(dict.fromkeys(reasons))
 
 
