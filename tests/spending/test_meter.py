@@ -20,18 +20,23 @@ PATIENCE = 30.0  # seconds until a test that hangs is failed; never waited for i
 
 
 class Priced:
-    """Charges a price a search, the n-th by `outcome(n)`; everybody waits at `gate`, where there is one."""
+    """An engine: the n-th search costs the n-th of `prices`, or the last, and has `outcome(n)`. `told` is the price
+    that it names itself. Everybody waits at `gate`, where there is one."""
 
     name = identity = "priced"
 
-    def __init__(self, price: float = 0.1, outcome: Callable[[int], str] = lambda n: "page") -> None:
-        self.price, self.outcome = price, outcome
+    def __init__(
+        self, *prices: float, outcome: Callable[[int], str] = lambda n: "page", told: float | None = None
+    ) -> None:
+        self.prices, self.outcome = prices or (0.1,), outcome
         self.asked = self.most_at_once = self.running = 0
         self.gate: asyncio.Event | None = None
+        if told is not None:
+            self.price_usd = lambda top_k: told
 
     async def search(self, request: SearchRequest) -> SearchPage:
         self.asked += 1
-        outcome = self.outcome(self.asked)
+        outcome, price = self.outcome(self.asked), self.prices[min(self.asked, len(self.prices)) - 1]
         self.running += 1
         self.most_at_once = max(self.most_at_once, self.running)
         try:
@@ -39,11 +44,10 @@ class Priced:
         finally:
             self.running -= 1
         if outcome == "error":
-            raise EngineError("empty", "nothing", usage=Usage(prompt_tokens=9, usd=self.price))
+            raise EngineError("empty", "nothing", usage=Usage(prompt_tokens=9, usd=price))
         cached = outcome == "cached"
-        return SearchPage(
-            (), self.name, cached=cached, usage=Usage(completion_tokens=4, usd=0.0 if cached else self.price)
-        )
+        usage = Usage(completion_tokens=4, usd=0.0 if cached else price)
+        return SearchPage((), self.name, cached=cached, seconds=0.125, usage=usage)
 
 
 async def crowd(engine: SearchEngine, size: int) -> list[Any]:
@@ -57,13 +61,14 @@ def run(priced: Priced, meter: Meter, size: int) -> list[str]:
 
 
 def test_pages_and_failures_are_counted_and_passed_on() -> None:
-    meter, priced = Meter(), Priced(0.25, lambda n: ("page", "error", "cached")[n % 3])
+    meter, priced = Meter(), Priced(0.25, outcome=lambda n: ("page", "error", "cached")[n % 3])
     assert Metered(priced, meter).name == "priced"
     results = run(priced, meter, 9)
     assert sorted(set(results)) == ["EngineError", "SearchPage"]
     used = meter.take()
     assert (used.queries, used.failed, used.cached, used.usd) == (9, 3, 3, 6 * 0.25)
     assert (used.prompt_tokens, used.completion_tokens) == (27, 24)
+    assert 6 * 0.125 < used.engine_seconds < 6 * 0.125 + PATIENCE  # the failed ones are timed here
     assert meter.used == meter.take() == Ledger()
 
 
@@ -127,11 +132,11 @@ def test_a_search_that_is_cancelled_is_counted_and_blocks_nobody() -> None:
 
 def test_what_is_paid_is_noted_in_time_and_nothing_is_noted_twice() -> None:
     notes: list[Ledger] = []
-    meter = Meter(note=notes.append, every=4)
-    run(Priced(0.5), meter, 10)
-    assert [note.queries for note in notes] == [4, 4]
+    meter = Meter(note=notes.append)
+    run(Priced(0.5), meter, 40)
+    assert [note.queries for note in notes] == [16, 16]
     used = meter.take()
-    assert [note.queries for note in notes] == [4, 4, 2]
+    assert [note.queries for note in notes] == [16, 16, 8]
     assert Ledger.total(notes) == used
     meter.take()
     assert len(notes) == 3
@@ -139,11 +144,11 @@ def test_what_is_paid_is_noted_in_time_and_nothing_is_noted_twice() -> None:
 
 def test_what_is_free_and_unbounded_is_noted_once() -> None:
     notes: list[Ledger] = []
-    meter = Meter(note=notes.append, every=4)
-    run(Priced(0.0), meter, 10)
+    meter = Meter(note=notes.append)
+    run(Priced(0.0), meter, 40)
     assert notes == []
     meter.take()
-    assert [note.queries for note in notes] == [10]
+    assert [note.queries for note in notes] == [40]
 
 
 @given(
@@ -153,7 +158,7 @@ def test_what_is_free_and_unbounded_is_noted_once() -> None:
 def test_whatever_happens_no_more_is_asked_than_may_be(
     bound: int, size: int, outcomes: list[str], of_money: bool
 ) -> None:
-    priced = Priced(1.0, lambda n: outcomes[n % len(outcomes)])
+    priced = Priced(1.0, outcome=lambda n: outcomes[n % len(outcomes)])
     meter = Meter(Budget(usd=float(bound)) if of_money else Budget(searches=bound))
     results = run(priced, meter, size)
     assert len(results) == size
@@ -194,23 +199,6 @@ def test_what_is_no_search_counts_and_its_dollars_can_be_the_last_ones() -> None
     assert Ledger.total(notes).prompt_tokens == 5
 
 
-class Dear:
-    """An engine that says what it charges, or does not, and takes its time."""
-
-    name = identity = "dear"
-
-    def __init__(self, prices: list[float], told: float | None = None) -> None:
-        self.prices, self.asked = prices, 0
-        if told is not None:
-            self.price_usd = lambda top_k: told
-
-    async def search(self, request: SearchRequest) -> SearchPage:
-        self.asked += 1
-        price = self.prices[min(self.asked, len(self.prices)) - 1]
-        await asyncio.sleep(0)
-        return SearchPage((), self.name, usage=Usage(usd=price))
-
-
 @pytest.mark.parametrize(
     ("prices", "told", "budget", "asked"),
     [
@@ -224,32 +212,17 @@ class Dear:
 def test_a_budget_of_dollars_admits_only_what_fits_however_many_ask_at_once(
     prices: list[float], told: float | None, budget: float, asked: int | None
 ) -> None:
-    engine, meter = Dear(prices, told), Meter(Budget(usd=budget))
-
-    async def all_at_once() -> list[object]:
-        searches = (Metered(engine, meter).search(SearchRequest(str(n), 3)) for n in range(512))
-        return await asyncio.wait_for(asyncio.gather(*searches, return_exceptions=True), 20)
-
-    outcomes = asyncio.run(all_at_once())
-    assert {type(outcome) for outcome in outcomes if isinstance(outcome, Exception)} == {BudgetError}
-    assert sum(isinstance(outcome, SearchPage) for outcome in outcomes) == engine.asked
+    engine, meter = Priced(*prices, told=told), Meter(Budget(usd=budget))
+    outcomes = run(engine, meter, 512)
+    assert set(outcomes) <= {"SearchPage", "BudgetError"}
+    assert outcomes.count("SearchPage") == engine.asked < 512
     if asked is not None:
         assert engine.asked == asked
     assert meter.used.usd <= budget + (max(prices) - min(prices)) + 1e-9
 
 
 def test_a_cached_page_gives_back_what_was_reserved_for_it() -> None:
-    class HalfCached(Dear):
-        async def search(self, request: SearchRequest) -> SearchPage:
-            page = await super().search(request)
-            return page.again() if self.asked % 2 else page
-
-    engine, meter = HalfCached([0.25], 0.25), Meter(Budget(usd=1.0))
-
-    async def all_at_once() -> None:
-        searches = (Metered(engine, meter).search(SearchRequest(str(n), 3)) for n in range(50))
-        await asyncio.wait_for(asyncio.gather(*searches, return_exceptions=True), 20)
-
-    asyncio.run(all_at_once())
-    assert meter.used.asked == 4
-    assert meter.used.usd == 1.0
+    engine = Priced(0.25, told=0.25, outcome=lambda n: "cached" if n % 2 else "page")
+    meter = Meter(Budget(usd=1.0))
+    run(engine, meter, 50)
+    assert (meter.used.asked, meter.used.usd) == (4, 1.0)

@@ -58,7 +58,7 @@ def print_searches(config: TrainConfig) -> None:
     whole = "" if config.evaluation.limit else " (evaluations not counted: evaluation.limit is none)"
     console.print(
         f"searches at most: {training:,} in training + {evaluations:,} in evaluations = {total:,}{whole}; with Google "
-        f"by SerpAPI, at ${PRICES.serpapi_search * 1000:.3f} per 1,000: {dollars(PRICES.serpapi(total))}",
+        f"by SerpAPI, at ${PRICES.serpapi_search * 1000:.3f} per 1,000: {dollars(total * PRICES.serpapi_search)}",
     )
 
 

@@ -8,6 +8,7 @@ there. A server on this machine is never asked through a proxy.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import ipaddress
 import os
@@ -25,7 +26,7 @@ from zerosearch.errors import ConfigError
 
 CERTIFICATES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 """Variables that name a file of certificates, the first one that is set counts; SSL_CERT_DIR names a folder."""
-_SOCKS = {"socks": "socks5", "socks5": "socks5", "socks5h": "socks5h"}  # desktops write socks:// for version 5
+_SOCKS = ("socks", "socks5", "socks5h")  # desktops write socks:// for version 5
 
 
 def client_options(url: str) -> dict[str, Any]:
@@ -55,14 +56,11 @@ def proxy_for(url: str) -> str | None:
         raise ConfigError(f"{what} is no proxy that can be used: http, https and socks5 ones can; or {instead}")
     if scheme in _SOCKS and importlib.util.find_spec("socksio") is None:
         raise ConfigError(f"{what} is a SOCKS proxy, which needs a package: pip install 'httpx[socks]'; or {instead}")
-    usable = f"{_SOCKS.get(scheme, scheme)}://{rest}"
-    try:
-        told = httpx.URL(usable)
-    except httpx.InvalidURL:
-        told = httpx.URL()
-    if not told.host:
-        raise ConfigError(f"{what} is no address of a proxy; write for example http://proxy.example:3128")
-    return usable
+    usable = f"{'socks5' if scheme == 'socks' else scheme}://{rest}"
+    with contextlib.suppress(httpx.InvalidURL):
+        if httpx.URL(usable).host:
+            return usable
+    raise ConfigError(f"{what} is no address of a proxy; write for example http://proxy.example:3128")
 
 
 def is_here(host: str) -> bool:
@@ -84,23 +82,20 @@ def proxy_faults() -> list[str]:
     return list(dict.fromkeys(line.partition(";")[0] for line in lines))
 
 
+def certificate_faults() -> list[str]:
+    """A line for each variable that names a file or folder which is not there."""
+    known = [*((name, Path.is_file, "file") for name in CERTIFICATES), ("SSL_CERT_DIR", Path.is_dir, "folder")]
+    return [
+        f"{name} names {value}, and no such {kind} is there"
+        for name, is_there, kind in known
+        if (value := os.environ.get(name)) and not is_there(Path(value))
+    ]
+
+
 def certificates() -> ssl.SSLContext:
     """The certificates that servers are held against. Raises `ConfigError` for a variable that names no usable file."""
     name = next((name for name in CERTIFICATES if os.environ.get(name)), None)
     return _context(name, os.environ.get(name or "", ""), os.environ.get("SSL_CERT_DIR", ""))
-
-
-def certificate_faults() -> list[str]:
-    """A line for each variable that names a file or folder which is not there."""
-    lines = [f"{n} names {os.environ[n]}, and no such file is there" for n in CERTIFICATES if _lacks(n, Path.is_file)]
-    if _lacks("SSL_CERT_DIR", Path.is_dir):
-        lines.append(f"SSL_CERT_DIR names {os.environ['SSL_CERT_DIR']}, and no such folder is there")
-    return lines
-
-
-def _lacks(name: str, there: Any) -> bool:
-    value = os.environ.get(name, "")
-    return bool(value) and not there(Path(value))
 
 
 @cache  # read once: it takes longer than a search does
@@ -130,24 +125,13 @@ def _left_out(host: str, port: int | None, no_proxy: str) -> bool:
     for entry in no_proxy.replace(",", " ").lower().split():
         if entry == "*":
             return True
-        bare = entry.strip("[]")
-        if address is not None:
-            try:
-                if address in ipaddress.ip_network(bare, strict=False):
-                    return True
-            except ValueError:
-                pass
-        name, _, number = entry.rpartition(":") if _has_port(entry) else (entry, "", "")
-        if number and (port is None or int(number) != port):
-            continue
-        if address is not None and _address(name) == address:
-            return True
-        name = name.removeprefix("*").strip(".")
-        if name and (host.lower() == name or host.lower().endswith(f".{name}")):
-            return True
+        with contextlib.suppress(ValueError):
+            if address is not None and address in ipaddress.ip_network(entry.strip("[]"), strict=False):
+                return True
+        with contextlib.suppress(ValueError):
+            named = urlsplit(f"//{entry}")
+            name = (named.hostname or "").removeprefix("*").strip(".")
+            same = f".{host.lower()}".endswith(f".{name}") or (address is not None and address == _address(name))
+            if name and same and named.port in (None, port):
+                return True
     return False
-
-
-def _has_port(entry: str) -> bool:
-    name, colon, number = entry.rpartition(":")
-    return bool(colon) and number.isdigit() and (":" not in name or name.endswith("]"))

@@ -1,7 +1,7 @@
-"""What searching costs: list prices, the paper's comparison, and the ledger of what a run has used.
+"""What searching costs: list prices, and the ledger of what a run has used.
 
     ledger = Ledger.of(trajectories)
-    PRICES.serpapi(ledger.asked)                       # what Google would have cost, in US dollars
+    ledger.asked * PRICES.serpapi_search               # what Google would have cost, in US dollars
     PRICES.gpu(ledger.simulator_seconds / 3600)        # what the simulator's time is worth
 
 Pure values: no I/O, no torch.
@@ -15,12 +15,9 @@ from decimal import ROUND_HALF_UP, Decimal
 from math import fsum
 from typing import Any
 
-from zerosearch.episodes.search import SearchPage
-from zerosearch.episodes.trajectory import SearchRecord, Trajectory
-from zerosearch.errors import DataError, EngineError
-from zerosearch.usage import Usage
-
-SECONDS_PER_HOUR = 3600.0
+from zerosearch.episodes.trajectory import Trajectory
+from zerosearch.errors import DataError
+from zerosearch.usage import NOTHING, Usage
 
 
 @dataclass(frozen=True)
@@ -36,68 +33,14 @@ class Prices:
     million_prompt_tokens: float = 0.15  # a small hosted model, GPT-4o mini; OpenAI's price list, June 2026
     million_completion_tokens: float = 0.60  # the same
 
-    def serpapi(self, searches: int) -> float:
-        return searches * self.serpapi_search
-
-    def serper(self, searches: int) -> float:
-        return searches * self.serper_search
-
     def gpu(self, hours: float, gpus: int = 1) -> float:
         return gpus * hours * self.gpu_hour
 
-    def tokens(self, prompt_tokens: int, completion_tokens: int) -> float:
-        return (
-            prompt_tokens * self.million_prompt_tokens + completion_tokens * self.million_completion_tokens
-        ) / 1_000_000
+    def tokens(self, prompt: int, completion: int) -> float:
+        return (prompt * self.million_prompt_tokens + completion * self.million_completion_tokens) / 1e6
 
 
 PRICES = Prices()
-
-
-@dataclass(frozen=True)
-class CostLine:
-    """One way to have searched: `searches` of them, on `gpus` for `hours` (None where that is no GPU's work)."""
-
-    engine: str
-    searches: int
-    usd: float
-    basis: str
-    gpus: int | None = None
-    hours: float | None = None
-
-
-PAPER_SEARCHES = 64_000  # "about": the searches of one training run (arXiv 2505.04588, the table of costs)
-PAPER_HOURS = 12.0  # that the simulators' GPUs were rented for that run
-PAPER_SIMULATORS = (("3B", 1), ("7B", 2), ("14B", 4))  # size and A100s
-
-
-def paper_lines(searches: int = PAPER_SEARCHES, prices: Prices = PRICES) -> list[CostLine]:
-    """The paper's comparison from its inputs; for another number of `searches` the hours go along in proportion."""
-    hours = PAPER_HOURS * searches / PAPER_SEARCHES
-    return [
-        *engine_lines(searches, prices),
-        *(
-            CostLine(
-                f"simulator {size} (paper)", searches, prices.gpu(hours, gpus),
-                f"{gpus} x {hours:,.4g} h x ${prices.gpu_hour:g}", gpus, hours,
-            )
-            for size, gpus in PAPER_SIMULATORS
-        ),
-    ]  # fmt: skip
-
-
-def engine_lines(searches: int, prices: Prices = PRICES) -> list[CostLine]:
-    """What Google would charge for `searches`, by the two providers that research code uses."""
-    return [
-        CostLine(
-            "Google by SerpAPI", searches, prices.serpapi(searches),
-            f"{searches:,} x ${prices.serpapi_search * 1000:.3f} per 1,000",
-        ),
-        CostLine(
-            "Google by Serper", searches, prices.serper(searches),
-            f"{searches:,} x ${prices.serper_search * 1000:.3f} per 1,000",
-        ),
-    ]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -122,25 +65,22 @@ class Ledger:
     @classmethod
     def of(cls, trajectories: Iterable[Trajectory]) -> Ledger:
         """The searches of `trajectories`. What a local simulator decoded stands in no trajectory: add it."""
-        return cls.total(cls.of_search(search) for trajectory in trajectories for search in trajectory.searches)
+        return cls.total(
+            cls.of_search(search.usage, failed=search.error is not None, cached=search.cached, seconds=search.seconds)
+            for trajectory in trajectories
+            for search in trajectory.searches
+        )
+
+    @classmethod
+    def of_search(
+        cls, usage: Usage | None, *, failed: bool = False, cached: bool = False, seconds: float = 0.0
+    ) -> Ledger:
+        return cls(1, int(failed), int(cached), engine_seconds=seconds, **asdict(usage or NOTHING))
 
     @classmethod
     def of_usage(cls, usage: Usage | None) -> Ledger:
         """What something else than a search has used."""
-        return cls() if usage is None else cls(**asdict(usage))
-
-    @classmethod
-    def of_search(cls, search: SearchRecord) -> Ledger:
-        counts = (1, int(search.error is not None), int(search.cached))
-        return cls(*counts, engine_seconds=search.seconds, **asdict(search.usage))
-
-    @classmethod
-    def of_page(cls, page: SearchPage) -> Ledger:
-        return cls(1, 0, int(page.cached), engine_seconds=page.seconds, **asdict(page.usage))
-
-    @classmethod
-    def of_error(cls, error: EngineError, seconds: float = 0.0) -> Ledger:
-        return cls(1, 1, engine_seconds=seconds, **asdict(Usage() + error.usage))
+        return cls(**asdict(usage or NOTHING))
 
     @classmethod
     def total(cls, parts: Iterable[Ledger]) -> Ledger:

@@ -19,6 +19,8 @@ from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest, 
 from zerosearch.errors import BudgetError, EngineError, PolicyError
 from zerosearch.spending.ledger import Ledger
 
+_NOTED_AT_ONCE = 16  # searches: a kill loses no more of them, and those in flight
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -55,14 +57,12 @@ class Meter:
     never passed, a budget of dollars by no more than what nobody could know: how much dearer a search in flight was
     than any before it.
 
-    `note` is given what has come in whenever that is paid or bounded and `every` searches long; the rest by `take`.
+    `note` is given what has come in: every 16 searches where that is paid or bounded, and the rest by `take`.
     """
 
-    def __init__(
-        self, budget: Budget | None = None, *, note: Callable[[Ledger], None] | None = None, every: int = 16
-    ) -> None:
+    def __init__(self, budget: Budget | None = None, *, note: Callable[[Ledger], None] | None = None) -> None:
         self.budget = budget or Budget()
-        self._note, self._every = note, every
+        self._note = note
         self._parts: list[Ledger] = []
         self._noted = 0
         self._sum = Ledger()
@@ -84,13 +84,10 @@ class Meter:
             if self._in_flight == 0:
                 raise BudgetError("the budget for searches is spent")
             await self._settled.wait()
-        reserved = self._cost(price)
+        reserved = max(price or 0.0, self._largest)
         self._in_flight += 1
         self._reserved += reserved
         return reserved
-
-    def _cost(self, price: float | None) -> float:
-        return max(price or 0.0, self._largest)
 
     def _fits(self, price: float | None) -> bool:
         if self.budget.reached_by(self._sum, self._in_flight):
@@ -99,7 +96,8 @@ class Meter:
             return True
         if price is None and not self._priced and self._in_flight:
             return False
-        return self._sum.usd + self._reserved + self._cost(price) <= self.budget.usd * (1 + 1e-9)
+        cost = max(price or 0.0, self._largest)
+        return self._sum.usd + self._reserved + cost <= self.budget.usd * (1 + 1e-9)
 
     def settle(self, ledger: Ledger, reserved: float = 0.0) -> None:
         """A search that was admitted is over and has used `ledger`; `reserved` is what `admit` said."""
@@ -116,7 +114,7 @@ class Meter:
         self._settled.set()
         self._settled = asyncio.Event()
         bounded = self.budget != Budget()
-        if len(self._parts) - self._noted >= self._every and (bounded or self._sum.usd > 0):
+        if len(self._parts) - self._noted >= _NOTED_AT_ONCE and (bounded or self._sum.usd > 0):
             self._flush()
 
     def count(self, ledger: Ledger) -> None:
@@ -169,9 +167,9 @@ class Metered:
         used = Ledger(queries=1, failed=1)
         try:
             page = await self.engine.search(request)
-            used = Ledger.of_page(page)
+            used = Ledger.of_search(page.usage, cached=page.cached, seconds=page.seconds)
         except EngineError as error:
-            used = Ledger.of_error(error, time.perf_counter() - started)
+            used = Ledger.of_search(error.usage, failed=True, seconds=time.perf_counter() - started)
             raise
         finally:
             self.meter.settle(used, reserved)

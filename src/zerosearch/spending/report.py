@@ -8,18 +8,44 @@ from pathlib import Path
 from zerosearch.errors import DataError
 from zerosearch.files.jsonl import read_object
 from zerosearch.spending.books import Books, read_books
-from zerosearch.spending.ledger import (
-    PAPER_SEARCHES,
-    PRICES,
-    SECONDS_PER_HOUR,
-    CostLine,
-    Ledger,
-    Prices,
-    counted,
-    dollars,
-    engine_lines,
-    paper_lines,
-)
+from zerosearch.spending.ledger import PRICES, Ledger, Prices, counted, dollars
+
+SECONDS_PER_HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class CostLine:
+    """One way to have searched: `searches` of them, on `gpus` for `hours` (None where that is no GPU's work)."""
+
+    engine: str
+    searches: int
+    usd: float
+    basis: str
+    gpus: int | None = None
+    hours: float | None = None
+
+
+PAPER_SEARCHES = 64_000  # "about": the searches of one training run (arXiv 2505.04588, the table of costs)
+PAPER_HOURS = 12.0  # that the simulators' GPUs were rented for that run
+PAPER_SIMULATORS = (("3B", 1), ("7B", 2), ("14B", 4))  # size and A100s
+
+
+def paper_lines(searches: int = PAPER_SEARCHES, prices: Prices = PRICES) -> list[CostLine]:
+    """The paper's comparison from its inputs; for another number of `searches` the hours go along in proportion."""
+    hours = PAPER_HOURS * searches / PAPER_SEARCHES
+    lines = engine_lines(searches, prices)
+    for size, gpus in PAPER_SIMULATORS:
+        how = f"{gpus} x {hours:,.4g} h x ${prices.gpu_hour:g}"
+        lines.append(CostLine(f"simulator {size} (paper)", searches, prices.gpu(hours, gpus), how, gpus, hours))
+    return lines
+
+
+def engine_lines(searches: int, prices: Prices = PRICES) -> list[CostLine]:
+    """What Google would charge for `searches`, by the two providers that research code uses."""
+    return [
+        CostLine(f"Google by {name}", searches, searches * price, f"{searches:,} x ${price * 1000:.3f} per 1,000")
+        for name, price in (("SerpAPI", prices.serpapi_search), ("Serper", prices.serper_search))
+    ]
 
 
 @dataclass(frozen=True)
