@@ -7,18 +7,18 @@ import json
 import re
 import subprocess
 import sys
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from engines.conftest import Endpoint, Reply, completion, endpoint
-from tiny import chain_model
+from tiny import save_chain
 
 import zerosearch
 from zerosearch import Document, EngineError, Question, SearchRequest, load_config, open_engine, train
 from zerosearch.commands.train import next_steps
 from zerosearch.errors import CheckpointError, ConfigError
+from zerosearch.files.jsonl import write_jsonl
 from zerosearch.simulator.page_text import format_page
 
 __all__ = ["endpoint"]
@@ -76,11 +76,9 @@ def place(tiny_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     """A folder in which the configuration `demo` is a file of the user's own: a model that answers kathmandu."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ZEROSEARCH_CACHE", str(tmp_path / "cache"))
-    ids = tiny_tokenizer.encode("\n<answer>kathmandu</answer>", add_special_tokens=False)
-    chain_model(tiny_tokenizer, dict(pairwise(ids))).base.save_pretrained(tmp_path / "model")
-    tiny_tokenizer.save_pretrained(tmp_path / "model")
+    save_chain(tiny_tokenizer, "\n<answer>kathmandu</answer>", tmp_path / "model")
     rows = [{"id": f"q{n}", "question": f"Capital {n}?", "golden_answers": ["Kathmandu"]} for n in range(4)]
-    (tmp_path / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(tmp_path / "questions.jsonl", rows)
     (tmp_path / "corpus.jsonl").write_text('{"id": "1", "title": "Nepal", "text": "Kathmandu."}\n')
     (tmp_path / "demo").write_text(TINY)
     return tmp_path

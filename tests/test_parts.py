@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from engines.conftest import Reply, completion, endpoint  # noqa: F401
-from tiny import chain_model
+from tiny import save_chain
 
 from zerosearch.config import TrainConfig
 from zerosearch.engines.config import EngineConfig
@@ -20,6 +20,7 @@ from zerosearch.episodes.generation import Sampling
 from zerosearch.episodes.protocol import STOP_STRINGS, Message
 from zerosearch.episodes.search import Document, SearchEngine, SearchPage, SearchRequest
 from zerosearch.errors import BudgetError, ConfigError, DataError
+from zerosearch.files.jsonl import write_jsonl
 from zerosearch.models.config import ModelRef
 from zerosearch.models.endpoint import byte_codec
 from zerosearch.parts import Parts, Role
@@ -210,8 +211,7 @@ def test_equal_settings_are_one_engine_and_a_real_one_is_never_simulated(closed:
 
 def test_every_setting_of_the_sampler_reaches_every_local_model(tiny_tokenizer: Any, tmp_path: Path) -> None:
     """Those of policy, simulator, judge: they all decode with the worker of their model."""
-    chain_model(tiny_tokenizer, {}).base.save_pretrained(tmp_path)
-    tiny_tokenizer.save_pretrained(tmp_path)
+    save_chain(tiny_tokenizer, "", tmp_path)
     sampler = {"max_batch_rows": 7, "max_batch_tokens": 999, "merge_adapters": True, "fixed_cache": True}
     model = {"name": str(tmp_path), "device": "cpu", "dtype": "bfloat16"}
     config = configured(model=model, training=sampler, engine={"simulated": {"model": str(tmp_path)}})
@@ -259,7 +259,7 @@ def test_what_servers_tell_of_policy_and_chat_is_counted_at_their_price(endpoint
 def test_questions_are_read_with_the_fields_and_the_limit_of_their_source(tmp_path: Path) -> None:
     for name, key in (("train", "asked"), ("judged", "frage")):
         rows = [{key: f"{name} {number}?", "answer": "x"} for number in range(4)]
-        (tmp_path / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        write_jsonl(tmp_path / f"{name}.jsonl", rows)
     train, judged = str(tmp_path / "train.jsonl"), str(tmp_path / "judged.jsonl")
     parts = Parts(
         configured(

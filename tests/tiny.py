@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -85,6 +87,14 @@ def chain_model(tokenizer: Any, following: Mapping[int, int]) -> LocalModel:
         for last, after in following.items():
             model.lm_head.weight[after] += looks[last]
     return LocalModel(model, tokenizer, "chain", torch.device("cpu"))
+
+
+def save_chain(tokenizer: Any, text: str, folder: Path) -> Path:
+    """The folder of a model that writes `text` in every turn, whatever it is asked."""
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    chain_model(tokenizer, dict(pairwise(ids))).base.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def give_adapter(model: LocalModel, name: str, seed: int = 1, scale: float = 0.3, rank: int = 4) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import logging
 import os
 import subprocess
@@ -17,6 +16,7 @@ import pytest
 from engines.conftest import endpoint
 
 from zerosearch.cli import main
+from zerosearch.files.jsonl import write_jsonl
 
 __all__ = ["endpoint"]  # a fixture of the engines' tests: a server on loopback
 
@@ -90,5 +90,5 @@ def questions_file(tmp_path: Path) -> Path:
         {"id": "p", "question": "Capital of Peru?", "golden_answers": ["Lima"], "source": "atlas"},
     ]
     path = tmp_path / "questions.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(path, rows)
     return path

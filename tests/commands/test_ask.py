@@ -12,18 +12,18 @@ import subprocess
 import sys
 import time
 import tomllib
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from engines.conftest import Endpoint, Reply, completion
-from tiny import chain_model, give_adapter
+from tiny import chain_model, give_adapter, save_chain
 
 from zerosearch.commands.ask import told_apart
 from zerosearch.commands.screen import read_input
 from zerosearch.config_file import config_toml, load_config
 from zerosearch.errors import CheckpointError, ConfigError, DataError
+from zerosearch.files.jsonl import write_jsonl
 from zerosearch.run_folder import EMBEDDED, policy_config
 
 CONFIG = """
@@ -59,15 +59,11 @@ def place(tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path
     """A model that only ever searches for nepal, one that answers at once, and a corpus."""
     folder = tmp_path_factory.mktemp("ask")
     for name, text in (("searcher", "\n<search>nepal</search>"), ("knower", "\n<answer>kathmandu</answer>")):
-        ids = tiny_tokenizer.encode(text, add_special_tokens=False)
-        chain_model(tiny_tokenizer, dict(pairwise(ids))).base.save_pretrained(folder / name)
-        tiny_tokenizer.save_pretrained(folder / name)
-    rows = [("Nepal", "Kathmandu is the capital of Nepal."), ("Peru", "Lima.")]
-    lines = [json.dumps({"id": str(n), "title": title, "text": text}) for n, (title, text) in enumerate(rows)]
-    (folder / "corpus.jsonl").write_text("\n".join(lines) + "\n")
+        save_chain(tiny_tokenizer, text, folder / name)
+    rows = {"Nepal": "Kathmandu is the capital of Nepal.", "Peru": "Lima."}
+    write_jsonl(folder / "corpus.jsonl", [{"id": t, "title": t, "text": text} for t, text in rows.items()])
     for model, searches in (("searcher", 1), ("knower", 0)):
-        text = CONFIG.format(folder=folder, model=model, searches=searches)
-        (folder / f"{model}.toml").write_text(text)
+        (folder / f"{model}.toml").write_text(CONFIG.format(folder=folder, model=model, searches=searches))
     return folder
 
 

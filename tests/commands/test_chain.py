@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 from engines.conftest import Endpoint, Reply, completion
-from tiny import chain_model
+from tiny import save_chain
 
+from zerosearch.files.jsonl import write_jsonl
 from zerosearch.models.adapters import read_card
 from zerosearch.simulator.collect import list_parts, read_collection
 from zerosearch.simulator.label import read_labels
@@ -48,21 +48,14 @@ corpus = "{folder}/corpus.jsonl"
 def place(tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that always searches for nepal, a corpus in which the page for it holds every other question's answer."""
     folder = tmp_path_factory.mktemp("chain")
-    ids = tiny_tokenizer.encode("\n<search>nepal</search>", add_special_tokens=False)
-    chain_model(tiny_tokenizer, dict(pairwise(ids))).base.save_pretrained(folder / "model")
-    tiny_tokenizer.save_pretrained(folder / "model")
-    passages = [
-        ("Nepal", "Kathmandu is the capital of Nepal."),
-        ("Nepal: Hills", "Nepal has hills."),
-        ("Peru", "Lima."),
-    ]
-    rows = [{"id": str(n), "title": title, "text": text} for n, (title, text) in enumerate(passages)]
-    (folder / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    save_chain(tiny_tokenizer, "\n<search>nepal</search>", folder / "model")
+    rows = {"Nepal": "Kathmandu is the capital of Nepal.", "Nepal: Hills": "Nepal has hills.", "Peru": "Lima."}
+    write_jsonl(folder / "corpus.jsonl", [{"id": t, "title": t, "text": text} for t, text in rows.items()])
     asked = [
         {"id": f"q{n}", "question": f"Question {n}?", "golden_answers": ["Kathmandu" if n % 2 else "Lima"]}
         for n in range(COUNT)
     ]
-    (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+    write_jsonl(folder / "questions.jsonl", asked)
     (folder / "config.toml").write_text(CONFIG.format(folder=folder))
     return folder
 
@@ -100,7 +93,7 @@ def test_the_chain_runs_and_each_step_takes_what_the_one_before_wrote(zerosearch
     assert done.code == 0, done.err
     assert "--by evidence" in done.out
     assert {len(page.documents) for page in read_labels(deep)} == {2}
-    settings = ("--by", "rank", "--set", "tune.epochs=0.2", "--full", *one)
+    settings = ("--by", "rank", "--set", "tune.epochs=0.2", "--set", "tune.full=true", *one)
     done = zerosearch("tune", str(config), str(deep), where, "--out", str(twins), *settings)
     assert done.code == 0, done.err
     assert (twins / "model.safetensors").exists()
@@ -140,16 +133,8 @@ def test_a_collection_of_another_configuration_is_refused(zerosearch: Any, place
 def test_a_spent_budget_stops_a_collection_and_a_larger_one_goes_on(
     zerosearch: Any, place: Path, tmp_path: Path
 ) -> None:
-    command = (
-        "collect",
-        str(place / "config.toml"),
-        "--out",
-        str(tmp_path / "c"),
-        "--limit",
-        "12",
-        "--concurrency",
-        "2",
-    )
+    command = ("collect", str(place / "config.toml"), "--out", str(tmp_path / "c"))
+    command += ("--limit", "12", "--concurrency", "2")
     done = zerosearch(*command, "--set", "engine.budget_searches=5")
     assert done.code == 3
     assert "the budget is spent" in done.line
@@ -172,7 +157,7 @@ def test_mistakes_are_one_line(zerosearch: Any, place: Path, tmp_path: Path) -> 
     assert "no such file" in zerosearch("tune", config, str(tmp_path / "none.jsonl"), "--out", str(tmp_path / "a")).line
     assert "a folder that `zerosearch collect` wrote, or --recorded" in zerosearch("label", config).line
     assert "plain .jsonl file" in zerosearch("record", config, "--queries", config, "--out", "a.gz").line
-    both = ("--out", str(tmp_path / "a"), "--full", "--start", "embedded:simulator")
+    both = ("--out", str(tmp_path / "a"), "--set", "tune.full=true", "--set", "tune.start=embedded:simulator")
     assert "choose one" in zerosearch("tune", config, str(tmp_path / "none.jsonl"), *both).line
     judge = ("--set", "label.judge.base_url=http://localhost:1/v1")
     assert "label.judge: base_url is set without model" in zerosearch("label", config, str(tmp_path), *judge).line
@@ -189,10 +174,9 @@ def test_fidelity_reads_where_it_is_asked_to(zerosearch: Any, place: Path, tmp_p
             return Reply(body=completion("[1] Nepal: Kathmandu.\n[2] Peru: Lima."))
         return Reply(body=completion("Kathmandu" if "Kathmandu" in said else "unknown"))
 
-    rows = (
-        {"id": str(n), "question": f"nepal {n}?", "golden_answers": [("Kathmandu", "Lima")[n % 2]]} for n in range(4)
-    )
-    (tmp_path / "asked.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    answers = ("Kathmandu", "Lima") * 2
+    rows = [{"id": str(n), "question": f"nepal {n}?", "golden_answers": [a]} for n, a in enumerate(answers)]
+    write_jsonl(tmp_path / "asked.jsonl", rows)
     server = Endpoint()
     server.answer = answer
     command = (

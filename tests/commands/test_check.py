@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 import subprocess
@@ -20,6 +19,7 @@ from zerosearch.config_file import config_from_dict, load_config
 from zerosearch.episodes.encoding import encode_prompt
 from zerosearch.episodes.protocol import PROMPT, render_prompt
 from zerosearch.errors import ModelError
+from zerosearch.files.jsonl import write_jsonl
 from zerosearch.parts import Parts
 from zerosearch.shipped_configs import names
 
@@ -251,10 +251,10 @@ def test_questions_that_are_too_long_are_counted(check: Any, tmp_path: Path) -> 
     rows = [{"id": "s", "question": "Who?", "golden_answers": ["x"]}]
     rows += [{"id": f"l{n}", "question": "lorem ipsum " * 3000, "golden_answers": ["x"]} for n in range(2)]
     path = tmp_path / "mixed.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_jsonl(path, rows)
     mixed = check("--set", f"data.train={path}")
     assert "note: data.train: 2 of 3 questions are too long" in mixed.out
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows[1:]))
+    write_jsonl(path, rows[1:])
     none = check("--set", f"evaluation.questions={path}")
     assert none.code == 2
     assert "wrong: evaluation.questions: 2 of 2 questions are too long" in none.out

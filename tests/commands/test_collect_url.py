@@ -10,6 +10,7 @@ import pytest
 import zstandard
 from engines.conftest import Endpoint, Reply, completion
 
+from zerosearch.files.jsonl import write_jsonl
 from zerosearch.learning.learner import _check_finite
 from zerosearch.learning.scaling import NotFinite
 from zerosearch.models.endpoint import OWN
@@ -54,8 +55,8 @@ def server(endpoint: Endpoint) -> Endpoint:
 def config(server: Endpoint, tmp_path: Path) -> Path:
     passages = [{"id": c, "title": c, "text": f"{c} {city}"} for c, city in CITIES.items()]
     asked = [{"id": c, "question": c, "golden_answers": [city]} for c, city in CITIES.items()]
-    (tmp_path / "corpus.jsonl").write_text("".join(json.dumps(row) + "\n" for row in passages))
-    (tmp_path / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in asked))
+    write_jsonl(tmp_path / "corpus.jsonl", passages)
+    write_jsonl(tmp_path / "questions.jsonl", asked)
     path = tmp_path / "config.toml"
     path.write_text(CONFIG.format(folder=tmp_path, url=server.url))
     return path

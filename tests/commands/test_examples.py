@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import chain_model
+from tiny import save_chain
 
 from zerosearch.episodes.trajectory import read_trajectories
 from zerosearch.evaluation.methods import Session
@@ -54,9 +53,7 @@ tensorboard = false
 @pytest.fixture
 def place(tmp_path: Path, tiny_tokenizer: Any, questions_file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A model that only searches for nepal, notes to search in, and the examples as a package in the current folder."""
-    ids = tiny_tokenizer.encode("\n<search>nepal</search>", add_special_tokens=False)
-    chain_model(tiny_tokenizer, dict(pairwise(ids))).base.save_pretrained(tmp_path / "model")
-    tiny_tokenizer.save_pretrained(tmp_path / "model")
+    save_chain(tiny_tokenizer, "\n<search>nepal</search>", tmp_path / "model")
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes" / "nepal.txt").write_text("Kathmandu is the capital of nepal")
     (tmp_path / "notes" / "peru.txt").write_text("Lima is the capital of Peru")

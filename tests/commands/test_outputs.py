@@ -53,7 +53,10 @@ def listing(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-@pytest.mark.parametrize("command", [("tune", "config.toml", "labels.jsonl", *full) for full in ((), ("--full",))])
+TUNE = ("tune", "config.toml", "labels.jsonl")
+
+
+@pytest.mark.parametrize("command", [TUNE, (*TUNE, "--set", "tune.full=true")])
 def test_an_adapter_is_not_written_over_what_is_not_one(
     zerosearch: Any, place: Path, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -62,7 +65,7 @@ def test_an_adapter_is_not_written_over_what_is_not_one(
     (place / "work" / "thesis" / "chapter.tex").write_text("mine")
     foreign = place / "foreign"
     foreign.mkdir()
-    (foreign / ("config.json" if "--full" in command else "adapter_config.json")).write_text("{}")
+    (foreign / ("config.json" if "--set" in command else "adapter_config.json")).write_text("{}")
     (place / "link").symlink_to("foreign")
     monkeypatch.chdir(place)
     before = listing(place)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,8 @@ import pytest
 import torch
 import zstandard
 from engines.conftest import PAGE, Endpoint, Reply, completion
-from tiny import chain_model
+from safetensors.torch import load_file, save_file
+from tiny import save_chain
 
 from zerosearch.commands.train import clock, results_table
 from zerosearch.config_file import load_config
@@ -73,17 +73,12 @@ def server() -> Iterator[Endpoint]:
 @pytest.fixture(scope="module")
 def models(tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A model that searches for nepal in every turn; and the same with a weight that is not a number."""
-    ids = tiny_tokenizer.encode("\n<search>nepal</search>", add_special_tokens=False)
-    model = chain_model(tiny_tokenizer, dict(pairwise(ids)))
-    folders = []
-    for name in ("good", "poisoned"):
-        folder = tmp_path_factory.mktemp("models") / name
-        model.base.save_pretrained(folder)
-        tiny_tokenizer.save_pretrained(folder)
-        folders.append(folder)
-        with torch.no_grad():
-            model.base.lm_head.weight[7, 7] = torch.nan
-    return folders[0], folders[1]
+    folder = tmp_path_factory.mktemp("models")
+    good, poisoned = (save_chain(tiny_tokenizer, "\n<search>nepal</search>", folder / n) for n in ("good", "poisoned"))
+    weights = load_file(poisoned / "model.safetensors")
+    weights["lm_head.weight"][7, 7] = torch.nan
+    save_file(weights, poisoned / "model.safetensors", metadata={"format": "pt"})
+    return good, poisoned
 
 
 @pytest.fixture

@@ -5,13 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from tiny import chain_model, give_adapter, tiny_local_model
+from tiny import give_adapter, save_chain, tiny_local_model
 from torch import Tensor
 
 from zerosearch import __version__
@@ -20,7 +19,7 @@ from zerosearch.config_file import config_from_dict, load_config
 from zerosearch.episodes.questions import load_questions, questions_digest
 from zerosearch.episodes.trajectory import read_trajectories
 from zerosearch.errors import CheckpointError, ConfigError, ZeroSearchError
-from zerosearch.files.jsonl import read_rows
+from zerosearch.files.jsonl import read_rows, write_jsonl
 from zerosearch.learning.run import Run, assemble, set_aside
 from zerosearch.models.local import LocalModel
 from zerosearch.parts import Parts
@@ -32,12 +31,7 @@ ROWS = [{"id": f"q{i}", "question": f"What is number {i}?", "answer": f"gold{i}"
 @pytest.fixture(scope="module")
 def searcher(tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model folder, as a user has one. The model searches for nepal in every turn, whatever it is asked."""
-    folder = tmp_path_factory.mktemp("models") / "searcher"
-    ids = tiny_tokenizer.encode("\n<search>nepal</search>", add_special_tokens=False)
-    model = chain_model(tiny_tokenizer, dict(pairwise(ids)))
-    model.base.save_pretrained(folder)
-    tiny_tokenizer.save_pretrained(folder)
-    return folder
+    return save_chain(tiny_tokenizer, "\n<search>nepal</search>", tmp_path_factory.mktemp("models") / "searcher")
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +51,7 @@ def adapters(searcher: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 @pytest.fixture
 def questions(tmp_path: Path) -> Path:
     path = tmp_path / "questions.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    write_jsonl(path, ROWS)
     return path
 
 
