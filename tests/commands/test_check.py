@@ -137,18 +137,6 @@ def test_an_episode_comes_from_standard_input_or_a_file(check: Any, tmp_path: Pa
             ("--set", "curiculum.end=1"),
             "error: the settings with --set: unknown setting curiculum; did you mean curriculum?",
         ),
-        (("--set", "training.steps=many"), "error: --set: training.steps: "),
-        (
-            ("--set", "training.rollouts=1"),
-            "error: the settings with --set: reinforce compares rollouts of one question",
-        ),
-        (
-            ("--set", "engine.kind=bm25"),
-            "error: the settings with --set: engine: kind bm25 needs bm25.corpus",
-        ),
-        (("--set", "model.full=true"), "error: the settings with --set: choose one: model.full"),
-        (("--set", "steps"), "error: --set steps: write section.key=value"),
-        (("no-such.toml",), "error: no-such.toml: no such configuration file"),
         (("--set", "protocol.prompt=Answer!"), "error: protocol.prompt must hold {question} exactly once"),
         (("--text", " "), "error: --text: holds no episode, the text is empty"),
         (("--text", "a", "--file", "b"), "error: --text and --file both give an episode: choose one"),
@@ -302,12 +290,6 @@ def test_pages_and_noise_other_than_the_papers_are_said(check: Any) -> None:
     assert "two whole pages" not in out
     tuned = ("--set", "curriculum.pages=mixed", "--set", "engine.simulated.style=tuned")
     assert "a tuned simulator writes two whole pages for a mixed one" in check(*tuned).out
-
-
-def test_a_kind_of_noise_that_a_tuned_simulator_does_not_know_is_one_line(check: Any) -> None:
-    refused = check("--set", 'curriculum.noise_kinds=["outdated"]', "--set", "engine.simulated.style=tuned")
-    assert refused.code == 2
-    assert "curriculum.noise_kinds asks for outdated" in " ".join(refused.err.split())
 
 
 def test_searches_and_their_price_are_counted() -> None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 import tomllib
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from engines.conftest import Endpoint, Reply
 
 from zerosearch.commands import doctor
 from zerosearch.commands.doctor import Finding, disk, search_keys, server, variables, version_numbers, version_text
@@ -21,48 +19,10 @@ ROOT = Path(__file__).parents[2]
 MODELS = json.dumps({"object": "list", "data": [{"id": "qwen"}, {"id": "odd\x1b[31m"}]}).encode()
 
 
-class Server:
-    """Answers every GET with `status` and `body`, or not before it is released."""
-
-    def __init__(self) -> None:
-        self.status, self.body, self.hold = 200, MODELS, False
-        self.paths: list[str] = []
-        self.keys: list[str | None] = []
-        self.released = threading.Event()
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                outer.paths.append(self.path)
-                outer.keys.append(self.headers.get("Authorization"))
-                if outer.hold:
-                    outer.released.wait()
-                    return
-                self.send_response(outer.status)
-                self.send_header("Content-Length", str(len(outer.body)))
-                self.end_headers()
-                self.wfile.write(outer.body)
-
-            def log_message(self, *_: Any) -> None:
-                pass
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_port}"
-        self.thread = threading.Thread(target=self.http.serve_forever, kwargs={"poll_interval": 0.01})
-        self.thread.start()
-
-    def close(self) -> None:
-        self.released.set()
-        self.http.shutdown()
-        self.thread.join()
-        self.http.server_close()
-
-
 @pytest.fixture
-def endpoint() -> Iterator[Server]:
-    endpoint = Server()
-    yield endpoint
-    endpoint.close()
+def models_server(endpoint: Endpoint) -> Endpoint:
+    endpoint.script = [Reply(body=MODELS)]
+    return endpoint
 
 
 def ask(url: str, key: str | None = None, timeout: float = 30.0) -> Finding:
@@ -73,11 +33,11 @@ def ask(url: str, key: str | None = None, timeout: float = 30.0) -> Finding:
 
 
 @pytest.mark.parametrize("ending", ["", "/", "/v1", "/v1/"])
-def test_a_server_is_asked_for_its_models(endpoint: Server, ending: str) -> None:
-    finding = ask(endpoint.url + ending)
+def test_a_server_is_asked_for_its_models(models_server: Endpoint, ending: str) -> None:
+    finding = ask(models_server.url.removesuffix("/v1") + ending)
     assert finding.level == "ok"
-    assert endpoint.paths == ["/v1/models"]
-    assert f'{endpoint.url}/v1 serves qwen, odd: base_url = "{endpoint.url}/v1"' in finding.said
+    assert models_server.paths == ["/v1/models"]
+    assert f'{models_server.url} serves qwen, odd: base_url = "{models_server.url}"' in finding.said
 
 
 @pytest.mark.parametrize(
@@ -93,17 +53,17 @@ def test_a_server_is_asked_for_its_models(endpoint: Server, ending: str) -> None
         (200, b'{"data": []}', "serves no model"),
     ],
 )
-def test_a_server_that_is_not_usable_is_one_line(endpoint: Server, status: int, body: bytes, said: str) -> None:
-    endpoint.status, endpoint.body = status, body
-    finding = ask(endpoint.url)
+def test_a_server_that_is_not_usable_is_one_line(models_server: Endpoint, status: int, body: bytes, said: str) -> None:
+    models_server.script = [Reply(status, body)]
+    finding = ask(models_server.url)
     assert finding.level == "missing"
-    assert finding.said.startswith(f"{endpoint.url}/v1/models answers")
+    assert finding.said.startswith(f"{models_server.url}/models answers")
     assert said in finding.said
 
 
-def test_a_silent_server_is_not_waited_for(endpoint: Server) -> None:
-    endpoint.hold = True
-    assert "does not answer within 0.2 s" in ask(endpoint.url, timeout=0.2).said
+def test_a_silent_server_is_not_waited_for(models_server: Endpoint) -> None:
+    models_server.script = [Reply(hold=True)]
+    assert "does not answer within 0.2 s" in ask(models_server.url, timeout=0.2).said
 
 
 def test_no_server_is_one_line() -> None:
@@ -126,13 +86,13 @@ def test_a_password_in_the_address_is_refused_and_not_shown(url: str) -> None:
     assert "hush" not in finding.said
 
 
-def test_the_key_goes_to_the_server_and_nowhere_else(endpoint: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_key_goes_to_the_server_and_nowhere_else(models_server: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_KEY", "hush")
-    assert "hush" not in ask(endpoint.url, "MY_KEY").said
-    assert endpoint.keys == ["Bearer hush"]
+    assert "hush" not in ask(models_server.url, "MY_KEY").said
+    assert [headers["authorization"] for headers in models_server.headers] == ["Bearer hush"]
     monkeypatch.delenv("MY_KEY")
-    assert "MY_KEY is not set" in ask(endpoint.url, "MY_KEY").said
-    assert len(endpoint.keys) == 1
+    assert "MY_KEY is not set" in ask(models_server.url, "MY_KEY").said
+    assert len(models_server.headers) == 1
 
 
 def test_variables_show_no_secrets() -> None:

@@ -361,12 +361,6 @@ def test_older_runs_are_numbered(tmp_path: Path) -> None:
     assert names == [("run.old-1", "0"), ("run.old-2", "1"), ("run.old-3", "2")]
 
 
-@pytest.mark.parametrize("name", ["a/b", "", ".", ".."])
-def test_a_runs_name_is_a_plain_one(name: str, values: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match="a plain folder name"):
-        change(values, name=name)
-
-
 def test_a_model_of_another_shape_refuses_the_adapter(
     values: dict[str, Any], adapters: tuple[Path, Path], tiny_tokenizer: Any, tmp_path: Path
 ) -> None:
