@@ -182,16 +182,9 @@ class _HeardEngine:
 
     def __init__(self, engine: SearchEngine, listener: Listener) -> None:
         self._engine, self._listener = engine, listener
+        self.name, self.identity = engine.name, engine.identity
         self.seconds = 0.0
         self.error: EngineError | None = None
-
-    @property
-    def name(self) -> str:
-        return self._engine.name
-
-    @property
-    def identity(self) -> str:
-        return self._engine.identity
 
     async def search(self, request: SearchRequest) -> SearchPage:
         self._listener.searching(request.query)

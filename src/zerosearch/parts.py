@@ -13,7 +13,6 @@ from collections.abc import Coroutine
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from zerosearch.config import TrainConfig
@@ -81,7 +80,7 @@ class Parts:
         self._runner = asyncio.Runner()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, *failure: object) -> None:
         assert self._runner is not None
         try:
             self._runner.run(self.aclose())
@@ -91,9 +90,7 @@ class Parts:
     async def __aenter__(self) -> Parts:
         return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    async def __aexit__(self, *failure: object) -> None:
         await self.aclose()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:

@@ -20,7 +20,8 @@ from zerosearch.episodes.questions import load_questions, questions_digest
 from zerosearch.episodes.trajectory import read_trajectories
 from zerosearch.errors import CheckpointError, ConfigError, ZeroSearchError
 from zerosearch.files.jsonl import read_rows, write_jsonl
-from zerosearch.learning.run import Run, assemble, set_aside
+from zerosearch.learning.run import assemble, set_aside
+from zerosearch.learning.trainer import Trainer
 from zerosearch.models.local import LocalModel
 from zerosearch.parts import Parts
 from zerosearch.simulator.engine import SimulatedEngine
@@ -95,7 +96,7 @@ def change(values: dict[str, Any], **changes: Any) -> TrainConfig:
     return config_from_dict(values, "test")
 
 
-def build(config: TrainConfig, said: list[str] | None = None, **options: Any) -> Run:
+def build(config: TrainConfig, said: list[str] | None = None, **options: Any) -> Trainer:
     starts: list[int] = []
 
     def sinks(folder: Path, start: int) -> Sequence[Any]:
@@ -115,9 +116,9 @@ def weights(model: LocalModel) -> dict[str, Tensor]:
     return {key: value.detach().clone() for key, value in model.base.named_parameters()}
 
 
-def speaker(run: Run, which: str = "engine") -> tuple[LocalModel, str | None]:
+def speaker(run: Trainer, which: str = "engine") -> tuple[LocalModel, str | None]:
     """The model and the adapter that write the pages."""
-    engine = getattr(run.trainer.inputs, which)
+    engine = getattr(run.inputs, which)
     assert isinstance(engine, SimulatedEngine)
     generator = engine._writer._generator  # type: ignore[attr-defined]
     return generator.worker.model, generator.adapter
@@ -129,8 +130,7 @@ def speaker(run: Run, which: str = "engine") -> tuple[LocalModel, str | None]:
 def test_a_run_is_built_from_a_model_folder_and_trains(values: dict[str, Any], questions: Path) -> None:
     config = change(values)
     run = build(config)
-    assert run.trainer.run()
-    run.close()
+    assert run.run()
     folder = config.run_folder
     assert load_config(folder / "config.toml") == config
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -157,15 +157,14 @@ def test_policy_reference_critic_and_simulator_share_one_set_of_weights(
     config = change(
         values, model__adapter=str(adapters[1]), engine__simulated__adapter=str(adapters[0]), algorithm__name="ppo"
     )  # fmt: skip
-    run = build(config)
+    run = assemble(parts := Parts(config), sinks=lambda folder, start: ())
     model, adapter = speaker(run)
-    assert len(run.parts.models.loaded) == 1
-    assert model is run.trainer.inputs.learner.policy.model
+    assert len(parts.models.loaded) == 1
+    assert model is run.inputs.learner.policy.model
     assert sorted(model.adapters) == ["critic", "policy", "reference", "simulator"]
     assert adapter == "simulator"
     before = weights(model)
-    assert run.trainer.run()
-    run.close()
+    assert run.run()
     moved = {key for key, value in weights(model).items() if not torch.equal(value, before[key])}
     assert moved
     assert all(".policy." in key or ".critic." in key for key in moved)
@@ -177,12 +176,11 @@ def test_full_fine_tuning_does_not_train_the_simulator_along(
 ) -> None:
     changes = {"engine__simulated__adapter": str(adapters[0])} if with_adapter else {}
     run = build(change(values, model__full=True, model__lora="none", **changes))
-    policy = run.trainer.inputs.learner.policy
+    policy = run.inputs.learner.policy
     simulator, _ = speaker(run)
     assert simulator is not policy.model
     before, policy_before = weights(simulator), weights(policy.model)
-    assert run.trainer.run()
-    run.close()
+    assert run.run()
     assert any(not torch.equal(value, policy_before[key]) for key, value in weights(policy.model).items())
     assert all(torch.equal(value, before[key]) for key, value in weights(simulator).items())
 
@@ -191,7 +189,7 @@ def test_full_fine_tuning_does_not_train_the_simulator_along(
 def test_checkpointing_reaches_policy_and_critic(values: dict[str, Any], full: bool) -> None:
     weights = {"model__full": True, "model__lora": "none"} if full else {}
     config = change(values, **weights, model__gradient_checkpointing=True, algorithm__name="ppo")
-    learner = build(config).trainer.inputs.learner
+    learner = build(config).inputs.learner
     assert learner.critic is not None
     for part in (learner.policy, learner.critic):
         part.train_mode()
@@ -215,9 +213,9 @@ def test_positions_that_turn_by_length_bound_the_context(values: dict[str, Any],
 
 def test_full_fine_tuning_keeps_a_second_model_for_the_kl_and_only_then(values: dict[str, Any]) -> None:
     full = {"model__full": True, "model__lora": "none"}
-    assert build(change(values, **full)).trainer.inputs.learner.policy._reference_model is None
+    assert build(change(values, **full)).inputs.learner.policy._reference_model is None
     run = build(change(values, **full, algorithm__kl="loss", name="other"))
-    policy = run.trainer.inputs.learner.policy
+    policy = run.inputs.learner.policy
     assert policy._reference_model is not None
     assert policy._reference_model is not policy.model
 
@@ -243,10 +241,9 @@ def test_two_simulators_on_one_model_speak_with_their_own_adapters(
 def test_a_bm25_judge_is_opened_beside_the_simulator(values: dict[str, Any], corpus: Path) -> None:
     judge = {"kind": "bm25", "bm25": {"corpus": str(corpus)}, "top_k": 4}
     run = build(change(values, evaluation__engine=judge, training__steps=1, evaluation__transfer_limit=2))
-    assert run.trainer.inputs.evaluation_engine.name == "bm25:corpus"
-    assert run.trainer.run()
-    run.close()
-    record = json.loads((run.trainer.folder / "evaluations" / "step-000001.json").read_text())
+    assert run.inputs.evaluation_engine.name == "bm25:corpus"
+    assert run.run()
+    record = json.loads((run.folder / "evaluations" / "step-000001.json").read_text())
     assert (record["engine"], record["top_k"]) == ("bm25:corpus", 4)
     assert record["transfer"]["questions"] == 2
 
@@ -312,8 +309,7 @@ def test_what_is_missing_is_one_line_and_nothing_is_written(
 def test_a_checkpoint_of_other_settings_is_refused_and_left_as_it_is(values: dict[str, Any]) -> None:
     config = change(values, training__steps=1)
     run = build(config)
-    assert run.trainer.run()
-    run.close()
+    assert run.run()
     before = contents(config.run_folder)
     with pytest.raises(CheckpointError, match=r"training\.learning_rate = 0\.01, now it is 0\.5") as caught:
         build(change(values, training__steps=1, training__learning_rate=0.5))
@@ -327,7 +323,7 @@ def test_a_checkpoint_of_other_settings_is_refused_and_left_as_it_is(values: dic
 def test_a_fresh_run_sets_the_older_one_aside_whole(values: dict[str, Any]) -> None:
     config = change(values, training__steps=1)
     run = build(config)
-    assert run.trainer.run()
+    assert run.run()
     before = contents(config.run_folder)
     said: list[str] = []
     other = change(values, training__steps=1, training__learning_rate=0.5)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -26,6 +25,7 @@ from zerosearch.learning.policy import POLICY, Policy
 from zerosearch.learning.sinks import check_sinks, open_sinks
 from zerosearch.learning.trainer import Sink, Trainer, TrainerInputs
 from zerosearch.models.adapters import resolve_adapter, tuned_otherwise
+from zerosearch.models.devices import multiplying
 from zerosearch.models.local import LocalModel
 from zerosearch.models.worker import TransformersGenerator
 from zerosearch.parts import Parts
@@ -47,14 +47,16 @@ def train(
     prepare()
     quiet_libraries()
     check_sinks(config)
-    with owned_together(config.run_folder), Parts(config) as parts:
-        run = assemble(
+    precise = multiplying(config.model.matmul_precision)
+    with owned_together(config.run_folder), precise, Parts(config) as parts:
+        trainer = assemble(
             parts, sinks=lambda folder, start: [*open_sinks(config, folder, start), *sinks], say=say, fresh=fresh
         )
         try:
-            complete = run.trainer.run()
+            complete = trainer.run()
         finally:
-            run.close()
+            for sink in trainer.sinks:
+                sink.close()
         if Processes.current().first:
             draw_run(config.run_folder, read_metrics(config.run_folder / "metrics.jsonl"), say)
     return complete
@@ -77,28 +79,13 @@ def owned_together(folder: Path) -> Iterator[None]:
         processes.leave()
 
 
-@dataclass
-class Run:
-    """A trainer and the parts that it uses; whoever opened these closes them."""
-
-    trainer: Trainer
-    parts: Parts
-    matmul_precision: str  # of the process, before this run
-
-    def close(self) -> None:
-        """Close the sinks, and put the process's precision back."""
-        torch.set_float32_matmul_precision(self.matmul_precision)
-        for sink in self.trainer.sinks:
-            sink.close()
-
-
 def assemble(
     parts: Parts,
     *,
     sinks: Callable[[Path, int], Sequence[Sink]],
     say: Callable[[str], None] = print,
     fresh: bool = False,
-) -> Run:
+) -> Trainer:
     """A trainer of `parts.config`, its run folder begun or to be resumed.
 
     `sinks` is given the folder and the step that the run starts from. Everything that can be wrong is looked at before
@@ -111,8 +98,6 @@ def assemble(
     config.model.check_trainable()
     check_run_folder(config.run_folder)
     begin = None if fresh else look(config)
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(config.model.matmul_precision)
     inputs = trainer_inputs(parts, processes)
     for warning in _warnings(config, inputs.questions):
         say(f"warning: {warning}")
@@ -126,7 +111,7 @@ def assemble(
         atomic_write(folder / "config.toml", config_toml(config).encode())
     processes.wait()  # nobody looks into the folder before an older one is out of the way
     opened = sinks(folder, 0 if begin is None else begin.step) if processes.first else ()
-    return Run(Trainer(config, inputs, opened, say, processes), parts, precision)
+    return Trainer(config, inputs, opened, say, processes)
 
 
 def trainer_inputs(parts: Parts, processes: Processes = ALONE) -> TrainerInputs:

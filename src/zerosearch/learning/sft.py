@@ -18,6 +18,7 @@ from zerosearch.learning.batches import Sequences, micro_batches
 from zerosearch.learning.logprobs import Sampled
 from zerosearch.learning.policy import Policy
 from zerosearch.learning.scaling import LossScale, descend
+from zerosearch.models.devices import multiplying
 from zerosearch.process.runtime import release_memory
 
 
@@ -71,12 +72,8 @@ def train_sft(
     Stops early after `patience` evaluations without a gain. Raises `RunError` on a loss or a gradient that is
     not finite.
     """
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision(settings.matmul_precision)
-    try:
+    with multiplying(settings.matmul_precision):  # log-probs taken later must not lose theirs
         return _train(trainee, examples, settings, report, keep)
-    finally:
-        torch.set_float32_matmul_precision(before)  # log-probs taken later must not lose theirs
 
 
 def _train(

@@ -54,3 +54,16 @@ def on_device(device: torch.device) -> Iterator[None]:
 
     with torch.cuda.device(device):
         yield
+
+
+@contextmanager
+def multiplying(precision: str) -> Iterator[None]:
+    """float32 matrices are multiplied with `highest`, `high` or `medium` precision, and then as before."""
+    import torch
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision(precision)
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)

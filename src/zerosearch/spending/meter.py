@@ -145,20 +145,12 @@ def known_price(engine: object, top_k: int) -> float | None:
     return None
 
 
-@dataclass(frozen=True)
 class Metered:
     """A `SearchEngine` whose every search goes through `meter`. A search that is cancelled counts as a failed one."""
 
-    engine: SearchEngine
-    meter: Meter
-
-    @property
-    def name(self) -> str:
-        return self.engine.name
-
-    @property
-    def identity(self) -> str:
-        return self.engine.identity
+    def __init__(self, engine: SearchEngine, meter: Meter) -> None:
+        self.engine, self.meter = engine, meter
+        self.name, self.identity = engine.name, engine.identity
 
     async def search(self, request: SearchRequest) -> SearchPage:
         """Raises `EngineError`, as the engine does, and `BudgetError`."""
