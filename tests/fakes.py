@@ -63,22 +63,15 @@ class FakeChat:
         self.calls: list[ChatCall] = []
 
     async def write(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int,
-        temperature: float,
-        seed: int,
-        stop: tuple[str, ...] = (),
-        outside_thoughts: bool = False,
+        self, messages: Sequence[Message], sampling: Sampling, *, outside_thoughts: bool = False
     ) -> Written:
-        call = ChatCall(list(messages), max_tokens, temperature, seed, stop)
+        call = ChatCall(list(messages), sampling.max_tokens, sampling.temperature, sampling.seed, sampling.stop)
         self.calls.append(call)
         await asyncio.sleep(0)
         said = await _said(self.script, len(self.calls) - 1, call)
         if isinstance(said, Written):
             return said
-        return Written((cut_before if outside_thoughts else cut_anywhere)(said, stop), self.usage)
+        return Written((cut_before if outside_thoughts else cut_anywhere)(said, sampling.stop), self.usage)
 
     @property
     def seeds(self) -> list[int]:

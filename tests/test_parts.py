@@ -252,7 +252,7 @@ def test_what_servers_tell_of_policy_and_chat_is_counted_at_their_price(endpoint
         chat = parts.chat(ModelRef("p", server=parts.config.model.server()))
         asked: list[Message] = [{"role": "user", "content": "Q"}]
         with pytest.raises(BudgetError):
-            parts.run(chat.write(asked, max_tokens=9, temperature=0.0, seed=1))
+            parts.run(chat.write(asked, Sampling(max_tokens=9)))
         assert parts.meter.used == Ledger(prompt_tokens=2000, completion_tokens=200, usd=0.004)
 
 

@@ -20,6 +20,7 @@ from zerosearch.config_file import config_from_dict
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.engines.cache import Cached
 from zerosearch.engines.config import SimulatedConfig
+from zerosearch.episodes.generation import Sampling
 from zerosearch.episodes.predictions import read_predictions
 from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.questions import Question
@@ -75,13 +76,13 @@ def questions(count: int = 12) -> list[Question]:
 class TextWriter:
     """Writes what `text` makes of the chat and the seed."""
 
-    model = "script"
+    model = identity = "script"
 
     def __init__(self, text: Callable[[str, int], str]) -> None:
         self.text = text
 
-    async def write(self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int) -> Written:
-        return Written(self.text("\n".join(m["content"] for m in messages), seed))
+    async def write(self, messages: Sequence[Message], sampling: Sampling) -> Written:
+        return Written(self.text("\n".join(m["content"] for m in messages), sampling.seed))
 
 
 def writes(text: str) -> SimulatedEngine:
@@ -89,9 +90,9 @@ def writes(text: str) -> SimulatedEngine:
 
 
 class SilentWriter:
-    model = "silent"
+    model = identity = "silent"
 
-    async def write(self, messages: Sequence[Message], *, max_tokens: int, temperature: float, seed: int) -> Written:
+    async def write(self, messages: Sequence[Message], sampling: Sampling) -> Written:
         await asyncio.Event().wait()
         raise AssertionError
 

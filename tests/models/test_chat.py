@@ -26,11 +26,14 @@ MESSAGES: list[Message] = [{"role": "system", "content": "Write."}, {"role": "us
 KEY = "sk-very-secret-0123456789"
 
 
-def write(writer: Any, messages: list[Message] = MESSAGES, **options: Any) -> Written:
+def write(
+    writer: Any, messages: list[Message] = MESSAGES, *, outside_thoughts: bool = False, **options: Any
+) -> Written:
     async def main() -> Written:
         chat: ChatModel = writer
         try:
-            return await chat.write(messages, **({"max_tokens": 50, "temperature": 0.8, "seed": 7} | options))
+            sampling = Sampling(**({"max_tokens": 50, "temperature": 0.8, "seed": 7} | options))
+            return await chat.write(messages, sampling, outside_thoughts=outside_thoughts)
         finally:
             if isinstance(chat, OpenAIWriter):
                 await chat.aclose()
@@ -121,7 +124,7 @@ def test_a_server_that_cannot_be_asked_is_one_line_without_a_password(server: Se
 def test_one_writer_serves_several_event_loops(writer: OpenAIWriter, endpoint: Any, reply: Any, complete: Any) -> None:
     endpoint.script = [reply(body=complete("a page"))]
     # The first loop ends with its connection still open, as a training step does.
-    first = asyncio.run(writer.write(MESSAGES, max_tokens=5, temperature=0.0, seed=0))
+    first = asyncio.run(writer.write(MESSAGES, Sampling(max_tokens=5)))
     assert (first.text, write(writer).text) == ("a page", "a page")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from zerosearch.config_file import config_toml, load_config
+from zerosearch.episodes.generation import Sampling
 from zerosearch.errors import ConfigError
 from zerosearch.models.chat import OpenAIWriter, Written
 from zerosearch.models.completions import read_completion, without_system
@@ -123,7 +124,7 @@ def refusing(reply: Any, complete: Any, *names: str, status: int = 400, said: An
 def write(writer: OpenAIWriter, times: int = 1) -> list[Written]:
     async def main() -> list[Written]:
         try:
-            asked = (writer.write(CHAT, max_tokens=9, temperature=0.5, seed=1, stop=("X",)) for _ in range(times))
+            asked = (writer.write(CHAT, Sampling(0.5, max_tokens=9, seed=1, stop=("X",))) for _ in range(times))
             return list(await asyncio.gather(*asked))
         finally:
             await writer.aclose()

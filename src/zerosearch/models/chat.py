@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 from zerosearch.episodes.encoding import ChatTokenizer, encode_chat, encode_plain, harmless, has_template, special_texts
@@ -51,8 +51,8 @@ class ChatModel(Protocol):
     `model` names the model in trajectories, `identity` says what its texts depend on (`files/identity.py`).
 
     Where the last message is the assistant's already, it is continued: only what comes after it is returned. The text
-    ends before the first of the strings `stop`; with `outside_thoughts` before the first that stands neither in a
-    thought nor in a quotation (`episodes/replies.py`).
+    ends before the first stop string; with `outside_thoughts` before the first that stands neither in a thought nor in
+    a quotation (`episodes/replies.py`).
 
     Raises `EngineError`; whoever calls decides about trying again.
     """
@@ -63,14 +63,7 @@ class ChatModel(Protocol):
     def identity(self) -> str: ...
 
     async def write(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int,
-        temperature: float,
-        seed: int,
-        stop: tuple[str, ...] = (),
-        outside_thoughts: bool = False,
+        self, messages: Sequence[Message], sampling: Sampling, *, outside_thoughts: bool = False
     ) -> Written: ...
 
 
@@ -93,25 +86,18 @@ class OpenAIWriter:
         return f"OpenAIWriter({self._server.url!r}, model={self.model!r})"
 
     async def write(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int,
-        temperature: float,
-        seed: int,
-        stop: tuple[str, ...] = (),
-        outside_thoughts: bool = False,
+        self, messages: Sequence[Message], sampling: Sampling, *, outside_thoughts: bool = False
     ) -> Written:
         said = [m["content"] for m in messages if m["role"] == "assistant"]
         reply = await self._server.write(
             {"messages": list(messages), **(_GO_ON if messages[-1]["role"] == "assistant" else {})},
-            Sampling(temperature=temperature, max_tokens=max_tokens, stop=stop, seed=seed),
+            sampling,
             said if outside_thoughts else None,
         )
         if reply.silent:
             raise EmptyReply(self._server.url, reply)
         cut = cut_before if outside_thoughts else cut_anywhere
-        return Written(cut(reply.text, stop), reply.usage, reply.truncated)
+        return Written(cut(reply.text, sampling.stop), reply.usage, reply.truncated)
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop. The writer can be used again afterwards."""
@@ -143,34 +129,23 @@ class GeneratorWriter:
         self._keep_tags = keep_tags
 
     async def write(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int,
-        temperature: float,
-        seed: int,
-        stop: tuple[str, ...] = (),
-        outside_thoughts: bool = False,
+        self, messages: Sequence[Message], sampling: Sampling, *, outside_thoughts: bool = False
     ) -> Written:
         prompt_ids = render_messages(messages, self._tokenizer, chat=self._chat, keep_tags=self._keep_tags)
         opened = messages[-1]["role"] != "assistant" and opens_thought(self._decode(prompt_ids[-_TAIL:], whole=True))
         ids: list[int] = []
         while True:
-            sampling = Sampling(
-                temperature=temperature,
-                max_tokens=max_tokens - len(ids),
-                stop=stop,
-                seed=derive_seed(seed, "piece", len(ids)) if ids else seed,
-            )
-            generation = await self._generator.generate([*prompt_ids, *ids], sampling)
+            seed = derive_seed(sampling.seed, "piece", len(ids)) if ids else sampling.seed
+            piece = replace(sampling, max_tokens=sampling.max_tokens - len(ids), seed=seed)
+            generation = await self._generator.generate([*prompt_ids, *ids], piece)
             ids += generation.token_ids
             text = ("<think>" if opened else "") + self._decode(ids)
-            decided = not outside_thoughts or stop_end(text, stop) is not None
-            if generation.stop_reason != "stop" or len(ids) >= max_tokens or decided:
+            decided = not outside_thoughts or stop_end(text, sampling.stop) is not None
+            if generation.stop_reason != "stop" or len(ids) >= sampling.max_tokens or decided:
                 break  # else it was stopped in a thought, and goes on
         truncated = generation.stop_reason == "length"
         cut = cut_before if outside_thoughts else cut_anywhere
-        return Written(cut(text, stop), Usage(len(prompt_ids), len(ids)), truncated)
+        return Written(cut(text, sampling.stop), Usage(len(prompt_ids), len(ids)), truncated)
 
     def _decode(self, ids: Sequence[int], *, whole: bool = False) -> str:
         """The text of `ids` without control tokens (`whole`: with them), but for those that mark a thought."""
@@ -185,25 +160,14 @@ class MeteredChat:
 
     def __init__(self, chat: ChatModel, meter: Meter) -> None:
         self.chat, self.meter = chat, meter
-        self.model = chat.model
-        self.identity = getattr(chat, "identity", chat.model)
+        self.model, self.identity = chat.model, chat.identity
 
     async def write(
-        self,
-        messages: Sequence[Message],
-        *,
-        max_tokens: int,
-        temperature: float,
-        seed: int,
-        stop: tuple[str, ...] = (),
-        outside_thoughts: bool = False,
+        self, messages: Sequence[Message], sampling: Sampling, *, outside_thoughts: bool = False
     ) -> Written:
         """Raises `EngineError`, as the model does, and `BudgetError`."""
         try:
-            written = await self.chat.write(
-                messages, max_tokens=max_tokens, temperature=temperature, seed=seed, stop=stop,
-                outside_thoughts=outside_thoughts,
-            )  # fmt: skip
+            written = await self.chat.write(messages, sampling, outside_thoughts=outside_thoughts)
         except EngineError as error:
             self.meter.count(Ledger.of_usage(error.usage))
             raise

@@ -103,7 +103,7 @@ class CompletionServer:
     async def write(
         self, prompt: Mapping[str, Any], sampling: Sampling, said: Sequence[str] | None = None
     ) -> Completion:
-        """The reply to `prompt`, the fields that hold a chat or a text. Of `sampling`, truncation is not sent.
+        """The reply to `prompt`, the fields that hold a chat or a text, and others of that request.
 
         With `said`, what the model has written so far, its stop strings hold outside of thoughts and quotations alone.
         A server stops in a thought too: it is told where only once the model is known not to think unseen, and a reply
@@ -113,11 +113,13 @@ class CompletionServer:
         """
         request: dict[str, Any] = {
             "model": self._model,
-            **prompt,
             "max_tokens": sampling.max_tokens,
             "temperature": sampling.temperature,
+            "top_p": sampling.top_p if sampling.top_p < 1 else None,
+            "top_k": sampling.top_k or None,  # not OpenAI's: sent only where it is asked for
             "seed": sampling.seed % 2**31,  # some servers keep 32 bits
             "stream": False,
+            **prompt,
         }
         stop = sampling.stop
         told = bool(stop) and (said is None or not may_think_unseen(said))

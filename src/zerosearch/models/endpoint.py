@@ -131,7 +131,6 @@ class OpenAIGenerator:
         prompt: dict[str, Any] = {
             **({"messages": shown} if self._endpoint == "chat" else {"prompt": byte_codec().decode(prompt_ids)}),
             "top_p": sampling.top_p,  # 1 too: some servers would take the model's own default
-            "top_k": sampling.top_k or None,  # not OpenAI's: sent only where it is asked for
         }
         room = max(1, min(self._max_turn_tokens, sampling.max_tokens // BYTES_PER_TOKEN))
         usage = Usage()

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from zerosearch.episodes.generation import Sampling
 from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.replies import thinking
 from zerosearch.models.chat import ChatModel, Written
 from zerosearch.models.completions import EmptyReply
-from zerosearch.models.retry import Retry, with_retry
+from zerosearch.models.retry import PATIENT, Retry, with_retry
 
 MAX_TOKENS = 256
 """Room for a word, or a few, and a short thought before."""
 ROOM_TO_THINK = 8192
 """Given to a model that was stopped before it had answered."""
-ASKING = Retry(attempts=6, deadline_seconds=600.0, backoff_seconds=1.0, max_backoff_seconds=60.0)
-"""An outage of half a minute is waited out, and as long as the server asks for, up to ten minutes."""
 _TRIES = 3
 """So often room is given to what shows no sign of a thought: one that the template opened shows none."""
 
@@ -28,7 +27,7 @@ class Asker:
     """Asks `writer`. A reply that the limit ended before `read` found something in it is asked for again with room;
     once that has helped, all that is asked later has it from the start."""
 
-    def __init__(self, writer: ChatModel, retry: Retry = ASKING) -> None:
+    def __init__(self, writer: ChatModel, retry: Retry = PATIENT) -> None:
         self._writer, self._retry = writer, retry
         self._room = MAX_TOKENS
         self._in_vain = 0
@@ -53,7 +52,7 @@ class Asker:
     async def _write(self, messages: Sequence[Message], room: int, seed: int, heat: float) -> Written:
         async def attempt(number: int) -> Written:
             try:
-                return await self._writer.write(messages, max_tokens=room, temperature=heat, seed=seed)
+                return await self._writer.write(messages, Sampling(heat, max_tokens=room, seed=seed))
             except EmptyReply as error:
                 if not error.truncated:
                     raise

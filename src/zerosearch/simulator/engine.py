@@ -18,6 +18,7 @@ from functools import cache
 from typing import Any
 
 from zerosearch.engines.config import SimulatedConfig
+from zerosearch.episodes.generation import Sampling
 from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import (
@@ -32,7 +33,7 @@ from zerosearch.episodes.search import (
 )
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.errors import EngineError
-from zerosearch.files.identity import digest_of, identity_of, with_parts
+from zerosearch.files.identity import digest_of, with_parts
 from zerosearch.models.chat import ChatModel
 from zerosearch.models.retry import AttemptError, Retry, with_retry
 from zerosearch.simulator.page_text import NO_PLAN, PLAN_BEGIN, announces_answer, parse_page
@@ -61,7 +62,7 @@ class SimulatedEngine:
         settings = settings or SimulatedConfig()
         self.name = f"simulated:{writer.model}"
         self.identity = with_parts(
-            getattr(writer, "identity", None) or identity_of("writer", model=writer.model),
+            writer.identity,
             kind="simulated",
             style=settings.style,
             prompt=_prompt_digest(settings.style),
@@ -117,10 +118,10 @@ class SimulatedEngine:
         begun = await self._decide(request, messages, first, bill)
         if begun:
             messages = [*messages, {"role": "assistant", "content": begun}]
-        how = {"max_tokens": self._settings.max_tokens, "temperature": self._settings.temperature}
         for rewrite in range(self._settings.rewrites + 1):
             seed = derive_seed("rewrite", rewrite, first) if rewrite else first
-            text = begun + await self._text(messages, bill, seed=seed, **how)
+            how = Sampling(self._settings.temperature, max_tokens=self._settings.max_tokens, seed=seed)
+            text = begun + await self._text(messages, how, bill)
             page = parse_page(text, request.top_k)
             if not page.documents:
                 raise AttemptError("empty", f"{self.name}: wrote no document for the query {request.query[:80]!r}")
@@ -136,18 +137,18 @@ class SimulatedEngine:
         heat = self._settings.plan_temperature
         if heat is None or request.quality is not Quality.USEFUL or not _can_tell(request):
             return ""
-        how = {"max_tokens": _DECISION_TOKENS, "temperature": heat, "stop": ("[", "\n")}
+        how = Sampling(heat, max_tokens=_DECISION_TOKENS, stop=("[", "\n"), seed=seed)
         try:
-            text = await self._text(messages, bill, seed=seed, **how)
+            text = await self._text(messages, how, bill)
         except AttemptError as error:
             if error.kind != "empty":
                 raise
             return ""  # a server cuts a page without a plan, "[1] ...", down to nothing
         return {PLAN_BEGIN: f"{PLAN_BEGIN}[", NO_PLAN.strip(): NO_PLAN}.get(text.strip(), "")
 
-    async def _text(self, messages: Sequence[Message], bill: _Bill, **how: Any) -> str:
+    async def _text(self, messages: Sequence[Message], how: Sampling, bill: _Bill) -> str:
         try:
-            written = await self._writer.write(messages, **how)
+            written = await self._writer.write(messages, how)
         except EngineError as error:  # an answer that is of no use may have been written and charged for
             bill.usage += error.usage
             raise

@@ -21,8 +21,8 @@ from zerosearch.episodes.seeds import derive_seed
 from zerosearch.episodes.tasks import for_each
 from zerosearch.errors import EngineError, RunError
 from zerosearch.models.chat import ChatModel
-from zerosearch.models.retry import Retry
-from zerosearch.simulator.asker import ASKING, Asker
+from zerosearch.models.retry import PATIENT, Retry
+from zerosearch.simulator.asker import Asker
 from zerosearch.simulator.label import JUDGE
 from zerosearch.simulator.page_text import format_page
 
@@ -83,7 +83,7 @@ async def judge(
     writer: ChatModel,
     *,
     concurrency: int = 32,
-    retry: Retry = ASKING,
+    retry: Retry = PATIENT,
     held: Mapping[str, Quality] | None = None,
     keep: Callable[[str, Quality], None] = lambda key, verdict: None,
 ) -> Judged:
@@ -160,5 +160,5 @@ class _Tally:
 
 def verdict_key(writer: ChatModel, page: RecordedPage) -> str:
     """What a verdict depends on: who judges, and all that the judge is shown."""
-    told = [getattr(writer, "identity", writer.model), judge_messages(page)]
+    told = [writer.identity, judge_messages(page)]
     return hashlib.sha256(json.dumps(told, ensure_ascii=True).encode()).hexdigest()[:32]

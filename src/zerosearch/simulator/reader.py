@@ -19,8 +19,8 @@ from zerosearch.episodes.seeds import derive_seed
 from zerosearch.episodes.tasks import for_each
 from zerosearch.errors import EngineError, RunError
 from zerosearch.models.chat import ChatModel
-from zerosearch.models.retry import Retry
-from zerosearch.simulator.asker import ASKING, Asker
+from zerosearch.models.retry import PATIENT, Retry
+from zerosearch.simulator.asker import Asker
 from zerosearch.simulator.fidelity import SIDES, Compared
 from zerosearch.simulator.label import cohens_kappa
 from zerosearch.simulator.page_text import format_page
@@ -65,7 +65,7 @@ def parse_answer(text: str) -> str:
 
 
 async def read_pages(
-    compared: Sequence[Compared], writer: ChatModel, *, concurrency: int = 32, retry: Retry = ASKING, seed: int = 0
+    compared: Sequence[Compared], writer: ChatModel, *, concurrency: int = 32, retry: Retry = PATIENT, seed: int = 0
 ) -> list[Reading]:
     """The answers to the queries whose three pages were all found, in order. An empty page is not asked about.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from zerosearch.engines.scripts import count_words, first_words
+from zerosearch.episodes.generation import Sampling
 from zerosearch.episodes.protocol import Message, neutralize
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.replies import close_tag, visible
@@ -125,9 +126,8 @@ class Session:
         async def attempt(number: int) -> Written:
             while True:
                 try:
-                    written = await self._chat.write(
-                        chat, max_tokens=limits[0], temperature=heat, seed=seed, stop=stop, outside_thoughts=True
-                    )
+                    how = Sampling(heat, max_tokens=limits[0], stop=stop, seed=seed)
+                    written = await self._chat.write(chat, how, outside_thoughts=True)
                 except EngineError as error:  # what comes to nothing is paid for too
                     self.usage += error.usage
                     if error.kind != "empty" or len(limits) == 1:
