@@ -12,7 +12,7 @@ from math import comb
 
 import numpy as np
 
-from zerosearch.episodes.statistics import Values, macro_average, mean_interval, micro_average, paired_p_value
+from zerosearch.episodes.statistics import Values, average, paired_p_value
 
 Draw = Callable[[np.random.Generator, int], Values]
 _PARTIAL = np.array([0.2, 0.25, 1 / 3, 0.4, 0.5, 2 / 3, 0.8])
@@ -63,7 +63,7 @@ def exact_match_coverage(share: float, count: int) -> float:
     for right in range(count + 1):
         weight = comb(count, right) * share**right * (1 - share) ** (count - right)
         if weight > 1e-9:
-            found = mean_interval(np.repeat([1.0, 0.0], [right, count - right]))
+            found = average([np.repeat([1.0, 0.0], [right, count - right])])
             covered += weight * (found.low <= share <= found.high)
     return covered
 
@@ -75,7 +75,7 @@ def cell_coverage(
     random = np.random.default_rng(seed)
     covered = 0
     for number in range(simulations):
-        found = mean_interval(draw(random, count), seed=number, draws=_DRAWS, differences=differences)
+        found = average([draw(random, count)], seed=number, draws=_DRAWS, differences=differences)
         covered += found.low <= truth <= found.high
     return covered / simulations
 
@@ -89,8 +89,8 @@ def average_coverage(*, simulations: int, seed: int = 0) -> tuple[float, float]:
     hits = np.zeros(2)
     for number in range(simulations):
         strata = [exact_match(share)(random, count) for share, count in BENCHMARKS]
-        one = macro_average(strata, seed=number, draws=_DRAWS)
-        other = micro_average(strata, seed=number, draws=_DRAWS)
+        one = average(strata, seed=number, draws=_DRAWS)
+        other = average(strata, macro=False, seed=number, draws=_DRAWS)
         hits += [one.low <= macro <= one.high, other.low <= micro <= other.high]
     return float(hits[0]) / simulations, float(hits[1]) / simulations
 

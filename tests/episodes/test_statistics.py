@@ -13,10 +13,8 @@ from hypothesis import strategies as st
 from scripts import interval_coverage as coverage
 from zerosearch.episodes.statistics import (
     EXACT_UP_TO,
+    average,
     bootstrap_means,
-    macro_average,
-    mean_interval,
-    micro_average,
     paired_p_value,
     pass_at_k,
     question_means,
@@ -87,46 +85,46 @@ def test_intervals_of_averages_cover() -> None:
 
 @given(scores)
 def test_an_interval_holds_its_estimate_and_stays_in_range(values: np.ndarray) -> None:
-    found = mean_interval(values)
+    found = average([values])
     assert found.value == pytest.approx(values.mean())
     assert 0 <= found.low <= found.value <= found.high <= 1
-    assert found == mean_interval(values)  # seeded
+    assert found == average([values])  # seeded
 
 
 def test_all_wrong_is_not_certainty() -> None:
-    found = mean_interval(np.zeros(125))
+    found = average([np.zeros(125)])
     assert (found.value, found.low) == (0, 0)
     assert found.high == pytest.approx(1 - 0.025 ** (1 / 125))  # Clopper and Pearson
-    assert mean_interval(np.ones(125)).low == pytest.approx(1 - found.high)
+    assert average([np.ones(125)]).low == pytest.approx(1 - found.high)
 
 
 def test_averages_of_nothing_but_wrong_answers_are_no_certainty_either() -> None:
     strata = [np.zeros(100), np.zeros(25)]
-    assert micro_average(strata).high == pytest.approx(mean_interval(np.zeros(125)).high)
-    macro = macro_average(strata)  # (1/4 / 100 + 1/4 / 25) is one in 80
+    assert average(strata, macro=False).high == pytest.approx(average([np.zeros(125)]).high)
+    macro = average(strata)  # (1/4 / 100 + 1/4 / 25) is one in 80
     assert (macro.low, macro.value) == (0, 0)
-    assert macro.high == pytest.approx(mean_interval(np.zeros(80)).high)
-    assert macro_average([np.ones(50), np.ones(50)]).low == pytest.approx(mean_interval(np.ones(100)).low)
-    assert macro_average(strata, differences=True).high == 0
+    assert macro.high == pytest.approx(average([np.zeros(80)]).high)
+    assert average([np.ones(50), np.ones(50)]).low == pytest.approx(average([np.ones(100)]).low)
+    assert average(strata, differences=True).high == 0
 
 
 def test_a_benchmark_without_a_right_answer_is_no_certainty_beside_others() -> None:
     opposite = [np.zeros(1), np.ones(1)]
-    for average in (macro_average, micro_average):
-        found = average(opposite)
+    for macro in (True, False):
+        found = average(opposite, macro=macro)
         assert found.value == 0.5
         assert found.low < 0.05
         assert found.high > 0.95
     none, half = np.zeros(20), np.array([0.0, 1.0] * 500)  # of 0 of 20: [0, 16.8 %], half of it in the macro average
-    found = macro_average([none, half], draws=1000)
+    found = average([none, half], draws=1000)
     assert found.high - found.value > 0.084
     assert 0.01 < found.value - found.low < 0.03  # it cannot be lower than 0
 
 
 def test_no_difference_is_no_share() -> None:
-    found = mean_interval(np.zeros(125), differences=True)
+    found = average([np.zeros(125)], differences=True)
     assert (found.low, found.value, found.high) == (0, 0, 0)
-    signed = mean_interval(np.repeat([1.0, -1.0], [30, 60]), differences=True)
+    signed = average([np.repeat([1.0, -1.0], [30, 60])], differences=True)
     assert signed.value == pytest.approx(-1 / 3)
     assert -1 < signed.low < signed.value < signed.high < 0
 
@@ -147,30 +145,30 @@ def test_the_spread_of_resampled_means_is_that_of_theory() -> None:
 
 def test_macro_gives_every_benchmark_one_voice_and_micro_every_question() -> None:
     small, large = np.repeat([1.0, 0.0], [8, 2]), np.repeat([1.0, 0.0], [200, 800])
-    assert macro_average([small, large]).value == pytest.approx(0.5)
-    assert micro_average([small, large]).value == pytest.approx(208 / 1010)
-    macro, micro = macro_average([small, large]), micro_average([small, large])
+    assert average([small, large]).value == pytest.approx(0.5)
+    assert average([small, large], macro=False).value == pytest.approx(208 / 1010)
+    macro, micro = average([small, large]), average([small, large], macro=False)
     assert macro.high - macro.low > 4 * (micro.high - micro.low)  # ten questions carry half of the macro average
-    assert macro_average([large]) == mean_interval(large)
+    assert average([large]) == average([large])
 
 
 def test_strata_are_resampled_within_themselves() -> None:
     zeros, ones = np.zeros(50), np.ones(50)  # pooled, the mean of 100 would range from .4 to .6
-    found = micro_average([zeros, ones])
+    found = average([zeros, ones], macro=False)
     assert (found.value, found.low > 0.46, found.high < 0.54) == (0.5, True, True)
 
 
 def test_nothing_has_no_average() -> None:
     for strata in ([], [np.array([])], [np.ones(3), np.array([])]):
         with pytest.raises(ValueError, match="no questions"):
-            macro_average(strata)
+            average(strata)
 
 
 def test_tries_are_averaged_before_questions_are_drawn() -> None:
     tries = [[1.0, 1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0]] * 30
     assert question_means(tries).tolist() == [1.0, 0.0] * 30
-    by_question = mean_interval(question_means(tries))
-    by_row = mean_interval(np.array(tries).ravel())  # 240 rows look like twice the certainty, which they are not
+    by_question = average([question_means(tries)])
+    by_row = average([np.array(tries).ravel()])  # 240 rows look like twice the certainty, which they are not
     assert by_question.high - by_question.low > 1.8 * (by_row.high - by_row.low)
 
 

@@ -12,7 +12,7 @@ from evaluation.made import made, predict, questions
 from rich.console import Console
 
 from zerosearch.episodes.predictions import PredictionFile, append_prediction, read_predictions
-from zerosearch.episodes.statistics import macro_average, paired_p_value
+from zerosearch.episodes.statistics import average, paired_p_value
 from zerosearch.errors import DataError
 from zerosearch.evaluation.comparison import Wins, compare_runs
 from zerosearch.evaluation.comparison_text import markdown, measures, p_value, rich_parts, verdict, wins
@@ -35,7 +35,7 @@ def test_who_wins_where(tmp_path: Path) -> None:
     em = part.measures["em"]
     differences = np.array(A_RIGHT, float) - np.array(B_RIGHT, float)
     assert (em.a, em.b) == (pytest.approx(0.7), pytest.approx(0.2))
-    assert em.difference == macro_average([differences], differences=True)
+    assert em.difference == average([differences], differences=True)
     assert em.difference.value == pytest.approx(0.5)  # A - B
     assert em.p_value == paired_p_value([differences]) == pytest.approx(16 / 128)
     assert part.measures["searches"].difference.value == 2

@@ -30,14 +30,11 @@ _TIE = 1e-9
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate and its confidence interval, at 95 % unless said otherwise."""
+    """An estimate and its 95 % confidence interval."""
 
     value: float
     low: float
     high: float
-
-    def as_dict(self) -> dict[str, float]:
-        return {"value": self.value, "low": self.low, "high": self.high}
 
 
 def question_means(tries: Iterable[Sequence[float]]) -> Values:
@@ -56,10 +53,10 @@ def pass_at_k(correct: int, samples: int, k: int) -> float:
     return 1.0 - comb(samples - correct, k) / comb(samples, k)
 
 
-def macro_average(
-    strata: Sequence[Values], *, seed: int = 0, level: float = LEVEL, draws: int = DRAWS, differences: bool = False
+def average(
+    strata: Sequence[Values], *, macro: bool = True, seed: int = 0, draws: int = DRAWS, differences: bool = False
 ) -> Interval:
-    """Mean over benchmarks of the mean over questions. One stratum: the mean of its questions.
+    """Mean over benchmarks of the mean over questions or, where not `macro`, over all questions.
 
     Percentile bootstrap (Efron and Tibshirani 1993, chapter 13), each stratum resampled within itself. One stratum of
     scores that are 0 or 1 gets the interval of a share (`share_interval`). Several that are all 0 or all 1 get it too,
@@ -68,21 +65,32 @@ def macro_average(
     With `differences` the values are not scores in [0, 1], and equal ones get an interval of no width. Raises
     `ValueError` for no values.
     """
-    return _interval(strata, [1.0] * len(strata), seed, level, draws, differences)
-
-
-def micro_average(
-    strata: Sequence[Values], *, seed: int = 0, level: float = LEVEL, draws: int = DRAWS, differences: bool = False
-) -> Interval:
-    """Mean over all questions, whatever their benchmark. Otherwise as `macro_average`."""
-    return _interval(strata, [len(values) for values in strata], seed, level, draws, differences)
-
-
-def mean_interval(
-    values: Values, *, seed: int = 0, level: float = LEVEL, draws: int = DRAWS, differences: bool = False
-) -> Interval:
-    """Mean over the questions of one benchmark. Otherwise as `macro_average`."""
-    return macro_average([values], seed=seed, level=level, draws=draws, differences=differences)
+    if not strata or not all(len(values) for values in strata):
+        raise ValueError("no questions to average")
+    sizes = [1 if macro else len(values) for values in strata]
+    weights = [size / sum(sizes) for size in sizes]
+    value = float(sum(weight * values.mean() for weight, values in zip(weights, strata, strict=True)))
+    certain = (
+        [] if differences else [values for values in strata if values[0] in (0, 1) and (values == values[0]).all()]
+    )
+    if len(strata) == 1 and not differences and np.isin(strata[0], (0.0, 1.0)).all():
+        low, high = share_interval(int(strata[0].sum()), len(strata[0]))
+    elif len(certain) == len(strata) and len({values[0] for values in certain}) == 1:
+        kish = 1 / sum(weight**2 / len(values) for weight, values in zip(weights, strata, strict=True))
+        value, effective = float(certain[0][0]), int(kish + _TIE)
+        low, high = share_interval(round(value * effective), effective)
+    elif certain:
+        parts = [average([values], seed=seed, draws=draws) for values in strata]
+        below = np.hypot.reduce([weight * (p.value - p.low) for weight, p in zip(weights, parts, strict=True)])
+        above = np.hypot.reduce([weight * (p.high - p.value) for weight, p in zip(weights, parts, strict=True)])
+        low, high = max(0.0, value - float(below)), min(1.0, value + float(above))
+    else:
+        random = np.random.default_rng(seed)
+        means = np.zeros(draws)
+        for weight, values in zip(weights, strata, strict=True):
+            means += weight * bootstrap_means(values, seed=random, draws=draws)
+        low, high = map(float, np.quantile(means, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]))
+    return Interval(value, min(low, value), max(high, value))
 
 
 def paired_p_value(
@@ -128,13 +136,13 @@ def bootstrap_means(values: Values, *, seed: int | np.random.Generator = 0, draw
     return np.concatenate([values[random.integers(len(values), size=(n, len(values)))].mean(axis=1) for n in sizes])
 
 
-def share_interval(right: int, count: int, *, level: float = LEVEL) -> tuple[float, float]:
+def share_interval(right: int, count: int) -> tuple[float, float]:
     """Interval for the share of `right` ones among `count` trials: Wilson's or, where at most `EXACT_BELOW` are right
     or wrong, the exact one of Clopper and Pearson (1934), as there Wilson's holds less than it says."""
     few = min(right, count - right)
     if few > EXACT_BELOW:
-        return wilson(right / count, count, level=level)
-    tail = (1 - level) / 2
+        return wilson(right / count, count)
+    tail = (1 - LEVEL) / 2
     low = 0.0 if few == 0 else _bisect(lambda p: 1 - _binomial_cdf(few - 1, count, p) - tail)
     high = _bisect(lambda p: tail - _binomial_cdf(few, count, p))
     return (low, high) if right <= count - right else (1 - high, 1 - low)
@@ -158,39 +166,9 @@ def _bisect(rising: Callable[[float], float]) -> float:
     return (low + high) / 2
 
 
-def wilson(share: float, count: float, *, level: float = LEVEL) -> tuple[float, float]:
+def wilson(share: float, count: float) -> tuple[float, float]:
     """Wilson's score interval (1927) for a share of `count` trials."""
-    z = NormalDist().inv_cdf((1 + level) / 2)
+    z = NormalDist().inv_cdf((1 + LEVEL) / 2)
     spread = z * (share * (1 - share) / count + z * z / (4 * count * count)) ** 0.5
     middle, scale = share + z * z / (2 * count), 1 + z * z / count
     return max(0.0, (middle - spread) / scale), min(1.0, (middle + spread) / scale)
-
-
-def _interval(
-    strata: Sequence[Values], sizes: Sequence[float], seed: int, level: float, draws: int, differences: bool
-) -> Interval:
-    """Each stratum counts in proportion to its size."""
-    if not strata or not all(len(values) for values in strata):
-        raise ValueError("no questions to average")
-    weights = [size / sum(sizes) for size in sizes]
-    value = float(sum(weight * values.mean() for weight, values in zip(weights, strata, strict=True)))
-    if len(strata) == 1 and not differences and np.isin(strata[0], (0.0, 1.0)).all():
-        low, high = share_interval(int(strata[0].sum()), len(strata[0]), level=level)
-        return Interval(value, min(low, value), max(high, value))
-    extreme = float(strata[0][0])
-    if not differences and extreme in (0.0, 1.0) and all((values == extreme).all() for values in strata):
-        kish = 1 / sum(weight**2 / len(values) for weight, values in zip(weights, strata, strict=True))
-        effective = int(kish + _TIE)
-        low, high = share_interval(round(extreme * effective), effective, level=level)
-        return Interval(extreme, min(low, extreme), max(high, extreme))
-    if not differences and any(values[0] in (0.0, 1.0) and (values == values[0]).all() for values in strata):
-        parts = [_interval([values], [1.0], seed, level, draws, False) for values in strata]
-        below = float(np.hypot.reduce([weight * (p.value - p.low) for weight, p in zip(weights, parts, strict=True)]))
-        above = float(np.hypot.reduce([weight * (p.high - p.value) for weight, p in zip(weights, parts, strict=True)]))
-        return Interval(value, max(0.0, value - below), min(1.0, value + above))
-    random = np.random.default_rng(seed)
-    means = np.zeros(draws)
-    for weight, values in zip(weights, strata, strict=True):
-        means += weight * bootstrap_means(values, seed=random, draws=draws)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(value, min(float(low), value), max(float(high), value))

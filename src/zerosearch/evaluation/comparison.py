@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from zerosearch.episodes.predictions import Prediction, PredictionFile
-from zerosearch.episodes.statistics import Interval, Values, macro_average, micro_average, paired_p_value
+from zerosearch.episodes.statistics import Interval, Values, average, paired_p_value
 from zerosearch.errors import DataError
 from zerosearch.evaluation.benchmarks import in_order
 from zerosearch.evaluation.results import question_values, unlike
@@ -186,13 +186,12 @@ def _common(a: PredictionFile, b: PredictionFile) -> tuple[list[str], int]:
 
 def _difference(pairs: Sequence[tuple[Values, Values]], *, macro: bool, seed: int) -> Difference:
     """Over the strata of both runs. The test has the weights of the average that it is about."""
-    average = macro_average if macro else micro_average
     differences = [one - other for one, other in pairs]
     weights = [1 / len(pairs)] * len(pairs) if macro else None
     return Difference(
         a=_mean([one for one, _ in pairs], macro),
         b=_mean([other for _, other in pairs], macro),
-        difference=average(differences, seed=seed, differences=True),
+        difference=average(differences, macro=macro, seed=seed, differences=True),
         p_value=paired_p_value(differences, weights, seed=seed),
     )
 

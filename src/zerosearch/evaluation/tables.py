@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from zerosearch.episodes.predictions import Prediction, PredictionFile
-from zerosearch.episodes.statistics import DRAWS, Interval, macro_average, mean_interval, micro_average
+from zerosearch.episodes.statistics import DRAWS, Interval, average
 from zerosearch.errors import DataError
 from zerosearch.evaluation.benchmarks import in_order, title
 from zerosearch.evaluation.results import check_metric, metric_title, question_values, unlike_files
@@ -90,7 +90,6 @@ def build_table(
     *,
     metric: str = "em",
     allow_unlike: bool = False,
-    seed: int = 0,
     draws: int = DRAWS,
 ) -> ResultsTable:
     """Put files together: benchmarks in the paper's order, methods in the order of their first file.
@@ -121,7 +120,7 @@ def build_table(
     return ResultsTable(
         metric=metric,
         benchmarks={name: benchmarks[name] for name in order},
-        rows=tuple(_row(method, of, order, metric, seed, draws) for method, of in methods.items()),
+        rows=tuple(_row(method, of, order, metric, draws) for method, of in methods.items()),
         samples=max(file.header.samples for file in files),
         digests={file.header.benchmark: file.header.questions_digest for file in files},
         notes=tuple(notes),
@@ -174,9 +173,7 @@ def describe_behaviour(rows: Sequence[Prediction]) -> Behaviour:
     )
 
 
-def _row(
-    method: str, files: dict[str, PredictionFile], order: Sequence[str], metric: str, seed: int, draws: int
-) -> Row:
+def _row(method: str, files: dict[str, PredictionFile], order: Sequence[str], metric: str, draws: int) -> Row:
     strata = {name: question_values(files[name], metric) for name in order if name in files}
     whole = list(strata.values()) if len(strata) == len(order) else None
     headers = [file.header for file in files.values()]
@@ -184,9 +181,9 @@ def _row(
         method=method,
         model=_several(header.model for header in headers),
         engine=_several(header.engine for header in headers),
-        cells={name: mean_interval(strata[name], seed=seed, draws=draws) if name in strata else None for name in order},
-        macro=macro_average(whole, seed=seed, draws=draws) if whole else None,
-        micro=micro_average(whole, seed=seed, draws=draws) if whole else None,
+        cells={name: average([strata[name]], draws=draws) if name in strata else None for name in order},
+        macro=average(whole, draws=draws) if whole else None,
+        micro=average(whole, macro=False, draws=draws) if whole else None,
         behaviour=describe_behaviour([row for file in files.values() for row in file.rows]),
         per_benchmark={name: describe_behaviour(files[name].rows) for name in strata},
         failed={name: sum(files[name].failures.values()) for name in strata},
