@@ -14,10 +14,9 @@ from learning.toy import COLORS, ToyEngine, toy_config, toy_model
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import ErrorRate, RolloutSettings, roll_out
 from zerosearch.episodes.scoring import Scores
-from zerosearch.episodes.search import Document, SearchPage, SearchRequest
+from zerosearch.episodes.search import Document
 from zerosearch.episodes.summary import summarize
 from zerosearch.episodes.trajectory import SearchRecord, Trajectory, TurnRecord, tries
-from zerosearch.errors import EngineError
 from zerosearch.models.worker import TransformersGenerator, Worker
 from zerosearch.playing import rollout_settings
 
@@ -64,40 +63,19 @@ def ask(rows: int, questions: list[Question] = QUESTIONS, **changes: Any) -> lis
     return asyncio.run(roll_out(tries(questions), generator, ToyEngine(), settings(**changes), ErrorRate()))
 
 
-def test_125_questions_in_batches_of_64_are_125_answers_in_their_order() -> None:
-    played = ask(64)
-    assert summarize(played).questions == 125
-    assert [t.question.id for t in played] == [q.id for q in QUESTIONS]
-
-
-def test_it_is_greedy_so_neither_seed_nor_batch_size_changes_an_answer() -> None:
-    runs = ask(64), ask(64), ask(64, seed=99), ask(1, QUESTIONS[:10])
+def test_evaluation_is_greedy_so_neither_seed_nor_batch_size_changes_an_answer_or_the_order() -> None:
+    runs = ask(64), ask(64, seed=99), ask(1, QUESTIONS[:10])
+    assert [t.question.id for t in runs[0]] == [q.id for q in QUESTIONS]
     plain = [[(t.ids, t.mask, t.answer) for t in run] for run in runs]
-    assert plain[0] == plain[1] == plain[2]
-    assert plain[3] == plain[0][:10]
-    assert summarize(runs[0]) == summarize(runs[2])
+    assert plain[0] == plain[1]
+    assert plain[2] == plain[0][:10]
+    assert summarize(runs[0]) == summarize(runs[1])
+    assert summarize(runs[0]).questions == 125
     assert len({ids for ids, _, _ in plain[0]}) > 1
 
 
 def test_evaluation_truncates_no_distribution_whatever_training_does() -> None:
     assert (settings().sampling.temperature, settings().sampling.top_p, settings().sampling.top_k) == (0.0, 1.0, 0)
-
-
-def test_a_row_whose_search_failed_scores_0_and_still_counts() -> None:
-    class Moody(ToyEngine):
-        async def search(self, request: SearchRequest) -> SearchPage:
-            raise EngineError("http", "down")
-
-    model = toy_model()
-    generator = TransformersGenerator(Worker(model), None)
-    hot = replace(settings(), sampling=replace(settings().sampling, temperature=1.0))
-    trajectories = asyncio.run(roll_out(tries(QUESTIONS), generator, Moody(), hot, ErrorRate(1.0)))
-    found = summarize(trajectories)
-    failed = [t for t in trajectories if t.stop_reason == "engine_error"]
-    assert failed
-    assert found.questions == 125
-    assert found.engine_errors == len(failed)
-    assert all(t.reward == 0 for t in failed)
 
 
 def test_the_summary_by_hand() -> None:
