@@ -25,7 +25,7 @@ ANSWER = "<think>There.</think><answer> Kathmandu </answer>"
 
 
 def read(text: str, codec: Codec, limits: EpisodeLimits = GENEROUS) -> Transcript:
-    return read_transcript(text, QUESTION, PROMPT, codec, limits, ends=(END,))
+    return read_transcript(text, Episode(QUESTION, PROMPT, codec, limits), ends=(END,))
 
 
 def policy_text(transcript: Transcript, codec: Codec) -> str:
@@ -125,11 +125,7 @@ def test_an_answer_that_only_a_document_gives_is_none(byte_codec: Codec) -> None
 @pytest.mark.parametrize(
     ("name", "answer", "why"),
     [
-        (
-            "em",
-            "Kathmandu city",
-            "not the same: 'kathmandu city' against 'kathmandu' / 'katmandu' (normalised); F1 would",
-        ),
+        ("em", "Kathmandu city", "not the same: 'kathmandu city' against 'kathmandu' / 'katmandu' (normalised)"),
         ("em", "Kathmandu.", "the answer is right"),
         ("cover_em", "in Kathmandu city", "contains a golden one"),
         ("cover_em", "Kathmandus", "no golden answer is contained"),
@@ -204,7 +200,7 @@ pieces = st.sampled_from(
         "<information>",
         " ",
         "\n",
-        "word",
+        "w",
         "< Answer>",
     ]
 )

@@ -15,6 +15,7 @@ from zerosearch.commands.screen import console, read_input
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import config_toml, load_config
 from zerosearch.episodes.answer_forms import read_answers
+from zerosearch.episodes.episode import Episode
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import RolloutSettings
 from zerosearch.episodes.scoring import SCORES, reward_from_scores
@@ -142,7 +143,7 @@ def print_episode(config: TrainConfig, model: LocalModel, question: Question, te
     prompt = settings.prompt(question.text)
     ends = [codec.decode([i]) for i in sorted(model.eos_ids)]
     written = text.strip().removeprefix(codec.decode(prompt).strip())
-    transcript = read_transcript(written, question, prompt, codec, settings.limits, ends=ends)
+    transcript = read_transcript(written, Episode(question, prompt, codec, settings.limits), ends=ends)
     ids, mask = transcript.episode.ids, transcript.episode.mask
     console.print(
         f"\n[bold]episode: {len(ids)} tokens[/bold], [green]{sum(mask)} the policy's own (trained on, mask 1)[/green], "

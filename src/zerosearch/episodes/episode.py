@@ -28,8 +28,7 @@ from zerosearch.episodes.protocol import (
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.replies import opens_thought, stop_end
 
-_TAIL = 32
-"""So many ids of a prompt tell whether it ends by opening a thought."""
+_TAIL = 32  # ids of a prompt that tell whether it ends by opening a thought
 
 StopReason = Literal["answer", "no_answer", "refused_search", "context", "engine_error"]
 
@@ -117,16 +116,14 @@ class Episode:
     """See the module's text. Raises `RuntimeError` when it is fed something that `next()` did not ask for."""
 
     def __init__(self, question: Question, prompt_ids: Sequence[int], codec: Codec, limits: EpisodeLimits) -> None:
-        self.question = question
-        self.limits = limits
+        self.question, self.codec, self.limits = question, codec, limits
         self.prompt_length = len(prompt_ids)
         self.ids: list[int] = list(prompt_ids)
         self.mask: list[int] = [0] * len(prompt_ids)
         self.logprobs: list[float] = [0.0] * len(prompt_ids)
         self.turns: list[Turn] = []
         self.answer: str | None = None
-        self._codec = codec
-        self._searches = 0
+        self.searches = 0  # asked of the engine so far
         self._turn_start = 0
         self._opened = opens_thought(codec.decode(self.ids[-_TAIL:]))
         self._step: Generate | Search | Done = self._generate()
@@ -136,9 +133,9 @@ class Episode:
         return self._step
 
     @property
-    def searches(self) -> int:
-        """Searches asked of the engine so far."""
-        return self._searches
+    def mid_turn(self) -> bool:
+        """Whether a turn has begun and is not finished: it was stopped at a tag that it only thinks of."""
+        return isinstance(self._step, Generate) and self._step.piece > 0
 
     @property
     def well_formed(self) -> bool:
@@ -155,7 +152,7 @@ class Episode:
             raise RuntimeError(f"{len(ids)} ids were sampled where {step.max_tokens} were allowed")
         start = len(self.ids) if step.piece == 0 else self._turn_start
         self._append(ids, 1, logprobs)
-        text = self._codec.decode(self.ids[start:])
+        text = self.codec.decode(self.ids[start:])
         opened = self._opened and not self.turns
         if generation.stop_reason == "stop" and self._goes_on(step, text, start, opened):
             return
@@ -167,8 +164,8 @@ class Episode:
         elif step.last:
             self._step = Done("refused_search" if action.kind == "search" else "no_answer")
         elif action.kind == "search":
-            self._step = Search(action.text, self._searches)
-            self._searches += 1
+            self._step = Search(action.text, self.searches)
+            self.searches += 1
         elif not self.limits.retry_invalid:
             self._step = Done("no_answer")
         else:
@@ -177,7 +174,7 @@ class Episode:
     def feed_page(self, documents: Sequence[Document]) -> None:
         """Take a result page. What is too long loses documents, then text, never a tag."""
         self._expect(Search)
-        encode = self._codec.encode
+        encode = self.codec.encode
         head, foot = encode("\n<information>\n"), encode("</information>\n")
         note = encode(LAST_TURN_NOTE)
         room = self._room() - len(head) - len(foot) - self.limits.answer_reserve_tokens
@@ -207,13 +204,13 @@ class Episode:
         return True
 
     def _observe(self, note: str) -> None:
-        ids = self._codec.encode(note)
+        ids = self.codec.encode(note)
         room = self._room() - self.limits.answer_reserve_tokens
         last = self._turns_left() == 1 or self._too_narrow(room - len(ids))
         if last:
-            ids = self._codec.encode(note + LAST_TURN_NOTE)
+            ids = self.codec.encode(note + LAST_TURN_NOTE)
             if room < len(ids):
-                ids = self._codec.encode("\n" + LAST_TURN_NOTE)
+                ids = self.codec.encode("\n" + LAST_TURN_NOTE)
         if room < len(ids):
             self._step = Done("context")
             return
@@ -222,13 +219,13 @@ class Episode:
 
     def _too_narrow(self, room: int) -> bool:
         """Whether a turn of `answer_reserve_tokens` would leave no room for its page: it is then told to answer."""
-        frame = self._codec.encode("\n<information>\n</information>\n" + LAST_TURN_NOTE)
+        frame = self.codec.encode("\n<information>\n</information>\n" + LAST_TURN_NOTE)
         return room <= len(frame) + self.limits.answer_reserve_tokens
 
     def _fit(self, documents: Sequence[Document], room: int) -> list[int]:
         body: list[int] = []
         for rank, document in enumerate(documents, start=1):
-            line = self._codec.encode(render_document(document, rank, self._codec.clean) + "\n")
+            line = self.codec.encode(render_document(document, rank, self.codec.clean) + "\n")
             if len(body) + len(line) > room:
                 return body if body else line[:room]
             body += line

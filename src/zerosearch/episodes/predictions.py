@@ -32,15 +32,17 @@ log = logging.getLogger(__name__)
 SCHEMA_VERSION = 3
 CUT_OFF = "cut_off"
 """The stop reason of a prediction without an answer in which a reply was used up by its thoughts."""
-_SCORES = ("em", "cover_em", "f1")
 _NUMBER, _OR_NONE = (int, float), type(None)
 _KINDS: dict[str, Any] = (
     dict.fromkeys(("id", "question", "benchmark", "method", "stop_reason", "text"), str)
     | dict.fromkeys(("sample", "turns"), int)
     | dict.fromkeys(("answer", "error"), (str, _OR_NONE))
-    | {"seconds": _NUMBER, "valid_actions": (*_NUMBER, _OR_NONE), "saw_answer": (bool, _OR_NONE), "usage": Usage}
+    | dict.fromkeys(("em", "cover_em", "f1", "seconds"), _NUMBER)
+    | {"valid_actions": (*_NUMBER, _OR_NONE), "saw_answer": (bool, _OR_NONE)}
 )
-"""What a row holds; a damaged one is named where it is read."""
+_HEADER_KINDS = dict.fromkeys(("benchmark", "method", "model", "engine", "questions_digest"), str) | dict.fromkeys(
+    ("top_k", "count", "samples"), int
+)
 
 
 @dataclass(frozen=True)
@@ -101,23 +103,19 @@ class Outcome:
     def of(cls, trajectory: Trajectory) -> Outcome:
         """The outcome of an episode: its text is the policy's turns, and each turn reads all that is before it."""
         turns = trajectory.turns
+        last = turns[-1] if turns and trajectory.answer is None else None
+        thought_out = last is not None and last.stop_reason == "length" and not visible(last.text).strip()
         return cls(
             trajectory.answer,
             trajectory.searches,
             turns=len(turns),
             usage=trajectory.usage,
             valid_actions=sum(turn.action != "invalid" for turn in turns) / len(turns) if turns else None,
-            stop_reason=CUT_OFF if _thought_to_the_end(trajectory) else trajectory.stop_reason,
+            stop_reason=CUT_OFF if thought_out else trajectory.stop_reason,
             seconds=trajectory.seconds,
             text="\n".join(turn.text.strip() for turn in turns),
             error=next((search.error for search in trajectory.searches if search.error is not None), None),
         )
-
-
-def _thought_to_the_end(played: Trajectory) -> bool:
-    """Whether the last turn was used up by its thought."""
-    last = played.turns[-1] if played.turns and played.answer is None else None
-    return last is not None and last.stop_reason == "length" and not visible(last.text).strip()
 
 
 @dataclass(frozen=True)
@@ -201,9 +199,7 @@ class PredictionFile:
 
     @property
     def told_failures(self) -> str:
-        """The failures in one line, that tells what to do about them; empty where there are none."""
-        if not self.failures:
-            return ""
+        """The failures in one line that tells what to do about them."""
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(self.failures.items()))
         return (
             f"{self.path}: {sum(self.failures.values())} of {len(self.rows)} predictions failed ({kinds}); "
@@ -233,15 +229,12 @@ def start_predictions(path: Path, header: Header) -> list[Prediction]:
     found = read_predictions(path)
     apart = found.header.differences(header)
     if "engine_identity" in apart:
-        what = ", ".join(differences(*apart["engine_identity"]))
-        raise DataError(
-            f"{path}: was made with another engine ({what}): take another folder, or remove the file to begin again"
-        )
-    for name, (old, new) in apart.items():
-        raise DataError(
-            f"{path}: was made with {name} {_short(old)}, and is to go on with {_short(new)}: "
-            "take another folder, or remove the file to begin again"
-        )
+        what = f"another engine ({', '.join(differences(*apart['engine_identity']))})"
+    elif apart:
+        name, (old, new) = next(iter(apart.items()))
+        what = f"{name} {_short(old)}, and is to go on with {_short(new)}"
+    if apart:
+        raise DataError(f"{path}: was made with {what}: take another folder, or remove the file to begin again")
     kept = [row for row in found.rows if row.error is None]
     if len(kept) < sum(1 for _ in read_rows(path)) - 1:
         write_predictions(path, header, kept)
@@ -302,14 +295,17 @@ def _header(row: Any, path: str) -> Header:
         raise DataError(f"{path}: schema version {shown(row.get('version'))}; this release reads {SCHEMA_VERSION}")
     try:
         header = Header(**row)
+        _check_kinds(header, _HEADER_KINDS)
     except TypeError as error:
         raise DataError(f"{path}: not a header of predictions ({error})") from None
-    kinds = {str: ("benchmark", "method", "model", "engine", "questions_digest"), int: ("top_k", "count", "samples")}
-    for kind, names in kinds.items():
-        for name in names:
-            if not isinstance(getattr(header, name), kind):
-                raise DataError(f"{path}: not a header of predictions ({name} is {getattr(header, name)!r:.40})")
     return header
+
+
+def _check_kinds(value: Header | Prediction, kinds: Mapping[str, Any]) -> None:
+    """Raises `TypeError` that names the field."""
+    for name, kind in kinds.items():
+        if not isinstance(found := getattr(value, name), kind):
+            raise TypeError(f"{name} is {type(found).__name__}")
 
 
 def _as_row(prediction: Prediction) -> dict[str, Any]:
@@ -327,20 +323,15 @@ def _prediction(row: Any, where: str) -> Prediction:
         values["searches"] = tuple(SearchRecord.from_row(search) for search in values["searches"])
         values["usage"] = Usage.from_row(values["usage"])
         prediction = Prediction(**values)
-        if not all(0 <= getattr(prediction, name) <= 1 for name in _SCORES):
+        _check_kinds(prediction, _KINDS)
+        if not all(0 <= score <= 1 for score in (prediction.em, prediction.cover_em, prediction.f1)):
             raise ValueError("a score is not between 0 and 1")
-        for name, kinds in _KINDS.items():
-            if not isinstance(getattr(prediction, name), kinds):
-                raise ValueError(f"{name} is {type(getattr(prediction, name)).__name__}")
-        texts = [*prediction.golden_answers, *(s.query for s in prediction.searches)]
-        texts += [text for s in prediction.searches for d in s.documents for text in (d.title, d.text)]
-        if not all(isinstance(text, str) for text in texts):
-            raise ValueError("an answer, a query or a document is not text")
+        if not all(isinstance(text, str) for text in prediction.golden_answers):
+            raise ValueError("a golden answer is not text")
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(f"{where}: not a prediction ({error})") from None
     return prediction
 
 
 def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+    return text if len(text := repr(value)) <= 80 else f"{text[:77]}..."

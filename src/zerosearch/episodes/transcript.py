@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from zerosearch.episodes.episode import Codec, Done, Episode, EpisodeLimits, Generate, Search
+from zerosearch.episodes.episode import Done, Episode, Generate
 from zerosearch.episodes.generation import Generation, GenerationStop
 from zerosearch.episodes.protocol import (
     INVALID_TURN_NOTE,
@@ -19,7 +19,6 @@ from zerosearch.episodes.protocol import (
     parse_turn,
     render_document,
 )
-from zerosearch.episodes.questions import Question
 from zerosearch.episodes.replies import find_action, thinking, visible
 from zerosearch.episodes.scoring import Scores, contains_answer, normalize, reward_from_scores, score_answer
 from zerosearch.episodes.search import Document
@@ -71,31 +70,23 @@ class Transcript:
         return tuple(found)
 
 
-def read_transcript(
-    text: str,
-    question: Question,
-    prompt_ids: Sequence[int],
-    codec: Codec,
-    limits: EpisodeLimits,
-    *,
-    ends: Sequence[str] = (),
-) -> Transcript:
-    """Play `text`, the policy's turns with `<information>` blocks between them, through an `Episode`.
+def read_transcript(text: str, episode: Episode, *, ends: Sequence[str] = ()) -> Transcript:
+    """Play `text`, the policy's turns with `<information>` blocks between them, through an episode that has not begun.
 
     A block right after a search is the engine's page, anywhere else it is the policy's own text. `ends` are the texts
     of the tokens that end a generation (`<|im_end|>`). Notes that training puts in may stand in the text or not.
     """
-    episode = Episode(question, prompt_ids, codec, limits)
+    codec = episode.codec
     pages: list[tuple[Document, ...]] = []
     remarks: list[str] = []
     rest = text.encode("utf-8", "replace").decode().strip()
-    while not isinstance(step := episode.next(), Done) and (rest.strip() or _mid_turn(step)):
+    while not isinstance(step := episode.next(), Done) and (rest.strip() or episode.mid_turn):
         number = len(episode.turns) + 1
         if isinstance(step, Generate):
             end, reason = _turn_end(rest, ends)
             ids, rest = codec.encode(rest[:end]), rest[end:]
             if cut := len(ids) > step.max_tokens:
-                by_turn = step.piece or step.max_tokens == limits.max_turn_tokens
+                by_turn = step.piece or step.max_tokens == episode.limits.max_turn_tokens
                 which = "max_turn_tokens" if by_turn else "max_context_tokens"
                 remarks.append(
                     f"turn {number} has {len(ids)} tokens: protocol.{which} cuts it off after {step.max_tokens}, "
@@ -103,7 +94,7 @@ def read_transcript(
                 )
                 ids, reason = ids[: step.max_tokens], "length"
             episode.feed_generation(Generation(ids, [0.0] * len(ids), reason))
-            if _mid_turn(episode.next()):
+            if episode.mid_turn:
                 continue
             if "<information>" in episode.turns[-1].text:
                 remarks.append(
@@ -116,20 +107,17 @@ def read_transcript(
                 rest = _without(rest, INVALID_TURN_NOTE)
         else:
             documents, rest, remark = _page(rest, number - 1)
-            remarks += remark
             before = len(episode.ids)
             episode.feed_page(documents)
             pages.append(documents)
-            shown = codec.decode(episode.ids[before:])
-            remarks += _losses(documents, shown, len(pages), limits, codec)
+            remarks += [*remark, *_losses(documents, codec.decode(episode.ids[before:]), len(pages), episode)]
         if not isinstance(episode.next(), Done):
             rest = _without(rest, LAST_TURN_NOTE)
-    if isinstance(done := episode.next(), Done):
-        if rest.strip():
-            after = f"turn {len(episode.turns)}" if episode.turns else "the prompt"
-            remarks.append(f"what comes after {after} is not read, the episode is over: {_short(rest)}")
-        return Transcript(episode, tuple(pages), tuple(remarks), done.stop_reason)
-    return Transcript(episode, tuple(pages), tuple(remarks), "unfinished")
+    if isinstance(step, Done) and rest.strip():
+        after = f"turn {len(episode.turns)}" if episode.turns else "the prompt"
+        remarks.append(f"what comes after {after} is not read, the episode is over: {_short(rest)}")
+    stop_reason = step.stop_reason if isinstance(step, Done) else "unfinished"
+    return Transcript(episode, tuple(pages), tuple(remarks), stop_reason)
 
 
 def turn_fault(text: str, *, opened: bool = False) -> str | None:
@@ -180,11 +168,6 @@ def score_transcript(transcript: Transcript, golden_answers: Sequence[str]) -> S
     return score_answer(transcript.episode.answer, golden_answers, well_formed=transcript.episode.well_formed)
 
 
-def _mid_turn(step: Generate | Search | Done) -> bool:
-    """Whether a turn was begun and is not finished: it was stopped at a tag that it only thinks of."""
-    return isinstance(step, Generate) and step.piece > 0
-
-
 def _turn_end(text: str, ends: Sequence[str]) -> tuple[int, GenerationStop]:
     """Where a generation would stop: after the first closing tag or end token, or before a note of training."""
     found: list[tuple[int, GenerationStop]] = [(len(text), "eos")]
@@ -207,16 +190,16 @@ def _page(text: str, turn: int) -> tuple[tuple[Document, ...], str, list[str]]:
     return documents, text[match.end() :], ["an <information> block is never closed: it is read to the end"] * unclosed
 
 
-def _losses(documents: Sequence[Document], shown: str, page: int, limits: EpisodeLimits, codec: Codec) -> list[str]:
+def _losses(documents: Sequence[Document], shown: str, page: int, episode: Episode) -> list[str]:
     """Remarks on what the model is shown otherwise than the text has it."""
     remarks = []
-    whole = [render_document(document, rank, codec.clean) for rank, document in enumerate(documents, start=1)]
+    whole = [render_document(document, rank, episode.codec.clean) for rank, document in enumerate(documents, start=1)]
     lines = shown.splitlines()
     kept = sum(line in lines for line in whole)
     if shown and kept < len(whole):
         remarks.append(
             f"page {page}: {kept} of {len(whole)} documents fit whole into protocol.max_page_tokens = "
-            f"{limits.max_page_tokens} and the room left in the context"
+            f"{episode.limits.max_page_tokens} and the room left in the context"
         )
     if any(" ".join(document.text.split()) not in line for document, line in zip(documents, whole, strict=True)):
         remarks.append(f"page {page}: tags and control tokens in it are neutralised, a page cannot speak the protocol")
@@ -281,23 +264,24 @@ def _elsewhere(transcript: Transcript, golden_answers: Sequence[str], *, thought
     return ""
 
 
+_VERDICTS = {
+    "em": ("not the same", "not the same"),
+    "cover_em": ("no golden answer is contained", "the answer contains a golden one"),
+    "f1": ("no word is shared", "some words are shared"),
+}
+
+
 def _comparison(answer: str, golden_answers: Sequence[str], name: str, scores: Scores) -> str:
     golds = [gold for gold in map(normalize, golden_answers) if gold]
     given = normalize(answer)
-    shown = " / ".join(map(repr, golds[:3])) + (f" / {len(golds) - 3} more" if len(golds) > 3 else "")
-    pair = f"{given!r} against {shown} (normalised)"
     if not given or not golds:
-        gone = f"the answer {_short(answer)}" if not given else "every golden answer"
         if scores.em:
             return f"the answer is right: the same text, of which normalisation leaves nothing ({_short(answer)})"
+        gone = f"the answer {_short(answer)}" if not given else "every golden answer"
         return f"{gone} is empty once articles and punctuation are gone: only the very same text would match"
-    if scores.em:
-        return f"the answer is right: {pair}"
-    if name == "em":
-        return f"not the same: {pair}" + (f"; F1 would be {scores.f1:.2f}" if scores.f1 else "")
-    if name == "cover_em":
-        return ("the answer contains a golden one: " if scores.cover_em else "no golden answer is contained: ") + pair
-    return ("some words are shared: " if scores.f1 else "no word is shared: ") + pair
+    verdict = "the answer is right" if scores.em else _VERDICTS[name][getattr(scores, name) > 0]
+    more = f" / {len(golds) - 3} more" if len(golds) > 3 else ""
+    return f"{verdict}: {given!r} against {' / '.join(map(repr, golds[:3]))}{more} (normalised)"
 
 
 def _short(text: str, length: int = 60) -> str:
