@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import json
 import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from engines.passages import write_corpus
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,16 +41,10 @@ PASSAGES = [
 ]
 
 
-def write_corpus(path: Path, passages: list[tuple[str, str, str]] = PASSAGES) -> Path:
-    rows = [{"id": i, "title": title, "text": text} for i, title, text in passages]
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    return path
-
-
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> BM25Engine:
     folder = tmp_path_factory.mktemp("corpus")
-    return BM25Engine.open(write_corpus(folder / "countries.jsonl"), cache=folder / "cache")
+    return BM25Engine.open(write_corpus(folder / "countries.jsonl", PASSAGES), cache=folder / "cache")
 
 
 def ids(engine: BM25Engine, query: str, top_k: int = 5) -> list[str]:
@@ -63,18 +57,13 @@ def files_of(cache: Path) -> dict[str, tuple[int, int]]:
 
 
 def test_finds_the_passage_that_shares_most_words(engine: BM25Engine) -> None:
-    page = asyncio.run(engine.search(SearchRequest("aircraft registration prefix of Nepal", top_k=3)))
+    page = asyncio.run(engine.search(SearchRequest("aircraft prefix of Nepal", 3, quality=Quality.NOISY)))
     assert page.documents[0].id == "nepal-1"
     assert page.documents[0].title == "Nepal: Aviation"
     assert page.documents[0].text == "The civil aircraft registration prefix of Nepal is 9N."
-    assert page.engine == "bm25:countries"
+    assert (page.engine, page.quality) == ("bm25:countries", None)  # a real engine knows no quality
     assert page.seconds > 0
     assert len(engine) == len(PASSAGES)
-
-
-def test_a_real_engine_records_no_quality(engine: BM25Engine) -> None:
-    page = asyncio.run(engine.search(SearchRequest("Nepal", top_k=3, quality=Quality.NOISY)))
-    assert page.quality is None
 
 
 def test_words_are_stemmed_and_titles_are_indexed(engine: BM25Engine) -> None:
@@ -123,7 +112,7 @@ def test_best_keeps_index_order_in_a_large_tie() -> None:
 
 
 def test_reopening_maps_the_index_and_builds_nothing(tmp_path: Path) -> None:
-    corpus, cache = write_corpus(tmp_path / "c.jsonl"), tmp_path / "cache"
+    corpus, cache = write_corpus(tmp_path / "c.jsonl", PASSAGES), tmp_path / "cache"
     first = BM25Engine.open(corpus, cache)
     before = files_of(cache)
     second = BM25Engine.open(corpus, cache)
@@ -135,33 +124,26 @@ def test_reopening_maps_the_index_and_builds_nothing(tmp_path: Path) -> None:
 
 def test_a_copy_of_the_corpus_elsewhere_uses_the_same_index(tmp_path: Path) -> None:
     cache = tmp_path / "cache"
-    first = BM25Engine.open(write_corpus(tmp_path / "a.jsonl"), cache)
+    first = BM25Engine.open(write_corpus(tmp_path / "a.jsonl", PASSAGES), cache)
     built = [p.name for p in cache.iterdir()]
-    second = BM25Engine.open(write_corpus(tmp_path / "b.jsonl"), cache)
+    second = BM25Engine.open(write_corpus(tmp_path / "b.jsonl", PASSAGES), cache)
     assert [p.name for p in cache.iterdir()] == built
     assert second.digest == first.digest
     assert ids(second, "Lima", 1) == ["peru-0"]
 
 
 def test_a_changed_corpus_is_indexed_again(tmp_path: Path) -> None:
-    corpus, cache = write_corpus(tmp_path / "c.jsonl"), tmp_path / "cache"
+    corpus, cache = write_corpus(tmp_path / "c.jsonl", [("1", "T", "alpha")]), tmp_path / "cache"
     old = BM25Engine.open(corpus, cache)
-    changed = write_corpus(corpus, [*PASSAGES, ("bhutan-0", "Bhutan", "Thimphu is the capital of Bhutan.")])
-    new = BM25Engine.open(changed, cache)
-    assert ids(new, "Thimphu") == ["bhutan-0"]
+    write_corpus(corpus, [("1", "T", "gamma")])  # of equal size, at another time
+    os.utime(corpus, ns=(1, 1))
+    new = BM25Engine.open(corpus, cache)
+    assert ids(new, "gamma") == ["1"]
     assert new.digest != old.digest
 
 
-def test_a_corpus_of_equal_size_and_another_time_is_read_again(tmp_path: Path) -> None:
-    corpus, cache = write_corpus(tmp_path / "c.jsonl", [("1", "T", "alpha")]), tmp_path / "cache"
-    BM25Engine.open(corpus, cache)
-    write_corpus(corpus, [("1", "T", "gamma")])
-    os.utime(corpus, ns=(1, 1))
-    assert ids(BM25Engine.open(corpus, cache), "gamma") == ["1"]
-
-
 def test_other_parameters_are_another_index(tmp_path: Path) -> None:
-    corpus, cache = write_corpus(tmp_path / "c.jsonl"), tmp_path / "cache"
+    corpus, cache = write_corpus(tmp_path / "c.jsonl", PASSAGES), tmp_path / "cache"
     short = BM25Engine.open(corpus, cache, b=1.0)
     flat = BM25Engine.open(corpus, cache, b=0.0)
     tokens = [[i for i in e._index.get_tokens_ids(["capit"])] for e in (short, flat)]
@@ -205,16 +187,8 @@ def test_a_damaged_index_is_built_again(tmp_path: Path, how: str, caplog: pytest
         engine.close()
 
 
-def test_a_failed_build_leaves_nothing_behind(tmp_path: Path) -> None:
-    corpus, cache = tmp_path / "c.jsonl", tmp_path / "cache"
-    corpus.write_text('{"id": "1", "title": "T", "text": "one"}\nnot json\n')
-    with pytest.raises(DataError):
-        BM25Engine.open(corpus, cache)
-    assert [p.name for p in cache.iterdir()] == ["digests"]
-
-
 def test_passages_are_found_between_blank_lines_and_line_ends_of_windows(tmp_path: Path) -> None:
-    corpus = write_corpus(tmp_path / "c.jsonl")
+    corpus = write_corpus(tmp_path / "c.jsonl", PASSAGES)
     corpus.write_bytes(b"\r\n  \r\n".join(corpus.read_bytes().splitlines()))  # and no line end at the end
     engine = BM25Engine.open(corpus, tmp_path / "cache")
     queries = [f"{title} {text}" for _, title, text in PASSAGES]
@@ -244,11 +218,11 @@ def test_a_corpus_that_cannot_be_searched_is_said(tmp_path: Path) -> None:
 def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file, not a folder")
     with pytest.raises(DataError, match="the search index could not be written"):
-        BM25Engine.open(write_corpus(tmp_path / "c.jsonl"), tmp_path / "cache")
+        BM25Engine.open(write_corpus(tmp_path / "c.jsonl", PASSAGES), tmp_path / "cache")
 
 
 def test_a_corpus_cut_short_while_it_is_open_is_an_error_not_another_passage(tmp_path: Path) -> None:
-    corpus = write_corpus(tmp_path / "c.jsonl")
+    corpus = write_corpus(tmp_path / "c.jsonl", PASSAGES)
     engine = BM25Engine.open(corpus, tmp_path / "cache")
     corpus.write_bytes(corpus.read_bytes()[:300])
     with pytest.raises(DataError, match="changed after it was opened"):
@@ -258,4 +232,4 @@ def test_a_corpus_cut_short_while_it_is_open_is_an_error_not_another_passage(tmp
 @pytest.mark.parametrize(("k1", "b"), [(-1, 0.4), (0.9, 1.5), (float("nan"), 0.4)])
 def test_parameters_out_of_range_are_refused(tmp_path: Path, k1: float, b: float) -> None:
     with pytest.raises(ConfigError, match="bm25"):
-        BM25Engine.open(write_corpus(tmp_path / "c.jsonl"), tmp_path / "cache", k1=k1, b=b)
+        BM25Engine.open(write_corpus(tmp_path / "c.jsonl", PASSAGES), tmp_path / "cache", k1=k1, b=b)

@@ -7,6 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -164,9 +165,8 @@ def test_a_kill_while_pages_are_written_leaves_every_page_that_was_recorded(tmp_
         assert all(len(row.documents) == 5 and len(row.documents[4].text) == 2000 for row in rows)
         store.put("real", 5, "after the kill", PAGE)
         assert store.get("real", 5, "after the kill") is not None
-    check = sqlite3.connect(path)
-    assert check.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    check.close()
+    with closing(sqlite3.connect(path)) as check:
+        assert check.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 def test_threads_share_a_store(tmp_path: Path) -> None:
@@ -189,23 +189,19 @@ def test_a_reader_is_not_held_up_by_a_writer(tmp_path: Path) -> None:
     path = tmp_path / "pages.sqlite"
     with PageStore(path) as store:
         store.put("real", 5, "q", PAGE)
-        other = sqlite3.connect(path, isolation_level=None)
-        other.execute("BEGIN EXCLUSIVE")
-        with PageStore(path, readonly=True, busy_seconds=0.0) as reader:
-            assert reader.get("real", 5, "q") is not None
-        other.execute("ROLLBACK")
-        other.close()
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            with PageStore(path, readonly=True, busy_seconds=0.0) as reader:
+                assert reader.get("real", 5, "q") is not None
 
 
 def test_a_file_that_another_process_holds_too_long_is_an_error_that_says_so(tmp_path: Path) -> None:
     path = tmp_path / "pages.sqlite"
     with PageStore(path, busy_seconds=0.01) as store:
-        other = sqlite3.connect(path, isolation_level=None)
-        other.execute("BEGIN IMMEDIATE")
-        with pytest.raises(RunError, match=r"could not be recorded .*another process has held it for 0\.01 s"):
-            store.put("real", 5, "q", PAGE)
-        other.execute("ROLLBACK")
-        other.close()
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            with pytest.raises(RunError, match=r"could not be recorded .*another process has held it for 0\.01 s"):
+                store.put("real", 5, "q", PAGE)
         store.put("real", 5, "q", PAGE)
 
 
@@ -219,42 +215,39 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
         assert store.get("real", 5, "small") is not None
 
 
-def test_a_file_of_another_schema_version_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("readonly", [False, True])
+def test_a_file_of_another_schema_version_is_refused(tmp_path: Path, readonly: bool) -> None:
     path = tmp_path / "pages.sqlite"
-    PageStore(path).close()
-    db = sqlite3.connect(path)
-    db.execute(f"PRAGMA user_version = {page_store.SCHEMA_VERSION + 1}")
-    db.close()
-    for readonly in (False, True):
-        with pytest.raises(DataError, match=r"schema version 3, this release uses 2"):
-            PageStore(path, readonly=readonly)
+    with PageStore(path) as store:
+        store._use("write", lambda db: db.execute(f"PRAGMA user_version = {page_store.SCHEMA_VERSION + 1}"))
+    with pytest.raises(DataError, match=r"schema version 3, this release uses 2: choose another file"):
+        PageStore(path, readonly=readonly)
 
 
 def test_a_database_of_somebody_else_is_refused_and_left_as_it_was(tmp_path: Path) -> None:
     path = tmp_path / "notes.sqlite"
-    db = sqlite3.connect(path)
-    db.execute("CREATE TABLE notes (text TEXT)")
-    db.commit()
-    db.close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("CREATE TABLE notes (text TEXT)")
     before = path.read_bytes()
     with pytest.raises(DataError, match="not one of recorded pages"):
         PageStore(path)
     assert path.read_bytes() == before
 
 
-def test_what_is_no_database_is_refused(tmp_path: Path) -> None:
-    path = tmp_path / "pages.sqlite"
-    path.write_text("a page, " * 500)
-    with pytest.raises(DataError, match="no file of recorded pages") as caught:
-        PageStore(path)
+@pytest.mark.parametrize(
+    ("name", "readonly", "said"),
+    [
+        ("text", False, "no file of recorded pages"),
+        ("", False, "cannot be used"),
+        ("gone", True, "no such file"),
+        ("text/pages", False, "cannot be opened"),
+    ],
+)
+def test_what_is_no_database_is_refused(tmp_path: Path, name: str, readonly: bool, said: str) -> None:
+    (tmp_path / "text").write_text("a page, " * 500)
+    with pytest.raises(DataError, match=said) as caught:
+        PageStore(tmp_path / name, readonly=readonly)
     assert "\n" not in str(caught.value)
-    with pytest.raises(DataError, match="cannot be used"):
-        PageStore(tmp_path)
-    with pytest.raises(DataError, match="no such file"):
-        PageStore(tmp_path / "gone.sqlite", readonly=True)
-    (tmp_path / "file").touch()
-    with pytest.raises(DataError, match="cannot be opened"):
-        PageStore(tmp_path / "file" / "pages.sqlite")
 
 
 def test_a_damaged_row_names_the_file(tmp_path: Path) -> None:

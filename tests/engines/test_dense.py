@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import threading
 import zlib
@@ -13,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from engines.passages import write_corpus
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,15 +51,9 @@ class WordCounter:
         return found
 
 
-def write_corpus(path: Path, passages: list[tuple[str, str, str]] = PASSAGES) -> Path:
-    rows = [{"id": i, "title": title, "text": text} for i, title, text in passages]
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
-
-
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    return write_corpus(tmp_path / "countries.jsonl")
+    return write_corpus(tmp_path / "countries.jsonl", PASSAGES)
 
 
 @pytest.fixture
@@ -93,7 +87,7 @@ def test_the_flat_index_finds_what_comparing_with_every_passage_finds(query: str
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
-        corpus = write_corpus(Path(folder) / "c.jsonl")
+        corpus = write_corpus(Path(folder) / "c.jsonl", PASSAGES)
         encoder = WordCounter()
         engine = DenseEngine.open(corpus, encoder, Path(folder) / "cache")
         vectors = encoder.encode([f"{title}\n{text}" for _, title, text in PASSAGES])
@@ -224,7 +218,7 @@ def test_an_index_that_no_longer_fits_is_refused_when_it_is_opened(
 
 
 def test_a_malformed_line_is_named_before_anything_is_embedded(tmp_path: Path, cache: Path) -> None:
-    corpus = write_corpus(tmp_path / "c.jsonl")
+    corpus = write_corpus(tmp_path / "c.jsonl", PASSAGES)
     with corpus.open("a") as file:
         file.write("not json\n")
     encoder = WordCounter()

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import unicodedata
 from pathlib import Path
 from typing import Any
 
 import pytest
+from engines.passages import write_corpus
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -38,9 +38,7 @@ PASSAGES = {
 @pytest.fixture(scope="module")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> BM25Engine:
     folder = tmp_path_factory.mktemp("scripts")
-    rows = [{"id": name, "title": title, "text": text} for name, (title, text) in PASSAGES.items()]
-    path = folder / "c.jsonl"
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    path = write_corpus(folder / "c.jsonl", ((name, *passage) for name, passage in PASSAGES.items()))
     return BM25Engine.open(path, folder / "cache")
 
 
@@ -101,10 +99,9 @@ def test_the_sentence_that_fits_the_query_is_shown() -> None:
 @pytest.mark.parametrize("query", ["Réunion", unicodedata.normalize("NFD", "Réunion"), "ＲＥＵＮＩＯＮ"])
 @pytest.mark.parametrize("form", ["NFC", "NFD"])
 def test_a_letter_is_one_however_it_is_coded(tmp_path: Path, query: str, form: Any) -> None:
-    path = tmp_path / "c.jsonl"
     texts = ["Saint-Denis is the capital of Réunion.", "Reunion means that people meet.", "Lima."]
-    rows = (json.dumps({"id": str(n), "text": unicodedata.normalize(form, t)}) for n, t in enumerate(texts))
-    path.write_text("\n".join(rows), encoding="utf-8")
+    rows = [(str(n), "", unicodedata.normalize(form, t)) for n, t in enumerate(texts)]
+    path = write_corpus(tmp_path / "c.jsonl", rows)
     engine = BM25Engine.open(path, tmp_path / "cache")
     (page,) = engine.search_many([query], 3)
     assert [document.id for document in page] == ["1" if query.isupper() else "0"]
@@ -119,9 +116,8 @@ def test_recorded_queries_are_found_by_their_words_in_every_script() -> None:
 
 
 def test_what_cannot_be_found_is_said_on_indexing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    path = tmp_path / "c.jsonl"
-    rows = ["Kathmandu is a city.", "!!!", "\ua992\ua9a4" * 40, "北京", "  "]  # Javanese, which nobody here can cut
-    path.write_text("".join(json.dumps({"id": n, "text": text}) + "\n" for n, text in enumerate(rows)))
+    texts = ["Kathmandu is a city.", "!!!", "\ua992\ua9a4" * 40, "北京", "  "]  # Javanese, which nobody here can cut
+    path = write_corpus(tmp_path / "c.jsonl", [(str(n), "", text) for n, text in enumerate(texts)])
     with caplog.at_level(logging.WARNING):
         BM25Engine.open(path, tmp_path / "cache")
     said = " ".join(record.getMessage() for record in caplog.records)

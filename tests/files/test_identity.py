@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx
 import pytest
+from engines.passages import write_corpus
 from engines.services import NEPAL, PERU, REQUEST, Service, answer, search
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,9 +42,7 @@ HEADER = Header("nq", "rag", "tiny", "bm25:c", 5, "digest", count=2)
 
 
 def corpus(path: Path, text: str = "Kathmandu is the capital of Nepal.") -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"id": "1", "title": "Nepal", "text": text}) + "\n")
-    return path
+    return write_corpus(path, [("1", "Nepal", text)])
 
 
 @given(words.filter(lambda kind: "=" not in kind), st.dictionaries(names, words))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Container, Iterator
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from engines.passages import write_corpus
 from fakes import FakeEngine
 
 from zerosearch.engines.bm25 import BM25Engine
@@ -34,9 +34,7 @@ NEPAL = Question("n", "What is the capital of Nepal?", ("Kathmandu", "Katmandu")
 @pytest.fixture(scope="module")
 def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BM25Engine]:
     folder = tmp_path_factory.mktemp("corpus")
-    corpus = folder / "corpus.jsonl"
-    rows = ({"id": str(i), "title": title, "text": text} for i, (title, text) in enumerate(CORPUS))
-    corpus.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    corpus = write_corpus(folder / "corpus.jsonl", ((str(i), *passage) for i, passage in enumerate(CORPUS)))
     engine = BM25Engine.open(corpus, cache=folder / "cache")
     yield engine
     engine.close()

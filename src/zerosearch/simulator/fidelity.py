@@ -8,7 +8,7 @@ with the whole question always works, and fails with a real engine. The *leak ra
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -111,22 +111,18 @@ async def compare(
             _page(real, SearchRequest(a.query, top_k)),
             _page(simulated, request("useful", Quality.USEFUL, a.question)),
             _page(simulated, request("noisy", Quality.NOISY, a.question)),
-            _page(simulated, request("useful", Quality.USEFUL, None)) if number < blind else _nothing(),
+            _page(simulated, request("useful", Quality.USEFUL, None) if number < blind else None),
         )
         return Compared(a, *pages)
 
     return list(await asyncio.gather(*(one(number, a) for number, a in enumerate(asked))))
 
 
-async def _page(engine: SearchEngine, request: SearchRequest) -> SearchPage | None:
+async def _page(engine: SearchEngine, request: SearchRequest | None) -> SearchPage | None:
     try:
-        return await engine.search(request)
+        return await engine.search(request) if request is not None else None
     except EngineError:
         return None
-
-
-async def _nothing() -> None:
-    return None
 
 
 def fidelity(compared: Sequence[Compared], *, top_k: int) -> dict[str, Any]:
@@ -146,36 +142,31 @@ def fidelity(compared: Sequence[Compared], *, top_k: int) -> dict[str, Any]:
     blind = [i for i in findable if clear[i].blind is not None]
     simulated = [page for c in whole for page in (c.useful, c.noisy) if page is not None]
 
-    def share(side: str, places: Iterable[int]) -> float | None:
-        return _share(held[side][i] for i in places)
-
-    def shares(places: Sequence[int], sides: Sequence[str] = SIDES[1:]) -> dict[str, list[float] | None]:
-        return {side: _interval([held[side][i] for i in places]) for side in sides}
+    def shares(places: Sequence[int], sides: Sequence[str] = SIDES[1:]) -> tuple[dict[str, Any], dict[str, Any]]:
+        return _measured({side: [held[side][i] for i in places] for side in sides})
 
     kinds: dict[str, list[int]] = {}
     for i, c in enumerate(clear):
         kinds.setdefault(c.asked.kind, []).append(i)
-    within: dict[str, Any] = {"control": shares(findable), "leak": shares(rest)}
-    within["kinds"] = {kind: shares(places, SIDES) for kind, places in sorted(kinds.items())}
-    bridge, within["bridge"] = _bridges(whole)
+    by_kind = {kind: shares(places, SIDES) for kind, places in sorted(kinds.items())}
+    control, leaked, bridge = shares(findable), shares(rest), _bridges(whole)
+    prompted = {"with": [held["useful"][i] for i in blind], "without": [bool(_holds(clear[i], "blind")) for i in blind]}
     return {
         "queries": len(compared),
         "failed": len(compared) - len(whole),
         "unclear": len(whole) - len(clear),
         "findable": len(findable),
-        "control": {"useful": share("useful", findable), "noisy": share("noisy", findable)},
-        "leak": {"queries": len(rest), "useful": share("useful", rest), "noisy": share("noisy", rest)},
-        "answer_in_prompt": {
-            "queries": len(blind),
-            "with": share("useful", blind),
-            "without": _share(bool(_holds(clear[i], "blind")) for i in blind),
+        "control": control[0],
+        "leak": {"queries": len(rest), **leaked[0]},
+        "answer_in_prompt": {"queries": len(blind), **_measured(prompted)[0]},
+        "kinds": {kind: {"queries": len(kinds[kind]), **found} for kind, (found, _) in by_kind.items()},
+        "bridge": bridge[0],
+        "intervals": {
+            "control": control[1],
+            "leak": leaked[1],
+            "kinds": {kind: within for kind, (_, within) in by_kind.items()},
+            "bridge": bridge[1],
         },
-        "kinds": {
-            kind: {"queries": len(places), **{side: share(side, places) for side in SIDES}}
-            for kind, places in sorted(kinds.items())
-        },
-        "bridge": bridge,
-        "intervals": within,
         "whole_pages": _share(page.parsed and len(page.documents) == top_k for page in simulated),
         "pages": {side: _looks(whole, side) for side in SIDES},
         "style_auc": {
@@ -194,9 +185,7 @@ def _bridges(whole: Sequence[Compared]) -> tuple[dict[str, Any], dict[str, Any]]
     within: dict[str, Any] = {}
     for side in SIDES:
         named = [_named(c, side) for c in hops]
-        hits = {key: [name == key for name in named] for key in ("right", "wrong")}
-        bridge[side] = {key: _share(hit) for key, hit in hits.items()}
-        within[side] = {key: _interval(hit) for key, hit in hits.items()}
+        bridge[side], within[side] = _measured({key: [name == key for name in named] for key in ("right", "wrong")})
     return bridge, within
 
 
@@ -208,8 +197,10 @@ def _named(compared: Compared, side: str) -> str:
     return "wrong" if holds_answer(documents, [o for o in asked.others if o != asked.bridge]) else ""
 
 
-def _interval(hits: Sequence[bool]) -> list[float] | None:
-    return list(share_interval(sum(hits), len(hits))) if hits else None
+def _measured(hits: Mapping[str, Sequence[bool]]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The share of hits by name, and the interval of each share; None of nothing."""
+    within = {name: list(share_interval(sum(hit), len(hit))) if hit else None for name, hit in hits.items()}
+    return {name: _share(hit) for name, hit in hits.items()}, within
 
 
 def page_row(compared: Compared) -> dict[str, Any]:
