@@ -67,7 +67,7 @@ VALID: list[dict[str, Any]] = [
     {"model": {"full": True, "lora": "none", "dtype": "bfloat16"}, "algorithm": {"kl": "none"}},
     {"evaluation": {"engine": {"kind": "bm25", "bm25": {"corpus": "a\\b"}, "snippet_words": 15}, "limit": "none"}},
     {"engine": {"kind": "bm25", "bm25": {"corpus": "a.jsonl"}, "cache": "pages.sqlite"}},
-    {"engine": {"kind": "recorded", "recorded": {"file": "pages.sqlite", "on_miss": "error"}, "snippet_words": 20}},
+    {"engine": {"kind": "recorded", "recorded": {"file": "pages.sqlite", "match": "nearest"}, "snippet_words": 20}},
     {"engine": {"kind": "recorded", "recorded": {"file": "a.jsonl", "match": "nearest", "min_overlap": 0.7}}},
     {"engine": {"kind": "dense", "dense": {"corpus": "a", "encoder": "b", "query_prefix": "query: "}, "cache": "c"}},
     {"algorithm": {"value_clip": "none", "correct_sampler": "none", "dual_clip": 3}, "data": {"limit": 1}},

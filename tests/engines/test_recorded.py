@@ -20,7 +20,7 @@ from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import ErrorRate
 from zerosearch.episodes.search import Document, Quality, SearchPage, SearchRequest
 from zerosearch.episodes.trajectory import SearchRecord
-from zerosearch.errors import ConfigError, DataError, EngineError, RunError
+from zerosearch.errors import ConfigError, DataError, RunError
 from zerosearch.simulator.record import Query, RecordSettings, record
 from zerosearch.usage import Usage
 
@@ -102,16 +102,6 @@ def test_a_run_in_which_most_queries_were_never_recorded_stops(
         said = str(error)
     assert bool(said) is stops
     assert not said or f"{misses} of {misses + hits} queries were never recorded: recorded:web" in said
-
-
-def test_a_miss_can_be_a_failed_search(tmp_path: Path) -> None:
-    engine = RecordedEngine.open(write(tmp_path / "web.jsonl"), on_miss="error")
-    with pytest.raises(EngineError, match="nothing was recorded for the query 'capital of Chad'") as caught:
-        ask(engine, "capital of Chad")
-    assert caught.value.kind == "missed"
-    assert texts(engine, "highest mountains in Bolivia") == []  # an empty page was recorded: no miss
-    assert texts(engine, " ?! ") == []  # no engine would have found anything
-    assert texts(engine, "capital of Nepal") == ["Kathmandu."]
 
 
 @pytest.mark.parametrize(

@@ -137,11 +137,11 @@ def test_two_addresses_of_one_host_never_share_pages(tmp_path: Path, service: Se
 def test_a_recording_is_what_it_holds_and_how_it_is_asked() -> None:
     pages = [RecordedPage("capital of Nepal", (Document("Nepal", "Kathmandu."),), "web")]
     told: list[dict[str, Any]] = [
-        {}, {"match": "nearest"}, {"match": "nearest", "min_overlap": 0.9}, {"on_miss": "empty"}, {"on_miss": "error"}
+        {}, {"match": "nearest"}, {"match": "nearest", "min_overlap": 0.9}
     ]  # fmt: skip
     found = {RecordedEngine(pages, name="recorded:web", **one).identity for one in told}
     edited = RecordedEngine([replace(pages[0], documents=())], name="recorded:web").identity
-    assert len(found | {edited}) == 5  # one of the two ways to miss is the default
+    assert len(found | {edited}) == 4
 
 
 def test_an_evaluation_does_not_go_on_with_another_corpus_or_other_parameters(tmp_path: Path) -> None:

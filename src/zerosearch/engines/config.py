@@ -97,7 +97,8 @@ class DenseConfig(Section):
 
 
 class RecordedConfig(Section):
-    """The pages that another engine once gave."""
+    """The pages that another engine once gave. A query that has none gets an empty page and is counted as a miss; a run
+    in which more than half of 20 or more queries are misses stops."""
 
     file: str | None = _needed('"pages.sqlite"')
     """A file that `engine.cache` made, or .jsonl(.gz) rows with query and results (title, snippet or text)."""
@@ -107,9 +108,6 @@ class RecordedConfig(Section):
     """A query gets its own page only, or that of the recorded query with most words in common."""
     min_overlap: float = Field(0.5, gt=0, le=1)
     """nearest: the smallest share of words in common, rare ones counting for more."""
-    on_miss: Literal["empty", "error"] = "empty"
-    """A query that has no page gets an empty one, or is a failed search. Either way it is counted as a miss, and a run
-    in which more than half of 20 or more queries are misses stops."""
 
     @model_validator(mode="after")
     def _agree(self) -> RecordedConfig:

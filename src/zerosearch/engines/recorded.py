@@ -23,12 +23,11 @@ from zerosearch.engines.lexical import Lexicon, tokenize
 from zerosearch.engines.page_rows import RecordedPage, parse_page_row, whole_text
 from zerosearch.engines.scripts import spaced
 from zerosearch.episodes.search import Document, SearchPage, SearchRequest
-from zerosearch.errors import ConfigError, DataError, EngineError
+from zerosearch.errors import ConfigError, DataError
 from zerosearch.files.formats import read_jsonl, reading
 from zerosearch.files.identity import differences, digest_of, identity_of
 
 Match = Literal["exact", "nearest"]
-OnMiss = Literal["empty", "error"]
 
 _CANDIDATES = 20
 
@@ -37,9 +36,8 @@ class RecordedEngine:
     """A `SearchEngine`. A page is the first `top_k` documents of a recorded one, at no cost.
 
     `match` is `exact` (the query as recorded, but for whitespace) or `nearest`: the recorded query that shares most
-    with it (`NearestQuery`), at least `min_overlap`. A query that nothing was recorded for is a miss: `on_miss` answers
-    it with an empty page that says so (`missed`), or with an `EngineError` of kind `missed`: neither network nor server
-    is to blame. A query without a word in it finds an empty page either way, as with any engine, and is no miss.
+    with it (`NearestQuery`), at least `min_overlap`. A query that nothing was recorded for is a miss: it gets an empty
+    page that says so (`missed`). One without a word gets an empty page too, as from any engine, and is no miss.
 
     Of two recordings of one query the one with more documents is kept.
     """
@@ -50,13 +48,11 @@ class RecordedEngine:
         *,
         name: str,
         match: Match = "exact",
-        on_miss: OnMiss = "empty",
         min_overlap: float = 0.5,
     ) -> None:
         if not 0 < min_overlap <= 1:
             raise ConfigError(f"min_overlap is {min_overlap}; it lies above 0 and is at most 1")
         self.name = name
-        self._on_miss = on_miss
         self._pages: dict[str, tuple[Document, ...]] = {}
         for page in pages:
             query = whole_text(normalise_query(page.query))
@@ -64,7 +60,7 @@ class RecordedEngine:
                 self._pages[query] = page.documents
         held = [[query, [[d.title, d.text, d.id] for d in found]] for query, found in sorted(self._pages.items())]
         self.identity = identity_of(
-            "recorded", pages=digest_of(held), match=match, on_miss=on_miss,
+            "recorded", pages=digest_of(held), match=match,
             min_overlap=float(min_overlap) if match == "nearest" else None,
         )  # fmt: skip
         self._nearest = NearestQuery(list(self._pages), min_overlap) if match == "nearest" else None
@@ -76,7 +72,6 @@ class RecordedEngine:
         *,
         source: str | None = None,
         match: Match = "exact",
-        on_miss: OnMiss = "empty",
         min_overlap: float = 0.5,
     ) -> RecordedEngine:
         """Read a file of recordings: `.jsonl`, `.jsonl.gz`, or SQLite as written by `Cached`.
@@ -108,7 +103,7 @@ class RecordedEngine:
                 f"say which to replay, engine.recorded.source = {one!r} or {others[0]!r}"
             )
         name = f"recorded:{found[0].engine or path.name.split('.')[0]}"
-        return cls(found, name=name, match=match, on_miss=on_miss, min_overlap=min_overlap)
+        return cls(found, name=name, match=match, min_overlap=min_overlap)
 
     def __len__(self) -> int:
         """Recorded queries."""
@@ -123,8 +118,6 @@ class RecordedEngine:
             nearest = self._nearest(query)
             documents = self._pages[nearest] if nearest is not None else None
         missed = documents is None and any(character.isalnum() for character in query)
-        if missed and self._on_miss == "error":
-            raise EngineError("missed", f"{self.name}: nothing was recorded for the query {query[:80]!r}")
         found = (documents or ())[: request.top_k]
         return SearchPage(found, self.name, seconds=time.perf_counter() - started, missed=missed)
 

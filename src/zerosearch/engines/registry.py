@@ -82,7 +82,6 @@ def _recorded(config: EngineConfig, suppliers: Suppliers) -> SearchEngine:
         Path(table.file).expanduser(),
         source=table.source,
         match=table.match,
-        on_miss=table.on_miss,
         min_overlap=table.min_overlap,
     )
 
