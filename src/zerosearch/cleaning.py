@@ -83,8 +83,8 @@ def shown_address(text: str) -> str:
     return clean((scheme[1] or "" if scheme else "") + host.partition("?")[0])
 
 
-def check_address(text: str, example: str) -> None:
-    """Raises `ValueError` where `text` is no http address, or holds a password or query: those are shown nobody."""
+def check_address(text: str, example: str = "http://localhost:8000/v1") -> str:
+    """`text`. Raises `ValueError` where it is no http address, or holds a password or query: those are shown nobody."""
     if register_address(text):
         raise ValueError("must hold no user and password: name the key's environment variable in api_key_env")
     try:
@@ -96,6 +96,7 @@ def check_address(text: str, example: str) -> None:
         raise ValueError("must hold no query: name the key's environment variable in api_key_env")
     if not usable:
         raise ValueError(f"{text!r} is not an http address; write for example {example}")
+    return text
 
 
 def clean(text: str) -> str:
@@ -127,18 +128,19 @@ def hide(text: str) -> str:
     return text
 
 
-def check_variable(name: str) -> None:
-    """Raises `ValueError`, without the name, where `name` is no name of an environment variable but may be a key.
+def check_variable(name: str) -> str:
+    """`name`. Raises `ValueError`, without it, where it is no name of an environment variable but may be a key.
 
     A key may do as a name (`hf_...`, hexadecimal ones), but mixes digits into small letters, or is long.
     """
     if name in os.environ:
-        return
+        return name
     parts = name.split("_")
     mixed = any(len(part) >= 8 and re.search("[a-z]", part) and re.search(r"\d", part) for part in parts)
     if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII) or max(map(len, parts)) > 24 or mixed:
         register_secret(name)
         raise ValueError("write the name of an environment variable, such as OPENAI_API_KEY, and not the key itself")
+    return name
 
 
 class Screen:

@@ -250,7 +250,7 @@ def server(url: str, key_env: str | None, timeout: float) -> Finding:
     """Whether an OpenAI-compatible server answers GET /v1/models, and which models it names."""
     base = ""
     try:
-        address = checked_url(url.rstrip("/"), "--url", "http://localhost:8000/v1")
+        address = checked_url(url.rstrip("/"), "--url")
         base = str(address) if address.path.endswith("/v1") else f"{address}/v1"
         key = key_from(key_env)
         headers = {"Authorization": f"Bearer {key}"} if key else {}

@@ -147,11 +147,10 @@ class JsonClient:
         return bytes(payload)
 
 
-def checked_url(text: str, setting: str, example: str) -> httpx.URL:
+def checked_url(text: str, setting: str, example: str = "http://localhost:8000/v1") -> httpx.URL:
     """The address that stands in the setting `setting`. Raises `ConfigError` for what is none, or holds a secret."""
     try:
-        check_address(text, example)
-        return httpx.URL(text)
+        return httpx.URL(check_address(text, example))
     except httpx.InvalidURL as error:
         raise ConfigError(f"{setting} cannot be used ({error}); write for example {example}") from None
     except ValueError as error:

@@ -10,11 +10,12 @@ system role. Where a server says so, the request is mended once and for all, and
 from __future__ import annotations
 
 import logging
-import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from zerosearch.cleaning import clean
 from zerosearch.episodes.generation import GenerationStop, Sampling
@@ -31,7 +32,7 @@ log = logging.getLogger(__name__)
 LENGTH = frozenset(("length", "max_tokens", "max_length", "model_length", "max_output_tokens", "max_completion_tokens"))
 _OWN_FIELDS = ("model", "messages", "prompt", "stream", "n", "stop", "max_tokens")
 _BROKEN_OFF = ("error", "abort", "aborted", "cancelled", "internal_error")
-_LARGEST_COUNT = 2**53  # more tokens than that nobody wrote
+_COUNT = TypeAdapter(Annotated[int, Field(ge=0, le=2**53)])  # nobody wrote more tokens than that
 _MAY_GO = ("top_p", "seed", "top_k", "temperature", "stop", "continue_final_message", "add_generation_prompt", "stream")
 _REFUSED = re.compile(
     r"not (?:supported|permitted|allowed|available|recogni[sz]ed|accepted)|unsupported|unrecogni[sz]ed|unknown|"
@@ -79,7 +80,7 @@ class CompletionServer:
     """
 
     def __init__(self, server: Server, model: str, path: str = "/chat/completions") -> None:
-        self.address = checked_url(server.base_url, "base_url", "http://localhost:8000/v1")
+        self.address = checked_url(server.base_url, "base_url")
         self.url = str(self.address).rstrip("/") + path
         self._model, self._prices, self._options = model, server.prices, server.request
         for name in _OWN_FIELDS:
@@ -147,8 +148,12 @@ class CompletionServer:
             try:
                 return await self._client.post(body)
             except StatusError as error:
-                if error.status not in _MEANS_REFUSED or not (self._body(request) != body or self._mend(error, body)):
-                    raise  # a request that was sent before another one's mending is sent again as it is now
+                if error.status not in _MEANS_REFUSED:
+                    raise
+                if self._body(request) == body:  # else another request has been mended meanwhile
+                    if not (how := self._mend(error.said, body)):
+                        raise
+                    log.warning("%s; %s", error, how)
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
@@ -164,27 +169,22 @@ class CompletionServer:
             if value is not None and name not in self._dropped
         }
 
-    def _mend(self, error: StatusError, body: Mapping[str, Any]) -> bool:
-        """Whether the next request will be another one: without what this one was refused for."""
-        said = error.said
+    def _mend(self, said: str, body: Mapping[str, Any]) -> str:
+        """Send further requests without what this one was refused for. Returns how; nothing where no way is known."""
         if not _REFUSED.search(said):
-            return False
+            return ""
         if any(m["role"] == "system" for m in body.get("messages", ())) and _NO_SYSTEM.search(said):
             self._merged = True
-            return self._say(error, "the system's text now stands at the head of the user's message")
+            return "the system's text now stands at the head of the user's message"
         if "max_tokens" in body and re.search(r"\bmax_(?:completion_)?tokens\b", said):
             self._renamed["max_tokens"] = "max_completion_tokens"
-            return self._say(error, "max_tokens is now sent as max_completion_tokens")
-        for name in _MAY_GO:
-            if name in body and re.search(rf"\b{name}\b", said):
-                self._dropped.add(name)
-                lost = {"seed": ": replies cannot be drawn again", "temperature": ": it takes its own"}.get(name, "")
-                return self._say(error, f"{name} is no longer sent{lost}")
-        return False
-
-    def _say(self, error: StatusError, how: str) -> bool:
-        log.warning("%s; %s", error, how)
-        return True
+            return "max_tokens is now sent as max_completion_tokens"
+        name = next((name for name in _MAY_GO if name in body and re.search(rf"\b{name}\b", said)), None)
+        if name is None:
+            return ""
+        self._dropped.add(name)
+        lost = {"seed": ": replies cannot be drawn again", "temperature": ": it takes its own"}.get(name, "")
+        return f"{name} is no longer sent{lost}"
 
 
 def end_turn(text: str, choice: Mapping[str, Any], stop: Sequence[str]) -> tuple[str, GenerationStop]:
@@ -276,11 +276,9 @@ def read_completion(answer: Any, url: str, prices: TokenPrices = UNPRICED) -> Co
 def _kind(told: Any) -> str:
     """The kind of an error that came with HTTP 200, by its code."""
     code = _count(told.get("code")) if isinstance(told, dict) else None
-    return "malformed" if code is None else "refused" if _is_final(code) else "http"
-
-
-def _is_final(code: int) -> bool:
-    return 400 <= code < 500 and code not in (408, 429)
+    if code is None:
+        return "malformed"
+    return "refused" if 400 <= code < 500 and code not in (408, 429) else "http"
 
 
 def _text(content: Any) -> str | None:
@@ -302,29 +300,22 @@ def _why_silent(message: Mapping[str, Any], choice: Mapping[str, Any]) -> str:
     """Why a reply has no text, in the words of whoever set the server up."""
     reason = short_line(str(choice.get("finish_reason")))
     thought = next((n for n in ("reasoning_content", "reasoning", "thinking") if message.get(n)), None)
-    calls = message.get("tool_calls") or message.get("function_call")
-    if calls:
+    if message.get("tool_calls") or message.get("function_call"):
         return f"the model calls tools instead of writing (finish_reason {reason}): start the server without tool calls"
-    if thought and reason.lower() in LENGTH:
-        return (
-            f"all that was written is in {thought}, and the limit ended it (finish_reason {reason}): allow more "
-            "tokens, or turn thoughts off in the `request` table"
-        )
-    if thought:
-        return (
-            f"all that was written is in {thought} (finish_reason {reason}): the server's reasoning parser took it; "
-            "start it without one, or turn thoughts off in the `request` table"
-        )
-    return f"finish_reason {reason}"
+    if thought is None:
+        return f"finish_reason {reason}"
+    took, do = "the server's reasoning parser took it", "start it without one"
+    if reason.lower() in LENGTH:
+        took, do = "the limit ended it", "allow more tokens"
+    return (
+        f"all that was written is in {thought} (finish_reason {reason}): {took}; {do}, or turn thoughts off in the "
+        "`request` table"
+    )
 
 
 def _count(value: Any) -> int | None:
     """A number of tokens as servers tell it; None for what is none."""
-    if isinstance(value, str) and len(value) < 20:
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= _LARGEST_COUNT:
-        return None  # not a number is not between them either
-    return int(value) if math.isfinite(value) else None
+    try:
+        return None if isinstance(value, bool) else _COUNT.validate_python(value)
+    except ValidationError:
+        return None

@@ -21,19 +21,9 @@ FREE: dict[str, JsonValue] = {"binds": False}
 """`Field(..., json_schema_extra=FREE)`: the setting, or the table, may change when a run is resumed."""
 
 
-def _address(text: str) -> str:
-    check_address(text, "http://localhost:8000/v1")
-    return text
-
-
-def _variable(name: str) -> str:
-    check_variable(name)
-    return name
-
-
-Address = Annotated[str, AfterValidator(_address)]
+Address = Annotated[str, AfterValidator(check_address)]
 """The address of a server. One that holds a password, or is none, is refused as it is read, and not shown."""
-Variable = Annotated[str, AfterValidator(_variable)]
+Variable = Annotated[str, AfterValidator(check_variable)]
 """The name of an environment variable that holds a key. What may be the key itself is refused, and not shown."""
 
 
