@@ -7,12 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from engines.conftest import Endpoint, endpoint
 
 from zerosearch.errors import ModelError
 from zerosearch.models.hub import only_here
-
-__all__ = ["endpoint"]  # a fixture of the engines' tests: a server on loopback
 
 
 @pytest.fixture
@@ -37,7 +34,7 @@ def test_a_hub_that_nobody_answers_for_is_one_line(hub: Any, capfd: pytest.Captu
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_hub_that_answers_is_asked_whatever_it_says(hub: Any, endpoint: Endpoint) -> None:
+def test_a_hub_that_answers_is_asked_whatever_it_says(hub: Any, endpoint: Any) -> None:
     hub(endpoint.url)
     assert only_here("someone/model") is False
 
