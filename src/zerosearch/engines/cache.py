@@ -21,7 +21,7 @@ _Key = tuple[int, str]
 
 
 class _Flight:
-    """A question to the inner engine that is under way, among the `flights` of its event loop."""
+    """A search of the inner engine that is under way, among the `flights` of its event loop."""
 
     def __init__(self, flights: dict[_Key, _Flight], key: _Key, task: asyncio.Task[SearchPage]) -> None:
         self._flights, self._key, self._task = flights, key, task
@@ -29,13 +29,13 @@ class _Flight:
         task.add_done_callback(lambda _: self._land())
 
     async def page(self) -> SearchPage:
-        """What the engine answers. The question is called off once everybody who waited was."""
+        """What the engine answers. The search is cancelled once all who waited for it were."""
         self._waiting += 1
         try:
             return await asyncio.shield(self._task)
         except asyncio.CancelledError:
             if self._waiting == 1 and not self._task.done():
-                self._land()  # whoever asks from now on asks anew
+                self._land()  # who asks from now on asks the engine again
                 self._task.cancel()
                 await asyncio.gather(self._task, return_exceptions=True)
             raise
@@ -50,9 +50,8 @@ class _Flight:
 class Cached:
     """A `SearchEngine` that asks `engine` once for each query and `top_k`, and never again.
 
-    A page from the file, or one that another search of this process is just being given, has `cached` True, costs
-    nothing, and took as long as it took to get here. Failed searches are not recorded: they fail for all who waited,
-    and the next search tries again. Empty pages are recorded, as that is what the engine said.
+    A page from the file, or one that another search of this process has asked for, has `cached` True and costs nothing.
+    A failed search fails for all who wait for it and is not recorded. Empty pages are recorded: the engine said so.
 
     Pages are kept under the engine's identity: engines that may give different pages share none.
 

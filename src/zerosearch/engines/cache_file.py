@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 SCHEMA_VERSION = 2
 APPLICATION_ID = 0x7A73_7067  # "zspg": what tells this file from any other SQLite file
-BUSY_SECONDS = 60.0  # a write takes milliseconds: whoever holds the file longer has hung
+BUSY_SECONDS = 60.0  # a write takes milliseconds: a process that holds the file longer hangs
 
 # Query and documents are JSON with \u escapes: SQLite's text takes no lone surrogates, and web pages hold some. (Two
 # halves that stand side by side come back as the character that they spell.)

@@ -159,7 +159,7 @@ class EngineConfig(Section):
     top_k: int = Field(5, ge=1)
     """Documents a page."""
     snippet_words: int | None = Field(None, ge=5)
-    """Not for simulated: show of each document only the sentences that fit the query, about so many words."""
+    """Not for simulated: cut each document to the sentences that fit the query, about this number of words."""
     cache: str | None = None
     """Not for simulated and recorded: a file (made where it is missing) that keeps every page, so that no query is
     asked twice."""

@@ -166,7 +166,7 @@ class _Lane:
         self._waiting.append(mine)
         async with self._lock:
             if mine.documents is None:
-                # `mine` may be out of the list: whoever took it along was cancelled, or failed for another's sake
+                # `mine` may be out of the list: the search that took it along was cancelled or failed
                 batch = [mine, *(other for other in self._waiting if other is not mine)]
                 self._waiting = []
                 await asyncio.to_thread(_answer, engine, batch)

@@ -32,7 +32,7 @@ class Encoder(Protocol):
     def identity(self) -> str: ...
 
     def encode(self, texts: list[str]) -> npt.NDArray[np.float32]:
-        """`(len(texts), dimensions)`, float32; of any length, as whoever asks makes unit vectors of them."""
+        """Vectors `(len(texts), dimensions)`, float32, of any length: they are made unit vectors later."""
         ...
 
 

@@ -82,7 +82,7 @@ def text_of(value: Any) -> str:
 
 
 def rows_of(answer: dict[str, Any], name: str, texts: Sequence[str], where: str) -> Iterator[dict[str, Any]]:
-    """The objects in the list `answer[name]` that may be results; what is none is left out.
+    """The objects in the list `answer[name]` that may be results; others are left out.
 
     Raises `AttemptError` of kind `malformed` where it is no list, or not one of its rows could be a result: an object
     whose first field of `texts` that is there holds text, a number or null.

@@ -1,6 +1,6 @@
 """What the embedded simulator knows: the countries of the Factbook, and nothing else.
 
-Asked about an invented village it writes pages about Germany. Whoever trains with questions of their own is told.
+Asked about an invented village it writes pages about Germany, so a run with other questions is warned.
 """
 
 from __future__ import annotations

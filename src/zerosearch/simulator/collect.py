@@ -1,7 +1,7 @@
 """Collect trajectories with a real engine: what a simulator is tuned on later.
 
 Episodes are written in parts (`part-000000.jsonl.zst`, ...) of a few dozen. A kill loses at most the part that was not
-yet written; the same call goes on with the questions and rollouts that no part holds.
+yet written; the same call plays the questions and rollouts that no part holds.
 """
 
 from __future__ import annotations

@@ -44,7 +44,7 @@ class TuneConfig(Section):
     full: bool = False
     """Tune all weights, not an adapter."""
     pages: int | None = Field(None, ge=40)
-    """At most so many pages, half of each class."""
+    """At most this number of pages, half of each class."""
     misdirected: float = Field(0.0, ge=0, le=1)
     """Useful pages put under a question that their query does not fit, as a share."""
     plan: bool = True
@@ -61,7 +61,7 @@ class TuneConfig(Section):
     batch_size: int = Field(16, ge=1)
     micro_batch_tokens: int = Field(4096, ge=64)
     max_minutes: float | None = Field(None, gt=0)
-    """Stop after so many minutes with the best weights; the learning rate falls with the clock."""
+    """Stop after this time with the best weights; the learning rate falls with the clock."""
     matmul_precision: Literal["highest", "high", "medium"] = "highest"
     """high: TF32 on a GPU; medium: also bfloat16 on CPUs with AMX."""
 

@@ -31,7 +31,7 @@ _SYSTEM = "You judge the results of a search engine. You answer with one word: y
 
 
 ATTEMPTS = 2
-"""A page is asked about so often, until a verdict is clear."""
+"""How often a page is asked about, until a verdict is clear."""
 MAX_UNCLEAR = 0.5
 """A judge that leaves a larger share of the pages without a verdict is stopped."""
 

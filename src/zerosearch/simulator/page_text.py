@@ -36,7 +36,7 @@ _STYLES = (
 
 PLAN_BEGIN = "<think>"
 NO_PLAN = "<think>none</think>\n"
-"""The plan of a page that will not hold the answer; that of one that will goes on with `[` behind its beginning."""
+"""The plan of a page that will not hold the answer. That of a page that will begins with `PLAN_BEGIN` and `[`."""
 QUOTED_WORDS = 5
 """How many words before an answer a plan quotes with it."""
 

@@ -5,9 +5,6 @@ and is asked with: it is all overhead in a small model's context, so it spends n
 
 A simulator sees the golden answer, and is tempted to print it whatever the query says; a policy trained with such pages
 learns to search once with the whole question. The `instruct` style therefore ties every document to the *query*.
-
-A page that is useful in part is asked for in one `instruct` prompt, which gives the order; a tuned simulator knows
-whole pages only, and is asked for one of each (see `simulator/engine.py`).
 """
 
 from __future__ import annotations
