@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
+from fakes import FakeEngine
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zerosearch.engines.snippets import Snippets, cut, snippet
+from zerosearch.engines.snippets import Snippets, snippet
 from zerosearch.episodes.search import Document, Quality, SearchPage, SearchRequest
 from zerosearch.usage import Usage
 
@@ -94,24 +96,12 @@ def test_a_date_just_over_the_limit_is_seen_whole_and_a_long_sentence_is_cut() -
     assert snippet(text, "independence", 5) == "Independence: it was declared on 20"
 
 
-class Fixed:
-    name = identity = "bm25:nepal"
-
-    async def search(self, request: SearchRequest) -> SearchPage:
-        documents = (Document("Nepal: Facts", NEPAL, "np-000"), Document("Peru", "Lima.", "pe-000"))
-        return SearchPage(documents, self.name, Quality.NOISY, True, 0.25, Usage(usd=0.5), 2, False)
-
-
 def test_the_engine_cuts_every_document_and_keeps_everything_else() -> None:
-    engine = Snippets(Fixed(), 6)
+    documents = (Document("Nepal: Facts", NEPAL, "np-000"), Document("Peru", "Lima.", "pe-000"))
+    whole = SearchPage(documents, "bm25:nepal", Quality.NOISY, True, 0.25, Usage(usd=0.5), 2, False)
+    engine = Snippets(FakeEngine(whole, name="bm25:nepal"), 6)
     page = asyncio.run(engine.search(SearchRequest("currency", 2)))
     assert engine.name == page.engine == "bm25:nepal/snippets-6"
     assert page.documents[0] == Document("Nepal: Facts", "Exchange rates - currency: Nepalese rupees.", "np-000")
     assert page.documents[1] == Document("Peru", "Lima.", "pe-000")
-    assert (page.quality, page.cached, page.seconds, page.usage.usd, page.attempts, page.parsed) == (
-        Quality.NOISY, True, 0.25, 0.5, 2, False,
-    )  # fmt: skip
-
-
-def test_a_document_is_cut_in_its_text_alone() -> None:
-    assert cut(Document("Nepal", NEPAL, "7"), "capital", 4) == Document("Nepal", "Capital - name: Kathmandu.", "7")
+    assert replace(page, documents=documents, engine=whole.engine) == whole

@@ -15,6 +15,7 @@ from zerosearch.engines.config import SimulatedConfig
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Document, Quality, SearchEngine, SearchPage, SearchRequest, close_connections
 from zerosearch.episodes.seeds import derive_seed
+from zerosearch.episodes.tasks import together
 from zerosearch.errors import EngineError
 from zerosearch.models.chat import OpenAIWriter
 from zerosearch.models.config import Server
@@ -111,37 +112,12 @@ def test_each_page_belongs_to_its_own_question_whatever_finished_first() -> None
     engine = SimulatedEngine(FakeChat(echo), TUNED, retry=Retry(deadline_seconds=None))
 
     async def all_at_once() -> list[SearchPage]:
-        return list(await asyncio.gather(*map(engine.search, paired(64))))
+        asked = [(f"query {n}", Question(str(n), f"question {n}", (f"a{n}",)), n) for n in range(64)]
+        return await together([engine.search(SearchRequest(query, 4, q, seed=seed)) for query, q, seed in asked])
 
-    check_pairs(asyncio.run(all_at_once()))
-    assert finished != [f"Question: question {n}" for n in range(64)]  # the order really was another one
-
-
-def paired(count: int) -> list[SearchRequest]:
-    return [SearchRequest(f"query {n}", 4, Question(str(n), f"question {n}", (f"a{n}",)), seed=n) for n in range(count)]
-
-
-def check_pairs(pages: list[SearchPage]) -> None:
-    for n, page in enumerate(pages):
+    for n, page in enumerate(asyncio.run(all_at_once())):
         assert [d.text for d in page.documents[:3]] == [f"Question: question {n}", f"Answer: a{n}", f"Query: query {n}"]
-
-
-def test_pairing_holds_over_http_too(endpoint: Any, reply: Any, complete: Callable[..., bytes]) -> None:
-    def echo(request: dict[str, Any]) -> Any:
-        lines = request["messages"][1]["content"].split("\n")
-        return reply(body=complete("\n".join(f"[{i}] Echo: {line}" for i, line in enumerate(lines, start=1))))
-
-    endpoint.answer = echo
-
-    async def all_at_once() -> list[SearchPage]:
-        writer = OpenAIWriter(Server(endpoint.url, max_connections=8), "tiny")
-        engine = SimulatedEngine(writer, TUNED)
-        try:
-            return list(await asyncio.gather(*map(engine.search, paired(40))))
-        finally:
-            await writer.aclose()
-
-    check_pairs(asyncio.run(all_at_once()))
+    assert finished != [f"Question: question {n}" for n in range(64)]  # the order really was another one
 
 
 def test_a_server_that_recovers_gives_a_page(endpoint: Any, reply: Any, complete: Callable[..., bytes]) -> None:
@@ -153,18 +129,17 @@ def test_a_server_that_recovers_gives_a_page(endpoint: Any, reply: Any, complete
     assert len({r["seed"] for r in endpoint.requests}) == 3
 
 
-def test_a_server_that_refuses_is_asked_once(endpoint: Any, reply: Any) -> None:
-    endpoint.script = [reply(401)]
+@pytest.mark.parametrize(
+    ("wrong", "retry", "kind"),
+    [({"status": 401}, Retry(attempts=5), "refused"), ({"hold": True}, Retry(5, deadline_seconds=0.05), "deadline")],
+)
+def test_a_server_that_refuses_or_hangs_is_asked_once(
+    wrong: dict[str, Any], retry: Retry, kind: str, endpoint: Any, reply: Any
+) -> None:
+    endpoint.script = [reply(**wrong)]
     with pytest.raises(EngineError) as caught:
-        over_http(endpoint, Retry(attempts=5))
-    assert (caught.value.kind, caught.value.attempts, len(endpoint.requests)) == ("refused", 1, 1)
-
-
-def test_a_server_that_hangs_costs_one_deadline(endpoint: Any, reply: Any) -> None:
-    endpoint.script = [reply(hold=True)]
-    with pytest.raises(EngineError) as caught:
-        over_http(endpoint, Retry(attempts=5, deadline_seconds=0.05))
-    assert (caught.value.kind, caught.value.attempts) == ("deadline", 1)
+        over_http(endpoint, retry)
+    assert (caught.value.kind, caught.value.attempts, len(endpoint.requests)) == (kind, 1, 1)
 
 
 def over_http(endpoint: Any, retry: Retry) -> SearchPage:

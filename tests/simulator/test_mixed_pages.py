@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
-from typing import Any
 
 import pytest
 from fakes import ChatCall, FakeChat
@@ -16,10 +14,8 @@ from zerosearch.engines.config import SimulatedConfig
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import DocumentKind, Noise, Quality, SearchPage, SearchRequest, page_quality
 from zerosearch.errors import ConfigError, EngineError
-from zerosearch.models.chat import OpenAIWriter
-from zerosearch.models.config import Server
 from zerosearch.models.retry import AttemptError, Retry
-from zerosearch.simulator.engine import SimulatedEngine, whole_pages
+from zerosearch.simulator.engine import SimulatedEngine
 from zerosearch.simulator.prompts import PromptStyle
 from zerosearch.usage import Usage
 
@@ -183,28 +179,6 @@ def test_both_pages_of_a_mixed_one_are_asked_for_at_once() -> None:
     assert search(tuned(FakeChat(held), attempts=1, deadline=5.0), mixed(U, N)).asked == (U, N)
 
 
-def test_a_mixed_page_comes_over_http_too(endpoint: Any, reply: Any) -> None:
-    def answer(request: dict[str, Any]) -> Any:
-        word = "noisy" if "noisy documents" in request["messages"][1]["content"] else "useful"
-        text = "\n".join(f"[{rank}] {word}: number {rank}" for rank in (1, 2))
-        both = {"choices": [{"message": {"content": text}}], "usage": {"prompt_tokens": 30, "completion_tokens": 9}}
-        return reply(body=json.dumps(both).encode())
-
-    endpoint.answer = answer
-
-    async def main() -> SearchPage:
-        writer = OpenAIWriter(Server(endpoint.url), "tiny")
-        try:
-            return await SimulatedEngine(writer, TUNED).search(mixed(N, U))
-        finally:
-            await writer.aclose()
-
-    page = asyncio.run(main())
-    assert texts(page) == ["noisy number 1", "useful number 1"]
-    assert page.usage == Usage(60, 18)
-    assert len({request["seed"] for request in endpoint.requests}) == 2
-
-
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_an_instruct_simulator_writes_a_mixed_page_at_once_in_its_order(count: int) -> None:
     def write(call: ChatCall) -> str:
@@ -234,12 +208,3 @@ def test_a_tuned_simulator_refuses_a_kind_that_it_has_not_learned_and_asks_nobod
 def test_a_query_without_a_word_gets_an_empty_mixed_page(style: PromptStyle) -> None:
     page = search(SimulatedEngine(WholePages({}), SimulatedConfig(style=style)), mixed(U, N, query="?!"))
     assert (page.documents, page.asked, page.quality) == ((), (), "mixed")
-
-
-def test_the_parts_of_a_mixed_page_keep_query_question_and_size() -> None:
-    request = mixed(U, N, U)
-    useful, noisy = whole_pages(request)
-    assert (useful.quality, noisy.quality) == tuple(Quality)
-    for part in (useful, noisy):
-        assert (part.query, part.question, part.top_k, part.kinds) == (request.query, NEPAL, 3, ())
-    assert whole_pages(useful) == [useful]

@@ -258,26 +258,3 @@ def test_a_tokenizer_that_does_not_tell_where_its_tokens_stand_takes_no_weight(t
     assert page_example(model, request, documents("Hills.")).ids
     with pytest.raises(ConfigError, match="fast tokenizer"):
         page_example(model, request, documents("Hills."), answer_weight=2)
-
-
-def test_labels_of_the_way_that_was_chosen_count() -> None:
-    by_outcome, by_containment = (
-        {p.request.query: p.request.quality for p in tuning_pairs(mixed(), way, top_k=1)}
-        for way in (OUTCOME, CONTAINMENT)
-    )
-    assert by_outcome["query 0"] is Quality.USEFUL
-    assert by_containment["query 0"] is Quality.NOISY
-
-
-def mixed() -> list[RecordedPage]:
-    """As many right episodes whose page lacks the answer as wrong ones whose page holds it."""
-    made = []
-    for n in range(2 * MIN_CLASS):
-        question = Question(f"q{n}", "Which city?", (f"city {n}",))
-        right = n % 2 == 0
-        made.append(
-            episode(
-                question, f"city {n}" if right else "none", search(f"query {n}", "Hills." if right else f"city {n}")
-            )
-        )
-    return label_pages(made)
