@@ -70,7 +70,7 @@ def test_commands_work_in_an_empty_folder_or_say_what_to_install(run: Run, bare:
     for command in ("train", "ask", "evaluate"):
         assert "Usage: " in run(command, "--help", bare=bare).stdout
     assert run("init", "mine.toml", "--from", "demo", bare=bare).returncode == 0
-    shown = run("data", "show", "factbook:test:two-hop", "--limit", "3", bare=bare)
+    shown = run("data", "factbook:test:two-hop", "--limit", "3", bare=bare)
     assert "factbook:test:two-hop: 3 questions" in shown.stdout, shown.stderr
     for config in ("preset:search-r1", "paper-qwen2.5-3b"):
         checked = run("check", config, bare=bare)

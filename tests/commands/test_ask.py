@@ -11,7 +11,6 @@ import signal
 import subprocess
 import sys
 import time
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -319,7 +318,3 @@ def test_a_conversation_keeps_its_questions_for_the_next_one(place: Path, tmp_pa
             terminal.close()
     history = tmp_path / "zerosearch" / "ask-history"
     assert history.read_text().splitlines().count("Capital of Nepal?") == 2
-
-
-def test_the_settings_of_the_embedded_default_are_valid_toml_too() -> None:
-    assert tomllib.loads(config_toml(policy_config(None, None, ())))["model"]["adapter"] == "embedded:policy"

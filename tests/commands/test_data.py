@@ -15,7 +15,7 @@ GOOD = '{"question": "Capital of Nepal?", "answer": "Kathmandu"}\n'
 
 
 def test_a_file_is_counted_with_its_digest_and_first_rows(zerosearch: Any, questions_file: Path) -> None:
-    result = zerosearch("data", "show", str(questions_file), "--show", "1")
+    result = zerosearch("data", str(questions_file), "--show", "1")
     assert result.code == 0
     digest = questions_digest(load_questions(str(questions_file)))[:12]
     assert f"2 questions, 1.5 golden answers each (at most 2), digest {digest}" in result.out
@@ -28,8 +28,8 @@ def test_a_file_is_counted_with_its_digest_and_first_rows(zerosearch: Any, quest
 def test_limit_reads_no_further(zerosearch: Any, tmp_path: Path) -> None:
     path = tmp_path / "q.jsonl.gz"
     path.write_bytes(gzip.compress((GOOD + "not json\n").encode()))
-    assert "1 question," in zerosearch("data", "show", str(path), "--limit", "1").out
-    assert f"{path}:2: not valid JSON" in zerosearch("data", "show", str(path)).line
+    assert "1 question," in zerosearch("data", str(path), "--limit", "1").out
+    assert f"{path}:2: not valid JSON" in zerosearch("data", str(path)).line
 
 
 @pytest.mark.parametrize(
@@ -47,7 +47,7 @@ def test_limit_reads_no_further(zerosearch: Any, tmp_path: Path) -> None:
 def test_a_malformed_file_is_one_line_with_its_place(zerosearch: Any, tmp_path: Path, text: str, line: str) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text(text)
-    result = zerosearch("data", "show", str(path))
+    result = zerosearch("data", str(path))
     assert result.code == 2
     assert result.line.startswith(f"error: {path}")
     assert line in result.line
@@ -64,7 +64,7 @@ def test_a_malformed_file_is_one_line_with_its_place(zerosearch: Any, tmp_path: 
     ],
 )
 def test_a_source_that_is_not_there_is_one_line(zerosearch: Any, source: str, line: str) -> None:
-    result = zerosearch("data", "show", source)
+    result = zerosearch("data", source)
     assert result.code == 2
     assert result.line.startswith(line)
 
@@ -72,7 +72,7 @@ def test_a_source_that_is_not_there_is_one_line(zerosearch: Any, source: str, li
 def test_what_was_understood_is_said(zerosearch: Any, tmp_path: Path) -> None:
     path = tmp_path / "mine.csv"
     path.write_text("Nr;Frage;Antwort\n1;Wer?;['Ann' 'Bo']\n1;Was?;A\n", encoding="utf-16")
-    result = zerosearch("data", "show", str(path), "--fields", "question=Frage,answers=Antwort,id=Nr")
+    result = zerosearch("data", str(path), "--fields", "question=Frage,answers=Antwort,id=Nr")
     assert result.code == 0
     assert f"{path}: 2 questions, 1.5 golden answers each (at most 2)" in result.out
     assert "forms of answers: text 2, printed list 1" in result.out
@@ -82,12 +82,12 @@ def test_what_was_understood_is_said(zerosearch: Any, tmp_path: Path) -> None:
     )
     assert f"(first 'A' at {path}:3)" in result.out
     assert "    Ann | Bo" in result.out
-    result = zerosearch("data", "show", str(path))
+    result = zerosearch("data", str(path))
     assert result.line == (
         f"error: {path}:1: no column is called question, query or text (found 'Nr', 'Frage', 'Antwort'): "
         "name them with --fields question=NAME,answers=NAME"
     )
-    assert "error: fields 'Frage'" in zerosearch("data", "show", str(path), "--fields", "Frage").line
+    assert "error: fields 'Frage'" in zerosearch("data", str(path), "--fields", "Frage").line
 
 
 def test_a_golden_answer_of_check_is_read_like_that_of_a_file() -> None:
@@ -103,28 +103,25 @@ def test_a_golden_answer_of_check_is_read_like_that_of_a_file() -> None:
 def test_factbook_says_what_is_in_it(zerosearch: Any) -> None:
     from zerosearch.factbook import corpus_path, factbook_rows
 
-    result = zerosearch("data", "factbook", "--show", "1")
+    result = zerosearch("data")
     assert result.code == 0
     assert str(corpus_path()) in result.out
     assert "public domain" in result.out
     assert [line.split()[1:2] for line in result.out.splitlines() if line.startswith("│")] == [
         ["corpus.jsonl"], ["train.jsonl"], ["dev.jsonl"], ["test.jsonl"],
     ]  # fmt: skip
-    train = factbook_rows("factbook:train")
-    assert re.search(rf"│ train.jsonl +│ +{len(train)} │", result.out)
-    assert train[0].question in result.out
-    assert train[1].question not in result.out
+    assert re.search(rf"│ train.jsonl +│ +{len(factbook_rows('factbook:train'))} │", result.out)
 
 
 def test_a_part_of_the_factbook_can_be_shown(zerosearch: Any) -> None:
-    result = zerosearch("data", "show", "factbook:train:two-hop", "--show", "0", "--limit", "7")
+    result = zerosearch("data", "factbook:train:two-hop", "--show", "0", "--limit", "7")
     assert result.out.startswith("factbook:train:two-hop: 7 questions")
 
 
 def test_a_real_process_says_the_line_too(spawn: Any, tmp_path: Path) -> None:
     path = tmp_path / "bad.jsonl"
     path.write_text(GOOD + "{\n")
-    result = spawn("data", "show", str(path))
+    result = spawn("data", str(path))
     assert result.code == 2
     assert result.out == ""
     assert result.line.startswith(f"error: {path}:2: not valid JSON (")

@@ -50,7 +50,7 @@ def test_letters_that_an_encoding_lacks_are_replaced(encoding: str, tmp_path: Pa
     path = tmp_path / "q.jsonl"
     path.write_text(json.dumps(question), encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, "-m", "zerosearch", "data", "show", str(path)],
+        [sys.executable, "-m", "zerosearch", "data", str(path)],
         capture_output=True,
         timeout=60,
         env={**os.environ, "PYTHONIOENCODING": encoding},
@@ -64,7 +64,7 @@ def test_nothing_that_is_shown_can_command_the_terminal(zerosearch: Any, tmp_pat
     evil = "Who\x1b]0;owned\x07 is\x1b[2J it\x9b31m?"
     path = tmp_path / "q.jsonl"
     path.write_text(json.dumps({"id": "1", "question": evil, "golden_answers": [evil]}))
-    shown = zerosearch("data", "show", str(path))
+    shown = zerosearch("data", str(path))
     assert "  Who]0;owned is it?\n" in shown.out  # words that do nothing
     assert not {"\x1b", "\x07", "\x9b"} & set(shown.out)
 

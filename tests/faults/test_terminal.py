@@ -134,7 +134,7 @@ def test_encodings(tally: Tally, tries: Tries, tmp_path: Path) -> None:
     for encoding in ("cp1252", "ascii", "latin-1", "cp932", "utf-8", "utf-16", "koi8-r", "cp037")[: tries(8, 0)]:
         with tally("encodings", encoding):
             done = subprocess.run(
-                [sys.executable, "-m", "zerosearch", "data", "show", str(path)],
+                [sys.executable, "-m", "zerosearch", "data", str(path)],
                 capture_output=True,
                 timeout=120,
                 env={**os.environ, "PYTHONIOENCODING": encoding},

@@ -6,13 +6,11 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
 from learning.test_trainer import configure, questions, rows_of, trainer
 from learning.toy import toy_config, toy_trainer
 
 from zerosearch.config import TrainConfig
 from zerosearch.episodes.trajectory import read_trajectories
-from zerosearch.errors import CheckpointError
 
 
 def judged(folder: Path) -> dict[int, int]:
@@ -49,15 +47,6 @@ def test_a_run_that_has_more_steps_than_are_asked_for_is_complete(tmp_path: Path
     assert trainer(configure(tmp_path, steps=1)).run()
     assert judged(config.run_folder) == before
     assert len(rows_of(config)) == 2
-
-
-def test_a_run_whose_curriculum_goes_by_its_length_says_so(tmp_path: Path) -> None:
-    config = configure(tmp_path, engine={}, steps=1)
-    made = trainer(config)
-    made.inputs.generator.sync()
-    assert made.run()
-    with pytest.raises(CheckpointError, match="the curriculum goes by it"):
-        trainer(configure(tmp_path, engine={}, steps=2)).run()
 
 
 def test_few_questions_are_played_anew_in_a_step_and_it_is_said(tmp_path: Path) -> None:

@@ -24,11 +24,8 @@ def page(command: Any, ctx: Any) -> str:
     options = [p for p in parameters if p.param_type_name == "option"]
     used = " ".join(named(p) if p.required else f"[{named(p)}]" for p in arguments)
     needed = "".join(f" {long_name(p)} {value(p)}" for p in options if p.required)
-    inner = getattr(command, "commands", {})
-    usage = f"Usage: {ctx.command_path} {'COMMAND' if inner else used}{needed} [OPTIONS]"
+    usage = f"Usage: {ctx.command_path} {used}{needed} [OPTIONS]"
     lines = [" ".join(usage.split()), "", *(command.help or "").splitlines()]
-    if inner:
-        lines += ["", "Commands", *rows({name: one.help.split("\n")[0] for name, one in inner.items()})]
     if arguments:
         lines += ["", "Arguments", *rows({named(p): p.help or "" for p in arguments})]
     lines += ["", "Options", *rows(dict(map(option_row, options)))]
@@ -77,13 +74,6 @@ class Command(TyperCommand):
         formatter.write(page(self, ctx))
 
 
-class Group(TyperGroup):
-    """A command that has commands of its own."""
-
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        formatter.write(page(self, ctx))
-
-
 class Front(TyperGroup):
     """All commands. Their names are known without their modules."""
 
@@ -111,24 +101,11 @@ class Front(TyperGroup):
 def load(name: str) -> Any:
     """The command `name`, from the module of that name in this folder."""
     body = getattr(import_module(f"zerosearch.commands.{name}"), name)
-    if isinstance(body, typer.Typer):
-        for command in body.registered_commands:
-            command.cls, command.help = Command, paragraphs(command.callback)
-        made = typer.Typer(name=name, add_completion=False, rich_markup_mode=None)
-        made.add_typer(body, name=name, cls=Group, context_settings=_OPTIONS)
-        group = typer.main.get_command(made).commands[name]  # type: ignore[attr-defined]
-        for command, info in zip(group.commands.values(), body.registered_commands, strict=True):
-            shown(command, info.callback)
-        return group
     made = typer.Typer(add_completion=False, rich_markup_mode=None)
     made.command(name, cls=Command, help=paragraphs(body), context_settings=_OPTIONS)(body)
-    return shown(typer.main.get_command(made), body)
-
-
-def shown(command: Any, body: Any) -> Any:
-    """`command` with a word for the value of each option that has none."""
+    command = typer.main.get_command(made)
     hints = get_type_hints(body)
-    for option in command.params:
+    for option in command.params:  # a word for the value of each option that has none
         if option.param_type_name == "option" and option.metavar is None and option.name in hints:
             option.metavar = kind(hints[option.name])
     return command

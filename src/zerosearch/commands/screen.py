@@ -66,7 +66,7 @@ console = Console()
 
 def table(title: str | Text, first: str, *columns: str) -> Table:
     """A table whose `first` column has words, to the left, and whose other columns have numbers, to the right."""
-    made = Table(title=title)
+    made = Table(title=title, title_justify="left")
     made.add_column(first)
     for column in columns:
         made.add_column(column, justify="right")
