@@ -1,9 +1,11 @@
-"""Which policy is used: the one that ships, that of a configuration, or the newest one of a run."""
+"""What lies in a run's folder, and which policy is used: the one that ships, a configuration's, or a run's newest."""
 
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ from zerosearch.config_file import load_config
 from zerosearch.errors import CheckpointError, ConfigError
 
 log = logging.getLogger(__name__)
+
+STATE = "state.json"  # written last: a checkpoint that has it is whole
 
 EMBEDDED: dict[str, Any] = {
     "model": {"name": "smollm2-135m", "adapter": "embedded:policy", "dtype": "float32"},
@@ -45,14 +49,32 @@ def _config_of(run: Path) -> Path:
     return path
 
 
+@dataclass(frozen=True)
+class Checkpoint:
+    """A folder `step-000050`; `step` training steps are behind it."""
+
+    folder: Path
+    step: int
+
+    @property
+    def whole(self) -> bool:
+        """Whether it was written to its end."""
+        return os.path.isfile(self.folder / STATE)
+
+
+def step_folders(root: Path) -> list[Checkpoint]:
+    """Every folder `step-NNNNNN` under `root`, whole or not, oldest first; a user's copy may be named as it likes."""
+    folders = [p for p in root.glob("step-*") if p.name[5:].isdecimal()]
+    return sorted((Checkpoint(p, int(p.name[5:])) for p in folders), key=lambda checkpoint: checkpoint.step)
+
+
 def newest_policy(run: Path) -> Path | None:
     """The policy of a run's newest whole checkpoint; an older one where its weights are missing, with a warning."""
-    steps = [p for p in (run / "checkpoints").glob("step-*") if p.name[5:].isdecimal() and (p / "state.json").is_file()]
-    steps.sort(key=lambda p: int(p.name[5:]), reverse=True)
-    for step in steps:
+    steps = [checkpoint.folder for checkpoint in step_folders(run / "checkpoints") if checkpoint.whole]
+    for step in reversed(steps):
         if any((step / "policy").glob("*.safetensors")):
-            if step != steps[0]:
-                log.warning("%s: %s holds no policy; that of %s is used", run, steps[0].name, step.name)
+            if step != steps[-1]:
+                log.warning("%s: %s holds no policy; that of %s is used", run, steps[-1].name, step.name)
             return step / "policy"
     return None
 

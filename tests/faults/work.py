@@ -70,7 +70,7 @@ class Work:
 def run_of(place: Path) -> Any:
     import torch
 
-    from zerosearch.learning.checkpoints import step_folders
+    from zerosearch.run_folder import step_folders
 
     folder = place / "disk" / "run"
     last = step_folders(folder / "checkpoints")[-1]

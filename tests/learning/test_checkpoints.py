@@ -15,7 +15,6 @@ from zerosearch.config import TrainConfig
 from zerosearch.config_file import config_from_dict
 from zerosearch.errors import CheckpointError
 from zerosearch.learning.checkpoints import (
-    Checkpoint,
     changes,
     check_settings,
     known_settings,
@@ -25,6 +24,7 @@ from zerosearch.learning.checkpoints import (
 )
 from zerosearch.learning.learner import Learner
 from zerosearch.learning.policy import Policy
+from zerosearch.run_folder import Checkpoint
 
 CONFIG = toy_config(Path("runs"), {"name": "reinforce", "kl": "none"}, steps=9)
 

@@ -21,14 +21,13 @@ from zerosearch.files.folders import aside, listed
 from zerosearch.files.jsonl import read_metrics, read_object, trim_rows
 from zerosearch.learning.checkpoints import (
     START,
-    Checkpoint,
     DamagedCheckpoint,
     check_settings,
     list_checkpoints,
     load_checkpoint,
-    step_folders,
 )
 from zerosearch.learning.learner import Learner
+from zerosearch.run_folder import Checkpoint, step_folders
 
 _OUT = "--fresh sets them aside and starts over, or take another --name"
 

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,22 +17,14 @@ from zerosearch.files.folders import flush, settle, unwritten
 from zerosearch.files.jsonl import read_object, write_json
 from zerosearch.learning.learner import Learner
 from zerosearch.models.config import Section
+from zerosearch.run_folder import STATE, Checkpoint, step_folders
 
-_STATE = "state.json"
 START = "start.json"  # the settings of a run that has no checkpoint yet
 _LENGTH = "training.steps"
 
 
 class DamagedCheckpoint(CheckpointError):
     """A checkpoint that cannot be read; an older one may be."""
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A folder `step-000050`; `step` training steps are behind it."""
-
-    folder: Path
-    step: int
 
 
 def save_checkpoint(root: Path, step: int, learner: Learner, config: TrainConfig, *, keep: int) -> Checkpoint:
@@ -52,7 +43,7 @@ def save_checkpoint(root: Path, step: int, learner: Learner, config: TrainConfig
         with (partial / "learner.pt").open("wb") as file:  # Python's own: torch's does not say why it failed
             torch.save(_learner_state(learner), file)
         state = {"step": step, "settings": known_settings(config)}
-        (partial / _STATE).write_text(json.dumps(state, sort_keys=True) + "\n")
+        (partial / STATE).write_text(json.dumps(state, sort_keys=True) + "\n")
         settle(partial)
         before = root / f".{folder.name}.before"
         shutil.rmtree(before, ignore_errors=True)
@@ -75,13 +66,7 @@ def save_checkpoint(root: Path, step: int, learner: Learner, config: TrainConfig
 
 def list_checkpoints(root: Path) -> list[Checkpoint]:
     """The whole checkpoints under `root`, oldest first."""
-    return [checkpoint for checkpoint in step_folders(root) if os.path.isfile(checkpoint.folder / _STATE)]
-
-
-def step_folders(root: Path) -> list[Checkpoint]:
-    """Every folder named `step-NNNNNN`, whole or not, oldest first; a user's copy may be named as it likes."""
-    folders = [p for p in root.glob("step-*") if p.name[5:].isdecimal()]
-    return sorted((Checkpoint(p, int(p.name[5:])) for p in folders), key=lambda checkpoint: checkpoint.step)
+    return [checkpoint for checkpoint in step_folders(root) if checkpoint.whole]
 
 
 def mark_start(root: Path, config: TrainConfig) -> None:
@@ -109,7 +94,7 @@ def load_checkpoint(checkpoint: Checkpoint, learner: Learner, config: TrainConfi
         raise DamagedCheckpoint(f"{checkpoint.folder}: cannot be read ({first_line(error)})") from None
 
 
-def check_settings(checkpoint: Checkpoint, config: TrainConfig, *, name: str = _STATE) -> None:
+def check_settings(checkpoint: Checkpoint, config: TrainConfig, *, name: str = STATE) -> None:
     """Raises `CheckpointError` that names the first setting in which the checkpoint's run differs from `config`, and
     `DamagedCheckpoint` where it cannot tell.
 
@@ -130,7 +115,7 @@ def changes(checkpoint: Checkpoint, config: TrainConfig) -> list[str]:
     return [f"{key} = {old!r}, now {new!r}" for key, old, new in differences if not _binds(key, config)]
 
 
-def _differences(checkpoint: Checkpoint, config: TrainConfig, name: str = _STATE) -> list[tuple[str, Any, Any]]:
+def _differences(checkpoint: Checkpoint, config: TrainConfig, name: str = STATE) -> list[tuple[str, Any, Any]]:
     path = checkpoint.folder / name
     try:
         theirs = read_object(path).get("settings")
