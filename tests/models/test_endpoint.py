@@ -198,8 +198,13 @@ def test_a_chat_request_holds_what_was_asked_and_nothing_else(endpoint: Any, rep
     assert "authorization" not in endpoint.headers[0]
 
 
-def test_a_server_that_stops_in_a_thought_is_asked_for_the_whole_turn(endpoint: Any, complete: Any) -> None:
+@pytest.mark.parametrize("fails", [0, 1])
+def test_a_server_that_stops_in_a_thought_is_asked_for_the_whole_turn_and_all_of_it_is_paid_for(
+    endpoint: Any, complete: Any, fails: int
+) -> None:
     def thinks(request: dict[str, Any]) -> Reply:
+        if fails and len(endpoint.requests) == 2:
+            return Reply(status=500)
         text = "<think>I write <search> and </search>.</think><answer>Lima</answer> and more"
         end = min((text.find(stop) for stop in request.get("stop", ())), default=len(text))
         return Reply(body=complete(text[:end], usage={"prompt_tokens": 5, "completion_tokens": 7}))
@@ -207,8 +212,8 @@ def test_a_server_that_stops_in_a_thought_is_asked_for_the_whole_turn(endpoint: 
     endpoint.answer = thinks
     generation = ask(make(endpoint.url), [*CODEC.encode("Q"), *own("<search>x</search>"), 1])
     assert CODEC.decode(generation.token_ids) == "<think>I write <search> and </search>.</think><answer>Lima</answer>"
-    assert ["stop" in request for request in endpoint.requests] == [True, False]
-    assert (generation.usage, generation.stop_reason) == (Usage(10, 14), "stop")
+    assert ["stop" in request for request in endpoint.requests] == [True, False] * (1 + fails)
+    assert (generation.usage, generation.stop_reason) == (Usage(10 + 5 * fails, 14 + 7 * fails), "stop")
 
 
 @pytest.mark.parametrize("text", ["<think>I write <search> and", "I write <search> and", "<think>"])

@@ -116,7 +116,7 @@ class OpenAIGenerator:
         self._retry, self._sleep = retry, sleep
         self.replies = self.silent = self._under_way = self._mute = 0
         self._spoken = False
-        self._waiting: list[asyncio.Event] = []
+        self._changed = asyncio.Event()
         self._server = CompletionServer(server, model, _PATHS[endpoint])
         self.url = self._server.url
         self._gate = PerLoop(lambda: asyncio.Semaphore(server.max_connections))
@@ -195,15 +195,12 @@ class OpenAIGenerator:
         self._wake()
         try:
             while not self._spoken and self._mute < self._under_way:
-                woken = asyncio.Event()
-                self._waiting.append(woken)
-                await woken.wait()
+                await self._changed.wait()
         finally:
             self._mute -= 1
         if not self._spoken:
             raise EngineError("empty", f"{self.url}: no reply has a text: {silence}")
 
     def _wake(self) -> None:
-        for woken in self._waiting:
-            woken.set()
-        self._waiting.clear()
+        self._changed.set()
+        self._changed = asyncio.Event()
