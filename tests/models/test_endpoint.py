@@ -404,9 +404,9 @@ def test_tokens_and_dollars_are_charged_and_a_server_that_hides_them_is_named_on
 
 def test_a_spent_budget_passes_through(endpoint: Any, reply: Any, complete: Any) -> None:
     endpoint.script = [reply(body=complete("hm", usage={"prompt_tokens": 1000, "completion_tokens": 0}))]
-    generator = make(endpoint.url, prices=TokenPrices(prompt=2.0))
+    metered = MeteredPolicy(make(endpoint.url, prices=TokenPrices(prompt=2.0)), Meter(Budget(usd=0.002)))
     with pytest.raises(BudgetError):
-        ask(MeteredPolicy(generator, Meter(Budget(usd=0.002))))  # type: ignore[arg-type]
+        asyncio.run(metered.generate(CODEC.encode("Q"), Sampling()))
     assert len(endpoint.requests) == 1
 
 

@@ -10,7 +10,6 @@ from zerosearch.episodes.encoding import ChatTokenizer, encode_chat, encode_plai
 from zerosearch.episodes.generation import Generator, Sampling
 from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.replies import cut_before, opens_thought, plain_marks, stop_end
-from zerosearch.episodes.search import close_connections
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.errors import EngineError
 from zerosearch.files.identity import address_of, digest_of, identity_of
@@ -173,9 +172,6 @@ class MeteredChat:
             raise
         self.meter.count(Ledger.of_usage(written.usage))
         return written
-
-    async def aclose(self) -> None:
-        await close_connections(self.chat)
 
 
 def cut_anywhere(text: str, stop: Sequence[str]) -> str:

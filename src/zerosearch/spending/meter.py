@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from zerosearch.episodes.generation import Generation, Generator, Sampling
-from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest, close_connections
+from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest
 from zerosearch.errors import BudgetError, EngineError, PolicyError
 from zerosearch.spending.ledger import Ledger
 
@@ -185,6 +185,3 @@ class MeteredPolicy:
         if generation.usage is not None:
             self.meter.count(Ledger.of_usage(generation.usage))
         return generation
-
-    async def aclose(self) -> None:
-        await close_connections(self.generator)
