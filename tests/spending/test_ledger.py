@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from typing import Any
 
@@ -108,11 +106,3 @@ def test_what_is_no_ledger_is_named(row: Any) -> None:
 
 def test_a_field_that_is_left_out_is_0() -> None:
     assert Ledger.from_dict({"queries": 3, "usd": 1}) == Ledger(queries=3, usd=1.0)
-
-
-def test_costs_are_counted_without_torch() -> None:
-    modules = ("spending.ledger", "spending.books", "spending.meter", "commands.cost")
-    imports = ", ".join(f"zerosearch.{name}" for name in modules)
-    check = f"import sys; import {imports}; print({{'torch', 'transformers'}} & set(sys.modules))"
-    ran = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
-    assert ran.stdout.strip() == "set()"
