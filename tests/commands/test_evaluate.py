@@ -62,9 +62,20 @@ def arguments(data: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> list[
     ]  # fmt: skip
 
 
-def test_one_command_makes_the_table_of_every_method(zerosearch: Any, arguments: list[str], data: Path) -> None:
-    result = zerosearch(*arguments, "--methods", METHODS)
-    assert result.code == 0, result.err
+@pytest.fixture
+def local(zerosearch: Any, arguments: list[str]) -> Any:
+    """Evaluates methods with the local model; the exit status has to be 0."""
+
+    def run(methods: str, *more: str) -> Any:
+        result = zerosearch(*arguments, "--methods", methods, *more)
+        assert result.code == 0, result.err
+        return result
+
+    return run
+
+
+def test_one_command_makes_the_table_of_every_method(local: Any, data: Path) -> None:
+    result = local(METHODS)
     files = find_results("out")
     assert [(f.header.benchmark, f.header.method) for f in files] == [
         (benchmark, method) for benchmark in ("bamboogle", "nq") for method in sorted(METHODS.split(","))
@@ -115,23 +126,21 @@ def test_a_local_model_is_shown_the_tags_that_it_is_to_write(model: Path, data: 
     assert "Question: Is [answer] a tag < |im_end|>?" in shown[0]
 
 
-def test_the_same_command_asks_nothing_again_and_a_torn_row_only(
-    zerosearch: Any, arguments: list[str], data: Path
-) -> None:
-    assert zerosearch(*arguments, "--methods", "direct").code == 0
+def test_the_same_command_asks_nothing_again_and_a_torn_row_only(local: Any, data: Path) -> None:
+    local("direct")
     path = data / "out" / "nq" / "direct.jsonl"
     whole = path.read_bytes()
-    assert zerosearch(*arguments, "--methods", "direct").code == 0
+    local("direct")
     assert path.read_bytes() == whole
     path.write_bytes(whole[:-30])
-    assert zerosearch(*arguments, "--methods", "direct").code == 0
+    local("direct")
     assert sorted(row.id for row in read_predictions(path).rows) == [f"nq/{i}" for i in range(6)]
 
 
 def test_a_changed_data_file_is_refused_before_anything_is_asked(
-    zerosearch: Any, arguments: list[str], data: Path
+    zerosearch: Any, local: Any, arguments: list[str], data: Path
 ) -> None:
-    assert zerosearch(*arguments, "--methods", "direct").code == 0
+    local("direct")
     questions = data / "data" / "bamboogle.jsonl"
     questions.write_text(questions.read_text().replace("Kathmandu", "Pokhara"))
     before = (data / "out" / "nq" / "direct.jsonl").read_bytes()
@@ -143,11 +152,11 @@ def test_a_changed_data_file_is_refused_before_anything_is_asked(
 
 
 def test_other_prompts_make_other_predictions(
-    zerosearch: Any, arguments: list[str], monkeypatch: pytest.MonkeyPatch
+    zerosearch: Any, local: Any, arguments: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from zerosearch.evaluation.methods import prompts
 
-    assert zerosearch(*arguments, "--methods", "direct").code == 0
+    local("direct")
     monkeypatch.setitem(prompts.USED_BY, "direct", ("What is it? {question}",))
     result = zerosearch(*arguments, "--methods", "direct")
     assert result.code == 2
@@ -155,30 +164,28 @@ def test_other_prompts_make_other_predictions(
     assert "prompts" in result.err
 
 
-def test_several_tries_need_a_temperature_and_are_rows_of_their_own(zerosearch: Any, arguments: list[str]) -> None:
-    assert "temperature" in zerosearch(*arguments, "--methods", "direct", "--samples", "2").err
-    assert zerosearch(*arguments, "--methods", "direct", "--samples", "2", "--temperature", "0.01").code == 0
+def test_several_tries_are_rows_of_their_own(local: Any) -> None:
+    local("direct", "--samples", "2", "--temperature", "0.01")
     rows = read_predictions(Path("out/nq/direct.jsonl")).rows
     assert sorted(row.key for row in rows) == [(f"nq/{i}", s) for i in range(6) for s in range(2)]
 
 
 def test_a_trained_policy_is_asked_as_it_was_trained(
-    zerosearch: Any, arguments: list[str], data: Path, model: Path, tiny_tokenizer: Any
+    zerosearch: Any, local: Any, arguments: list[str], data: Path, model: Path, tiny_tokenizer: Any
 ) -> None:
     """An adapter in a run's folder: that run's base model and protocol, the newest checkpoint."""
     from zerosearch.models.local import LocalModel
 
-    local = LocalModel.load(str(model), device="cpu")
-    give_adapter(local, "trained", scale=0.0)
+    weights = LocalModel.load(str(model), device="cpu")
+    give_adapter(weights, "trained", scale=0.0)
     for step in (5, 10):
         checkpoint = data / "runs" / "r1" / "checkpoints" / f"step-{step:06d}"
-        local.save_adapter("trained", checkpoint / "policy")
+        weights.save_adapter("trained", checkpoint / "policy")
         (checkpoint / "state.json").write_text("{}")
     (data / "runs" / "r1" / "config.toml").write_text(
         f'[model]\nname = "{model}"\n[protocol]\nmax_searches = 0\nmax_turn_tokens = 9\n'
     )
-    result = zerosearch(*arguments, "--methods", "direct,mine=runs/r1,older=runs/r1/checkpoints/step-000005/policy")
-    assert result.code == 0, result.err
+    local("direct,mine=runs/r1,older=runs/r1/checkpoints/step-000005/policy")
     header = read_predictions(data / "out" / "nq" / "mine.jsonl").header
     assert header.settings["protocol"]["max_searches"] == 2  # --set still holds
     assert header.model.endswith("step-000010/policy")
@@ -194,21 +201,19 @@ def test_a_trained_policy_is_asked_as_it_was_trained(
     assert {row.answer for row in found.rows} == {"Lima"}
 
 
-def test_rows_of_another_model_stand_in_the_same_table_under_a_label(zerosearch: Any, arguments: list[str]) -> None:
-    assert zerosearch(*arguments, "--methods", "direct").code == 0
-    assert zerosearch(*arguments, "--methods", "direct,rag", "--label", "again").code == 0
+def test_rows_of_another_model_stand_in_the_same_table_under_a_label(local: Any) -> None:
+    local("direct")
+    local("direct,rag", "--label", "again")
     table = json.loads(Path("out/table.json").read_text())
     assert {row["method"] for row in table["rows"]} == {"direct", "direct@again", "rag@again"}
 
 
-def test_another_engine_is_not_put_into_one_table_unless_asked_for(zerosearch: Any, arguments: list[str]) -> None:
-    assert zerosearch(*arguments, "--methods", "rag").code == 0
-    other = ["--methods", "rag", "--label", "other", "--set", "evaluation.engine.top_k=1"]
-    result = zerosearch(*arguments, *other)
-    assert result.code == 0, result.err
-    assert "not in the table" in result.out
+def test_another_engine_is_not_put_into_one_table_unless_asked_for(local: Any) -> None:
+    local("rag")
+    other = ("--label", "other", "--set", "evaluation.engine.top_k=1")
+    assert "not in the table" in local("rag", *other).out
     assert [row["method"] for row in json.loads(Path("out/table.json").read_text())["rows"]] == ["rag@other"]
-    assert zerosearch(*arguments, *other, "--unlike").code == 0
+    local("rag", *other, "--unlike")
     table = json.loads(Path("out/table.json").read_text())
     assert len(table["rows"]) == 2
     assert table["notes"]
@@ -218,6 +223,7 @@ def test_another_engine_is_not_put_into_one_table_unless_asked_for(zerosearch: A
     ("change", "message"),
     [
         (["--methods", "ragg"], "'ragg' is none of"),
+        (["--methods", "direct", "--samples", "2"], "temperature"),
         (["--methods", "mine="], "names no folder"),
         (["--methods", "direct,direct"], "there twice"),
         (["--methods", "a/b=runs/x"], "name of a file"),

@@ -46,7 +46,7 @@ def test_jsonl_gzip_and_parquet_hold_the_same_questions(tmp_path: Path) -> None:
     for source in (plain, str(zipped), str(columns)):
         questions = load_questions(source)
         assert questions == QUESTIONS
-        assert questions[0].extra == {"hops": 1}
+        assert questions[0].hops == 1
         assert load_questions(source, limit=1) == QUESTIONS[:1]
         assert load_questions(source, limit=99) == QUESTIONS
 
@@ -203,7 +203,7 @@ question_sets = st.lists(
 @given(question_sets, question_sets)
 def test_digest_is_that_of_the_questions(one: list[Question], other: list[Question]) -> None:
     assert (questions_digest(one) == questions_digest(other)) == (one == other)
-    assert questions_digest([replace(q, extra={"x": 1}) for q in one]) == questions_digest(iter(one))
+    assert questions_digest([replace(q, hops=3) for q in one]) == questions_digest(iter(one))
 
 
 @pytest.mark.parametrize(

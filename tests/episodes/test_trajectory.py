@@ -34,7 +34,7 @@ from zerosearch.episodes.trajectory import (
 from zerosearch.errors import DataError
 from zerosearch.usage import Usage
 
-QUESTION = Question("q1", "Which lake lies highest?", ("Lake Titicaca", "Titicaca"), {"kept": [object()]})
+QUESTION = Question("q1", "Which lake lies highest?", ("Lake Titicaca", "Titicaca"))
 PAGE = SearchPage(
     (Document("Lake", "a high lake", "d7"),), "simulated", Quality.NOISY, True, 1.5, Usage(140, 60, 0.001), 2, False,
     (Noise.NEAR_MISS,),

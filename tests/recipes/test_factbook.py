@@ -211,7 +211,7 @@ def test_files_can_be_read_back_and_measured(dataset: Dataset, tmp_path: Path) -
     paths = FactbookPaths(tmp_path / "set")
     write(dataset, paths, 0)
     assert read_questions(paths.test.read_bytes()) == list(dataset.splits["test"])
-    assert load_questions(str(paths.test))[0].extra["hops"] in (1, 2)
+    assert load_questions(str(paths.test))[0].hops in (1, 2)
     shares = measure(paths.corpus, {"train": dataset.splits["train"]}, 3)["train"]
     assert shares["two_hop_gold"] > shares["two_hop"]
     assert shares["two_hop_gold"] >= shares["two_hop_second"]

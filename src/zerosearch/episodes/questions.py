@@ -31,18 +31,13 @@ class Question:
     """One question. `golden_answers` holds every accepted answer, aliases included.
 
     It is empty only where nobody knows the answer (`Question.asked`): such a question scores 0 and is never trained on.
+    `hops` says how many facts the answer takes, where that is known.
     """
 
     id: str
     text: str
     golden_answers: tuple[str, ...]
-    extra: Mapping[str, Any] = field(default_factory=dict, compare=False)
-
-    @property
-    def hops(self) -> int | None:
-        """How many facts it takes, where its row said so (`"hops": 2`)."""
-        hops = self.extra.get("hops")
-        return hops if type(hops) is int else None
+    hops: int | None = field(default=None, compare=False)
 
     @property
     def yes_or_no(self) -> bool:
@@ -79,11 +74,10 @@ class Question:
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Question:
         """What `as_row` wrote. Raises `KeyError` or `TypeError` for anything else."""
-        extra = {"hops": row["hops"]} if "hops" in row else {}
         texts = (row["id"], row["question"], *row["golden_answers"])
         if isinstance(row["golden_answers"], str) or not all(isinstance(text, str) for text in texts):
             raise TypeError("a question whose id, text or answers are no texts")
-        return cls(row["id"], row["question"], tuple(row["golden_answers"]), extra)
+        return cls(row["id"], row["question"], tuple(row["golden_answers"]), row.get("hops"))
 
 
 def load_questions(
@@ -206,7 +200,7 @@ def parse_question(row: Any, where: str) -> Question:
 def _question(row: QuestionRow) -> Question:
     answers = row.answers.texts
     identifier = row.id if row.id is not None else _stable_id(row.text, answers)
-    return Question(identifier, row.text, answers, {} if row.hops is None else {"hops": row.hops})
+    return Question(identifier, row.text, answers, row.hops)
 
 
 def questions_digest(questions: Iterable[Question]) -> str:
