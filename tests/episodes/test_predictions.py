@@ -30,7 +30,8 @@ HEADER = Header("atlas", "rag", "tiny", "bm25:x", 5, "d1", count=2, samples=2, s
 
 
 def search(*texts: str, **changes: Any) -> SearchRecord:
-    return SearchRecord("a query", tuple(Document("Title", text, "7") for text in texts), "bm25:x", **changes)
+    page = tuple(Document("Title", text, "7") for text in texts)
+    return SearchRecord(page, "bm25:x", query="a query", **changes)
 
 
 def predict(
@@ -50,7 +51,7 @@ def test_an_answer_is_scored_as_everywhere() -> None:
 def test_a_page_holds_the_answer_in_its_title_too() -> None:
     assert predict(NEPAL, None, "Lima is a city", "the town of Katmandu,").saw_answer
     assert not predict(NEPAL, None, "Kathmanduites live there").saw_answer
-    titled = SearchRecord("q", (Document("Kathmandu", "A city."),), "bm25:x")
+    titled = SearchRecord((Document("Kathmandu", "A city."),), "bm25:x", query="q")
     assert Prediction.of(NEPAL, Outcome(None, (titled,)), "atlas", "rag").saw_answer
 
 
@@ -100,7 +101,7 @@ def test_any_text_survives_the_file(
     tmp_path_factory: pytest.TempPathFactory, text: str, answer: str | None, query: str
 ) -> None:
     path = tmp_path_factory.mktemp("any") / "p.jsonl"
-    outcome = Outcome(answer, (SearchRecord(query, (Document(text, query, text),), "x"),), text=text)
+    outcome = Outcome(answer, (SearchRecord((Document(text, query, text),), "x", query=query),), text=text)
     row = Prediction.of(NEPAL, outcome, "atlas", "rag")
     start_predictions(path, HEADER)
     append_prediction(path, row)

@@ -41,7 +41,7 @@ def played(
         logprobs=(0.0,) * len(mask),
         prompt_length=1,
         turns=tuple(TurnRecord(0, 1, "", action, True, "stop", False) for action in actions),
-        searches=tuple(SearchRecord("q", (Document("", page),), "toy") for page in pages),
+        searches=tuple(SearchRecord((Document("", page),), "toy", query="q") for page in pages),
         answer=answer,
         scores=scores,
         reward=changes.pop("reward", scores.f1),
@@ -110,7 +110,7 @@ def test_evidence_is_an_answer_in_a_page_as_whole_words_title_or_text() -> None:
     assert evidence(played(question, pages=("Nigeria", "the river Niger."))) == 1
     assert evidence(played(question, pages=("Nigeria",))) == 0
     assert evidence(played(question, answer="Niger")) == 0
-    titled = SearchRecord("q", (Document("Niger", "a country"),), "toy")
+    titled = SearchRecord((Document("Niger", "a country"),), "toy", query="q")
     assert evidence(replace(played(question), searches=(titled,))) == 1
 
 

@@ -72,10 +72,7 @@ def test_a_finished_episode_is_recorded_whole(byte_codec: Codec, trajectory: Tra
         ("answer", True, False),
     ]
     (search,) = trajectory.searches
-    paid = Usage(140, 60, 0.001)
-    assert search == SearchRecord(
-        "high lake", PAGE.documents, "simulated", "noisy", 0.25, True, False, 1.5, paid, 2, None, ("near-miss",)
-    )
+    assert search == SearchRecord(**vars(PAGE), query="high lake", noise=0.25)
     assert (trajectory.answer, trajectory.stop_reason) == ("Titicaca", "answer")
     assert trajectory.scores == Scores(1.0, 1.0, 1.0, 1.0)
     assert (trajectory.step, trajectory.group, trajectory.rollout, trajectory.seconds) == (3, 1, 4, 2.5)
@@ -101,7 +98,7 @@ def test_a_failed_search_makes_the_trajectory_invalid_and_says_why(byte_codec: C
     with pytest.raises(RuntimeError, match="not finished"):
         finish(Try(QUESTION), episode, [])
     episode.feed_failure()
-    trajectory = finish(Try(QUESTION), episode, [SearchRecord("q", (), "serper", error="deadline", attempts=3)])
+    trajectory = finish(Try(QUESTION), episode, [SearchRecord((), "serper", query="q", error="deadline", attempts=3)])
     assert not trajectory.valid
     assert (trajectory.stop_reason, trajectory.searches[0].error) == ("engine_error", "deadline")
 
@@ -113,8 +110,8 @@ count = st.integers(0, 9)
 a_document = st.builds(Document, short, short, short)
 a_usage = st.builds(Usage, count, count, number)
 a_search = st.builds(
-    SearchRecord, short, st.lists(a_document, max_size=2).map(tuple), short, st.none() | short, st.none() | number,
-    flag, flag, number, a_usage, count, st.none() | short, st.lists(short, max_size=3).map(tuple),
+    SearchRecord, st.lists(a_document, max_size=2).map(tuple), short, st.none() | short, flag, number, a_usage, count,
+    flag, st.lists(short, max_size=3).map(tuple), query=short, noise=st.none() | number, error=st.none() | short,
 )  # fmt: skip
 
 
@@ -259,5 +256,5 @@ def test_an_older_file_survives_a_write_that_fails(tmp_path: Path, trajectory: T
 )
 def test_the_documents_that_were_asked_for_as_useful(quality: str | None, asked: tuple[str, ...], useful: str) -> None:
     documents = tuple(Document("", letter) for letter in "abc")
-    record = SearchRecord("q", documents, "e", quality, asked=asked)
+    record = SearchRecord(documents, "e", quality, query="q", asked=asked)
     assert "".join(d.text for d in record.useful_documents) == useful

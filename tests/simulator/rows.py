@@ -17,7 +17,7 @@ def documents(*texts: str) -> tuple[Document, ...]:
 
 
 def search(query: str, *texts: str, error: str | None = None, usd: float = 0.0) -> SearchRecord:
-    return SearchRecord(query, documents(*texts), "bm25:x", error=error, usage=Usage(usd=usd))
+    return SearchRecord(documents(*texts), "bm25:x", query=query, error=error, usage=Usage(usd=usd))
 
 
 def episode(

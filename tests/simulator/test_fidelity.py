@@ -42,7 +42,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BM25Engine]:
 
 def search(query: str, page: str, *, quality: str | None = "useful", error: str | None = None) -> SearchRecord:
     documents = (Document("Page", page),) if page else ()
-    return SearchRecord(query, documents, "simulated:x", quality, 0.0, error=error)
+    return SearchRecord(documents, "simulated:x", quality, query=query, noise=0.0, error=error)
 
 
 def episode(question: Question, *searches: SearchRecord) -> Trajectory:
@@ -59,7 +59,8 @@ def measure(real: BM25Engine, *episodes: Trajectory, top_k: int = 1) -> Leak:
 def mixed(query: str, *documents: tuple[str, str]) -> SearchRecord:
     """A mixed page from (what was asked for, text)."""
     asked = tuple(kind for kind, _ in documents)
-    return SearchRecord(query, tuple(Document("", t) for _, t in documents), "simulated:x", "mixed", 0.5, asked=asked)
+    page = tuple(Document("", text) for _, text in documents)
+    return SearchRecord(page, "simulated:x", "mixed", query=query, noise=0.5, asked=asked)
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -92,7 +91,7 @@ def test_ways_are_compared_on_the_pages_that_both_have_labelled() -> None:
 
 def test_evidence_knows_first_hops_of_questions_of_several_hops_and_no_others() -> None:
     bridge = (Document("Peru (country)", "A country with llamas."),)
-    one, two = (Question("p", PERU.text, PERU.golden_answers, extra) for extra in ({}, {"hops": 2}))
+    one, two = (Question("p", PERU.text, PERU.golden_answers, hops) for hops in (None, 2))
     assert free_labels(one, "capital of Peru", bridge) == {CONTAINMENT: NOISY, EVIDENCE: NOISY}
     assert free_labels(two, "capital of Peru", bridge) == {CONTAINMENT: NOISY, EVIDENCE: USEFUL}
     assert free_labels(two, "capital of Chile", bridge) == {CONTAINMENT: NOISY, EVIDENCE: NOISY}
@@ -125,7 +124,7 @@ def test_only_the_documents_that_a_policy_sees_make_the_label() -> None:
 def test_labels_are_read_as_they_were_written(query: str, text: str) -> None:
     from tempfile import TemporaryDirectory
 
-    nepal = Question(NEPAL.id, NEPAL.text, NEPAL.golden_answers, {"hops": 2})
+    nepal = Question(NEPAL.id, NEPAL.text, NEPAL.golden_answers, 2)
     page = RecordedPage(query, documents(text), "bm25:x", "bm25 k1=1", nepal, 1, 2, {OUTCOME: NOISY, JUDGE: USEFUL})
     with TemporaryDirectory() as folder:
         path = Path(folder) / "labels.jsonl"
@@ -181,15 +180,15 @@ def test_a_title_names_its_subject_whatever_site_it_is_from(title: str, query: s
 
 
 def test_where_evidence_is_only_containment_it_is_said_with_numbers() -> None:
-    def labelled(extra: dict[str, Any], title: str) -> RecordedPage:
-        question = Question("q", "Where was the director of Crazy Stone born?", ("Taiyuan",), extra)
+    def labelled(hops: int | None, title: str) -> RecordedPage:
+        question = Question("q", "Where was the director of Crazy Stone born?", ("Taiyuan",), hops)
         found = (Document(title, "A Chinese director."),)
         return RecordedPage(
             "Ning Hao", found, "web", question=question, labels=free_labels(question, "Ning Hao", found)
         )
 
-    told = labelled({"hops": 2}, "Ning Hao - Wikipedia")
-    untold = labelled({}, "Ning Hao - Wikipedia")
+    told = labelled(2, "Ning Hao - Wikipedia")
+    untold = labelled(None, "Ning Hao - Wikipedia")
     assert (told.labels["evidence"], untold.labels["evidence"]) == ("useful", "noisy")
     assert evidence_note([told, untold, untold]) == (
         "evidence differs from containment on 1 of 3 pages; 1 are of questions of several hops "

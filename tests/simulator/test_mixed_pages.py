@@ -19,7 +19,7 @@ from zerosearch.simulator.engine import SimulatedEngine
 from zerosearch.simulator.prompts import PromptStyle
 from zerosearch.usage import Usage
 
-NEPAL = Question("1", "Which capital?", ("Kathmandu",), {"hops": 2})
+NEPAL = Question("1", "Which capital?", ("Kathmandu",), 2)
 U, N = Quality.USEFUL, Noise.PLAIN
 TUNED = SimulatedConfig(style="tuned")
 

@@ -86,7 +86,7 @@ def deep(
     """Pages of two documents, five deep. Behind the first two stand one with the answer and two without."""
     made = []
     for n in range(first, first + count):
-        question = Question(f"q{n}", f"Which is city {n}?", (f"answer{n}",), {"hops": hops})
+        question = Question(f"q{n}", f"Which is city {n}?", (f"answer{n}",), hops)
         texts = [f"answer{n}." if holds else "Hills.", f"Peaks {n}.", f"It is answer{n}.", f"Lakes {n}.", f"Woods {n}."]
         page = RecordedPage(query.format(n=n), documents(*texts), "bm25:x", question=question)
         quality = Quality.USEFUL if holds else Quality.NOISY

@@ -19,7 +19,7 @@ from zerosearch.errors import BudgetError, DataError, EngineError, RunError
 from zerosearch.simulator.record import Query, Recorded, RecordSettings, read_recorded_pages, record
 from zerosearch.spending.meter import Budget, Meter, Metered
 
-QUESTIONS = [Question(f"q{n}", f"Question {n}?", (f"answer {n}",), {"hops": 2} if n % 2 else {}) for n in range(8)]
+QUESTIONS = [Question(f"q{n}", f"Question {n}?", (f"answer {n}",), 2 if n % 2 else None) for n in range(8)]
 QUERIES = [Query(f"query {n}", question, turn=n) for n, question in enumerate(QUESTIONS)]
 
 

@@ -70,9 +70,9 @@ def test_dollars_are_rounded_half_up_and_never_to_nothing(usd: float, places: in
 
 
 def test_a_ledger_counts_what_searches_used_failed_ones_too() -> None:
-    good = SearchRecord("a", (), "e", seconds=1.5, usage=Usage(prompt_tokens=100, completion_tokens=30, usd=0.25))
+    good = SearchRecord((), "e", query="a", seconds=1.5, usage=Usage(prompt_tokens=100, completion_tokens=30, usd=0.25))
     failed = replace(good, error="empty", seconds=0.5, attempts=3)
-    cached = SearchRecord("b", (), "e", cached=True, seconds=0.125)
+    cached = SearchRecord((), "e", query="b", cached=True, seconds=0.125)
     ledger = Ledger.of([trajectory(good, failed), trajectory(), trajectory(cached)])
     assert ledger == Ledger(3, 1, 1, 200, 60, 2.125, 0.0, 0.5)
     assert ledger.asked == 2

@@ -20,13 +20,13 @@ from zerosearch.episodes.protocol import (
     LAST_TURN_NOTE,
     STOP_STRINGS,
     Action,
-    Document,
     neutralize,
     parse_turn,
     render_document,
 )
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.replies import opens_thought, stop_end
+from zerosearch.episodes.search import Document
 
 _TAIL = 32  # ids of a prompt that tell whether it ends by opening a thought
 

@@ -11,9 +11,10 @@ import re
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal
 
 from zerosearch.episodes.replies import find_action
+from zerosearch.episodes.search import Document
 from zerosearch.errors import ConfigError
 
 Message = dict[str, str]
@@ -64,15 +65,6 @@ class Action:
     kind: ActionKind
     text: str
     well_formed: bool
-
-
-class Document(Protocol):
-    """What `render_page` needs of a document."""
-
-    @property
-    def title(self) -> str: ...
-    @property
-    def text(self) -> str: ...
 
 
 def render_prompt(question: str, *, template: str = PROMPT) -> str:

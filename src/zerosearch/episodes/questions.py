@@ -74,10 +74,10 @@ class Question:
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Question:
         """What `as_row` wrote. Raises `KeyError` or `TypeError` for anything else."""
-        texts = (row["id"], row["question"], *row["golden_answers"])
+        texts, hops = (row["id"], row["question"], *row["golden_answers"]), row.get("hops")
         if isinstance(row["golden_answers"], str) or not all(isinstance(text, str) for text in texts):
             raise TypeError("a question whose id, text or answers are no texts")
-        return cls(row["id"], row["question"], tuple(row["golden_answers"]), row.get("hops"))
+        return cls(row["id"], row["question"], tuple(row["golden_answers"]), hops if type(hops) is int else None)
 
 
 def load_questions(

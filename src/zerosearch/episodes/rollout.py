@@ -194,7 +194,7 @@ async def _search(
     if isinstance(answer, SearchPage):
         return SearchRecord.of(action.query, answer.again() if again else answer, one.noise)
     failed = SearchRecord.failed(request, engine.name, answer, time.perf_counter() - started, one.noise)
-    return failed.again() if again else failed
+    return failed.again(failed.seconds) if again else failed
 
 
 async def _ask(engine: SearchEngine, request: SearchRequest, errors: ErrorRate) -> Answer:

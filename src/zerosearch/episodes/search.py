@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.scoring import contains_answer
@@ -111,7 +111,7 @@ class SearchPage:
     asked: tuple[DocumentKind, ...] = ()
     missed: bool = False
 
-    def again(self, seconds: float = 0.0) -> SearchPage:
+    def again(self, seconds: float = 0.0) -> Self:
         """This page given once more without asking the engine: it costs nothing, and took so many seconds to get."""
         return replace(self, cached=True, seconds=seconds, usage=Usage(), attempts=1)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -55,32 +55,18 @@ def tries(questions: Sequence[Question], rollouts: int = 1, *, step: int = 0, no
     return asked
 
 
-@dataclass(frozen=True)
-class SearchRecord:
-    """One search of an episode. `error` is None, or the kind of the failure that ended the episode.
+@dataclass(frozen=True, kw_only=True)
+class SearchRecord(SearchPage):
+    """One search of an episode: the page that it got. `error` is None, or the kind of the failure that ended the
+    episode; then there are no documents, and `asked` is the whole order.
 
-    `quality` is `useful`, `noisy` or `mixed`, and `asked` is what each of `documents` was asked for: `useful`, or a
-    kind of noise (`plain`, `near-miss`, ...). Of a search that failed it is the whole order. `noise` is the probability
-    in force when they were drawn. With a real engine there is nothing of the three.
-
-    Seconds and `usage` (a simulator's tokens, and dollars) are those of all attempts, in a search that failed too. One
-    that got what another had asked for is `cached` and cost nothing. `missed`: an engine that replays recordings had
-    none for this query.
+    `noise` is the probability in force when the page was drawn. With a real engine there is no quality, no noise, and
+    nothing `asked`.
     """
 
     query: str
-    documents: tuple[Document, ...]
-    engine: str
-    quality: str | None = None
     noise: float | None = None
-    cached: bool = False
-    parsed: bool = True
-    seconds: float = 0.0
-    usage: Usage = NOTHING
-    attempts: int = 1
     error: str | None = None
-    asked: tuple[str, ...] = ()
-    missed: bool = False
 
     @property
     def useful_documents(self) -> tuple[Document, ...]:
@@ -91,26 +77,18 @@ class SearchRecord:
 
     @classmethod
     def of(cls, query: str, page: SearchPage, noise: float | None) -> SearchRecord:
-        quality = str(page.quality) if page.quality is not None else None
-        return cls(
-            query, page.documents, page.engine, quality, noise if quality is not None else None, page.cached,
-            page.parsed, page.seconds, page.usage, page.attempts, None, tuple(map(str, page.asked)), page.missed,
-        )  # fmt: skip
+        return cls(**vars(page), query=query, noise=noise if page.quality is not None else None)
 
     @classmethod
     def failed(
         cls, request: SearchRequest, engine: str, error: EngineError, seconds: float, noise: float | None = None
     ) -> SearchRecord:
         """A search that failed. `noise` is None where the engine is a real one, or is asked for useful pages only."""
-        asked, quality = (request.kinds, str(request.quality)) if noise is not None else ((), None)
+        asked, quality = (request.kinds, request.quality) if noise is not None else ((), None)
         return cls(
-            request.query, (), engine, quality, noise, seconds=seconds, usage=Usage() + error.usage,
-            attempts=error.attempts, error=error.kind, asked=tuple(map(str, asked)),
+            (), engine, quality, seconds=seconds, usage=Usage() + error.usage, attempts=error.attempts, asked=asked,
+            query=request.query, noise=noise, error=error.kind,
         )  # fmt: skip
-
-    def again(self) -> SearchRecord:
-        """This record for a search that got what another one had asked for: it cost nothing by itself."""
-        return replace(self, cached=True, usage=Usage(), attempts=1)
 
     @classmethod
     def from_row(cls, row: dict[str, Any]) -> SearchRecord:

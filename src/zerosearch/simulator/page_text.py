@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from zerosearch.episodes.protocol import Document as DocumentLike
 from zerosearch.episodes.protocol import field_text, one_line
 from zerosearch.episodes.replies import visible
 from zerosearch.episodes.scoring import contains_answer
@@ -41,17 +40,17 @@ QUOTED_WORDS = 5
 """How many words before an answer a plan quotes with it."""
 
 
-def format_page(documents: Sequence[DocumentLike]) -> str:
+def format_page(documents: Sequence[Document]) -> str:
     """One line a document, `[1] Title: text`; without a title `[1] text`. Documents without a word are left out."""
     bodies = filter(_WORD.search, map(_body, documents))
     return "\n".join(f"[{rank}] {body}" for rank, body in enumerate(bodies, start=1))
 
 
-def _body(document: DocumentLike) -> str:
+def _body(document: Document) -> str:
     return one_line(f"{document.title}: {document.text}" if document.title.strip() else document.text)
 
 
-def format_plan(documents: Sequence[DocumentLike], golden_answers: Sequence[str]) -> str:
+def format_plan(documents: Sequence[Document], golden_answers: Sequence[str]) -> str:
     """What a tuned simulator notes before it writes a page: which documents hold the answer, and in which words.
 
     Whether a page holds the answer is then one decision at its beginning, which the word in the prompt is right before,

@@ -9,7 +9,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-from zerosearch.episodes.protocol import Document, render_document
+from zerosearch.episodes.protocol import render_document
+from zerosearch.episodes.search import Document
 
 _ANSWER = (
     "write only the answer itself, as short as possible, inside <answer> and </answer>, for example "
