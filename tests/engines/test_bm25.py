@@ -128,7 +128,7 @@ def test_a_copy_of_the_corpus_elsewhere_uses_the_same_index(tmp_path: Path) -> N
     built = [p.name for p in cache.iterdir()]
     second = BM25Engine.open(write_corpus(tmp_path / "b.jsonl", PASSAGES), cache)
     assert [p.name for p in cache.iterdir()] == built
-    assert second.digest == first.digest
+    assert second.identity == first.identity
     assert ids(second, "Lima", 1) == ["peru-0"]
 
 
@@ -139,7 +139,7 @@ def test_a_changed_corpus_is_indexed_again(tmp_path: Path) -> None:
     os.utime(corpus, ns=(1, 1))
     new = BM25Engine.open(corpus, cache)
     assert ids(new, "gamma") == ["1"]
-    assert new.digest != old.digest
+    assert new.identity != old.identity
 
 
 def test_other_parameters_are_another_index(tmp_path: Path) -> None:

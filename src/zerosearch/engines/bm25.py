@@ -24,8 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import Stemmer
 
-from zerosearch.engines.corpus import PassageReader
-from zerosearch.engines.indexes import Passages, corpus_name, open_index, recipe_key
+from zerosearch.engines.indexes import IndexFolder, Passages, open_index, recipe_key
 from zerosearch.engines.lexical import best, bm25s, tokenize
 from zerosearch.engines.scripts import bigrams
 from zerosearch.episodes.search import Document, SearchPage, SearchRequest
@@ -52,18 +51,15 @@ class BM25Engine:
     way a run with one seed always meets its pages in one order.
     """
 
-    def __init__(
-        self,
-        name: str,
-        digest: str,
-        index: bm25s.BM25,
-        passages: PassageReader,
-        identity: str,
-        cut: bm25s.BM25 | None,
-    ) -> None:
-        self.name, self.digest, self.identity = name, digest, identity
-        self._index, self._bigrams = index, cut
-        self._passages = passages
+    def __init__(self, folder: IndexFolder) -> None:
+        notes = folder.notes
+        self.name = f"bm25:{folder.name}"
+        self.identity = identity_of(
+            "bm25", corpus=folder.digest[:16], k1=float(notes["k1"]), b=float(notes["b"]), analyzer=LAYOUT
+        )
+        self._index = bm25s.BM25.load(folder.path, mmap=True)
+        self._bigrams = bm25s.BM25.load(folder.path / _BIGRAMS, mmap=True) if notes["bigrams"] else None
+        self._passages = folder.passages()
         self._stemmer = Stemmer.Stemmer("english")
 
     @classmethod
@@ -71,7 +67,7 @@ class BM25Engine:
         """Open `corpus` (`.jsonl` or `.jsonl.gz`), building its index where `cache` holds none yet.
 
         `cache` is a folder, by default `bm25` in the package's cache folder. The corpus is recognised by size and
-        modification time, and otherwise by its sha256. `digest` of the engine is that sha256.
+        modification time, and otherwise by its sha256.
 
         Raises `DataError` for a corpus that is missing, empty or malformed (with the line) and for a cache that cannot
         be written, `ConfigError` for k1 < 0 or b outside [0, 1].
@@ -86,11 +82,7 @@ class BM25Engine:
         def build(work: Path, passages: Passages) -> dict[str, Any]:
             return _build(work, passages, corpus, k1, b)
 
-        folder = open_index(corpus, cache, _key(k1, b), build, what="BM25")
-        index = bm25s.BM25.load(folder.path, mmap=True)
-        cut = bm25s.BM25.load(folder.path / _BIGRAMS, mmap=True) if folder.notes["bigrams"] else None
-        identity = identity_of("bm25", corpus=folder.digest[:16], k1=float(k1), b=float(b), analyzer=LAYOUT)
-        return cls(f"bm25:{corpus_name(corpus)}", folder.digest, index, folder.passages(), identity, cut)
+        return cls(open_index(corpus, cache, _key(k1, b), build, what="BM25"))
 
     def __len__(self) -> int:
         """Documents in the corpus."""

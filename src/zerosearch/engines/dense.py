@@ -25,9 +25,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 
-from zerosearch.engines.corpus import PassageReader
 from zerosearch.engines.encoders import INSTALL, Encoder
-from zerosearch.engines.indexes import Passages, corpus_name, open_index, recipe_key
+from zerosearch.engines.indexes import IndexFolder, Passages, open_index, recipe_key
 from zerosearch.engines.page_rows import whole_text
 from zerosearch.episodes.search import Document, SearchPage, SearchRequest
 from zerosearch.errors import ConfigError, DataError, ModelError
@@ -57,13 +56,17 @@ class DenseEngine:
     A query without a word in it finds an empty page. Any other finds `top_k` documents, however far away.
     """
 
-    def __init__(
-        self, name: str, identity: str, index: Any, passages: PassageReader, encoder: Encoder, query_prefix: str = ""
-    ) -> None:
-        self.name = name
-        self.identity = identity
-        self._index = index
-        self._passages = passages
+    def __init__(self, folder: IndexFolder, encoder: Encoder, query_prefix: str) -> None:
+        faiss = _faiss()
+        notes = folder.notes
+        self.name = f"dense:{folder.name}:{encoder.name}"
+        self.identity = identity_of(
+            "dense", corpus=folder.digest[:16], encoder=encoder.identity, index=notes["kind"],
+            query_prefix=query_prefix or None, passage_prefix=notes["passage_prefix"] or None,
+        )  # fmt: skip
+        # IO_FLAG_MMAP maps inverted lists only; this one maps the codes of flat and scalar-quantised indexes.
+        self._index = faiss.read_index(str(folder.path / _INDEX), faiss.IO_FLAG_MMAP_IFC)
+        self._passages = folder.passages()
         self._encoder = encoder
         self._query_prefix = query_prefix
         self._lane = PerLoop(_Lane)
@@ -108,14 +111,7 @@ class DenseEngine:
         key = recipe_key(LAYOUT, encoder.identity, kind, passage_prefix)
         folder = open_index(corpus, cache, key, build, what="dense")
         _check_memory(corpus, folder.documents, int(folder.notes["dimensions"]), kind, available)
-        # IO_FLAG_MMAP maps inverted lists only; this one maps the codes of flat and scalar-quantised indexes.
-        index = faiss.read_index(str(folder.path / _INDEX), faiss.IO_FLAG_MMAP_IFC)
-        name = f"dense:{corpus_name(corpus)}:{encoder.name}"
-        identity = identity_of(
-            "dense", corpus=folder.digest[:16], encoder=encoder.identity, index=kind, query_prefix=query_prefix or None,
-            passage_prefix=passage_prefix or None,
-        )  # fmt: skip
-        return cls(name, identity, index, folder.passages(), encoder, query_prefix)
+        return cls(folder, encoder, query_prefix)
 
     def __len__(self) -> int:
         """Documents in the corpus."""

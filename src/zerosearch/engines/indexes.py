@@ -55,15 +55,15 @@ class IndexFolder:
     documents: int
     notes: dict[str, Any]
 
+    @property
+    def name(self) -> str:
+        """What the corpus is called in the names of engines: its file name without the endings."""
+        return stem_of(self.corpus)
+
     def passages(self) -> PassageReader:
         unpacked = self.path / _UNPACKED
         source = unpacked if unpacked.exists() else self.corpus
         return PassageReader(source, np.load(self.path / _OFFSETS, mmap_mode="r"))
-
-
-def corpus_name(corpus: Path) -> str:
-    """What a corpus is called in the names of engines: its file name without the endings."""
-    return stem_of(corpus)
 
 
 def recipe_key(*parts: Any) -> str:
