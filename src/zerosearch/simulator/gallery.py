@@ -11,6 +11,7 @@ from zerosearch.episodes.search import SearchPage
 from zerosearch.simulator.fidelity import Compared
 from zerosearch.simulator.reader import Reading
 
+EXAMPLES = 30
 _STYLE = """
 body { font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 75rem; padding: 0 1rem; color: #1d2733; }
 h1 { font-size: 1.4rem }
@@ -32,55 +33,47 @@ td, th { padding: .2rem .8rem .2rem 0; text-align: left }
 """
 
 
-def page(
-    report: dict[str, Any], compared: Sequence[Compared], readings: Sequence[Reading] = (), *, examples: int = 30
-) -> str:
-    """The report's first figures, and at most `examples` queries evenly over all, with their three pages.
+_SHARES = (
+    ("control", "useful", "useful pages with the answer, where the real page has it"),
+    ("control", "noisy", "noisy pages with the answer, where the real page has it"),
+    ("leak", "useful", "useful pages with the answer, where the real page has it not (leak)"),
+)
 
-    Below a page stands what the reader answered from it, where there are `readings`.
 
-    A document that holds the golden answer is marked. Everything that came from a model or an engine is escaped.
+def page(report: dict[str, Any], compared: Sequence[Compared], readings: Sequence[Reading] = ()) -> str:
+    """The report's first figures, and at most `EXAMPLES` queries evenly over all, with their three pages.
+
+    Below a page stands what the reader answered from it, where there are `readings`. A document that holds the golden
+    answer is marked. Everything that came from a model or an engine is escaped.
     """
-    step = max(1, len(compared) // max(examples, 1))
+    step = max(1, len(compared) // EXAMPLES)
     answers = {id(r.compared): r.answers for r in readings}
-    rows = "\n".join(_example(c, answers.get(id(c), {})) for c in list(compared)[::step][:examples])
-    control, leak, within = report["control"], report["leak"], report["intervals"]
-    figures = (
-        ("queries", report["queries"]),
-        (
-            "useful pages with the answer, where the real page has it",
-            _within(control["useful"], within["control"]["useful"]),
-        ),
-        (
-            "noisy pages with the answer, where the real page has it",
-            _within(control["noisy"], within["control"]["noisy"]),
-        ),
-        (
-            "useful pages with the answer, where the real page has it not (leak)",
-            _within(leak["useful"], within["leak"]["useful"]),
-        ),
-        ("pages with all documents in form", _share(report["whole_pages"])),
-        *_more_figures(report),
-    )
-    table = "".join(f"<tr><th>{escape(name)}</th><td>{escape(str(value))}</td></tr>" for name, value in figures)
-    title = f"{report['simulator']} against {report['engine']}"
+    rows = "\n".join(_example(c, answers.get(id(c), {})) for c in list(compared)[::step][:EXAMPLES])
+    cells = (f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in _figures(report))
+    title = escape(f"{report['simulator']} against {report['engine']}")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(title)}</title><style>{_STYLE}</style></head>\n<body><h1>{escape(title)}</h1>\n"
-        f"<table>{table}</table>\n<p>Documents that hold the golden answer are green.</p>\n{rows}\n</body></html>\n"
+        f"<title>{title}</title><style>{_STYLE}</style></head>\n<body><h1>{title}</h1>\n"
+        f"<table>{''.join(cells)}</table>\n<p>Documents that hold the golden answer are green.</p>\n{rows}\n"
+        "</body></html>\n"
     )
 
 
-def _more_figures(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def _figures(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    within = report["intervals"]
+    yield "queries", str(report["queries"])
+    for name, side, label in _SHARES:
+        yield label, _within(report[name][side], within[name][side])
+    yield "pages with all documents in form", _share(report["whole_pages"])
     if (bridge := report["bridge"])["queries"]:
-        within = report["intervals"]["bridge"]["useful"]
         named = f"useful pages of {bridge['queries']} first hops"
-        yield f"{named} that name the bridge", _within(bridge["useful"]["right"], within["right"])
-        yield f"{named} that name a wrong one and not it", _within(bridge["useful"]["wrong"], within["wrong"])
+        right, wrong = (_within(bridge["useful"][key], within["bridge"]["useful"][key]) for key in ("right", "wrong"))
+        yield f"{named} that name the bridge", right
+        yield f"{named} that name a wrong one and not it", wrong
     if (reader := report.get("reader")) is not None:
-        right = ", ".join(f"{side} {_share(row['f1'])}" for side, row in reader["pages"].items())
-        yield f"F1 of what {reader['model']} answers from the page", right
+        f1 = ", ".join(f"{side} {_share(row['f1'])}" for side, row in reader["pages"].items())
+        yield f"F1 of what {reader['model']} answers from the page", f1
         yield "its answer from the useful page is the one from the real page", _share(reader["agreement"]["same"])
 
 
