@@ -204,7 +204,11 @@ def test_a_file_that_cannot_be_read_is_one_line_that_names_it(tmp_path: Path) ->
     (tmp_path / "folder").mkdir()
     (tmp_path / "loop").symlink_to("loop")
     (tmp_path / "latin").write_bytes(b'{"a": "\xe9"}\n')
-    for name, said in (("folder", "Is a directory"), ("loop", "symbolic links"), ("latin", "not UTF-8 at byte 7")):
+    for name, said in (
+        ("folder", "is a folder"),
+        ("loop", "symbolic links"),
+        ("latin", "not UTF-8 at byte 7"),
+    ):
         for read in (read_object, lambda path: list(read_rows(path))):
             with pytest.raises(DataError, match=rf"{name}.*{said}"):
                 read(tmp_path / name)

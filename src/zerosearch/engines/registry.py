@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -49,10 +50,6 @@ def open_engine(config: EngineConfig, suppliers: Suppliers) -> SearchEngine:
     return Snippets(engine, config.snippet_words) if config.snippet_words else engine
 
 
-def _simulated(config: EngineConfig, suppliers: Suppliers) -> SearchEngine:
-    return suppliers.simulator(config)
-
-
 def _bm25(config: EngineConfig, suppliers: Suppliers) -> SearchEngine:
     return BM25Engine.open(_corpus(config.bm25.corpus, suppliers), k1=config.bm25.k1, b=config.bm25.b)
 
@@ -86,35 +83,32 @@ def _recorded(config: EngineConfig, suppliers: Suppliers) -> SearchEngine:
     )
 
 
-def _web(engine: type[HttpEngine]) -> Callable[[EngineConfig, Suppliers], SearchEngine]:
-    def opened(config: EngineConfig, suppliers: Suppliers) -> SearchEngine:
-        table = cast(WebConfig, getattr(config, config.kind))
-        deadline = config.deadline_seconds or 600.0
-        return engine(
-            HttpOptions(
-                url=table.url,
-                api_key_env=table.api_key_env,
-                price_usd=table.price_usd,
-                retry=Retry(attempts=config.attempts, deadline_seconds=config.deadline_seconds),
-                # a lost request to the web is better made again, one's own slow retriever is better waited for
-                timeout_seconds=deadline if config.kind == "remote" else min(deadline, HttpOptions.timeout_seconds),
-                max_connections=table.max_connections,
-                requests_per_second=table.requests_per_second,
-            )
+def _web(engine: type[HttpEngine], config: EngineConfig, suppliers: Suppliers) -> SearchEngine:
+    table = cast(WebConfig, getattr(config, config.kind))
+    deadline = config.deadline_seconds or 600.0
+    return engine(
+        HttpOptions(
+            url=table.url,
+            api_key_env=table.api_key_env,
+            price_usd=table.price_usd,
+            retry=Retry(attempts=config.attempts, deadline_seconds=config.deadline_seconds),
+            # a lost request to the web is better made again, one's own slow retriever is better waited for
+            timeout_seconds=deadline if config.kind == "remote" else min(deadline, HttpOptions.timeout_seconds),
+            max_connections=table.max_connections,
+            requests_per_second=table.requests_per_second,
         )
-
-    return opened
+    )
 
 
 ENGINES: dict[str, Callable[[EngineConfig, Suppliers], SearchEngine]] = {
-    "simulated": _simulated,
+    "simulated": lambda config, suppliers: suppliers.simulator(config),
     "bm25": _bm25,
     "dense": _dense,
     "recorded": _recorded,
-    "serpapi": _web(SerpApiEngine),
-    "serper": _web(SerperEngine),
-    "searxng": _web(SearxngEngine),
-    "remote": _web(RemoteEngine),
+    "serpapi": partial(_web, SerpApiEngine),
+    "serper": partial(_web, SerperEngine),
+    "searxng": partial(_web, SearxngEngine),
+    "remote": partial(_web, RemoteEngine),
 }
 
 

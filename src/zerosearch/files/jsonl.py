@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from zerosearch.errors import DataError, RunError
+from zerosearch.files.formats import reading
 from zerosearch.files.json_rows import parse_json
 
 
@@ -108,22 +109,19 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
 
     Raises `DataError`, naming the line, where the file is damaged in another way or cannot be read.
     """
-    try:
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.endswith(b"\n") or _whole(line):
-                    where = f"{path}:{number}"
-                    try:
-                        row = parse_json(line, where)
-                    except DataError as error:
-                        raise DataError(f"{error}; remove this line to go on") from None
-                    if not isinstance(row, dict):
-                        raise DataError(f"{where}: not an object of JSON (found {shown(row)})")
-                    yield row
-    except FileNotFoundError:
+    if not os.path.lexists(path):
         return
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
+    with reading(path), path.open("rb") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.endswith(b"\n") or _whole(line):
+                where = f"{path}:{number}"
+                try:
+                    row = parse_json(line, where)
+                except DataError as error:
+                    raise DataError(f"{error}; remove this line to go on") from None
+                if not isinstance(row, dict):
+                    raise DataError(f"{where}: not an object of JSON (found {shown(row)})")
+                yield row
 
 
 def read_metrics(path: Path, *, rewards: bool = False) -> list[dict[str, Any]]:
@@ -146,12 +144,8 @@ def trim_rows(path: Path, *, keep_below: int) -> None:
 
 def read_object(path: Path) -> dict[str, Any]:
     """A file that holds one object of JSON. Raises `DataError` that names the file, whatever is wrong with it."""
-    try:
+    with reading(path):
         text = path.read_bytes()
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file") from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror or error})") from None
     value = parse_json(text, str(path))
     if not isinstance(value, dict):
         raise DataError(f"{path}: not an object of JSON (found {shown(value)})")
