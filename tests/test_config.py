@@ -269,6 +269,8 @@ def test_the_written_file_names_every_setting() -> None:
         ({"model": {"api_key_env": "K"}}, "model: api_key_env is set, but only a model behind a base_url uses it"),
         ({"model": {"endpoint": "completions"}}, "model: endpoint is set, but only a model behind a base_url uses it"),
         ({"model": {"base_url": "http://h/v1", "adapter": "a"}}, "model: adapter cannot be used with base_url"),
+        ({"engine": {"simulated": {"api_key_env": "KEY"}}}, "engine.simulated: api_key_env is set, but only a model"),
+        ({"label": {"judge": {"model": "m", "request": {"drop": ["seed"]}}}}, "label.judge: request is set, but only"),
         (
             {"model": {"base_url": "http://h/v1"}, "protocol": {"chat": "never"}},
             "protocol.chat = 'never' contradicts model.endpoint = 'chat'",

@@ -48,6 +48,8 @@ class LoraConfig(Section):
 
 
 class ModelConfig(ServerConfig):
+    served_only = (*ServerConfig.served_only, "endpoint", "deadline_seconds")
+
     name: str = "smollm2-135m"
     """The policy: `smollm2-135m` (embedded), a folder, or a hub id."""
     adapter: str | None = None
@@ -73,16 +75,6 @@ class ModelConfig(ServerConfig):
     `protocol.prompt` must be in the model's own form."""
     deadline_seconds: float = Field(600.0, gt=0, json_schema_extra=FREE)
     """For one turn of a policy behind a URL, with all its tries."""
-
-    @model_validator(mode="after")
-    def _agree(self) -> ModelConfig:
-        if self.base_url is None:
-            for name in (*ServerConfig.model_fields, "endpoint", "deadline_seconds"):
-                if getattr(self, name) != type(self).model_fields[name].default:
-                    raise ValueError(f"{name} is set, but only a model behind a base_url uses it")
-        elif self.adapter is not None:
-            raise ValueError("adapter cannot be used with base_url: load it in the server, and name it in model.name")
-        return self
 
     def check_trainable(self) -> None:
         """Raises `ConfigError` for a policy behind a URL, and for all weights in float16."""

@@ -121,14 +121,15 @@ def test_a_setting_that_shapes_the_numbers_binds_the_run_and_is_named(
         {"logging__tensorboard": True},
         {"training__checkpoint_every": 1, "training__keep_checkpoints": 9, "training__max_minutes": 5.0},
         {"training__max_batch_rows": 3, "training__max_batch_tokens": 999, "training__micro_batch_tokens": 64},
-        {"engine__simulated__base_url": "http://127.0.0.1:9/v1", "engine__simulated__api_key_env": "OTHER_KEY"},
-        {"engine__attempts": 9, "engine__deadline_seconds": 1.0, "engine__max_error_rate": 0.9},
-        {"engine__budget_usd": 5.0, "engine__budget_searches": 70},
-        {"engine__serper__url": "http://127.0.0.1:9", "engine__dense__corpus": "of no engine in use"},
         {
+            "engine__simulated__base_url": "http://127.0.0.1:9/v1",
+            "engine__simulated__api_key_env": "OTHER_KEY",
             "engine__simulated__usd_per_million_prompt_tokens": 1.0,
             "engine__simulated__usd_per_million_completion_tokens": 2.0,
         },
+        {"engine__attempts": 9, "engine__deadline_seconds": 1.0, "engine__max_error_rate": 0.9},
+        {"engine__budget_usd": 5.0, "engine__budget_searches": 70},
+        {"engine__serper__url": "http://127.0.0.1:9", "engine__dense__corpus": "of no engine in use"},
     ],
 )
 def test_where_things_lie_and_how_fast_they_go_may_change_in_between(

@@ -223,9 +223,8 @@ def test_settings_drop_rename_and_add_fields(endpoint: Any, reply: Any, complete
 
 
 def test_the_settings_are_written_and_read_again(tmp_path: Any) -> None:
-    config = load_config(
-        None, ['engine.simulated.request={extra={a={b=[1, "x"], c=true}}, rename={"max tokens"="y"}, drop=["seed"]}']
-    )
+    table = '{extra={a={b=[1, "x"], c=true}}, rename={"max tokens"="y"}, drop=["seed"]}'
+    config = load_config(None, ["engine.simulated.base_url=http://h/v1", f"engine.simulated.request={table}"])
     path = tmp_path / "c.toml"
     path.write_text(config_toml(config))
     assert load_config(path) == config

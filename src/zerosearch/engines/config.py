@@ -50,8 +50,6 @@ class SimulatedConfig(ServerConfig):
     def _agree(self) -> SimulatedConfig:
         if self.plan_temperature is not None and self.style != "tuned":
             raise ValueError("plan_temperature is set, but only a tuned simulator plans (style = 'tuned'?)")
-        if self.base_url and self.adapter:
-            raise ValueError("adapter cannot be used with base_url: load it in the server")
         return self
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, JsonValue, model_validator
 from pydantic.fields import FieldInfo
@@ -101,6 +101,11 @@ class Server:
 class ServerConfig(Section):
     """The settings of a server that may stand in for a local model."""
 
+    served_only: ClassVar[tuple[str, ...]] = (
+        "api_key_env", "request", "usd_per_million_prompt_tokens", "usd_per_million_completion_tokens",
+    )  # fmt: skip
+    """What a local model has no use for."""
+
     base_url: Address | None = Field(None, json_schema_extra=FREE)
     """An OpenAI-compatible server (http://host:port/v1) to use instead of a local model."""
     api_key_env: Variable | None = Field(None, json_schema_extra=FREE)
@@ -111,6 +116,16 @@ class ServerConfig(Section):
     """What the server charges, so that costs are counted and `engine.budget_usd` can bound them."""
     usd_per_million_completion_tokens: float = Field(0.0, ge=0, json_schema_extra=FREE)
     """The same for the tokens that it writes."""
+
+    @model_validator(mode="after")
+    def _local_or_served(self) -> Self:
+        if self.base_url is None:
+            for name in self.served_only:
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"{name} is set, but only a model behind a base_url uses it")
+        elif getattr(self, "adapter", None) is not None:
+            raise ValueError("adapter cannot be used with base_url: load it in the server")
+        return self
 
     def server(self, *, timeout_seconds: float = 600.0, max_connections: int = 256) -> Server | None:
         """None: the model is a local one."""
