@@ -19,16 +19,6 @@ from zerosearch.spending.ledger import Ledger
 from zerosearch.spending.meter import Meter
 from zerosearch.usage import NOTHING, Usage
 
-__all__ = [
-    "ChatModel",
-    "ChatTokenizer",
-    "GeneratorWriter",
-    "OpenAIWriter",
-    "Written",
-    "cut_anywhere",
-    "render_messages",
-]
-
 _TAIL = 32
 """This many of a prompt's last ids tell whether it opens a thought."""
 # vLLM and SGLang go on with the assistant's message only if told so; the llama.cpp server does it by itself
@@ -80,9 +70,6 @@ class OpenAIWriter:
         self._server = CompletionServer(server, model)
         changed = digest_of(server.request.model_dump()) if server.request != RequestConfig() else None
         self.identity = identity_of("openai", model=model, address=address_of(self._server.address), options=changed)
-
-    def __repr__(self) -> str:
-        return f"OpenAIWriter({self._server.url!r}, model={self.model!r})"
 
     async def write(
         self, messages: Sequence[Message], sampling: Sampling, *, outside_thoughts: bool = False

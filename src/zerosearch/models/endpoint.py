@@ -118,11 +118,7 @@ class OpenAIGenerator:
         self._spoken = False
         self._changed = asyncio.Event()
         self._server = CompletionServer(server, model, _PATHS[endpoint])
-        self.url = self._server.url
         self._gate = PerLoop(lambda: asyncio.Semaphore(server.max_connections))
-
-    def __repr__(self) -> str:
-        return f"OpenAIGenerator({self.url!r}, model={self.model!r})"
 
     async def generate(self, prompt_ids: list[int], sampling: Sampling) -> Generation:
         """The policy's next turn, at most `sampling.max_tokens` bytes of it."""
@@ -199,7 +195,7 @@ class OpenAIGenerator:
         finally:
             self._mute -= 1
         if not self._spoken:
-            raise EngineError("empty", f"{self.url}: no reply has a text: {silence}")
+            raise EngineError("empty", f"{self._server.url}: no reply has a text: {silence}")
 
     def _wake(self) -> None:
         self._changed.set()
