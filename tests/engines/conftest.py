@@ -79,6 +79,10 @@ class Endpoint:
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
         self._thread.start()
 
+    def says(self, *texts: Any, **how: Any) -> None:
+        """Answer chats with `texts`, one after the other; see `completion`."""
+        self.script = [Reply(body=completion(text, **how)) for text in texts]
+
     def _next(self, handler: BaseHTTPRequestHandler) -> Reply:
         path, _, query = handler.path.partition("?")
         if handler.command == "GET":

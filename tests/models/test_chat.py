@@ -49,8 +49,8 @@ def writer(endpoint: Any) -> OpenAIWriter:
     return OpenAIWriter(Server(endpoint.url, timeout_seconds=30.0), "tiny")
 
 
-def test_the_request_is_the_one_that_openai_servers_take(endpoint: Any, reply: Any, complete: Any) -> None:
-    endpoint.script = [reply(body=complete("a page", usage={"prompt_tokens": 12, "completion_tokens": 3}))]
+def test_the_request_is_the_one_that_openai_servers_take(endpoint: Any) -> None:
+    endpoint.says("a page", usage={"prompt_tokens": 12, "completion_tokens": 3})
     changes = RequestConfig(extra={"top_p": 0.9}, drop=["max_tokens"])
     writer = OpenAIWriter(Server(endpoint.url + "/", request=changes), "tiny")
     assert write(writer, seed=2**62 + 5) == Written("a page", Usage(12, 3))
@@ -61,17 +61,15 @@ def test_the_request_is_the_one_that_openai_servers_take(endpoint: Any, reply: A
     assert "authorization" not in endpoint.headers[0]
 
 
-def test_a_reply_costs_what_the_server_charges_and_says_where_it_hit_the_limit(
-    endpoint: Any, reply: Any, complete: Any
-) -> None:
+def test_a_reply_costs_what_the_server_charges_and_says_where_it_hit_the_limit(endpoint: Any) -> None:
     usage = {"prompt_tokens": 100, "completion_tokens": 30}
-    endpoint.script = [reply(body=complete("half a pa", usage=usage, finish_reason="length"))]
+    endpoint.says("half a pa", usage=usage, finish_reason="length")
     writer = OpenAIWriter(Server(endpoint.url, prices=TokenPrices(2.0, 10.0)), "tiny")
     assert write(writer) == Written("half a pa", Usage(100, 30, 0.0005), truncated=True)
 
 
-def test_a_server_is_told_to_go_on_with_what_the_assistant_has_begun(endpoint: Any, reply: Any, complete: Any) -> None:
-    endpoint.script = [reply(body=complete("1] Nepal"))]
+def test_a_server_is_told_to_go_on_with_what_the_assistant_has_begun(endpoint: Any) -> None:
+    endpoint.says("1] Nepal")
     begun: list[Message] = [*MESSAGES, {"role": "assistant", "content": "<think>["}]
     changes = RequestConfig(drop=["add_generation_prompt"])
     assert write(OpenAIWriter(Server(endpoint.url, request=changes), "tiny"), begun, stop=("]",)).text == "1"
@@ -82,9 +80,9 @@ def test_a_server_is_told_to_go_on_with_what_the_assistant_has_begun(endpoint: A
 
 @pytest.mark.parametrize(("text", "finish"), [(None, "length"), (" \n", "stop")])
 def test_a_reply_without_text_is_an_error_of_its_own(
-    writer: OpenAIWriter, endpoint: Any, reply: Any, complete: Any, text: Any, finish: str
+    writer: OpenAIWriter, endpoint: Any, text: Any, finish: str
 ) -> None:
-    endpoint.script = [reply(body=complete(text, finish_reason=finish))]
+    endpoint.says(text, finish_reason=finish)
     with pytest.raises(EmptyReply) as caught:
         write(writer)
     assert (caught.value.kind, caught.value.truncated) == ("empty", finish == "length")
@@ -121,17 +119,17 @@ def test_a_server_that_cannot_be_asked_is_one_line_without_a_password(server: Se
     assert "pw" not in str(caught.value)
 
 
-def test_one_writer_serves_several_event_loops(writer: OpenAIWriter, endpoint: Any, reply: Any, complete: Any) -> None:
-    endpoint.script = [reply(body=complete("a page"))]
+def test_one_writer_serves_several_event_loops(writer: OpenAIWriter, endpoint: Any) -> None:
+    endpoint.says("a page")
     # The first loop ends with its connection still open, as a training step does.
     first = asyncio.run(writer.write(MESSAGES, Sampling(max_tokens=5)))
     assert (first.text, write(writer).text) == ("a page", "a page")
 
 
 def test_a_stop_is_sent_and_the_text_ends_before_it_even_where_the_server_leaves_it_in(
-    writer: OpenAIWriter, endpoint: Any, reply: Any, complete: Any
+    writer: OpenAIWriter, endpoint: Any
 ) -> None:
-    endpoint.script = [reply(body=complete("one </b> two </a> three"))]
+    endpoint.says("one </b> two </a> three")
     assert write(writer, stop=("</a>", "</b>")).text == "one "
     assert endpoint.requests[0]["stop"] == ["</a>", "</b>"]
 

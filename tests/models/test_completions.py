@@ -205,8 +205,8 @@ def test_what_no_mending_helps_is_refused_after_a_bounded_number_of_requests(
     assert len(endpoint.requests) <= 2
 
 
-def test_settings_drop_rename_and_add_fields(endpoint: Any, reply: Any, complete: Any) -> None:
-    endpoint.script = [reply(body=complete("yes"))]
+def test_settings_drop_rename_and_add_fields(endpoint: Any) -> None:
+    endpoint.says("yes")
     config = load_config(
         None,
         [

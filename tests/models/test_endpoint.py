@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from engines.conftest import Reply
+from engines.conftest import Reply, completion
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -169,8 +169,8 @@ def test_a_server_that_cuts_the_stop_string_off_reads_as_one_that_does_not(text:
 # --- requests and answers ---
 
 
-def test_a_chat_request_holds_what_was_asked_and_nothing_else(endpoint: Any, reply: Any, complete: Any) -> None:
-    endpoint.script = [reply(body=complete("<answer>Zürich 🏔"))]
+def test_a_chat_request_holds_what_was_asked_and_nothing_else(endpoint: Any) -> None:
+    endpoint.says("<answer>Zürich 🏔")
     ids = [*CODEC.encode("Q\n"), *own("<search>é</search>"), *CODEC.encode("\n<information>\n</information>\n")]
     generation = ask(make(endpoint.url), ids, temperature=0.5, top_p=0.9, seed=2**31 + 7)
     assert endpoint.paths == ["/v1/chat/completions"]
@@ -198,14 +198,14 @@ def test_a_chat_request_holds_what_was_asked_and_nothing_else(endpoint: Any, rep
 
 @pytest.mark.parametrize("fails", [0, 1])
 def test_a_server_that_stops_in_a_thought_is_asked_for_the_whole_turn_and_all_of_it_is_paid_for(
-    endpoint: Any, complete: Any, fails: int
+    endpoint: Any, fails: int
 ) -> None:
     def thinks(request: dict[str, Any]) -> Reply:
         if fails and len(endpoint.requests) == 2:
             return Reply(status=500)
         text = "<think>I write <search> and </search>.</think><answer>Lima</answer> and more"
         end = min((text.find(stop) for stop in request.get("stop", ())), default=len(text))
-        return Reply(body=complete(text[:end], usage={"prompt_tokens": 5, "completion_tokens": 7}))
+        return Reply(body=completion(text[:end], usage={"prompt_tokens": 5, "completion_tokens": 7}))
 
     endpoint.answer = thinks
     generation = ask(make(endpoint.url), [*CODEC.encode("Q"), *own("<search>x</search>"), 1])
@@ -215,14 +215,14 @@ def test_a_server_that_stops_in_a_thought_is_asked_for_the_whole_turn_and_all_of
 
 
 @pytest.mark.parametrize("text", ["<think>I write <search> and", "I write <search> and", "<think>"])
-def test_a_turn_that_ended_by_itself_in_a_thought_is_not_gone_on_with(endpoint: Any, complete: Any, text: str) -> None:
-    endpoint.script = [Reply(body=complete(text))]
+def test_a_turn_that_ended_by_itself_in_a_thought_is_not_gone_on_with(endpoint: Any, text: str) -> None:
+    endpoint.says(text)
     for shown in (CODEC.encode("Q"), [*CODEC.encode("Q"), *own("<search>x</search>"), 1]):
         assert ask(make(endpoint.url), shown).stop_reason == "eos"
 
 
-def test_completions_are_asked_with_the_bare_text(endpoint: Any, reply: Any) -> None:
-    endpoint.script = [reply(body=bare("<search>peaks"))]
+def test_completions_are_asked_with_the_bare_text(endpoint: Any) -> None:
+    endpoint.script = [Reply(body=bare("<search>peaks"))]
     ids = [*CODEC.encode("Q é\n"), *own("<search>x</search>")]
     generation = ask(
         make(endpoint.url, endpoint="completions", request=RequestConfig(drop=["seed"], extra={"min_p": 0.1})),
@@ -242,21 +242,19 @@ def test_completions_are_asked_with_the_bare_text(endpoint: Any, reply: Any) -> 
     [(4000, 100, "<answer>éééé</answer>"), (200, 50, "<answer>éééé</answer>"), (11, 2, "<answer>é"), (3, 1, "<an")],
 )
 def test_a_turn_has_no_more_than_its_own_room_and_the_contexts_and_is_cut_between_characters(
-    endpoint: Any, reply: Any, complete: Any, room: int, tokens: int, turn: str
+    endpoint: Any, room: int, tokens: int, turn: str
 ) -> None:
-    endpoint.script = [reply(body=complete("<answer>éééé"))]
+    endpoint.says("<answer>éééé")
     generation = ask(make(endpoint.url), max_tokens=room)
     assert endpoint.requests[0]["max_tokens"] == tokens
     assert CODEC.decode(generation.token_ids) == turn
     assert generation.stop_reason == ("stop" if turn.endswith("</answer>") else "length")
 
 
-def test_a_turn_of_nothing_is_a_turn_and_told_of(
-    endpoint: Any, reply: Any, complete: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_turn_of_nothing_is_a_turn_and_told_of(endpoint: Any, caplog: pytest.LogCaptureFixture) -> None:
     endpoint.script = [
-        reply(body=complete("hm")),
-        reply(body=complete(None, finish_reason="length")),  # a model that thought until its limit
+        Reply(body=completion("hm")),
+        Reply(body=completion(None, finish_reason="length")),  # a model that thought until its limit
     ]
     generator = make(endpoint.url)
     ask(generator)
@@ -278,25 +276,23 @@ def test_a_turn_of_nothing_is_a_turn_and_told_of(
     ],
 )
 def test_a_policy_whose_replies_never_have_a_text_ends_the_run_with_the_reason(
-    endpoint: Any, reply: Any, message: Any, finish: str, said: str
+    endpoint: Any, message: Any, finish: str, said: str
 ) -> None:
-    endpoint.script = [reply(body=json.dumps({"choices": [{"message": message, "finish_reason": finish}]}).encode())]
+    endpoint.script = [Reply(body=json.dumps({"choices": [{"message": message, "finish_reason": finish}]}).encode())]
     assert said in broken(endpoint)
 
 
-def test_many_episodes_of_silence_end_too_and_one_with_text_keeps_them_going(
-    endpoint: Any, reply: Any, complete: Any
-) -> None:
+def test_many_episodes_of_silence_end_too_and_one_with_text_keeps_them_going(endpoint: Any) -> None:
     async def many(generator: OpenAIGenerator, count: int) -> list[Any]:
         asked = (generator.generate(CODEC.encode("Q"), Sampling()) for _ in range(count))
         done = await asyncio.gather(*asked, return_exceptions=True)
         await generator.aclose()
         return done
 
-    endpoint.script = [reply(body=complete(None))]
+    endpoint.says(None)
     done = asyncio.run(many(make(endpoint.url), 20))
     assert all(isinstance(d, RunError) for d in done)
-    endpoint.script = [reply(body=complete("hm")), reply(body=complete(None))]
+    endpoint.says("hm", None)
     assert not any(isinstance(d, RunError) for d in asyncio.run(many(make(endpoint.url), 20)))
 
 
@@ -322,34 +318,32 @@ def broken(endpoint: Any, **options: Any) -> str:
         {"body": b"[]"},
     ],
 )
-def test_what_may_pass_is_asked_again(endpoint: Any, reply: Any, complete: Any, bad: Any) -> None:
+def test_what_may_pass_is_asked_again(endpoint: Any, bad: Any) -> None:
     pauses: list[float] = []
 
     async def sleep(seconds: float) -> None:
         pauses.append(seconds)
 
-    endpoint.script = [reply(**bad), reply(**bad), reply(body=complete("hm"))]
+    endpoint.script = [Reply(**bad), Reply(**bad), Reply(body=completion("hm"))]
     assert CODEC.decode(ask(make(endpoint.url, sleep=sleep)).token_ids) == "hm"
     assert pauses == ([3.0, 3.0] if bad.get("status") == 429 else [1.0, 2.0])
     assert endpoint.requests[0] == endpoint.requests[2]  # the same seed: the same turn
 
 
-def test_a_dead_or_silent_endpoint_is_a_clear_end_and_a_bounded_one(endpoint: Any, reply: Any) -> None:
-    endpoint.script = [reply(status=503, body=b'{"error": {"message": "overloaded"}}')]
+def test_a_dead_or_silent_endpoint_is_a_clear_end_and_a_bounded_one(endpoint: Any) -> None:
+    endpoint.script = [Reply(status=503, body=b'{"error": {"message": "overloaded"}}')]
     said = broken(endpoint)
     assert "the policy policy-7b gave no text in 6 attempt(s)" in said
     assert "HTTP 503: overloaded" in said
     assert "Nothing written so far is lost" in said
     assert len(endpoint.requests) == 6
-    endpoint.script = [reply(hold=True)]
+    endpoint.script = [Reply(hold=True)]
     assert "0.2 s" in broken(endpoint, retry=Retry(attempts=1, deadline_seconds=0.2))
 
 
-def test_a_refusal_is_not_asked_again_and_the_key_is_not_shown(
-    endpoint: Any, reply: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_refusal_is_not_asked_again_and_the_key_is_not_shown(endpoint: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("POLICY_KEY", "sk-0123456789abcdef")
-    endpoint.script = [reply(status=400, body=b'{"error": "key sk-0123456789abcdef: context length is 4096 tokens"}')]
+    endpoint.script = [Reply(status=400, body=b'{"error": "key sk-0123456789abcdef: context length is 4096 tokens"}')]
     said = broken(endpoint, api_key_env="POLICY_KEY")
     assert "sk-0123" not in said
     assert "protocol.max_context_tokens may be too large" in said
@@ -357,7 +351,7 @@ def test_a_refusal_is_not_asked_again_and_the_key_is_not_shown(
     assert endpoint.headers[0]["authorization"] == "Bearer sk-0123456789abcdef"
 
 
-def test_waiting_in_line_is_no_part_of_the_deadline(endpoint: Any, reply: Any, complete: Any) -> None:
+def test_waiting_in_line_is_no_part_of_the_deadline(endpoint: Any) -> None:
     """Twenty turns over two connections, each of which takes a tenth of the deadline."""
     running = most = 0
 
@@ -378,7 +372,7 @@ def test_waiting_in_line_is_no_part_of_the_deadline(endpoint: Any, reply: Any, c
         await asyncio.gather(*(generator.generate(CODEC.encode("Q"), Sampling()) for _ in range(20)))
         await generator.aclose()
 
-    endpoint.script = [reply(body=complete("hm"))]
+    endpoint.says("hm")
     asyncio.run(main())
     assert (most, len(endpoint.requests)) == (2, 20)
 
@@ -388,10 +382,12 @@ def test_waiting_in_line_is_no_part_of_the_deadline(endpoint: Any, reply: Any, c
 
 @pytest.mark.parametrize(("price", "what"), [(2.0, "tokens and costs are"), (0.0, "tokens are")])
 def test_tokens_and_dollars_are_charged_and_a_server_that_hides_them_is_named_once(
-    endpoint: Any, reply: Any, complete: Any, caplog: pytest.LogCaptureFixture, price: float, what: str
+    endpoint: Any, caplog: pytest.LogCaptureFixture, price: float, what: str
 ) -> None:
     usage = {"prompt_tokens": 1000, "completion_tokens": 50}
-    endpoint.script = [reply(body=complete("hm", usage=usage)), reply(body=complete("hm", usage={"prompt_tokens": -1}))]
+    endpoint.answer = lambda request: Reply(
+        body=completion("hm", usage=usage if len(endpoint.requests) == 1 else {"prompt_tokens": -1})
+    )
     generator = make(endpoint.url, prices=TokenPrices(price, 5 * price))
     used = [ask(generator).usage for _ in range(3)]
     assert used == [Usage(1000, 50, 0.00125 * price), Usage(), Usage()]
@@ -400,8 +396,8 @@ def test_tokens_and_dollars_are_charged_and_a_server_that_hides_them_is_named_on
     ]
 
 
-def test_a_spent_budget_passes_through(endpoint: Any, reply: Any, complete: Any) -> None:
-    endpoint.script = [reply(body=complete("hm", usage={"prompt_tokens": 1000, "completion_tokens": 0}))]
+def test_a_spent_budget_passes_through(endpoint: Any) -> None:
+    endpoint.says("hm", usage={"prompt_tokens": 1000, "completion_tokens": 0})
     metered = MeteredPolicy(make(endpoint.url, prices=TokenPrices(prompt=2.0)), Meter(Budget(usd=0.002)))
     with pytest.raises(BudgetError):
         asyncio.run(metered.generate(CODEC.encode("Q"), Sampling()))
