@@ -24,6 +24,7 @@ from zerosearch.engines.page_rows import RecordedPage, parse_page_row, whole_tex
 from zerosearch.engines.scripts import spaced
 from zerosearch.episodes.search import Document, SearchPage, SearchRequest
 from zerosearch.errors import ConfigError, DataError
+from zerosearch.files.folders import listed
 from zerosearch.files.formats import read_jsonl, reading
 from zerosearch.files.identity import differences, digest_of, identity_of
 
@@ -85,14 +86,14 @@ class RecordedEngine:
         found = list(read_recordings(path))
         if not found:
             raise DataError(f"{path}: holds no recorded pages")
-        engines = sorted({page.engine for page in found})
+        engines = sorted({page.engine or "no name" for page in found})
         if source is not None:
             found = [page for page in found if source in (page.engine, page.identity)]
             if not found:
-                raise DataError(f"{path}: holds no page of {source!r}, but of {_listed(engines)}")
+                raise DataError(f"{path}: holds no page of {source!r}, but of {listed(engines)}")
         elif len(engines) > 1:
             raise DataError(
-                f"{path}: holds pages of {len(engines)} engines ({_listed(engines)}): say which to replay "
+                f"{path}: holds pages of {len(engines)} engines ({listed(engines)}): say which to replay "
                 "(engine.recorded.source)"
             )
         one, *others = sorted({page.identity for page in found})
@@ -178,8 +179,3 @@ def read_recordings(path: Path) -> Iterator[RecordedPage]:
 
 def _idf(count: int, queries: int) -> float:
     return math.log(1 + (queries - count + 0.5) / (count + 0.5))
-
-
-def _listed(engines: Sequence[str]) -> str:
-    names = [engine or "no name" for engine in engines]
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
