@@ -87,8 +87,7 @@ async def judge(
     held: Mapping[str, Quality] | None = None,
     keep: Callable[[str, Quality], None] = lambda key, verdict: None,
 ) -> Judged:
-    """Ask for a verdict on each page, `concurrency` at a time; pages with one query and the same documents are judged
-    once.
+    """Ask for a verdict on each page, `concurrency` at a time. Pages that the judge would see alike are judged once.
 
     `held` are verdicts that are there already, by `verdict_key`; `keep` is given each new one as it comes.
 

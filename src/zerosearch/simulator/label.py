@@ -37,8 +37,8 @@ WAYS = (OUTCOME, JUDGE, CONTAINMENT, EVIDENCE)
 def label_pages(trajectories: Iterable[Trajectory], *, top_k: int | None = None) -> list[RecordedPage]:
     """Every page that was found, with all labels but the judge's. Failed and empty searches hold no page.
 
-    A trajectory ends right where its F1 is 1. A query that several rollouts of a question asked gives
-    one page for each, since their outcomes may differ.
+    A trajectory ends right where its F1 is 1. A query that several rollouts of a question asked gives one page for
+    each, since their outcomes may differ.
     """
     pages = []
     for t in trajectories:

@@ -55,8 +55,8 @@ def read_recorded_pages(path: Path, *, snippet_words: int | None = None) -> tupl
 class Recorded:
     """`recorded` of `total` queries are in the file, those of earlier calls included; `failed` this time.
 
-    `missed`: the engine is itself a recording, which has no page for them. `nothing`: the engine found nothing for so
-    many of those asked this time; their pages are recorded, and empty.
+    `missed`: the engine is itself a recording, which has no page for them. `nothing`: the engine found nothing for
+    them; their pages are recorded, and empty.
     """
 
     recorded: int

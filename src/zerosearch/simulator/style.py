@@ -17,6 +17,7 @@ from zerosearch.episodes.search import Document
 
 _COMMON_WORDS = "of in to is was and for on with which what who when where how that by as at from it give tell"
 _COMMON = frozenset(normalize(_COMMON_WORDS).split())
+_FOLDS = 5
 
 
 def words(document: Document) -> list[str]:
@@ -35,24 +36,22 @@ def auc(scores: Sequence[float], positive: Sequence[bool]) -> float | None:
     return float((ranks[labels].sum() - count * (count + 1) / 2) / (count * others))
 
 
-def style_auc(
-    real: Sequence[Sequence[Document]], simulated: Sequence[Sequence[Document]], *, folds: int = 5
-) -> float | None:
+def style_auc(real: Sequence[Sequence[Document]], simulated: Sequence[Sequence[Document]]) -> float | None:
     """How well word counts tell simulated documents from real ones: .5 not at all, 1 always.
 
     `real[i]` and `simulated[i]` are the pages for one query, always in one fold: a classifier (multinomial naive Bayes,
     add-one) is trained on other queries' pages and scored on these, so facts do not give a page away, only wording can.
     None where there are too few pages.
     """
-    if len(real) < folds:
+    if len(real) < _FOLDS:
         return None
     scores: list[float] = []
     labels: list[bool] = []
     pages = [
-        (i % folds, [words(d) for d in r], [words(d) for d in s])
+        (i % _FOLDS, [words(d) for d in r], [words(d) for d in s])
         for i, (r, s) in enumerate(zip(real, simulated, strict=True))
     ]
-    for fold in range(folds):
+    for fold in range(_FOLDS):
         counts = [Counter[str](), Counter[str]()]
         for of, *sides in pages:
             if of != fold:
@@ -84,10 +83,10 @@ def overlap(page: Sequence[Document]) -> float | None:
     return float(np.mean(pairs)) if pairs else None
 
 
-def copies(document: Document, question: str, share: float = 0.6) -> bool:
-    """Whether the document repeats the question: holds at least `share` of its content words."""
+def copies(document: Document, question: str) -> bool:
+    """Whether the document repeats the question: holds at least 60 % of its content words."""
     content = set(normalize(question).split()) - _COMMON
-    return bool(content) and len(content & set(words(document))) >= share * len(content)
+    return bool(content) and len(content & set(words(document))) >= 0.6 * len(content)
 
 
 def mean(values: Sequence[float | None]) -> float | None:
