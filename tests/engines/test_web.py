@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
-from typing import Any
-
 import pytest
 from engines.conftest import Reply
-from engines.services import ENGINES, KEY, NEPAL, ONCE, PERU, REQUEST, Service, answer, failure, search
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from engines.services import ENGINES, KEY, NEPAL, ONCE, PERU, Service, answer, failure, search
 
 from zerosearch.engines.web import KEY_VARIABLES, MAX_QUERY_CHARS, PRICES_USD
-from zerosearch.episodes.search import Document, SearchPage, SearchRequest
-from zerosearch.errors import EngineError
-from zerosearch.models.client import MAX_BODY_BYTES
+from zerosearch.episodes.search import Document, SearchRequest
 from zerosearch.models.retry import Retry
 from zerosearch.usage import Usage
 
@@ -144,71 +136,3 @@ def test_what_is_not_the_format_is_malformed_and_not_an_empty_page(
         failure(service.open(kind, answer(kind, [NEPAL])[:-9] if body is None else body, retry=ONCE)).kind
         == "malformed"
     )
-
-
-@every_kind
-def test_five_megabytes_are_not_taken_in(kind: str, service: Service) -> None:
-    long = answer(kind, [("Long", "word " * 1_000_000, "u")])
-    assert len(long) > MAX_BODY_BYTES
-    error = failure(service.open(kind, long, retry=ONCE))
-    assert (error.kind, "4 MiB" in str(error)) == ("malformed", True)
-
-
-json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
-    max_leaves=8,
-)
-NAMES = ["title", "snippet", "link", "content", "url", "document", "contents", "text", "id", "score"]
-rows = st.dictionaries(st.sampled_from(NAMES), st.text(max_size=8) | json_values, max_size=4)
-near_answers = st.dictionaries(
-    st.sampled_from(
-        ["organic_results", "organic", "results", "result", "error", "answer_box", "answerBox", "search_metadata",
-         "searchParameters", "unresponsive_engines"]
-    ),
-    json_values | rows | st.lists(rows, max_size=3) | st.lists(st.lists(rows | st.text(max_size=8), max_size=2)),
-    max_size=4,
-)  # fmt: skip
-
-
-near_rows = st.lists(st.dictionaries(st.sampled_from(NAMES), st.text(max_size=8) | st.none(), max_size=8), max_size=4)
-near_forms = {
-    "serpapi": st.fixed_dictionaries({"organic_results": near_rows}, optional={"error": json_values}),
-    "serper": st.fixed_dictionaries({"organic": near_rows}, optional={"answerBox": rows | json_values}),
-    "searxng": st.fixed_dictionaries({"results": near_rows}, optional={"unresponsive_engines": json_values}),
-    "remote": st.fixed_dictionaries({"result": st.tuples(near_rows | st.lists(st.text(max_size=8), max_size=3))}),
-}
-
-
-@every_kind
-def test_any_json_gives_a_page_or_a_typed_error(kind: str, service: Service) -> None:
-    engine = service.open(kind, retry=ONCE)
-    pages = 0
-
-    async def ask() -> SearchPage | EngineError:
-        try:
-            return await engine.search(REQUEST)
-        except EngineError as error:
-            return error
-
-    with asyncio.Runner() as runner:
-
-        @settings(max_examples=150, deadline=None)
-        @given(body=json_values | near_answers | near_forms[kind])
-        def holds(body: Any) -> None:
-            nonlocal pages
-            service.says(json.dumps(body).encode())
-            outcome = runner.run(ask())
-            if isinstance(outcome, EngineError):
-                assert outcome.kind in ("malformed", "http", "empty")
-                assert "\n" not in str(outcome)
-                return
-            for document in outcome.documents:
-                pages += 1
-                assert document.text
-                for part in (document.title, document.text, document.id):
-                    assert part.encode("utf-8").decode() == " ".join(part.split())
-
-        holds()
-        runner.run(engine.aclose())
-    assert pages  # some of the answers were of the right form

@@ -82,17 +82,6 @@ def test_an_address_that_cannot_be_used_is_refused_without_showing_a_password(
     assert "hush" not in str(caught.value)
 
 
-@every_kind
-def test_a_server_on_this_machine_is_not_asked_through_a_proxy(
-    kind: str, service: Service, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    for name in ("NO_PROXY", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-    assert len(search(service.open(kind, answer(kind, [NEPAL]))).documents) == 1
-
-
 # ---- from the configuration
 
 

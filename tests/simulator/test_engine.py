@@ -129,19 +129,6 @@ def test_a_server_that_recovers_gives_a_page(endpoint: Any, reply: Any, complete
     assert len({r["seed"] for r in endpoint.requests}) == 3
 
 
-@pytest.mark.parametrize(
-    ("wrong", "retry", "kind"),
-    [({"status": 401}, Retry(attempts=5), "refused"), ({"hold": True}, Retry(5, deadline_seconds=0.05), "deadline")],
-)
-def test_a_server_that_refuses_or_hangs_is_asked_once(
-    wrong: dict[str, Any], retry: Retry, kind: str, endpoint: Any, reply: Any
-) -> None:
-    endpoint.script = [reply(**wrong)]
-    with pytest.raises(EngineError) as caught:
-        over_http(endpoint, retry)
-    assert (caught.value.kind, caught.value.attempts, len(endpoint.requests)) == (kind, 1, 1)
-
-
 def over_http(endpoint: Any, retry: Retry) -> SearchPage:
     async def main() -> SearchPage:
         writer = OpenAIWriter(Server(endpoint.url, timeout_seconds=30.0), "tiny")

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,17 +28,15 @@ def test_reading_and_writing_again_changes_nothing_whatever_the_documents_hold(d
     assert format_page(parse_page(text, len(documents)).documents) == text
 
 
-@given(st.text(), st.integers(1, 6))
-def test_any_text_gives_a_page_of_non_empty_documents(text: str, top_k: int) -> None:
+nearly_in_form = st.text(st.sampled_from('[]12.) \n\tDocument(Title: "x"):*#`<think>/'), max_size=60)
+
+
+@given(st.text() | nearly_in_form, st.integers(1, 6))
+def test_any_text_gives_a_page_of_documents_that_say_something(text: str, top_k: int) -> None:
     page = parse_page(text, top_k)
     assert len(page.documents) <= top_k
-    assert all(one_line(d.title + d.text) for d in page.documents)
+    assert all(re.search(r"\w", d.title + d.text) for d in page.documents)
     assert not page.parsed or len(page.documents) == top_k
-
-
-@given(st.text(st.sampled_from('[]12.) \n\tDocument(Title: "x"):*#`<think>/'), max_size=60))
-def test_text_that_nearly_has_the_form_gives_no_empty_document(text: str) -> None:
-    assert all(any(c.isalnum() for c in d.title + d.text) for d in parse_page(text, 3).documents)
 
 
 @pytest.mark.parametrize(
