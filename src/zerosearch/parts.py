@@ -33,7 +33,7 @@ from zerosearch.models.embedded import cache_dir, resolve_model
 from zerosearch.models.endpoint import OpenAIGenerator
 from zerosearch.models.loaded import LocalModels
 from zerosearch.models.retry import PATIENT, Retry
-from zerosearch.playing import endpoint_settings, rollout_settings
+from zerosearch.playing import rollout_settings
 from zerosearch.process.runtime import quiet_libraries
 from zerosearch.simulator.engine import SimulatedEngine
 from zerosearch.spending.books import standing_meter
@@ -209,7 +209,7 @@ class Parts:
         server = config.model.server(timeout_seconds=config.model.deadline_seconds, max_connections=concurrency)
         if server is not None:
             generator = MeteredPolicy(self._endpoint(config, server), self.meter)
-            return generator, endpoint_settings(config, temperature=temperature, top_k=top_k)
+            return generator, rollout_settings(config, None, temperature=temperature, top_k=top_k)
         from zerosearch.models.worker import TransformersGenerator
 
         model, worker = self.models.get(config.model.name)

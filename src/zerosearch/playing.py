@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from zerosearch.config import TrainConfig
 from zerosearch.episodes.encoding import encode_prompt
-from zerosearch.episodes.episode import Codec, EpisodeLimits
 from zerosearch.episodes.generation import Sampling
 from zerosearch.episodes.protocol import PROMPT, PROMPT_WITHOUT_SEARCH, render_prompt
 from zerosearch.episodes.rewards import find_reward
@@ -18,46 +18,26 @@ if TYPE_CHECKING:  # it needs torch, and an endpoint does not
     from zerosearch.models.local import LocalModel
 
 
-def rollout_settings(config: TrainConfig, model: LocalModel, *, temperature: float, top_k: int) -> RolloutSettings:
-    """For a local model: ids are its tokens. `temperature` 0 is greedy; pages have `top_k` documents.
+def rollout_settings(
+    config: TrainConfig, model: LocalModel | None, *, temperature: float, top_k: int
+) -> RolloutSettings:
+    """For a local model ids are its tokens; for one behind a URL (`model` None) they are the bytes of the text.
 
-    Raises `ConfigError` or `ModelError` where the instructions or the chat template cannot be used.
+    `temperature` 0 is greedy; pages have `top_k` documents. Raises `ConfigError` or `ModelError` where the instructions
+    or the chat template cannot be used.
     """
-
-    def encode(prompt: str) -> list[int]:
-        return encode_prompt(prompt, model.tokenizer, chat=config.protocol.chat)
-
-    prompt = _prompt(config, model.codec, encode)
-    return _settings(config, model.codec, prompt, config.protocol.limits(), temperature, top_k)
-
-
-def endpoint_settings(config: TrainConfig, *, temperature: float, top_k: int) -> RolloutSettings:
-    """For a model behind a URL: ids are the bytes of the text. Raises `ConfigError` for unusable instructions."""
-    codec = byte_codec()
-    prompt = _prompt(config, codec, codec.encode)
-    return _settings(config, codec, prompt, byte_limits(config.protocol.limits()), temperature, top_k)
-
-
-def _prompt(config: TrainConfig, codec: Codec, encode: Callable[[str], list[int]]) -> Callable[[str], list[int]]:
-    protocol = config.protocol
+    protocol, training, greedy = config.protocol, config.training, temperature == 0
+    codec, limits = byte_codec(), byte_limits(protocol.limits())
+    encode: Callable[[str], list[int]] = codec.encode
+    if model is not None:
+        codec, limits = model.codec, protocol.limits()
+        encode = partial(encode_prompt, tokenizer=model.tokenizer, chat=protocol.chat)
     template = protocol.prompt or (PROMPT if protocol.max_searches else PROMPT_WITHOUT_SEARCH)
 
     def prompt(question: str) -> list[int]:
         return encode(render_prompt(codec.clean(question), template=template))
 
     prompt("")  # instructions or a chat template that cannot be used are an error now, not after the first search
-    return prompt
-
-
-def _settings(
-    config: TrainConfig,
-    codec: Codec,
-    prompt: Callable[[str], list[int]],
-    limits: EpisodeLimits,
-    temperature: float,
-    top_k: int,
-) -> RolloutSettings:
-    training, greedy = config.training, temperature == 0
     return RolloutSettings(
         codec=codec,
         prompt=prompt,

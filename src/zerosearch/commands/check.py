@@ -69,15 +69,18 @@ def check(
         read = read_questions(parts, found) if whole and question is None else {}
         first = next(iter(read.get("data.train", ())), None)
         shown = question or (first.text if first else "")
-        if config.model.base_url is not None:
-            print_endpoint_prompt(parts, shown or "{question}")
-        elif (model := _tokenizer(parts, found, needed=episode is not None)) is not None:
-            check_lengths(read, _rollout(config, model), found)
+        served = config.model.base_url is not None
+        model = None if served else _tokenizer(parts, found, needed=episode is not None)
+        if served or model is not None:
+            temperature, top_k = config.training.temperature, config.engine.top_k
+            playing = rollout_settings(config, model, temperature=temperature, top_k=top_k)
             if shown or episode is None:
-                print_prompt(config, model, shown or "{question}")
+                print_prompt(config, model, playing, shown or "{question}")
+        if model is not None:
+            check_lengths(read, playing, found)
             if episode is not None:
                 golden = tuple(dict.fromkeys(text for given in answer or () for text in golden_answers(given)))
-                print_episode(config, model, Question("check", shown, golden), episode)
+                print_episode(config, model, playing, Question("check", shown, golden), episode)
     if whole:
         found.print(where)
     if episode is None and found.status:
@@ -115,35 +118,30 @@ def golden_answers(text: str) -> tuple[str, ...]:
         raise DataError(f"--answer: {error}") from None
 
 
-def print_prompt(config: TrainConfig, model: LocalModel, question: str) -> None:
-    """The prompt exactly as the model is shown it: the very ids, decoded."""
-    ids = _rollout(config, model).prompt(question)
-    chat = "without a" if config.protocol.chat == "never" or not model.tokenizer.chat_template else "with the"
-    console.print(Text(f"\nprompt: {len(ids)} tokens of {model.name}, {chat} chat template", style="bold"))
-    typer.secho(clean(model.codec.decode(ids)), fg="cyan")  # to the letter: rich would turn tabs into spaces
+def print_prompt(config: TrainConfig, model: LocalModel | None, playing: RolloutSettings, question: str) -> None:
+    """The prompt exactly as the model is shown it: the very ids, decoded. What a server's template makes of it is not
+    known here."""
+    ids = playing.prompt(question)
+    if model is None:
+        form = "as the user's message" if config.model.endpoint == "chat" else "as bare text"
+        said = f"prompt, sent to {config.model.name} at {config.model.base_url} {form}"
+    else:
+        chat = "without a" if config.protocol.chat == "never" or not model.tokenizer.chat_template else "with the"
+        said = f"prompt: {len(ids)} tokens of {model.name}, {chat} chat template"
+    console.print(Text(f"\n{said}", style="bold"))
+    if model is None:
+        console.print("(zerosearch train refuses a policy behind a URL)", style="dim")
+    typer.secho(clean(playing.codec.decode(ids)), fg="cyan")  # to the letter: rich would turn tabs into spaces
 
 
-def print_endpoint_prompt(parts: Parts, question: str) -> None:
-    """The prompt that an endpoint is sent; what its own template makes of it is not known here."""
-    config = parts.config
-    # a key that is not set is listed among what is not here
-    policy = config.model.model_copy(update={"api_key_env": None})
-    keyless = config.model_copy(update={"model": policy})
-    _, settings = parts.policy(keyless, temperature=config.training.temperature, top_k=config.engine.top_k)
-    form = "as the user's message" if policy.endpoint == "chat" else "as bare text"
-    said = f"\nprompt, sent to {policy.name} at {policy.base_url} {form}"
-    console.print(Text(said, style="bold"))
-    console.print("(zerosearch train refuses a policy behind a URL)", style="dim")
-    typer.secho(clean(settings.codec.decode(settings.prompt(question))), fg="cyan")
-
-
-def print_episode(config: TrainConfig, model: LocalModel, question: Question, text: str) -> None:
+def print_episode(
+    config: TrainConfig, model: LocalModel, playing: RolloutSettings, question: Question, text: str
+) -> None:
     """Read an episode's text; print its segments with their masks, what each turn does, and the reward."""
-    settings, codec = _rollout(config, model), model.codec
-    prompt = settings.prompt(question.text)
+    codec, prompt = playing.codec, playing.prompt(question.text)
     ends = [codec.decode([i]) for i in sorted(model.eos_ids)]
     written = text.strip().removeprefix(codec.decode(prompt).strip())
-    transcript = read_transcript(written, Episode(question, prompt, codec, settings.limits), ends=ends)
+    transcript = read_transcript(written, Episode(question, prompt, codec, playing.limits), ends=ends)
     ids, mask = transcript.episode.ids, transcript.episode.mask
     console.print(
         f"\n[bold]episode: {len(ids)} tokens[/bold], [green]{sum(mask)} the policy's own (trained on, mask 1)[/green], "
@@ -195,10 +193,6 @@ def _print_reward(config: TrainConfig, transcript: Transcript, golden: tuple[str
     console.print(
         Text.assemble((f"reward   {value:.3f}", style), f" ({reward.name}, format {reward.format:g}): {why}"),
     )
-
-
-def _rollout(config: TrainConfig, model: LocalModel) -> RolloutSettings:
-    return rollout_settings(config, model, temperature=config.training.temperature, top_k=config.engine.top_k)
 
 
 def _episode_text(text: str | None, file: Path | None) -> str | None:
