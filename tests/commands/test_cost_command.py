@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from learning.test_books import PaidEngine, bounded
+from learning.test_books import PaidEngine
 from learning.test_trainer import configure, trainer
+from learning.toy import changed
 
 from zerosearch.commands import cost as command
 from zerosearch.errors import BudgetError
@@ -39,7 +40,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
         return clock[0]
 
     with pytest.raises(BudgetError):
-        trainer(bounded(config, budget_searches=12), engine).run()
+        trainer(changed(config, engine__budget_searches=12), engine).run()
     made = trainer(config, engine)
     made.inputs = replace(made.inputs, simulator_seconds=decoded)
     assert made.run()

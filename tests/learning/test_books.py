@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 from learning.test_trainer import PAGE, Watch, configure, rows_of, searcher, trainer, writes
-from learning.toy import ToyEngine, toy_model, toy_trainer
+from learning.toy import ToyEngine, changed, toy_model, toy_trainer
 from torch import distributed
 
 from zerosearch.config import TrainConfig
@@ -60,14 +60,6 @@ class PaidEngine(ToyEngine):
         return replace(page, usage=Usage(prompt_tokens=10, completion_tokens=5, usd=PRICE))
 
 
-def judged(config: TrainConfig, every: int) -> TrainConfig:
-    return config.model_copy(update={"evaluation": config.evaluation.model_copy(update={"every": every})})
-
-
-def bounded(config: TrainConfig, **budget: Any) -> TrainConfig:
-    return config.model_copy(update={"engine": config.engine.model_copy(update=budget)})
-
-
 def evaluations(config: TrainConfig) -> dict[str, Any]:
     return {p.name: json.loads(p.read_text()) for p in (config.run_folder / "evaluations").glob("*.json")}
 
@@ -82,7 +74,7 @@ def cost(config: TrainConfig) -> dict[str, Any]:
 
 
 def test_every_step_and_evaluation_has_its_ledger_and_their_sum_grows(tmp_path: Path) -> None:
-    config = judged(configure(tmp_path, engine={"max_error_rate": 1.0}), 2)
+    config = changed(configure(tmp_path, engine={"max_error_rate": 1.0}), evaluation__every=2)
     engine, watch = PaidEngine(moody=True), Watch()
     assert trainer(config, engine, watch=watch).run()
     folder = config.run_folder
@@ -128,8 +120,8 @@ def test_a_failed_searchs_time_is_in_the_trajectory_and_in_the_row(tmp_path: Pat
 
 def test_the_queries_of_the_leak_rate_are_paid_and_counted(tmp_path: Path) -> None:
     config = configure(tmp_path, engine={}, steps=1)
-    change = {"transfer_limit": 6, "engine": config.engine.model_copy(update={"kind": "bm25"})}
-    config = config.model_copy(update={"evaluation": config.evaluation.model_copy(update=change)})
+    judge = {"kind": "bm25", "top_k": 1, "bm25": {"corpus": str(tmp_path / "corpus.jsonl")}}
+    config = changed(config, evaluation__transfer_limit=6, evaluation__engine=judge)
     corpus = tmp_path / "corpus.jsonl"
     corpus.write_text('{"id": "1", "title": "Paint", "text": "gold and green"}\n')
     real = BM25Engine.open(corpus, cache=tmp_path / "cache")
@@ -182,10 +174,10 @@ def _run_paid(config: TrainConfig, tally: Path, dies_at: int | None) -> None:
 
 def test_a_kill_neither_loses_nor_doubles_a_search_that_stands(tmp_path: Path) -> None:
     steps = {"steps": 8, "checkpoint_every": 2}
-    whole = judged(configure(tmp_path / "whole", **steps), 3)
+    whole = changed(configure(tmp_path / "whole", **steps), evaluation__every=3)
     engine = PaidEngine()
     assert trainer(whole, engine).run()
-    config = judged(configure(tmp_path / "killed", **steps), 3)
+    config = changed(configure(tmp_path / "killed", **steps), evaluation__every=3)
     tally = tmp_path / "tally"
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
@@ -222,7 +214,7 @@ class Idle:
 
 
 def whole_run(tmp_path: Path) -> tuple[TrainConfig, PaidEngine]:
-    config = judged(configure(tmp_path / "whole", steps=5, checkpoint_every=2), 2)
+    config = changed(configure(tmp_path / "whole", steps=5, checkpoint_every=2), evaluation__every=2)
     engine = PaidEngine()
     assert trainer(config, engine).run()
     return config, engine
@@ -231,11 +223,11 @@ def whole_run(tmp_path: Path) -> tuple[TrainConfig, PaidEngine]:
 @pytest.mark.parametrize("first", [1, 8, 9, 17, 20, 30, 60])
 def test_a_spent_budget_stops_with_a_checkpoint_and_a_larger_one_goes_on_exactly(first: int, tmp_path: Path) -> None:
     whole, paid = whole_run(tmp_path)
-    config = judged(configure(tmp_path / "parts", steps=5, checkpoint_every=2), 2)
+    config = changed(whole, folder=str(tmp_path / "parts"))
     engine, budget, stops = PaidEngine(), first, 0
     while True:
         try:
-            assert trainer(bounded(config, budget_searches=budget), engine).run()
+            assert trainer(changed(config, engine__budget_searches=budget), engine).run()
             break
         except BudgetError as error:
             text, code = str(error), error.exit_code
@@ -248,7 +240,7 @@ def test_a_spent_budget_stops_with_a_checkpoint_and_a_larger_one_goes_on_exactly
         assert "\n" not in text
         assert cost(config)["budget"] == {"usd": None, "searches": budget}
         before = engine.asked
-        again = trainer(bounded(config, budget_searches=budget), engine)
+        again = trainer(changed(config, engine__budget_searches=budget), engine)
         again.inputs = replace(again.inputs, generator=Idle())
         with pytest.raises(BudgetError, match=f"Stopped after step {done} of 5"):  # the same again buys nothing
             again.run()
@@ -266,11 +258,11 @@ def test_dollars_stop_a_run_as_searches_do_and_failed_ones_count(tmp_path: Path)
     config = configure(tmp_path, engine={"max_error_rate": 1.0}, steps=3)
     engine = PaidEngine(moody=True)
     with pytest.raises(BudgetError, match=r"engine\.budget_usd = 3 is reached: \$3\.[0-3]0 and"):
-        trainer(bounded(config, budget_usd=3.0), engine).run()
+        trainer(changed(config, engine__budget_usd=3.0), engine).run()
     found = spent(config.run_folder)
     assert 3.0 - 1e-9 <= found.usd <= 3.0 + 3 * PRICE  # the one search in flight
     assert found.asked == engine.asked
-    assert trainer(bounded(config, budget_usd=1000.0), engine).run()
+    assert trainer(changed(config, engine__budget_usd=1000.0), engine).run()
     assert [row["step"] for row in rows_of(config)] == [0, 1, 2]
 
 
@@ -278,11 +270,11 @@ def test_a_budget_that_stops_before_the_first_step_keeps_the_first_evaluation(tm
     config = configure(tmp_path, steps=1)
     engine = PaidEngine()
     with pytest.raises(BudgetError, match="Stopped after step 0 of 1"):
-        trainer(bounded(config, budget_searches=8), engine).run()
+        trainer(changed(config, engine__budget_searches=8), engine).run()
     assert [c.step for c in list_checkpoints(config.run_folder / "checkpoints")] == [0]
     assert {p.stem for p in (config.run_folder / "evaluations").iterdir()} == {"step-000000"}  # nor its predictions
     said: list[str] = []
-    made = trainer(bounded(config, budget_searches=100), engine)
+    made = trainer(changed(config, engine__budget_searches=100), engine)
     made.say = said.append
     assert made.run()
     assert [text for text in said if text.startswith("evaluating")] == ["evaluating after 1 steps: 8 questions, toy"]
@@ -290,8 +282,9 @@ def test_a_budget_that_stops_before_the_first_step_keeps_the_first_evaluation(tm
 
 def test_a_run_within_its_budget_does_not_notice_it(tmp_path: Path) -> None:
     whole, paid = whole_run(tmp_path)
-    config = judged(configure(tmp_path / "bounded", steps=5, checkpoint_every=2), 2)
-    assert trainer(bounded(config, budget_searches=paid.asked, budget_usd=paid.asked * PRICE), PaidEngine()).run()
+    budget = {"engine__budget_searches": paid.asked, "engine__budget_usd": paid.asked * PRICE}
+    config = changed(whole, folder=str(tmp_path / "bounded"), **budget)
+    assert trainer(config, PaidEngine()).run()
     assert rows_of(config) == rows_of(whole)
 
 
@@ -325,7 +318,7 @@ def test_processes_share_a_budget_and_stop_together(tmp_path: Path, port: int) -
     first = ledger_of(evaluations(alone)["step-000000.json"]).queries
     budget = first + row["ledger"]["queries"] // 2  # the step needs twice as much
     config = configure(tmp_path / "two", steps=1, questions_per_step=6, rollouts=8)
-    config = bounded(config, budget_searches=budget)
+    config = changed(config, engine__budget_searches=budget)
     tally = tmp_path / "tally"
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)

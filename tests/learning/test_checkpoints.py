@@ -9,10 +9,8 @@ from typing import Any
 
 import pytest
 import torch
-from learning.toy import toy_config, toy_model
+from learning.toy import changed, toy_config, toy_model
 
-from zerosearch.config import TrainConfig
-from zerosearch.config_file import config_from_dict
 from zerosearch.errors import CheckpointError
 from zerosearch.learning.checkpoints import (
     changes,
@@ -32,20 +30,6 @@ CONFIG = toy_config(Path("runs"), {"name": "reinforce", "kl": "none"}, steps=9)
 def learner(seed: int = 0) -> Learner:
     policy = Policy.full_weights(toy_model(seed), None)
     return Learner(policy, None, CONFIG)
-
-
-def changed(**changes: Any) -> TrainConfig:
-    """`CONFIG` with some settings changed: training__steps=3."""
-    values = CONFIG.model_dump(mode="json")
-    for key, value in changes.items():
-        *path, last = key.split("__")
-        table = values
-        for part in path:
-            table[part] = table.get(part) or {}
-            table = table[part]
-        table[last] = value
-    values["model"]["lora"] = "none"
-    return config_from_dict(values, "test")
 
 
 @pytest.fixture
@@ -106,11 +90,11 @@ def test_a_setting_that_shapes_the_numbers_binds_the_run_and_is_named(
     saved: Checkpoint, changes: dict[str, Any], named: str
 ) -> None:
     with pytest.raises(CheckpointError) as caught:
-        check_settings(saved, changed(**changes))
+        check_settings(saved, changed(CONFIG, **changes))
     assert named in str(caught.value)
     assert "\n" not in str(caught.value)
     with pytest.raises(CheckpointError):
-        load_checkpoint(saved, learner(), changed(**changes))
+        load_checkpoint(saved, learner(), changed(CONFIG, **changes))
 
 
 @pytest.mark.parametrize(
@@ -135,13 +119,13 @@ def test_a_setting_that_shapes_the_numbers_binds_the_run_and_is_named(
 def test_where_things_lie_and_how_fast_they_go_may_change_in_between(
     saved: Checkpoint, otherwise: dict[str, Any]
 ) -> None:
-    assert changed(**otherwise) != CONFIG
-    check_settings(saved, changed(**otherwise))
+    assert changed(CONFIG, **otherwise) != CONFIG
+    check_settings(saved, changed(CONFIG, **otherwise))
 
 
 def test_the_length_and_the_evaluation_may_change_and_are_said(saved: Checkpoint) -> None:
     judge = {"kind": "bm25", "bm25": {"corpus": "x.jsonl"}}
-    longer = changed(training__steps=10, evaluation__limit=9, evaluation__every=2, evaluation__engine=judge)
+    longer = changed(CONFIG, training__steps=10, evaluation__limit=9, evaluation__every=2, evaluation__engine=judge)
     check_settings(saved, longer)
     said = changes(saved, longer)
     assert {"training.steps = 9, now 10", "evaluation.limit = 8, now 9", "evaluation.every = 0, now 2"} <= set(said)
@@ -159,8 +143,8 @@ def test_the_length_binds_where_the_curriculum_goes_by_it(
     tmp_path: Path, curriculum: dict[str, Any], binds: bool
 ) -> None:
     parts = {"engine__kind": "simulated", "curriculum": curriculum}
-    saved = save_checkpoint(tmp_path, 3, learner(), changed(**parts), keep=2)
-    longer = changed(**parts, training__steps=10)
+    saved = save_checkpoint(tmp_path, 3, learner(), changed(CONFIG, **parts), keep=2)
+    longer = changed(CONFIG, **parts, training__steps=10)
     if not binds:
         return check_settings(saved, longer)
     with pytest.raises(CheckpointError, match=r"training.steps = 9, now it is 10 \(the curriculum goes by it"):
@@ -168,7 +152,7 @@ def test_the_length_binds_where_the_curriculum_goes_by_it(
 
 
 def test_settings_that_bind_are_flat_and_hold_no_place() -> None:
-    settings = known_settings(changed(engine__kind="simulated"))
+    settings = known_settings(changed(CONFIG, engine__kind="simulated"))
     assert settings["training.steps"] == 9
     assert settings["engine.simulated.model"] == "smollm2-135m"
     free = {"name", "folder", "engine.attempts", "engine.simulated.base_url", "engine.simulated.request.extra"}

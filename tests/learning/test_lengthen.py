@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from learning.test_trainer import configure, questions, rows_of, trainer
-from learning.toy import toy_config, toy_trainer
+from learning.toy import changed, toy_config, toy_trainer
 
 from zerosearch.config import TrainConfig
 from zerosearch.episodes.trajectory import read_trajectories
@@ -26,8 +26,7 @@ def without_cost(config: TrainConfig) -> list[dict[str, object]]:
 def test_a_finished_run_goes_on_as_if_it_had_been_meant_to_be_longer(tmp_path: Path) -> None:
     short, whole = configure(tmp_path / "a", steps=2), configure(tmp_path / "b", steps=3)
     assert trainer(short).run()
-    longer = configure(tmp_path / "a", steps=3)
-    longer = longer.model_copy(update={"evaluation": longer.evaluation.model_copy(update={"limit": 4})})
+    longer = changed(short, training__steps=3, evaluation__limit=4)
     again = trainer(longer)
     said: list[str] = []
     again.say = said.append
@@ -50,8 +49,8 @@ def test_a_run_that_has_more_steps_than_are_asked_for_is_complete(tmp_path: Path
 
 
 def test_few_questions_are_played_anew_in_a_step_and_it_is_said(tmp_path: Path) -> None:
-    values = toy_config(tmp_path, {"name": "grpo", "kl": "none"}, steps=1, questions_per_step=8, rollouts=2)
-    config = values.model_copy(update={"logging": values.logging.model_copy(update={"trajectories_every": 1})})
+    config = toy_config(tmp_path, {"name": "grpo", "kl": "none"}, steps=1, questions_per_step=8, rollouts=2)
+    config = changed(config, logging__trajectories_every=1)
     made = toy_trainer(config)
     made.inputs = replace(made.inputs, questions=questions(2))
     said: list[str] = []

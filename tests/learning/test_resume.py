@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from learning.toy import toy_config, toy_trainer
+from learning.toy import changed, toy_config, toy_trainer
 
 from zerosearch.episodes.predictions import read_predictions
 from zerosearch.episodes.trajectory import read_trajectories
@@ -28,13 +28,9 @@ STEPS, KILLS = 32, 12
 
 
 def _config(folder: Path, algorithm: str) -> Any:
-    config = toy_config(
-        folder, ALGORITHMS[algorithm], steps=STEPS, checkpoint_every=2, questions_per_step=8, warmup_steps=3
-    )
-    logging = config.logging.model_copy(update={"trajectories_every": 1})
-    return config.model_copy(
-        update={"logging": logging, "evaluation": config.evaluation.model_copy(update={"every": 5})}
-    )
+    steps = {"steps": STEPS, "checkpoint_every": 2, "questions_per_step": 8, "warmup_steps": 3}
+    config = toy_config(folder, ALGORITHMS[algorithm], **steps)
+    return changed(config, logging__trajectories_every=1, evaluation__every=5)
 
 
 def _run(folder: Path, algorithm: str) -> None:

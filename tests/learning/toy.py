@@ -96,6 +96,19 @@ def toy_config(folder: Path, algorithm: dict[str, Any], **training: Any) -> Trai
     )
 
 
+def changed(config: TrainConfig, **changes: Any) -> TrainConfig:
+    """`config` with some settings changed: training__steps=3."""
+    values = config.model_dump(mode="json")
+    for key, value in changes.items():
+        *path, last = key.split("__")
+        table = values
+        for part in path:
+            table[part] = table[part] or {}
+            table = table[part]
+        table[last] = value
+    return config_from_dict(values, "test")
+
+
 def toy_trainer(config: TrainConfig, model: LocalModel | None = None, processes: Processes = ALONE) -> Trainer:
     model = model or toy_model(config.seed)
     policy = Policy.full_weights(model, toy_model(config.seed) if config.algorithm.kl != "none" else None)
