@@ -12,22 +12,11 @@ from rich.text import Text
 
 from zerosearch.commands.screen import console, json_text, table
 from zerosearch.config_file import load_config
-from zerosearch.errors import ConfigError, DataError, RunError
-from zerosearch.factbook.queries import factbook_queries
-from zerosearch.files.folders import check_file, owned
-from zerosearch.files.jsonl import atomic_write, read_object, write_json, write_jsonl
-from zerosearch.parts import Parts
-from zerosearch.process.runtime import prepare, quiet_libraries
-from zerosearch.simulator.collect import read_collection
-from zerosearch.simulator.fidelity import Compared, FidelityQuery, compare, page_row
-from zerosearch.simulator.fidelity import fidelity as figures
-from zerosearch.simulator.gallery import page
-from zerosearch.simulator.reader import Reading, read_pages, reader_report
-from zerosearch.spending.ledger import counted
+from zerosearch.measuring import check_failures, measure
+from zerosearch.process.runtime import prepare
 
 
 def fidelity(
-    context: typer.Context,
     config_file: Annotated[
         Path, typer.Argument(metavar="CONFIG", help="A TOML file: engine is simulated, evaluation.engine is real.")
     ],
@@ -47,34 +36,8 @@ def fidelity(
     """
     prepare()
     config = load_config(config_file, set_ or ())
-    if config.engine.kind != "simulated":
-        raise ConfigError("fidelity compares a simulator: engine.kind must be 'simulated'")
-    reader_ref = config.fidelity.reader.ref()
-    with Parts(config) as parts:
-        parts.engine_config("real")
-        if out is not None:
-            context.with_resource(owned(out, "fidelity"))
-            check_report(out)
-        asked = open_queries(parts, queries or config.evaluation.questions, limit)
-        quiet_libraries()
-        reader = parts.chat(reader_ref) if reader_ref else None
-        simulated, real = parts.engine("train"), parts.engine("real")
-        top_k = config.engine.top_k
-        if not as_json:
-            count = counted(len(asked), "query", "queries")
-            console.print(f"{count}: {simulated.name} against {real.name}, {top_k} documents a page")
-
-        async def ask_all() -> tuple[list[Compared], list[Reading]]:
-            blind = config.fidelity.blind
-            compared = await compare(asked, simulated, real, top_k=top_k, seed=config.seed, blind=blind)
-            return compared, await read_pages(compared, reader, seed=config.seed) if reader else []
-
-        compared, readings = parts.run(ask_all())
-        report = report_of(parts, compared)
-    if reader:
-        report["reader"] = reader_report(readings, reader.model)
-    if out is not None:
-        write_report(out, report, compared, readings)
+    say = (lambda line: None) if as_json else console.print
+    report = measure(config, queries, limit, out, say)
     if as_json:
         print(json_text(report, indent=2))
     else:
@@ -83,75 +46,7 @@ def fidelity(
         if out is not None:
             console.print(f"report       {out}/fidelity.json")
             console.print(f"side by side {out}/fidelity.html\nall pages    {out}/pages.jsonl")
-    _complain(report)
-
-
-def report_of(parts: Parts, compared: Sequence[Compared]) -> dict[str, Any]:
-    """The figures, with what the pages were made with. Decoding is timed where the simulator is a local model."""
-    config, models = parts.config, parts.models
-    simulator = config.engine.simulated
-    pages = sum(p is not None for c in compared for p in (c.useful, c.noisy, c.blind))
-    return {
-        "simulator": parts.engine("train").name,
-        "engine": parts.engine("real").name,
-        "top_k": config.engine.top_k,
-        "temperature": simulator.temperature,
-        "plan_temperature": simulator.plan_temperature,
-        "rewrites": simulator.rewrites,
-        "seed": config.seed,
-        "decoding_seconds_per_page": models.simulator_seconds() / pages if pages and models.simulating else None,
-        **figures(compared, top_k=config.engine.top_k),
-    }
-
-
-def write_report(out: Path, report: dict[str, Any], compared: Sequence[Compared], readings: Sequence[Reading]) -> None:
-    """Write the report, its pages side by side, and all pages as rows."""
-    write_json(out / "fidelity.json", report)
-    atomic_write(out / "fidelity.html", page(report, compared, readings).encode())
-    write_jsonl(out / "pages.jsonl", map(page_row, compared))
-
-
-def _complain(report: dict[str, Any]) -> None:
-    """Raises `RunError` where the figures lack what failed."""
-    reader = report.get("reader", {"failed": 0})
-    if report["failed"] or reader["failed"]:
-        why = f" ({reader['error']})" if reader["failed"] else ""
-        raise RunError(
-            f"{report['failed']} searches failed, {reader['failed']} queries could not be read{why}: "
-            "the figures are of the others"
-        )
-
-
-def check_report(out: Path) -> None:
-    """Raises `FolderError` where files lie in `out` that the report would overwrite and that are no such report's."""
-
-    def ours(path: Path) -> bool:
-        try:
-            return {"simulator", "engine"} <= read_object(out / "fidelity.json").keys()
-        except DataError:
-            return False
-
-    for name in ("fidelity.json", "fidelity.html", "pages.jsonl"):
-        check_file(out / name, ours)
-
-
-def open_queries(parts: Parts, source: str, limit: int) -> list[FidelityQuery]:
-    """`factbook:SPLIT`: right, whole and misdirected queries, one a question; a folder: the queries of its
-    trajectories; anything else: questions, each asked whole.
-    """
-    if source.startswith("factbook:"):
-        return [FidelityQuery(*found) for found in factbook_queries(source, limit, parts.config.seed)]
-    if Path(source).is_dir():
-        found = {
-            (s.query, t.question.id): FidelityQuery(s.query, t.question)
-            for t in read_collection(Path(source))
-            for s in t.searches
-        }
-        return list(found.values())[:limit]
-    return [
-        FidelityQuery(q.text, q, "whole" if q.hops in (None, 1) else "whole_multi_hop")
-        for q in parts.questions(source, limit)
-    ]
+    check_failures(report)
 
 
 SIDES = ("real", "useful", "noisy")

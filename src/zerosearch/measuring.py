@@ -1,0 +1,133 @@
+"""How faithful the simulator of a configuration is to its real engine: both are asked, the figures are written.
+
+measure(load_config("mine.toml"), "factbook:dev", out=Path("report"))["control"]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+from zerosearch.config import TrainConfig
+from zerosearch.errors import ConfigError, DataError, RunError
+from zerosearch.factbook.queries import factbook_queries
+from zerosearch.files.folders import check_file, owned
+from zerosearch.files.jsonl import atomic_write, read_object, write_json, write_jsonl
+from zerosearch.parts import Parts
+from zerosearch.process.runtime import prepare, quiet_libraries
+from zerosearch.simulator.collect import read_collection
+from zerosearch.simulator.fidelity import Compared, FidelityQuery, compare, fidelity, page_row
+from zerosearch.simulator.gallery import page
+from zerosearch.simulator.reader import Reading, read_pages, reader_report
+from zerosearch.spending.ledger import counted
+
+
+def measure(
+    config: TrainConfig,
+    queries: str | None = None,
+    limit: int = 200,
+    out: Path | None = None,
+    say: Callable[[str], None] = print,
+) -> dict[str, Any]:
+    """The report of `limit` queries (None: of `evaluation.questions`), as `[fidelity]` says; written to `out`, too.
+
+    Raises `ConfigError`, `DataError` or `ModelError` for what cannot be used, `FolderError` for a folder that is
+    another's, `BudgetError` where the budget is spent. What failed is counted in the report: see `check_failures`.
+    """
+    prepare()
+    if config.engine.kind != "simulated":
+        raise ConfigError("fidelity compares a simulator: engine.kind must be 'simulated'")
+    reader_ref = config.fidelity.reader.ref()
+    with Parts(config) as parts, owned(out, "fidelity") if out is not None else nullcontext():
+        parts.engine_config("real")
+        if out is not None:
+            _check_folder(out)
+        asked = _queries(parts, queries or config.evaluation.questions, limit)
+        quiet_libraries()
+        reader = parts.chat(reader_ref) if reader_ref else None
+        simulated, real = parts.engine("train"), parts.engine("real")
+        top_k, count = config.engine.top_k, counted(len(asked), "query", "queries")
+        say(f"{count}: {simulated.name} against {real.name}, {top_k} documents a page")
+
+        async def ask_all() -> tuple[list[Compared], list[Reading]]:
+            blind = config.fidelity.blind
+            compared = await compare(asked, simulated, real, top_k=top_k, seed=config.seed, blind=blind)
+            return compared, await read_pages(compared, reader, seed=config.seed) if reader else []
+
+        compared, readings = parts.run(ask_all())
+        report = _report(parts, compared)
+        if reader:
+            report["reader"] = reader_report(readings, reader.model)
+        if out is not None:
+            _write(out, report, compared, readings)
+    return report
+
+
+def _report(parts: Parts, compared: Sequence[Compared]) -> dict[str, Any]:
+    """The figures, with what the pages were made with. Decoding is timed where the simulator is a local model."""
+    config, models = parts.config, parts.models
+    simulator = config.engine.simulated
+    pages = sum(p is not None for c in compared for p in (c.useful, c.noisy, c.blind))
+    return {
+        "simulator": parts.engine("train").name,
+        "engine": parts.engine("real").name,
+        "top_k": config.engine.top_k,
+        "temperature": simulator.temperature,
+        "plan_temperature": simulator.plan_temperature,
+        "rewrites": simulator.rewrites,
+        "seed": config.seed,
+        "decoding_seconds_per_page": models.simulator_seconds() / pages if pages and models.simulating else None,
+        **fidelity(compared, top_k=config.engine.top_k),
+    }
+
+
+def _write(out: Path, report: dict[str, Any], compared: Sequence[Compared], readings: Sequence[Reading]) -> None:
+    """Write the report, its pages side by side, and all pages as rows."""
+    write_json(out / "fidelity.json", report)
+    atomic_write(out / "fidelity.html", page(report, compared, readings).encode())
+    write_jsonl(out / "pages.jsonl", map(page_row, compared))
+
+
+def check_failures(report: dict[str, Any]) -> None:
+    """Raises `RunError` where the figures lack what failed."""
+    reader = report.get("reader", {"failed": 0})
+    if report["failed"] or reader["failed"]:
+        why = f" ({reader['error']})" if reader["failed"] else ""
+        raise RunError(
+            f"{report['failed']} searches failed, {reader['failed']} queries could not be read{why}: "
+            "the figures are of the others"
+        )
+
+
+def _check_folder(out: Path) -> None:
+    """Raises `FolderError` where files lie in `out` that the report would overwrite and that are no such report's."""
+
+    def ours(path: Path) -> bool:
+        try:
+            return {"simulator", "engine"} <= read_object(out / "fidelity.json").keys()
+        except DataError:
+            return False
+
+    for name in ("fidelity.json", "fidelity.html", "pages.jsonl"):
+        check_file(out / name, ours)
+
+
+def _queries(parts: Parts, source: str, limit: int) -> list[FidelityQuery]:
+    """`factbook:SPLIT`: right, whole and misdirected queries, one a question; a folder: the queries of its
+    trajectories; anything else: questions, each asked whole.
+    """
+    if source.startswith("factbook:"):
+        return [FidelityQuery(*found) for found in factbook_queries(source, limit, parts.config.seed)]
+    if Path(source).is_dir():
+        found = {
+            (s.query, t.question.id): FidelityQuery(s.query, t.question)
+            for t in read_collection(Path(source))
+            for s in t.searches
+        }
+        return list(found.values())[:limit]
+    return [
+        FidelityQuery(q.text, q, "whole" if q.hops in (None, 1) else "whole_multi_hop")
+        for q in parts.questions(source, limit)
+    ]
