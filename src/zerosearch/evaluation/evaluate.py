@@ -18,7 +18,7 @@ from zerosearch.evaluation.benchmarks import Benchmark, distinct, open_benchmark
 from zerosearch.evaluation.cells import Cell, fill
 from zerosearch.evaluation.entrants import Entrant, Setup, Trials, parse_methods
 from zerosearch.evaluation.results import NO_ENGINE, find_results, unlike_files
-from zerosearch.evaluation.tables import ResultsTable, markdown, with_all_scores
+from zerosearch.evaluation.tables import ResultsTable, build_table, markdown
 from zerosearch.files.folders import check_file, owned
 from zerosearch.files.jsonl import atomic_write, read_object, write_json
 from zerosearch.parts import Parts
@@ -154,7 +154,7 @@ def _write_tables(out: Path, cells: Sequence[Cell], *, unlike: bool, say: Callab
         if others := len(found) - len(mine):
             say(f"not in the table: {others} files of other calls ({reasons[0]}); --unlike puts them in")
         found = [file for file in found if file.path in mine]
-    table = with_all_scores(found, allow_unlike=unlike)
+    table = build_table(found, allow_unlike=unlike)
     write_json(out / "table.json", table.as_dict())
     atomic_write(out / "table.md", markdown(table).encode())
     return table

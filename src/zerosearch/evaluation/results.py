@@ -5,18 +5,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from zerosearch.episodes.predictions import Header, Prediction, PredictionFile, is_predictions, read_predictions
+from zerosearch.episodes.predictions import Header, PredictionFile, is_predictions, read_predictions
 from zerosearch.episodes.statistics import Values, pass_at_k, question_means
-from zerosearch.errors import ConfigError, DataError
+from zerosearch.errors import DataError
 from zerosearch.files.identity import differences
 
 NO_ENGINE = "none"
-METRICS = ("em", "f1", "cover_em")
 METRIC_TITLES = {"em": "EM", "f1": "F1", "cover_em": "cover-EM", "searches": "searches"}
 _PASS = "pass@"
 
@@ -124,31 +123,17 @@ def unlike_files(files: Sequence[PredictionFile]) -> list[str]:
 def question_values(file: PredictionFile, metric: str, ids: Iterable[str] | None = None) -> Values:
     """One value a question, its tries averaged, (Q,), in the order of `ids` (None: all, sorted).
 
-    `metric` is one of `METRICS`, a number of `Prediction` (`searches`, `turns`, ...), or `pass@K`. Raises
-    `ConfigError` for another name, and for a K above the number of tries.
+    `metric` is a score (`em`, `f1`, `cover_em`), `searches`, or `pass@K` with at most as many tries as there are.
     """
     rows = file.by_question
     chosen = [rows[name] for name in (sorted(rows) if ids is None else ids)]
     if metric.startswith(_PASS):
-        k = metric.removeprefix(_PASS)
-        if not k.isdigit() or not 1 <= int(k) <= file.header.samples:
-            raise ConfigError(f"metric {metric!r}: {file.path} has {file.header.samples} tries at each question")
-        return np.array([pass_at_k(sum(row.em == 1.0 for row in tries), len(tries), int(k)) for tries in chosen])
-    read = _reader(metric)
-    return question_means([[read(row) for row in tries] for tries in chosen])
-
-
-def check_metric(metric: str) -> None:
-    """Raises `ConfigError` unless `metric` is a score: em, f1, cover_em or pass@K."""
-    if metric not in METRICS and not (metric.startswith(_PASS) and metric.removeprefix(_PASS).isdigit()):
-        raise ConfigError(f"metric {metric!r}: choose from {', '.join(METRICS)} and pass@K")
+        k = int(metric.removeprefix(_PASS))
+        return np.array([pass_at_k(sum(row.em == 1.0 for row in tries), len(tries), k) for tries in chosen])
+    if metric == "searches":
+        return question_means([[len(row.searches) for row in tries] for tries in chosen])
+    return question_means([[getattr(row, metric) for row in tries] for tries in chosen])
 
 
 def metric_title(metric: str) -> str:
     return METRIC_TITLES.get(metric, metric)
-
-
-def _reader(metric: str) -> Callable[[Prediction], float]:
-    if metric == "searches":
-        return lambda row: float(len(row.searches))
-    return lambda row: float(getattr(row, metric))

@@ -12,7 +12,7 @@ from zerosearch.episodes.predictions import Prediction, PredictionFile
 from zerosearch.episodes.statistics import DRAWS, Interval, average
 from zerosearch.errors import DataError
 from zerosearch.evaluation.benchmarks import in_order, title
-from zerosearch.evaluation.results import check_metric, metric_title, question_values, unlike_files
+from zerosearch.evaluation.results import metric_title, question_values, unlike_files
 from zerosearch.evaluation.text_table import TextTable
 
 NOTHING = "-"
@@ -85,26 +85,20 @@ class ResultsTable:
         return table | {"more": more}
 
 
-def build_table(
-    files: Sequence[PredictionFile],
-    *,
-    metric: str = "em",
-    allow_unlike: bool = False,
-    draws: int = DRAWS,
-) -> ResultsTable:
-    """Put files together: benchmarks in the paper's order, methods in the order of their first file.
+def build_table(files: Sequence[PredictionFile], *, allow_unlike: bool = False) -> ResultsTable:
+    """The table of EM and, as its `more`, those of F1, cover-EM and, of several tries, pass@k: benchmarks in the
+    paper's order, methods in the order of their first file.
 
-    Raises `DataError` where files are unlike (`results.unlike_files`) and `allow_unlike` is not set, and always for
-    two files of one method on one benchmark; `ConfigError` for an unknown metric.
+    The intervals of the others come from fewer resamples: F1 has many values, and takes long. Raises `DataError` where
+    files are unlike (`results.unlike_files`) and `allow_unlike` is not set, and always for two files of one method on
+    one benchmark, and for files without predictions.
     """
-    check_metric(metric)
     for file in files:
         if not file.rows:
             raise DataError(f"{file.path}: holds no predictions yet")
     if not files:
         raise DataError("no predictions to make a table of")
     notes = unlike_files(files)
-    missed = [note for file in files if (note := _misses(file))]
     if notes and not allow_unlike:
         more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
         raise DataError(f"{notes[0]}{more}: not for one table, unless unlike results are asked for")
@@ -116,15 +110,49 @@ def build_table(
             raise DataError(f"{first} and {file.path}: both are {file.header.method} on {file.header.benchmark}")
         of[file.header.benchmark] = file
     benchmarks = {file.header.benchmark: file.header.count for file in files}
-    order = in_order(benchmarks)
-    return ResultsTable(
-        metric=metric,
-        benchmarks={name: benchmarks[name] for name in order},
-        rows=tuple(_row(method, of, order, metric, draws) for method, of in methods.items()),
+    table = ResultsTable(
+        metric="em",
+        benchmarks={name: benchmarks[name] for name in in_order(benchmarks)},
+        rows=tuple(_row(method, of) for method, of in methods.items()),
         samples=max(file.header.samples for file in files),
         digests={file.header.benchmark: file.header.questions_digest for file in files},
         notes=tuple(notes),
-        misses=tuple(missed),
+        misses=tuple(note for file in files if (note := _misses(file))),
+    )
+    tries = min(file.header.samples for file in files)
+
+    def scored(metric: str, draws: int) -> ResultsTable:
+        rows = tuple(_scored(row, methods[row.method], list(table.benchmarks), metric, draws) for row in table.rows)
+        return replace(table, metric=metric, rows=rows)
+
+    others = ("f1", "cover_em", *([f"pass@{tries}"] if tries > 1 else []))
+    return replace(scored("em", DRAWS), more=tuple(scored(metric, _DRAWS) for metric in others))
+
+
+def _row(method: str, files: dict[str, PredictionFile]) -> Row:
+    """What a method did; its scores come later."""
+    headers = [file.header for file in files.values()]
+    return Row(
+        method=method,
+        model=_several(header.model for header in headers),
+        engine=_several(header.engine for header in headers),
+        cells={},
+        macro=None,
+        micro=None,
+        behaviour=describe_behaviour([row for file in files.values() for row in file.rows]),
+        per_benchmark={name: describe_behaviour(file.rows) for name, file in files.items()},
+        failed={name: sum(file.failures.values()) for name, file in files.items()},
+    )
+
+
+def _scored(row: Row, files: dict[str, PredictionFile], order: Sequence[str], metric: str, draws: int) -> Row:
+    strata = {name: question_values(files[name], metric) for name in order if name in files}
+    whole = list(strata.values()) if len(strata) == len(order) else None
+    return replace(
+        row,
+        cells={name: average([strata[name]], draws=draws) if name in strata else None for name in order},
+        macro=average(whole, draws=draws) if whole else None,
+        micro=average(whole, macro=False, draws=draws) if whole else None,
     )
 
 
@@ -134,67 +162,31 @@ def _misses(file: PredictionFile) -> str:
     return f"{file.path}: {missed} of {len(searches)} queries had no recorded page" if missed else ""
 
 
-def with_all_scores(files: Sequence[PredictionFile], *, allow_unlike: bool = False) -> ResultsTable:
-    """The table of EM and, as its `more`, those of F1, cover-EM and, of several tries, pass@k. Raises as `build_table`.
-
-    The intervals of the others come from fewer resamples: F1 has many values, and takes long.
-    """
-    table = build_table(files, allow_unlike=allow_unlike)
-    tries = min(file.header.samples for file in files)
-    others = ("f1", "cover_em", *([f"pass@{tries}"] if tries > 1 else []))
-    more = (build_table(files, metric=name, allow_unlike=allow_unlike, draws=_DRAWS) for name in others)
-    return replace(table, more=tuple(more))
-
-
 def describe_behaviour(rows: Sequence[Prediction]) -> Behaviour:
-    """Raises `ValueError` for no predictions: a mean of nothing is not 0."""
-    if not rows:
-        raise ValueError("no predictions to describe")
-
-    def mean(read: Callable[[Prediction], float | None]) -> float | None:
+    def known(read: Callable[[Prediction], float | None]) -> float | None:
         values = [value for value in map(read, rows) if value is not None]
         return sum(values) / len(values) if values else None
 
-    def of_all(read: Callable[[Prediction], float]) -> float:
+    def mean(read: Callable[[Prediction], float]) -> float:
         return sum(map(read, rows)) / len(rows)
 
     return Behaviour(
         predictions=len(rows),
-        searches=of_all(lambda row: len(row.searches)),
-        turns=of_all(lambda row: row.turns),
-        tokens=of_all(lambda row: row.usage.completion_tokens),
-        valid_actions=mean(lambda row: row.valid_actions),
-        answered=of_all(lambda row: row.answer is not None),
-        evidence=mean(lambda row: row.saw_answer),
-        without_evidence=mean(lambda row: row.answered_without_evidence),
-        failed=of_all(lambda row: row.error is not None),
-        cost_usd=of_all(lambda row: sum(search.usage.usd for search in row.searches)),
-        seconds=of_all(lambda row: row.seconds),
-    )
-
-
-def _row(method: str, files: dict[str, PredictionFile], order: Sequence[str], metric: str, draws: int) -> Row:
-    strata = {name: question_values(files[name], metric) for name in order if name in files}
-    whole = list(strata.values()) if len(strata) == len(order) else None
-    headers = [file.header for file in files.values()]
-    return Row(
-        method=method,
-        model=_several(header.model for header in headers),
-        engine=_several(header.engine for header in headers),
-        cells={name: average([strata[name]], draws=draws) if name in strata else None for name in order},
-        macro=average(whole, draws=draws) if whole else None,
-        micro=average(whole, macro=False, draws=draws) if whole else None,
-        behaviour=describe_behaviour([row for file in files.values() for row in file.rows]),
-        per_benchmark={name: describe_behaviour(files[name].rows) for name in strata},
-        failed={name: sum(files[name].failures.values()) for name in strata},
+        searches=mean(lambda row: len(row.searches)),
+        turns=mean(lambda row: row.turns),
+        tokens=mean(lambda row: row.usage.completion_tokens),
+        valid_actions=known(lambda row: row.valid_actions),
+        answered=mean(lambda row: row.answer is not None),
+        evidence=known(lambda row: row.saw_answer),
+        without_evidence=known(lambda row: row.answered_without_evidence),
+        failed=mean(lambda row: row.error is not None),
+        cost_usd=mean(lambda row: sum(search.usage.usd for search in row.searches)),
+        seconds=mean(lambda row: row.seconds),
     )
 
 
 def _several(values: Any) -> str:
     return ", ".join(dict.fromkeys(values))
-
-
-# Text.
 
 
 def scores(table: ResultsTable) -> TextTable:
