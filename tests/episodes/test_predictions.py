@@ -38,7 +38,7 @@ def predict(
     question: Question = NEPAL, answer: str | None = "Kathmandu", *pages: str, sample: int = 0, **changes: Any
 ) -> Prediction:
     outcome = Outcome(answer, tuple(search(page) for page in pages), **changes)
-    return Prediction.of(question, outcome, "atlas", "rag", sample)
+    return Prediction.scored(question, outcome, "atlas", "rag", sample)
 
 
 def test_an_answer_is_scored_as_everywhere() -> None:
@@ -52,7 +52,7 @@ def test_a_page_holds_the_answer_in_its_title_too() -> None:
     assert predict(NEPAL, None, "Lima is a city", "the town of Katmandu,").saw_answer
     assert not predict(NEPAL, None, "Kathmanduites live there").saw_answer
     titled = SearchRecord((Document("Kathmandu", "A city."),), "bm25:x", query="q")
-    assert Prediction.of(NEPAL, Outcome(None, (titled,)), "atlas", "rag").saw_answer
+    assert Prediction.scored(NEPAL, Outcome(None, (titled,)), "atlas", "rag").saw_answer
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_any_text_survives_the_file(
 ) -> None:
     path = tmp_path_factory.mktemp("any") / "p.jsonl"
     outcome = Outcome(answer, (SearchRecord((Document(text, query, text),), "x", query=query),), text=text)
-    row = Prediction.of(NEPAL, outcome, "atlas", "rag")
+    row = Prediction.scored(NEPAL, outcome, "atlas", "rag")
     start_predictions(path, HEADER)
     append_prediction(path, row)
     assert read_predictions(path).rows == (row,)

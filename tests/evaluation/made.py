@@ -30,7 +30,7 @@ def predict(question: Question, answer: str | None, *queries: str, held: bool = 
     """A prediction with a page a query, which holds the golden answer or not."""
     page = (Document("", question.golden_answers[0] if held else "nothing"),)
     searches = tuple(SearchRecord(page, "bm25:x", query=query, usage=Usage(usd=0.01)) for query in queries)
-    return replace(Prediction.of(question, Outcome(answer, searches), "nq", "rag"), **changes)
+    return replace(Prediction.scored(question, Outcome(answer, searches), "nq", "rag"), **changes)
 
 
 def made(

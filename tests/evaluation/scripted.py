@@ -33,7 +33,7 @@ def predict(
 ) -> Prediction:
     told, limits = MethodSettings(**settings), errors or Errors.limited(0.2)
     predictor = Prompted(PROMPTED[method], chat, engine or atlas(), told, limits)
-    return Prediction.of(QUESTION, asyncio.run(predictor.predict(QUESTION, sample)), "bench", method, sample)
+    return Prediction.scored(QUESTION, asyncio.run(predictor.predict(QUESTION, sample)), "bench", method, sample)
 
 
 def session(chat: FakeChat, engine: FakeEngine | None = None, **settings: Any) -> Session:

@@ -69,7 +69,7 @@ def test_an_episodes_row_is_the_trajectory_that_run_episode_gives() -> None:
     for sample in range(6):
         row = asyncio.run(Episodes(generator, ToyEngine(), playing, Errors.limited(0.2)).predict(question, sample))
         played = asyncio.run(run_episode(Try(question, rollout=sample), generator, ToyEngine(), playing, ErrorRate()))
-        scores = Prediction.of(question, row, "b", "mine", sample)
+        scores = Prediction.scored(question, row, "b", "mine", sample)
         assert (row.answer, scores.em, row.stop_reason) == (played.answer, played.scores.em, played.stop_reason)
         assert row.turns == len(played.turns)
         assert row.usage == played.usage == Usage(sum(turn.start for turn in played.turns), sum(played.mask))

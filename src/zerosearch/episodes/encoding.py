@@ -1,9 +1,8 @@
 """From text to the ids that a local model is shown: one encoder for policy, simulator and prompted methods.
 
-Three things go wrong between text and ids, and all of them in silence. A base model that begins without its BOS token
-is not the model that was trained. A chat template that writes today's date makes another prompt tomorrow. And a
-tokenizer that normalises its text (NFKC: `＜answer＞` is `<answer>`) can make a tag or a control token of what was
-none: text from elsewhere is therefore looked at as the model will see it.
+A base model gets its BOS token, a chat template always the same date. A tokenizer that normalises its text (NFKC:
+`＜answer＞` is `<answer>`) can make a tag or a control token of what was none: text from elsewhere is looked at as the
+model will see it.
 """
 
 from __future__ import annotations

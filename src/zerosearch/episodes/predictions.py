@@ -3,8 +3,7 @@
     {"version": 2, "benchmark": "nq", "method": "rag", "model": ..., "engine": ..., "questions_digest": ..., ...}
     {"id": "nq/test_1", "sample": 0, "question": ..., "golden_answers": [...], "answer": ..., "em": 1.0, ...}
 
-`zerosearch evaluate` appends rows as they come: a line that a kill cut off is left out when the file is read, and
-removed by the next append. A training run writes the file of each of its evaluations whole.
+`zerosearch evaluate` appends rows as they come; a training run writes the file of each of its evaluations whole.
 """
 
 from __future__ import annotations
@@ -118,9 +117,9 @@ class Outcome:
         )
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """An outcome (see there) with its question and its scores in [0, 1].
+@dataclass(frozen=True, kw_only=True)
+class Prediction(Outcome):
+    """An outcome with its question and its scores in [0, 1].
 
     `sample` counts the tries at one question from 0. `saw_answer`: a page held a golden answer; None where no page can
     be said to, as the answer is yes, no or a bare number. A row with an `error` scores 0 and counts until it is asked
@@ -133,25 +132,17 @@ class Prediction:
     benchmark: str
     method: str
     sample: int
-    answer: str | None
     em: float
     cover_em: float
     f1: float
-    searches: tuple[SearchRecord, ...]
-    turns: int
-    usage: Usage
-    valid_actions: float | None
     saw_answer: bool | None
-    stop_reason: str
-    seconds: float
-    text: str
-    error: str | None = None
 
     @classmethod
-    def of(cls, question: Question, outcome: Outcome, benchmark: str, method: str, sample: int = 0) -> Prediction:
-        """Score an outcome: every method's predictions, and a training run's, are scored here."""
+    def scored(cls, question: Question, outcome: Outcome, benchmark: str, method: str, sample: int = 0) -> Prediction:
+        """Every method's predictions, and a training run's, are scored here."""
         scores = score_answer(outcome.answer, question.golden_answers, well_formed=outcome.answer is not None)
         return cls(
+            **vars(outcome),
             id=question.id,
             question=question.text,
             golden_answers=question.golden_answers,
@@ -162,7 +153,6 @@ class Prediction:
             cover_em=scores.cover_em,
             f1=scores.f1,
             saw_answer=shows_answer((search.documents for search in outcome.searches), question),
-            **{f.name: getattr(outcome, f.name) for f in fields(outcome)},
         )
 
     @property
@@ -213,6 +203,9 @@ class PredictionFile:
         for row in sorted(self.rows, key=lambda row: row.sample):
             grouped.setdefault(row.id, []).append(row)
         return grouped
+
+
+_OUTCOME = {f.name for f in fields(Outcome)}
 
 
 def start_predictions(path: Path, header: Header) -> list[Prediction]:
@@ -309,11 +302,10 @@ def _check_kinds(value: Header | Prediction, kinds: Mapping[str, Any]) -> None:
 
 
 def _as_row(prediction: Prediction) -> dict[str, Any]:
-    row = {f.name: getattr(prediction, f.name) for f in fields(prediction)}
-    row["golden_answers"] = list(prediction.golden_answers)
-    row["searches"] = [asdict(search) for search in prediction.searches]
-    row["usage"] = asdict(prediction.usage)
-    return row
+    """A row begins with the question and its scores."""
+    names = sorted((f.name for f in fields(prediction)), key=_OUTCOME.__contains__)
+    row = {name: getattr(prediction, name) for name in names}
+    return row | {"searches": [asdict(search) for search in prediction.searches], "usage": asdict(prediction.usage)}
 
 
 def _prediction(row: Any, where: str) -> Prediction:

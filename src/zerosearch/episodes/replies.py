@@ -8,8 +8,7 @@ one ended. A thought that never closes leaves nothing to be seen.
 
 A *quotation* of the instructions, `<answer> and </answer>`, is no action either, wherever it stands.
 
-Of several actions the first one outside of both counts. So it is in Search-R1 and ZeroSearch (`re.search` over the
-turn, which ends at the first closing tag), and in ReAct; a text that goes on after its action was not to be written.
+Of several actions the first one outside of both counts, as in Search-R1, ZeroSearch and ReAct.
 """
 
 from __future__ import annotations

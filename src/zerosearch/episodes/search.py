@@ -96,8 +96,8 @@ class SearchPage:
     attempts included.
 
     `parsed` is False where a simulator's text did not have the form of a page and its documents were guessed. `asked`
-    is what each of `documents` was asked for, in a simulated page: as many as there are documents. Where `parsed` is
-    False it goes by their order alone. `missed`: the engine replays recordings and has none for this query.
+    is what each of `documents` was asked for, in a simulated page; where `parsed` is False it goes by their order.
+    `missed`: the engine replays recordings and has none for this query.
     """
 
     documents: tuple[Document, ...]

@@ -3,8 +3,8 @@
     async with SharedPages() as pages:
         answer, again = await pages.get(("q7", "capital of nepal"), lambda: ask(request))
 
-A real engine gives equal queries equal pages. A simulator would draw another page for each of a question's rollouts,
-and the group's advantage would then pay for the luckier draw.
+A simulator would draw another page for each of a question's rollouts, and the group's advantage would then pay for the
+luckier draw.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Answer = SearchPage | EngineError
 def same_query(query: str) -> str:
     """What equal queries have in common: the text without its case, with single blanks, in Unicode's NFC.
 
-    Everything else stays, as it tells queries apart: C++, C# and C; vowel signs; flags.
+    Everything else tells queries apart: C++, C# and C; vowel signs; flags.
     """
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFC", query).casefold())
     return " ".join(folded.split())

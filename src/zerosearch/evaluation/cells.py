@@ -21,10 +21,9 @@ _SECONDS_A_WRITE = 1.0  # each write waits for the disk
 
 @dataclass
 class Cell:
-    """One benchmark by one method. `held` were there before, `made` are of this call and not all written yet.
+    """One benchmark by one method. `held` are the rows that were there before, `made` those of this call.
 
-    `seconds` lie between the first question that was begun and the last row: cells overlap, as the last questions of
-    one leave room for the first of the next.
+    `seconds` is the time from the first question that was begun to the last row; cells overlap.
     """
 
     predictor: Predictor
@@ -71,7 +70,7 @@ class Cell:
         if self._began is None:
             self._began = time.perf_counter()
         outcome = await self.predictor.predict(question, sample)
-        self.made.append(Prediction.of(question, outcome, self.header.benchmark, self.header.method, sample))
+        self.made.append(Prediction.scored(question, outcome, self.header.benchmark, self.header.method, sample))
         self.seconds = time.perf_counter() - self._began
 
     def write(self) -> None:

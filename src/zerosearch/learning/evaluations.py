@@ -58,7 +58,7 @@ def evaluation_record(header: Header, step: int, played: Sequence[Trajectory]) -
 
 def write_played(path: Path, header: Header, played: Sequence[Trajectory]) -> None:
     """Write the predictions of an evaluation, all of them or none. Raises `RunError` on a full disk."""
-    rows = [Prediction.of(t.question, Outcome.of(t), header.benchmark, header.method) for t in played]
+    rows = [Prediction.scored(t.question, Outcome.of(t), header.benchmark, header.method) for t in played]
     write_predictions(path, header, rows)
 
 

@@ -42,9 +42,7 @@ def extract_answer(text: str) -> str | None:
 def final_reply(text: str) -> str | None:
     """The answer of a reply that was to give one: the tagged one or, without any tag, a bare line of a few words.
 
-    Small models that are told to write nothing but the answer often leave the tags out; that is no lack of knowledge.
-    Models that think leave them out behind the thought. Policies that speak the protocol are held to their tags
-    (`zerosearch/episodes/protocol.py`).
+    Small models that are told to write nothing but the answer often leave the tags out, and so do models that think.
 
     >>> final_reply("<think>Lima or Quito?</think>\\n\\n**Answer:** Lima"), final_reply("I do not know.\\nMaybe Lima.")
     ('Lima', None)
@@ -71,9 +69,8 @@ def parse_action(text: str) -> Action:
 def parse_react(text: str) -> Action:
     """The first `Action: Search[query]` or `Action: Finish[answer]` of a text (ReAct, Yao et al. 2023).
 
-    One that begins its line goes before one that only ends it: that may be spoken of in a thought. The form itself
-    (`Search[query]`) is no action. The brackets close with the line's last `]`, or with the line where there is none.
-    `<answer>…</answer>` is taken for a Finish where there is no action at all.
+    One that begins its line goes before one that only ends it. The form itself (`Search[query]`) is no action. The
+    brackets close with the line's last `]`, or with the line. Without any action `<answer>…</answer>` is a Finish.
     """
     seen = visible(text)
     found = [m for m in _REACT.finditer(seen) if not _FORM.fullmatch(_in_brackets(m[2]))]

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import dataclass, field, replace
 
 from zerosearch.engines.scripts import count_words, first_words
 from zerosearch.episodes.generation import Sampling
-from zerosearch.episodes.protocol import Message, neutralize
+from zerosearch.episodes.protocol import ActionKind, Message, neutralize
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.replies import close_tag, visible
 from zerosearch.episodes.rollout import ErrorRate
@@ -19,7 +18,7 @@ from zerosearch.episodes.trajectory import SearchRecord
 from zerosearch.errors import EngineError
 from zerosearch.models.chat import ChatModel, Written
 from zerosearch.models.retry import Retry, with_retry
-from zerosearch.usage import Usage
+from zerosearch.usage import NOTHING, Usage
 
 ONCE = Retry(attempts=1, deadline_seconds=None)
 
@@ -53,37 +52,30 @@ class Errors:
         return cls(ErrorRate(limit), ErrorRate(limit, what="replies", at_fault="the model's server"))
 
 
+@dataclass
 class Session:
     """The model and the engine for one try at one question.
 
-    Every call has a seed of its own, made from the run's seed, the question, the try and the call's number: what else
-    is asked at the same time changes nothing. `actions` holds what each turn of an agent did, as far as the method has
-    turns (`search`, `answer`, `invalid`); `stop_reason` is set by a method that ends in another way than with an
-    answer or without one. `cut_off`: a reply was used up by its thoughts, and said nothing.
+    Every call has a seed of its own, made from the run's seed, the question, the try and the call's number. `actions`
+    holds what each turn of an agent did. `stop_reason` is set where a method ends in another way than with an answer
+    or without one. `cut_off`: a reply was used up by its thoughts, and said nothing.
     """
 
-    def __init__(
-        self,
-        question: Question,
-        chat: ChatModel,
-        engine: SearchEngine | None,
-        settings: MethodSettings,
-        errors: Errors,
-        sample: int = 0,
-    ) -> None:
-        self.question = question
-        self.settings = settings
-        self.searches: list[SearchRecord] = []
-        self.actions: list[Literal["search", "answer", "invalid"]] = []
-        self.stop_reason: str | None = None
-        self.turns = 0
-        self.usage = Usage()
-        self.cut_off = False
-        self._thinks = False
-        self._chat, self._engine, self._errors = chat, engine, errors
-        self._key = (settings.seed, question.id, sample)
-        self._searched = 0
-        self._log: list[str] = []
+    question: Question
+    chat: ChatModel
+    engine: SearchEngine | None
+    settings: MethodSettings
+    errors: Errors
+    sample: int = 0
+    searches: list[SearchRecord] = field(default_factory=list)
+    actions: list[ActionKind] = field(default_factory=list)
+    stop_reason: str | None = None
+    turns: int = 0
+    usage: Usage = NOTHING
+    cut_off: bool = False
+    _thinks: bool = False
+    _searched: int = 0
+    _log: list[str] = field(default_factory=list)
 
     @property
     def asked(self) -> str:
@@ -98,6 +90,9 @@ class Session:
     def transcript(self) -> str:
         """What the model wrote and what was searched for, in the order in which it was asked; no prompts, no pages."""
         return "\n".join(self._log)
+
+    def _seed(self, call: str, number: int) -> int:
+        return derive_seed(self.settings.seed, self.question.id, self.sample, call, number)
 
     async def write(
         self,
@@ -118,7 +113,7 @@ class Session:
         limits = [self.settings.max_tokens]
         if max_tokens is not None and max_tokens < limits[0] and not self._thinks:
             limits.insert(0, max_tokens)
-        seed = derive_seed(*self._key, "reply", self.turns)
+        seed = self._seed("reply", self.turns)
         self.turns += 1
         place = len(self._log)
         self._log.append("")
@@ -127,7 +122,7 @@ class Session:
             while True:
                 try:
                     how = Sampling(heat, max_tokens=limits[0], stop=stop, seed=seed)
-                    written = await self._chat.write(chat, how, outside_thoughts=True)
+                    written = await self.chat.write(chat, how, outside_thoughts=True)
                 except EngineError as error:  # what comes to nothing is paid for too
                     self.usage += error.usage
                     if error.kind != "empty" or len(limits) == 1:
@@ -143,9 +138,9 @@ class Session:
             written, _ = await with_retry(attempt, self.settings.retry)
         except EngineError as error:
             self.stop_reason = "model_error"
-            self._errors.replies.failure(error)
+            self.errors.replies.failure(error)
             raise
-        self._errors.replies.success()
+        self.errors.replies.success()
         self.cut_off = self.cut_off or _cut_in_thought(written)
         text = written.text if written.truncated else close_tag(written.text, stop)
         self._log[place] = f"model: {text.strip()}"
@@ -154,23 +149,21 @@ class Session:
     async def search(self, query: str) -> tuple[Document, ...]:
         """The documents for a query, those that fit in a page. Raises `EngineError`, and `RuntimeError` where no search
         is left."""
-        if self._engine is None or self.searches_left < 1:
+        if self.engine is None or self.searches_left < 1:
             raise RuntimeError("the method searched more often than it may")
         index, self._searched = self._searched, self._searched + 1
         self._log.append(f"search: {query}")
-        request = SearchRequest(
-            query, self.settings.top_k, question=self.question, seed=derive_seed(*self._key, "page", index)
-        )
+        request = SearchRequest(query, self.settings.top_k, question=self.question, seed=self._seed("page", index))
         started = time.perf_counter()
         try:
-            page = await self._engine.search(request)
+            page = await self.engine.search(request)
         except EngineError as error:
             self.stop_reason = "engine_error"
             seconds = time.perf_counter() - started
-            self.searches.append(SearchRecord.failed(request, self._engine.name, error, seconds))
-            self._errors.searches.failure(error)
+            self.searches.append(SearchRecord.failed(request, self.engine.name, error, seconds))
+            self.errors.searches.failure(error)
             raise
-        self._errors.searches.found(page)
+        self.errors.searches.found(page)
         self.searches.append(SearchRecord.of(query, page, 0.0))  # a simulator is asked for useful pages only
         return fit(page.documents, self.settings.max_page_words)
 
