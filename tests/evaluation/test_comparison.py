@@ -167,12 +167,13 @@ def test_runs_without_a_common_question_have_nothing_to_compare(tmp_path: Path) 
 
 
 def test_of_several_tries_whoever_is_right_more_often_wins(tmp_path: Path) -> None:
-    a = run(made(tmp_path, [1, 1, 1, 0, 0, 0], samples=2))
-    b = run(made(tmp_path, [0, 1, 0, 1, 0, 0], samples=2, method="react"))
+    a = run(made(tmp_path, [1, 1, 1, 0, 0, 0, 0, 0], samples=2))
+    b = run(made(tmp_path, [0, 1, 0, 1, 0, 0, 0, 1], samples=2, method="react"))
     found = compare_runs(a, b, ("a", "b"))
-    assert found.wins == Wins(a_only=1, b_only=0, both=1, neither=1)
-    (example,) = found.a_wins
-    assert (example.a.answer, example.b.answer) == ("gold 0", "the wrong gold 0")
+    assert found.wins == Wins(a_only=1, b_only=1, both=1, neither=1)
+    (a_won,), (b_won,) = found.a_wins, found.b_wins  # with a try that is right, and one that is wrong
+    assert (a_won.a.answer, a_won.b.answer) == ("gold 0", "the wrong gold 0")
+    assert (b_won.a.answer, b_won.b.answer) == ("the wrong gold 3", "gold 3")
 
 
 def test_labels_tell_the_runs_apart(tmp_path: Path) -> None:
