@@ -89,16 +89,16 @@ async def judge(
 ) -> Judged:
     """Ask for a verdict on each page, `concurrency` at a time. Pages that the judge would see alike are judged once.
 
-    `held` are verdicts that are there already, by `verdict_key`; `keep` is given each new one as it comes.
-
-    Raises `RunError` where more than `MAX_UNCLEAR` of the first fifty pages, or of all, got no verdict (a judge that
-    answers prose is of no use, and asking on would only cost money), and where the server stays away.
+    `held` are verdicts that are there already, by `verdict_key`; `keep` is given each new one as it comes. Raises
+    `RunError` where more than `MAX_UNCLEAR` of the first fifty pages, or of all, got no verdict, and where the server
+    stays away.
     """
     keys = [verdict_key(writer, page) for page in pages]
     verdicts = {key: verdict for key in keys if (verdict := (held or {}).get(key)) is not None}
     wanted = {key: page for key, page in zip(keys, pages, strict=True) if key not in verdicts}
     asker = Asker(writer, retry)
-    tally = _Tally(writer.model, len(wanted))
+    errors = ErrorRate(what="pages to judge", at_fault="the judge's server")
+    done, unclear, last = 0, 0, ""
 
     async def ask(one: tuple[str, RecordedPage]) -> tuple[str, str | EngineError]:
         key, page = one
@@ -114,47 +114,31 @@ async def judge(
         return key, text
 
     def note(judged: tuple[str, str | EngineError]) -> None:
+        nonlocal done, unclear, last
         key, said = judged
-        if (verdict := tally.count(said)) is not None:
+        verdict = None
+        done += 1
+        if isinstance(said, EngineError):
+            errors.failure(said)
+        else:
+            errors.success()
+            verdict = parse_verdict(said)
+            unclear += verdict is None
+        if verdict is not None:
             verdicts[key] = verdict
             keep(key, verdict)
-        tally.check()
+        else:
+            last = " ".join(str(said).split())[:120]
+        lost = unclear + errors.failed
+        if done in (50, len(wanted)) and lost > MAX_UNCLEAR * done:
+            raise RunError(
+                f"the judge {writer.model} gave no verdict on {lost} of {done} pages (last: {last!r}); it must answer "
+                "yes or no. Take another model, or label by outcome"
+            )
 
     await for_each(wanted.items(), ask, note, limit=concurrency)
     labelled = [page.with_label(JUDGE, verdicts.get(key)) for key, page in zip(keys, pages, strict=True)]
-    return Judged(labelled, tally.unclear, tally.errors.failed, tally.errors.complaint())
-
-
-class _Tally:
-    """How the judge does so far on `total` pages."""
-
-    def __init__(self, judge: str, total: int) -> None:
-        self._judge, self._total = judge, total
-        self.errors = ErrorRate(what="pages to judge", at_fault="the judge's server")
-        self.done = self.unclear = 0
-        self._sample = ""
-
-    def count(self, said: str | EngineError) -> Quality | None:
-        """The verdict of an answer. Raises `RunError` where too many cannot be asked about."""
-        self.done += 1
-        if isinstance(said, EngineError):
-            verdict = None
-            self.errors.failure(said)
-        else:
-            verdict = parse_verdict(said)
-            self.errors.success()
-            self.unclear += verdict is None
-        if verdict is None:
-            self._sample = " ".join(str(said).split())[:120]
-        return verdict
-
-    def check(self) -> None:
-        lost = self.unclear + self.errors.failed
-        if self.done in (50, self._total) and lost > MAX_UNCLEAR * self.done:
-            raise RunError(
-                f"the judge {self._judge} gave no verdict on {lost} of {self.done} pages (last: {self._sample!r}); it "
-                "must answer yes or no. Take another model, or label by outcome"
-            )
+    return Judged(labelled, unclear, errors.failed, errors.complaint())
 
 
 def verdict_key(writer: ChatModel, page: RecordedPage) -> str:
