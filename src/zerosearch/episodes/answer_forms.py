@@ -149,16 +149,7 @@ _PIECE = re.compile(
     r"""([uU]?'(?:[^'\\]|\\.)*'|[uU]?"(?:[^"\\]|\\.)*"|<NA>|[\w.)\]}]+)(\s+(?=[\w'"(\[{<+-]))?""", re.DOTALL
 )
 """A text, a name, a number or the end of a list; and the blank after it, where no comma stands before the next one."""
-_NAMES = {
-    "null": None,
-    "nan": None,
-    "NaN": None,
-    "NA": None,
-    "true": True,
-    "True_": True,
-    "false": False,
-    "False_": False,
-}
+_NAMES = dict.fromkeys(("null", "nan", "NaN")) | {"true": True, "True_": True, "false": False, "False_": False}
 
 
 def _value(node: ast.expr, depth: int = 0) -> Any:

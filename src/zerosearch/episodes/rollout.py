@@ -128,8 +128,7 @@ class ErrorRate:
 async def roll_out(
     asked: Sequence[Try], generator: Generator, engine: SearchEngine, settings: RolloutSettings, errors: ErrorRate
 ) -> list[Trajectory]:
-    """The episodes of one step, all at once, in the order of `asked`. Equal queries of a question share one page
-    (see `RolloutSettings`).
+    """The episodes of one step, all at once, in the order of `asked`.
 
     The first error that ends a run cancels the other episodes and is raised.
     """

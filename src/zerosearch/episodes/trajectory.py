@@ -94,9 +94,8 @@ class SearchRecord(SearchPage):
     def from_row(cls, row: dict[str, Any]) -> SearchRecord:
         """What `asdict` gave, read back from JSON. Raises `KeyError` or `TypeError` for anything else."""
         documents = tuple(Document(**document) for document in row["documents"])
-        if not all(
-            isinstance(text, str) for text in (row["query"], *(t for d in documents for t in (d.title, d.text)))
-        ):
+        texts = (row["query"], *(text for d in documents for text in (d.title, d.text)))
+        if not all(isinstance(text, str) for text in texts):
             raise TypeError("a query, title or text that is no text")
         values = {"documents": documents, "usage": Usage.from_row(row["usage"]), "asked": tuple(row["asked"])}
         return cls(**{**row, **values})
@@ -119,11 +118,9 @@ class TurnRecord:
 class Trajectory:
     """A finished episode. `ids`, `mask` and `logprobs` have one length; `mask` is 1 on the policy's own tokens.
 
-    A policy behind a URL has no log-probs: they are NaN, and null in files.
-
-    `group` counts the questions of its batch, `rollout` the tries at one question. `usage` is the policy's: what its
-    server counted and charged, or its ids. `valid` is False where the engine
-    failed: such a trajectory is kept and counted, and takes no part in the loss.
+    A policy behind a URL has no log-probs: they are NaN, and null in files. `usage` is the policy's: what its server
+    counted and charged, or its ids. `valid` is False where the engine failed: such a trajectory is kept and counted,
+    and takes no part in the loss.
     """
 
     question: Question

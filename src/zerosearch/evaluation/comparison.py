@@ -94,13 +94,7 @@ class Comparison:
 
 
 def compare_runs(
-    a: Run,
-    b: Run,
-    names: tuple[str, str],
-    *,
-    allow_unlike: bool = False,
-    examples: int = 3,
-    seed: int = 0,
+    a: Run, b: Run, names: tuple[str, str], *, allow_unlike: bool = False, examples: int = 3, seed: int = 0
 ) -> Comparison:
     """Compare two runs, each a file a benchmark; `names` are what the user called them.
 
@@ -129,8 +123,8 @@ def compare_runs(
 
     parts = tuple(Part(name, len(ids[name]), measured([name]), _wins(*em[name])) for name in kept)
     several = len(kept) > 1
-    ahead = [(name, one, by) for name in kept for one, by in zip(ids[name], np.subtract(*em[name]), strict=True)]
-    a_won, b_won = [(n, i) for n, i, by in ahead if by > 0], [(n, i) for n, i, by in ahead if by < 0]
+    ahead = {(name, one): by for name in kept for one, by in zip(ids[name], np.subtract(*em[name]), strict=True)}
+    a_won, b_won = [place for place in ahead if ahead[place] > 0], [place for place in ahead if ahead[place] < 0]
     return Comparison(
         *_labels(a, b, names),
         parts=parts,
@@ -172,10 +166,9 @@ def _common(a: PredictionFile, b: PredictionFile) -> tuple[list[str], int]:
     """
 
     def asked(file: PredictionFile) -> dict[str, tuple[str, tuple[str, ...]]]:
-        rows = file.by_question.items()
         return {
             name: (tries[0].question, tries[0].golden_answers)
-            for name, tries in rows
+            for name, tries in file.by_question.items()
             if len(tries) == file.header.samples and all(row.error is None for row in tries)
         }
 
