@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from zerosearch.errors import BudgetError, RunError
 from zerosearch.models.completions import end_turn
 from zerosearch.models.config import RequestConfig, Server
 from zerosearch.models.endpoint import OWN, OpenAIGenerator, as_messages, byte_codec, byte_limits
-from zerosearch.models.retry import Retry
+from zerosearch.models.retry import PATIENT, Retry
 from zerosearch.spending.meter import Budget, Meter, MeteredPolicy
 from zerosearch.usage import TokenPrices, Usage
 
@@ -44,13 +45,11 @@ TAGS = (
 talk = st.lists(st.sampled_from(TAGS) | st.text(max_size=6), max_size=12).map("".join)
 
 
-async def no_sleep(seconds: float) -> None:
-    return None
+AT_ONCE = replace(PATIENT, backoff_seconds=0.0)
 
 
-def make(url: str, **options: Any) -> OpenAIGenerator:
-    mine = {name: options.pop(name) for name in ("endpoint", "retry", "sleep") if name in options}
-    return OpenAIGenerator(Server(url, **options), "policy-7b", max_turn_tokens=100, **({"sleep": no_sleep} | mine))
+def make(url: str, endpoint: Any = "chat", retry: Retry = AT_ONCE, **options: Any) -> OpenAIGenerator:
+    return OpenAIGenerator(Server(url, **options), "policy-7b", max_turn_tokens=100, endpoint=endpoint, retry=retry)
 
 
 def ask(generator: OpenAIGenerator, ids: Sequence[int] = CODEC.encode("Why?\n"), **sampling: Any) -> Generation:
@@ -310,7 +309,7 @@ def broken(endpoint: Any, **options: Any) -> str:
     "bad",
     [
         {"status": 500, "body": b"oops"},
-        {"status": 429, "body": b"{}", "headers": {"Retry-After": "3"}},
+        {"status": 429, "body": b"{}"},
         {"body": b'{"choices": [{"message": {"content": "cut o'},
         {"body": b'{"choices": []}'},
         {"body": b'{"choices": [{"message": {"content": 3}}]}'},
@@ -319,15 +318,14 @@ def broken(endpoint: Any, **options: Any) -> str:
     ],
 )
 def test_what_may_pass_is_asked_again(endpoint: Any, bad: Any) -> None:
-    pauses: list[float] = []
-
-    async def sleep(seconds: float) -> None:
-        pauses.append(seconds)
-
     endpoint.script = [Reply(**bad), Reply(**bad), Reply(body=completion("hm"))]
-    assert CODEC.decode(ask(make(endpoint.url, sleep=sleep)).token_ids) == "hm"
-    assert pauses == ([3.0, 3.0] if bad.get("status") == 429 else [1.0, 2.0])
+    assert CODEC.decode(ask(make(endpoint.url)).token_ids) == "hm"
     assert endpoint.requests[0] == endpoint.requests[2]  # the same seed: the same turn
+
+
+def test_the_pause_that_a_server_asks_for_counts_towards_the_deadline(endpoint: Any) -> None:
+    endpoint.script = [Reply(status=429, body=b"{}", headers={"Retry-After": "3"})]
+    assert "another attempt is due in 3 s" in broken(endpoint, retry=Retry(attempts=2, deadline_seconds=2.0))
 
 
 def test_a_dead_or_silent_endpoint_is_a_clear_end_and_a_bounded_one(endpoint: Any) -> None:

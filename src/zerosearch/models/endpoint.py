@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Any, Literal
@@ -87,7 +87,7 @@ class OpenAIGenerator:
     `chat` works with every endpoint. `completions` sends the bare text, and its prompt must be in the model's own form.
     `max_turn_tokens` is sent as `max_tokens`; less where the episode's room, at `BYTES_PER_TOKEN`, is less. A turn ends
     with its stop string, whether the server cuts it off, leaves it in or ignores it. Requests beyond the server's
-    `max_connections` wait, outside of their deadline. `sleep` is for tests.
+    `max_connections` wait, outside of their deadline.
 
     The log-probs are NaN: those of the sampled bytes do not exist, and a learner refuses to train on NaN. The usage is
     that of all requests of a turn.
@@ -108,12 +108,11 @@ class OpenAIGenerator:
         max_turn_tokens: int,
         endpoint: Endpoint = "chat",
         retry: Retry = PATIENT,
-        sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
     ) -> None:
         self.model = model
         self._endpoint = endpoint
         self._max_turn_tokens = max_turn_tokens
-        self._retry, self._sleep = retry, sleep
+        self._retry = retry
         self.replies = self.silent = self._under_way = self._mute = 0
         self._spoken = False
         self._changed = asyncio.Event()
@@ -145,7 +144,7 @@ class OpenAIGenerator:
             async with self._gate.get():
                 self._under_way += 1
                 try:
-                    reply, _ = await with_retry(attempt, self._retry, sleep=self._sleep)
+                    reply, _ = await with_retry(attempt, self._retry)
                     await self._hear(reply.silent)
                 finally:
                     self._under_way -= 1
