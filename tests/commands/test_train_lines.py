@@ -31,17 +31,13 @@ def test_a_steps_line_is_one_line(width: int) -> None:
     assert fitted(SAID, None) == "  ".join(SAID.values())
 
 
-def test_episodes_without_room_are_said_on_the_steps_line(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = Lines(config_from_dict({}, "test"))
+def test_alarms_and_failed_searches_stand_on_the_steps_line(capsys: pytest.CaptureFixture[str]) -> None:
     row: dict[str, Any] = {
-        "step": 0, "reward": 0.0, "searches": 0.0, "valid_actions": 0.0, "noise": None, "search_errors": 0, "misses": 0,
-        "alarms": [],
-        "timing": {"seconds": 1.0, "policy_tokens_per_second": 1.0}, "cost": {"usd": 0.0},
+        "step": 0, "reward": 0.0, "searches": 0.0, "valid_actions": 0.0, "noise": None, "search_errors": 1, "misses": 0,
+        "alarms": ["answered 1%"], "timing": {"seconds": 1.0, "policy_tokens_per_second": 1.0}, "cost": {"usd": 0.0},
     }  # fmt: skip
-    lines.log({**row, "stops": {"context": 3, "answer": 1}})
-    assert "3 of 4 episodes ended for want of room (protocol.max_context_tokens)" in capsys.readouterr().out
-    lines.log({**row, "step": 1, "stops": {"context": 1, "answer": 3}})
-    assert "want of room" not in capsys.readouterr().out
+    Lines(config_from_dict({}, "test")).log(row)
+    assert "1 search failed  answered 1%" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("board", [True, False])

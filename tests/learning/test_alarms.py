@@ -25,7 +25,8 @@ def judged(*rows: dict[str, Any], max_gap: float | None = 0.5, collapses: bool =
 
 
 def test_a_sound_run_with_one_wild_token_is_left_alone() -> None:
-    assert judged(*[{}] * 4, {"valid_actions": 0.8, "sampler_gap": 0.05, "answered": 0.5}) == [{}] * 5
+    sound = {"valid_actions": 0.8, "sampler_gap": 0.05, "answered": 0.5, "stops": {"context": 39, "answer": 41}}
+    assert judged(*[{}] * 4, sound) == [{}] * 5
 
 
 def test_the_sampler_that_was_broken_on_the_second_gpu_stops_the_run_at_once() -> None:
@@ -61,7 +62,7 @@ def test_a_policy_that_stops_answering_is_stopped_and_one_that_never_did_is_not(
     ("row", "name"),
     [
         ({"entropy": 0.001}, "entropy"),
-        ({"stops": {"context": 60, "answer": 20}}, "context"),
+        ({"stops": {"context": 40, "answer": 40}}, "context"),
         ({"trained_rows": 0.0}, "trained_rows"),
     ],
 )

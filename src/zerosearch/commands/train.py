@@ -15,7 +15,7 @@ from zerosearch.config_file import as_overrides, load_config
 from zerosearch.errors import ConfigError
 from zerosearch.files.jsonl import read_object
 from zerosearch.process.runtime import prepare
-from zerosearch.spending.ledger import dollars
+from zerosearch.spending.ledger import counted, dollars
 
 
 def train(
@@ -50,9 +50,6 @@ def train(
     _conclude(config, complete)
 
 
-OUTGREW = "ended for want of room (protocol.max_context_tokens)"
-
-
 class Lines:
     """One line of the screen a step: a `Sink`."""
 
@@ -70,8 +67,6 @@ class Lines:
         left = (time.monotonic() - self._started) / done * (self._steps - step - 1)
         timing = row["timing"]
         noise = "   -" if row["noise"] is None else f"{row['noise']:4.0%}"
-        stops = row["stops"]
-        outgrown, episodes = stops.get("context", 0), sum(stops.values())
         said = {
             "step": f"step {step + 1:>{len(str(self._steps))}}/{self._steps}",
             "reward": f"reward {row['reward']:.3f}",
@@ -82,14 +77,13 @@ class Lines:
             "seconds": f"{timing['seconds']:.0f} s",
             "left": f"left {clock(left)}",
         }
-        console.print(
-            fitted(said, console.width if console.is_terminal else None)
-            + (f"  {dollars(row['cost']['usd'])} spent" if row["cost"]["usd"] else "")
-            + (f"  [red]{row['search_errors']} searches failed[/red]" if row["search_errors"] else "")
-            + "".join(f"  [red]{alarm}[/red]" for alarm in row["alarms"])
-            + (f"  [red]{row['misses']} queries without a recorded page[/red]" if row["misses"] else "")
-            + (f"  [red]{outgrown} of {episodes} episodes {OUTGREW}[/red]" if 2 * outgrown >= episodes > 0 else "")
-        )
+        failed, spent = row["search_errors"], row["cost"]["usd"]
+        wrong = [f"{counted(failed, 'search', 'searches')} failed"] if failed else []
+        wrong += row["alarms"]
+        wrong += [f"{row['misses']} queries without a recorded page"] if row["misses"] else []
+        line = fitted(said, console.width if console.is_terminal else None)
+        line += f"  {dollars(spent)} spent" if spent else ""
+        console.print(line + "".join(f"  [red]{text}[/red]" for text in wrong))
 
     def close(self) -> None:
         pass

@@ -104,7 +104,7 @@ def _hints(row: dict[str, Any]) -> list[Alarm]:
     if entropy is not None and row.get("trained_rows") and entropy < FLAT:
         found.append(Alarm("entropy", f"entropy {entropy:.3f}: all rollouts are alike"))
     overlong = row.get("stops", {}).get("context", 0)
-    if episodes and overlong > MANY_OVERLONG * episodes:
+    if episodes and overlong >= MANY_OVERLONG * episodes:
         found.append(Alarm("context", f"{overlong} of {episodes} episodes outgrew protocol.max_context_tokens"))
     if row.get("trained_rows") == 0.0:
         found.append(Alarm("trained_rows", "no episode to learn from"))
