@@ -12,8 +12,8 @@ from pathlib import Path
 
 import torch
 
+from recipes.rejection.episodes import right_episodes
 from zerosearch.learning.policy import Policy
-from zerosearch.learning.rejection import right_episodes
 from zerosearch.learning.sft import SFTSettings
 from zerosearch.learning.tuning import default_rate, output, tune_model
 from zerosearch.models.adapters import read_card, resolve_adapter

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from episodes.test_summary import played
 
+from recipes.rejection.episodes import right_episodes, successful_examples
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.scoring import Scores
 from zerosearch.episodes.trajectory import Trajectory, write_trajectories
 from zerosearch.errors import DataError
 from zerosearch.files.jsonl import write_json
-from zerosearch.learning.rejection import right_episodes, successful_examples
 
 RIGHT = Scores(1.0, 1.0, 1.0, 1.0)
 
