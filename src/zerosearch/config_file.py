@@ -168,9 +168,9 @@ def _first_problem(error: ValidationError) -> str:
     return text + (f", and {len(problems) - 1} more problem(s)" if len(problems) > 1 else "")
 
 
-def _short(text: str, length: int = 200) -> str:
+def _short(text: str) -> str:
     text = clean(text)
-    return text if len(text) <= length else f"{text[: length - 3]}..."
+    return text if len(text) <= 200 else f"{text[:197]}..."
 
 
 def _toml(value: Any) -> str:
