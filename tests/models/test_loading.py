@@ -16,12 +16,11 @@ from zerosearch.errors import ModelError
 from zerosearch.models.local import LocalModel
 
 
-def rewritten(folder: Path, change: Callable[[dict[str, Any]], None]) -> str:
-    """The error for a model whose weights have been changed: one line."""
+def rewrite(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change the weights of the model in `folder`."""
     weights = load_file(str(folder / "model.safetensors"))
     change(weights)
     save_file(weights, str(folder / "model.safetensors"), metadata={"format": "pt"})
-    return refusal(folder)
 
 
 def refusal(folder: Path) -> str:
@@ -45,7 +44,8 @@ def test_weights_that_are_in_no_file_are_an_error_and_never_random(model_folder:
         for key in [key for key in weights if "layers.1." in key]:
             del weights[key]
 
-    assert "9 of its weights are in no file and would be random: model.layers.1." in rewritten(model_folder, forget)
+    rewrite(model_folder, forget)
+    assert "9 of its weights are in no file and would be random: model.layers.1." in refusal(model_folder)
 
 
 def test_weights_of_another_shape_are_named_with_both_shapes(model_folder: Path) -> None:
@@ -55,15 +55,14 @@ def test_weights_of_another_shape_are_named_with_both_shapes(model_folder: Path)
         embedding = weights["model.embed_tokens.weight"]
         weights["model.embed_tokens.weight"] = torch.cat([embedding, embedding[:2]])
 
-    said = rewritten(model_folder, resize)
+    rewrite(model_folder, resize)
     words = len(AutoTokenizer.from_pretrained(model_folder))
-    assert f"model.embed_tokens.weight is {words + 2} x 48 in its weights and {words} x 48 by its config.json" in said
+    said = f"model.embed_tokens.weight is {words + 2} x 48 in its weights and {words} x 48 by its config.json"
+    assert said in refusal(model_folder)
 
 
 def test_weights_without_a_place_are_named(model_folder: Path, caplog: pytest.LogCaptureFixture) -> None:
-    weights = load_file(str(model_folder / "model.safetensors"))
-    weights["model.layers.7.mlp.up_proj.weight"] = torch.zeros(2, 2)
-    save_file(weights, str(model_folder / "model.safetensors"), metadata={"format": "pt"})
+    rewrite(model_folder, lambda weights: weights.update({"model.layers.7.mlp.up_proj.weight": torch.zeros(2, 2)}))
     LocalModel.load(str(model_folder), device="cpu")
     assert "1 weights of the model's files have no place in it: model.layers.7.mlp.up_proj.weight" in caplog.text
 
@@ -82,15 +81,13 @@ def test_a_missing_shard_and_a_pickle_that_is_none_are_one_line(model_folder: Pa
 
 
 def test_weights_that_float16_cannot_hold_are_said(model_folder: Path) -> None:
-    weights = load_file(str(model_folder / "model.safetensors"))
-    weights["model.layers.1.mlp.up_proj.weight"][3, 4] = -65520.0  # the smallest that is rounded to infinity
-    save_file(weights, str(model_folder / "model.safetensors"), metadata={"format": "pt"})
-    with pytest.raises(ModelError, match=r"layers\.1\.mlp\.up_proj\.weight holds numbers beyond 65504") as caught:
+    name = "model.layers.1.mlp.up_proj.weight"
+    rewrite(model_folder, lambda weights: weights[name][3].fill_(-65520.0))  # the smallest that is rounded to infinity
+    with pytest.raises(ModelError, match=f"{name} holds numbers beyond 65504") as caught:
         LocalModel.load(str(model_folder), dtype="float16", device="cpu")
     assert "\n" not in str(caught.value)
     assert LocalModel.load(str(model_folder), dtype="bfloat16", device="cpu").dtype == torch.bfloat16
-    weights["model.layers.1.mlp.up_proj.weight"][3, 4] = 65504.0
-    save_file(weights, str(model_folder / "model.safetensors"), metadata={"format": "pt"})
+    rewrite(model_folder, lambda weights: weights[name][3].fill_(65504.0))
     assert LocalModel.load(str(model_folder), dtype="float16", device="cpu").dtype == torch.float16
 
 
