@@ -230,10 +230,22 @@ def test_the_settings_are_written_and_read_again(tmp_path: Any) -> None:
     assert load_config(path) == config
 
 
-@pytest.mark.parametrize("name", ["api_key", "Authorization", "password"])
-def test_no_key_may_stand_among_the_fields(name: str) -> None:
-    with pytest.raises(ConfigError, match="must hold no key"):
-        load_config(None, [f'engine.simulated.request={{extra={{{name}="sk-123"}}}}'])
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        *(
+            (f'{{extra={{{name}="sk-123"}}}}', "extra must hold no key")
+            for name in ("api_key", "Authorization", "password")
+        ),
+        ("{extra={stream=true}}", "extra must not set 'stream'"),
+        ("{extra={max_tokens=9}}", "extra must not set 'max_tokens'"),
+        ('{drop=["messages"]}', "drop must not hold 'messages'"),
+    ],
+)
+def test_no_key_and_nothing_that_each_request_sets_may_stand_among_the_fields(table: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=rf"engine\.simulated\.request: {said}") as caught:
+        load_config(None, ["engine.simulated.base_url=http://h/v1", f"engine.simulated.request={table}"])
+    assert "sk-123" not in str(caught.value)
 
 
 def test_system_texts_go_to_the_head_of_the_first_message() -> None:

@@ -21,7 +21,7 @@ from zerosearch.cleaning import clean
 from zerosearch.episodes.generation import GenerationStop, Sampling
 from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.replies import close_tag, may_think_unseen, stop_end, thinking
-from zerosearch.errors import ConfigError, EngineError
+from zerosearch.errors import EngineError
 from zerosearch.models.client import JsonClient, StatusError, checked_url, error_message, key_from, short_line
 from zerosearch.models.config import Server
 from zerosearch.models.retry import AttemptError
@@ -30,7 +30,6 @@ from zerosearch.usage import NOTHING, UNPRICED, TokenPrices, Usage
 log = logging.getLogger(__name__)
 
 LENGTH = frozenset(("length", "max_tokens", "max_length", "model_length", "max_output_tokens", "max_completion_tokens"))
-_OWN_FIELDS = ("model", "messages", "prompt", "stream", "n", "stop", "max_tokens")
 _BROKEN_OFF = ("error", "abort", "aborted", "cancelled", "internal_error")
 _COUNT = TypeAdapter(Annotated[int, Field(ge=0, le=2**53)])  # nobody wrote more tokens than that
 _MAY_GO = ("top_p", "seed", "top_k", "temperature", "stop", "continue_final_message", "add_generation_prompt", "stream")
@@ -75,21 +74,14 @@ class EmptyReply(AttemptError):
 class CompletionServer:
     """What `model` says at `server`: the one place that asks OpenAI's `/chat/completions` and `/completions`.
 
-    Raises `ConfigError` for an address that cannot be used, a key variable that is not set, and for fields of `request`
-    that are set for each request.
+    Raises `ConfigError` for an address that cannot be used and a key variable that is not set.
     """
 
     def __init__(self, server: Server, model: str, path: str = "/chat/completions") -> None:
         self.address = checked_url(server.base_url, "base_url")
         self.url = str(self.address).rstrip("/") + path
-        self._model, self._prices, self._options = model, server.prices, server.request
-        for name in _OWN_FIELDS:
-            if self._options.extra.get(name) is not None:
-                raise ConfigError(f"request.extra must not set {name!r}: it is set for each request")
-            if name in self._options.drop and name not in ("stop", "max_tokens", "stream"):
-                raise ConfigError(f"request.drop must not hold {name!r}: nothing could be asked without it")
-        self._dropped = set(self._options.drop)
-        self._renamed = dict(self._options.rename)
+        self._model, self._prices, self._extra = model, server.prices, server.request.extra
+        self._dropped, self._renamed = set(server.request.drop), dict(server.request.rename)
         self._merged = False  # the system's text stands at the head of the user's message
         self._warned = False
         key = key_from(server.api_key_env)
@@ -160,7 +152,7 @@ class CompletionServer:
         await self._client.aclose()
 
     def _body(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        told = {**request, **self._options.extra}
+        told = {**request, **self._extra}
         if self._merged and "messages" in told:
             told["messages"] = without_system(told["messages"])
         return {

@@ -61,6 +61,7 @@ class Section(BaseModel):
         yield from type(self).model_fields
 
 
+_OF_EACH_REQUEST = ("model", "messages", "prompt", "stream", "n", "stop", "max_tokens")
 _SECRET = re.compile(r"(?:api[_-]?key|authorization|password|secret|access[_-]?token)", re.IGNORECASE)
 
 
@@ -75,9 +76,14 @@ class RequestConfig(Section):
     """Further fields: `{chat_template_kwargs = {enable_thinking = false}}` turns Qwen3's thoughts off."""
 
     @model_validator(mode="after")
-    def _no_secret(self) -> RequestConfig:
+    def _agree(self) -> Self:
         if any(_SECRET.fullmatch(name) for name in self.extra):
             raise ValueError("extra must hold no key or password: api_key_env names the variable that holds one")
+        for name in _OF_EACH_REQUEST:
+            if self.extra.get(name) is not None:
+                raise ValueError(f"extra must not set {name!r}: it is set for each request")
+            if name in self.drop and name not in ("stop", "max_tokens", "stream"):
+                raise ValueError(f"drop must not hold {name!r}: nothing could be asked without it")
         return self
 
 
