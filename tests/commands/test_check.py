@@ -121,12 +121,11 @@ def test_a_pasted_episode_may_begin_with_its_prompt(check: Any, tokenizer_folder
     assert pasted.out == bare.out
 
 
-@pytest.mark.parametrize("way", [("--file", "-"), ("--text", "-")])
-def test_an_episode_comes_from_standard_input_or_a_file(check: Any, tmp_path: Path, way: tuple[str, str]) -> None:
+def test_an_episode_comes_from_standard_input_or_a_file(check: Any, tmp_path: Path) -> None:
     (tmp_path / "episode.txt").write_text(EPISODE)
     from_file = check(*ASK, "--file", str(tmp_path / "episode.txt"))
     assert "reward   1.000" in from_file.out
-    assert check(*ASK, *way, stdin=EPISODE).out == from_file.out
+    assert check(*ASK, "--file", "-", stdin=EPISODE).out == from_file.out
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ def check(
     ] = None,
     question: Annotated[str | None, typer.Option(help="Show the prompt for this question.")] = None,
     answer: Annotated[list[str] | None, typer.Option(help="A golden answer; again for every further one.")] = None,
-    text: Annotated[str | None, typer.Option(help="An episode to read and reward; - reads standard input.")] = None,
+    text: Annotated[str | None, typer.Option(help="An episode to read and reward.")] = None,
     file: Annotated[Path | None, typer.Option(help="The same, from a file; - reads standard input.")] = None,
     toml: Annotated[bool, typer.Option("--toml", help="Print all settings, defaults included, and stop.")] = False,
 ) -> None:
@@ -46,7 +46,8 @@ def check(
 
     An episode's text holds the policy's turns, and the pages between <information> and </information>:
 
-    zerosearch check --question "Capital of Nepal?" --answer Kathmandu --text "<think>?</think><answer>Nepal</answer>"
+        zerosearch check --question "Capital of Nepal?" \\
+            --answer Kathmandu --text "<answer>Lima</answer>"
 
     Only the tokenizer is loaded, never the weights, and nothing is asked of a server or a model hub.
 
@@ -198,7 +199,7 @@ def _print_reward(config: TrainConfig, transcript: Transcript, golden: tuple[str
 def _episode_text(text: str | None, file: Path | None) -> str | None:
     if text is not None and file is not None:
         raise ConfigError("--text and --file both give an episode: choose one")
-    if text == "-" or (file is not None and str(file) == "-"):
+    if file is not None and str(file) == "-":
         text, where = read_input(), "standard input"
     elif file is not None:
         try:

@@ -53,11 +53,12 @@ def label(
     sample: Annotated[int, typer.Option(min=0, help="Pages to show.")] = 4,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
 ) -> None:
-    """Label every page useful or noisy: by outcome, containment, evidence and, with label.judge, by a judge.
+    """Label every page useful or noisy, in each way that can be used, and say how far the ways agree.
 
-    outcome: pages of trajectories that end right are useful. containment: pages that hold a golden answer are.
-    evidence: those too and, for questions of several hops, pages about what the query names. judge: a language model
-    says whether the page holds what its query asks for. The first engine.top_k documents make the label.
+    outcome: pages of trajectories that end right are useful. evidence: pages that hold a golden answer are and, for
+    questions of several hops, pages about what the query names. judge, with label.judge: a language model says whether
+    the page holds what its query asks for. containment, to compare evidence with: pages that hold a golden answer are.
+    The first engine.top_k documents make the label.
     """
     prepare()
     config = load_config(config_file, set_ or ())
