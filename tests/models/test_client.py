@@ -86,10 +86,12 @@ def test_a_server_that_is_down_and_an_address_too_long_are_connection_errors() -
 
 
 def test_a_key_in_the_address_is_in_no_log_and_no_error(
-    endpoint: Any, reply: Any, caplog: pytest.LogCaptureFixture
+    endpoint: Any, reply: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.DEBUG)
-    client = JsonClient(endpoint.url, key=KEY)
+    monkeypatch.setenv("MY_KEY", f"{KEY}\n")
+    assert key_from("MY_KEY") == KEY
+    client = JsonClient(endpoint.url)
     endpoint.script = [reply(body=b"{}"), reply(400, f"no: {KEY}".encode(), {"X-Echo": KEY})]
     asyncio.run(get_and_close(client, api_key=KEY))
     with pytest.raises(StatusError) as caught:
@@ -101,11 +103,12 @@ def test_a_key_in_the_address_is_in_no_log_and_no_error(
 
 
 def test_a_placeholder_for_a_key_is_not_cut_out_of_other_logs(
-    endpoint: Any, reply: Any, caplog: pytest.LogCaptureFixture
+    endpoint: Any, reply: Any, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level(logging.INFO)
     endpoint.script = [reply(body=b"{}")]
-    asyncio.run(get_and_close(JsonClient(endpoint.url, key="T")))
+    monkeypatch.setenv("MY_KEY", "T")
+    asyncio.run(get_and_close(JsonClient(endpoint.url, headers={"X-API-KEY": key_from("MY_KEY")})))
     assert "HTTP Request: GET" in caplog.text
 
 

@@ -126,7 +126,6 @@ class HttpEngine(ABC):
         self._key = key_from(self._key_variable)
         self._client = JsonClient(
             str(url),
-            key=self._key,
             headers=self._headers(),
             timeout_seconds=options.timeout_seconds,
             max_connections=options.max_connections,

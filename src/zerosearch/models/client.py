@@ -1,6 +1,6 @@
 """JSON over HTTP: the one client of everything here that asks a server, simulators and search engines alike.
 
-    client = JsonClient("https://google.serper.dev/search", key=key, headers={"X-API-KEY": key})
+    client = JsonClient("https://google.serper.dev/search", headers={"X-API-KEY": key_from("SERPER_API_KEY")})
     answer = await client.post({"q": "capital of Nepal"})
 
 It knows nothing of what is asked. It bounds what a server can do to a run (silence, size, redirects), gives every
@@ -65,7 +65,7 @@ class PerLoop(Generic[T]):
 
 
 class JsonClient:
-    """Asks one address. `headers` may carry the key; `key` says what must never be shown.
+    """Asks one address. `headers` may carry a key.
 
     `timeout_seconds` is the longest silence of the server that is waited out. Redirects are not followed: they would
     carry the key elsewhere. A server on this machine is never asked through a proxy. Connections belong to the event
@@ -76,7 +76,6 @@ class JsonClient:
         self,
         url: str,
         *,
-        key: str = "",
         headers: Mapping[str, str] | None = None,
         timeout_seconds: float = 60.0,
         max_connections: int = 256,
@@ -85,7 +84,6 @@ class JsonClient:
         self._timeout_seconds = timeout_seconds
         self._max_connections = max_connections
         self._headers = {"Accept": "application/json", **(headers or {})}
-        register_secret(key)
         self._route = client_options(url)
         self._session = PerLoop(self._open)
 
@@ -158,7 +156,10 @@ def checked_url(text: str, setting: str, example: str = "http://localhost:8000/v
 
 
 def key_from(variable: str | None) -> str:
-    """The key that the environment variable `variable` holds; None: no key. Raises `ConfigError`, without the key."""
+    """The key that the environment variable `variable` holds, hidden from now on; None: no key.
+
+    Raises `ConfigError`, without the key.
+    """
     if variable is None:
         return ""
     try:
@@ -170,6 +171,7 @@ def key_from(variable: str | None) -> str:
         raise ConfigError(f"the environment variable {variable} is not set; export the key in it")
     if not key.isascii() or not key.isprintable() or " " in key:
         raise ConfigError(f"the environment variable {variable} does not hold a key: spaces or odd characters in it")
+    register_secret(key)
     return key
 
 

@@ -87,7 +87,6 @@ class CompletionServer:
         key = key_from(server.api_key_env)
         self._client = JsonClient(
             self.url,
-            key=key,
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout_seconds=server.timeout_seconds,
             max_connections=server.max_connections,
