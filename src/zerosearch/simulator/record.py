@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from zerosearch.engines.page_rows import RecordedPage, parse_page_row, with_question
 from zerosearch.engines.snippets import cut
@@ -88,7 +87,7 @@ async def record(
     by the next call. Raises `DataError` where the file holds pages of another engine (another identity), and what ends
     a run: a budget, or too many failures; the pages so far are then in the file.
     """
-    held = {_key(row) for row in _own_rows(path, engine)}
+    held = set(_held(path, engine))
     total = {(q.question.id, q.text): q for q in queries}
     wanted = [query for key, query in total.items() if key not in held]
     done, asked = Recorded(len(total) - len(wanted), len(total)), 0
@@ -120,9 +119,10 @@ async def record(
     return done
 
 
-def _own_rows(path: Path, engine: SearchEngine) -> Iterator[dict[str, Any]]:
+def _held(path: Path, engine: SearchEngine) -> Iterator[tuple[str, str]]:
+    """Question and query of each row of `path`. Raises `DataError` for rows that `engine` did not give."""
     for number, row in enumerate(read_rows(path), start=1):
-        if not isinstance(row, dict) or not all(isinstance(row.get(name), str) for name in ("id", "query")):
+        if not all(isinstance(row.get(name), str) for name in ("id", "query")):
             raise DataError(f"{path}:{number}: not a row that `zerosearch record` wrote; take another --out")
         theirs = row.get("identity")
         if theirs != engine.identity:
@@ -130,8 +130,4 @@ def _own_rows(path: Path, engine: SearchEngine) -> Iterator[dict[str, Any]]:
             raise DataError(
                 f"{path}: holds pages of another engine than {engine.name} as it is now ({what}); take another --out"
             )
-        yield row
-
-
-def _key(row: dict[str, Any]) -> tuple[str, str]:
-    return row["id"], row["query"]
+        yield row["id"], row["query"]
