@@ -19,7 +19,7 @@ import tempfile
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -172,7 +172,7 @@ def write(dataset: Dataset, paths: FactbookPaths, seed: int) -> None:
     paths.folder.mkdir(parents=True)
     _write_jsonl(paths.corpus, (passage.as_dict() for passage in dataset.passages))
     for split, questions in dataset.splits.items():
-        _write_jsonl(paths.folder / f"{split}.jsonl", (question.as_dict() for question in questions))
+        _write_jsonl(paths.folder / f"{split}.jsonl", map(asdict, questions))
     files = [paths.corpus, *(paths.folder / f"{split}.jsonl" for split in dataset.splits)]
     manifest = {
         "name": "factbook",

@@ -169,15 +169,15 @@ def check_invariants(passages: dict[str, str], splits: dict[str, list[Any]]) -> 
     assert not subjects["dev"] & subjects["test"]
     owners: dict[tuple[str, str], str] = {}
     for q in everything:
-        assert q.hops == len(q.queries) == len(q.supporting["passages"]) == len(q.fact_sentences)
+        assert q.hops == len(q.queries) == len(q.supporting["passages"]) == len(q.supporting["facts"])
         assert contains_answer(passages[q.supporting["passages"][-1]], q.golden_answers), q.id
-        for identifier, sentence in zip(q.supporting["passages"], q.fact_sentences, strict=True):
+        for identifier, sentence in zip(q.supporting["passages"], q.supporting["facts"], strict=True):
             assert sentence in passages[identifier]
         assert not contains_answer(q.question, q.golden_answers), q.id
         if q.hops == 2:
             assert q.bridge_country == q.subject
             assert not contains_answer(q.question, [q.subject]), q.id
-            assert contains_answer(q.fact_sentences[0], [q.bridge["value"]])
+            assert contains_answer(q.supporting["facts"][0], [q.bridge["value"]])
             assert not contains_answer(passages[q.supporting["passages"][0]], q.golden_answers), q.id
             clue = (q.bridge["attribute"], plain(q.bridge["value"]))
             assert owners.setdefault(clue, q.subject) == q.subject  # one clue, one country

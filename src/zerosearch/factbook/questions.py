@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 from zerosearch.episodes.questions import Question
 from zerosearch.errors import ConfigError
@@ -25,7 +24,7 @@ class FactbookQuestion:
 
     `subject` is the country asked about, named in the question (one hop) or described by `bridge` (two hops:
     `{"country", "attribute", "value"}`; empty for one hop). `supporting` holds, hop by hop, `queries` that a good
-    searcher would write, the ids of the `passages` that answer them, and `facts`, sentences of those passages.
+    searcher would write, the ids of the `passages` that answer them, and `facts`, their sentences.
     """
 
     id: str
@@ -47,17 +46,9 @@ class FactbookQuestion:
         return tuple(self.supporting["queries"])
 
     @property
-    def fact_sentences(self) -> tuple[str, ...]:
-        """The sentences that hold what each hop looks for, word for word as in the corpus."""
-        return tuple(self.supporting["facts"])
-
-    @property
     def plain(self) -> Question:
         """Id, text and golden answers alone."""
         return Question(self.id, self.question, self.golden_answers)
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def read_questions(lines: bytes) -> list[FactbookQuestion]:
