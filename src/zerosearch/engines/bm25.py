@@ -84,10 +84,6 @@ class BM25Engine:
 
         return cls(open_index(corpus, cache, _key(k1, b), build, what="BM25"))
 
-    def __len__(self) -> int:
-        """Documents in the corpus."""
-        return len(self._passages)
-
     async def search(self, request: SearchRequest) -> SearchPage:
         """The page for `request.query`; quality, question and seed are for simulators and not looked at."""
         start = time.perf_counter()

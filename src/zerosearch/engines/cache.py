@@ -85,13 +85,10 @@ class Cached:
         flight = flights[key] = _Flight(flights, key, asyncio.create_task(self._ask(request)))
         return await flight.page()
 
-    def close(self) -> None:
-        self._store.close()
-
     async def aclose(self) -> None:
         """Close the inner engine's connections, where it has any, and the file."""
         await close_connections(self.engine)
-        self.close()
+        self._store.close()
 
     async def _ask(self, request: SearchRequest) -> SearchPage:
         page = await self.engine.search(request)

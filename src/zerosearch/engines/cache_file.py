@@ -82,9 +82,6 @@ class PageStore:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __len__(self) -> int:
-        return self._use("read", lambda db: int(db.execute("SELECT count(*) FROM pages").fetchone()[0]))
-
     def get(self, identity: str, top_k: int, query: str) -> SearchPage | None:
         """The page of `query` (normalised here) with what it cost then, None where there is none."""
 

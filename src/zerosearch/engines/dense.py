@@ -113,10 +113,6 @@ class DenseEngine:
         _check_memory(corpus, folder.documents, int(folder.notes["dimensions"]), kind, available)
         return cls(folder, encoder, query_prefix)
 
-    def __len__(self) -> int:
-        """Documents in the corpus."""
-        return len(self._passages)
-
     async def search(self, request: SearchRequest) -> SearchPage:
         """The page for `request.query`; quality, question and seed are for simulators and not looked at."""
         started = time.perf_counter()
@@ -132,7 +128,7 @@ class DenseEngine:
         if asked and top_k > 0:
             texts = [self._query_prefix + whole_text(queries[place]) for place in asked]
             vectors = _unit(self._encoder.encode(texts), len(texts), self._encoder)
-            scores, rows = self._index.search(vectors, min(top_k, len(self)))
+            scores, rows = self._index.search(vectors, min(top_k, len(self._passages)))
             for place, found_scores, found in zip(asked, scores, rows, strict=True):
                 order = np.lexsort((found, -found_scores))  # ties in corpus order
                 pages[place] = tuple(self._passages[int(row)] for row in found[order] if row >= 0)

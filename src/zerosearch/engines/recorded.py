@@ -106,10 +106,6 @@ class RecordedEngine:
         name = f"recorded:{found[0].engine or path.name.split('.')[0]}"
         return cls(found, name=name, match=match, min_overlap=min_overlap)
 
-    def __len__(self) -> int:
-        """Recorded queries."""
-        return len(self._pages)
-
     async def search(self, request: SearchRequest) -> SearchPage:
         """The page for `request.query`; quality, question and seed are for simulators and not looked at."""
         started = time.perf_counter()
