@@ -21,7 +21,6 @@ from zerosearch.episodes.streaming import Piece, TagStream, TextStream
 from zerosearch.episodes.trajectory import Trajectory, Try
 from zerosearch.errors import EngineError
 from zerosearch.parts import Parts
-from zerosearch.process.runtime import quiet_libraries
 
 
 class Listener(Protocol):
@@ -101,8 +100,6 @@ class Asker:
     """Puts questions to the policy of `parts`, with its `judge` engine. What is missing is told as it is made."""
 
     def __init__(self, parts: Parts, *, temperature: float = 0.0) -> None:
-        if parts.config.model.base_url is None:
-            quiet_libraries()
         self._parts = parts
         top_k = parts.engine_config("judge").top_k
         self._generator, self._playing = parts.policy(temperature=temperature, top_k=top_k)

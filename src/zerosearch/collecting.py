@@ -19,7 +19,7 @@ from zerosearch.files.folders import listed, owned
 from zerosearch.files.identity import differences
 from zerosearch.files.jsonl import read_object, write_json
 from zerosearch.parts import Parts
-from zerosearch.process.runtime import prepare, quiet_libraries
+from zerosearch.process.runtime import prepare
 from zerosearch.simulator.collect import Progress
 from zerosearch.simulator.collect import collect as collect_episodes
 from zerosearch.spending.ledger import Ledger, counted, dollars
@@ -57,8 +57,6 @@ def collect(
         engine_config = parts.engine_config("real")
         check_collection(out)
         asked = parts.questions(questions, how.limit or config.data.limit, fields=how.fields)
-        if config.model.base_url is None:
-            quiet_libraries()
         generator, playing = parts.policy(
             temperature=how.temperature, top_k=engine_config.top_k, concurrency=how.concurrency
         )

@@ -16,7 +16,7 @@ from zerosearch.factbook.queries import factbook_queries
 from zerosearch.files.folders import check_file, owned
 from zerosearch.files.jsonl import atomic_write, read_object, write_json, write_jsonl
 from zerosearch.parts import Parts
-from zerosearch.process.runtime import prepare, quiet_libraries
+from zerosearch.process.runtime import prepare
 from zerosearch.simulator.collect import read_collection
 from zerosearch.simulator.fidelity import Compared, FidelityQuery, compare, fidelity, page_row
 from zerosearch.simulator.gallery import page
@@ -45,7 +45,6 @@ def measure(
         if out is not None:
             _check_folder(out)
         asked = _queries(parts, queries or config.evaluation.questions, limit)
-        quiet_libraries()
         reader = parts.chat(reader_ref) if reader_ref else None
         simulated, real = parts.engine("train"), parts.engine("real")
         top_k, count = config.engine.top_k, counted(len(asked), "query", "queries")

@@ -12,7 +12,6 @@ from zerosearch.collecting import collect as collect_pages
 from zerosearch.commands.data import FIELDS_HELP
 from zerosearch.commands.screen import console
 from zerosearch.config_file import load_config
-from zerosearch.process.runtime import prepare
 
 
 def collect(
@@ -34,7 +33,6 @@ def collect(
 
     The engine is the configuration's `engine`, or where that is simulated its `evaluation.engine`.
     """
-    prepare()
     config = load_config(config_file, set_ or ())
     how = Collecting(limit, fields, rollouts, temperature, concurrency)
     collect_pages(config, out, questions, how, console.print)

@@ -16,7 +16,7 @@ from zerosearch.evaluation.entrants import Trials
 from zerosearch.evaluation.evaluate import METHODS
 from zerosearch.evaluation.evaluate import evaluate as run
 from zerosearch.evaluation.tables import rich_tables
-from zerosearch.process.runtime import prepare, quiet_libraries
+from zerosearch.process.runtime import prepare
 
 
 def evaluate(
@@ -87,8 +87,6 @@ def evaluate(
     judge = config.evaluation.engine
     if corpus is not None and (judge is None or judge.kind not in ("bm25", "dense")):
         raise ConfigError(f"--corpus: engine {judge.kind if judge else 'none'} has none (--engine bm25?)")
-    if config.model.base_url is None:
-        quiet_libraries()
     trials = Trials(
         samples, temperature, limit, data, fields, max_tokens, label, concurrency, tuple(set_ or ()), unlike
     )

@@ -13,7 +13,6 @@ from rich.text import Text
 from zerosearch.commands.screen import console, json_text, table
 from zerosearch.config_file import load_config
 from zerosearch.measuring import check_failures, measure
-from zerosearch.process.runtime import prepare
 
 
 def fidelity(
@@ -34,7 +33,6 @@ def fidelity(
     Checks that useful pages contain the answer when the real page does, that noisy pages do not, what leaks, and
     whether the documents look real.
     """
-    prepare()
     config = load_config(config_file, set_ or ())
     say = (lambda line: None) if as_json else console.print
     report = measure(config, queries, limit, out, say)

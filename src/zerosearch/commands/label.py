@@ -19,7 +19,7 @@ from zerosearch.files.folders import check_file, owned
 from zerosearch.files.jsonl import append_jsonl, read_rows
 from zerosearch.models.config import ModelRef
 from zerosearch.parts import Parts
-from zerosearch.process.runtime import prepare, quiet_libraries
+from zerosearch.process.runtime import prepare
 from zerosearch.simulator.collect import read_collection
 from zerosearch.simulator.config import LabelConfig
 from zerosearch.simulator.judge import judge
@@ -110,7 +110,6 @@ def judged(
 
     Verdicts are kept beside `target` as they come: the same command asks only for those that lack.
     """
-    quiet_libraries()
     kept = target.with_suffix(".verdicts.jsonl")
     held = {str(row.get("key")): Quality(row["verdict"]) for row in read_rows(kept) if row.get("verdict") in _VERDICTS}
     with Parts(config, spending=target.with_suffix(".spending"), work="label") as parts:

@@ -30,7 +30,7 @@ from zerosearch.models.local import LocalModel
 from zerosearch.models.worker import TransformersGenerator
 from zerosearch.parts import Parts
 from zerosearch.playing import rollout_settings
-from zerosearch.process.runtime import prepare, quiet_libraries
+from zerosearch.process.runtime import prepare
 
 
 def train(
@@ -45,7 +45,6 @@ def train(
     be resumed, `FolderError` for one that another process writes to, and `RunError` where the run had to stop.
     """
     prepare()
-    quiet_libraries()
     check_sinks(config)
     precise = multiplying(config.model.matmul_precision)
     with owned_together(config.run_folder), precise, Parts(config) as parts:

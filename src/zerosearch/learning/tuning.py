@@ -22,7 +22,7 @@ from zerosearch.learning.policy import Policy
 from zerosearch.learning.sft import SFTResult, SFTSettings, train_sft
 from zerosearch.models.adapters import read_card, resolve_adapter
 from zerosearch.parts import Parts
-from zerosearch.process.runtime import prepare, quiet_libraries
+from zerosearch.process.runtime import prepare
 from zerosearch.simulator.label import read_labels
 from zerosearch.simulator.pairs import page_example, tuning_pairs
 
@@ -108,7 +108,6 @@ def tune(
     other things, `RunError` for a loss that is not finite.
     """
     prepare()
-    quiet_libraries()
     settings, files = config.tune, [Path(path) for path in labels]
     with output(Path(out), "tune", full=settings.full), Parts(config) as parts:
         torch.manual_seed(config.seed)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zerosearch.models.adapters import resolve_adapter
+from zerosearch.process.runtime import quiet_libraries
 
 if TYPE_CHECKING:  # they need torch: where all models are behind URLs, none is needed
     from zerosearch.models.local import DtypeName, LocalModel
@@ -34,6 +35,7 @@ class LocalModels:
         """A copy of its own, such as a reference or a critic. Raises `ConfigError`, `ModelError`."""
         from zerosearch.models.local import LocalModel
 
+        quiet_libraries()
         return LocalModel.load(name, dtype=dtype or self.dtype, device=self.device)
 
     def get(self, name: str, *, dtype: DtypeName | None = None, alone: bool = False) -> tuple[LocalModel, Worker]:
