@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import subprocess
 import sys
@@ -63,6 +64,13 @@ def test_every_name_is_there_and_none_is_loaded_before_it_is_used() -> None:
     code = f"import sys; from zerosearch import {', '.join(light)}; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_the_process_is_prepared_before_torch_is_imported() -> None:
+    code = "import os; from zerosearch import train; print(os.environ['OMP_WAIT_POLICY'])"
+    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    assert done.stdout.strip() == "PASSIVE"
 
 
 def test_names_and_types_are_the_same_for_a_type_checker() -> None:

@@ -79,6 +79,8 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'zerosearch' has no attribute {name!r}")
+    if _PLACES[name].startswith("learning."):  # it imports torch, whose threads go by what is set before
+        import_module("zerosearch.process.runtime").prepare()
     found = getattr(import_module(f"zerosearch.{_PLACES[name]}"), name)
     globals()[name] = found
     return found
