@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import shutil
 import time
 import zlib
@@ -27,7 +26,7 @@ import numpy as np
 from zerosearch.engines.corpus import PassageReader, lies_as_lines, scan, sha256_of, unpack
 from zerosearch.episodes.search import Document
 from zerosearch.errors import DataError, RunError
-from zerosearch.files.folders import scratch
+from zerosearch.files.folders import built_once
 from zerosearch.files.formats import reading, stem_of
 from zerosearch.files.jsonl import write_json
 
@@ -156,15 +155,8 @@ def _mark(path: Path) -> tuple[int, int]:
 def _build_into(folder: Path, corpus: Path, digest: str, build: Build, what: str) -> None:
     """Build beside `folder` and rename."""
     try:
-        with scratch(folder.parent, folder.name) as work:
+        with built_once(folder, lambda: _read_meta(folder) is not None) as work:
             _build(work, corpus, digest, build, what)
-            if folder.exists() and _read_meta(folder) is None:
-                shutil.rmtree(folder)
-            try:
-                os.rename(work, folder)
-            except OSError:
-                if _read_meta(folder) is None:  # else another process was first, with the same index
-                    raise
     except OSError as error:
         raise DataError(f"{folder.parent}: the search index could not be written ({error.strerror or error})") from None
 

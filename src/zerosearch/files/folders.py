@@ -256,3 +256,22 @@ def scratch(parent: Path, name: str) -> Iterator[Path]:
         yield work
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+@contextmanager
+def built_once(folder: Path, whole: Callable[[], bool]) -> Iterator[Path]:
+    """A new folder to build into, which becomes `folder` of the cache when the block ends well.
+
+    Any number of processes may build at once: what is there by then stays if it is `whole`, and goes if it is damaged.
+    Raises `OSError`.
+    """
+    with scratch(folder.parent, folder.name) as work:
+        (work / "new").mkdir()
+        yield work / "new"
+        if folder.exists() and not whole():
+            os.rename(folder, work / "damaged")
+        try:
+            os.rename(work / "new", folder)
+        except OSError:
+            if not whole():
+                raise

