@@ -9,7 +9,7 @@ import pytest
 
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import load_config
-from zerosearch.episodes.scoring import reward_from_scores, score_answer
+from zerosearch.episodes.scoring import score_answer, with_format
 
 FOLDER = Path(__file__).parents[2] / "src" / "zerosearch" / "configs"
 PAPERS = {"search-r1": "2503.09516", "research": "2503.19470", "r1": "2501.12948", "zerosearch": "2505.04588"}
@@ -21,7 +21,7 @@ def preset(name: str) -> TrainConfig:
 
 def reward(config: TrainConfig, answer: str | None, *, well_formed: bool) -> float:
     scores = score_answer(answer, ["Lake Titicaca"], well_formed=well_formed)
-    return reward_from_scores(scores, name=config.reward.name, format_reward=config.reward.format)
+    return with_format(getattr(scores, config.reward.name), scores, config.reward.format)
 
 
 @pytest.mark.parametrize("name", PAPERS)

@@ -12,9 +12,9 @@ from zerosearch.episodes.scoring import (
     cover_exact_match,
     exact_match,
     normalize,
-    reward_from_scores,
     score_answer,
     token_f1,
+    with_format,
 )
 
 # Few words, so that answers and golden answers share some; with articles, cases and punctuation to normalise away.
@@ -141,15 +141,12 @@ def test_no_answer_scores_nothing() -> None:
     assert score_answer(None, ["", "the", "None", "Lake Titicaca"], well_formed=False) == Scores(0.0, 0.0, 0.0, 0.0)
 
 
-@pytest.mark.parametrize(("name", "value"), [("f1", 0.5), ("em", 0.25), ("cover_em", 0.75)])
-def test_reward_is_the_score_it_is_named_after(name: str, value: float) -> None:
-    scores = Scores(em=0.25, f1=0.5, cover_em=0.75, format=1.0)
-    assert reward_from_scores(scores, name=name) == value
-    assert reward_from_scores(scores, name=name, format_reward=0.1) == value  # instead of a zero only, never on top
-
-
-@pytest.mark.parametrize(("form", "reward"), [(1.0, 0.1), (0.0, 0.0)])
-def test_format_reward_is_for_a_well_formed_wrong_answer(form: float, reward: float) -> None:
-    wrong = Scores(em=0.0, f1=0.0, cover_em=0.0, format=form)
-    assert reward_from_scores(wrong, format_reward=0.1) == reward
-    assert reward_from_scores(wrong) == 0.0
+@pytest.mark.parametrize(
+    ("reward", "form", "earned"), [(0.5, 1.0, 0.5), (-1.0, 1.0, -1.0), (0.0, 1.0, 0.1), (0.0, 0.0, 0.0)]
+)
+def test_format_reward_is_for_a_well_formed_wrong_answer_and_never_on_top(
+    reward: float, form: float, earned: float
+) -> None:
+    scores = Scores(em=0.0, f1=0.0, cover_em=0.0, format=form)
+    assert with_format(reward, scores, 0.1) == earned
+    assert with_format(reward, scores, 0.0) == reward

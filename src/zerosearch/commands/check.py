@@ -18,7 +18,7 @@ from zerosearch.episodes.answer_forms import read_answers
 from zerosearch.episodes.episode import Episode
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import RolloutSettings
-from zerosearch.episodes.scoring import SCORES, reward_from_scores
+from zerosearch.episodes.scoring import SCORES, with_format
 from zerosearch.episodes.transcript import Transcript, explain, read_transcript, score_transcript, turn_fault
 from zerosearch.errors import ConfigError, DataError, ModelError
 from zerosearch.parts import NotFetched, Parts
@@ -188,7 +188,7 @@ def _print_reward(config: TrainConfig, transcript: Transcript, golden: tuple[str
     if reward.name not in SCORES:
         console.print(Text(f"reward   by {reward.name}, a function of whole trajectories: not computed here"))
         return
-    value = reward_from_scores(scores, name=reward.name, format_reward=reward.format)
+    value = with_format(getattr(scores, reward.name), scores, reward.format)
     style = "bold green" if value > 0 else "bold red"
     why = explain(transcript, golden, reward.name, reward.format)
     console.print(

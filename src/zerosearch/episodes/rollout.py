@@ -16,6 +16,7 @@ from zerosearch.episodes.episode import Codec, Done, Episode, EpisodeLimits, Gen
 from zerosearch.episodes.generation import Generator, Sampling
 from zerosearch.episodes.protocol import STOP_STRINGS
 from zerosearch.episodes.rewards import REWARDS
+from zerosearch.episodes.scoring import with_format
 from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest, page_quality
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.episodes.shared_pages import Answer, SharedPages, credit_the_first, same_query
@@ -175,7 +176,7 @@ async def run_episode(
             error.usage = usage + error.usage
             raise
     played = finish(one, episode, searches, seconds=time.perf_counter() - started, usage=usage)
-    return replace(played, reward=settings.reward(played) or settings.format_reward * played.scores.format)
+    return replace(played, reward=with_format(settings.reward(played), played.scores, settings.format_reward))
 
 
 async def _search(

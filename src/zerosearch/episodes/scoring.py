@@ -133,10 +133,9 @@ def score_answer(prediction: str | None, golden_answers: Sequence[str], *, well_
     )
 
 
-def reward_from_scores(scores: Scores, *, name: str = "f1", format_reward: float = 0.0) -> float:
-    """The score `name` of `SCORES` as a reward; where it is 0, a well-formed episode still earns `format_reward`.
+def with_format(reward: float, scores: Scores, format_reward: float) -> float:
+    """`reward` or, where it is 0, the `format_reward` of a well-formed episode.
 
     `format_reward` 0 is the paper's setting (ZeroSearch, section 3.4); .1 is that of ReSearch (arXiv 2503.19470).
     """
-    score = float(getattr(scores, name))
-    return score if score > 0 else format_reward * scores.format
+    return reward or format_reward * scores.format

@@ -20,7 +20,7 @@ from zerosearch.episodes.protocol import (
     render_document,
 )
 from zerosearch.episodes.replies import find_action, thinking, visible
-from zerosearch.episodes.scoring import Scores, contains_answer, normalize, reward_from_scores, score_answer
+from zerosearch.episodes.scoring import Scores, contains_answer, normalize, score_answer, with_format
 from zerosearch.episodes.search import Document
 
 _PAGE = re.compile(r"\s*<information>(?P<body>.*?)(?:</information>[ \t]*\n?|\Z)", re.DOTALL)
@@ -159,7 +159,7 @@ def explain(transcript: Transcript, golden_answers: Sequence[str], name: str, fo
         if score == 0:
             said += _elsewhere(transcript, golden_answers, thoughts=False)
     if score == 0 and format_reward > 0:
-        earned = reward_from_scores(scores, name=name, format_reward=format_reward)
+        earned = with_format(score, scores, format_reward)
         said += f"; reward.format gives {earned:g}" + ("" if earned else ", as not every turn is well formed")
     return said
 
