@@ -182,16 +182,11 @@ class PageStore:
 
     def _create(self, db: sqlite3.Connection) -> None:
         db.execute("BEGIN IMMEDIATE")
-        try:
+        with db:  # commits, or takes back what it began
             if self._identity(db) == (0, 0, 0):  # else another process came to the empty file at the same time
                 db.execute(_TABLE)
                 db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            db.execute("COMMIT")
-        except sqlite3.Error:
-            with contextlib.suppress(sqlite3.Error):
-                db.execute("ROLLBACK")
-            raise
 
     def _page(self, row: Any) -> RecordedPage:
         try:

@@ -77,9 +77,9 @@ class Lexicon:
     def __init__(self, texts: Sequence[str]) -> None:
         self._stemmer = Stemmer.Stemmer("english")
         self._index = bm25s.BM25(k1=0.9, b=0.4, method="lucene")
-        self._empty = not any(tokenize([spaced(text, single=True) for text in texts], self._stemmer, return_ids=False))
+        tokens = tokenize([spaced(text, single=True) for text in texts], self._stemmer, return_ids=True)
+        self._empty = not tokens.vocab
         if not self._empty:
-            tokens = tokenize([spaced(text, single=True) for text in texts], self._stemmer, return_ids=True)
             self._index.index(tokens, create_empty_token=False, show_progress=False)
 
     def nearest(self, text: str, count: int) -> list[int]:

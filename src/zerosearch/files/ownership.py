@@ -32,7 +32,7 @@ class Lock:
 def hold(file: Path, path: Path, command: str) -> Lock:
     """Take the lock `file` of `path`. Raises `FolderError` where another process has it, `OSError` for the disk's."""
     while True:
-        handle = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0), 0o666)
+        handle = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
         try:
             locked = _flock(handle)
             owner = _owner(handle)
