@@ -9,16 +9,25 @@ import pytest
 from fakes import ChatCall, FakeChat
 from hypothesis import given
 from hypothesis import strategies as st
-from simulator.pages import compared, found
 from simulator.rows import NEPAL, PERU
 
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Document, SearchPage
 from zerosearch.models.retry import AttemptError, Retry
-from zerosearch.simulator.fidelity import Compared
+from zerosearch.simulator.fidelity import Compared, FidelityQuery
 from zerosearch.simulator.reader import Reading, parse_answer, read_pages, reader_messages, reader_report
 
 QUICK = Retry(attempts=2, deadline_seconds=None, backoff_seconds=0.0)
+
+
+def found(*texts: str) -> SearchPage:
+    return SearchPage(tuple(Document("", text) for text in texts), "e")
+
+
+def compared(question: Question, *sides: str | None) -> Compared:
+    """One document a page; an empty text is an empty page, None a search that failed."""
+    pages = [None if text is None else found(*([text] if text else [])) for text in sides]
+    return Compared(FidelityQuery(f"query about {question.id}", question), *pages)
 
 
 def echo(call: ChatCall) -> str:
