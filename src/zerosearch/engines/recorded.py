@@ -141,15 +141,12 @@ class NearestQuery:
     def __call__(self, query: str) -> str | None:
         (words,) = self._cut([query])
         wanted = frozenset(words)
-        candidates = self._lexicon.nearest(query, _CANDIDATES)
-        if not candidates:
-            return None
-        overlaps = [self._overlap(wanted, self._words[i]) for i in candidates]
-        place = max(range(len(candidates)), key=lambda p: (overlaps[p], -p))
-        return self._queries[candidates[place]] if overlaps[place] >= self._min_overlap else None
-
-    def _overlap(self, one: frozenset[str], other: frozenset[str]) -> float:
-        return self._weight(one & other) / self._weight(one | other)
+        overlaps: dict[int, float] = {}
+        for place in self._lexicon.nearest(query, _CANDIDATES):
+            other = self._words[place]
+            overlaps[place] = self._weight(wanted & other) / self._weight(wanted | other)
+        nearest = max(overlaps, key=overlaps.__getitem__, default=None)  # of equals the first
+        return self._queries[nearest] if nearest is not None and overlaps[nearest] >= self._min_overlap else None
 
     def _weight(self, words: frozenset[str]) -> float:
         return math.fsum(self._idf.get(word, self._rarest) for word in words)

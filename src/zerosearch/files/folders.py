@@ -10,6 +10,7 @@ stands whole before the old one goes.
 from __future__ import annotations
 
 import errno
+import glob
 import os
 import re
 import shutil
@@ -67,17 +68,13 @@ def _lock_file(place: Path) -> Path:
 def sweep(place: Path) -> None:
     """Remove what processes that are gone left half written: `.NAME.partial-PID` beside `place` (and of `NAME.more`, a
     companion such as `NAME.unfinished`), in it and one below."""
-    found = [*place.parent.glob(f".{_literal(place.name)}.*partial-*")]
+    found = [*place.parent.glob(f".{glob.escape(place.name)}.*partial-*")]
     if place.is_dir():
         found += [*place.glob(".*.partial-*"), *place.glob("*/.*.partial-*")]
     for path in found:
         pid = path.name.rpartition("-")[2]
         if _PARTIAL.fullmatch(path.name) and (int(pid) == os.getpid() or gone(int(pid))):
             _remove(path)
-
-
-def _literal(name: str) -> str:
-    return re.sub(r"([*?[])", r"[\1]", name)
 
 
 def check_folder(folder: Path, files: Sequence[str], option: str = "--out") -> None:

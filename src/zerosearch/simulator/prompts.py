@@ -9,7 +9,6 @@ learns to search once with the whole question. The `instruct` style therefore ti
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 from zerosearch.episodes.protocol import Message, field_text
@@ -84,9 +83,8 @@ def simulator_messages(request: SearchRequest, style: PromptStyle = "instruct") 
     Raises `ConfigError` where the style is `tuned` and the page is mixed or its noise is not plain: tuned simulators
     have learned the words useful and noisy, for whole pages.
     """
-    if style == "tuned":
-        return [_message("system", _TUNED_SYSTEM), _message("user", _tuned(request))]
-    return [_message("system", _INSTRUCT_SYSTEM), _message("user", _instruct(request))]
+    system, user = (_TUNED_SYSTEM, _tuned(request)) if style == "tuned" else (_INSTRUCT_SYSTEM, _instruct(request))
+    return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 
 
 def _tuned(request: SearchRequest) -> str:
@@ -111,8 +109,9 @@ def _instruct(request: SearchRequest) -> str:
     if len(kinds) == 1:
         paragraphs = [f"Write {count} {_WORD[kinds[0]]} {noun} for the query below. {_MEANING[kinds[0]]}"]
     else:
+        order = ", ".join(f"[{rank}] {_WORD[kind]}" for rank, kind in enumerate(request.asked, start=1))
         paragraphs = [
-            f"Write {count} {noun} for the query below, in this order: {_order(request.asked)}.",
+            f"Write {count} {noun} for the query below, in this order: {order}.",
             *(_MEANING[kind] for kind in kinds),
             "These words are for you alone: no document says which of them it is.",
         ]
@@ -130,14 +129,6 @@ def _instruct(request: SearchRequest) -> str:
     return "\n\n".join([*paragraphs, "\n".join(lines)])
 
 
-def _order(asked: Sequence[DocumentKind]) -> str:
-    return ", ".join(f"[{rank}] {_WORD[kind]}" for rank, kind in enumerate(asked, start=1))
-
-
 def _answers(request: SearchRequest) -> str:
     golden = request.question.golden_answers if request.question is not None else ()
     return "; ".join(field_text(answer) for answer in golden[:MAX_ANSWERS_SHOWN])
-
-
-def _message(role: str, content: str) -> Message:
-    return {"role": role, "content": content}
