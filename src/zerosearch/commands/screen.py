@@ -21,6 +21,8 @@ from rich.table import Table
 from rich.text import Text
 
 from zerosearch.cleaning import plain
+from zerosearch.errors import DataError
+from zerosearch.files.formats import encoding_of
 
 _FILE_COLUMNS = 400
 
@@ -94,17 +96,12 @@ def read_input() -> str:
 
     Raises `DataError`, naming the line, for anything else.
     """
-    from zerosearch.errors import DataError
-
     raw = getattr(sys.stdin, "buffer", None)
     if raw is None:
         return sys.stdin.read().removeprefix("\ufeff")
     data: bytes = raw.read()
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        with contextlib.suppress(UnicodeDecodeError):
-            return data.decode("utf-16")
     try:
-        return data.decode("utf-8-sig")
+        return data.decode(encoding_of(data[:4]))
     except UnicodeDecodeError as error:
         with contextlib.suppress(UnicodeDecodeError, LookupError):
             if not (sys.stdin.encoding or "utf-8").lower().startswith("utf"):
