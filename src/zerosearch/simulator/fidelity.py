@@ -149,23 +149,25 @@ def fidelity(compared: Sequence[Compared], *, top_k: int) -> dict[str, Any]:
     for i, c in enumerate(clear):
         kinds.setdefault(c.asked.kind, []).append(i)
     by_kind = {kind: shares(places, SIDES) for kind, places in sorted(kinds.items())}
-    control, leaked, bridge = shares(findable), shares(rest), _bridges(whole)
+    control, control_within = shares(findable)
+    leak, leak_within = shares(rest)
+    bridge, bridge_within = _bridges(whole)
     prompted = {"with": [held["useful"][i] for i in blind], "without": [bool(_holds(clear[i], "blind")) for i in blind]}
     return {
         "queries": len(compared),
         "failed": len(compared) - len(whole),
         "unclear": len(whole) - len(clear),
         "findable": len(findable),
-        "control": control[0],
-        "leak": {"queries": len(rest), **leaked[0]},
+        "control": control,
+        "leak": {"queries": len(rest), **leak},
         "answer_in_prompt": {"queries": len(blind), **_measured(prompted)[0]},
         "kinds": {kind: {"queries": len(kinds[kind]), **found} for kind, (found, _) in by_kind.items()},
-        "bridge": bridge[0],
+        "bridge": bridge,
         "intervals": {
-            "control": control[1],
-            "leak": leaked[1],
+            "control": control_within,
+            "leak": leak_within,
             "kinds": {kind: within for kind, (_, within) in by_kind.items()},
-            "bridge": bridge[1],
+            "bridge": bridge_within,
         },
         "whole_pages": _share(page.parsed and len(page.documents) == top_k for page in simulated),
         "pages": {side: _looks(whole, side) for side in SIDES},
