@@ -150,7 +150,7 @@ def fidelity(compared: Sequence[Compared], *, top_k: int) -> dict[str, Any]:
         kinds.setdefault(c.asked.kind, []).append(i)
     by_kind = {kind: shares(places, SIDES) for kind, places in sorted(kinds.items())}
     control, control_within = shares(findable)
-    leak, leak_within = shares(rest)
+    leaks, leaks_within = shares(rest)
     bridge, bridge_within = _bridges(whole)
     prompted = {"with": [held["useful"][i] for i in blind], "without": [bool(_holds(clear[i], "blind")) for i in blind]}
     return {
@@ -159,13 +159,13 @@ def fidelity(compared: Sequence[Compared], *, top_k: int) -> dict[str, Any]:
         "unclear": len(whole) - len(clear),
         "findable": len(findable),
         "control": control,
-        "leak": {"queries": len(rest), **leak},
+        "leak": {"queries": len(rest), **leaks},
         "answer_in_prompt": {"queries": len(blind), **_measured(prompted)[0]},
         "kinds": {kind: {"queries": len(kinds[kind]), **found} for kind, (found, _) in by_kind.items()},
         "bridge": bridge,
         "intervals": {
             "control": control_within,
-            "leak": leak_within,
+            "leak": leaks_within,
             "kinds": {kind: within for kind, (_, within) in by_kind.items()},
             "bridge": bridge_within,
         },
