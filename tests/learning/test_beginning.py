@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from learning.test_trainer import rows_of
 from learning.toy import toy_config, toy_trainer
 
 from zerosearch.config import TrainConfig
 from zerosearch.errors import CheckpointError, DataError, FolderError
-from zerosearch.files.jsonl import read_rows
 from zerosearch.learning.beginning import check_run_folder, look
 from zerosearch.learning.checkpoints import list_checkpoints, mark_start
 
@@ -32,10 +32,6 @@ def run(config: TrainConfig) -> list[str]:
     trainer.say = said.append
     assert trainer.run()
     return said
-
-
-def numbers(folder: Path) -> list[dict[str, Any]]:
-    return [{k: v for k, v in row.items() if k != "timing"} for row in read_rows(folder / "metrics.jsonl")]
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +96,7 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_older_one(
     assert any(text.startswith("warning") and "step-000003" in text for text in said)
     assert f"{copy / 'checkpoints' / 'step-000003'} is now step-000003.damaged" in said
     assert f"going on from {copy / 'checkpoints' / 'step-000002'}" in said
-    assert numbers(copy) == numbers(finished / "toy")
+    assert rows_of(configure(copy.parent)) == rows_of(configure(finished))
     assert [c.step for c in list_checkpoints(copy / "checkpoints")] == [2, 3]
     assert (copy / "checkpoints" / "step-000003.damaged").is_dir()
 
@@ -126,7 +122,7 @@ def test_results_whose_checkpoints_are_gone_are_not_begun_over(copy: Path, algor
     config = toy_config(copy.parent, algorithm, steps=3)
     with pytest.raises(CheckpointError, match=r"holds results \(metrics.jsonl, evaluations/\).*it has no checkpoint"):
         look(config)
-    assert len(numbers(copy)) == 3
+    assert len(rows_of(configure(copy.parent))) == 3
 
 
 def test_a_run_stopped_before_its_first_checkpoint_begins_again_with_its_own_settings_only(copy: Path) -> None:
@@ -135,9 +131,9 @@ def test_a_run_stopped_before_its_first_checkpoint_begins_again_with_its_own_set
     mark_start(copy / "checkpoints", config)
     with pytest.raises(CheckpointError, match=r"algorithm\.kl = 'none', now it is 'loss'"):
         look(toy_config(copy.parent, {"name": "grpo"}, steps=3))
-    whole = numbers(copy)
+    whole = rows_of(configure(copy.parent))
     assert any("was stopped before its first checkpoint; it begins again" in text for text in run(config))
-    assert numbers(copy) == whole
+    assert rows_of(configure(copy.parent)) == whole
     assert [path.name for path in (copy / "checkpoints").iterdir()] == ["step-000003"]  # and no start.json
 
 
@@ -148,7 +144,7 @@ def test_metrics_that_are_lost_are_said(copy: Path) -> None:
     assert any(
         "metrics.jsonl lacks 1 of the 2 steps before the checkpoint" in text for text in run(configure(copy.parent))
     )
-    assert [row["step"] for row in numbers(copy)] == [1, 2]
+    assert [row["step"] for row in rows_of(configure(copy.parent))] == [1, 2]
 
 
 @pytest.mark.parametrize("line", [b"\0" * 200, b"[1]", b"null", b'{"step": "x", "reward": 1}', b"[" * 100_000, b"\xff"])
