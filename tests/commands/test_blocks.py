@@ -70,7 +70,7 @@ def test_a_page_cannot_command_the_terminal() -> None:
     out = io.StringIO()
     page = SearchPage((Document("T\x1b[2Jx", "a\x07b\x9b31m [bold]c[/bold]"),), "web")
     Blocks(Console(file=out, force_terminal=False, width=80)).found(page)
-    assert out.getvalue() == "finds     [1] T[2Jx: ab31m [bold]c[/bold]\n"
+    assert out.getvalue() == "finds     [1] Tx: ab [bold]c[/bold]\n"
 
 
 kinds: list[PieceKind] = ["think", "search", "answer"]

@@ -9,6 +9,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
+from zerosearch.cleaning import plain
+
 if TYPE_CHECKING:
     from zerosearch.episodes.search import SearchPage
     from zerosearch.episodes.streaming import Piece
@@ -19,7 +21,6 @@ _STYLES = {"think": "dim", "search": "cyan", "answer": "bold green", "informatio
 _INDENT = 10  # the longest label and two spaces
 _NARROWEST = 20  # of a line of text: in a terminal narrower than this and the labels, lines run over
 _WORDS = re.compile(r"\S+|\s+")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # what a page must not be able to do to a terminal
 
 
 class Blocks:
@@ -79,7 +80,7 @@ class Blocks:
 
     def _write(self, text: str, style: str) -> None:
         """Print the words of `text` that are whole; the last one waits for its end."""
-        for part in _WORDS.findall(_CONTROL.sub("", text)):
+        for part in _WORDS.findall(plain(text)):
             if part.isspace():
                 self._put_word(style)
                 self._space = " " if self._column else ""
