@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from learning.toy import changed
 from tiny import give_adapter, save_chain, tiny_local_model
 from torch import Tensor
 
 from zerosearch import __version__
 from zerosearch.config import TrainConfig
-from zerosearch.config_file import config_from_dict, load_config
+from zerosearch.config_file import load_config
 from zerosearch.episodes.questions import load_questions, questions_digest
 from zerosearch.episodes.trajectory import read_trajectories
 from zerosearch.errors import CheckpointError, ConfigError, ZeroSearchError
@@ -81,21 +82,6 @@ def values(tmp_path: Path, searcher: Path, questions: Path) -> dict[str, Any]:
     }
 
 
-def change(values: dict[str, Any], **changes: Any) -> TrainConfig:
-    """model__name="x" and the like; ... takes a setting out."""
-    values = json.loads(json.dumps(values))
-    for key, value in changes.items():
-        *path, last = key.split("__")
-        table = values
-        for part in path:
-            table = table.setdefault(part, {})
-        if value is ...:
-            table.pop(last)
-        else:
-            table[last] = value
-    return config_from_dict(values, "test")
-
-
 def build(config: TrainConfig, said: list[str] | None = None, **options: Any) -> Trainer:
     starts: list[int] = []
 
@@ -128,7 +114,7 @@ def speaker(run: Trainer, which: str = "engine") -> tuple[LocalModel, str | None
 
 
 def test_a_run_is_built_from_a_model_folder_and_trains(values: dict[str, Any], questions: Path) -> None:
-    config = change(values)
+    config = changed(values)
     run = build(config)
     assert run.run()
     folder = config.run_folder
@@ -154,7 +140,7 @@ def test_a_run_is_built_from_a_model_folder_and_trains(values: dict[str, Any], q
 def test_policy_reference_critic_and_simulator_share_one_set_of_weights(
     values: dict[str, Any], adapters: tuple[Path, Path]
 ) -> None:
-    config = change(
+    config = changed(
         values, model__adapter=str(adapters[1]), engine__simulated__adapter=str(adapters[0]), algorithm__name="ppo"
     )  # fmt: skip
     run = assemble(parts := Parts(config), sinks=lambda folder, start: ())
@@ -175,7 +161,7 @@ def test_full_fine_tuning_does_not_train_the_simulator_along(
     values: dict[str, Any], adapters: tuple[Path, Path], with_adapter: bool
 ) -> None:
     changes = {"engine__simulated__adapter": str(adapters[0])} if with_adapter else {}
-    run = build(change(values, model__full=True, model__lora="none", **changes))
+    run = build(changed(values, model__full=True, model__lora="none", **changes))
     policy = run.inputs.learner.policy
     simulator, _ = speaker(run)
     assert simulator is not policy.model
@@ -188,7 +174,7 @@ def test_full_fine_tuning_does_not_train_the_simulator_along(
 @pytest.mark.parametrize("full", [False, True])
 def test_checkpointing_reaches_policy_and_critic(values: dict[str, Any], full: bool) -> None:
     weights = {"model__full": True, "model__lora": "none"} if full else {}
-    config = change(values, **weights, model__gradient_checkpointing=True, algorithm__name="ppo")
+    config = changed(values, **weights, model__gradient_checkpointing=True, algorithm__name="ppo")
     learner = build(config).inputs.learner
     assert learner.critic is not None
     for part in (learner.policy, learner.critic):
@@ -205,16 +191,16 @@ def test_positions_that_turn_by_length_bound_the_context(values: dict[str, Any],
     folder = Path(values["folder"]).parent / "turning"
     shutil.copytree(searcher, folder)
     (folder / "config.json").write_text(json.dumps(settings | {"max_position_embeddings": 320}))
-    config = change(values, model__name=str(folder))
+    config = changed(values, model__name=str(folder))
     with pytest.raises(ConfigError, match=r"max_context_tokens = 400: beyond 320 tokens"):
         build(config)
-    assert build(change(values, model__name=str(folder), protocol__max_context_tokens=320))
+    assert build(changed(values, model__name=str(folder), protocol__max_context_tokens=320))
 
 
 def test_full_fine_tuning_keeps_a_second_model_for_the_kl_and_only_then(values: dict[str, Any]) -> None:
     full = {"model__full": True, "model__lora": "none"}
-    assert build(change(values, **full)).inputs.learner.policy._reference_model is None
-    run = build(change(values, **full, algorithm__kl="loss", name="other"))
+    assert build(changed(values, **full)).inputs.learner.policy._reference_model is None
+    run = build(changed(values, **full, algorithm__kl="loss", name="other"))
     policy = run.inputs.learner.policy
     assert policy._reference_model is not None
     assert policy._reference_model is not policy.model
@@ -224,7 +210,7 @@ def test_two_simulators_on_one_model_speak_with_their_own_adapters(
     values: dict[str, Any], adapters: tuple[Path, Path]
 ) -> None:
     judge = {"top_k": 1, "simulated": values["engine"]["simulated"] | {"adapter": str(adapters[1])}}
-    run = build(change(values, engine__simulated__adapter=str(adapters[0]), evaluation__engine=judge))
+    run = build(changed(values, engine__simulated__adapter=str(adapters[0]), evaluation__engine=judge))
     (model, ours), (same, theirs) = speaker(run), speaker(run, "evaluation_engine")
     assert model is same
     assert ours is not None
@@ -234,13 +220,13 @@ def test_two_simulators_on_one_model_speak_with_their_own_adapters(
         fresh.add_adapter("x", folder)
         expected, found = fresh.adapter_state("x"), model.adapter_state(name)
         assert all(torch.equal(expected[key], found[key]) for key in expected)
-    again = build(change(values, evaluation__engine=judge, engine=judge, name="other"))
+    again = build(changed(values, evaluation__engine=judge, engine=judge, name="other"))
     assert speaker(again) == speaker(again, "evaluation_engine")  # one adapter, loaded once
 
 
 def test_a_bm25_judge_is_opened_beside_the_simulator(values: dict[str, Any], corpus: Path) -> None:
     judge = {"kind": "bm25", "bm25": {"corpus": str(corpus)}, "top_k": 4}
-    run = build(change(values, evaluation__engine=judge, training__steps=1, evaluation__transfer_limit=2))
+    run = build(changed(values, evaluation__engine=judge, training__steps=1, evaluation__transfer_limit=2))
     assert run.inputs.evaluation_engine.name == "bm25:corpus"
     assert run.run()
     record = json.loads((run.folder / "evaluations" / "step-000001.json").read_text())
@@ -252,9 +238,9 @@ def test_it_is_said_where_an_adapter_was_trained_for_something_else(
     values: dict[str, Any], adapters: tuple[Path, Path]
 ) -> None:
     said: list[str] = []
-    build(change(values, engine__simulated__adapter=str(adapters[0])), said)
+    build(changed(values, engine__simulated__adapter=str(adapters[0])), said)
     assert said == [f"warning: the simulator {adapters[0]} was tuned with top_k = 3, this run asks for 1"]
-    build(change(values, engine__simulated__adapter=str(adapters[1]), name="other"), said)
+    build(changed(values, engine__simulated__adapter=str(adapters[1]), name="other"), said)
     assert len(said) == 1  # without a card there is nothing to compare
 
 
@@ -300,19 +286,19 @@ def test_what_is_missing_is_one_line_and_nothing_is_written(
     (tmp_path / "EMPTY.jsonl").write_text("\n")
     changes, text = REFUSED[case]
     with pytest.raises(ZeroSearchError) as caught:
-        build(change(values, **changes))
+        build(changed(values, **changes))
     assert text in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "runs").exists()
 
 
 def test_a_checkpoint_of_other_settings_is_refused_and_left_as_it_is(values: dict[str, Any]) -> None:
-    config = change(values, training__steps=1)
+    config = changed(values, training__steps=1)
     run = build(config)
     assert run.run()
     before = contents(config.run_folder)
     with pytest.raises(CheckpointError, match=r"training\.learning_rate = 0\.01, now it is 0\.5") as caught:
-        build(change(values, training__steps=1, training__learning_rate=0.5))
+        build(changed(values, training__steps=1, training__learning_rate=0.5))
     assert "\n" not in str(caught.value)
     assert contents(config.run_folder) == before
 
@@ -321,12 +307,12 @@ def test_a_checkpoint_of_other_settings_is_refused_and_left_as_it_is(values: dic
 
 
 def test_a_fresh_run_sets_the_older_one_aside_whole(values: dict[str, Any]) -> None:
-    config = change(values, training__steps=1)
+    config = changed(values, training__steps=1)
     run = build(config)
     assert run.run()
     before = contents(config.run_folder)
     said: list[str] = []
-    other = change(values, training__steps=1, training__learning_rate=0.5)
+    other = changed(values, training__steps=1, training__learning_rate=0.5)
     build(other, said, fresh=True)
     aside = config.run_folder.with_name("small.old-1")
     assert said == [f"the older run is now {aside}"]
@@ -335,11 +321,11 @@ def test_a_fresh_run_sets_the_older_one_aside_whole(values: dict[str, Any]) -> N
 
 
 def test_a_fresh_run_that_cannot_start_leaves_the_older_one_where_it_is(values: dict[str, Any]) -> None:
-    config = change(values)
+    config = changed(values)
     build(config)
     before = contents(config.run_folder)
     with pytest.raises(ZeroSearchError):
-        build(change(values, model__adapter="nowhere"), fresh=True)
+        build(changed(values, model__adapter="nowhere"), fresh=True)
     assert contents(config.run_folder) == before
     assert [p.name for p in config.run_folder.parent.iterdir()] == ["small"]
 
@@ -364,6 +350,6 @@ def test_a_model_of_another_shape_refuses_the_adapter(
     other.base.save_pretrained(tmp_path / "other")
     tiny_tokenizer.save_pretrained(tmp_path / "other")
     with pytest.raises(ZeroSearchError, match="does not fit the model") as caught:
-        build(change(values, model__name=str(tmp_path / "other"), model__adapter=str(adapters[0])))
+        build(changed(values, model__name=str(tmp_path / "other"), model__adapter=str(adapters[0])))
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "runs").exists()

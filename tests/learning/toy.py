@@ -5,6 +5,7 @@ The whole house is used: episodes over a real generator, the real trainer, a run
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -96,14 +97,14 @@ def toy_config(folder: Path, algorithm: dict[str, Any], **training: Any) -> Trai
     )
 
 
-def changed(config: TrainConfig, **changes: Any) -> TrainConfig:
-    """`config` with some settings changed: training__steps=3."""
-    values = config.model_dump(mode="json")
+def changed(config: TrainConfig | dict[str, Any], **changes: Any) -> TrainConfig:
+    """`config`, whole or as the values that are set, with some settings changed: training__steps=3."""
+    values = copy.deepcopy(config) if isinstance(config, dict) else config.model_dump(mode="json")
     for key, value in changes.items():
         *path, last = key.split("__")
         table = values
         for part in path:
-            table[part] = table[part] or {}
+            table[part] = table.get(part) or {}
             table = table[part]
         table[last] = value
     return config_from_dict(values, "test")
