@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -36,7 +37,10 @@ def small_disk(folder: Path, kib: int) -> Iterator[None]:
     try:
         yield
     finally:
-        subprocess.run(["umount", str(folder)], check=True)
+        deadline = time.monotonic() + 60  # a killed process may hold it for a moment
+        while subprocess.run(["umount", str(folder)], capture_output=True, check=False).returncode:
+            assert time.monotonic() < deadline, f"{folder} stays in use"
+            time.sleep(0.2)
 
 
 @pytest.mark.parametrize("work", WORK, ids=[work.name for work in WORK])

@@ -321,7 +321,7 @@ def test_dropout_in_a_models_configuration_does_not_part_trainer_and_sampler(tmp
 
 @pytest.mark.parametrize("cap", [2.0, 1.05])
 def test_below_float32_old_log_probs_are_the_trainers_and_the_correction_is_capped(cap: float) -> None:
-    settings = config({"name": "grpo", "kl": "none", "correct_sampler": cap})
+    settings = config({"name": "grpo", "kl": "none", "correct_sampler": cap, "updates_per_batch": 2})
     model = toy_model()
     model.base.to(torch.bfloat16)
     made = learner(settings, model=model)
@@ -349,12 +349,12 @@ def test_a_truncated_sampler_is_corrected_too_and_no_correction_can_be_asked_for
         ({}, {"top_p": 0.9}, True), ({}, {"top_k": 4}, True), ({"correct_sampler": None}, {"top_k": 4}, False),
         ({}, {}, False),
     ):  # fmt: skip
-        made = learner(config({"name": "grpo", "kl": "none"} | algorithm, **training))
+        made = learner(config({"name": "grpo", "kl": "none", "updates_per_batch": 2} | algorithm, **training))
         assert (made._prepare(uneven(), defaultdict(list)).correction_BT is not None) == corrected
 
 
 def test_the_correction_weighs_each_tokens_loss() -> None:
-    """With every sampled log-prob too low by log 1.5, the step is 1.5 times that of a faithful sampler."""
+    """With every sampled log-prob too low by log 1.5, the step is 1.5 times that of a faithful sampler; in one pass."""
     settings = config({"name": "reinforce", "kl": "none"}, top_k=len(WORDS))  # truncates nothing: only recomputes
     low = [
         replace(t, logprobs=tuple(x - math.log(1.5) * m for x, m in zip(t.logprobs, t.mask, strict=True)))

@@ -76,7 +76,7 @@ def test_recorded_steps_on_the_second_gpu_are_the_models_own(
     model.base.to(model.device)
     give_adapter(model, "policy")
     prompts = [model.codec.encode("Nepal " * n) for n in range(1, 14)]
-    sampled = generate(Worker(model, merge=merge, fixed=True), "policy", prompts, 30)
+    sampled = generate(Worker(model, merge=merge, continuous=True), "policy", prompts, 30)
     ids = [prompt + generation.token_ids for prompt, generation in zip(prompts, sampled, strict=True)]
     mask = [[0] * len(prompt) + [1] * len(g.token_ids) for prompt, g in zip(prompts, sampled, strict=True)]
     policy = Policy(model)

@@ -13,7 +13,8 @@ from tiny import tiny_tokenizer
 from torch import Tensor
 
 from zerosearch.episodes.generation import Sampling
-from zerosearch.models.sampling import StopStrings, next_tokens, truncate, uniforms
+from zerosearch.models import sampling
+from zerosearch.models.sampling import StopStrings, next_tokens, truncate, uniform
 
 LOGITS = torch.tensor([0.3, -1.2, 2.0, 1.1, -3.0, 0.0, 0.9, 1.8, -0.5, 0.4])
 CHI_SQUARE_9 = 33.7  # its 99.99th percentile with 9 degrees of freedom
@@ -102,28 +103,37 @@ def test_a_token_without_mass_is_never_drawn_at_either_end() -> None:
     assert torch.isfinite(logprobs).all()
 
 
-@pytest.mark.parametrize(("draw", "token"), [(0.0, 1), (1 - 2**-53, 3)])
-def test_not_even_the_outermost_draws_give_a_token_without_mass(
-    monkeypatch: pytest.MonkeyPatch, draw: float, token: int
-) -> None:
-    drawn = torch.tensor([draw], dtype=torch.float64)
-    monkeypatch.setattr("zerosearch.models.sampling.uniforms", lambda seeds, position: drawn)
+@pytest.mark.parametrize(("drawn", "token"), [(0.0, 1), (1 - 2**-53, 3)])
+def test_not_even_the_outermost_draws_give_a_token_without_mass(drawn: float, token: int) -> None:
     logits = torch.tensor([[float("-inf"), 0.0, float("-inf"), 1.0, float("-inf")]])
-    assert next_tokens(logits, [Sampling()], 0)[0].tolist() == [token]
+    assert sampling.draw(logits, torch.ones(1), torch.tensor([drawn], dtype=torch.float64))[0].tolist() == [token]
 
 
-def test_uniforms_depend_on_seed_and_position_alone() -> None:
-    together = uniforms([0, 1, 2**63 - 1], 7)
-    assert together.dtype == torch.float64
-    assert [uniforms([seed], 7).item() for seed in (0, 1, 2**63 - 1)] == together.tolist()
+@pytest.mark.parametrize("vocabulary", [1, 255, 256, 257, 5000])
+def test_draws_invert_the_cumulative_distribution(vocabulary: int) -> None:
+    """Of any vocabulary, chunked or not; most tokens have no mass, and float64 by the plain way is the truth."""
+    generator = torch.Generator().manual_seed(vocabulary)
+    logits = torch.randn(200, vocabulary, generator=generator) * 4
+    logits[:, ::3] = float("-inf") if vocabulary > 1 else 0.0
+    uniforms = torch.rand(200, generator=generator, dtype=torch.float64)
+    cumulative = torch.softmax(logits.double(), dim=1).cumsum(dim=1)
+    ids, logprobs = sampling.draw(logits, torch.ones(200), uniforms)
+    edge = (cumulative - uniforms.unsqueeze(1)).abs().min(dim=1).values < 1e-6  # float32 may round to the other side
+    wanted = torch.searchsorted(cumulative, uniforms.unsqueeze(1), right=True).squeeze(1).clamp_max(vocabulary - 1)
+    assert torch.equal(ids[~edge], wanted[~edge])
+    assert torch.isfinite(logprobs).all()
+    torch.testing.assert_close(logprobs, torch.log_softmax(logits, dim=1).gather(1, ids.unsqueeze(1)).squeeze(1))
+
+
+def test_random_numbers_depend_on_seed_and_position_alone() -> None:
     # the numbers themselves: another release or another machine must draw the same
-    assert uniforms([0, 1], 0).tolist() == [0.7132391162649457, 0.6845110622161081]
-    many = torch.cat([uniforms(list(range(500)), position) for position in range(20)])
+    assert [uniform(0, 0), uniform(1, 0)] == [0.7132391162649457, 0.6845110622161081]
+    many = torch.tensor([[uniform(seed, position) for seed in range(500)] for position in range(20)])
     assert ((many >= 0) & (many < 1)).all()
-    assert len(set(many.tolist())) == len(many)
-    assert abs(many.mean().item() - 0.5) < 4 / (12 * len(many)) ** 0.5  # four standard errors
-    by_position = many.reshape(20, 500)
-    assert abs(torch.corrcoef(by_position[:2])[0, 1].item()) < 4 / 500**0.5
+    assert 0 <= uniform(2**63 - 1, 7) < 1
+    assert len(set(many.flatten().tolist())) > 0.999 * many.numel()  # float32 here
+    assert abs(many.mean().item() - 0.5) < 4 / (12 * many.numel()) ** 0.5  # four standard errors
+    assert abs(torch.corrcoef(many[:2])[0, 1].item()) < 4 / 500**0.5
 
 
 def test_truncate_leaves_the_logits_it_keeps_as_they_are() -> None:

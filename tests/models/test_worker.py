@@ -322,9 +322,9 @@ def test_a_listener_that_raises_ends_its_request_and_not_the_worker(model: Local
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
-@pytest.mark.parametrize("fixed", [False, True])
+@pytest.mark.parametrize("continuous", [False, True])
 def test_logits_that_are_not_numbers_are_said_and_not_sampled_from(
-    temperature: float, fixed: bool, tiny_tokenizer: Any
+    temperature: float, continuous: bool, tiny_tokenizer: Any
 ) -> None:
     model = tiny_local_model(tiny_tokenizer)
     give_adapter(model, "simulator")
@@ -332,12 +332,12 @@ def test_logits_that_are_not_numbers_are_said_and_not_sampled_from(
         [*model.adapter_parameters("simulator").values()][-1][0, 0] = torch.nan
     told: list[int] = []
     sampling = Sampling(max_tokens=4, temperature=temperature)
-    worker = Worker(model, fixed=fixed)
+    worker = Worker(model, continuous=continuous)
     with pytest.raises(ModelError, match="tiny-0, adapter simulator, gives logits that are not numbers") as caught:
         run(worker, worker.submit("simulator", [5, 6, 7], sampling, told.append))
     assert "\n" not in str(caught.value)
     assert told == []
-    worker = Worker(model, fixed=fixed)
+    worker = Worker(model, continuous=continuous)
     assert len(run(worker, worker.submit(None, [5, 6, 7], sampling)).token_ids) > 0  # the base is sound
 
 

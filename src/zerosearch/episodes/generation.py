@@ -50,6 +50,10 @@ class Generator(Protocol):
 
 
 class TrainedGenerator(Generator, Protocol):
-    """A generator whose model is being trained: `sync` is called whenever its weights have changed."""
+    """A generator whose model is being trained: `sync` is called before each batch of episodes.
+
+    It samples from the weights of now, and from nothing that it kept before: a resumed run then samples as one that was
+    never interrupted.
+    """
 
     def sync(self) -> None: ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -43,6 +43,8 @@ class _Batch:
     sequences: Sequences
     mask_BT: Tensor
     old_logprobs_BT: Tensor
+    recomputed: bool
+    """Whether these are the trainer's own, and not the sampler's."""
     correction_BT: Tensor | None
     reference_BT: Tensor | None
     advantages_BT: Tensor
@@ -107,10 +109,13 @@ class Learner:
         sampled = pad([t.logprobs for t in rows], self.device, torch.float32)
         rewards = torch.tensor([t.reward for t in rows], device=self.device)
         groups = torch.tensor([t.group for t in rows], device=self.device)
-        micros = micro_batches(sequences, self.training.micro_batch_tokens, self.device)
+        micros = self._cut(sequences)
         old, correction = sampled, None
         self.policy.train_mode()
-        if self._sampler_differs():
+        pulled = algorithm.kl != "none" and algorithm.kl_coef > 0
+        # with one update the log-probs of the update itself are those of the weights that sampled
+        recomputed = self._sampler_differs() and (not self._one_update or (pulled and algorithm.kl == "reward"))
+        if recomputed:
             old = self._fill(mask, micros, lambda m: self._logprobs(m, "metric").logprobs_N)
             gap = (old - sampled)[mask.bool()].abs()
             metrics["sampler_gap_max"].append((float(gap.max()), 1.0))
@@ -118,7 +123,7 @@ class Learner:
             if algorithm.correct_sampler is not None:
                 correction = truncated_importance_weights(old, sampled, mask.bool(), cap=algorithm.correct_sampler)
         reference = None
-        if algorithm.kl != "none" and algorithm.kl_coef > 0:
+        if pulled:
             temperature = self.training.temperature
             reference = self._fill(mask, micros, lambda m: self.policy.reference_logprobs(m, temperature))
         kl = None
@@ -134,7 +139,9 @@ class Learner:
             explained = explained_variance(out.returns_BT[mask.bool()], values[mask.bool()])
             if explained is not None:
                 metrics["explained_variance"].append((explained, 1.0))
-        return _Batch(sequences, mask, old, correction, reference, out.advantages_BT, values, out.returns_BT)
+        return _Batch(
+            sequences, mask, old, recomputed, correction, reference, out.advantages_BT, values, out.returns_BT
+        )
 
     def _update_part(
         self,
@@ -192,12 +199,14 @@ class Learner:
         out = self._logprobs(micro, use)
         logprobs = scatter(out.logprobs_N, micro.mask_BT)
         weights, old = weights_BT[rows, :width], batch.old_logprobs_BT[rows, :width]
-        if compare and not self._sampler_differs():
+        if compare and not batch.recomputed:
             gap = (logprobs.detach() - old)[micro.mask_BT.bool()].abs()
             metrics["sampler_gap_max"].append((float(gap.max()), float(len(gap))))
             metrics["sampler_gap"].append((float(gap.mean()), float(len(gap))))
-        if algorithm.epochs == algorithm.updates_per_batch == 1:
-            old = logprobs.detach()  # the weights are still those that sampled: the ratio is 1, and no rounding of it
+        if self._one_update:  # the weights are still those that sampled: the ratio is 1, and no rounding of it
+            if self._sampler_differs() and not batch.recomputed and (cap := algorithm.correct_sampler) is not None:
+                weights = weights * truncated_importance_weights(logprobs, old, micro.mask_BT, cap=cap)
+            old = logprobs.detach()
         result = policy_loss(
             logprobs,
             old,
@@ -257,6 +266,10 @@ class Learner:
             return True
         return bool(batch.advantages_BT[row].any())
 
+    @property
+    def _one_update(self) -> bool:
+        return self.algorithm.epochs == self.algorithm.updates_per_batch == 1
+
     def _sampler_differs(self) -> bool:
         """Whether the sampler's log-probs are not the trainer's: rounding, or a truncated distribution."""
         model, training = self.policy.model, self.training
@@ -268,8 +281,11 @@ class Learner:
         if not rows:
             return []
         part = Sequences([batch.sequences.ids[i] for i in rows], [batch.sequences.mask[i] for i in rows])
-        micros = micro_batches(part, self.training.micro_batch_tokens, self.device)
-        return [MicroBatch(tuple(rows[i] for i in m.rows), m.ids_BT, m.mask_BT) for m in micros]
+        return [replace(m, rows=tuple(rows[i] for i in m.rows)) for m in self._cut(part)]
+
+    def _cut(self, sequences: Sequences) -> list[MicroBatch]:
+        budget = self.training.micro_batch_tokens
+        return micro_batches(sequences, budget, self.device, packed=self.policy.packs)
 
     @torch.no_grad()
     def _fill(self, mask_BT: Tensor, micros: Sequence[MicroBatch], compute: Callable[[MicroBatch], Tensor]) -> Tensor:

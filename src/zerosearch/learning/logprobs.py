@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from zerosearch.learning.losses import entropy_from_logits
+from zerosearch.learning.packing import Packing, hidden_states
 
 EntropyUse = Literal["none", "metric", "loss"]
 CHUNK = 2048
@@ -56,17 +57,22 @@ def token_logprobs(
     *,
     entropy: EntropyUse = "none",
     plain_head: bool = True,
+    packing: Packing | None = None,
 ) -> TokenLogprobs:
     """Log-probs (N,) of the tokens where `mask_BT` is 1, of the distribution that they were sampled from, in float32.
 
     `CHUNK` rows of logits exist at a time; they are recomputed in the backward pass. The entropy has a gradient only
-    where it is part of the loss. Raises `ValueError` for a masked token at position 0, which nothing predicts.
+    where it is part of the loss. `packing` holds the same rows, for a model that `can_pack`.
+
+    Raises `ValueError` for a masked token at position 0, which nothing predicts.
     """
     if bool(mask_BT[:, 0].any()):
         raise ValueError("the first token of a sequence has nothing before it to be predicted from")
     predicted = mask_BT[:, 1:].bool()
     targets_N = ids_BT[:, 1:][predicted]
-    if plain_head:
+    if plain_head and packing is not None:
+        hidden_N, head = hidden_states(model, packing), model.get_output_embeddings()
+    elif plain_head:
         hidden_BTH = model.get_decoder()(input_ids=ids_BT, use_cache=False).last_hidden_state
         hidden_N = hidden_BTH[:, :-1][predicted]
         head = model.get_output_embeddings()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from zerosearch.files.folders import ADAPTER_FILES, MODEL_FILES, replacing
 from zerosearch.files.jsonl import write_json
 from zerosearch.learning.batches import MicroBatch
 from zerosearch.learning.logprobs import EntropyUse, Sampled, TokenLogprobs, head_is_plain, token_logprobs
+from zerosearch.learning.packing import can_pack
+from zerosearch.models.fused import fused_rotary
 from zerosearch.models.local import LocalModel
 
 POLICY, REFERENCE = "policy", "reference"
@@ -35,6 +37,7 @@ class Policy:
         self.adapter = None if full else adapter
         self._reference_model = reference
         self.plain_head = head_is_plain(model.base)
+        self.packs = self.plain_head and can_pack(model.base)
 
     @classmethod
     def lora(cls, model: LocalModel, source: Path | None, *, rank: int, alpha: float) -> Policy:
@@ -66,14 +69,7 @@ class Policy:
     def logprobs(self, micro: MicroBatch, sampled: Sampled, *, entropy: EntropyUse = "metric") -> TokenLogprobs:
         """Log-probs of the policy tokens of a micro-batch; call `train_mode` before."""
         with training_precision(self.model, full=self.full):
-            return token_logprobs(
-                self.model.base,
-                micro.ids_BT,
-                micro.mask_BT,
-                sampled,
-                entropy=entropy,
-                plain_head=self.plain_head,
-            )
+            return self._token_logprobs(self.model, micro, sampled, entropy)
 
     @torch.no_grad()
     def reference_logprobs(self, micro: MicroBatch, temperature: float) -> Tensor:
@@ -85,9 +81,20 @@ class Policy:
         else:
             model, speaker = self.model, REFERENCE if REFERENCE in self.model.adapters else None
         with model.speaking_as(speaker), training_precision(model, full=self.full):
-            return token_logprobs(
-                model.base, micro.ids_BT, micro.mask_BT, Sampled(temperature), plain_head=self.plain_head
-            ).logprobs_N
+            return self._token_logprobs(model, micro, Sampled(temperature), "none").logprobs_N
+
+    def _token_logprobs(
+        self, model: LocalModel, micro: MicroBatch, sampled: Sampled, entropy: EntropyUse
+    ) -> TokenLogprobs:
+        return token_logprobs(
+            model.base,
+            micro.ids_BT,
+            micro.mask_BT,
+            sampled,
+            entropy=entropy,
+            plain_head=self.plain_head,
+            packing=micro.packing,
+        )
 
     def state(self) -> dict[str, Tensor]:
         """Copies of the trained weights on the CPU."""
@@ -147,5 +154,6 @@ def training_precision(model: LocalModel, *, full: bool) -> Iterator[None]:
     with (
         torch.autocast(model.device.type, dtype=half or torch.bfloat16, enabled=half is not None),
         disable_input_dtype_casting(model.base, active=half is not None),  # peft would write inputs in float32 first
+        fused_rotary(model.base) if model.device.type == "cuda" else nullcontext(),
     ):
         yield

@@ -166,7 +166,6 @@ class Trainer:
             if every and step % every == 0 and self.processes.first:
                 write_trajectories(self.folder / "trajectories" / f"step-{step:06d}.jsonl.zst", trajectories)
             learned = inputs.learner.update(trajectories, step)
-            inputs.generator.sync()
         except ModelError as error:  # logits that are not numbers
             raise RunError(f"step {step}: {error}. The last checkpoint is as it was") from None
         except NotFinite as error:
@@ -221,6 +220,7 @@ class Trainer:
 
         async def play() -> list[Trajectory]:
             share = [one for one in asked if one.group in mine]
+            self.inputs.generator.sync()
             own = await roll_out(share, self.inputs.generator, self.books.metered(engine), settings, self.errors)
             self.books.given_again(own)
             return own
@@ -287,7 +287,6 @@ class Trainer:
         for text in begin.said:
             self.say(text)
         if checkpoint is not None:
-            self.inputs.generator.sync()
             self.say(f"going on from {checkpoint.folder}")
             for change in changes(checkpoint, self.config):
                 self.say(f"  {change}; what was made before stays as it is")

@@ -17,7 +17,6 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from zerosearch.episodes.generation import Generation, GenerationStop, Sampling
 from zerosearch.errors import ModelError
-from zerosearch.models.fixed import FixedBatch, FixedDecoder
 from zerosearch.models.sampling import StopStrings, next_tokens
 
 _KEYS_AND_VALUES = (DynamicLayer, DynamicSlidingWindowLayer)
@@ -53,7 +52,6 @@ def decode_batch(
     tokenizer: Any,
     eos_ids: frozenset[int],
     prefill_tokens: int = 8192,
-    fixed: FixedDecoder | None = None,
     on_token: Callable[[int, int], None] | None = None,
 ) -> list[Generation]:
     """Sample a continuation for each prompt; `prompts[i]` goes with `sampling[i]`.
@@ -61,7 +59,7 @@ def decode_batch(
     The tokens that all prompts begin with (instructions, mostly) are prefilled once; after them the batch is padded on
     the left. A padded position is masked by the attention mask, never by its id. Prompts are prefilled together, equal
     ones once (the rollouts of one question begin with the same prompt). When more than half of the rows are done, the
-    cache is narrowed to the others. `fixed` decodes with a cache of fixed size, where the model's attention allows it.
+    cache is narrowed to the others.
 
     A cache that keeps a running state beside keys and values (hybrid and linear-attention models) can do none of this:
     there every prompt is prefilled whole, in one piece; and where the state takes pads for tokens (Mamba), only prompts
@@ -100,12 +98,7 @@ def decode_batch(
         attention, positions, logits = attention[spread], positions[spread], logits[spread]
     last_positions = positions[:, -1]
     longest = max(s.max_tokens for s in sampling)
-    batch: GrowingBatch | FixedBatch
-    if fixed is not None and fixed.suits(model, cache):
-        batch = fixed.begin(cache, attention, longest)
-        cache.layers.clear()  # its memory; what comes now lies in the fixed one
-    else:
-        batch = GrowingBatch(model, cache, attention)
+    batch = GrowingBatch(model, cache, attention)
     alive = list(range(len(rows)))  # rows[i] that sit in the cache, in the cache's order
     for step in range(longest):
         ids, logprobs = next_tokens(logits, [rows[i].sampling for i in alive], step)

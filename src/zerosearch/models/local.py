@@ -23,6 +23,7 @@ from zerosearch.files.folders import ADAPTER_FILES, replacing
 from zerosearch.files.jsonl import read_object
 from zerosearch.models.devices import pick_device
 from zerosearch.models.embedded import resolve_model
+from zerosearch.models.fused import fuse_norms
 from zerosearch.models.hub import only_here
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,7 @@ class LocalModel:
             _check_whole(loaded[1])
             if place.type == "cuda":
                 torch.cuda.set_device(place)  # this thread trains it
+                fuse_norms(model)
             model.to(place).eval()
             if chosen == "float16":
                 _check_range(model)

@@ -18,6 +18,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
 from zerosearch.episodes.seeds import derive_seed
+from zerosearch.models.fused import fuse_norms
 from zerosearch.models.local import LocalModel
 
 _MANTISSA = {torch.bfloat16: 7, torch.float16: 10}
@@ -35,15 +36,18 @@ class MergedAdapters:
 
     def __init__(self, model: LocalModel) -> None:
         self._model = model
-        self._copies: dict[str, Any] = {}
+        self._copies: dict[str | None, Any] = {}
         self._stale: set[str] = set()
 
-    def get(self, adapter: str) -> Any:
-        """The model that speaks as `adapter`, up to date."""
+    def get(self, adapter: str | None) -> Any:
+        """The model that speaks as `adapter`, up to date. None: the base without adapters, which shares all weights."""
         if adapter not in self._copies:
-            self._copies[adapter] = self._bare_copy()
-            self._stale.add(adapter)
-        if adapter in self._stale:
+            self._copies[adapter] = self._bare_copy(changed=adapter is not None)
+            if self._model.device.type == "cuda":
+                fuse_norms(self._copies[adapter])
+            if adapter is not None:
+                self._stale.add(adapter)
+        if adapter is not None and adapter in self._stale:
             self._merge(adapter)
             self._stale.discard(adapter)
         return self._copies[adapter]
@@ -52,19 +56,19 @@ class MergedAdapters:
         """The adapter's weights have changed: merge again before the next token."""
         self._stale.add(adapter)
 
-    def _bare_copy(self) -> Any:
-        """A model of the same shape whose parameters are the base's own, but for those that adapters change."""
+    def _bare_copy(self, *, changed: bool) -> Any:
+        """A model whose parameters are the base's own; `changed`: but for those that adapters change."""
         base = self._model.base
         with torch.device("meta"):
             copy = type(base)(base.config)
         own = {_bare(name): p.detach() for name, p in base.named_parameters() if "lora_" not in name}
         layers = [(name, module) for name, module in base.named_modules() if isinstance(module, LoraLayer)]
-        changed = {target for name, module in layers for target in _targets(name, module)}
+        own_copy = {target for name, module in layers for target in _targets(name, module)} if changed else set()
         for name, _ in list(copy.named_parameters(remove_duplicate=False)):
             source = own[name] if name in own else base.get_output_embeddings().weight.detach()  # tied
-            value = source.clone() if name in changed else source
+            value = source.clone() if name in own_copy else source
             _put(copy, name, torch.nn.Parameter(value, requires_grad=False))
-        for name in changed - own.keys():  # a bias where the base has none
+        for name in own_copy - own.keys():  # a bias where the base has none
             weight = own[name.removesuffix("bias") + "weight"]
             _put(copy, name, torch.nn.Parameter(weight.new_zeros(len(weight)), requires_grad=False))
         buffers = dict(base.named_buffers())

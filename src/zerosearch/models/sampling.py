@@ -8,43 +8,59 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from zerosearch.episodes.generation import Sampling
 from zerosearch.episodes.seeds import derive_seed
 
+_CHUNK = 256
 
-def uniforms(seeds: Sequence[int], position: int) -> Tensor:
-    """One number in [0, 1) a row, from the row's own seed and the token's position: float64, shape (B,).
+
+def uniform(seed: int, position: int) -> float:
+    """A number in [0, 1) from a row's own seed and the token's position.
 
     Counter-based, so a row draws the same numbers whatever it is batched with and wherever a run is resumed.
     """
     # 53 bits, what a float64 holds: all 63 could round up to 1
-    return torch.tensor([(derive_seed("token", seed, position) >> 10) / 2**53 for seed in seeds], dtype=torch.float64)
+    return (derive_seed("token", seed, position) >> 10) / 2**53
 
 
 def next_tokens(logits_BV: Tensor, sampling: Sequence[Sampling], position: int) -> tuple[Tensor, Tensor]:
-    """Sample one token a row by inverting the cumulative distribution. Returns ids (B,) and log-probs (B,), float32.
+    """Sample one token a row, the `position`-th. Returns ids (B,) and log-probs (B,), float32."""
+    device, logits = logits_BV.device, logits_BV.float()
+    temperatures = torch.tensor([s.temperature for s in sampling], dtype=torch.float32, device=device)
+    if any(s.top_k > 0 or s.top_p < 1.0 for s in sampling):
+        scale = torch.where(temperatures == 0, 1.0, temperatures).unsqueeze(1)
+        scaled = [truncate(row, s.top_k, s.top_p) for row, s in zip(logits / scale, sampling, strict=True)]
+        logits = torch.stack(scaled) * scale
+    uniforms = torch.tensor([uniform(s.seed, position) for s in sampling], dtype=torch.float64, device=device)
+    return draw(logits, temperatures, uniforms)
 
-    Temperature 0 takes the likeliest token and reports its log-prob at temperature 1.
+
+def draw(logits_BV: Tensor, temperatures_B: Tensor, uniforms_B: Tensor) -> tuple[Tensor, Tensor]:
+    """Invert the cumulative distribution of each row at its number in [0, 1). Returns ids (B,), log-probs (B,) float32.
+
+    Temperature 0 takes the likeliest token and reports its log-prob at temperature 1. The sums are float64, first over
+    chunks of the vocabulary and then inside one. Nothing waits for the device, so a CUDA graph can hold it.
     """
     logits = logits_BV.float()
-    temperatures = torch.tensor([s.temperature for s in sampling], dtype=torch.float32, device=logits.device)
-    greedy = temperatures == 0
-    scaled = logits / torch.where(greedy, torch.ones_like(temperatures), temperatures).unsqueeze(1)
-    if any(s.top_k > 0 or s.top_p < 1.0 for s in sampling):
-        scaled = torch.stack([truncate(row, s.top_k, s.top_p) for row, s in zip(scaled, sampling, strict=True)])
-    logprobs = torch.log_softmax(scaled, dim=-1)
-    likeliest = logits.argmax(dim=-1)
-    if all(s.temperature == 0 for s in sampling):
-        return likeliest, logprobs.gather(1, likeliest.unsqueeze(1)).squeeze(1)
-    cumulative = logprobs.double().exp().cumsum(dim=-1)
-    total = cumulative[:, -1]
-    draws = uniforms([s.seed for s in sampling], position).to(logits.device) * total
+    greedy = temperatures_B == 0
+    logprobs = torch.log_softmax(logits / torch.where(greedy, 1.0, temperatures_B).unsqueeze(1), dim=-1)
+    vocabulary = logits.shape[1]
+    chunks = pad(logprobs.exp(), (0, -vocabulary % _CHUNK)).view(len(logits), -1, _CHUNK)  # (B, C, _CHUNK)
+    ends = chunks.sum(dim=-1, dtype=torch.float64).cumsum(dim=-1)
+    total = ends[:, -1]
     # below the total even where the product was rounded up to it: a token of mass 0 could lie there
-    draws = draws.minimum(torch.nextafter(total, torch.zeros_like(total)))
-    sampled = torch.searchsorted(cumulative, draws.unsqueeze(1), right=True).squeeze(1)
-    sampled = sampled.clamp_max(logits.shape[1] - 1)
-    ids = torch.where(greedy, likeliest, sampled)
+    target = (uniforms_B * total).minimum(torch.nextafter(total, torch.zeros_like(total))).unsqueeze(1)
+    chunk = (ends <= target).sum(dim=1, keepdim=True).clamp_max(ends.shape[1] - 1)
+    before = torch.where(chunk > 0, ends.gather(1, (chunk - 1).clamp_min(0)), 0.0)
+    masses = chunks.gather(1, chunk.unsqueeze(2).expand(-1, -1, _CHUNK)).squeeze(1)
+    place = (masses.double().cumsum(dim=-1) + before <= target).sum(dim=1, keepdim=True).clamp_max(_CHUNK - 1)
+    # the two sums may round apart by the last bit: then the last token with any mass
+    last = (masses.cumsum(dim=-1) < masses.sum(dim=-1, keepdim=True)).sum(dim=1, keepdim=True).clamp_max(_CHUNK - 1)
+    place = torch.where(masses.gather(1, place) > 0, place, last)
+    sampled = (chunk * _CHUNK + place).squeeze(1).clamp_max(vocabulary - 1)
+    ids = torch.where(greedy, logits.argmax(dim=-1), sampled)
     return ids, logprobs.gather(1, ids.unsqueeze(1)).squeeze(1)
 
 

@@ -1,16 +1,17 @@
-"""The transformers generator: requests wait in lanes, a worker decodes whatever waits as one static batch.
+"""Local decoding for many: requests wait with a worker, which decodes side by side whatever waits.
 
-All generators over one `LocalModel` share one `Worker`: the policy and the simulator take turns on the same weights,
-each with its own adapter. The event loop goes on while a batch is decoded, so pages from elsewhere are not held up.
+All generators over one `LocalModel` share one `Worker`: policy and simulator speak with the same weights, each with its
+own adapter. The event loop goes on while tokens are decoded, so pages from elsewhere are not held up.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,24 +19,23 @@ import torch
 
 from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.errors import ModelError
+from zerosearch.models.continuous import ContinuousSampler, Row, Speaker
 from zerosearch.models.decoding import decode_batch
 from zerosearch.models.devices import on_device
-from zerosearch.models.fixed import FixedDecoder, Storage
+from zerosearch.models.fused import fused_rotary
 from zerosearch.models.local import LocalModel
 from zerosearch.models.merged import MergedAdapters
+from zerosearch.models.paged import Layout, triton_is_there
+from zerosearch.models.pages import PAGE
+from zerosearch.models.sampling import StopStrings
 from zerosearch.process import interrupts
 from zerosearch.process.runtime import release_memory
 
+log = logging.getLogger(__name__)
+
 OnToken = Callable[[int], None]
-_SETTLE_TURNS = 8  # passes of the event loop without a new request before a batch is closed
-
-
-@dataclass
-class _Job:
-    prompt_ids: list[int]
-    sampling: Sampling
-    result: asyncio.Future[Generation]
-    on_token: OnToken | None = None
+_SETTLE_TURNS = 8  # passes of the event loop without a new request before what waits is looked at
+_CACHE_SHARE = 0.4  # of a GPU's free memory
 
 
 @dataclass
@@ -50,128 +50,213 @@ class DecodingTotals:
 
 @dataclass
 class Worker:
-    """Decodes for every generator over one model, one batch at a time.
+    """Decodes for every generator over one model.
 
-    A batch is closed once the event loop has gone round a few times without a new request. With engines that answer
-    inside the process the order of events, and so the make-up of every batch, is the same in every run.
-    `max_batch_tokens` bounds rows x (longest prompt + tokens to come): the size of the KV cache. `merge` samples from
-    copies of the model with the adapter merged in; `fixed` decodes with a cache of fixed size, and on a GPU records its
-    steps as CUDA graphs.
+    It looks at what waits once the event loop has gone round a few times without a new request. With engines that
+    answer inside the process the order of events, and so what is decoded together, is the same in every run.
+    `max_batch_rows` bounds the rows of a speaker, `max_batch_tokens` the tokens of the KV cache. `merge` samples from
+    copies of the model with the adapter merged in. `continuous` decodes with a `ContinuousSampler`, and on a GPU
+    records its steps as CUDA graphs; without it, and for what that cannot do (odd caches, `top_k`
+    and `top_p`), a batch is decoded to its end before the next one begins.
     """
 
     model: LocalModel
     max_batch_rows: int = 256
     max_batch_tokens: int = 262_144
     merge: bool = False
-    fixed: bool = False
-    totals: dict[str | None, DecodingTotals] = field(default_factory=dict)
+    continuous: bool = False
+    totals: dict[Speaker, DecodingTotals] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._lanes: dict[str | None, list[_Job]] = {}
+        self._new: list[Row] = []
+        self._results: dict[Row, asyncio.Future[Generation]] = {}
         self._task: asyncio.Task[None] | None = None
-        self._merged = MergedAdapters(self.model)
-        self._storage = Storage()
-        self._decoders: dict[str | None, FixedDecoder] = {}
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode")
+        # what follows is the decoding thread's
+        self._merged = MergedAdapters(self.model)
+        self._sampler: ContinuousSampler | None = None
+        self._batches: dict[Speaker, list[Row]] = {}  # what the sampler cannot decode
+        self._stop_strings: dict[tuple[str, ...], StopStrings] = {}
 
     async def submit(
-        self, lane: str | None, prompt_ids: list[int], sampling: Sampling, on_token: OnToken | None = None
+        self, speaker: Speaker, prompt_ids: list[int], sampling: Sampling, on_token: OnToken | None = None
     ) -> Generation:
-        """Wait for a continuation of `prompt_ids` by the adapter `lane` (None: the bare base).
+        """Wait for a continuation of `prompt_ids` by the adapter `speaker` (None: the bare base).
 
-        `on_token` is called with each id as it is sampled, in the decoding thread.
+        `on_token` is called with each id as it is sampled, in the decoding thread; what it raises ends the request.
+        Raises `ModelError`.
         """
-        job = _Job(prompt_ids, sampling, asyncio.get_running_loop().create_future(), on_token)
-        self._lanes.setdefault(lane, []).append(job)
+        row = Row(speaker, prompt_ids, sampling, on_token)
+        result: asyncio.Future[Generation] = asyncio.get_running_loop().create_future()
+        self._results[row] = result
+        self._new.append(row)
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._run())
-        return await job.result
+        return await result
 
-    def refresh(self, lane: str | None) -> None:
-        """The weights of `lane` have changed."""
-        if lane is not None:
-            self._merged.refresh(lane)
+    def refresh(self, speaker: Speaker) -> None:
+        """The weights of `speaker` have changed. Nothing is being decoded; nothing that was computed is used again."""
+        if speaker is not None:
+            self._merged.refresh(speaker)
+        if self._sampler is not None:
+            self._sampler.forget()
 
     def close(self) -> None:
         self._executor.shutdown(wait=interrupts.received() is None, cancel_futures=True)
 
     async def _run(self) -> None:
+        loop = asyncio.get_running_loop()
         while True:
             await self._settle()
-            lane = max(self._lanes, key=lambda name: len(self._lanes[name]), default=None)
-            jobs = [job for job in self._lanes.get(lane, []) if not job.result.cancelled()]
-            batch = self._cut(jobs)
-            self._lanes[lane] = jobs[len(batch) :]
-            if not batch:
-                if any(self._lanes.values()):
-                    continue
+            new, self._new = self._new, []
+            gone = [row for row, result in self._results.items() if result.cancelled()]
+            for row in gone:
+                del self._results[row]
+            if not self._results and not gone:
                 return
-            try:
-                generations = await asyncio.get_running_loop().run_in_executor(
-                    self._executor, self._decode, lane, batch
-                )
-            except Exception as error:
-                for job in batch:
-                    if not job.result.done():
-                        job.result.set_exception(error)
-                continue
-            for job, generation in zip(batch, generations, strict=True):
-                if not job.result.done():
-                    job.result.set_result(generation)
+            for row in await loop.run_in_executor(self._executor, self._decode, new, gone):
+                result = self._results.pop(row)
+                if result.done():
+                    continue
+                if isinstance(row.end, Exception):
+                    result.set_exception(row.end)
+                else:
+                    result.set_result(row.generation)
 
     async def _settle(self) -> None:
-        quiet, waiting = 0, -1
+        quiet, known = 0, -1
         while quiet < _SETTLE_TURNS:
             await asyncio.sleep(0)
-            now = sum(len(jobs) for jobs in self._lanes.values())
-            quiet = quiet + 1 if now == waiting else 0
-            waiting = now
+            quiet = quiet + 1 if len(self._new) == known else 0
+            known = len(self._new)
 
-    def _cut(self, jobs: list[_Job]) -> list[_Job]:
-        longest = 0
-        batch: list[_Job] = []
-        for job in jobs[: self.max_batch_rows]:
-            longest = max(longest, len(job.prompt_ids) + job.sampling.max_tokens)
-            if batch and longest * (len(batch) + 1) > self.max_batch_tokens:
-                break
-            batch.append(job)
-        return batch
+    # ---- the decoding thread
 
-    def _decode(self, lane: str | None, batch: list[_Job]) -> list[Generation]:
-        def tell(row: int, token: int) -> None:
-            if (listener := batch[row].on_token) is not None:
+    def _decode(self, new: list[Row], gone: list[Row]) -> list[Row]:
+        """Let `new` rows in and `gone` ones out, and decode for a while. Returns the rows that ended."""
+        with on_device(self.model.device):  # the thread is the executor's, and would begin on GPU 0
+            sampler = self._open_sampler() if self.continuous else None
+            refused = []
+            for row in new:
+                if sampler is None or row.sampling.top_k > 0 or row.sampling.top_p < 1.0:
+                    self._batches.setdefault(row.speaker, []).append(row)
+                    continue
+                try:
+                    sampler.add(row)
+                except ModelError as error:
+                    row.end = error
+                    refused.append(row)
+            for row in gone:
+                if sampler is not None:
+                    sampler.drop(row)
+                self._batches[row.speaker] = [r for r in self._batches.get(row.speaker, ()) if r is not row]
+            if any(self._batches.values()):
+                return refused + self._decode_batch(max(self._batches, key=lambda name: len(self._batches[name])))
+            return refused + (self._advance(sampler) if sampler is not None and sampler.busy else [])
+
+    def _open_sampler(self) -> ContinuousSampler | None:
+        if self._sampler is None:
+            with self._speak(None) as base:
+                layout = Layout.of(base)
+            if layout is None or (layout.device.type == "cuda" and not triton_is_there()):
+                why = "its cache is no plain one" if layout is None else "Triton is not installed"
+                log.info("%s is decoded batch by batch: %s", self.model.name, why)
+                self.continuous = False
+                return None
+            tokens = self.max_batch_tokens
+            if layout.device.type == "cuda":
+                free = torch.cuda.mem_get_info(layout.device)[0]
+                tokens = min(tokens, int(_CACHE_SHARE * free) // layout.page_bytes * PAGE)
+            self._sampler = ContinuousSampler(
+                layout,
+                self._speak,
+                self._stops,
+                self.model.eos_ids,
+                max_rows=self.max_batch_rows,
+                max_tokens=tokens,
+                record=layout.device.type == "cuda",
+            )
+        return self._sampler
+
+    @contextmanager
+    def _speak(self, speaker: Speaker) -> Iterator[Any]:
+        """The model that speaks as `speaker`."""
+        if self.merge and self.model.adapters:
+            with fused_rotary(self.model.base) if self.model.device.type == "cuda" else nullcontext():
+                yield self._merged.get(speaker)
+        else:
+            with self.model.speaking_as(speaker):
+                yield self.model.base
+
+    def _stops(self, stop: tuple[str, ...]) -> StopStrings:
+        if stop not in self._stop_strings:
+            self._stop_strings[stop] = StopStrings(self.model.tokenizer, stop)
+        return self._stop_strings[stop]
+
+    def _advance(self, sampler: ContinuousSampler) -> list[Row]:
+        started, before = time.perf_counter(), sampler.decoded.copy()
+        try:
+            ended = sampler.advance()
+        except Exception as error:
+            ended = sampler.clear(error)
+        seconds, new = time.perf_counter() - started, sampler.decoded - before
+        for speaker, tokens in new.items():
+            rows = sum(row.speaker == speaker for row in ended)
+            self._count(speaker, rows, tokens, seconds * tokens / new.total())
+        for row in ended:
+            if isinstance(row.end, FloatingPointError):
+                row.end = ModelError(_not_numbers(self.model, row.speaker, str(row.end)))
+        return ended
+
+    def _decode_batch(self, speaker: Speaker) -> list[Row]:
+        """Decode a batch of `speaker` to its end."""
+        rows = self._cut(self._batches[speaker])
+        self._batches[speaker] = self._batches[speaker][len(rows) :]
+
+        def tell(place: int, token: int) -> None:
+            if (listener := rows[place].tell) is not None:
                 listener(token)
 
-        model, started = self.model, time.perf_counter()
-        merged = self.merge and lane is not None
+        started = time.perf_counter()
         try:
-            # the thread is the executor's, and would begin on GPU 0
-            with on_device(model.device), nullcontext() if merged else model.speaking_as(lane):
-                speaker = self._merged.get(lane) if merged and lane is not None else model.base
+            with self._speak(speaker) as model:
                 generations = decode_batch(
-                    speaker,
-                    [job.prompt_ids for job in batch],
-                    [job.sampling for job in batch],
-                    tokenizer=model.tokenizer,
-                    eos_ids=model.eos_ids,
-                    fixed=self._decoder(lane, speaker) if self.fixed else None,
-                    on_token=tell if any(job.on_token for job in batch) else None,
+                    model,
+                    [row.prompt for row in rows],
+                    [row.sampling for row in rows],
+                    tokenizer=self.model.tokenizer,
+                    eos_ids=self.model.eos_ids,
+                    on_token=tell if any(row.tell for row in rows) else None,
                 )
-        except FloatingPointError as error:
-            raise ModelError(_not_numbers(model, lane, str(error))) from None
+        except Exception as error:
+            wrong: Exception = error
+            if isinstance(error, FloatingPointError):
+                wrong = ModelError(_not_numbers(self.model, speaker, str(error)))
+            for row in rows:
+                row.end = wrong
+            return rows
         release_memory()  # a cache that grew by a token a step leaves buffers of every size behind
-        totals = self.totals.setdefault(lane, DecodingTotals())
-        totals.batches += 1
-        totals.rows += len(batch)
-        totals.tokens += sum(len(g.token_ids) for g in generations)
-        totals.seconds += time.perf_counter() - started
-        return generations
+        for row, generation in zip(rows, generations, strict=True):
+            row.ids, row.logprobs, row.end = generation.token_ids, generation.logprobs, generation.stop_reason
+        self._count(speaker, len(rows), sum(len(row.ids) for row in rows), time.perf_counter() - started)
+        return rows
 
-    def _decoder(self, lane: str | None, speaker: Any) -> FixedDecoder:
-        """One for each lane: what is recorded holds the adapter that spoke, or the merged copy's weights."""
-        if lane not in self._decoders:
-            self._decoders[lane] = FixedDecoder(speaker, self._storage, record=self.model.device.type == "cuda")
-        return self._decoders[lane]
+    def _cut(self, rows: list[Row]) -> list[Row]:
+        longest = 0
+        batch: list[Row] = []
+        for row in rows[: self.max_batch_rows]:
+            longest = max(longest, len(row.prompt) + row.sampling.max_tokens)
+            if batch and longest * (len(batch) + 1) > self.max_batch_tokens:
+                break
+            batch.append(row)
+        return batch
+
+    def _count(self, speaker: Speaker, rows: int, tokens: int, seconds: float) -> None:
+        totals = self.totals.setdefault(speaker, DecodingTotals())
+        totals.batches += 1
+        totals.rows += rows
+        totals.tokens += tokens
+        totals.seconds += seconds
 
 
 def _not_numbers(model: LocalModel, adapter: str | None, reason: str) -> str:
@@ -199,5 +284,5 @@ class TransformersGenerator:
         return await self.worker.submit(self.adapter, prompt_ids, sampling, self.on_token)
 
     def sync(self) -> None:
-        """The policy has learned: sample from its new weights from now on."""
+        """Sample from the weights of now, and from nothing that was computed before."""
         self.worker.refresh(self.adapter)

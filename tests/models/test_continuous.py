@@ -1,0 +1,200 @@
+"""The continuous sampler: the same tokens as each prompt alone, whatever decodes beside it, comes later or leaves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tiny import give_adapter, tiny_local_model
+
+from zerosearch.episodes.generation import Generation, Sampling
+from zerosearch.errors import ModelError
+from zerosearch.models.continuous import ContinuousSampler, Row
+from zerosearch.models.decode_steps import rows_for
+from zerosearch.models.decoding import decode_batch
+from zerosearch.models.local import LocalModel
+from zerosearch.models.paged import Layout
+from zerosearch.models.worker import Worker
+
+TEXTS = (
+    "Nepal",
+    "<think> I need to search for this. </think>\n<search>",
+    "Question: Which country has the capital Kathmandu?\n" * 3,
+    "Question: Which country has the capital Kathmandu?\n" * 3 + "Nepal",
+    "x",
+)
+LENGTHS = (3, 9, 30, 60, 5)
+
+
+def sampler_of(model: LocalModel, *, rows: int = 64, tokens: int = 8192) -> ContinuousSampler:
+    worker = Worker(model, max_batch_rows=rows, max_batch_tokens=tokens, continuous=True)
+    sampler = worker._open_sampler()
+    assert sampler is not None
+    return sampler
+
+
+def rows_of(model: LocalModel, count: int, speaker: str | None = None, **sampling: Any) -> list[Row]:
+    return [
+        Row(
+            speaker,
+            model.codec.encode(TEXTS[i % len(TEXTS)]),
+            Sampling(**{"max_tokens": LENGTHS[i % len(LENGTHS)], "seed": i} | sampling),
+        )
+        for i in range(count)
+    ]
+
+
+def alone(model: LocalModel, row: Row) -> Generation:
+    with model.speaking_as(row.speaker):
+        return decode_batch(model.base, [row.prompt], [row.sampling], tokenizer=model.tokenizer, eos_ids=model.eos_ids)[
+            0
+        ]
+
+
+def run(sampler: ContinuousSampler) -> list[Row]:
+    ended = []
+    while sampler.busy:
+        ended += sampler.advance()
+    return ended
+
+
+def assert_as_alone(model: LocalModel, rows: list[Row]) -> None:
+    for row in rows:
+        wanted, got = alone(model, row), row.generation
+        assert (got.token_ids, got.stop_reason) == (wanted.token_ids, wanted.stop_reason)
+        assert got.logprobs == pytest.approx(wanted.logprobs, abs=1e-4)
+
+
+@pytest.mark.parametrize("count", [1, 5, 13])
+def test_tokens_are_those_of_each_prompt_alone(tiny_model: LocalModel, count: int) -> None:
+    sampler, rows = sampler_of(tiny_model), rows_of(tiny_model, count)
+    for row in rows:
+        sampler.add(row)
+    ended = run(sampler)
+    assert sorted(map(id, ended)) == sorted(map(id, rows))
+    assert_as_alone(tiny_model, rows)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 6), st.integers(0, 4), st.booleans()), min_size=1, max_size=12))
+def test_rows_come_go_and_are_dropped_at_any_time(arrivals: list[tuple[int, int, bool]]) -> None:
+    """Few rows and a small cache, so that most wait; what is dropped leaves its room to others."""
+    from tiny import tiny_tokenizer
+
+    model = tiny_local_model(tiny_tokenizer())
+    sampler = sampler_of(model, rows=3, tokens=640)
+    rows, dropped = [], []
+    for number, (wait, kind, leaves) in enumerate(arrivals):
+        row = Row(None, model.codec.encode(TEXTS[kind]), Sampling(max_tokens=LENGTHS[kind], seed=number))
+        sampler.add(row)
+        (dropped if leaves else rows).append(row)
+        for _ in range(wait):
+            sampler.advance()
+        if leaves:
+            sampler.drop(row)
+    run(sampler)
+    assert_as_alone(model, rows)
+    assert sampler._pages.available == sampler._pages.number - 1
+
+
+def test_speakers_decode_side_by_side(tiny_model: LocalModel) -> None:
+    give_adapter(tiny_model, "policy")
+    sampler = sampler_of(tiny_model)
+    rows = rows_of(tiny_model, 6, "policy") + rows_of(tiny_model, 6)
+    for row in rows:
+        sampler.add(row)
+    sampler.advance()
+    sampler.advance()
+    assert all(row.ids for row in rows), "nobody waits for the other speaker"
+    run(sampler)
+    assert_as_alone(tiny_model, rows)
+    assert [row.ids for row in rows[:6]] != [row.ids for row in rows[6:]]
+
+
+def test_an_episode_prefills_its_new_page_only(tiny_model: LocalModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    sampler = sampler_of(tiny_model)
+    filled: list[int] = []
+    fill = sampler._fill_padded
+
+    def counted(speaker: Any, rows: list[Row]) -> Any:
+        filled.extend(len(row.prompt) - row.filled for row in rows)
+        return fill(speaker, rows)
+
+    monkeypatch.setattr(sampler, "_fill_padded", counted)
+    first = Row(None, tiny_model.codec.encode(TEXTS[2]), Sampling(max_tokens=40))
+    group = [Row(None, first.prompt, Sampling(max_tokens=4, seed=seed)) for seed in range(1, 5)]
+    for row in (first, *group):
+        sampler.add(row)
+    run(sampler)
+    assert filled[0] == len(first.prompt)
+    assert filled[1:] == [(len(first.prompt) - 1) % 16 + 1] * 4, "four begin with what the first has computed"
+    page = tiny_model.codec.encode("\n<information> Nepal </information>\n")
+    turn = Row(None, first.prompt + first.ids + page, Sampling(max_tokens=5))
+    sampler.add(turn)
+    run(sampler)
+    assert filled[5] <= len(page) + 16
+    assert_as_alone(tiny_model, [first, *group, turn])
+
+
+def test_weights_that_changed_are_heard(tiny_model: LocalModel) -> None:
+    sampler = sampler_of(tiny_model)
+    for _ in range(2):
+        rows = rows_of(tiny_model, 5)
+        for row in rows:
+            sampler.add(row)
+        run(sampler)
+        assert_as_alone(tiny_model, rows)
+        with torch.no_grad():
+            for parameter in tiny_model.base.parameters():
+                parameter.mul_(1.1)
+        sampler.forget()
+
+
+def test_greedy_and_sampled_rows_go_together(tiny_model: LocalModel) -> None:
+    sampler = sampler_of(tiny_model)
+    rows = rows_of(tiny_model, 5, temperature=0.0) + rows_of(tiny_model, 5, temperature=0.7)
+    for row in rows:
+        sampler.add(row)
+    run(sampler)
+    assert_as_alone(tiny_model, rows)
+
+
+def test_a_row_that_no_cache_has_room_for_is_refused_by_name(tiny_model: LocalModel) -> None:
+    sampler = sampler_of(tiny_model, tokens=64)
+    with pytest.raises(ModelError, match=r"5 tokens with 60 to come .* cache of 64 tokens: raise training\.max_batch"):
+        sampler.add(Row(None, [5] * 5, Sampling(max_tokens=60)))
+
+
+def test_models_of_other_caches_are_not_for_it(tiny_tokenizer: Any) -> None:
+    model = tiny_local_model(tiny_tokenizer)
+    assert Layout.of(model.base) is not None
+    model.base.config._attn_implementation = "eager"
+    assert Layout.of(model.base) is None
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="records CUDA graphs")
+def test_recorded_steps_are_the_steps(tiny_model: LocalModel, caplog: pytest.LogCaptureFixture) -> None:
+    """Also after the weights have changed in place."""
+    tiny_model.base.cuda()
+    tiny_model.device = torch.device("cuda")
+    caplog.set_level("WARNING")
+    sampler = sampler_of(tiny_model)
+    for count in (3, 13, 40, 3):
+        rows = rows_of(tiny_model, count)
+        for row in rows:
+            sampler.add(row)
+        run(sampler)
+        assert_as_alone(tiny_model, rows)
+        with torch.no_grad():
+            for parameter in tiny_model.base.parameters():
+                parameter.mul_(1.01)
+        sampler.forget()
+    assert not caplog.messages
+
+
+def test_steps_are_recorded_for_few_numbers_of_rows() -> None:
+    assert all(rows_for(n) >= n for n in range(1, 600))
+    assert sorted({rows_for(n) for n in range(1, 257)}) == [4, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256]
