@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from learning.test_books import evaluations
+from learning.test_trainer import rows_of
 from learning.toy import changed, toy_config, toy_trainer
 
 from zerosearch.episodes.predictions import read_predictions
@@ -18,7 +20,6 @@ from zerosearch.episodes.trajectory import read_trajectories
 from zerosearch.errors import RunError
 from zerosearch.files.jsonl import read_rows
 from zerosearch.learning.checkpoints import list_checkpoints
-from zerosearch.learning.trainer import Trainer
 
 ALGORITHMS: dict[str, dict[str, Any]] = {
     "grpo": {"name": "grpo", "kl": "loss", "updates_per_batch": 2, "epochs": 2},
@@ -36,15 +37,6 @@ def _config(folder: Path, algorithm: str) -> Any:
 def _run(folder: Path, algorithm: str) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     toy_trainer(_config(folder, algorithm)).run()
-
-
-def _numbers(folder: Path) -> list[dict[str, Any]]:
-    rows = list(read_rows(folder / "toy" / "metrics.jsonl"))
-    return [{key: value for key, value in row.items() if key != "timing"} for row in rows]
-
-
-def _evaluations(folder: Path) -> dict[str, Any]:
-    return {p.name: json.loads(p.read_text()) for p in (folder / "toy" / "evaluations").glob("*.json")}
 
 
 def _lines(folder: Path) -> int:
@@ -67,9 +59,10 @@ def _everything_is_readable(folder: Path) -> None:
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_killed_ten_times_and_resumed_gives_the_same_numbers(algorithm: str, tmp_path: Path) -> None:
-    _run_quietly(_config(tmp_path / "whole", algorithm))
+    whole = _config(tmp_path / "whole", algorithm)
+    assert toy_trainer(whole).run()
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["learning.toy"])
+    context.set_forkserver_preload(["learning.test_resume"])
     moments = random.Random(algorithm)
     folder = tmp_path / "killed"
     for kill in range(KILLS):
@@ -87,15 +80,10 @@ def test_killed_ten_times_and_resumed_gives_the_same_numbers(algorithm: str, tmp
     process.start()
     process.join()
     assert process.exitcode == 0
-    assert _numbers(folder) == _numbers(tmp_path / "whole")
-    assert len(_numbers(folder)) == STEPS
-    assert _evaluations(folder) == _evaluations(tmp_path / "whole")
-
-
-def _run_quietly(config: Any) -> Trainer:
-    trainer = toy_trainer(config)
-    trainer.run()
-    return trainer
+    killed = _config(folder, algorithm)
+    assert rows_of(killed) == rows_of(whole)
+    assert len(rows_of(killed)) == STEPS
+    assert evaluations(killed) == evaluations(whole)
 
 
 def test_a_full_disk_keeps_the_older_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
