@@ -75,12 +75,17 @@ class DecodeSteps:
             return nullcontext()
         if speaker not in self._streams:
             self._streams[speaker] = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        return torch.cuda.stream(self._streams[speaker])
+        stream = self._streams[speaker]
+        stream.wait_stream(torch.cuda.default_stream(device))  # the optimizer's last step, among others
+        return torch.cuda.stream(stream)
 
     def launch(self, speaker: Any, feed: Feed) -> Sampled:
         """Run a step over prompts, or the next `block` decoding steps, for which the pages have room."""
         steps, count = (self._block, len(feed.ids)) if feed.ends is None else (1, len(feed.ends))
         with self.stream(speaker):
+            if self._record:
+                with self._speak(speaker):
+                    pass  # a copy of the weights is brought up to date as its model is asked for; a graph asks nobody
             step = self._step(speaker, feed)
             step.fill(feed)
             for _ in range(steps):
