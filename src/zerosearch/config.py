@@ -144,13 +144,17 @@ class EvaluationConfig(Section):
 
 class CurriculumConfig(Section):
     kind: CurriculumKind = "exponential"
-    """exponential (the paper's), linear, or fixed (stays at `start`)."""
+    """exponential (the paper's), linear, fixed (stays at `start`), or adaptive (goes by the policy's success)."""
     start: float = Field(0.0, ge=0, le=1)
     """Noise probability at the first step (p_s)."""
     end: float = Field(0.5, ge=0, le=1)
     """Noise probability at the end (p_e)."""
     base: float = Field(4.0, gt=0, allow_inf_nan=False)
     """b of the exponential; 1 is linear."""
+    target: float = Field(0.5, ge=0, le=1)
+    """adaptive: mean reward of a step from which the noise rises; below it, it falls."""
+    rate: float = Field(0.02, gt=0, le=1)
+    """adaptive: by how much, a step."""
     pages: PageKind = "whole"
     """`whole` (the paper's): a page is noisy from first to last, with the noise probability, or not at all. `mixed`:
     each document of a page is, by a draw of its own."""
@@ -162,7 +166,7 @@ class CurriculumConfig(Section):
         return PageDraw(self.pages, tuple(self.noise_kinds))
 
     def build(self) -> Curriculum:
-        return Curriculum(self.kind, self.start, self.end, self.base)
+        return Curriculum(self.kind, self.start, self.end, self.base, self.target, self.rate)
 
 
 class LoggingConfig(Section):

@@ -94,6 +94,32 @@ def test_neighbouring_queries_are_drawn_apart() -> None:
     assert len(outcomes) == 16
 
 
+def test_adaptive_noise_rises_with_success_falls_without_and_stays_within_its_ends() -> None:
+    curriculum = Curriculum("adaptive", 0.1, 0.3, target=0.5, rate=0.05)
+    rewards = [0.5, 0.9, 0.2, 0.6, 0.6, 0.6, 0.6, 0.6, 0.1, 0.1]
+    seen = [curriculum.noise(step, 10, rewards[:step]) for step in range(11)]
+    assert seen == pytest.approx([0.1, 0.15, 0.2, 0.15, 0.2, 0.25, 0.3, 0.3, 0.3, 0.25, 0.2])
+
+
+@given(st.lists(probability, max_size=60), probability, probability, st.floats(0.01, 1.0))
+def test_adaptive_noise_lies_between_its_ends_whatever_happens(
+    rewards: list[float], start: float, end: float, rate: float
+) -> None:
+    noise = Curriculum("adaptive", start, end, rate=rate).noise(len(rewards), 100, rewards)
+    assert min(start, end) - 1e-12 <= noise <= max(start, end) + 1e-12
+
+
+@pytest.mark.parametrize("successes", [4, 5, 80])
+def test_adaptive_noise_comes_back_at_once_when_success_ends(successes: int) -> None:
+    """Time spent at the upper end is not saved up."""
+    curriculum = Curriculum("adaptive", 0.0, 0.2, target=0.5, rate=0.05)
+    assert curriculum.noise(0, 1, [1.0] * successes + [0.0]) == pytest.approx(0.15)
+
+
+def test_adaptive_noise_may_fall_from_noisy_to_clean() -> None:
+    assert Curriculum("adaptive", 0.8, 0.2, rate=0.1).noise(2, 9, [1.0, 1.0]) == pytest.approx(0.6)
+
+
 a_seed = st.integers(0, 2**63 - 1)
 some_kinds = st.lists(st.sampled_from(list(Noise)), min_size=1, max_size=4).map(tuple)
 a_draw = st.builds(PageDraw, st.sampled_from(["whole", "mixed"]), some_kinds)

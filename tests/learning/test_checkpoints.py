@@ -136,7 +136,7 @@ def test_the_length_and_the_evaluation_may_change_and_are_said(saved: Checkpoint
     ("curriculum", "binds"),
     [
         ({"kind": "exponential"}, True), ({"kind": "linear"}, True),
-        ({"kind": "fixed"}, False), ({"kind": "linear", "start": 0.5}, False),
+        ({"kind": "fixed"}, False), ({"kind": "adaptive"}, False), ({"kind": "linear", "start": 0.5}, False),
     ],
 )  # fmt: skip
 def test_the_length_binds_where_the_curriculum_goes_by_it(

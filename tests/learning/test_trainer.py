@@ -242,6 +242,24 @@ def test_mixed_pages_are_played_counted_and_recorded(tmp_path: Path) -> None:
         assert {s.quality for row in read_predictions(path).rows for s in row.searches} == {"useful"}
 
 
+def test_adaptive_noise_goes_by_the_rewards_of_the_steps_before_also_after_a_resume(tmp_path: Path) -> None:
+    def adaptive(folder: Path, **training: Any) -> TrainConfig:
+        config = configure(folder, engine={}, steps=6, **training)
+        kind = {"kind": "adaptive", "start": 0.0, "end": 0.6, "rate": 0.2, "target": 0.4}
+        return config.model_copy(update={"curriculum": config.curriculum.model_copy(update=kind)})
+
+    whole = adaptive(tmp_path / "whole")
+    assert trainer(whole, writes(PAGE)).run()
+    rows = rows_of(whole)
+    curriculum, rewards = whole.curriculum.build(), [row["reward"] for row in rows]
+    assert [row["noise"] for row in rows] == [curriculum.noise(step, 6, rewards[:step]) for step in range(6)]
+    assert len({row["noise"] for row in rows}) > 1
+    parts = adaptive(tmp_path / "parts", max_minutes=1e-9)
+    while not trainer(parts, writes(PAGE)).run():
+        pass
+    assert rows_of(parts) == rows
+
+
 def test_a_real_engine_has_no_noise(tmp_path: Path) -> None:
     config = configure(tmp_path, steps=1)
     assert trainer(config).run()

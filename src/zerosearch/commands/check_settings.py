@@ -30,7 +30,13 @@ def print_settings(config: TrainConfig, where: str) -> None:
             table.add_row(Text(section, style="bold"), Text(said or "as by default", style="" if said else "dim"))
     console.print(table)
     console.print("(what differs from the defaults; --toml prints every setting)\n", style="dim")
-    if config.engine.kind == "simulated":
+    if config.engine.kind == "simulated" and config.curriculum.kind == "adaptive":
+        c = config.curriculum
+        console.print(
+            f"noise: from {c.start:g}, {c.rate:g} a step towards {c.end:g} while the mean reward is {c.target:g} or "
+            "more, back while it is not"
+        )
+    elif config.engine.kind == "simulated":
         curve = config.curriculum.build()
         points = "   ".join(f"{percent} %: {curve.noise(percent, 100):.3f}" for percent in (0, 25, 50, 75, 100))
         console.print(f"noise, by the share of training done ({config.curriculum.kind})   {points}")

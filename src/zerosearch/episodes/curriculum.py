@@ -6,13 +6,14 @@ ZeroSearch, equation 4:  p_i = p_s + (b^(i/m) - 1) / (b - 1) * (p_e - p_s),  wit
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from zerosearch.episodes.search import DocumentKind, Noise, Quality
 from zerosearch.episodes.seeds import derive_seed
 
-CurriculumKind = Literal["exponential", "linear", "fixed"]
+CurriculumKind = Literal["exponential", "linear", "fixed", "adaptive"]
 PageKind = Literal["whole", "mixed"]
 
 
@@ -20,23 +21,40 @@ PageKind = Literal["whole", "mixed"]
 class Curriculum:
     """Noise probability as a function of training progress.
 
-    `exponential` is the paper's; `linear` is its limit b = 1; `fixed` stays at `start`.
+    `exponential` is the paper's; `linear` is its limit b = 1; `fixed` stays at `start`. `adaptive` (not of the paper)
+    goes by the policy's success: `rate` towards `end` after each step whose mean reward is at least `target`, `rate`
+    back towards `start` after any other.
     """
 
     kind: CurriculumKind = "exponential"
     start: float = 0.0
     end: float = 0.5
     base: float = 4.0
+    target: float = 0.5
+    rate: float = 0.02
 
     @property
     def follows_length(self) -> bool:
         """Whether the noise of a step depends on how many steps the run has."""
-        return self.kind != "fixed" and self.start != self.end
+        return self.kind in ("exponential", "linear") and self.start != self.end
 
-    def noise(self, step: int, total_steps: int) -> float:
-        """p_i for training step `step` (0-based) of `total_steps` (m): `start` at step 0, `end` at step m."""
+    def noise(self, step: int, total_steps: int, rewards: Sequence[float] = ()) -> float:
+        """p_i for training step `step` (0-based) of `total_steps` (m): `start` at step 0, `end` at step m.
+
+        `rewards`, the mean reward of each step before, are what `adaptive` goes by.
+        """
+        if self.kind == "adaptive":
+            return self._adapted(rewards)
         progress = min(max(step / total_steps, 0.0), 1.0) if total_steps > 0 else 0.0
         return self.start + self._shape(progress) * (self.end - self.start)
+
+    def _adapted(self, rewards: Sequence[float]) -> float:
+        climbed, whole = 0, abs(self.end - self.start)
+        for reward in rewards:  # in whole steps of `rate`, so that up and down again is where it was
+            climbed = max(0, climbed + (1 if reward >= self.target else -1))
+            if climbed * self.rate > whole:
+                climbed = math.ceil(whole / self.rate)
+        return self.start + math.copysign(min(climbed * self.rate, whole), self.end - self.start)
 
     def _shape(self, progress: float) -> float:
         if self.kind == "fixed":

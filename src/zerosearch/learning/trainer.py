@@ -156,7 +156,8 @@ class Trainer:
         config, inputs = self.config, self.inputs
         started = time.perf_counter()
         simulated = config.engine.kind == "simulated"
-        noise = config.curriculum.build().noise(step, config.training.steps) if simulated else None
+        curriculum = config.curriculum.build()
+        noise = curriculum.noise(step, config.training.steps, self._rewards) if simulated else None
         try:
             asked = tries(self.batch(step), config.training.rollouts, step=step, noise=noise)
             trajectories, used = await self._play(asked, inputs.engine, inputs.training)
@@ -200,6 +201,7 @@ class Trainer:
         if self.processes.first:
             append_jsonl(self.folder / "metrics.jsonl", row)
         self.books.stands(used)
+        self._rewards.append(row["reward"])
         return row
 
     def _heed(self, step: int) -> None:
@@ -295,7 +297,9 @@ class Trainer:
         start = 0 if checkpoint is None else checkpoint.step
         training = self.config.training
         self.alarms = Alarms(training.max_sampler_gap, training.stop_on_collapse)
-        self.alarms.restore(read_metrics(self.folder / "metrics.jsonl", rewards=True))
+        rows = list(read_metrics(self.folder / "metrics.jsonl", rewards=True))
+        self._rewards = [float(row["reward"]) for row in rows]
+        self.alarms.restore(rows)
         return start
 
     def _evaluation_file(self, step: int) -> Path:
