@@ -26,7 +26,7 @@ from zerosearch.models.sampling import StopStrings, draw, uniform
 Speaker = str | None
 """An adapter's name; None is the bare base model."""
 BLOCK = 8
-_PREFILL_TOKENS = 16_384
+_PREFILL_TOKENS = 8192
 
 
 @dataclass(eq=False)
@@ -156,17 +156,17 @@ class ContinuousSampler:
         """
         ended = []
         for speaker in {**self._rows, **self._waiting}:
-            for rows, fetch in self._running.pop(speaker, ()):
-                self._take(rows, *fetch())
+            for going, fetch in self._running.pop(speaker, ()):
+                self._take(going, *fetch())
             ended += self._leave(speaker)
-            launched = [(rows, self._launch(speaker, rows))] if (rows := list(self._rows.get(speaker, ()))) else []
-            launched += self._admit(speaker) if self._waiting.get(speaker) else []
+            rows = list(self._rows.get(speaker, ()))
+            launched = [(rows, self._launch(speaker, rows))] if rows else []
+            if self._waiting.get(speaker):
+                launched += self._admit(speaker)
             if launched:
                 self._running[speaker] = launched
-            for row in self._rows.get(
-                speaker, ()
-            ):  # the random numbers of the next block, while a GPU works at this one
-                row.uniforms(2 * self._block)
+            for row in rows:
+                row.uniforms(2 * self._block)  # those of the next block, while a GPU works at this one
         return ended
 
     # ---- prompts
@@ -292,7 +292,8 @@ class ContinuousSampler:
         if left:
             self._rows[speaker] = [row for row in rows if row.end is None and row not in self._dropped]
         for row in left:
-            self._pages.keep(speaker, (row.prompt + row.ids)[: row.filled], row.pages)
+            if not isinstance(row.end, Exception):
+                self._pages.keep(speaker, (row.prompt + row.ids)[: row.filled], row.pages)
             self._pages.release(row.pages)
         ended = [row for row in left if row not in self._dropped]
         self._dropped.difference_update(left)

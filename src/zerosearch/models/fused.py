@@ -31,6 +31,8 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
                 return function(*args, **kwargs)
             try:
                 return fast(*args, **kwargs)
+            except torch.OutOfMemoryError:
+                raise
             except Exception as error:  # no compiler on this machine, or an operation that it does not know
                 log.warning("%s is not compiled, which is slower: %s", function.__qualname__, _first_line(error))
                 _compiled[function] = function
