@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from enum import Enum
 from importlib import import_module
 from pathlib import Path
@@ -34,7 +35,7 @@ def page(command: Any, ctx: Any) -> str:
 
 def named(argument: Any) -> str:
     """An argument as the usage shows it."""
-    name = (argument.metavar or argument.name).strip("[]{}").upper()
+    name = re.sub(r"[][{}]", "", argument.metavar or argument.name).upper()
     return f"{name} ..." if argument.nargs == -1 else name
 
 

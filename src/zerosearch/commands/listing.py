@@ -30,6 +30,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "Look after the machine": {
         "doctor": "what is here, what is missing, what to do",
         "models": "the models and adapters that come without an account",
+        "bench": "what a training step costs here",
     },
 }
 SUMMARIES = {name: said for group in GROUPS.values() for name, said in group.items()}

@@ -1,0 +1,208 @@
+"""What a training step costs on this machine, from a standing start: random weights of a shape, made-up episodes.
+
+What a step costs does not depend on which weights and which tokens they are, only on how many. Policy and simulator
+share the weights, as they do where a prompted simulator plays the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from zerosearch.config import TrainConfig
+from zerosearch.episodes.generation import Sampling
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.scoring import Scores
+from zerosearch.episodes.trajectory import Trajectory
+from zerosearch.errors import ConfigError
+from zerosearch.learning.learner import Learner
+from zerosearch.learning.policy import POLICY, Policy
+from zerosearch.models.devices import multiplying, pick_device
+from zerosearch.models.fused import fuse_norms
+from zerosearch.models.local import LocalModel
+from zerosearch.models.worker import TransformersGenerator, Worker
+
+_QWEN = {"model_type": "qwen2", "vocab_size": 151_936, "max_position_embeddings": 32_768}
+_LLAMA = {"model_type": "llama", "vocab_size": 49_152, "max_position_embeddings": 8192}
+_KEYS = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
+
+
+def _shape(family: dict[str, Any], *sizes: int, tied: bool = True) -> dict[str, Any]:
+    return {**family, **dict(zip(_KEYS, sizes, strict=True)), "tie_word_embeddings": tied}
+
+
+SHAPES = {
+    "smollm2-135m": _shape(_LLAMA, 576, 1536, 30, 9, 3),
+    "qwen2.5-0.5b": _shape(_QWEN, 896, 4864, 24, 14, 2),
+    "qwen2.5-1.5b": _shape(_QWEN, 1536, 8960, 28, 12, 2),
+    "qwen2.5-3b": _shape(_QWEN, 2048, 11_008, 36, 16, 2),
+    "qwen2.5-7b": _shape(_QWEN | {"vocab_size": 152_064}, 3584, 18_944, 28, 28, 4, tied=False),
+    "tiny": _shape(_LLAMA | {"vocab_size": 500}, 48, 96, 2, 4, 2),
+}
+PEAKS = {"H200": 989e12, "H100": 989e12, "B200": 2250e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12}
+"""Products in bfloat16 a second, by a part of the GPU's name: its maker's figures for dense matrices."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """The episodes of a step: how many, and how many tokens their parts have."""
+
+    questions: int
+    rollouts: int
+    max_searches: int
+    instructions: int = 220
+    style: int = 330
+    turn: int = 20
+    page: int = 185
+
+
+@dataclass
+class Measured:
+    """Seconds of each repeat; the first holds what is compiled and recorded once."""
+
+    device: str
+    dtype: str
+    shape: str
+    parameters: int
+    work: Work
+    rollout_seconds: list[float] = field(default_factory=list)
+    policy_tokens: list[int] = field(default_factory=list)
+    simulator_tokens: list[int] = field(default_factory=list)
+    update_seconds: list[float] = field(default_factory=list)
+    update_tokens: list[int] = field(default_factory=list)
+    peak_gib: float | None = None
+
+    def middle(self, what: list[float] | list[int]) -> float:
+        """The median without the first, or the first where there is no other."""
+        return float(statistics.median(what[1:] or what))
+
+    @property
+    def peak_share(self) -> float | None:
+        """The update's share of the chip's rate, by 6 operations a weight and token; None for a chip unknown here."""
+        rate = next((rate for part, rate in PEAKS.items() if part in self.device), None)
+        if rate is None or not self.update_seconds:
+            return None
+        done = 6 * self.parameters * self.middle(self.update_tokens)
+        return done / self.middle(self.update_seconds) / rate
+
+
+class _NoTokenizer:
+    """Made-up texts are numbers, and end by their length."""
+
+    eos_token_id = None
+
+
+def random_model(shape: str, device: torch.device, dtype: torch.dtype) -> LocalModel:
+    """Raises `ConfigError` for a shape that is not in `SHAPES`."""
+    if shape not in SHAPES:
+        raise ConfigError(f"shape {shape!r}: known are {', '.join(SHAPES)}")
+    torch.manual_seed(0)
+    settings = dict(SHAPES[shape])
+    config = AutoConfig.for_model(settings.pop("model_type"), **settings)
+    make: Any = AutoModelForCausalLM
+    with torch.device(device):
+        model = make.from_config(config, dtype=dtype)
+    model.generation_config.eos_token_id = None
+    model.eval().requires_grad_(False)
+    if device.type == "cuda":
+        fuse_norms(model)
+    return LocalModel(model, _NoTokenizer(), shape, device)
+
+
+def measure(
+    shape: str, config: TrainConfig, work: Work, *, repeats: int, say: Callable[[str], None] = lambda line: None
+) -> Measured:
+    """Play and learn `repeats` times, with the sizes, device and sampler of `config`."""
+    device = pick_device(config.model.device)
+    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
+    say(f"making {shape} with random weights ...")
+    model = random_model(shape, device, dtype)
+    count = sum(p.numel() for p in model.base.parameters())
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+    measured = Measured(name, str(dtype).removeprefix("torch."), shape, count, work)
+    lora, training = config.model.lora, config.training
+    policy = Policy.lora(model, None, rank=lora.rank if lora else 16, alpha=lora.alpha if lora else 32.0)
+    merge = device.type != "cpu" if training.merge_adapters is None else training.merge_adapters
+    continuous = device.type == "cuda" if training.continuous is None else training.continuous
+    worker = Worker(model, training.max_batch_rows, training.max_batch_tokens, merge, continuous)
+    learner = Learner(policy, None, config)
+    with multiplying(config.model.matmul_precision):
+        for repeat in range(repeats):
+            say(f"step {repeat + 1} of {repeats} ...")
+            started = time.perf_counter()
+            batch = asyncio.run(_rollouts(worker, work, model.base.config.vocab_size, repeat))
+            played = time.perf_counter()
+            learner.update(batch, repeat)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+                measured.peak_gib = torch.cuda.max_memory_allocated(device) / 2**30
+            measured.update_seconds.append(time.perf_counter() - played)
+            measured.rollout_seconds.append(played - started)
+            measured.update_tokens.append(sum(len(t.ids) for t in batch))
+            before = sum(measured.policy_tokens), sum(measured.simulator_tokens)
+            measured.policy_tokens.append(worker.totals[POLICY].tokens - before[0])
+            simulated = worker.totals[None].tokens if None in worker.totals else 0
+            measured.simulator_tokens.append(simulated - before[1])
+    worker.close()
+    return measured
+
+
+async def _rollouts(worker: Worker, work: Work, words: int, step: int) -> list[Trajectory]:
+    """Episodes as of a run: prompts that share their instructions, turns, and pages that the same weights write."""
+    rng = random.Random(step)
+    policy, simulator = TransformersGenerator(worker, POLICY), TransformersGenerator(worker, None)
+    policy.sync()
+
+    def text(length: int, of: random.Random) -> list[int]:
+        return [of.randrange(words) for _ in range(length)]
+
+    def length(mean: int, of: random.Random) -> int:
+        return max(4, int(of.gauss(mean, mean / 3)))
+
+    instructions, style = text(work.instructions, random.Random("policy")), text(work.style, random.Random("simulator"))
+
+    async def episode(question: list[int], group: int, rollout: int) -> Trajectory:
+        own = random.Random(f"{step} {group} {rollout}")
+        ids, seed = instructions + question, own.randrange(2**40)
+        prompt, mask, logprobs = len(ids), [0] * len(ids), [0.0] * len(ids)
+        searches = own.randint(min(1, work.max_searches), work.max_searches)
+        for turn in range(searches + 1):
+            said = await policy.generate(ids, Sampling(max_tokens=length(work.turn, own), seed=seed + turn))
+            page: list[int] = []
+            if turn < searches:
+                asked = style + question + text(30, own)
+                page = (
+                    await simulator.generate(asked, Sampling(max_tokens=length(work.page, own), seed=seed + turn))
+                ).token_ids
+            ids = ids + said.token_ids + page
+            mask += [1] * len(said.token_ids) + [0] * len(page)
+            logprobs += said.logprobs + [0.0] * len(page)
+        reward = own.random()
+        return Trajectory(
+            question=Question(f"q{group}", "made up", ("made up",)),
+            ids=tuple(ids),
+            mask=tuple(mask),
+            logprobs=tuple(logprobs),
+            prompt_length=prompt,
+            turns=(),
+            searches=(),
+            answer=None,
+            scores=Scores(em=0.0, f1=reward, cover_em=0.0, format=1.0),
+            reward=reward,
+            stop_reason="answer",
+            group=group,
+            rollout=rollout,
+        )
+
+    questions = [text(rng.randrange(12, 40), rng) for _ in range(work.questions)]
+    return await asyncio.gather(
+        *(episode(q, group, rollout) for group, q in enumerate(questions) for rollout in range(work.rollouts))
+    )
