@@ -28,15 +28,16 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
 STEPS, KILLS = 32, 12
 
 
-def _config(folder: Path, algorithm: str) -> Any:
+def _config(folder: Path, algorithm: str, *, continuous: bool = False) -> Any:
     steps = {"steps": STEPS, "checkpoint_every": 2, "questions_per_step": 8, "warmup_steps": 3}
+    steps |= {"continuous": continuous}
     config = toy_config(folder, ALGORITHMS[algorithm], **steps)
     return changed(config, logging__trajectories_every=1, evaluation__every=5)
 
 
-def _run(folder: Path, algorithm: str) -> None:
+def _run(folder: Path, algorithm: str, continuous: bool) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    toy_trainer(_config(folder, algorithm)).run()
+    toy_trainer(_config(folder, algorithm, continuous=continuous)).run()
 
 
 def _lines(folder: Path) -> int:
@@ -57,16 +58,16 @@ def _everything_is_readable(folder: Path) -> None:
         json.loads((checkpoint.folder / "state.json").read_text())
 
 
-@pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_killed_ten_times_and_resumed_gives_the_same_numbers(algorithm: str, tmp_path: Path) -> None:
-    whole = _config(tmp_path / "whole", algorithm)
+@pytest.mark.parametrize(("algorithm", "continuous"), [("grpo", False), ("grpo", True), ("ppo", False)])
+def test_killed_ten_times_and_resumed_gives_the_same_numbers(algorithm: str, continuous: bool, tmp_path: Path) -> None:
+    whole = _config(tmp_path / "whole", algorithm, continuous=continuous)
     assert toy_trainer(whole).run()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["learning.test_resume"])
     moments = random.Random(algorithm)
     folder = tmp_path / "killed"
     for kill in range(KILLS):
-        process = context.Process(target=_run, args=(folder, algorithm))
+        process = context.Process(target=_run, args=(folder, algorithm, continuous))
         process.start()
         # each time a little further, and then at a random moment of whatever it does next
         while process.is_alive() and _lines(folder) < 1 + kill * (STEPS - 4) // KILLS:
@@ -76,11 +77,11 @@ def test_killed_ten_times_and_resumed_gives_the_same_numbers(algorithm: str, tmp
         os.kill(process.pid or 0, signal.SIGKILL)
         process.join()
         _everything_is_readable(folder)
-    process = context.Process(target=_run, args=(folder, algorithm))
+    process = context.Process(target=_run, args=(folder, algorithm, continuous))
     process.start()
     process.join()
     assert process.exitcode == 0
-    killed = _config(folder, algorithm)
+    killed = _config(folder, algorithm, continuous=continuous)
     assert rows_of(killed) == rows_of(whole)
     assert len(rows_of(killed)) == STEPS
     assert evaluations(killed) == evaluations(whole)
