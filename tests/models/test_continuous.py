@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -11,7 +12,6 @@ from hypothesis import strategies as st
 from tiny import give_adapter, tiny_local_model
 
 from zerosearch.episodes.generation import Generation, Sampling
-from zerosearch.errors import ModelError
 from zerosearch.models.continuous import ContinuousSampler, Row
 from zerosearch.models.decode_steps import rows_for
 from zerosearch.models.decoding import decode_batch
@@ -27,6 +27,13 @@ TEXTS = (
     "x",
 )
 LENGTHS = (3, 9, 30, 60, 5)
+
+
+@pytest.fixture
+def tiny_model(tiny_model: LocalModel) -> LocalModel:
+    """In float64: float32 would draw a neighbour now and then."""
+    tiny_model.base.double()
+    return tiny_model
 
 
 def sampler_of(model: LocalModel, *, rows: int = 64, tokens: int = 8192) -> ContinuousSampler:
@@ -85,6 +92,7 @@ def test_rows_come_go_and_are_dropped_at_any_time(arrivals: list[tuple[int, int,
     from tiny import tiny_tokenizer
 
     model = tiny_local_model(tiny_tokenizer())
+    model.base.double()
     sampler = sampler_of(model, rows=3, tokens=640)
     rows, dropped = [], []
     for number, (wait, kind, leaves) in enumerate(arrivals):
@@ -102,6 +110,7 @@ def test_rows_come_go_and_are_dropped_at_any_time(arrivals: list[tuple[int, int,
 
 def test_speakers_decode_side_by_side(tiny_model: LocalModel) -> None:
     give_adapter(tiny_model, "policy")
+    tiny_model.base.double()
     sampler = sampler_of(tiny_model)
     rows = rows_of(tiny_model, 6, "policy") + rows_of(tiny_model, 6)
     for row in rows:
@@ -162,10 +171,82 @@ def test_greedy_and_sampled_rows_go_together(tiny_model: LocalModel) -> None:
     assert_as_alone(tiny_model, rows)
 
 
-def test_a_row_that_no_cache_has_room_for_is_refused_by_name(tiny_model: LocalModel) -> None:
-    sampler = sampler_of(tiny_model, tokens=64)
-    with pytest.raises(ModelError, match=r"5 tokens with 60 to come .* cache of 64 tokens: raise training\.max_batch"):
-        sampler.add(Row(None, [5] * 5, Sampling(max_tokens=60)))
+@pytest.mark.parametrize("odd", [{"max_tokens": 60}, {"top_k": 3}, {"top_p": 0.5}])
+def test_what_the_sampler_cannot_decode_is_decoded_as_a_batch(tiny_model: LocalModel, odd: dict[str, Any]) -> None:
+    worker = Worker(tiny_model, max_batch_tokens=64)
+    row = Row(None, [5] * 5, Sampling(**{"max_tokens": 4} | odd))
+    assert not sampler_of(tiny_model, tokens=64).fits(row)
+    got = asyncio.run(worker.submit(None, row.prompt, row.sampling))
+    worker.close()
+    assert got == alone(tiny_model, row)
+
+
+def test_an_error_reaches_all_of_its_speaker_and_nobody_else(tiny_model: LocalModel) -> None:
+    give_adapter(tiny_model, "policy")
+    tiny_model.base.double()
+    worker = Worker(tiny_model)
+    good, bad = [5, 6], [len(tiny_model.tokenizer) + 7]  # the second is no token of the model
+    short = Sampling(max_tokens=2)
+
+    async def main() -> tuple[Any, Generation]:
+        first = await asyncio.gather(
+            *(worker.submit(*asked, short) for asked in (("policy", good), ("policy", bad), (None, good))),
+            return_exceptions=True,
+        )
+        return first, await worker.submit("policy", good, short)
+
+    first, later = asyncio.run(main())
+    worker.close()
+    assert [type(result) for result in first] == [IndexError, IndexError, Generation]
+    assert later.token_ids == alone(tiny_model, Row("policy", good, short)).token_ids
+    assert worker._sampler is not None
+    assert worker._sampler._pages.available == worker._sampler._pages.number - 1
+
+
+def test_who_gives_up_while_it_decodes_harms_nobody(tiny_model: LocalModel) -> None:
+    worker = Worker(tiny_model)
+    rows = rows_of(tiny_model, 6, max_tokens=30)
+
+    async def main() -> list[Any]:
+        seen = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        tell = [None, lambda token: loop.call_soon_threadsafe(seen.set), None, None, None, None]
+        tasks = [
+            loop.create_task(worker.submit(None, row.prompt, row.sampling, told))
+            for row, told in zip(rows, tell, strict=True)
+        ]
+        await seen.wait()
+        tasks[1].cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    out = asyncio.run(main())
+    assert isinstance(out.pop(1), asyncio.CancelledError)
+    for got, row in zip(out, [rows[0], *rows[2:]], strict=True):
+        assert got.token_ids == alone(tiny_model, row).token_ids
+    asyncio.run(worker.submit(None, [5], Sampling(max_tokens=1)))  # what was dropped goes with the next look
+    worker.close()
+    assert worker._sampler is not None
+    assert worker._sampler._pages.available == worker._sampler._pages.number - 1
+
+
+def test_a_listener_that_raises_ends_its_request_alone(tiny_model: LocalModel) -> None:
+    worker = Worker(tiny_model)
+    told: list[int] = []
+
+    def stop(token: int) -> None:
+        told.append(token)
+        if len(told) == 3:
+            raise LookupError("enough")
+
+    async def main() -> list[Any]:
+        asked = (worker.submit(None, [5, 6], Sampling(max_tokens=9, seed=n), stop if n else None) for n in range(2))
+        return await asyncio.gather(*asked, return_exceptions=True)
+
+    other, stopped = asyncio.run(main())
+    worker.close()
+    assert isinstance(stopped, LookupError)
+    assert len(told) == 3
+    assert other.token_ids == alone(tiny_model, Row(None, [5, 6], Sampling(max_tokens=9))).token_ids
 
 
 def test_models_of_other_caches_are_not_for_it(tiny_tokenizer: Any) -> None:

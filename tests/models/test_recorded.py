@@ -16,6 +16,13 @@ from zerosearch.models.local import LocalModel
 from zerosearch.models.worker import TransformersGenerator, Worker
 
 
+@pytest.fixture
+def tiny_model(tiny_model: LocalModel) -> LocalModel:
+    """In float64: float32 would draw a neighbour now and then."""
+    tiny_model.base.double()
+    return tiny_model
+
+
 @pytest.mark.parametrize(("count", "rows"), [(1, 64), (13, 64), (13, 3)])
 def test_tokens_are_those_of_each_prompt_alone(
     tiny_model: LocalModel, monkeypatch: pytest.MonkeyPatch, count: int, rows: int
@@ -37,6 +44,7 @@ def test_an_adapter_that_has_learned_is_heard_by_steps_recorded_before(
     """A graph asks for no model; seen on a GPU: the sampler spoke with old weights, .04 nats further off each step."""
     recording(monkeypatch)
     give_adapter(tiny_model, "policy")
+    tiny_model.base.double()
     worker = Worker(tiny_model, merge=True)
     sampler = recorded_sampler(worker)
     generator = TransformersGenerator(worker, "policy")
@@ -76,6 +84,7 @@ def test_a_worker_serves_policy_and_simulator_with_them(
 ) -> None:
     recording(monkeypatch)
     give_adapter(tiny_model, "policy")
+    tiny_model.base.double()
     worker = Worker(tiny_model, merge=True)
     recorded_sampler(worker)
 
@@ -88,7 +97,7 @@ def test_a_worker_serves_policy_and_simulator_with_them(
         return [generation.token_ids for generation in await asyncio.gather(*asked)]
 
     found = asyncio.run(both())
-    plain = Worker(tiny_model)
+    plain = Worker(tiny_model, continuous=False)
     for place, ids in enumerate(found):
         speaker = ("policy", None)[place % 2]
         alone = TransformersGenerator(plain, speaker).generate([5, 6, 7], Sampling(max_tokens=20, seed=place // 2))

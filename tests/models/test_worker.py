@@ -70,7 +70,7 @@ def requests(model: LocalModel, count: int) -> list[tuple[str | None, list[int],
 
 
 def test_requests_of_several_adapters_at_once_each_get_their_own_result(model: LocalModel) -> None:
-    worker = Worker(model)
+    worker = Worker(model, continuous=False)
     wanted = requests(model, 12)
     finished: list[int] = []
 
@@ -98,7 +98,7 @@ def test_requests_of_several_adapters_at_once_each_get_their_own_result(model: L
 
 
 def test_requests_that_come_while_a_batch_runs_are_the_next_batch(model: LocalModel) -> None:
-    worker = Worker(model)
+    worker = Worker(model, continuous=False)
     wanted = [Sampling(max_tokens=3, seed=n) for n in range(5)]
     sizes: list[int] = []
     late: list[asyncio.Task[Generation]] = []
@@ -127,7 +127,7 @@ def test_requests_that_come_while_a_batch_runs_are_the_next_batch(model: LocalMo
 
 
 def test_requests_a_few_turns_of_the_event_loop_apart_make_one_batch(model: LocalModel) -> None:
-    worker = Worker(model)
+    worker = Worker(model, continuous=False)
     sizes: list[int] = []
 
     async def after(turns: int) -> Generation:
@@ -144,7 +144,7 @@ def test_requests_a_few_turns_of_the_event_loop_apart_make_one_batch(model: Loca
 
 
 def test_the_event_loop_goes_on_while_a_batch_is_decoded(model: LocalModel) -> None:
-    worker = Worker(model)
+    worker = Worker(model, continuous=False)
     progressed = threading.Event()
     in_time: list[bool] = []
 
@@ -171,7 +171,7 @@ def test_the_event_loop_goes_on_while_a_batch_is_decoded(model: LocalModel) -> N
 
 
 def test_an_error_in_a_batch_reaches_all_who_wait_for_it_and_nobody_else(model: LocalModel) -> None:
-    worker = Worker(model)
+    worker = Worker(model, continuous=False)
     good, bad = [5, 6], [len(model.tokenizer) + 7]  # the second is no token of the model
 
     async def main() -> tuple[Sequence[Any], Sequence[Any]]:
@@ -190,7 +190,7 @@ def test_an_error_in_a_batch_reaches_all_who_wait_for_it_and_nobody_else(model: 
 
 
 def test_a_worker_serves_one_event_loop_after_the_other(model: LocalModel) -> None:
-    worker = Worker(model)
+    worker = Worker(model, continuous=False)
     results = [asyncio.run(worker.submit("policy", [5, 6], Sampling(max_tokens=3))) for _ in range(2)]
     worker.close()
     assert results[0] == results[1]
@@ -198,7 +198,7 @@ def test_a_worker_serves_one_event_loop_after_the_other(model: LocalModel) -> No
 
 @pytest.mark.parametrize("when", ["waiting", "decoding"])
 def test_who_gives_up_harms_nobody(model: LocalModel, when: str) -> None:
-    worker = Worker(model)
+    worker = Worker(model, continuous=False)
     sizes: list[int] = []
 
     async def main() -> list[Any]:
@@ -232,7 +232,7 @@ def test_who_gives_up_harms_nobody(model: LocalModel, when: str) -> None:
 
 
 def test_a_lane_in_which_everybody_gave_up_does_not_stop_the_others(model: LocalModel) -> None:
-    worker = Worker(model)
+    worker = Worker(model, continuous=False)
 
     async def main() -> list[Any]:
         loop = asyncio.get_running_loop()
@@ -260,7 +260,7 @@ def test_a_lane_in_which_everybody_gave_up_does_not_stop_the_others(model: Local
     ],
 )
 def test_a_batch_keeps_within_rows_and_tokens(model: LocalModel, limits: dict[str, Any], sizes: list[int]) -> None:
-    worker = Worker(model, **limits)
+    worker = Worker(model, **limits, continuous=False)
     seen: list[int] = []
     prompts = [[token] * length for token, length in enumerate((10, 4, 10, 20, 3, 200), start=5)]
 
@@ -275,7 +275,7 @@ def test_a_batch_keeps_within_rows_and_tokens(model: LocalModel, limits: dict[st
 
 
 def test_each_token_is_told_as_it_is_sampled_and_to_its_own_request_only(model: LocalModel) -> None:
-    worker = Worker(model)
+    worker = Worker(model, continuous=False)
     told: list[int] = []
     forwards_at: list[int] = []
     forwards = 0
@@ -307,7 +307,7 @@ def test_each_token_is_told_as_it_is_sampled_and_to_its_own_request_only(model: 
 
 
 def test_a_listener_that_raises_ends_its_request_and_not_the_worker(model: LocalModel) -> None:
-    worker = Worker(model)
+    worker = Worker(model, continuous=False)
     prompt, sampling = model.codec.encode("Nepal"), Sampling(temperature=0.0, max_tokens=6)
 
     def stop(token: int) -> None:
@@ -345,6 +345,6 @@ def test_a_model_too_large_for_float16_is_told_of_formats_that_hold_it(tiny_toke
     model = tiny_local_model(tiny_tokenizer)
     model.base.model.norm.weight.fill_(6e4)
     model.base.half()
-    worker = Worker(model)
+    worker = Worker(model, continuous=False)
     with pytest.raises(ModelError, match="float16 holds no number beyond 65504, bfloat16 and float32 do"):
         run(worker, worker.submit(None, [5, 6, 7], Sampling(max_tokens=4)))

@@ -131,8 +131,7 @@ def measure(
     lora, training = config.model.lora, config.training
     policy = Policy.lora(model, None, rank=lora.rank if lora else 16, alpha=lora.alpha if lora else 32.0)
     merge = device.type != "cpu" if training.merge_adapters is None else training.merge_adapters
-    continuous = device.type == "cuda" if training.continuous is None else training.continuous
-    worker = Worker(model, training.max_batch_rows, training.max_batch_tokens, merge, continuous)
+    worker = Worker(model, training.max_batch_rows, training.max_batch_tokens, merge, training.continuous)
     learner = Learner(policy, None, config)
     with multiplying(config.model.matmul_precision):
         for repeat in range(repeats):

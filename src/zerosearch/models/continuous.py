@@ -17,7 +17,6 @@ from typing import Any
 import torch
 
 from zerosearch.episodes.generation import Generation, GenerationStop, Sampling
-from zerosearch.errors import ModelError
 from zerosearch.models.decode_steps import PROMPT_TOKENS, PROMPTS, DecodeSteps, Feed, Sampled
 from zerosearch.models.paged import Layout, PagedMemory, Reading
 from zerosearch.models.pages import PAGE, SCRATCH, Pages
@@ -113,14 +112,12 @@ class ContinuousSampler:
     def busy(self) -> bool:
         return any(self._waiting.values()) or any(self._rows.values())
 
+    def fits(self, row: Row) -> bool:
+        """Whether the row can be decoded here: the cache has room for it, and it draws from all tokens."""
+        return self._need(row) < self._pages.number and row.sampling.top_k == 0 and row.sampling.top_p == 1.0
+
     def add(self, row: Row) -> None:
-        """Raises `ModelError` for a row that the cache has no room for even alone."""
-        need, room = self._need(row), self._pages.number - 1
-        if need > room:
-            raise ModelError(
-                f"a prompt of {len(row.prompt)} tokens with {row.sampling.max_tokens} to come does not fit into a "
-                f"cache of {room * PAGE} tokens: raise training.max_batch_tokens"
-            )
+        """For a row that `fits`."""
         self._waiting.setdefault(row.speaker, deque()).append(row)
 
     def drop(self, row: Row) -> None:
@@ -129,20 +126,6 @@ class ContinuousSampler:
             self._waiting[row.speaker].remove(row)
         else:
             self._dropped.add(row)
-
-    def clear(self, error: Exception) -> list[Row]:
-        """End every row with `error`."""
-        rows = [row for rows in (*self._rows.values(), *self._waiting.values()) for row in rows]
-        for lane in self._rows.values():
-            for row in lane:
-                self._pages.release(row.pages)
-        self._rows.clear()
-        self._waiting.clear()
-        self._dropped.clear()
-        self._running.clear()
-        for row in rows:
-            row.end = error
-        return rows
 
     def forget(self) -> None:
         """Begin no text with what was computed before. Nothing is being decoded."""
@@ -156,18 +139,33 @@ class ContinuousSampler:
         """
         ended = []
         for speaker in {**self._rows, **self._waiting}:
-            for going, fetch in self._running.pop(speaker, ()):
-                self._take(going, *fetch())
-            ended += self._leave(speaker)
-            rows = list(self._rows.get(speaker, ()))
-            launched = [(rows, self._launch(speaker, rows))] if rows else []
-            if self._waiting.get(speaker):
-                launched += self._admit(speaker)
-            if launched:
-                self._running[speaker] = launched
-            for row in rows:
-                row.uniforms(2 * self._block)  # those of the next block, while a GPU works at this one
+            try:
+                ended += self._advance(speaker)
+            except Exception as error:
+                ended += self._fail(speaker, error)
         return ended
+
+    def _advance(self, speaker: Speaker) -> list[Row]:
+        for going, fetch in self._running.pop(speaker, ()):
+            self._take(going, *fetch())
+        ended = self._leave(speaker)
+        rows = list(self._rows.get(speaker, ()))
+        if rows:
+            self._running[speaker] = [(rows, self._launch(speaker, rows))]
+        if self._waiting.get(speaker):
+            self._running.setdefault(speaker, []).extend(self._admit(speaker))
+        for row in rows:
+            row.uniforms(2 * self._block)  # those of the next block, while a GPU works at this one
+        return ended
+
+    def _fail(self, speaker: Speaker, error: Exception) -> list[Row]:
+        """End every row of `speaker` with `error`."""
+        self._running.pop(speaker, None)
+        failed = [row for row in self._rows.get(speaker, ()) if row not in self._dropped]
+        failed += self._waiting.pop(speaker, ())
+        for row in failed:
+            row.end = error
+        return [*self._leave(speaker), *(row for row in failed if not row.pages)]
 
     # ---- prompts
 
@@ -178,11 +176,11 @@ class ContinuousSampler:
         """Fill the prompts of waiting rows, in waves: a row waits for one that computes what it can then begin with."""
         launched = []
         while wave := self._wave(speaker):
+            self._rows.setdefault(speaker, []).extend(wave)
             launched += self._fill(speaker, wave) if self._record else self._fill_padded(speaker, wave)
             for row in wave:
                 row.filled = len(row.prompt) - 1
                 self._pages.keep(speaker, row.prompt, row.pages)
-            self._rows.setdefault(speaker, []).extend(wave)
         return launched
 
     def _wave(self, speaker: Speaker) -> list[Row]:

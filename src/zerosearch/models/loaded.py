@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # they need torch: where all models are behind URLs, none is 
 class LocalModels:
     """Loads models when they are first asked for. The fields are settings of a run: see `model` and `training`.
 
-    `merge` None: merge adapters for sampling wherever there is a GPU. `continuous` None: sample continuously there.
+    `merge` None: merge adapters for sampling wherever there is a GPU.
     """
 
     device: str = "auto"
@@ -26,7 +26,7 @@ class LocalModels:
     max_batch_rows: int = 256
     max_batch_tokens: int = 262_144
     merge: bool | None = None
-    continuous: bool | None = None
+    continuous: bool = True
     loaded: dict[tuple[str, bool], tuple[LocalModel, Worker]] = field(default_factory=dict)
     adapters: dict[tuple[str, str, Path], str] = field(default_factory=dict)  # by role, model and folder: its name
     simulating: set[tuple[str, str | None]] = field(default_factory=set)  # model and adapter of every simulator
@@ -45,10 +45,9 @@ class LocalModels:
         if (name, alone) not in self.loaded:
             model = self.load(name, dtype)
             merge = model.device.type != "cpu" if self.merge is None else self.merge
-            continuous = model.device.type == "cuda" if self.continuous is None else self.continuous
             self.loaded[name, alone] = (
                 model,
-                Worker(model, self.max_batch_rows, self.max_batch_tokens, merge, continuous),
+                Worker(model, self.max_batch_rows, self.max_batch_tokens, merge, self.continuous),
             )
         return self.loaded[name, alone]
 

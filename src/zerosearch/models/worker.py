@@ -56,15 +56,15 @@ class Worker:
     answer inside the process the order of events, and so what is decoded together, is the same in every run.
     `max_batch_rows` bounds the rows of a speaker, `max_batch_tokens` the tokens of the KV cache. `merge` samples from
     copies of the model with the adapter merged in. `continuous` decodes with a `ContinuousSampler`, and on a GPU
-    records its steps as CUDA graphs; without it, and for what that cannot do (odd caches, `top_k`
-    and `top_p`), a batch is decoded to its end before the next one begins.
+    records its steps as CUDA graphs; without it, and for what that cannot do (odd caches, `top_k` and `top_p`, a
+    text longer than the cache), a batch is decoded to its end before the next one begins.
     """
 
     model: LocalModel
     max_batch_rows: int = 256
     max_batch_tokens: int = 262_144
     merge: bool = False
-    continuous: bool = False
+    continuous: bool = True
     totals: dict[Speaker, DecodingTotals] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -136,23 +136,18 @@ class Worker:
         """Let `new` rows in and `gone` ones out, and decode for a while. Returns the rows that ended."""
         with on_device(self.model.device):  # the thread is the executor's, and would begin on GPU 0
             sampler = self._open_sampler() if self.continuous else None
-            refused = []
             for row in new:
-                if sampler is None or row.sampling.top_k > 0 or row.sampling.top_p < 1.0:
-                    self._batches.setdefault(row.speaker, []).append(row)
-                    continue
-                try:
+                if sampler is not None and sampler.fits(row):
                     sampler.add(row)
-                except ModelError as error:
-                    row.end = error
-                    refused.append(row)
+                else:
+                    self._batches.setdefault(row.speaker, []).append(row)
             for row in gone:
                 if sampler is not None:
                     sampler.drop(row)
                 self._batches[row.speaker] = [r for r in self._batches.get(row.speaker, ()) if r is not row]
             if any(self._batches.values()):
-                return refused + self._decode_batch(max(self._batches, key=lambda name: len(self._batches[name])))
-            return refused + (self._advance(sampler) if sampler is not None and sampler.busy else [])
+                return self._decode_batch(max(self._batches, key=lambda name: len(self._batches[name])))
+            return self._advance(sampler) if sampler is not None and sampler.busy else []
 
     def _open_sampler(self) -> ContinuousSampler | None:
         if self._sampler is None:
@@ -195,10 +190,7 @@ class Worker:
 
     def _advance(self, sampler: ContinuousSampler) -> list[Row]:
         started, before = time.perf_counter(), sampler.decoded.copy()
-        try:
-            ended = sampler.advance()
-        except Exception as error:
-            ended = sampler.clear(error)
+        ended = sampler.advance()
         seconds, new = time.perf_counter() - started, sampler.decoded - before
         for speaker, tokens in new.items():
             rows = sum(row.speaker == speaker for row in ended)
