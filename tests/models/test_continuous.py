@@ -203,6 +203,28 @@ def test_an_error_reaches_all_of_its_speaker_and_nobody_else(tiny_model: LocalMo
     assert worker._sampler._pages.available == worker._sampler._pages.number - 1
 
 
+def test_a_cache_that_there_is_no_memory_for_is_said_to_all_who_wait(
+    tiny_model: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And nobody waits for ever; once there is room, the same worker decodes."""
+    worker = Worker(tiny_model)
+    sampler = worker._open_sampler
+    asked = [(speaker, [5, 6], Sampling(max_tokens=2)) for speaker in (None, None)]
+
+    def full() -> Any:
+        raise torch.OutOfMemoryError("out of memory")
+
+    async def main() -> list[Any]:
+        waiting = asyncio.gather(*(worker.submit(*one) for one in asked), return_exceptions=True)
+        return await asyncio.wait_for(waiting, 20)
+
+    monkeypatch.setattr(worker, "_open_sampler", full)
+    assert [type(result) for result in asyncio.run(main())] == [torch.OutOfMemoryError] * 2
+    monkeypatch.setattr(worker, "_open_sampler", sampler)
+    assert [type(result) for result in asyncio.run(main())] == [Generation] * 2
+    worker.close()
+
+
 def test_who_gives_up_while_it_decodes_harms_nobody(tiny_model: LocalModel) -> None:
     worker = Worker(tiny_model)
     rows = rows_of(tiny_model, 6, max_tokens=30)

@@ -127,6 +127,10 @@ class ContinuousSampler:
         else:
             self._dropped.add(row)
 
+    def fail(self, error: Exception) -> list[Row]:
+        """End every row with `error`."""
+        return [row for speaker in {**self._rows, **self._waiting} for row in self._fail(speaker, error)]
+
     def forget(self) -> None:
         """Begin no text with what was computed before. Nothing is being decoded."""
         self._pages.forget()

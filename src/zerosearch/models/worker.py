@@ -134,20 +134,31 @@ class Worker:
 
     def _decode(self, new: list[Row], gone: list[Row]) -> list[Row]:
         """Let `new` rows in and `gone` ones out, and decode for a while. Returns the rows that ended."""
-        with on_device(self.model.device):  # the thread is the executor's, and would begin on GPU 0
-            sampler = self._open_sampler() if self.continuous else None
-            for row in new:
-                if sampler is not None and sampler.fits(row):
-                    sampler.add(row)
-                else:
-                    self._batches.setdefault(row.speaker, []).append(row)
-            for row in gone:
-                if sampler is not None:
-                    sampler.drop(row)
-                self._batches[row.speaker] = [r for r in self._batches.get(row.speaker, ()) if r is not row]
-            if any(self._batches.values()):
-                return self._decode_batch(max(self._batches, key=lambda name: len(self._batches[name])))
-            return self._advance(sampler) if sampler is not None and sampler.busy else []
+        try:
+            with on_device(self.model.device):  # the thread is the executor's, and would begin on GPU 0
+                return self._decode_some(new, gone)
+        except Exception as error:  # of no batch and no speaker, such as a cache that there is no memory for
+            failed = new + [row for rows in self._batches.values() for row in rows]
+            failed += self._sampler.fail(error) if self._sampler is not None else []
+            self._batches.clear()
+            for row in failed:
+                row.end = error
+            return list(dict.fromkeys(failed))
+
+    def _decode_some(self, new: list[Row], gone: list[Row]) -> list[Row]:
+        sampler = self._open_sampler() if self.continuous else None
+        for row in new:
+            if sampler is not None and sampler.fits(row):
+                sampler.add(row)
+            else:
+                self._batches.setdefault(row.speaker, []).append(row)
+        for row in gone:
+            if sampler is not None:
+                sampler.drop(row)
+            self._batches[row.speaker] = [r for r in self._batches.get(row.speaker, ()) if r is not row]
+        if any(self._batches.values()):
+            return self._decode_batch(max(self._batches, key=lambda name: len(self._batches[name])))
+        return self._advance(sampler) if sampler is not None and sampler.busy else []
 
     def _open_sampler(self) -> ContinuousSampler | None:
         if self._sampler is None:
