@@ -271,6 +271,19 @@ def test_a_listener_that_raises_ends_its_request_alone(tiny_model: LocalModel) -
     assert other.token_ids == alone(tiny_model, Row(None, [5, 6], Sampling(max_tokens=9))).token_ids
 
 
+def test_a_cache_takes_a_share_of_the_memory_that_is_there(
+    tiny_model: LocalModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    layout = Layout.of(tiny_model.base)
+    assert layout is not None
+    monkeypatch.setattr("zerosearch.models.worker._memory", lambda device: 10 * layout.page_bytes)
+    sampler = Worker(tiny_model)._open_sampler()
+    assert sampler is not None
+    assert sampler._pages.number - 1 == 4
+    assert sampler.fits(Row(None, [5] * 5, Sampling(max_tokens=40)))
+    assert not sampler.fits(Row(None, [5] * 5, Sampling(max_tokens=60)))
+
+
 def test_models_of_other_caches_are_not_for_it(tiny_tokenizer: Any) -> None:
     model = tiny_local_model(tiny_tokenizer)
     assert Layout.of(model.base) is not None

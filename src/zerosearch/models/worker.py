@@ -29,13 +29,13 @@ from zerosearch.models.paged import Layout, triton_is_there
 from zerosearch.models.pages import PAGE
 from zerosearch.models.sampling import StopStrings
 from zerosearch.process import interrupts
-from zerosearch.process.runtime import release_memory
+from zerosearch.process.runtime import memory, release_memory
 
 log = logging.getLogger(__name__)
 
 OnToken = Callable[[int], None]
 _SETTLE_TURNS = 8  # passes of the event loop without a new request before what waits is looked at
-_CACHE_SHARE = 0.4  # of a GPU's free memory
+_CACHE_SHARE = 0.4  # of a GPU's free memory, or of the machine's
 
 
 @dataclass
@@ -169,17 +169,17 @@ class Worker:
                 log.info("%s is decoded batch by batch: %s", self.model.name, why)
                 self.continuous = False
                 return None
-            tokens = self.max_batch_tokens
-            if layout.device.type == "cuda":
-                free = torch.cuda.mem_get_info(layout.device)[0]
-                tokens = min(tokens, int(_CACHE_SHARE * free) // layout.page_bytes * PAGE)
+            there = _memory(layout.device)
+            room = self.max_batch_tokens
+            if there is not None:
+                room = min(room, int(_CACHE_SHARE * there) // layout.page_bytes * PAGE)
             self._sampler = ContinuousSampler(
                 layout,
                 self._speak,
                 self._stops,
                 self.model.eos_ids,
                 max_rows=self.max_batch_rows,
-                max_tokens=tokens,
+                max_tokens=room,
                 record=layout.device.type == "cuda",
             )
         return self._sampler
@@ -260,6 +260,11 @@ class Worker:
         totals.rows += rows
         totals.tokens += tokens
         totals.seconds += seconds
+
+
+def _memory(device: torch.device) -> int | None:
+    """Bytes: what a GPU has free, or all that the machine has (a cache takes no more of it than it uses), if known."""
+    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory()[0]
 
 
 def _not_numbers(model: LocalModel, adapter: str | None, reason: str) -> str:
