@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -249,6 +250,37 @@ def test_who_gives_up_while_it_decodes_harms_nobody(tiny_model: LocalModel) -> N
     worker.close()
     assert worker._sampler is not None
     assert worker._sampler._pages.available == worker._sampler._pages.number - 1
+
+
+@pytest.mark.parametrize("continuous", [True, False])
+def test_a_worker_that_is_closed_while_it_decodes_ends_without_a_word(tiny_model: LocalModel, continuous: bool) -> None:
+    """As where a budget ends a run: what is left of the others is not asked for, and is no error."""
+    worker = Worker(tiny_model, continuous=continuous, max_batch_rows=2)
+    rows, complaints = rows_of(tiny_model, 6, max_tokens=30), list[Any]()
+
+    async def main() -> None:
+        loop, seen = asyncio.get_running_loop(), asyncio.Event()
+        loop.set_exception_handler(lambda loop, context: complaints.append(context))
+        tasks = [
+            loop.create_task(
+                worker.submit(None, row.prompt, row.sampling, lambda token: loop.call_soon_threadsafe(seen.set))
+            )
+            for row in rows
+        ]
+        await seen.wait()
+        for task in tasks:
+            task.cancel()
+        worker.close()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert worker._task is not None
+        assert worker._task.done()
+        assert worker._task.exception() is None
+
+    asyncio.run(main())
+    gc.collect()
+    assert complaints == []
 
 
 def test_a_listener_that_raises_ends_its_request_alone(tiny_model: LocalModel) -> None:

@@ -71,6 +71,7 @@ class Worker:
         self._new: list[Row] = []
         self._results: dict[Row, asyncio.Future[Generation]] = {}
         self._task: asyncio.Task[None] | None = None
+        self._closed = False
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode")
         # what follows is the decoding thread's
         self._merged = MergedAdapters(self.model)
@@ -102,6 +103,8 @@ class Worker:
             self._sampler.forget()
 
     def close(self) -> None:
+        """Decode no more. Who still waits waits for nothing: close a worker when nobody does."""
+        self._closed = True
         self._executor.shutdown(wait=interrupts.received() is None, cancel_futures=True)
 
     async def _run(self) -> None:
@@ -112,7 +115,7 @@ class Worker:
             gone = [row for row, result in self._results.items() if result.cancelled()]
             for row in gone:
                 del self._results[row]
-            if not self._results and not gone:
+            if self._closed or (not self._results and not gone):
                 return
             for row in await loop.run_in_executor(self._executor, self._decode, new, gone):
                 result = self._results.pop(row)
