@@ -5,12 +5,16 @@ from __future__ import annotations
 import gzip
 import json
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from zerosearch.engines.bm25 import BM25Engine
+from zerosearch.engines.indexes import file_digest
 from zerosearch.episodes.search import Document
 from zerosearch.errors import DataError
 
@@ -129,3 +133,21 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, text: str | byt
     assert str(caught.value).startswith(f"{tmp_path / name}{says}")
     assert "\n" not in str(caught.value)
     assert [path.name for path in (tmp_path / "cache").iterdir()] == ["digests"]
+
+
+def test_what_a_killed_process_left_of_a_digest_is_swept(tmp_path: Path) -> None:
+    """And what one that lives is writing is not."""
+    corpus, cache = tmp_path / "c.jsonl", tmp_path / "cache"
+    corpus.write_text('{"text": "Kathmandu"}')
+    digest = file_digest(corpus, cache)
+    (note,) = (cache / "digests").iterdir()
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        process.wait()
+    dead, alive = (note.with_name(f".{note.name}.partial-{pid}") for pid in (process.pid, os.getppid()))
+    for known in (True, False):
+        if not known:
+            note.unlink()
+        for partial in (dead, alive):
+            partial.write_text("{")
+        assert file_digest(corpus, cache) == digest
+        assert sorted((cache / "digests").iterdir()) == sorted([alive, note])

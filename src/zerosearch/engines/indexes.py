@@ -17,6 +17,7 @@ import shutil
 import time
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ import numpy as np
 from zerosearch.engines.corpus import PassageReader, lies_as_lines, scan, sha256_of, unpack
 from zerosearch.episodes.search import Document
 from zerosearch.errors import DataError, RunError
-from zerosearch.files.folders import built_once
+from zerosearch.files.folders import built_once, sweep
 from zerosearch.files.formats import reading, stem_of
 from zerosearch.files.jsonl import write_json
 
@@ -101,6 +102,8 @@ def file_digest(path: Path, cache: Path) -> str:
     stat = _stat(path)
     place = str(path.resolve())
     note = cache / "digests" / f"{hashlib.sha256(place.encode('utf-8', 'surrogateescape')).hexdigest()[:24]}.json"
+    with suppress(OSError):
+        sweep(note)  # a killed process may have left its half of it
     try:
         known = json.loads(note.read_text(encoding="utf-8"))
         if known["path"] == place and known["stat"] == stat:
