@@ -125,3 +125,12 @@ def test_a_real_process_says_the_line_too(spawn: Any, tmp_path: Path) -> None:
     assert result.code == 2
     assert result.out == ""
     assert result.line.startswith(f"error: {path}:2: not valid JSON (")
+
+
+def test_show_may_stand_before_the_source(zerosearch: Any, tmp_path: Path) -> None:
+    (tmp_path / "q.jsonl").write_text('{"question": "Capital of Nepal?", "answer": "Kathmandu"}')
+    plain, shown = (zerosearch("data", *words, str(tmp_path / "q.jsonl")) for words in ((), ("show",)))
+    assert plain.code == shown.code == 0
+    assert plain.out == shown.out
+    assert zerosearch("data").out == zerosearch("data", "factbook").out
+    assert zerosearch("data", "a.jsonl", "b.jsonl").line.endswith("data reads one source, found 2: a.jsonl, b.jsonl")

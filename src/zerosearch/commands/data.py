@@ -9,6 +9,7 @@ from rich.text import Text
 
 from zerosearch.commands.screen import console, table
 from zerosearch.episodes.questions import Fields, Reading, questions_digest, read_questions
+from zerosearch.errors import ConfigError
 from zerosearch.factbook import corpus_path
 from zerosearch.factbook import manifest as shipped_manifest
 from zerosearch.parts import open_questions
@@ -21,8 +22,11 @@ FIELDS_HELP = "Which fields hold what, if not the usual ones: question=NAME,answ
 
 def data(
     source: Annotated[
-        str | None,
-        typer.Argument(help="A .jsonl, .json, .csv, .tsv or .parquet file (or .gz), factbook:SPLIT, hub:NAME:SPLIT."),
+        list[str] | None,
+        typer.Argument(
+            metavar="[SOURCE]",
+            help="A .jsonl, .json, .csv, .tsv or .parquet file (or .gz), factbook:SPLIT, hub:NAME:SPLIT; factbook.",
+        ),
     ] = None,
     show: Annotated[int, typer.Option(min=0, metavar="N", help="Questions to show.")] = 3,
     limit: Annotated[int | None, typer.Option(min=1, help="Read only the first N questions.")] = None,
@@ -30,16 +34,23 @@ def data(
 ) -> None:
     """Read questions just as training does, and say what was understood. The first thing wrong is named by its line.
 
-    Without SOURCE: the questions and the corpus that come with the package, and where the corpus lies.
+    Without SOURCE: the questions and the corpus that come with the package, and where the corpus lies. `data show
+    SOURCE` is the same as `data SOURCE`.
     """
     prepare()
-    if source is None:
+    words = list(source or ["factbook"])
+    if words[0] == "show" and len(words) > 1:
+        words = words[1:]
+    if len(words) > 1:
+        raise ConfigError(f"data reads one source, found {len(words)}: {', '.join(words)}")
+    named = words[0]
+    if named == "factbook":
         return print_factbook()
-    reading = _open(source, limit, fields)
+    reading = _open(named, limit, fields)
     questions = reading.questions
     answers = [len(question.golden_answers) for question in questions]
     _say(
-        f"{source}: {counted(len(questions), 'question')}, {sum(answers) / len(answers):.1f} golden answers each "
+        f"{named}: {counted(len(questions), 'question')}, {sum(answers) / len(answers):.1f} golden answers each "
         f"(at most {max(answers)}), digest {questions_digest(questions)[:12]}"
     )
     if reading.forms:
