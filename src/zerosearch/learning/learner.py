@@ -109,12 +109,13 @@ class Learner:
         sampled = pad([t.logprobs for t in rows], self.device, torch.float32)
         rewards = torch.tensor([t.reward for t in rows], device=self.device)
         groups = torch.tensor([t.group for t in rows], device=self.device)
-        micros = self._cut(sequences)
         old, correction = sampled, None
         self.policy.train_mode()
         pulled = algorithm.kl != "none" and algorithm.kl_coef > 0
         # with one update the log-probs of the update itself are those of the weights that sampled
         recomputed = self._sampler_differs() and (not self._one_update or (pulled and algorithm.kl == "reward"))
+        needed = recomputed or pulled or self.critic is not None
+        micros = self._cut(sequences) if needed else []
         if recomputed:
             old = self._fill(mask, micros, lambda m: self._logprobs(m, "metric").logprobs_N)
             gap = (old - sampled)[mask.bool()].abs()

@@ -215,6 +215,7 @@ class ContinuousSampler:
     def _fill(self, speaker: Speaker, rows: list[Row]) -> list[tuple[list[Row], Sampled]]:
         """Lay the prompts end to end and run steps over them, each of as many tokens as it can hold."""
         launched = []
+        pages: list[Sequence[int]] = [row.pages[: len(row.prompt) // PAGE + 1] for row in rows]
         tokens = [(text, place) for text, row in enumerate(rows) for place in range(row.filled, len(row.prompt))]
         while tokens:
             ends = [i for i, (text, at) in enumerate(tokens[:PROMPT_TOKENS]) if at == len(rows[text].prompt) - 1]
@@ -224,7 +225,7 @@ class ContinuousSampler:
             feed = Feed(
                 ids=[rows[text].prompt[at] for text, at in part],
                 positions=[at for _, at in part],
-                pages=[row.pages[: len(row.prompt) // PAGE + 1] for row in rows],
+                pages=pages,
                 temperatures=[row.sampling.temperature for row in ended],
                 uniforms=[[row.uniforms(1)[0] for row in ended]],
                 texts=[text for text, _ in part],

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from zerosearch.errors import first_line
 from zerosearch.models.devices import on_device
 from zerosearch.models.paged import PagedMemory, Reading
 from zerosearch.models.pages import PAGE, SCRATCH
@@ -111,7 +112,7 @@ class DecodeSteps:
             try:
                 self._pools[speaker] = step.record(self._pools.get(speaker), prompts=prompts)
             except RuntimeError as error:  # such as a model whose forward pass waits for the GPU
-                log.warning("decoding without CUDA graphs, which is slow: %s", str(error).splitlines()[0])
+                log.warning("decoding without CUDA graphs, which is slow: %s", first_line(error))
         return self._steps[key]
 
 

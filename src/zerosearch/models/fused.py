@@ -15,6 +15,8 @@ from typing import Any
 
 import torch
 
+from zerosearch.errors import first_line
+
 log = logging.getLogger(__name__)
 
 _ROTARY = "apply_rotary_pos_emb"  # transformers' name for it, in the module of every model that has one
@@ -34,7 +36,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
             except torch.OutOfMemoryError:
                 raise
             except Exception as error:  # no compiler on this machine, or an operation that it does not know
-                log.warning("%s is not compiled, which is slower: %s", function.__qualname__, _first_line(error))
+                log.warning("%s is not compiled, which is slower: %s", function.__qualname__, first_line(error))
                 _compiled[function] = function
                 return function(*args, **kwargs)
 
@@ -62,7 +64,3 @@ def fused_rotary(model: Any) -> Iterator[None]:
         yield
     finally:
         setattr(home, _ROTARY, plain)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from zerosearch.episodes.encoding import control_tokens, harmless
 from zerosearch.episodes.episode import Codec
-from zerosearch.errors import DataError, ModelError
+from zerosearch.errors import DataError, ModelError, first_line
 from zerosearch.files.folders import ADAPTER_FILES, replacing
 from zerosearch.files.jsonl import read_object
 from zerosearch.models.devices import pick_device
@@ -81,7 +81,7 @@ class LocalModel:
             if chosen == "float16":
                 _check_range(model)
         except Exception as error:  # for a damaged file its reader raises whatever it stumbles over
-            raise ModelError(f"model {name}: could not be loaded ({_first_line(error)})") from None
+            raise ModelError(f"model {name}: could not be loaded ({first_line(error)})") from None
         model.requires_grad_(False)
         return cls(model, tokenizer, name, place)
 
@@ -162,7 +162,7 @@ class LocalModel:
             self._forget(name)
             self.activate(before, trainable=was_trainable)  # peft 0.18 leaves the others otherwise than they were
             raise ModelError(
-                f"adapter {source or name}: does not fit the model {self.name} ({_first_line(error)})"
+                f"adapter {source or name}: does not fit the model {self.name} ({first_line(error)})"
             ) from None
         self._peft.eval()
         self._active = None
@@ -292,7 +292,7 @@ def _read_adapter(source: Path) -> tuple[LoraConfig, dict[str, Tensor]]:
     try:
         lora: LoraConfig = LoraConfig.from_pretrained(str(source), inference_mode=False)
     except Exception as error:  # peft reads whatever types it finds
-        raise ModelError(f"adapter {source}: adapter_config.json is no LoRA's ({_first_line(error)})") from None
+        raise ModelError(f"adapter {source}: adapter_config.json is no LoRA's ({first_line(error)})") from None
     lora.lora_dropout = 0.0  # dropout would part the trainer's log-probs from the generator's
     return lora, {key.removeprefix(prefix): value for key, value in state.items()}
 
@@ -302,10 +302,6 @@ def _check_generation_config(folder: Path) -> None:
     path = folder / "generation_config.json"
     if path.exists():
         read_object(path)
-
-
-def _first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), "") or type(error).__name__
 
 
 def read_adapter_config(source: Path) -> dict[str, Any]:
