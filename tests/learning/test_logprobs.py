@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tiny import give_adapter, tiny_llama
 from torch import Tensor
 
+from zerosearch.learning.batches import MicroBatch
 from zerosearch.learning.logprobs import EntropyUse, Sampled, head_is_plain, keep, scatter, token_logprobs
 from zerosearch.models.local import LocalModel
 from zerosearch.models.sampling import truncate
@@ -58,6 +59,10 @@ def backward(value: Tensor) -> None:
     value.backward()  # type: ignore[no-untyped-call]
 
 
+def rows(ids: Tensor, mask: Tensor) -> MicroBatch:
+    return MicroBatch(tuple(range(len(ids))), ids, mask)
+
+
 def straight(model: Any, ids: Tensor, mask: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
     """Log-probs and entropies, token by token from a forward of each row alone and the whole softmax."""
     logprobs, entropies = [], []
@@ -88,9 +93,9 @@ def test_logprobs_and_entropy_are_those_of_the_models_own_logits(
     model = make()
     ids, mask = batch()
     logprobs, entropies = straight(model, ids, mask, temperature)
-    ways = [token_logprobs(model, ids, mask, Sampled(temperature), entropy="metric", plain_head=plain)]
+    ways = [token_logprobs(model, rows(ids, mask), Sampled(temperature), entropy="metric", plain_head=plain)]
     monkeypatch.setattr("zerosearch.learning.logprobs.CHUNK", 4)
-    ways.append(token_logprobs(model, ids, mask, Sampled(temperature), entropy="metric", plain_head=False))
+    ways.append(token_logprobs(model, rows(ids, mask), Sampled(temperature), entropy="metric", plain_head=False))
     for found in ways:
         torch.testing.assert_close(found.logprobs_N, logprobs, rtol=0, atol=2e-5)
         assert found.entropy_N is not None
@@ -98,7 +103,7 @@ def test_logprobs_and_entropy_are_those_of_the_models_own_logits(
         torch.testing.assert_close(found.hidden_N, ways[0].hidden_N, rtol=0, atol=1e-5)
         assert found.hidden_N.shape == (int(mask.sum()), model.config.hidden_size)
     if not plain:  # taking the short cut there would be wrong
-        wrong = token_logprobs(model, ids, mask, Sampled(temperature), plain_head=True).logprobs_N
+        wrong = token_logprobs(model, rows(ids, mask), Sampled(temperature), plain_head=True).logprobs_N
         assert (wrong - logprobs).abs().max() > 0.01
 
 
@@ -133,14 +138,14 @@ def test_the_score_has_mean_0_under_the_truncated_sampler(top_k: int, top_p: flo
 
     def mean_score(sampled: Sampled) -> float:
         model.zero_grad()
-        found = token_logprobs(model, ids, mask, sampled)
+        found = token_logprobs(model, rows(ids, mask), sampled)
         (found.logprobs_N * chances[tokens]).sum().backward()  # type: ignore[no-untyped-call]
         return float(sum(p.grad.square().sum() for p in model.parameters() if p.grad is not None)) ** 0.5
 
     assert 1 < len(tokens) < 97
     assert mean_score(Sampled(1.0, top_k, top_p)) < 1e-4
     assert mean_score(Sampled()) > 1e-2  # weight would move to the kept tokens, whatever was earned
-    found = token_logprobs(model, ids, mask, Sampled(1.0, top_k, top_p), entropy="metric")
+    found = token_logprobs(model, rows(ids, mask), Sampled(1.0, top_k, top_p), entropy="metric")
     torch.testing.assert_close(found.logprobs_N, chances[tokens].log(), rtol=0, atol=1e-5)
     assert found.entropy_N is not None
     entropy = float(-(chances[tokens] * chances[tokens].log()).sum())
@@ -152,10 +157,10 @@ def test_with_an_adapter_too(tiny_model: LocalModel) -> None:
     give_adapter(tiny_model, "policy")
     assert head_is_plain(tiny_model.base)
     ids, mask = batch()
-    found = token_logprobs(tiny_model.base, ids, mask).logprobs_N
+    found = token_logprobs(tiny_model.base, rows(ids, mask)).logprobs_N
     torch.testing.assert_close(found, straight(tiny_model.base, ids, mask, 1.0)[0], rtol=0, atol=2e-5)
     with tiny_model.speaking_as(None):
-        assert (token_logprobs(tiny_model.base, ids, mask).logprobs_N - found).abs().max() > 0.01
+        assert (token_logprobs(tiny_model.base, rows(ids, mask)).logprobs_N - found).abs().max() > 0.01
 
 
 @pytest.mark.parametrize("plain", [True, False])
@@ -165,7 +170,7 @@ def test_chunks_change_neither_values_nor_gradients(plain: bool, monkeypatch: py
     for chunk in (3, 2048):
         monkeypatch.setattr("zerosearch.learning.logprobs.CHUNK", chunk)
         model = tiny_llama(97).requires_grad_(True)
-        out = token_logprobs(model, ids, mask, Sampled(0.7), entropy="loss", plain_head=plain)
+        out = token_logprobs(model, rows(ids, mask), Sampled(0.7), entropy="loss", plain_head=plain)
         assert out.entropy_N is not None
         backward(out.logprobs_N.sum() + 0.3 * out.entropy_N.sum())
         found.append((out.logprobs_N.detach(), model.model.layers[0].mlp.up_proj.weight.grad))
@@ -179,7 +184,7 @@ def test_chunks_change_neither_values_nor_gradients(plain: bool, monkeypatch: py
 def test_entropy_as_a_metric_has_no_gradient() -> None:
     ids, mask = batch()
     model = tiny_llama(97).requires_grad_(True)
-    none, metric, loss = (token_logprobs(model, ids, mask, entropy=use).entropy_N for use in get_args(EntropyUse))
+    none, metric, loss = (token_logprobs(model, rows(ids, mask), entropy=use).entropy_N for use in get_args(EntropyUse))
     assert none is None
     assert metric is not None
     assert loss is not None
@@ -190,27 +195,27 @@ def test_entropy_as_a_metric_has_no_gradient() -> None:
 def test_pads_have_no_influence_even_with_the_id_of_a_real_token() -> None:
     model = tiny_llama(97)
     ids, mask = batch()
-    before = token_logprobs(model, ids, mask).logprobs_N
+    before = token_logprobs(model, rows(ids, mask)).logprobs_N
     for filler in (0, 2, 50):
         changed = ids.clone()
         changed[1, 9:] = filler
         changed[2] = filler
-        torch.testing.assert_close(token_logprobs(model, changed, mask).logprobs_N, before)
+        torch.testing.assert_close(token_logprobs(model, rows(changed, mask)).logprobs_N, before)
     wider = torch.nn.functional.pad(ids, (0, 20)), torch.nn.functional.pad(mask, (0, 20))
-    torch.testing.assert_close(token_logprobs(model, *wider).logprobs_N, before, rtol=0, atol=1e-5)
+    torch.testing.assert_close(token_logprobs(model, rows(*wider)).logprobs_N, before, rtol=0, atol=1e-5)
 
 
 def test_a_target_with_nothing_before_it_is_an_error() -> None:
     ids, mask = batch()
     mask[1, 0] = 1
     with pytest.raises(ValueError, match="nothing before it"):
-        token_logprobs(tiny_llama(97), ids, mask)
+        token_logprobs(tiny_llama(97), rows(ids, mask))
 
 
 def test_a_batch_without_targets_gives_nothing_and_can_still_be_differentiated() -> None:
     ids, mask = batch()
     model = tiny_llama(97).requires_grad_(True)
-    out = token_logprobs(model, ids, torch.zeros_like(mask), entropy="loss")
+    out = token_logprobs(model, rows(ids, torch.zeros_like(mask)), entropy="loss")
     assert out.logprobs_N.shape == (0,)
     backward(out.logprobs_N.sum())
     assert not model.model.layers[0].mlp.up_proj.weight.grad.any()

@@ -42,7 +42,7 @@ def test_log_probs_and_gradients_are_those_of_padded_rows(rows: Any, budget: int
         batches = micro_batches(sequences, budget, packed=packed)
         assert sorted(row for batch in batches for row in batch.rows) == list(range(len(rows)))
         for batch in batches:
-            out = token_logprobs(model, batch.ids_BT, batch.mask_BT, packing=batch.packing)
+            out = token_logprobs(model, batch)
             counts = [sum(sequences.mask[row]) for row in batch.rows]
             for row, part in zip(batch.rows, out.logprobs_N.split(counts), strict=True):
                 found[packed][row] = part.tolist()

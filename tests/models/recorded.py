@@ -16,7 +16,7 @@ from torch import Tensor
 
 from zerosearch.models import continuous, decode_steps
 from zerosearch.models.continuous import ContinuousSampler
-from zerosearch.models.paged import Layout
+from zerosearch.models.paged import Layout, PagedMemory
 from zerosearch.models.pages import PAGE
 from zerosearch.models.worker import Worker
 
@@ -79,12 +79,11 @@ def recorded_sampler(worker: Worker) -> ContinuousSampler:
     assert layout is not None
     worker.continuous = True
     worker._sampler = ContinuousSampler(
-        layout,
+        PagedMemory(layout, 4096 // PAGE + 1),
         worker._speak,
         worker._stops,
         worker.model.eos_ids,
         max_rows=worker.max_batch_rows,
-        max_tokens=4096,
         record=True,
     )
     return worker._sampler

@@ -9,15 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from tiny import END, chain_model, give_adapter
 from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
 
 from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.learning.batches import Sequences, micro_batches
 from zerosearch.learning.logprobs import Sampled, token_logprobs
-from zerosearch.models.decoding import common_prefix, decode_batch
+from zerosearch.models import decoding
+from zerosearch.models.decoding import decode_batch
 from zerosearch.models.local import LocalModel
 
 TEXTS = (
@@ -60,11 +59,14 @@ def prompts_of(model: LocalModel) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("prefill_tokens", [1, 8192])
-def test_greedy_tokens_are_those_of_transformers(tiny_model: LocalModel, prefill_tokens: int) -> None:
+def test_greedy_tokens_are_those_of_transformers(
+    tiny_model: LocalModel, prefill_tokens: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(decoding, "PREFILL_TOKENS", prefill_tokens)
     prompts = prompts_of(tiny_model)
     greedy = Sampling(temperature=0.0, max_tokens=24)
     with watched(tiny_model) as shapes:
-        ours = decode(tiny_model, prompts, greedy, prefill_tokens=prefill_tokens)
+        ours = decode(tiny_model, prompts, greedy)
     assert (shapes[1][1] > 1) == (prefill_tokens == 1)  # the slices really were several
     for prompt, generation in zip(prompts, ours, strict=True):
         ids = torch.tensor([prompt])
@@ -243,7 +245,7 @@ def agreement(
     )
     worst = 0.0
     for micro in micro_batches(sequences, 200):
-        found = token_logprobs(model.base, micro.ids_BT, micro.mask_BT, sampled=Sampled(temperature)).logprobs_N
+        found = token_logprobs(model.base, micro, sampled=Sampled(temperature)).logprobs_N
         said = torch.tensor([x for row in micro.rows for x in generations[row].logprobs])
         worst = max(worst, float((found - said).abs().max()))
     return worst
@@ -283,37 +285,7 @@ def test_the_trainers_logprobs_are_the_generators_with_the_real_model(temperatur
         assert agreement(model, prompts, generations, temperature) > 0.1
 
 
-@given(
-    shared=st.lists(st.integers(0, 5), max_size=6),
-    rests=st.lists(st.lists(st.integers(0, 5), min_size=1, max_size=4), min_size=2, max_size=5),
-)
-def test_the_common_prefix_is_the_longest_that_leaves_every_prompt_a_token(
-    shared: list[int], rests: list[list[int]]
-) -> None:
-    prompts = [tuple(shared + rest) for rest in rests]
-    found = common_prefix(prompts)
-    assert all(p[:found] == prompts[0][:found] and len(p) > found for p in prompts)
-    assert found + 1 in map(len, prompts) or len({p[found] for p in prompts}) > 1
-
-
-@pytest.mark.parametrize("prefill_tokens", [1, 8192])
-def test_a_prefix_that_all_prompts_share_is_run_once_and_changes_nothing(
-    tiny_model: LocalModel, prefill_tokens: int
-) -> None:
-    instructions = tiny_model.codec.encode("Answer the question below. You may look things up before you answer. " * 3)
-    prompts = [instructions + prompt for prompt in prompts_of(tiny_model)]
-    each = [Sampling(max_tokens=12, seed=n) for n in range(len(prompts))]
-    with watched(tiny_model) as shapes:
-        together = decode(tiny_model, prompts, each, prefill_tokens=prefill_tokens)
-    fed = sum(rows * columns for rows, columns in shapes if columns > 1)
-    assert prefill_tokens == 1 or fed < len(instructions) + len(prompts) * max(map(len, prompts_of(tiny_model))) + 1
-    for prompt, sampling, generation in zip(prompts, each, together, strict=True):
-        (alone,) = decode(tiny_model, [prompt], sampling)
-        assert generation.token_ids == alone.token_ids
-        assert generation.logprobs == pytest.approx(alone.logprobs, abs=1e-4)
-
-
-def test_a_sliding_window_is_not_used_up_by_the_pads_after_a_shared_prefix(tiny_tokenizer: Any) -> None:
+def test_a_sliding_window_is_not_used_up_by_pads(tiny_tokenizer: Any) -> None:
     base = mistral(len(tiny_tokenizer), sliding_window=24).eval()
     model = LocalModel(base, tiny_tokenizer, "mistral", torch.device("cpu"))
     instructions = model.codec.encode("Answer the question below. ")

@@ -11,6 +11,7 @@ import transformers
 
 from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.errors import ModelError
+from zerosearch.models import decoding
 from zerosearch.models.decoding import decode_batch
 
 SHAPE: dict[str, Any] = {
@@ -52,8 +53,11 @@ def build(kind: str) -> Any:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_batch_says_what_each_prompt_says_alone(kind: str, tiny_tokenizer: Any) -> None:
+def test_a_batch_says_what_each_prompt_says_alone(
+    kind: str, tiny_tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Prompts that begin alike, two of them equal, rows that leave early: all that a running state cannot follow."""
+    monkeypatch.setattr(decoding, "PREFILL_TOKENS", 32)
     model = build(kind)
 
     def decode(prompts: list[list[int]], sampling: list[Sampling], **more: Any) -> list[Generation]:
@@ -61,7 +65,7 @@ def test_a_batch_says_what_each_prompt_says_alone(kind: str, tiny_tokenizer: Any
 
     sampling = [Sampling(temperature=1.0, max_tokens=n, seed=i) for i, n in enumerate((3, 7, 3, 3))]
     told: dict[int, list[int]] = {i: [] for i in range(len(PROMPTS))}
-    batch = decode(PROMPTS, sampling, prefill_tokens=32, on_token=lambda row, token: told[row].append(token))
+    batch = decode(PROMPTS, sampling, on_token=lambda row, token: told[row].append(token))
     for i, (prompt, generation) in enumerate(zip(PROMPTS, batch, strict=True)):
         assert generation.token_ids == decode([prompt], [sampling[i]])[0].token_ids == told[i]
         ids = torch.tensor([prompt + generation.token_ids])

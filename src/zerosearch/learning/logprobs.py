@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from zerosearch.learning.batches import MicroBatch
 from zerosearch.learning.losses import entropy_from_logits
-from zerosearch.learning.packing import Packing, hidden_states
+from zerosearch.learning.packing import hidden_states
 
 EntropyUse = Literal["none", "metric", "loss"]
 CHUNK = 2048
@@ -51,27 +52,26 @@ def head_is_plain(model: Any) -> bool:
 
 def token_logprobs(
     model: Any,
-    ids_BT: Tensor,
-    mask_BT: Tensor,
+    micro: MicroBatch,
     sampled: Sampled = Sampled(),
     *,
     entropy: EntropyUse = "none",
     plain_head: bool = True,
-    packing: Packing | None = None,
 ) -> TokenLogprobs:
-    """Log-probs (N,) of the tokens where `mask_BT` is 1, of the distribution that they were sampled from, in float32.
+    """Log-probs (N,) of the tokens where the mask is 1, of the distribution that they were sampled from, in float32.
 
     `CHUNK` rows of logits exist at a time; they are recomputed in the backward pass. The entropy has a gradient only
-    where it is part of the loss. `packing` holds the same rows, for a model that `can_pack`.
+    where it is part of the loss. The rows are read packed where the batch holds them so (for a model that `can_pack`).
 
     Raises `ValueError` for a masked token at position 0, which nothing predicts.
     """
+    ids_BT, mask_BT = micro.ids_BT, micro.mask_BT
     if bool(mask_BT[:, 0].any()):
         raise ValueError("the first token of a sequence has nothing before it to be predicted from")
     predicted = mask_BT[:, 1:].bool()
     targets_N = ids_BT[:, 1:][predicted]
-    if plain_head and packing is not None:
-        hidden_N, head = hidden_states(model, packing), model.get_output_embeddings()
+    if plain_head and micro.packing is not None:
+        hidden_N, head = hidden_states(model, micro.packing), model.get_output_embeddings()
     elif plain_head:
         hidden_BTH = model.get_decoder()(input_ids=ids_BT, use_cache=False).last_hidden_state
         hidden_N = hidden_BTH[:, :-1][predicted]

@@ -86,15 +86,7 @@ class Policy:
     def _token_logprobs(
         self, model: LocalModel, micro: MicroBatch, sampled: Sampled, entropy: EntropyUse
     ) -> TokenLogprobs:
-        return token_logprobs(
-            model.base,
-            micro.ids_BT,
-            micro.mask_BT,
-            sampled,
-            entropy=entropy,
-            plain_head=self.plain_head,
-            packing=micro.packing,
-        )
+        return token_logprobs(model.base, micro, sampled, entropy=entropy, plain_head=self.plain_head)
 
     def state(self) -> dict[str, Tensor]:
         """Copies of the trained weights on the CPU."""

@@ -18,7 +18,7 @@ import torch
 
 from zerosearch.episodes.generation import Generation, GenerationStop, Sampling
 from zerosearch.models.decode_steps import PROMPT_TOKENS, PROMPTS, DecodeSteps, Feed, Sampled
-from zerosearch.models.paged import Layout, PagedMemory, Reading
+from zerosearch.models.paged import PagedMemory, Reading
 from zerosearch.models.pages import PAGE, SCRATCH, Pages
 from zerosearch.models.sampling import StopStrings, draw, uniform
 
@@ -80,7 +80,7 @@ class Row:
 
 
 class ContinuousSampler:
-    """Decodes at most `max_rows` rows a speaker, and as many in all as `max_tokens` tokens of cache have room for.
+    """Decodes at most `max_rows` rows a speaker, and as many in all as `memory` has room for.
 
     `speak(speaker)` gives the model that speaks as it, for the time of a forward pass; its weights may change between
     two passes, their addresses may not (`forget` says that they did). `record`: as CUDA graphs.
@@ -88,19 +88,17 @@ class ContinuousSampler:
 
     def __init__(
         self,
-        layout: Layout,
+        memory: PagedMemory,
         speak: Callable[[Speaker], AbstractContextManager[Any]],
         stops: Callable[[tuple[str, ...]], StopStrings],
         eos_ids: frozenset[int],
         *,
         max_rows: int,
-        max_tokens: int,
         record: bool,
     ) -> None:
         self._speak, self._stops, self._eos_ids = speak, stops, eos_ids
         self._max_rows, self._block, self._record = max_rows, BLOCK if record else 1, record
-        number = max_tokens // PAGE + 1
-        self._pages, self._memory = Pages(number), PagedMemory(layout, number)
+        self._pages, self._memory = Pages(memory.pages), memory
         self._steps = DecodeSteps(self._memory, speak, block=self._block, record=record)
         self._waiting: dict[Speaker, deque[Row]] = {}
         self._rows: dict[Speaker, list[Row]] = {}

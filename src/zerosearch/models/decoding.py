@@ -22,6 +22,7 @@ from zerosearch.models.sampling import StopStrings, next_tokens
 _KEYS_AND_VALUES = (DynamicLayer, DynamicSlidingWindowLayer)
 """Layers of a cache that hold nothing but a key and a value for each token: rows can be repeated and taken out."""
 _PADS_ARE_MASKED: WeakKeyDictionary[Any, bool] = WeakKeyDictionary()
+PREFILL_TOKENS = 8192
 _FILLED = ("is_initialized", "is_conv_states_initialized", "is_recurrent_states_initialized")
 
 
@@ -51,15 +52,13 @@ def decode_batch(
     *,
     tokenizer: Any,
     eos_ids: frozenset[int],
-    prefill_tokens: int = 8192,
     on_token: Callable[[int, int], None] | None = None,
 ) -> list[Generation]:
     """Sample a continuation for each prompt; `prompts[i]` goes with `sampling[i]`.
 
-    The tokens that all prompts begin with (instructions, mostly) are prefilled once; after them the batch is padded on
-    the left. A padded position is masked by the attention mask, never by its id. Prompts are prefilled together, equal
-    ones once (the rollouts of one question begin with the same prompt). When more than half of the rows are done, the
-    cache is narrowed to the others.
+    Prompts are padded on the left and prefilled together, equal ones once (the rollouts of one question begin with the
+    same prompt). A padded position is masked by the attention mask, never by its id. When more than half of the rows
+    are done, the cache is narrowed to the others.
 
     A cache that keeps a running state beside keys and values (hybrid and linear-attention models) can do none of this:
     there every prompt is prefilled whole, in one piece; and where the state takes pads for tokens (Mamba), only prompts
@@ -73,30 +72,13 @@ def decode_batch(
     if not rows_are_free and len(set(map(len, prompts))) > 1 and not pads_are_masked(model, max(prompts, key=len)):
         alike = partial(decode_batch, model, tokenizer=tokenizer, eos_ids=eos_ids)
         return _by_length(alike, prompts, sampling, on_token)
-    device = model.device
     stops: dict[tuple[str, ...], StopStrings] = {}
     for s in sampling:
         stops.setdefault(s.stop, StopStrings(tokenizer, s.stop))
     rows = [_Row(i, s, stops[s.stop]) for i, s in enumerate(sampling)]
     done: dict[int, Generation] = {}
-    filled = list(dict.fromkeys(map(tuple, prompts))) if rows_are_free else list(map(tuple, prompts))
-    # a sliding window counts columns: pads between what is shared and the rest would use it up
-    sharing = len(filled) > 1 and all(type(layer) is DynamicLayer for layer in cache.layers)
-    shared = common_prefix(filled) if sharing else 0
-    if shared:
-        _prefill(model, *_left_pad([filled[0][:shared]], device), cache, prefill_tokens)
-        cache.batch_repeat_interleave(len(filled))
-    tokens, attention = _left_pad([prompt[shared:] for prompt in filled], device)
-    attention = torch.cat([attention.new_ones(len(filled), shared), attention], dim=1)
-    # a running state is told of pads in the first slice only
-    logits = _prefill(model, tokens, attention, cache, prefill_tokens if rows_are_free else tokens.numel())
-    positions = _positions(attention)
-    if len(filled) < len(prompts):
-        places = {prompt: number for number, prompt in enumerate(filled)}
-        spread = torch.tensor([places[tuple(prompt)] for prompt in prompts], device=device)
-        cache.batch_select_indices(spread)
-        attention, positions, logits = attention[spread], positions[spread], logits[spread]
-    last_positions = positions[:, -1]
+    logits, attention = _fill(model, prompts, cache, rows_are_free)
+    last_positions = _positions(attention)[:, -1]
     longest = max(s.max_tokens for s in sampling)
     batch = GrowingBatch(model, cache, attention)
     alive = list(range(len(rows)))  # rows[i] that sit in the cache, in the cache's order
@@ -115,7 +97,7 @@ def decode_batch(
             break
         unfinished = [place for place, i in enumerate(alive) if i not in done]
         if rows_are_free and len(unfinished) * 2 <= len(alive):
-            keep = torch.tensor(unfinished, device=device)
+            keep = torch.tensor(unfinished, device=model.device)
             batch.keep(keep)
             ids, last_positions = ids[keep], last_positions[keep]
             alive = [alive[place] for place in unfinished]
@@ -187,27 +169,35 @@ class GrowingBatch:
         return logits
 
 
-def common_prefix(prompts: Sequence[tuple[int, ...]]) -> int:
-    """How many tokens all prompts begin with; one less where a prompt holds no more, as each needs one of its own."""
-    first, last = min(prompts), max(prompts)  # in lexicographic order: the two that differ soonest
-    most = min(map(len, prompts)) - 1
-    return next((i for i in range(most) if first[i] != last[i]), most)
+def _fill(model: Any, prompts: Sequence[list[int]], cache: DynamicCache, rows_are_free: bool) -> tuple[Tensor, Tensor]:
+    """Fill the cache with the prompts. Returns the logits (B, V) of their ends and the attention mask (B, T)."""
+    if not rows_are_free:  # a running state is told of pads in the first slice only
+        tokens, attention = _left_pad(prompts, model.device)
+        return _prefill(model, tokens, attention, cache, tokens.numel()), attention
+    places = {prompt: number for number, prompt in enumerate(dict.fromkeys(map(tuple, prompts)))}
+    tokens, attention = _left_pad(list(places), model.device)
+    logits = _prefill(model, tokens, attention, cache, PREFILL_TOKENS)
+    if len(places) == len(prompts):
+        return logits, attention
+    spread = torch.tensor([places[tuple(prompt)] for prompt in prompts], device=model.device)
+    cache.batch_select_indices(spread)
+    return logits[spread], attention[spread]
 
 
 def _prefill(model: Any, tokens: Tensor, attention: Tensor, cache: DynamicCache, budget: int) -> Tensor:
     """Fill the cache with `tokens` (B, T), in slices of columns to keep activations within `budget` tokens.
 
-    `attention` (B, S + T) covers the S columns that the cache holds already. Returns the logits (B, V) of the end.
+    Returns the logits (B, V) of the end.
     """
     width = max(budget // tokens.shape[0], 32)
-    held, positions = attention.shape[1] - tokens.shape[1], _positions(attention)
+    positions = _positions(attention)
     logits: Tensor | None = None
     for start in range(0, tokens.shape[1], width):
         end = min(start + width, tokens.shape[1])
         logits = model(
             input_ids=tokens[:, start:end],
-            attention_mask=attention[:, : held + end],
-            position_ids=positions[:, held + start : held + end],
+            attention_mask=attention[:, :end],
+            position_ids=positions[:, start:end],
             use_cache=True,
             logits_to_keep=1,
             **{cache_argument(model): cache},

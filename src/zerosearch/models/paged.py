@@ -79,7 +79,7 @@ class PagedMemory:
 
     def __init__(self, layout: Layout, pages: int) -> None:
         size = pages * PAGE
-        self.layout = layout
+        self.layout, self.pages = layout, pages
         self.keys = [_zeros((size, layout.heads, layout.key_width), layout) for _ in range(layout.layers)]
         self.values = [_zeros((size, layout.heads, layout.value_width), layout) for _ in range(layout.layers)]
         self._reading: Reading | None = None

@@ -25,7 +25,7 @@ from zerosearch.models.devices import on_device
 from zerosearch.models.fused import fused_rotary
 from zerosearch.models.local import LocalModel
 from zerosearch.models.merged import MergedAdapters
-from zerosearch.models.paged import Layout, triton_is_there
+from zerosearch.models.paged import Layout, PagedMemory, triton_is_there
 from zerosearch.models.pages import PAGE
 from zerosearch.models.sampling import StopStrings
 from zerosearch.process import interrupts
@@ -177,12 +177,11 @@ class Worker:
             if there is not None:
                 room = min(room, int(_CACHE_SHARE * there) // layout.page_bytes * PAGE)
             self._sampler = ContinuousSampler(
-                layout,
+                PagedMemory(layout, room // PAGE + 1),
                 self._speak,
                 self._stops,
                 self.model.eos_ids,
                 max_rows=self.max_batch_rows,
-                max_tokens=room,
                 record=layout.device.type == "cuda",
             )
         return self._sampler
