@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
-from zerosearch.commands.screen import console, json_text
+from zerosearch.commands.screen import console, json_text, table
 from zerosearch.config_file import load_config
+from zerosearch.files.jsonl import write_json
 from zerosearch.process.runtime import prepare, quiet_libraries
+
+if TYPE_CHECKING:
+    from zerosearch.learning.bench import Measured
+    from zerosearch.models.phases import Spent
 
 
 def bench(
@@ -28,13 +33,19 @@ def bench(
     page_tokens: Annotated[
         int | None, typer.Option(min=4, metavar="N", help="Of a simulated page; none: 185, on a CPU 40.")
     ] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Say where the time of a step goes.")] = False,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JSON there too, beside the table.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
 ) -> None:
     """What a training step costs on this machine: rollouts with a simulator on the same weights, and the update.
 
-    Weights are random, of a known shape, and episodes are made up: nothing is downloaded, and nothing is written. What
+    Weights are random, of a known shape, and episodes are made up: nothing is downloaded. What
     a step costs does not depend on which weights and tokens they are.
+
+    The limit is what the GPU allows by its maker's figures. Rollouts read the weights once for each token of the
+    longest episode; the update takes 6 operations a weight and token. --profile says where the time goes, by the host's
+    clock and by the GPU's.
     """
     prepare()
     quiet_libraries()
@@ -53,27 +64,60 @@ def bench(
         page=page_tokens or (40 if cpu else 185),
     )
     chosen = shape or ("smollm2-135m" if cpu else "qwen2.5-1.5b")
-    found = measure(chosen, config, work, repeats=repeats + 1, say=lambda line: console.print(line, style="dim"))
+    said = partial(console.print, style="dim")
+    found = measure(chosen, config, work, repeats=repeats + 1, profile=profile, say=said)
+    limits = {"rollout_limit": found.rollout_limit, "update_limit": found.update_limit}
+    held = asdict(found) | limits | {"update_peak_share": found.peak_share}
+    if out is not None:
+        write_json(out, held)
     if as_json:
-        print(json_text(asdict(found) | {"update_peak_share": found.peak_share}, indent=2))
-        return
+        print(json_text(held, indent=2))
+    else:
+        _show(found, repeats)
+
+
+def _show(found: Measured, repeats: int) -> None:
+    work = found.work
     console.print(
         f"{found.shape} ({found.parameters / 1e6:,.0f} million random weights, {found.dtype}) on {found.device}: "
         f"{work.questions} questions x {work.rollouts} episodes, at most {work.max_searches} searches"
     )
-    table = Table("", "seconds", "first", "tokens", "tokens a second")
+    shown = table("", "", "seconds", "first", "limit", "tokens", "tokens a second")
     sampled = [a + b for a, b in zip(found.policy_tokens, found.simulator_tokens, strict=True)]
-    for name, seconds, tokens in (
-        ("rollouts", found.rollout_seconds, sampled),
-        ("update", found.update_seconds, found.update_tokens),
+    for name, seconds, limit, tokens in (
+        ("rollouts", found.rollout_seconds, found.rollout_limit, sampled),
+        ("update", found.update_seconds, found.update_limit, found.update_tokens),
     ):
         middle, many = found.middle(seconds), found.middle(tokens)
-        table.add_row(name, f"{middle:.2f}", f"{seconds[0]:.2f}", f"{many:,.0f}", f"{many / middle:,.0f}")
+        bound = "-" if limit is None else f"{limit:.2f}"
+        shown.add_row(name, f"{middle:.2f}", f"{seconds[0]:.2f}", bound, f"{many:,.0f}", f"{many / middle:,.0f}")
     steps = [a + b for a, b in zip(found.rollout_seconds, found.update_seconds, strict=True)]
-    table.add_row("step", f"{found.middle(steps):.2f}", f"{steps[0]:.2f}", "", "")
-    console.print(table)
+    shown.add_row("step", f"{found.middle(steps):.2f}", f"{steps[0]:.2f}", "", "", "")
+    console.print(shown)
     console.print(f"medians of {repeats}; the first step holds what is compiled and recorded once")
-    if found.peak_share is not None:
-        console.print(f"the update runs at {found.peak_share:.0%} of the chip's rate (6 operations a weight and token)")
+    if found.card is not None and found.peak_share is not None:
+        console.print(
+            f"limit: {found.read_bytes / 1e9:.2f} GB of weights read at {found.card.bandwidth / 1e12:.2f} TB/s for each "
+            f"of the {found.middle(found.chains):,.0f} tokens of the longest episode; 6 operations a weight and token at "
+            f"{found.card.rate / 1e12:.0f} TFLOP/s, of which the update reaches {found.peak_share:.0%}"
+        )
     if found.peak_gib is not None:
         console.print(f"memory at its highest: {found.peak_gib:.1f} GiB")
+    _show_phases("where the rollouts' time goes", found.phases(found.rollout_phases))
+    _show_phases("where the update's time goes", found.phases(found.update_phases))
+
+
+def _show_phases(title: str, phases: dict[str, Spent]) -> None:
+    if not phases:
+        return
+    on_gpu = any(spent.gpu is not None for spent in phases.values())
+    wall = sum((spent.gpu or 0.0) if on_gpu else spent.host for spent in phases.values())
+    shown = table(title, "", "times", *(("GPU, seconds", "share") if on_gpu else ()), "host, seconds", "share")
+    for name, spent in phases.items():
+        times = f"{spent.times:,}" if spent.times else ""
+        of_gpu = ("", "") if spent.gpu is None else (f"{spent.gpu:.3f}", f"{spent.gpu / wall:.0%}")
+        of_host = ("", "") if name == "idle" else (f"{spent.host:.3f}", f"{spent.host / wall:.0%}")
+        shown.add_row(name, times, *(of_gpu if on_gpu else ()), *of_host)
+    console.print(shown)
+    if on_gpu:
+        console.print("both sides add up to the whole; sampling on a GPU is part of decode", style="dim")

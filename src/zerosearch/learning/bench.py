@@ -11,6 +11,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,9 +26,11 @@ from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.errors import ConfigError
 from zerosearch.learning.learner import Learner
 from zerosearch.learning.policy import POLICY, Policy
+from zerosearch.models.cards import Card, card_named
 from zerosearch.models.devices import multiplying, pick_device
 from zerosearch.models.fused import fuse_norms
 from zerosearch.models.local import LocalModel
+from zerosearch.models.phases import Profile, Spent
 from zerosearch.models.worker import TransformersGenerator, Worker
 
 _QWEN = {"model_type": "qwen2", "vocab_size": 151_936, "max_position_embeddings": 32_768}
@@ -47,8 +50,6 @@ SHAPES = {
     "qwen2.5-7b": _shape(_QWEN | {"vocab_size": 152_064}, 3584, 18_944, 28, 28, 4, tied=False),
     "tiny": _shape(_LLAMA | {"vocab_size": 500}, 48, 96, 2, 4, 2),
 }
-PEAKS = {"H200": 989e12, "H100": 989e12, "B200": 2250e12, "A100": 312e12, "L40S": 362e12, "4090": 165e12}
-"""Products in bfloat16 a second, by a part of the GPU's name: its maker's figures for dense matrices."""
 
 
 @dataclass(frozen=True)
@@ -72,26 +73,54 @@ class Measured:
     dtype: str
     shape: str
     parameters: int
+    read_bytes: int
+    """Weights that a decoding step reads."""
     work: Work
     rollout_seconds: list[float] = field(default_factory=list)
     policy_tokens: list[int] = field(default_factory=list)
     simulator_tokens: list[int] = field(default_factory=list)
     update_seconds: list[float] = field(default_factory=list)
     update_tokens: list[int] = field(default_factory=list)
+    chains: list[int] = field(default_factory=list)
+    """Tokens of each step's longest episode, sampled one after the other: its turns and its pages."""
+    rollout_phases: list[dict[str, Spent]] = field(default_factory=list)
+    update_phases: list[dict[str, Spent]] = field(default_factory=list)
     peak_gib: float | None = None
 
     def middle(self, what: list[float] | list[int]) -> float:
         """The median without the first, or the first where there is no other."""
         return float(statistics.median(what[1:] or what))
 
+    def phases(self, steps: list[dict[str, Spent]]) -> dict[str, Spent]:
+        """The median of each phase over `steps` without the first, the longest first."""
+        counted = steps[1:] or steps
+        found = {}
+        for name in {name for step in counted for name in step}:
+            spent = [step.get(name, Spent(0, 0.0, None)) for step in counted]
+            on_gpu = [s.gpu or 0.0 for s in spent] if any(s.gpu is not None for s in spent) else None
+            gpu = None if on_gpu is None else statistics.median(on_gpu)
+            times = round(statistics.median(s.times for s in spent))
+            found[name] = Spent(times, statistics.median(s.host for s in spent), gpu)
+        return dict(sorted(found.items(), key=lambda item: (-(item[1].gpu or 0.0), -item[1].host)))
+
+    @property
+    def card(self) -> Card | None:
+        return card_named(self.device)
+
+    @property
+    def rollout_limit(self) -> float | None:
+        """Seconds: the weights read from the GPU's memory once for each token of the longest episode."""
+        return self.middle(self.chains) * self.read_bytes / self.card.bandwidth if self.card else None
+
+    @property
+    def update_limit(self) -> float | None:
+        """Seconds: 6 operations a weight and token, at the GPU's rate."""
+        return 6 * self.parameters * self.middle(self.update_tokens) / self.card.rate if self.card else None
+
     @property
     def peak_share(self) -> float | None:
         """The update's share of the chip's rate, by 6 operations a weight and token; None for a chip unknown here."""
-        rate = next((rate for part, rate in PEAKS.items() if part in self.device), None)
-        if rate is None or not self.update_seconds:
-            return None
-        done = 6 * self.parameters * self.middle(self.update_tokens)
-        return done / self.middle(self.update_seconds) / rate
+        return self.update_limit / self.middle(self.update_seconds) if self.update_limit else None
 
 
 class _NoTokenizer:
@@ -118,40 +147,62 @@ def random_model(shape: str, device: torch.device, dtype: torch.dtype) -> LocalM
 
 
 def measure(
-    shape: str, config: TrainConfig, work: Work, *, repeats: int, say: Callable[[str], None] = lambda line: None
+    shape: str,
+    config: TrainConfig,
+    work: Work,
+    *,
+    repeats: int,
+    profile: bool = False,
+    say: Callable[[str], None] = lambda line: None,
 ) -> Measured:
-    """Play and learn `repeats` times, with the sizes, device and sampler of `config`."""
+    """Play and learn `repeats` times, with the sizes, device and sampler of `config`; `profile`: say in what phases."""
     device = pick_device(config.model.device)
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     say(f"making {shape} with random weights ...")
     model = random_model(shape, device, dtype)
     count = sum(p.numel() for p in model.base.parameters())
+    unread = 0 if model.base.config.tie_word_embeddings else model.base.get_input_embeddings().weight.numel()
+    read = (count - unread) * dtype.itemsize
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    measured = Measured(name, str(dtype).removeprefix("torch."), shape, count, work)
+    measured = Measured(name, str(dtype).removeprefix("torch."), shape, count, read, work)
     lora, training = config.model.lora, config.training
     policy = Policy.lora(model, None, rank=lora.rank if lora else 16, alpha=lora.alpha if lora else 32.0)
     merge = device.type != "cpu" if training.merge_adapters is None else training.merge_adapters
     worker = Worker(model, training.max_batch_rows, training.max_batch_tokens, merge, training.continuous)
     learner = Learner(policy, None, config)
-    with multiplying(config.model.matmul_precision):
+    watch = Profile(device)
+    with multiplying(config.model.matmul_precision), watch if profile else nullcontext():
         for repeat in range(repeats):
             say(f"step {repeat + 1} of {repeats} ...")
             started = time.perf_counter()
             batch = asyncio.run(_rollouts(worker, work, model.base.config.vocab_size, repeat))
-            played = time.perf_counter()
+            measured.rollout_seconds.append(time.perf_counter() - started)
+            measured.rollout_phases += [_phases(watch)] if profile else []
+            started = time.perf_counter()
             learner.update(batch, repeat)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
                 measured.peak_gib = torch.cuda.max_memory_allocated(device) / 2**30
-            measured.update_seconds.append(time.perf_counter() - played)
-            measured.rollout_seconds.append(played - started)
-            measured.update_tokens.append(sum(len(t.ids) for t in batch))
-            before = sum(measured.policy_tokens), sum(measured.simulator_tokens)
-            measured.policy_tokens.append(worker.totals[POLICY].tokens - before[0])
-            simulated = worker.totals[None].tokens if None in worker.totals else 0
-            measured.simulator_tokens.append(simulated - before[1])
+            measured.update_seconds.append(time.perf_counter() - started)
+            measured.update_phases += [_phases(watch)] if profile else []
+            _count(measured, batch, worker)
     worker.close()
     return measured
+
+
+def _phases(watch: Profile) -> dict[str, Spent]:
+    """Who speaks with the bare base is the simulator here."""
+    return {name.replace(", base", ", simulator"): spent for name, spent in watch.take().items()}
+
+
+def _count(measured: Measured, batch: list[Trajectory], worker: Worker) -> None:
+    """The tokens of a step."""
+    measured.update_tokens.append(sum(len(t.ids) for t in batch))
+    measured.chains.append(max(len(t.ids) - t.prompt_length for t in batch))
+    before = sum(measured.policy_tokens), sum(measured.simulator_tokens)
+    measured.policy_tokens.append(worker.totals[POLICY].tokens - before[0])
+    simulated = worker.totals[None].tokens if None in worker.totals else 0
+    measured.simulator_tokens.append(simulated - before[1])
 
 
 async def _rollouts(worker: Worker, work: Work, words: int, step: int) -> list[Trajectory]:

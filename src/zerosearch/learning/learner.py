@@ -31,6 +31,7 @@ from zerosearch.learning.metrics import weighted_mean
 from zerosearch.learning.parallel import ALONE, Processes
 from zerosearch.learning.policy import Policy
 from zerosearch.learning.scaling import LossScale, NotFinite, descend
+from zerosearch.models.phases import phase
 from zerosearch.training_config import default_rates
 
 Metrics = dict[str, float]
@@ -185,6 +186,7 @@ class Learner:
         if self.scale.used:
             metrics["loss_scale"].append((self.scale.value, 1.0))
 
+    @phase("forward", gpu=True)
     def _policy_loss(
         self,
         batch: _Batch,
@@ -288,6 +290,7 @@ class Learner:
         budget = self.training.micro_batch_tokens
         return micro_batches(sequences, budget, self.device, packed=self.policy.packs)
 
+    @phase("log-probs", gpu=True)
     @torch.no_grad()
     def _fill(self, mask_BT: Tensor, micros: Sequence[MicroBatch], compute: Callable[[MicroBatch], Tensor]) -> Tensor:
         """Run `compute` over the micro-batches without gradients and put its (N,) results in place: (B, T)."""

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from zerosearch.errors import RunError
 from zerosearch.learning.parallel import ALONE, Processes
+from zerosearch.models.phases import phase
 
 FIRST, LARGEST = 2.0**16, 2.0**24
 GROWS_AFTER = 100  # steps without an overflow, after which the scale is doubled
@@ -74,8 +75,9 @@ def descend(
     while True:
         total = 0.0
         for part in losses():
-            (part * scale.value).backward()  # type: ignore[no-untyped-call]
-            total += float(part.detach())
+            with phase("backward", gpu=True):
+                (part * scale.value).backward()  # type: ignore[no-untyped-call]
+                total += float(part.detach())
         for parameter in parameters:
             if scale.value > 1 and parameter.grad is not None:
                 parameter.grad.div_(scale.value)
@@ -85,7 +87,8 @@ def descend(
             for parameter in parameters:
                 parameter.grad = torch.zeros_like(parameter)
         total = float(processes.add_up(torch.tensor(total, device=parameters[0].device)))
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_norm))
+        with phase("optimizer", gpu=True):
+            norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_norm))
         if math.isfinite(total) and math.isfinite(norm):
             break
         optimizer.zero_grad(set_to_none=True)
@@ -93,7 +96,8 @@ def descend(
             continue
         beyond = "; float16 holds no number beyond 65504, bfloat16 and float32 do (model.dtype)" * scale.used
         raise NotFinite(f"{what}: the loss is {total} and its gradient's norm {norm}{beyond}")
-    optimizer.step()
+    with phase("optimizer", gpu=True):
+        optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     scale.stepped()
     return total, norm

@@ -20,6 +20,7 @@ from zerosearch.episodes.generation import Generation, GenerationStop, Sampling
 from zerosearch.models.decode_steps import PROMPT_TOKENS, PROMPTS, DecodeSteps, Feed, Sampled
 from zerosearch.models.paged import PagedMemory, Reading
 from zerosearch.models.pages import PAGE, SCRATCH, Pages
+from zerosearch.models.phases import phase
 from zerosearch.models.sampling import StopStrings, draw, uniform
 
 Speaker = str | None
@@ -147,6 +148,7 @@ class ContinuousSampler:
                 ended += self._fail(speaker, error)
         return ended
 
+    @phase("scheduling")
     def _advance(self, speaker: Speaker) -> list[Row]:
         for going, fetch in self._running.pop(speaker, ()):
             self._take(going, *fetch())
@@ -248,7 +250,8 @@ class ContinuousSampler:
         tables = torch.tensor([_table(row.pages, width) for row in rows])
         places = (tables.gather(1, positions // PAGE) * PAGE + positions % PAGE).masked_fill(padded, SCRATCH)
         reading = Reading(tables.to(device), positions.to(device), places.flatten().to(device))
-        with self._speak(speaker) as model, self._memory.reading(model, reading):
+        what = phase(f"prefill, {speaker or 'base'}", gpu=True)
+        with self._speak(speaker) as model, self._memory.reading(model, reading), what:
             logits = model(
                 input_ids=ids.to(device),
                 attention_mask=torch.zeros(1, 1, 1, 1, dtype=self._memory.layout.dtype, device=device),
@@ -276,6 +279,7 @@ class ContinuousSampler:
         )
         return self._steps.launch(speaker, feed)
 
+    @phase("taking tokens")
     def _take(self, rows: list[Row], tokens: list[list[int]], logprobs: list[list[float]]) -> None:
         for place, row in enumerate(rows):
             stops = self._stops(row.sampling.stop)

@@ -23,6 +23,7 @@ from zerosearch.errors import first_line
 from zerosearch.models.devices import on_device
 from zerosearch.models.paged import PagedMemory, Reading
 from zerosearch.models.pages import PAGE, SCRATCH
+from zerosearch.models.phases import phase
 from zerosearch.models.sampling import draw
 
 log = logging.getLogger(__name__)
@@ -83,7 +84,8 @@ class DecodeSteps:
     def launch(self, speaker: Any, feed: Feed) -> Sampled:
         """Run a step over prompts, or the next `block` decoding steps, for which the pages have room."""
         steps, count = (self._block, len(feed.ids)) if feed.ends is None else (1, len(feed.ends))
-        with self.stream(speaker):
+        what = f"{'prefill' if feed.ends is not None else 'decode'}, {speaker or 'base'}"
+        with self.stream(speaker), phase(what, steps, gpu=True):
             if self._record:
                 with self._speak(speaker):
                     pass  # a copy of the weights is brought up to date as its model is asked for; a graph asks nobody
@@ -94,7 +96,7 @@ class DecodeSteps:
             tokens, logprobs = step.tokens[:steps, :count].clone(), step.logprobs[:steps, :count].clone()
 
         def fetch() -> tuple[list[list[int]], list[list[float]]]:
-            with self.stream(speaker):
+            with self.stream(speaker), phase("waiting for tokens"):
                 return tokens.tolist(), logprobs.tolist()
 
         return fetch
@@ -110,7 +112,8 @@ class DecodeSteps:
             ends, block = (min(count, PROMPTS), 1) if prompts else (count, self._block)
             self._steps[key] = step = _Step(self._memory, speak, _Shape(count, ends, block, _columns(width)), flat=True)
             try:
-                self._pools[speaker] = step.record(self._pools.get(speaker), prompts=prompts)
+                with phase("recording", gpu=True):
+                    self._pools[speaker] = step.record(self._pools.get(speaker), prompts=prompts)
             except RuntimeError as error:  # such as a model whose forward pass waits for the GPU
                 log.warning("decoding without CUDA graphs, which is slow: %s", first_line(error))
         return self._steps[key]

@@ -20,6 +20,7 @@ from torch import Tensor
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.models.fused import fuse_norms
 from zerosearch.models.local import LocalModel
+from zerosearch.models.phases import phase
 
 _MANTISSA = {torch.bfloat16: 7, torch.float16: 10}
 _TF32_MANTISSA = 10
@@ -77,6 +78,7 @@ class MergedAdapters:
         copy.generation_config = base.generation_config
         return copy.eval()
 
+    @phase("sync", gpu=True)
     @torch.no_grad()
     def _merge(self, adapter: str) -> None:
         parameters = dict(self._copies[adapter].named_parameters())

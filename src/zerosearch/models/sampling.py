@@ -12,6 +12,7 @@ from torch.nn.functional import pad
 
 from zerosearch.episodes.generation import Sampling
 from zerosearch.episodes.seeds import derive_seed
+from zerosearch.models.phases import phase
 
 _CHUNK = 256
 
@@ -37,6 +38,7 @@ def next_tokens(logits_BV: Tensor, sampling: Sequence[Sampling], position: int) 
     return draw(logits, temperatures, uniforms)
 
 
+@phase("sampling")
 def draw(logits_BV: Tensor, temperatures_B: Tensor, uniforms_B: Tensor) -> tuple[Tensor, Tensor]:
     """Invert the cumulative distribution of each row at its number in [0, 1). Returns ids (B,), log-probs (B,) float32.
 

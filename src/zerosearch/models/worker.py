@@ -27,6 +27,7 @@ from zerosearch.models.local import LocalModel
 from zerosearch.models.merged import MergedAdapters
 from zerosearch.models.paged import Layout, PagedMemory, triton_is_there
 from zerosearch.models.pages import PAGE
+from zerosearch.models.phases import phase
 from zerosearch.models.sampling import StopStrings
 from zerosearch.process import interrupts
 from zerosearch.process.runtime import memory, release_memory
@@ -224,7 +225,7 @@ class Worker:
 
         started = time.perf_counter()
         try:
-            with self._speak(speaker) as model:
+            with self._speak(speaker) as model, phase(f"decode, {speaker or 'base'}", gpu=True):
                 generations = decode_batch(
                     model,
                     [row.prompt for row in rows],
