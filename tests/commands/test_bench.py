@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -30,6 +31,28 @@ def test_what_is_measured_is_what_was_played(zerosearch: Any, continuous: str) -
         sampled = found["policy_tokens"][step] + found["simulator_tokens"][step]
         assert prompts + sampled <= found["update_tokens"][step] <= prompts + 6 * 28 + sampled
     assert found["update_peak_share"] is None  # a CPU's rate is not known here
+
+
+def test_a_profile_names_every_phase_of_a_step_and_leaves_no_time_out(zerosearch: Any, tmp_path: Path) -> None:
+    out = tmp_path / "bench.json"
+    result = zerosearch("bench", *SMALL, "--profile", "--out", str(out))
+    assert result.code == 0, result.err
+    assert "where the rollouts' time goes" in result.out
+    found = json.loads(out.read_text())
+    sampled = {f"{what}, {who}" for what in ("prefill", "decode") for who in ("policy", "simulator")} | {"sampling"}
+    assert sampled <= found["rollout_phases"][1].keys()
+    assert {"forward", "backward", "optimizer"} <= found["update_phases"][1].keys()
+    for stage in ("rollout", "update"):
+        for seconds, phases in zip(found[f"{stage}_seconds"], found[f"{stage}_phases"], strict=True):
+            assert sum(spent["host"] for spent in phases.values()) == pytest.approx(seconds, rel=0.1, abs=0.02)
+    assert found["rollout_limit"] is None  # a CPU's rate is not known here
+    assert 0 < found["chains"][1] <= found["update_tokens"][1] // 6
+
+
+def test_without_profile_nothing_is_timed(zerosearch: Any) -> None:
+    result = zerosearch("bench", *SMALL, "--json")
+    found = json.loads(result.out[result.out.index("{") :])
+    assert found["rollout_phases"] == found["update_phases"] == []
 
 
 def test_the_table_names_the_work_and_its_rates(zerosearch: Any) -> None:

@@ -55,17 +55,17 @@ def test_a_phase_of_another_thread_is_heard_and_taken_off_nothing() -> None:
 def test_nothing_is_heard_before_and_after_and_an_error_goes_through() -> None:
     @phase("counted")
     def count() -> None:
-        raise ValueError
+        raise ValueError("counted")
 
     profile = Profile(CPU)
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="counted"):
         count()
     with profile:
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="counted"):
             count()
         assert profile.take()["counted"].times == 1
         assert "counted" not in profile.take()
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match="counted"):
         count()
     assert "counted" not in profile.take()
 

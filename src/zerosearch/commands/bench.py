@@ -95,11 +95,11 @@ def _show(found: Measured, repeats: int) -> None:
     shown.add_row("step", f"{found.middle(steps):.2f}", f"{steps[0]:.2f}", "", "", "")
     console.print(shown)
     console.print(f"medians of {repeats}; the first step holds what is compiled and recorded once")
-    if found.card is not None and found.peak_share is not None:
+    if (card := found.card) is not None:
         console.print(
-            f"limit: {found.read_bytes / 1e9:.2f} GB of weights read at {found.card.bandwidth / 1e12:.2f} TB/s for each "
-            f"of the {found.middle(found.chains):,.0f} tokens of the longest episode; 6 operations a weight and token at "
-            f"{found.card.rate / 1e12:.0f} TFLOP/s, of which the update reaches {found.peak_share:.0%}"
+            f"limit: {found.read_bytes / 1e9:.2f} GB of weights read at {card.bandwidth / 1e12:.2f} TB/s for each of "
+            f"the {found.middle(found.chains):,.0f} tokens of the longest episode; 6 operations a weight and token at "
+            f"{card.rate / 1e12:.0f} TFLOP/s, of which the update reaches {found.peak_share:.0%}"
         )
     if found.peak_gib is not None:
         console.print(f"memory at its highest: {found.peak_gib:.1f} GiB")
