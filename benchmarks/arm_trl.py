@@ -1,4 +1,4 @@
-"""The TRL arm: two steps of `GRPOTrainer` on canned rollouts, the second one measured. Started by `training_step.py`.
+"""The TRL arm: steps of `GRPOTrainer` on canned rollouts, all but the first measured.
 
 Runs in an environment of its own that has TRL and no zerosearch. The rollouts come in through `rollout_func`, whose
 `env_mask` says which tokens are the policy's; TRL is set to the objective that zerosearch has.
@@ -12,7 +12,7 @@ import tempfile
 from typing import Any
 
 from canned import Rollout, read_rollouts
-from metering import Moment, arm_parser, peak_bytes, sketch, write_result
+from metering import Moment, arm_parser, peak_bytes, sketch, wait_for_turn, write_result
 
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
 
@@ -40,93 +40,126 @@ def reward(completions: list[str], canned_reward: list[float], **_: Any) -> list
     return canned_reward
 
 
-def run(args: argparse.Namespace) -> dict[str, Any]:
-    import torch
-    from datasets import Dataset
-    from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
-    from trl import GRPOConfig, GRPOTrainer
+class Watch:
+    """The first step's gradients, and what the others cost: from the first forward pass to the end of the optimizer's.
 
-    class Watch(TrainerCallback):
-        """Keeps the first step's gradients, and what the second one cost up to the end of the optimizer's step."""
+    What comes before the first forward pass (the canned rollouts, their texts, rewards and advantages) is not counted.
+    """
 
-        def __init__(self) -> None:
-            self.sketch: dict[str, float] = {}
-            self.cost: dict[str, float] = {}
-            self.before = 0
-            self.start = Moment.now()
+    def __init__(self) -> None:
+        self.sketch: dict[str, float] = {}
+        self.costs: list[dict[str, float]] = []
+        self.before = 0
+        self.start = Moment.now()
 
+    def gradients(self, model: Any) -> None:
+        named = ((n, p) for n, p in model.named_parameters() if p.grad is not None)
+        plain = ((n.removeprefix("base_model.model.").replace(".default.", "."), p.grad) for n, p in named)
+        self.sketch = sketch(plain)
+
+
+def callback(watch: Watch) -> Any:
+    from transformers import TrainerCallback
+
+    class Callback(TrainerCallback):
         def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             if state.global_step == 0:
-                self.before = peak_bytes()
-            self.start = Moment.now()
+                watch.before = peak_bytes()
 
         def on_pre_optimizer_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             if state.global_step == 0:
-                named = ((n, p) for n, p in kwargs["model"].named_parameters() if p.grad is not None)
-                plain = ((n.removeprefix("base_model.model.").replace(".default.", "."), p.grad) for n, p in named)
-                self.sketch = sketch(plain)
+                watch.gradients(kwargs["model"])
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-            self.cost = self.start.until_now()
+            watch.costs.append(watch.start.until_now())
 
+    return Callback()
+
+
+def settings(args: argparse.Namespace, folder: str, rows: int, groups: int) -> Any:
+    """The objective that zerosearch has, and what makes TRL fast: no checkpointing, bfloat16, Liger's layers."""
+    from trl import GRPOConfig
+
+    return GRPOConfig(
+        output_dir=folder,
+        use_cpu=args.device == "cpu",
+        bf16=args.dtype == "bfloat16",
+        use_liger_kernel=args.liger,
+        gradient_checkpointing=False,  # True is TRL's default
+        per_device_train_batch_size=args.batch,
+        gradient_accumulation_steps=rows // args.batch,
+        num_generations=rows // groups,
+        max_completion_length=args.max_completion,
+        max_steps=args.steps,
+        shuffle_dataset=False,
+        learning_rate=args.learning_rate,
+        lr_scheduler_type="constant",
+        max_grad_norm=1.0,
+        beta=args.kl_coef,
+        use_bias_correction_kl=False,  # True is TRL's default; zerosearch's k3 in the loss has no ratio
+        loss_type="dapo",  # token-mean
+        scale_rewards="group",
+        logging_steps=1,
+        report_to="none",
+        save_strategy="no",
+        disable_tqdm=True,
+        seed=args.seed,
+    )
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    import torch
+    from datasets import Dataset
+    from peft import LoraConfig
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from trl import GRPOTrainer
+
+    if args.wait:
+        wait_for_turn()
     rollouts = read_rollouts(args.rollouts)
     groups = sorted({r.group for r in rollouts})
     watch = Watch()
-    with tempfile.TemporaryDirectory() as folder:
-        config = GRPOConfig(
-            output_dir=folder,
-            use_cpu=True,
-            bf16=False,  # True is TRL's default
-            gradient_checkpointing=False,  # True is TRL's default
-            per_device_train_batch_size=args.batch,
-            gradient_accumulation_steps=len(rollouts) // args.batch,
-            num_generations=len(rollouts) // len(groups),
-            max_completion_length=args.max_completion,
-            max_steps=2,
-            shuffle_dataset=False,
-            learning_rate=args.learning_rate,
-            lr_scheduler_type="constant",
-            max_grad_norm=1.0,
-            beta=args.kl_coef,
-            use_bias_correction_kl=False,  # True is TRL's default; zerosearch's k3 in the loss has no ratio
-            loss_type="dapo",  # token-mean
-            scale_rewards="group",
-            logging_steps=1,
-            report_to="none",
-            save_strategy="no",
-            disable_tqdm=True,
-            seed=args.seed,
-        )
-        peft_config = None
-        if args.train == "lora":
-            from peft import LoraConfig
 
-            peft_config = LoraConfig(
-                r=args.lora_rank, lora_alpha=args.lora_alpha, target_modules="all-linear", task_type="CAUSAL_LM"
-            )
-        trainer = GRPOTrainer(
-            model=AutoModelForCausalLM.from_pretrained(args.model, dtype=torch.float32),
+    class Trainer(GRPOTrainer):  # type: ignore[misc]
+        def _generate_and_score_completions(self, inputs: Any) -> Any:
+            out = super()._generate_and_score_completions(inputs)
+            watch.start = Moment.now()
+            return out
+
+    peft_config = None
+    if args.train == "lora":
+        rank, alpha = args.lora_rank, args.lora_alpha
+        peft_config = LoraConfig(r=rank, lora_alpha=alpha, target_modules="all-linear", task_type="CAUSAL_LM")
+    model = AutoModelForCausalLM.from_pretrained(args.model, dtype=getattr(torch, args.dtype)).to(args.device)
+    torch.manual_seed(args.seed)  # the adapter that zerosearch begins with
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = Trainer(
+            model=model,
             processing_class=AutoTokenizer.from_pretrained(args.model),
-            args=config,
+            args=settings(args, folder, len(rollouts), len(groups)),
             reward_funcs=reward,
             train_dataset=Dataset.from_dict({"prompt": [str(g) for g in groups]}),
             rollout_func=rollout_func(rollouts),
             peft_config=peft_config,
-            callbacks=[watch],
+            callbacks=[callback(watch)],
         )
         trainer.train()
     logged = [row for row in trainer.state.log_history if "grad_norm" in row]
-    return watch.cost | {
+    return watch.costs[-1] | {
+        "step_seconds": [cost["wall_seconds"] for cost in watch.costs],
         "bytes_before": watch.before,
         "threads": torch.get_num_threads(),
         "sketch": watch.sketch,
-        "optimizer": str(config.optim),
+        "optimizer": str(trainer.args.optim),
+        "attention": str(model.config._attn_implementation),
         "steps": [{key: float(row[key]) for key in ("loss", "grad_norm", "kl") if key in row} for row in logged],
     }
 
 
 def main() -> None:
-    args = arm_parser(__doc__, "sequences of a micro-batch").parse_args()
+    parser = arm_parser(__doc__, "sequences of a micro-batch")
+    parser.add_argument("--liger", action="store_true", help="the layers of liger-kernel")
+    args = parser.parse_args()
     packages = ("torch", "transformers", "trl") + (("peft",) if args.train == "lora" else ())
     write_result(args.out, packages, run(args))
 

@@ -1,4 +1,4 @@
-"""The zerosearch arm: two `Learner.update`s on canned rollouts, the second measured. Started by `training_step.py`."""
+"""The zerosearch arm: `Learner.update`s on canned rollouts, all but the first measured."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import argparse
 from typing import Any
 
 from canned import Rollout, read_rollouts
-from metering import Moment, arm_parser, peak_bytes, sketch, write_result
+from metering import Moment, arm_parser, peak_bytes, sketch, wait_for_turn, write_result
 
 from zerosearch.process.runtime import prepare
 
 
 def build(args: argparse.Namespace) -> Any:
-    """A learner as a run would have it: GRPO, float32, CPU."""
+    """A learner as a run would have it, with GRPO; the rollouts are taken as sampled by these very weights."""
     import torch
 
     from zerosearch.config import TrainConfig
@@ -20,18 +20,23 @@ def build(args: argparse.Namespace) -> Any:
     from zerosearch.learning.policy import Policy
     from zerosearch.models.local import LocalModel
 
-    model = LocalModel.load(args.model, dtype="float32", device="cpu")
+    model = LocalModel.load(args.model, dtype=args.dtype, device=args.device)
     if args.train == "lora":
         torch.manual_seed(args.seed)
         policy = Policy.lora(model, None, rank=args.lora_rank, alpha=args.lora_alpha)
     else:
-        reference = LocalModel.load(args.model, dtype="float32", device="cpu") if args.kl_coef else None
+        reference = LocalModel.load(args.model, dtype=args.dtype, device=args.device) if args.kl_coef else None
         policy = Policy.full_weights(model, reference)
     config = TrainConfig.model_validate(
         {
             "seed": args.seed,
             "protocol": {"max_searches": 0, "max_turn_tokens": args.max_completion},
-            "algorithm": {"name": "grpo", "kl": "loss" if args.kl_coef else "none", "kl_coef": args.kl_coef},
+            "algorithm": {
+                "name": "grpo",
+                "kl": "loss" if args.kl_coef else "none",
+                "kl_coef": args.kl_coef,
+                "correct_sampler": None,
+            },
             "training": {"learning_rate": args.learning_rate, "micro_batch_tokens": args.batch},
         }
     )
@@ -63,6 +68,11 @@ def trajectory(rollout: Rollout) -> Any:
 def run(args: argparse.Namespace) -> dict[str, Any]:
     import torch
 
+    import zerosearch.learning.learner
+    import zerosearch.models.local  # noqa: F401  as above: what takes long to import
+
+    if args.wait:
+        wait_for_turn()
     learner = build(args)
     trajectories = [trajectory(r) for r in read_rollouts(args.rollouts)]
     gradients: dict[str, float] = {}
@@ -73,17 +83,19 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
     handle = learner.optimizer.register_step_pre_hook(keep)
     before = peak_bytes()
-    first = learner.update(trajectories, 0)
-    handle.remove()
-    start = Moment.now()
-    second = learner.update(trajectories, 1)
-    cost = start.until_now()
-    return cost | {
+    metrics, costs = [], []
+    for step in range(args.steps):
+        start = Moment.now()
+        metrics.append(learner.update(trajectories, step))
+        costs.append(start.until_now())
+        handle.remove()
+    return costs[-1] | {
+        "step_seconds": [cost["wall_seconds"] for cost in costs],
         "bytes_before": before,
         "threads": torch.get_num_threads(),
         "sketch": gradients,
-        "steps": [{key: step[key] for key in ("loss", "grad_norm", "kl") if key in step} for step in (first, second)],
-        "sampler_gap_max": first["sampler_gap_max"],
+        "steps": [{key: step[key] for key in ("loss", "grad_norm", "kl") if key in step} for step in metrics],
+        "sampler_gap_max": metrics[0]["sampler_gap_max"],
     }
 
 

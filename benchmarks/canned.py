@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 Lengths = Literal["unequal", "equal"]
 
-FIRST_PLAIN_ID, LAST_PLAIN_ID = 1_000, 40_000  # no control tokens in between
+PLAIN_IDS = (1_000, 40_000)  # no control tokens in between
 SEARCHES_OF_EQUAL_EPISODES = 2
 
 
@@ -34,6 +34,7 @@ class Shape:
     prompt_share: float = 1 / 3
     policy_share: float = 0.25
     lengths: Lengths = "unequal"
+    ids: tuple[int, int] = PLAIN_IDS
 
     @property
     def rows(self) -> int:
@@ -73,7 +74,7 @@ def make_rollouts(shape: Shape, seed: int = 0) -> list[Rollout]:
     page_lengths = _per_row(pages, searches, rng, varied=varied)
     rollouts = []
     for group, prompt in enumerate(prompts):
-        prompt_ids = _ids(prompt, rng)
+        prompt_ids = _ids(prompt, rng, shape.ids)
         for member in range(shape.rollouts):
             row = group * shape.rollouts + member
             mask: list[int] = []
@@ -81,7 +82,9 @@ def make_rollouts(shape: Shape, seed: int = 0) -> list[Rollout]:
                 mask += [1] * length
                 mask += [0] * (page_lengths[row][turn] if turn < searches[row] else 0)
             reward = round((member + 1) / shape.rollouts * (1 if member % 2 else 0.5), 3)
-            rollouts.append(Rollout(group, reward, prompt_ids, _ids(len(mask), rng), mask, [0.0] * len(mask)))
+            rollouts.append(
+                Rollout(group, reward, prompt_ids, _ids(len(mask), rng, shape.ids), mask, [0.0] * len(mask))
+            )
     if sum(r.length for r in rollouts) != shape.tokens:
         raise ValueError(f"made {sum(r.length for r in rollouts)} tokens, wanted {shape.tokens}")
     return rollouts
@@ -108,8 +111,8 @@ def _per_row(total: int, counts: Sequence[int], rng: random.Random, *, varied: b
     return [split(row, count, rng, varied=False) for row, count in zip(rows, counts, strict=True)]
 
 
-def _ids(count: int, rng: random.Random) -> list[int]:
-    return [rng.randrange(FIRST_PLAIN_ID, LAST_PLAIN_ID) for _ in range(count)]
+def _ids(count: int, rng: random.Random, between: tuple[int, int]) -> list[int]:
+    return [rng.randrange(*between) for _ in range(count)]
 
 
 def score(rollouts: Sequence[Rollout], model_folder: str) -> list[Rollout]:

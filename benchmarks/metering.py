@@ -1,4 +1,7 @@
-"""What a step cost this process: CPU seconds of all threads, wall seconds, peak memory. And a sketch of gradients."""
+"""What a step cost this process: CPU seconds of all threads, wall seconds, peak memory. And a sketch of gradients.
+
+Also what the arms share: their arguments, and waiting until it is their turn.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,10 @@ class Moment:
 
     @classmethod
     def now(cls) -> Moment:
+        """Once a GPU, where there is one at work, has done all that it was given."""
+        torch = sys.modules.get("torch")
+        if torch is not None and torch.cuda.is_initialized():
+            torch.cuda.synchronize()
         usage = resource.getrusage(resource.RUSAGE_SELF)
         return cls(usage.ru_utime + usage.ru_stime, time.perf_counter())
 
@@ -37,6 +44,19 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
+def gpu_peak_bytes() -> int:
+    """The most memory of the GPU that tensors of this process ever held; 0 without one."""
+    import torch
+
+    return int(torch.cuda.max_memory_allocated()) if torch.cuda.is_initialized() else 0
+
+
+def wait_for_turn() -> None:
+    """Say that the imports are done, and wait for a line: arms load at once, and are measured one after the other."""
+    print("ready", flush=True)
+    sys.stdin.readline()
+
+
 def sketch(gradients: Iterable[tuple[str, Any]]) -> dict[str, float]:
     """One number a parameter: its gradient (a torch tensor) times a fixed pattern of cosines.
 
@@ -48,7 +68,7 @@ def sketch(gradients: Iterable[tuple[str, Any]]) -> dict[str, float]:
     out = {}
     for name, gradient in gradients:
         flat = gradient.detach().flatten().double()
-        out[name] = float(flat @ torch.arange(len(flat), dtype=torch.float64).cos())
+        out[name] = float(flat @ torch.arange(len(flat), dtype=torch.float64, device=flat.device).cos())
     return out
 
 
@@ -75,10 +95,15 @@ def arm_parser(description: str | None, batch: str) -> argparse.ArgumentParser:
     parser.add_argument("--lora-alpha", type=float, default=16.0)
     parser.add_argument("--max-completion", type=int, default=4096)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32", help="of the model's weights")
+    parser.add_argument("--steps", type=int, default=2, help="the first is not measured")
+    parser.add_argument("--wait", action="store_true", help="load and run once a line comes in")
     return parser
 
 
 def write_result(path: Path, packages: Sequence[str], result: dict[str, Any]) -> None:
-    """Write an arm's result with this process's peak memory and the versions it ran with."""
+    """Write an arm's result with the peaks of this process's memory and the versions it ran with."""
     versions = {name: importlib.metadata.version(name) for name in packages}
-    path.write_text(json.dumps(result | {"peak_bytes": peak_bytes(), "versions": versions}, indent=1) + "\n")
+    peaks = {"peak_bytes": peak_bytes(), "gpu_peak_bytes": gpu_peak_bytes()}
+    path.write_text(json.dumps(result | peaks | {"versions": versions}, indent=1) + "\n")
