@@ -34,14 +34,26 @@ def token_attention(
     last = lengths.long() - 1
     own = tables.gather(1, (last // PAGE).unsqueeze(1)).squeeze(1).long() * PAGE + last % PAGE
     keys[own], values[own] = new
-    shared = query.shape[1] // keys.shape[1]
-    out = []
-    for token, length in enumerate(lengths.tolist()):
-        places = (tables[token].long().unsqueeze(1) * PAGE + torch.arange(PAGE)).flatten()[:length]
-        k, v = (x[places].repeat_interleave(shared, dim=1) for x in (keys, values))
-        weights = torch.softmax(torch.einsum("hd,thd->ht", query[token], k) * scale, dim=-1)
-        out.append(torch.einsum("ht,thd->hd", weights, v))
-    return torch.stack(out)
+    return torch.stack([see(query[i], memory, tables[i], length, scale) for i, length in enumerate(lengths.tolist())])
+
+
+def block_attention(
+    query: Tensor, memory: tuple[Tensor, Tensor], tables: Tensor, lengths: Tensor, blocks: Tensor, scale: float
+) -> Tensor:
+    """The same for prompts: a block reads the pages of its first token."""
+    out = torch.zeros_like(query)
+    for first, count in blocks.tolist():
+        for token in range(first, first + count):
+            out[token] = see(query[token], memory, tables[first], int(lengths[token]), scale)
+    return out
+
+
+def see(query: Tensor, memory: tuple[Tensor, Tensor], table: Tensor, length: int, scale: float) -> Tensor:
+    """One query (H, D) over the first `length` tokens of a text."""
+    places = (table.long().unsqueeze(1) * PAGE + torch.arange(PAGE)).flatten()[:length]
+    k, v = (x[places].repeat_interleave(len(query) // x.shape[1], dim=1) for x in memory)
+    weights = torch.softmax(torch.einsum("hd,thd->ht", query, k) * scale, dim=-1)
+    return torch.einsum("ht,thd->hd", weights, v)
 
 
 class _Graph:
@@ -62,6 +74,7 @@ def recording(monkeypatch: pytest.MonkeyPatch, *, prompt_tokens: int = 50, promp
     """Steps are recorded from now on; steps over prompts hold few tokens, so that prompts are cut."""
     kernel = ModuleType("zerosearch.models.paged_kernel")
     kernel.token_attention = token_attention  # type: ignore[attr-defined]
+    kernel.block_attention = block_attention  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "zerosearch.models.paged_kernel", kernel)
     for module in (continuous, decode_steps):
         monkeypatch.setattr(module, "PROMPTS", prompts)

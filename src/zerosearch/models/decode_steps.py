@@ -21,7 +21,7 @@ from torch import Tensor
 
 from zerosearch.errors import first_line
 from zerosearch.models.devices import on_device
-from zerosearch.models.paged import PagedMemory, Reading
+from zerosearch.models.paged import BLOCK, PagedMemory, Reading, blocks_of
 from zerosearch.models.pages import PAGE, SCRATCH
 from zerosearch.models.phases import phase
 from zerosearch.models.sampling import draw
@@ -147,6 +147,8 @@ class _Step:
         self.positions = torch.zeros(shape.tokens, dtype=torch.long, device=device)
         self.tables = torch.full((shape.tokens, shape.width), SCRATCH, dtype=torch.int32, device=device)
         self.ends = torch.zeros(shape.ends, dtype=torch.long, device=device)
+        runs = shape.tokens // BLOCK + shape.ends + 1  # at most so many, as each text but the last ends in the step
+        self.blocks = torch.zeros(runs, 2, dtype=torch.int32, device=device)
         self.temperatures = torch.ones(shape.ends, device=device)
         self.uniforms = torch.zeros(shape.block, shape.ends, dtype=torch.float64, device=device)
         self.number = torch.zeros(1, dtype=torch.long, device=device)  # of the step in its block
@@ -171,6 +173,9 @@ class _Step:
         _copy(self.positions, np.array(feed.positions + padding))
         if feed.ends is not None:
             _copy(self.ends[: len(feed.ends)], np.array(feed.ends))
+        if feed.texts is not None:
+            blocks = blocks_of(feed.texts)
+            _copy(self.blocks, np.array(blocks + [(0, 0)] * (len(self.blocks) - len(blocks)), dtype=np.int32))
         _copy(self.temperatures[: len(feed.temperatures)], np.array(feed.temperatures, dtype=np.float32))
         _copy(self.uniforms[:, : len(feed.temperatures)], np.array(feed.uniforms))
         self.number.zero_()
@@ -215,7 +220,8 @@ class _Step:
             pages = self.tables.gather(1, (self.positions // PAGE).unsqueeze(1)).squeeze(1).long()
             places = pages * PAGE + self.positions % PAGE
         positions = self.positions.view(shape)
-        reading = Reading(self.tables, positions, places, (self.positions + 1).int() if self._flat else None)
+        lengths = (self.positions + 1).int() if self._flat else None
+        reading = Reading(self.tables, positions, places, lengths, self.blocks if self._prompts else None)
         with self._speak() as model, self._memory.reading(model, reading):
             logits: Tensor = model(
                 input_ids=self.ids.view(shape),

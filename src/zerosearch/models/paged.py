@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +23,7 @@ from transformers.cache_utils import DynamicLayer
 from zerosearch.models.pages import PAGE
 
 ATTENTION = "zerosearch_paged"
+BLOCK = 16  # tokens of a text that a kernel over prompts takes together
 
 
 @dataclass(frozen=True)
@@ -65,13 +66,27 @@ class Reading:
     `tables` (n, W) the pages of each row's text. The pages are gathered.
 
     With `lengths` (N,), tokens of any texts side by side, (1, N): every token has its own row in `tables`, and a kernel
-    reads the pages where they are. `places` None: no token of the pass is read by another one.
+    reads the pages where they are. `places` None: no token of the pass is read by another one. Else `blocks` (M, 2)
+    says which tokens follow one another in a text: the first of them, and how many.
     """
 
     tables: Tensor
     positions: Tensor
     places: Tensor | None
     lengths: Tensor | None = None
+    blocks: Tensor | None = None
+
+
+def blocks_of(texts: Sequence[int]) -> list[tuple[int, int]]:
+    """Cut tokens, whose texts are given, into runs of at most `BLOCK` of one text: the first of each, and how many."""
+    blocks: list[tuple[int, int]] = []
+    for place, text in enumerate(texts):
+        first, count = blocks[-1] if blocks else (0, BLOCK)
+        if count < BLOCK and texts[first] == text:
+            blocks[-1] = (first, count + 1)
+        else:
+            blocks.append((place, 1))
+    return blocks
 
 
 class PagedMemory:
@@ -138,11 +153,14 @@ def paged_attention(
     reading, scaling = key.reading, kwargs.get("scaling")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     if reading.lengths is not None:
-        from zerosearch.models.paged_kernel import token_attention
+        from zerosearch.models.paged_kernel import block_attention, token_attention
 
         own, key_new, value_new = (x[0].transpose(0, 1) for x in (query, *key.new))
-        memory = (key.keys, key.values)
-        out = token_attention(own, (key_new, value_new), memory, reading.tables, reading.lengths, scale)
+        memory, tables, lengths = (key.keys, key.values), reading.tables, reading.lengths
+        if reading.blocks is None:
+            out = token_attention(own, (key_new, value_new), memory, tables, lengths, scale)
+        else:
+            out = block_attention(own, memory, tables, lengths, reading.blocks, scale)
         return out.unsqueeze(0), None
     return gathered_attention(query, key.keys, key.values, reading, scale), None
 
