@@ -101,6 +101,8 @@ def _show(found: Measured, repeats: int) -> None:
             f"the {found.middle(found.chains):,.0f} tokens of the longest episode; 6 operations a weight and token at "
             f"{card.rate / 1e12:.0f} TFLOP/s, of which the update reaches {found.peak_share:.0%}"
         )
+    gaps = found.sampler_gaps
+    console.print(f"sampler gap: {gaps[0]:.4f} nats a token in the first step, {gaps[-1]:.4f} in the last")
     if found.peak_gib is not None:
         console.print(f"memory at its highest: {found.peak_gib:.1f} GiB")
     _show_phases("where the rollouts' time goes", found.phases(found.rollout_phases))

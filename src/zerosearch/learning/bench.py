@@ -81,6 +81,8 @@ class Measured:
     simulator_tokens: list[int] = field(default_factory=list)
     update_seconds: list[float] = field(default_factory=list)
     update_tokens: list[int] = field(default_factory=list)
+    sampler_gaps: list[float] = field(default_factory=list)
+    """Nats a token, between sampler and trainer: it grows where the sampler does not hear of the updates."""
     chains: list[int] = field(default_factory=list)
     """Tokens of each step's longest episode, sampled one after the other: its turns and its pages."""
     rollout_phases: list[dict[str, Spent]] = field(default_factory=list)
@@ -179,7 +181,7 @@ def measure(
             measured.rollout_seconds.append(time.perf_counter() - started)
             measured.rollout_phases += [_phases(watch)] if profile else []
             started = time.perf_counter()
-            learner.update(batch, repeat)
+            measured.sampler_gaps.append(float(learner.update(batch, repeat)["sampler_gap"]))
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
                 measured.peak_gib = torch.cuda.max_memory_allocated(device) / 2**30
