@@ -212,8 +212,8 @@ def test_equal_settings_are_one_engine_and_a_real_one_is_never_simulated(closed:
 def test_every_setting_of_the_sampler_reaches_every_local_model(tiny_tokenizer: Any, tmp_path: Path) -> None:
     """Those of policy, simulator, judge: they all decode with the worker of their model."""
     save_chain(tiny_tokenizer, "", tmp_path)
-    sampler = {"max_batch_rows": 7, "max_batch_tokens": 999, "merge_adapters": True, "continuous": True}
-    model = {"name": str(tmp_path), "device": "cpu", "dtype": "bfloat16"}
+    sampler = {"max_batch_rows": 7, "max_batch_tokens": 999, "merge_adapters": True}
+    model = {"name": str(tmp_path), "device": "cpu", "dtype": "bfloat16", "sampler": "plain"}
     config = configured(model=model, training=sampler, engine={"simulated": {"model": str(tmp_path)}})
     with Parts(config) as parts:
         generator: Any = parts.policy(temperature=0.0, top_k=1)[0]
@@ -224,7 +224,7 @@ def test_every_setting_of_the_sampler_reaches_every_local_model(tiny_tokenizer: 
         assert judge._generator.worker is worker
     assert worker.model.dtype == torch.bfloat16
     assert worker.model.device.type == "cpu"
-    assert (worker.max_batch_rows, worker.max_batch_tokens, worker.merge, worker.continuous) == (7, 999, True, True)
+    assert (worker.max_batch_rows, worker.max_batch_tokens, worker.merge, worker.continuous) == (7, 999, True, False)
 
 
 def test_the_budget_holds_for_all_calls_with_a_folder_and_is_told_in_one_way(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from zerosearch.episodes.question_rows import Fields
 from zerosearch.episodes.search import Noise
 from zerosearch.errors import ConfigError
 from zerosearch.models.config import FREE, Address, Section, ServerConfig
+from zerosearch.models.samplers import SamplerName
 from zerosearch.simulator.config import FidelityConfig, LabelConfig, TuneConfig
 from zerosearch.training_config import AlgorithmConfig, RewardConfig, TrainingConfig, default_rates
 
@@ -66,6 +67,10 @@ class ModelConfig(ServerConfig):
     sampler and trainer differ a little, and the trainer corrects for it."""
     device: str = "auto"
     """auto, cpu, cuda, cuda:1, mps."""
+    sampler: SamplerName = "auto"
+    """What decodes for policy and local simulators. native: this package's own, on any device. vllm: vLLM in this
+    process, on a GPU (`zerosearch-rl[vllm]`, in an environment of its own). plain: static batches, each decoded to its
+    end. auto: native, and vLLM from 7B on where it is installed."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     base_url: Address | None = Field(None, json_schema_extra=FREE)

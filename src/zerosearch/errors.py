@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("torch", "transformers", "accelerate", "peft", "safetensors", "gguf", "tensorboard", "matplotlib"),
     "data": ("pyarrow", "datasets"),
+    "vllm": ("vllm",),
     "dense": ("sentence_transformers", "faiss"),
     "wandb": ("wandb",),
     "trackio": ("trackio",),

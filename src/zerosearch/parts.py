@@ -69,7 +69,7 @@ class Parts:
             training.max_batch_rows,
             training.max_batch_tokens,
             training.merge_adapters,
-            training.continuous,
+            config.model.sampler,
         )
         self._spending, self._work = spending, work
         self._engines: dict[str, SearchEngine] = {}

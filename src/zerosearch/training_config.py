@@ -84,9 +84,6 @@ class TrainingConfig(Section):
     """Bound on the tokens of the KV cache."""
     merge_adapters: bool | None = None
     """Sample from copies with the adapters merged in: faster on a GPU, more memory. none: on a GPU yes, on a CPU no."""
-    continuous: bool = True
-    """Sample continuously: a row that ends makes room at once, prompts that begin alike are computed once, and a GPU
-    records its steps as CUDA graphs. false: a batch is decoded to its end before the next one."""
     max_sampler_gap: float | None = Field(0.5, gt=0, json_schema_extra=FREE)
     """The run stops where sampler and trainer differ by more nats a token, on average over a step: what is sampled is
     then not what is trained. Sound runs have less than .03. none: never."""

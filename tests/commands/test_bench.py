@@ -14,9 +14,9 @@ SMALL = (
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("continuous", ["true", "false"])
-def test_what_is_measured_is_what_was_played(zerosearch: Any, continuous: str) -> None:
-    result = zerosearch("bench", *SMALL, "--set", f"training.continuous={continuous}", "--json")
+@pytest.mark.parametrize("sampler", ["native", "plain"])
+def test_what_is_measured_is_what_was_played(zerosearch: Any, sampler: str) -> None:
+    result = zerosearch("bench", *SMALL, "--set", f"model.sampler={sampler}", "--json")
     assert result.code == 0, result.err
     found = json.loads(result.out[result.out.index("{") :])
     assert (found["device"], found["dtype"], found["shape"]) == ("CPU", "float32", "tiny")

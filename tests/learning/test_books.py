@@ -29,7 +29,8 @@ from zerosearch.errors import BudgetError, EngineError
 from zerosearch.files.jsonl import read_rows
 from zerosearch.learning.checkpoints import list_checkpoints
 from zerosearch.learning.parallel import Processes
-from zerosearch.models.worker import DecodingTotals, Worker
+from zerosearch.models.waiting import DecodingTotals
+from zerosearch.models.worker import Worker
 from zerosearch.parts import Parts
 from zerosearch.spending.books import ledger_of, numbers, read_books, spent
 from zerosearch.spending.ledger import Ledger

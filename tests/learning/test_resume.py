@@ -28,16 +28,15 @@ ALGORITHMS: dict[str, dict[str, Any]] = {
 STEPS, KILLS = 32, 12
 
 
-def _config(folder: Path, algorithm: str, *, continuous: bool = False) -> Any:
+def _config(folder: Path, algorithm: str, *, sampler: str = "plain") -> Any:
     steps = {"steps": STEPS, "checkpoint_every": 2, "questions_per_step": 8, "warmup_steps": 3}
-    steps |= {"continuous": continuous}
     config = toy_config(folder, ALGORITHMS[algorithm], **steps)
-    return changed(config, logging__trajectories_every=1, evaluation__every=5)
+    return changed(config, logging__trajectories_every=1, evaluation__every=5, model__sampler=sampler)
 
 
-def _run(folder: Path, algorithm: str, continuous: bool) -> None:
+def _run(folder: Path, algorithm: str, sampler: str) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    toy_trainer(_config(folder, algorithm, continuous=continuous)).run()
+    toy_trainer(_config(folder, algorithm, sampler=sampler)).run()
 
 
 def _lines(folder: Path) -> int:
@@ -58,16 +57,16 @@ def _everything_is_readable(folder: Path) -> None:
         json.loads((checkpoint.folder / "state.json").read_text())
 
 
-@pytest.mark.parametrize(("algorithm", "continuous"), [("grpo", False), ("grpo", True), ("ppo", False)])
-def test_killed_ten_times_and_resumed_gives_the_same_numbers(algorithm: str, continuous: bool, tmp_path: Path) -> None:
-    whole = _config(tmp_path / "whole", algorithm, continuous=continuous)
+@pytest.mark.parametrize(("algorithm", "sampler"), [("grpo", "plain"), ("grpo", "native"), ("ppo", "plain")])
+def test_killed_ten_times_and_resumed_gives_the_same_numbers(algorithm: str, sampler: str, tmp_path: Path) -> None:
+    whole = _config(tmp_path / "whole", algorithm, sampler=sampler)
     assert toy_trainer(whole).run()
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["learning.test_resume"])
     moments = random.Random(algorithm)
     folder = tmp_path / "killed"
     for kill in range(KILLS):
-        process = context.Process(target=_run, args=(folder, algorithm, continuous))
+        process = context.Process(target=_run, args=(folder, algorithm, sampler))
         process.start()
         # each time a little further, and then at a random moment of whatever it does next
         while process.is_alive() and _lines(folder) < 1 + kill * (STEPS - 4) // KILLS:
@@ -77,11 +76,11 @@ def test_killed_ten_times_and_resumed_gives_the_same_numbers(algorithm: str, con
         os.kill(process.pid or 0, signal.SIGKILL)
         process.join()
         _everything_is_readable(folder)
-    process = context.Process(target=_run, args=(folder, algorithm, continuous))
+    process = context.Process(target=_run, args=(folder, algorithm, sampler))
     process.start()
     process.join()
     assert process.exitcode == 0
-    killed = _config(folder, algorithm, continuous=continuous)
+    killed = _config(folder, algorithm, sampler=sampler)
     assert rows_of(killed) == rows_of(whole)
     assert len(rows_of(killed)) == STEPS
     assert evaluations(killed) == evaluations(whole)

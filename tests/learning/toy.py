@@ -119,7 +119,7 @@ def toy_trainer(config: TrainConfig, model: LocalModel | None = None, processes:
     parts = TrainerInputs(
         questions=toy_questions(),
         evaluation_questions=toy_questions(8),
-        generator=TransformersGenerator(Worker(model, continuous=bool(config.training.continuous)), None),
+        generator=TransformersGenerator(Worker(model, continuous=config.model.sampler != "plain"), None),
         engine=engine,
         evaluation_engine=engine,
         learner=learner,

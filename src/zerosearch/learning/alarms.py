@@ -62,7 +62,7 @@ class Alarms:
         if gap <= GAP_WARNS and not beyond:
             return []
         advice = (
-            "what is sampled is not what is trained. Try training.continuous=false, training.merge_adapters=false, "
+            "what is sampled is not what is trained. Try model.sampler=plain, training.merge_adapters=false, "
             "model.dtype=float32; the episodes of this step are in trajectories/"
         )
         return [Alarm("sampler_gap", f"sampler gap {gap:.2f} nats a token", beyond, advice)]

@@ -31,7 +31,9 @@ from zerosearch.models.devices import multiplying, pick_device
 from zerosearch.models.fused import fuse_norms
 from zerosearch.models.local import LocalModel
 from zerosearch.models.phases import Profile, Spent
-from zerosearch.models.worker import TransformersGenerator, Worker
+from zerosearch.models.samplers import open_worker
+from zerosearch.models.waiting import Waiting
+from zerosearch.models.worker import TransformersGenerator
 
 _QWEN = {"model_type": "qwen2", "vocab_size": 151_936, "max_position_embeddings": 32_768}
 _LLAMA = {"model_type": "llama", "vocab_size": 49_152, "max_position_embeddings": 8192}
@@ -48,6 +50,7 @@ SHAPES = {
     "qwen2.5-1.5b": _shape(_QWEN, 1536, 8960, 28, 12, 2),
     "qwen2.5-3b": _shape(_QWEN, 2048, 11_008, 36, 16, 2),
     "qwen2.5-7b": _shape(_QWEN | {"vocab_size": 152_064}, 3584, 18_944, 28, 28, 4, tied=False),
+    "qwen2.5-14b": _shape(_QWEN | {"vocab_size": 152_064}, 5120, 13_824, 48, 40, 8, tied=False),
     "tiny": _shape(_LLAMA | {"vocab_size": 500}, 48, 96, 2, 4, 2),
 }
 
@@ -169,8 +172,13 @@ def measure(
     measured = Measured(name, str(dtype).removeprefix("torch."), shape, count, read, work)
     lora, training = config.model.lora, config.training
     policy = Policy.lora(model, None, rank=lora.rank if lora else 16, alpha=lora.alpha if lora else 32.0)
-    merge = device.type != "cpu" if training.merge_adapters is None else training.merge_adapters
-    worker = Worker(model, training.max_batch_rows, training.max_batch_tokens, merge, training.continuous)
+    worker = open_worker(
+        model,
+        config.model.sampler,
+        max_batch_rows=training.max_batch_rows,
+        max_batch_tokens=training.max_batch_tokens,
+        merge=training.merge_adapters,
+    )
     learner = Learner(policy, None, config)
     watch = Profile(device)
     with multiplying(config.model.matmul_precision), watch if profile else nullcontext():
@@ -197,7 +205,7 @@ def _phases(watch: Profile) -> dict[str, Spent]:
     return {name.replace(", base", ", simulator"): spent for name, spent in watch.take().items()}
 
 
-def _count(measured: Measured, batch: list[Trajectory], worker: Worker) -> None:
+def _count(measured: Measured, batch: list[Trajectory], worker: Waiting) -> None:
     """The tokens of a step."""
     measured.update_tokens.append(sum(len(t.ids) for t in batch))
     measured.chains.append(max(len(t.ids) - t.prompt_length for t in batch))
@@ -207,7 +215,7 @@ def _count(measured: Measured, batch: list[Trajectory], worker: Worker) -> None:
     measured.simulator_tokens.append(simulated - before[1])
 
 
-async def _rollouts(worker: Worker, work: Work, words: int, step: int) -> list[Trajectory]:
+async def _rollouts(worker: Waiting, work: Work, words: int, step: int) -> list[Trajectory]:
     """Episodes as of a run: prompts that share their instructions, turns, and pages that the same weights write."""
     rng = random.Random(step)
     policy, simulator = TransformersGenerator(worker, POLICY), TransformersGenerator(worker, None)

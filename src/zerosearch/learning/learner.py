@@ -66,6 +66,7 @@ class Learner:
         find_algorithm(algorithm.name)
         self.policy, self.critic, self.processes = policy, critic, processes
         self.algorithm, self.training, self.seed = algorithm, training, config.seed
+        self.sampler = config.model.sampler
         self.max_policy_tokens = config.protocol.max_policy_tokens
         self.sampled = Sampled(training.temperature, training.top_k, training.top_p)
         self.device = policy.model.device
@@ -276,7 +277,8 @@ class Learner:
     def _sampler_differs(self) -> bool:
         """Whether the sampler's log-probs are not the trainer's: rounding, or a truncated distribution."""
         model, training = self.policy.model, self.training
-        rounded = model.dtype != torch.float32 or (self.policy.full and model.device.type == "cuda")
+        rounded = self.sampler == "vllm"  # it samples in 16 bits, whatever the model's format
+        rounded = rounded or model.dtype != torch.float32 or (self.policy.full and model.device.type == "cuda")
         rounded = rounded or torch.get_float32_matmul_precision() != "highest"
         return rounded or training.top_p < 1 or training.top_k > 0
 

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zerosearch.models.adapters import resolve_adapter
+from zerosearch.models.samplers import SamplerName, open_worker
 from zerosearch.process.runtime import quiet_libraries
 
 if TYPE_CHECKING:  # they need torch: where all models are behind URLs, none is needed
     from zerosearch.models.local import DtypeName, LocalModel
-    from zerosearch.models.worker import Worker
+    from zerosearch.models.waiting import Waiting
 
 
 @dataclass
@@ -26,8 +27,8 @@ class LocalModels:
     max_batch_rows: int = 256
     max_batch_tokens: int = 262_144
     merge: bool | None = None
-    continuous: bool = True
-    loaded: dict[tuple[str, bool], tuple[LocalModel, Worker]] = field(default_factory=dict)
+    sampler: SamplerName = "auto"
+    loaded: dict[tuple[str, bool], tuple[LocalModel, Waiting]] = field(default_factory=dict)
     adapters: dict[tuple[str, str, Path], str] = field(default_factory=dict)  # by role, model and folder: its name
     simulating: set[tuple[str, str | None]] = field(default_factory=set)  # model and adapter of every simulator
 
@@ -38,17 +39,19 @@ class LocalModels:
         quiet_libraries()
         return LocalModel.load(name, dtype=dtype or self.dtype, device=self.device)
 
-    def get(self, name: str, *, dtype: DtypeName | None = None, alone: bool = False) -> tuple[LocalModel, Worker]:
+    def get(self, name: str, *, dtype: DtypeName | None = None, alone: bool = False) -> tuple[LocalModel, Waiting]:
         """The model and its worker. `alone`: weights that nobody else uses, as they are about to change."""
-        from zerosearch.models.worker import Worker
-
         if (name, alone) not in self.loaded:
             model = self.load(name, dtype)
-            merge = model.device.type != "cpu" if self.merge is None else self.merge
-            self.loaded[name, alone] = (
+            worker = open_worker(
                 model,
-                Worker(model, self.max_batch_rows, self.max_batch_tokens, merge, self.continuous),
+                self.sampler,
+                max_batch_rows=self.max_batch_rows,
+                max_batch_tokens=self.max_batch_tokens,
+                merge=self.merge,
+                trained_whole=alone,
             )
+            self.loaded[name, alone] = model, worker
         return self.loaded[name, alone]
 
     def adapter(self, role: str, model: str, source: str | None) -> str | None:

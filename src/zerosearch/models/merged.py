@@ -111,6 +111,13 @@ def dithered(values: Tensor, mantissa: int, seed: int) -> Tensor:
     return rounded
 
 
+def rounded(weight: Tensor, dtype: torch.dtype, name: str) -> Tensor:
+    """`weight` in `dtype`, a narrower one by chance; the chances follow from the weight's `name`."""
+    if weight.dtype != torch.float32 or dtype not in _MANTISSA:
+        return weight.to(dtype)
+    return dithered(weight, _MANTISSA[dtype], derive_seed("merge", name)).to(dtype)
+
+
 def _mantissa(weight: Tensor) -> int | None:
     """The bits of mantissa with which products use a weight; None where they use all of float32's."""
     if weight.dtype == torch.float32 and weight.device.type == "cuda":

@@ -1,4 +1,4 @@
-"""Local decoding for many: requests wait with a worker, which decodes side by side whatever waits.
+"""The native sampler: requests wait with a worker, which decodes side by side whatever waits.
 
 All generators over one `LocalModel` share one `Worker`: policy and simulator speak with the same weights, each with its
 own adapter. The event loop goes on while tokens are decoded, so pages from elsewhere are not held up.
@@ -6,11 +6,9 @@ own adapter. The event loop goes on while tokens are decoded, so pages from else
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,32 +27,18 @@ from zerosearch.models.paged import Layout, PagedMemory, triton_is_there
 from zerosearch.models.pages import PAGE
 from zerosearch.models.phases import phase
 from zerosearch.models.sampling import StopStrings
-from zerosearch.process import interrupts
+from zerosearch.models.waiting import DecodingTotals, OnToken, Waiting
 from zerosearch.process.runtime import memory, release_memory
 
 log = logging.getLogger(__name__)
 
-OnToken = Callable[[int], None]
-_SETTLE_TURNS = 8  # passes of the event loop without a new request before what waits is looked at
 _CACHE_SHARE = 0.4  # of a GPU's free memory, or of the machine's
 
 
 @dataclass
-class DecodingTotals:
-    """What a worker has decoded since it was made; `seconds` is wall-clock time inside the model."""
+class Worker(Waiting):
+    """Decodes for every generator over one model, with transformers.
 
-    batches: int = 0
-    rows: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-
-
-@dataclass
-class Worker:
-    """Decodes for every generator over one model.
-
-    It looks at what waits once the event loop has gone round a few times without a new request. With engines that
-    answer inside the process the order of events, and so what is decoded together, is the same in every run.
     `max_batch_rows` bounds the rows of a speaker, `max_batch_tokens` the tokens of the KV cache. `merge` samples from
     copies of the model with the adapter merged in. `continuous` decodes with a `ContinuousSampler`, and on a GPU
     records its steps as CUDA graphs; without it, and for what that cannot do (odd caches, `top_k` and `top_p`, a
@@ -69,32 +53,12 @@ class Worker:
     totals: dict[Speaker, DecodingTotals] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._new: list[Row] = []
-        self._results: dict[Row, asyncio.Future[Generation]] = {}
-        self._task: asyncio.Task[None] | None = None
-        self._closed = False
-        self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode")
+        super().__init__()
         # what follows is the decoding thread's
         self._merged = MergedAdapters(self.model)
         self._sampler: ContinuousSampler | None = None
         self._batches: dict[Speaker, list[Row]] = {}  # what the sampler cannot decode
         self._stop_strings: dict[tuple[str, ...], StopStrings] = {}
-
-    async def submit(
-        self, speaker: Speaker, prompt_ids: list[int], sampling: Sampling, on_token: OnToken | None = None
-    ) -> Generation:
-        """Wait for a continuation of `prompt_ids` by the adapter `speaker` (None: the bare base).
-
-        `on_token` is called with each id as it is sampled, in the decoding thread; what it raises ends the request.
-        Raises `ModelError`.
-        """
-        row = Row(speaker, prompt_ids, sampling, on_token)
-        result: asyncio.Future[Generation] = asyncio.get_running_loop().create_future()
-        self._results[row] = result
-        self._new.append(row)
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._run())
-        return await result
 
     def refresh(self, speaker: Speaker) -> None:
         """The weights of `speaker` have changed. Nothing is being decoded; nothing that was computed is used again."""
@@ -102,37 +66,6 @@ class Worker:
             self._merged.refresh(speaker)
         if self._sampler is not None:
             self._sampler.forget()
-
-    def close(self) -> None:
-        """Decode no more. Who still waits waits for nothing: close a worker when nobody does."""
-        self._closed = True
-        self._executor.shutdown(wait=interrupts.received() is None, cancel_futures=True)
-
-    async def _run(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            await self._settle()
-            new, self._new = self._new, []
-            gone = [row for row, result in self._results.items() if result.cancelled()]
-            for row in gone:
-                del self._results[row]
-            if self._closed or (not self._results and not gone):
-                return
-            for row in await loop.run_in_executor(self._executor, self._decode, new, gone):
-                result = self._results.pop(row)
-                if result.done():
-                    continue
-                if isinstance(row.end, Exception):
-                    result.set_exception(row.end)
-                else:
-                    result.set_result(row.generation)
-
-    async def _settle(self) -> None:
-        quiet, known = 0, -1
-        while quiet < _SETTLE_TURNS:
-            await asyncio.sleep(0)
-            quiet = quiet + 1 if len(self._new) == known else 0
-            known = len(self._new)
 
     # ---- the decoding thread
 
@@ -257,13 +190,6 @@ class Worker:
             batch.append(row)
         return batch
 
-    def _count(self, speaker: Speaker, rows: int, tokens: int, seconds: float) -> None:
-        totals = self.totals.setdefault(speaker, DecodingTotals())
-        totals.batches += 1
-        totals.rows += rows
-        totals.tokens += tokens
-        totals.seconds += seconds
-
 
 def _memory(device: torch.device) -> int | None:
     """Bytes: what a GPU has free, or all that the machine has (a cache takes no more of it than it uses), if known."""
@@ -281,13 +207,13 @@ def _not_numbers(model: LocalModel, adapter: str | None, reason: str) -> str:
 
 @dataclass(frozen=True)
 class TransformersGenerator:
-    """A `Generator` over a `LocalModel` and one of its adapters (None: the bare base).
+    """A `Generator` over a local model and one of its adapters (None: the bare base), whichever sampler decodes for it.
 
     `on_token` is called with each id as it is sampled, in the decoding thread: for one request at a time. What it
     raises ends the request.
     """
 
-    worker: Worker
+    worker: Waiting
     adapter: str | None = None
     on_token: OnToken | None = None
 
