@@ -15,6 +15,7 @@ ONE_HOP = ("nq", "triviaqa", "popqa")
 def main() -> None:
     out, *files = map(Path, sys.argv[1:])
     ids: dict[str, int] = {}
+    policies: dict[str, int] = {}
     with out.open("w", encoding="utf-8") as lines:
         for file in files:
             with gzip.open(file, "rt", encoding="utf-8") as rows:
@@ -35,8 +36,9 @@ def main() -> None:
                     kept = {key: row[key] for key in ("query", "engine", "question", "golden_answers")}
                     hops = 1 if row.get("dataset") in ONE_HOP else 2
                     turn = max((row.get("turn") or 1) - 1, 0)
-                    shape = kept | {"id": f"trace/{number}", "hops": hops, "turn": turn, "results": documents}
-                    lines.write(json.dumps(shape, ensure_ascii=False) + "\n")
+                    rollout = policies.setdefault(f"{file.name} {row.get('dataset')}", len(policies))
+                    shape = kept | {"id": f"trace/{number}", "hops": hops, "turn": turn, "rollout": rollout}
+                    lines.write(json.dumps(shape | {"results": documents}, ensure_ascii=False) + "\n")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from zerosearch.config import TrainConfig
+from zerosearch.episodes.search import shows_answer
 from zerosearch.errors import ConfigError, DataError, RunError
 from zerosearch.factbook.queries import factbook_queries
 from zerosearch.files.folders import check_file, owned
@@ -20,6 +21,8 @@ from zerosearch.process.runtime import prepare
 from zerosearch.simulator.collect import read_collection
 from zerosearch.simulator.fidelity import Compared, FidelityQuery, compare, fidelity, page_row
 from zerosearch.simulator.gallery import page
+from zerosearch.simulator.hit_training import HitExample, decisions
+from zerosearch.simulator.hits import Asked, HitPredictor
 from zerosearch.simulator.reader import Reading, read_pages, reader_report
 from zerosearch.spending.ledger import counted
 
@@ -57,6 +60,8 @@ def measure(
 
         compared, readings = parts.run(ask_all())
         report = _report(parts, compared)
+        if config.engine.simulated.hits is not None:
+            report["decision"] = _decisions(HitPredictor.open(config.engine.simulated.hits), compared)
         if reader:
             report["reader"] = reader_report(readings, reader.model)
         if out is not None:
@@ -80,6 +85,16 @@ def _report(parts: Parts, compared: Sequence[Compared]) -> dict[str, Any]:
         "decoding_seconds_per_page": models.simulator_seconds() / pages if pages and models.simulating else None,
         **fidelity(compared, top_k=config.engine.top_k),
     }
+
+
+def _decisions(hits: HitPredictor, compared: Sequence[Compared]) -> dict[str, Any]:
+    """What the predictor decides for these queries, against the real pages: see `hit_training.decisions`."""
+    examples = [
+        HitExample(Asked(c.asked.question, c.asked.query, c.asked.bridge or c.asked.question.bridge), held)
+        for c in compared
+        if c.real is not None and (held := shows_answer([c.real.documents], c.asked.question)) is not None
+    ]
+    return decisions(examples, [hits.probability(example.asked) for example in examples])
 
 
 def _write(out: Path, report: dict[str, Any], compared: Sequence[Compared], readings: Sequence[Reading]) -> None:

@@ -285,7 +285,18 @@ def open_questions(
     """`factbook:SPLIT[:one-hop|two-hop]`, or anything that `load_questions` reads."""
     if not source.startswith(PREFIX):
         return load_questions(source, limit=limit, fields=Fields.parse(fields), answered=answered)
-    return [Question(q.id, q.question, q.golden_answers, q.hops) for q in factbook_rows(source)[:limit]]
+    rows = factbook_rows(source)[:limit]
+    return [
+        Question(
+            q.id,
+            q.question,
+            q.golden_answers,
+            q.hops,
+            q.bridge_country or "",
+            tuple(f"{q.subject}: {fact}" for fact in q.supporting["facts"]),
+        )
+        for q in rows
+    ]
 
 
 def model_identity(name: str, adapter: str | None) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from zerosearch.episodes.question_rows import Fields
-from zerosearch.episodes.questions import load_questions, parse_question, read_questions
+from zerosearch.episodes.questions import Question, load_questions, parse_question, read_questions
 from zerosearch.errors import ConfigError, DataError
 
 ASK = "Answer the question. Put it inside <answer> and </answer>, as in <answer> Beijing </answer>. Question: who?\n"
@@ -192,3 +192,25 @@ def test_a_row_that_cannot_be_read_says_what_it_holds(row: Any, says: str) -> No
     with pytest.raises(DataError) as caught:
         parse_question(row, "f:1")
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("fields", "bridge", "facts"),
+    [
+        ({"bridge": "Jane Austen", "facts": ["a", "b"]}, "Jane Austen", ("a", "b")),
+        ({"question_decomposition": [{"answer": "Jane Austen"}, {"answer": "England"}]}, "Jane Austen", ()),
+        ({"evidences": [["Emma", "author", "Jane Austen"], ["Jane Austen", "born in", "England"]]}, "Jane Austen", ()),
+        ({"evidences": [["Emma", "date", "1815"], ["Persuasion", "date", "1817"]]}, "", ()),  # a comparison
+        ({"question_decomposition": [{"answer": "x"}] * 3}, "", ()),  # three hops have two bridges
+        ({"bridge": 7, "facts": "a"}, "", ()),
+        ({}, "", ()),
+    ],
+)
+def test_the_bridge_of_two_hops_is_read_where_the_data_has_it(
+    fields: dict[str, Any], bridge: str, facts: tuple[str, ...]
+) -> None:
+    row = {"id": "1", "question": "Where was the author of Emma born?", "answer": "England"}
+    asked = parse_question(row | fields, "x")
+    assert (asked.bridge, asked.facts) == (bridge, facts)
+    assert Question.from_row(asked.as_row()).bridge == bridge
+    assert Question.from_row(asked.as_row()).facts == facts

@@ -53,7 +53,18 @@ SIDES = ("real", "useful", "noisy")
 def tables(report: dict[str, Any]) -> list[Table]:
     """The report for the screen."""
     reader = [reader_table(report["reader"])] if "reader" in report else []
-    return [answer_table(report), look_table(report), rest_table(report), *reader]
+    decided = [decision_table(report["decision"], "queries of this report")] if "decision" in report else []
+    return [answer_table(report), *decided, look_table(report), rest_table(report), *reader]
+
+
+def decision_table(decision: dict[str, Any], of: str) -> Table:
+    """What `engine.simulated.hits` decides, against the engine's pages."""
+    title = f"which pages hit? {of}, AUC {_shares(decision['auc'])[0]} (95 % intervals)"
+    made = table(title, "queries", "count", "engine", "decided", "AUC")
+    for kind, row in decision["kinds"].items():
+        shares = (_within(row[side], row[f"{side}_interval"]) for side in ("engine", "drawn"))
+        made.add_row(kind, str(row["queries"]), *shares, *_shares(row["auc"]))
+    return made
 
 
 def answer_table(report: dict[str, Any]) -> Table:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from zerosearch.commands.fidelity import decision_table
 from zerosearch.commands.screen import console
 from zerosearch.config_file import as_overrides, load_config
 from zerosearch.process.runtime import prepare
@@ -16,19 +17,31 @@ def tune(
     config_file: Annotated[
         Path, typer.Argument(metavar="CONFIG", help="A TOML file: [tune], engine.simulated.model and engine.top_k.")
     ],
-    labels: Annotated[list[Path], typer.Argument(help="Files that `zerosearch label` wrote.")],
-    out: Annotated[Path, typer.Option(help="Folder to write the adapter (with tune.full the model) to.")],
+    labels: Annotated[
+        list[Path], typer.Argument(help="Files that `zerosearch label` wrote; with --by hits: recorded pages.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder for the adapter (with tune.full: the model), or with --by hits a file.")
+    ],
     by: Annotated[
-        str | None, typer.Option(help="Whose labels count, outcome, judge, evidence or rank: --set tune.by=...")
+        str | None, typer.Option(help="Whose labels count, outcome, judge, evidence, rank or hits: --set tune.by=...")
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
 ) -> None:
     """Tune a LoRA adapter (or all weights) to write pages as the real engine did, useful or noisy as the prompt says.
 
     Classes are balanced, the loss is on the page alone, validation questions are held out, and training stops early.
+    With --by hits no model is tuned: a small predictor learns from recorded pages which queries find the answer.
     """
     prepare()
     config = load_config(config_file, [*as_overrides({"tune.by": by}), *(set_ or ())])
+    if config.tune.by == "hits":
+        from zerosearch.simulator.hit_training import tune_hits
+
+        made = tune_hits(config, labels, out, console.print).made
+        console.print(decision_table(made["held_out"], "queries of questions that were not fitted on"))
+        console.print(f"next: zerosearch fidelity {config_file} --set engine.simulated.hits={out}")
+        return
     from zerosearch.learning.tuning import tune as tune_simulator
 
     tune_simulator(config, labels, out, console.print)

@@ -30,6 +30,11 @@ class SimulatedConfig(ServerConfig):
     plan_temperature: float | None = Field(None, ge=0)
     """Temperature for deciding, before a useful page is written, whether it contains the answer. 0: always the likelier
     choice. The decision is kept for the page's rewrites. none: decided with the page. For style tuned."""
+    hits: str | None = None
+    """Decide whether a page contains the answer as the imitated engine would, not by what the model writes: a predictor
+    that `tune --by hits` made (a file), or `default`. none: the model decides."""
+    words: int = Field(30, ge=5)
+    """Words a document. For style instruct."""
     remembers: bool = True
     """Equal queries of a question get one page in a step, whichever rollout asks, as from a real engine; false: every
     search is another draw, as the method was published. That of `[engine]` holds for evaluations too."""
@@ -50,6 +55,8 @@ class SimulatedConfig(ServerConfig):
     def _agree(self) -> SimulatedConfig:
         if self.plan_temperature is not None and self.style != "tuned":
             raise ValueError("plan_temperature is set, but only a tuned simulator plans (style = 'tuned'?)")
+        if self.plan_temperature is not None and self.hits is not None:
+            raise ValueError("plan_temperature is set, but with hits the predictor decides what a page contains")
         return self
 
 

@@ -88,7 +88,7 @@ def with_question(page: RecordedPage, row: Mapping[str, Any], where: str) -> Rec
     answers. Raises `DataError` for a question that cannot be read."""
     if not isinstance(row.get("question"), str) or not row.get("golden_answers"):
         return None
-    kept = {key: row[key] for key in ("question", "golden_answers", "hops") if key in row}
+    kept = {key: row[key] for key in ("question", "golden_answers", "hops", "bridge", "facts") if key in row}
     question = parse_question({**kept, "id": row.get("id", row.get("qid"))}, where)
     turn, rollout = (row[name] if type(row.get(name)) is int else 0 for name in ("turn", "rollout"))
     return replace(page, question=question, turn=turn, rollout=rollout)

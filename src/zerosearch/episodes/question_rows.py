@@ -77,6 +77,7 @@ class QuestionRow:
     hops: int | None
     other: tuple[str, ...]
     unanswerable: bool = False
+    chain: tuple[str, tuple[str, ...]] = ("", ())
 
 
 def read_row(row: Any, where: str, fields: Fields, *, answered: bool = True) -> QuestionRow:
@@ -86,6 +87,20 @@ def read_row(row: Any, where: str, fields: Fields, *, answered: bool = True) -> 
     is false), a text with half a character, a field that `fields` names and that is not there.
     """
     return _Row(_object(row, where), where, fields).read(answered)
+
+
+def read_chain(row: Mapping[str, Any]) -> tuple[str, tuple[str, ...]]:
+    """The bridge and the facts of a row, empty where it does not say: its `bridge` and `facts`; the bridge also from
+    MuSiQue's `question_decomposition` or 2WikiMultiHopQA's `evidences`, where these have two steps.
+    """
+    bridge, facts = row.get("bridge"), row.get("facts")
+    sentences = tuple(facts) if isinstance(facts, list) and all(isinstance(fact, str) for fact in facts) else ()
+    steps, triples = row.get("question_decomposition"), row.get("evidences")
+    if bridge is None and isinstance(steps, list) and len(steps) == 2 and isinstance(steps[0], Mapping):
+        bridge = steps[0].get("answer")
+    if bridge is None and isinstance(triples, list) and len(triples) == 2 and isinstance(triples[0], list):
+        bridge = triples[0][-1] if triples[0] and triples[0][-1] == triples[1][0] else None
+    return (bridge if isinstance(bridge, str) else ""), sentences
 
 
 def _object(row: Any, where: str) -> Mapping[str, Any]:
@@ -132,6 +147,7 @@ class _Row:
             self._hops(identifier),
             tuple(str(name) for name in row if name not in used),
             unanswerable,
+            read_chain(row),
         )
 
     def _wrong(self, text: str) -> DataError:

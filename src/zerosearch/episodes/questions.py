@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from zerosearch.episodes.question_rows import Fields as Fields
-from zerosearch.episodes.question_rows import QuestionRow, read_row
+from zerosearch.episodes.question_rows import QuestionRow, read_chain, read_row
 from zerosearch.episodes.scoring import normalize
 from zerosearch.errors import ConfigError, DataError, first_line, install
 from zerosearch.files.formats import read_file
@@ -31,13 +31,16 @@ class Question:
     """One question. `golden_answers` holds every accepted answer, aliases included.
 
     It is empty only where nobody knows the answer (`Question.asked`): such a question scores 0 and is never trained on.
-    `hops` says how many facts the answer takes, where that is known.
+    Where the data says so: `hops`, how many facts the answer takes; `facts`, their sentences hop by hop; `bridge`, what
+    the first of two finds.
     """
 
     id: str
     text: str
     golden_answers: tuple[str, ...]
     hops: int | None = field(default=None, compare=False)
+    bridge: str = field(default="", compare=False)
+    facts: tuple[str, ...] = field(default=(), compare=False)
 
     @property
     def yes_or_no(self) -> bool:
@@ -68,16 +71,19 @@ class Question:
         return {"id": self.id, "question": self.text, "golden_answers": list(self.golden_answers)}
 
     def as_row(self) -> dict[str, Any]:
-        """`as_dict`, with the hops where they are known: as files of trajectories and pages keep it."""
-        return self.as_dict() if self.hops is None else {**self.as_dict(), "hops": self.hops}
+        """`as_dict`, with hops, bridge and facts where they are known: as files of trajectories and pages keep it."""
+        known = {"hops": self.hops, "bridge": self.bridge, "facts": list(self.facts)}
+        return self.as_dict() | {name: value for name, value in known.items() if value}
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Question:
         """What `as_row` wrote. Raises `KeyError` or `TypeError` for anything else."""
-        texts, hops = (row["id"], row["question"], *row["golden_answers"]), row.get("hops")
+        hops, (bridge, facts) = row.get("hops"), read_chain(row)
+        texts = (row["id"], row["question"], *row["golden_answers"])
         if isinstance(row["golden_answers"], str) or not all(isinstance(text, str) for text in texts):
             raise TypeError("a question whose id, text or answers are no texts")
-        return cls(row["id"], row["question"], tuple(row["golden_answers"]), hops if type(hops) is int else None)
+        known = hops if type(hops) is int else None
+        return cls(row["id"], row["question"], tuple(row["golden_answers"]), known, bridge, facts)
 
 
 def load_questions(
@@ -200,7 +206,7 @@ def parse_question(row: Any, where: str) -> Question:
 def _question(row: QuestionRow) -> Question:
     answers = row.answers.texts
     identifier = row.id if row.id is not None else _stable_id(row.text, answers)
-    return Question(identifier, row.text, answers, row.hops)
+    return Question(identifier, row.text, answers, row.hops, *row.chain)
 
 
 def questions_digest(questions: Iterable[Question]) -> str:

@@ -97,7 +97,8 @@ class SearchPage:
 
     `parsed` is False where a simulator's text did not have the form of a page and its documents were guessed. `asked`
     is what each of `documents` was asked for, in a simulated page; where `parsed` is False it goes by their order.
-    `missed`: the engine replays recordings and has none for this query.
+    `missed`: the engine replays recordings and has none for this query. `hit`: what was decided before a simulated page
+    was written, whether it shall hold a golden answer; None: nothing was.
     """
 
     documents: tuple[Document, ...]
@@ -110,6 +111,7 @@ class SearchPage:
     parsed: bool = True
     asked: tuple[DocumentKind, ...] = ()
     missed: bool = False
+    hit: bool | None = None
 
     def again(self, seconds: float = 0.0) -> Self:
         """This page given once more without asking the engine: it costs nothing, and took so many seconds to get."""

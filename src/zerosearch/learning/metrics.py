@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from zerosearch.episodes.search import holds_answer
 from zerosearch.episodes.summary import summarize
 from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.errors import RunError
@@ -18,12 +19,20 @@ def rollout_metrics(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
     `cache_hits` is the share of pages that were known already, from a cache or because a rollout of the same question
     had asked for them in this step; `engine_calls` counts the searches that were not. `noisy_pages` are those that are
     noisy as a whole; `noisy_documents` is a share of all simulated documents, which `documents` counts by what they
-    were asked for. `misses` are queries that a recorded engine had no page for.
+    were asked for. `pages_hit` is the share of pages that were decided to hold the answer, `pages_as_decided` of those
+    that do or do not hold it as was decided; None where nothing is decided. `misses` are queries that a recorded engine
+    had no page for.
 
     Raises `ValueError` for no trajectories.
     """
     summary = summarize(trajectories)
     searches = [s for t in trajectories for s in t.searches]
+    decided = [
+        (s.hit, holds_answer(s.documents, t.question.golden_answers))
+        for t in trajectories
+        for s in t.searches
+        if s.error is None and s.hit is not None
+    ]
     stops = Counter(t.stop_reason for t in trajectories)
     asked = [kind for s in searches if s.error is None for kind in s.asked]
     return {
@@ -41,6 +50,8 @@ def rollout_metrics(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
         "noisy_documents": share([kind != "useful" for kind in asked]),
         "documents": dict(sorted(Counter(asked).items())),
         "pages_parsed": share([s.parsed for s in searches if s.error is None]),
+        "pages_hit": share([hit for hit, _ in decided]),
+        "pages_as_decided": share([hit is held for hit, held in decided]),
         "cache_hits": share([s.cached for s in searches if s.error is None]),
         "engine_calls": sum(not s.cached for s in searches),
         "search_errors": sum(s.error is not None for s in searches),

@@ -32,12 +32,15 @@ from zerosearch.episodes.search import (
     holds_answer,
 )
 from zerosearch.episodes.seeds import derive_seed
-from zerosearch.errors import EngineError
+from zerosearch.errors import ConfigError, EngineError
 from zerosearch.files.identity import digest_of, with_parts
 from zerosearch.models.chat import ChatModel
 from zerosearch.models.retry import AttemptError, Retry, with_retry
+from zerosearch.simulator.decided import beginning, decided_messages, plan_page, ranked, without
+from zerosearch.simulator.hits import Asked, HitPredictor, kind_of
 from zerosearch.simulator.page_text import NO_PLAN, PLAN_BEGIN, announces_answer, parse_page
-from zerosearch.simulator.prompts import LEARNED, PromptStyle, simulator_messages
+from zerosearch.simulator.prompts import LEARNED, WORDS_PER_DOCUMENT, PromptStyle, simulator_messages
+from zerosearch.simulator.worlds import Worlds
 from zerosearch.usage import NOTHING, Usage
 
 _WORD = re.compile(r"\w")
@@ -52,6 +55,9 @@ class SimulatedEngine:
     `EngineError` of kind `empty` once `retry` is used up; one out of form whose documents can be made out is a page
     with `parsed` False. Attempts that came to nothing are paid for too.
 
+    With `settings.hits` a predictor decides whether the page of a useful request holds the answer, before it is
+    written; a noisy page holds none. `worlds` has the facts that the pages of a question keep to.
+
     A `tuned` simulator knows whole pages only: for a mixed one it writes a useful and a noisy page at once, and the
     first documents of each are taken, at the ranks where they were asked for.
     """
@@ -60,6 +66,8 @@ class SimulatedEngine:
         self, writer: ChatModel, settings: SimulatedConfig | None = None, *, retry: Retry | None = None
     ) -> None:
         settings = settings or SimulatedConfig()
+        self._hits = HitPredictor.open(settings.hits) if settings.hits else None
+        self.worlds = Worlds()
         self.name = f"simulated:{writer.model}"
         self.identity = with_parts(
             writer.identity,
@@ -70,6 +78,8 @@ class SimulatedEngine:
             max_tokens=settings.max_tokens,
             rewrites=settings.rewrites,
             plan_temperature=settings.plan_temperature,
+            hits=self._hits.identity if self._hits else None,
+            words=settings.words if settings.words != WORDS_PER_DOCUMENT else None,
         )
         self._writer, self._settings, self._retry = writer, settings, retry or Retry()
 
@@ -81,8 +91,10 @@ class SimulatedEngine:
         if not _WORD.search(request.query):
             return SearchPage((), self.name, request.quality)
         style = self._settings.style
+        if self._hits is not None and style == "instruct" and request.quality == "mixed":
+            raise ConfigError("engine.simulated.hits decides whole pages (curriculum.pages = 'whole')")
         parts = whole_pages(request) if style == "tuned" else [request]
-        prompts = [simulator_messages(part, style) for part in parts]
+        prompts = [simulator_messages(part, style, self._settings.words) for part in parts]
         pages: dict[int, SearchPage] = {}
         started = time.perf_counter()
         bill = _Bill()
@@ -108,13 +120,16 @@ class SimulatedEngine:
             attempts=attempts + bill.rewrites,
             parsed=all(page.parsed for page in pages.values()),
             asked=asked,
+            hit=pages[0].hit,
         )
 
     async def _write(
         self, request: SearchRequest, messages: Sequence[Message], attempt: int, bill: _Bill
     ) -> SearchPage:
         first = request.seed if attempt == 1 else derive_seed("attempt", attempt, request.seed)
-        wanted: bool | None = None
+        if self._hits is not None and self._settings.style == "instruct" and _can_tell(request):
+            return await self._write_decided(request, first, bill)
+        wanted = hit = self._hit(request)
         begun = await self._decide(request, messages, first, bill)
         if begun:
             messages = [*messages, {"role": "assistant", "content": begun}]
@@ -130,10 +145,52 @@ class SimulatedEngine:
             if rewrite == self._settings.rewrites or wanted in (None, _holds(request, page)):
                 break
             bill.rewrites += 1
-        return page
+        if hit is False and request.question is not None:
+            page = replace(page, documents=without(request.question.golden_answers, page.documents) or page.documents)
+        return replace(page, hit=hit)
+
+    def _hit(self, request: SearchRequest) -> bool | None:
+        """What is decided of a tuned simulator's page; None where nothing is."""
+        if self._hits is None or request.question is None or not _can_tell(request):
+            return None
+        asked = Asked(request.question, request.query, request.question.bridge)
+        return request.quality is Quality.USEFUL and self._hits.decide(asked)
+
+    async def _write_decided(self, request: SearchRequest, first: int, bill: _Bill) -> SearchPage:
+        """A page whose content is decided before: written freely or, in half of the pages and where that fails, with
+        its fact in the model's mouth."""
+        question, hits = request.question, self._hits
+        assert question is not None
+        assert hits is not None
+
+        async def tell(messages: Sequence[Message], max_tokens: int, seed: int) -> str:
+            how = Sampling(self._settings.temperature, max_tokens=max_tokens, seed=seed)
+            return await self._text(messages, how, bill)
+
+        world = await self.worlds.of(question, tell)
+        asked = Asked(question, request.query, world.bridge)
+        hit = request.quality is Quality.USEFUL and hits.decide(asked)
+        plan = plan_page(question, request.query, kind_of(asked), world, hit=hit, noisy=request.quality != "useful")
+        messages = decided_messages(plan, request.top_k, self._settings.words)
+        forced = bool(first % 2)
+        for rewrite in range(self._settings.rewrites + 2):
+            begun = beginning(plan, forced=forced or rewrite > 0)
+            told: list[Message] = [*messages, {"role": "assistant", "content": begun}]
+            seed = derive_seed("rewrite", rewrite, first) if rewrite else first
+            page = parse_page(begun + await tell(told, self._settings.max_tokens, seed), request.top_k)
+            documents = without(plan.absent, page.documents)
+            if documents and plan.kept(documents):
+                break
+            bill.rewrites += 1
+        if not documents:
+            raise AttemptError("empty", f"{self.name}: wrote no document for the query {request.query[:80]!r}")
+        return replace(page, documents=ranked(plan, documents, first), hit=hit)
 
     async def _decide(self, request: SearchRequest, messages: Sequence[Message], seed: int, bill: _Bill) -> str:
         """How the plan of a useful page begins: whether it will hold the answer. Empty where there is no plan."""
+        hit = self._hit(request)
+        if hit is not None and self._settings.style == "tuned":
+            return f"{PLAN_BEGIN}[" if hit else NO_PLAN if request.quality is Quality.USEFUL else ""
         heat = self._settings.plan_temperature
         if heat is None or request.quality is not Quality.USEFUL or not _can_tell(request):
             return ""

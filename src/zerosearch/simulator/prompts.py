@@ -73,8 +73,11 @@ _FIT_THE_QUERY_ALONE = (
 _TUNED_SYSTEM = "You write search results."
 
 
-def simulator_messages(request: SearchRequest, style: PromptStyle = "instruct") -> list[Message]:
-    """The chat that asks a simulator for the page of `request`: a system and a user message.
+def simulator_messages(
+    request: SearchRequest, style: PromptStyle = "instruct", words: int = WORDS_PER_DOCUMENT
+) -> list[Message]:
+    """The chat that asks a simulator for the page of `request`: a system and a user message. `words` are those of a
+    document, for `instruct`.
 
     Query, question and golden answers are put on one line each and neutralised, so that none of them can add a line,
     a protocol tag or a turn of the chat. At most `MAX_ANSWERS_SHOWN` golden answers are shown. Without a question
@@ -83,7 +86,9 @@ def simulator_messages(request: SearchRequest, style: PromptStyle = "instruct") 
     Raises `ConfigError` where the style is `tuned` and the page is mixed or its noise is not plain: tuned simulators
     have learned the words useful and noisy, for whole pages.
     """
-    system, user = (_TUNED_SYSTEM, _tuned(request)) if style == "tuned" else (_INSTRUCT_SYSTEM, _instruct(request))
+    system, user = (
+        (_TUNED_SYSTEM, _tuned(request)) if style == "tuned" else (_INSTRUCT_SYSTEM, _instruct(request, words))
+    )
     return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 
 
@@ -101,7 +106,7 @@ def _tuned(request: SearchRequest) -> str:
     return "\n".join(lines)
 
 
-def _instruct(request: SearchRequest) -> str:
+def _instruct(request: SearchRequest, words: int) -> str:
     count = request.top_k
     noun = "document" if count == 1 else "documents"
     shape = "\n".join(f"[{rank}] Title: text" for rank in range(1, count + 1))
@@ -119,7 +124,7 @@ def _instruct(request: SearchRequest) -> str:
         known = _FIT_THE_QUERY if request.question.golden_answers else _FIT_THE_QUERY_ALONE
         paragraphs.append(known if LEARNED.issuperset(kinds) else _FIT_THE_WORDS)
     paragraphs.append(
-        f"Give each document one line of about {WORDS_PER_DOCUMENT} words, in exactly this form, with nothing before, "
+        f"Give each document one line of about {words} words, in exactly this form, with nothing before, "
         f"between or after:\n{shape}"
     )
     lines = [f"Query: {field_text(request.query)}"]

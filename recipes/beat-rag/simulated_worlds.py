@@ -1,0 +1,63 @@
+"""The facts of questions, made by the simulator's model: python simulated_worlds.py CONFIG IN.jsonl OUT.jsonl
+
+A question for which no facts come out (a bridge that the question does not name, a fact that tells it, a fact with the
+answer) is left out: it could not be learned from. OUT is IN with `bridge` and `facts`; training then makes none itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+from collections import Counter
+from dataclasses import replace
+from pathlib import Path
+
+from zerosearch.config_file import load_config
+from zerosearch.episodes.generation import Sampling
+from zerosearch.episodes.protocol import Message
+from zerosearch.episodes.questions import Question
+from zerosearch.models.chat import ChatModel
+from zerosearch.models.config import ModelRef
+from zerosearch.parts import Parts
+from zerosearch.simulator.decided import subject
+from zerosearch.simulator.hits import stems
+from zerosearch.simulator.worlds import World, Worlds
+
+
+def second_query(question: Question, world: World) -> str:
+    """The bridge, and up to four words of what is asked of it: those that the first fact's subject does not have."""
+    named = stems(subject(world.facts[0]) if world.facts else "") | stems(world.bridge)
+    asks = [word.strip("?.,\"'") for word in question.text.split() if (own := stems(word)) and not own & named]
+    return f"{world.bridge} {' '.join(asks[:4])}"
+
+
+async def make(questions: list[Question], chat: ChatModel, heat: float) -> list[World]:
+    worlds = Worlds()
+
+    async def write(messages: list[Message], max_tokens: int, seed: int) -> str:
+        return (await chat.write(messages, Sampling(heat, max_tokens=max_tokens, seed=seed))).text
+
+    return list(await asyncio.gather(*(worlds.of(question, write) for question in questions)))
+
+
+def main() -> None:
+    config_file, source, out = map(Path, sys.argv[1:4])
+    config = load_config(config_file, ["model.adapter=none", *sys.argv[4:]])
+    with Parts(config) as parts:
+        questions = parts.questions(str(source))
+        simulator = config.engine.simulated
+        chat = parts.chat(ModelRef(simulator.model, simulator.adapter))
+        started = time.perf_counter()
+        worlds = parts.run(make(questions, chat, simulator.temperature))
+        seconds = time.perf_counter() - started
+    made = [replace(q, bridge=w.bridge, facts=w.facts) for q, w in zip(questions, worlds, strict=True) if w.facts]
+    out.write_text("".join(json.dumps(q.as_row(), ensure_ascii=False) + "\n" for q in made), encoding="utf-8")
+    asked, had = Counter(q.hops for q in questions), Counter(q.hops for q in made)
+    told = ", ".join(f"{had[hops]} of {count} of {hops} hop(s)" for hops, count in sorted(asked.items()))
+    print(f"{out}: {told}, in {seconds:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
