@@ -20,7 +20,7 @@ from zerosearch.episodes.questions import Question, load_questions
 from zerosearch.episodes.scoring import contains_answer
 from zerosearch.simulator.hits import Asked, HitPredictor, chance
 
-TRAIN, WARM = 2400, 600
+TRAIN, WARM = 2000, 450
 """Of each kind."""
 SECOND = 0.45
 """Second hops of a chosen question have a draw below this: nearly all that are right hit."""

@@ -1,7 +1,8 @@
-"""The facts of questions, made by the simulator's model: python simulated_worlds.py CONFIG IN.jsonl OUT.jsonl
+"""The facts of questions, made by the simulator's model: python simulated_worlds.py CONFIG FOLDER [KEY=VALUE ...]
 
 A question for which no facts come out (a bridge that the question does not name, a fact that tells it, a fact with the
-answer) is left out: it could not be learned from. OUT is IN with `bridge` and `facts`; training then makes none itself.
+answer) is left out: it could not be learned from. FOLDER/train.jsonl and warm.jsonl are simulated-train.jsonl and
+simulated-warm.jsonl there with `bridge` and `facts`; training then makes none itself.
 """
 
 from __future__ import annotations
@@ -43,20 +44,24 @@ async def make(questions: list[Question], chat: ChatModel, heat: float) -> list[
 
 
 def main() -> None:
-    config_file, source, out = map(Path, sys.argv[1:4])
-    config = load_config(config_file, ["model.adapter=none", *sys.argv[4:]])
+    config_file, folder = map(Path, sys.argv[1:3])
+    config = load_config(config_file, ["model.adapter=none", *sys.argv[3:]])
+    simulator = config.engine.simulated
     with Parts(config) as parts:
-        questions = parts.questions(str(source))
-        simulator = config.engine.simulated
         chat = parts.chat(ModelRef(simulator.model, simulator.adapter))
-        started = time.perf_counter()
-        worlds = parts.run(make(questions, chat, simulator.temperature))
-        seconds = time.perf_counter() - started
-    made = [replace(q, bridge=w.bridge, facts=w.facts) for q, w in zip(questions, worlds, strict=True) if w.facts]
-    out.write_text("".join(json.dumps(q.as_row(), ensure_ascii=False) + "\n" for q in made), encoding="utf-8")
-    asked, had = Counter(q.hops for q in questions), Counter(q.hops for q in made)
-    told = ", ".join(f"{had[hops]} of {count} of {hops} hop(s)" for hops, count in sorted(asked.items()))
-    print(f"{out}: {told}, in {seconds:.1f} s")
+        for name in ("train", "warm"):
+            questions = parts.questions(str(folder / f"simulated-{name}.jsonl"))
+            started = time.perf_counter()
+            worlds = parts.run(make(questions, chat, simulator.temperature))
+            seconds = time.perf_counter() - started
+            made = [
+                replace(q, bridge=w.bridge, facts=w.facts) for q, w in zip(questions, worlds, strict=True) if w.facts
+            ]
+            out = folder / f"{name}.jsonl"
+            out.write_text("".join(json.dumps(q.as_row(), ensure_ascii=False) + "\n" for q in made), encoding="utf-8")
+            asked, had = Counter(q.hops for q in questions), Counter(q.hops for q in made)
+            told = ", ".join(f"{had[hops]} of {count} of {hops} hop(s)" for hops, count in sorted(asked.items()))
+            print(f"{out}: {told}, in {seconds:.1f} s", flush=True)
 
 
 if __name__ == "__main__":

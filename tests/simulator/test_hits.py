@@ -10,11 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from zerosearch.config import TrainConfig
 from zerosearch.engines.page_rows import RecordedPage
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Document
-from zerosearch.errors import DataError
-from zerosearch.simulator.hit_training import decisions, fit_hits, hit_examples
+from zerosearch.errors import DataError, FolderError
+from zerosearch.files.jsonl import write_jsonl
+from zerosearch.simulator.hit_training import decisions, fit_hits, hit_examples, tune_hits
 from zerosearch.simulator.hits import DEFAULT, KINDS, Asked, HitPredictor, QueryKind, features, kind_of, question_key
 
 TWO = Question("e", "In which country was the author of Emma born?", ("England",), 2)
@@ -130,6 +132,18 @@ def test_a_fit_finds_the_rates_of_pages_that_it_has_not_seen() -> None:
     assert abs(report["kinds"]["whole_multi_hop"]["told"] - 0.1) < 0.05
     ninth = Question("new", "What did Person7777 write of place7777?", ("Gold",), 1)
     assert predictor.probability(Asked(ninth, ninth.text)) > 0.8
+
+
+def test_tuning_writes_the_predictor_with_what_was_recorded(tmp_path: Path) -> None:
+    write_jsonl(tmp_path / "pages.jsonl", (page.as_row() for page in pages(600)))
+    config = TrainConfig.model_validate({"engine": {"kind": "simulated", "top_k": 2}})
+    tune_hits(config, [tmp_path / "pages.jsonl"], tmp_path / "hits.json", lambda line: None)
+    hits = HitPredictor.open(str(tmp_path / "hits.json"))
+    assert [hits.decide(e.asked) for e in hit_examples(pages(600), top_k=2)] == [
+        e.hit for e in hit_examples(pages(600), top_k=2)
+    ]
+    with pytest.raises(FolderError):  # another file is not overwritten
+        tune_hits(config, [tmp_path / "pages.jsonl"], tmp_path / "pages.jsonl", lambda line: None)
 
 
 def test_labels_at_random_are_not_told() -> None:

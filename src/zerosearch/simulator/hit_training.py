@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -152,21 +152,33 @@ def decisions(examples: Sequence[HitExample], told: Sequence[float]) -> dict[str
     }
 
 
+def _ours(path: Path) -> bool:
+    try:
+        return "hits" in read_object(path)
+    except DataError:
+        return False
+
+
 def tune_hits(
     config: TrainConfig, recorded: Sequence[str | Path], out: str | Path, say: Callable[[str], None] = print
 ) -> HitPredictor:
-    """`zerosearch tune --by hits`: fit on files of recorded pages, `engine.top_k` documents each, and write `out`.
+    """`zerosearch tune --by hits`: fit on files of recorded pages, `engine.top_k` documents each, and write `out`. What
+    was recorded is kept there, and decided so.
 
     Raises `DataError` for pages that cannot be used, `FolderError` where `out` is something else's.
     """
     target, paths = Path(out), [Path(path) for path in recorded]
     with owned(target, "tune"):
-        check_file(target, lambda path: "hits" in read_object(path))
+        check_file(target, _ours)
         pages = [page for path in paths for page in read_recorded_pages(path)[0]]
-        predictor = fit_hits(hit_examples(pages, top_k=config.engine.top_k))
+        examples = hit_examples(pages, top_k=config.engine.top_k)
+        predictor = fit_hits(examples)
         engines = sorted({page.engine for page in pages if page.engine})
         made = {"engine": engines, "top_k": config.engine.top_k, "files": [path.name for path in paths]}
-        predictor = HitPredictor(predictor.bias, predictor.weights, made={**made, **predictor.made})
+        known: dict[str, dict[str, bool]] = defaultdict(dict)
+        for example in examples:
+            known[question_key(example.asked.question)][same_query(example.asked.query)] = example.hit
+        predictor = replace(predictor, recorded=known, made={**made, **predictor.made})
         predictor.save(target)
     say(f"{target}: {predictor.made['pages']} pages of {predictor.made['questions']} questions")
     return predictor
