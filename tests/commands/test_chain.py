@@ -201,6 +201,37 @@ def test_fidelity_reads_where_it_is_asked_to(zerosearch: Any, place: Path, tmp_p
     assert "what does reader answer from the page? 4 queries" in shown.out
 
 
+def test_a_hit_predictor_is_fitted_on_recorded_pages_and_measured(zerosearch: Any, place: Path, tmp_path: Path) -> None:
+    rows = [
+        {
+            "query": f"capital of country{n}", "question": f"What is the capital of Country{n}?", "id": str(n),
+            "golden_answers": [f"City{n}"], "hops": 1 + n % 2,
+            "results": [{"title": "T", "text": f"It is City{n}." if n % 4 else "Nothing."}],
+        }
+        for n in range(600)
+    ]  # fmt: skip
+    write_jsonl(tmp_path / "pages.jsonl", rows)
+    config, hits = str(place / "config.toml"), str(tmp_path / "hits.json")
+    done = zerosearch("tune", config, str(tmp_path / "pages.jsonl"), "--by", "hits", "--out", hits)
+    assert done.code == 0, done.err
+    assert "600 pages of 600 questions" in done.out
+    server = Endpoint()
+    server.answer = lambda request: Reply(body=completion("[1] Nepal: A country.\n[2] Peru: Another."))
+    write_jsonl(tmp_path / "asked.jsonl", [{"id": "1", "question": "nepal 1?", "golden_answers": ["Kathmandu"]}])
+    command = ("fidelity", config, "--queries", str(tmp_path / "asked.jsonl"), "--set", f"engine.simulated.hits={hits}")
+    served = ("--set", f"engine.simulated.base_url={server.url}", "--set", "engine.simulated.model=served")
+    served += ("--set", "engine.simulated.style=instruct")
+    try:
+        report = zerosearch(*command, *served, "--json")
+        shown = zerosearch(*command, *served)
+    finally:
+        server.stop()
+    assert report.code == shown.code == 0, report.err
+    row = json.loads(report.out)["decision"]["kinds"]["whole"]
+    assert (row["queries"], row["engine"]) == (1, 1.0)
+    assert "which pages hit?" in shown.out
+
+
 def test_a_budget_holds_for_fidelity(zerosearch: Any, place: Path) -> None:
     done = zerosearch("fidelity", str(place / "config.toml"), "--limit", "2", "--set", "engine.budget_searches=1")
     assert done.code == 3

@@ -62,6 +62,14 @@ def test_a_hit_holds_the_answer_although_the_model_does_not_write_it(
     assert page.attempts == 2 - seed % 2  # written freely first, in half of the pages
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_a_server_that_does_not_go_on_with_what_was_begun_gets_its_fact_all_the_same(tmp_path: Path, seed: int) -> None:
+    chat = writer("[1] Lake: It is deep.\n[2] Harbour: A bridge.\n[3] Title: More of it.")
+    page = find(tmp_path, chat, "Jane Austen born", hit=True, seed=seed)
+    assert Document("Jane Austen", FACTS[1]) in page.documents
+    assert len(page.documents) == 3
+
+
 @pytest.mark.parametrize("query", [EMMA.text, "who wrote Emma"])
 def test_a_first_page_that_misses_names_the_bridge_and_never_the_answer(tmp_path: Path, query: str) -> None:
     page = find(tmp_path, writer(), query, hit=False)

@@ -177,13 +177,17 @@ class SimulatedEngine:
             begun = beginning(plan, forced=forced or rewrite > 0)
             told: list[Message] = [*messages, {"role": "assistant", "content": begun}]
             seed = derive_seed("rewrite", rewrite, first) if rewrite else first
-            page = parse_page(begun + await tell(told, self._settings.max_tokens, seed), request.top_k)
+            text = await tell(told, self._settings.max_tokens, seed)
+            anew = text.lstrip().startswith("[1]")  # a server that does not go on with what was begun
+            page = parse_page(text if anew else begun + text, request.top_k)
             documents = without(plan.absent, page.documents)
             if documents and plan.kept(documents):
                 break
             bill.rewrites += 1
-        if not documents:
+        if not documents and not plan.states:
             raise AttemptError("empty", f"{self.name}: wrote no document for the query {request.query[:80]!r}")
+        if not plan.kept(documents) and plan.states:
+            documents = (Document(plan.title, plan.states), *documents)[: request.top_k]
         return replace(page, documents=ranked(plan, documents, first), hit=hit)
 
     async def _decide(self, request: SearchRequest, messages: Sequence[Message], seed: int, bill: _Bill) -> str:
