@@ -96,13 +96,12 @@ def make_model(args: argparse.Namespace, folder: Path) -> tuple[int, str]:
 
 def figures(result: dict[str, Any], tokens: int, parameters: int, chip: str) -> dict[str, float]:
     """An arm's numbers: the median of its steps but the first, by the batch's tokens (none counted twice, no pads)."""
-    from zerosearch.learning.bench import PEAKS
+    from zerosearch.models.cards import card_named
 
     seconds = statistics.median(result["step_seconds"][1:])
-    rate = next((peak for part, peak in PEAKS.items() if part in chip), None)
     found = {"seconds": seconds, "tokens_per_second": tokens / seconds}
-    if rate is not None:
-        found["peak_share"] = 6 * parameters * tokens / seconds / rate
+    if (card := card_named(chip)) is not None:
+        found["peak_share"] = 6 * parameters * tokens / seconds / card.rate
     return found | {"gib": result["gpu_peak_bytes"] / 2**30}
 
 

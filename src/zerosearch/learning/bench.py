@@ -57,14 +57,18 @@ SHAPES = {
 
 @dataclass(frozen=True)
 class Work:
-    """The episodes of a step: how many, and how many tokens their parts have."""
+    """The episodes of a step: how many, and how many tokens their parts have.
+
+    A turn searches with a chance of one half, up to `max_searches`. 320 episodes of at most 3 searches have some 23,000
+    tokens of the policy, 52,000 of the simulator and 170,000 in all, about what an untrained Qwen2.5-Coder-1.5B makes.
+    """
 
     questions: int
     rollouts: int
     max_searches: int
-    instructions: int = 220
+    instructions: int = 280
     style: int = 330
-    turn: int = 20
+    turn: int = 38
     page: int = 185
 
 
@@ -233,7 +237,7 @@ async def _rollouts(worker: Waiting, work: Work, words: int, step: int) -> list[
         own = random.Random(f"{step} {group} {rollout}")
         ids, seed = instructions + question, own.randrange(2**40)
         prompt, mask, logprobs = len(ids), [0] * len(ids), [0.0] * len(ids)
-        searches = own.randint(min(1, work.max_searches), work.max_searches)
+        searches = next(n for n in range(work.max_searches + 1) if n == work.max_searches or own.random() < 0.5)
         for turn in range(searches + 1):
             said = await policy.generate(ids, Sampling(max_tokens=length(work.turn, own), seed=seed + turn))
             page: list[int] = []
