@@ -348,7 +348,8 @@ def test_reward_settings_reach_the_score(byte_codec: Codec) -> None:
     assert [t.reward for t in silent] == [0.0]
 
 
-def test_episodes_of_the_real_generator_are_the_same_in_every_run(tiny_tokenizer: Any) -> None:
+@pytest.mark.parametrize("continuous", [True, False])
+def test_episodes_of_the_real_generator_are_the_same_in_every_run(continuous: bool, tiny_tokenizer: Any) -> None:
     from tiny import give_adapter, tiny_local_model
 
     from zerosearch.models.worker import TransformersGenerator, Worker
@@ -356,7 +357,7 @@ def test_episodes_of_the_real_generator_are_the_same_in_every_run(tiny_tokenizer
     def real(step: int) -> tuple[list[Trajectory], dict[str | None, tuple[int, int]]]:
         model = tiny_local_model(tiny_tokenizer)
         give_adapter(model, "policy")
-        worker = Worker(model, max_batch_rows=5)
+        worker = Worker(model, max_batch_rows=5, continuous=continuous)
         limits = replace(LIMITS, max_turn_tokens=12, max_context_tokens=400)
         told = {"prompt": model.codec.encode, "limits": limits, "seed": 0}
         generator = TransformersGenerator(worker, "policy")

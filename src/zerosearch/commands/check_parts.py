@@ -24,6 +24,7 @@ from zerosearch.learning.sinks import check_sinks
 from zerosearch.models.adapters import resolve_adapter, tuned_otherwise
 from zerosearch.models.client import key_from
 from zerosearch.models.embedded import EMBEDDED_MODELS
+from zerosearch.models.samplers import vllm_is_installed
 from zerosearch.parts import Parts
 from zerosearch.registry import load
 from zerosearch.training_config import ALGORITHMS
@@ -87,6 +88,8 @@ def check_parts(config: TrainConfig, found: Findings) -> None:
         _check_model("model", config.model.name, config.model.adapter, found)
         with found.looking():
             config.model.check_trainable()
+        if config.model.sampler == "vllm" and not vllm_is_installed():
+            found.missing.append(f"model.sampler: the package vllm is missing ({install('vllm')})")
     with found.looking("model.api_key_env"):
         key_from(config.model.api_key_env)
     for setting, name, known in (

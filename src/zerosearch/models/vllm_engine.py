@@ -47,6 +47,7 @@ from zerosearch.models.continuous import Speaker  # noqa: E402
 from zerosearch.models.embedded import cache_dir  # noqa: E402
 from zerosearch.models.local import LocalModel  # noqa: E402
 from zerosearch.models.vllm_weights import (  # noqa: E402
+    CACHE_SHARE,
     Memory,
     adapter_rank,
     adapter_tensors,
@@ -65,7 +66,8 @@ _KEPT_ADAPTERS = 64  # on the GPU, ready to be switched to
 _BATCHED_TOKENS = 16_384  # of prompts and rows in a step
 _DRAIN_STEPS = 16
 
-_sources: dict[str, Callable[[], Iterator[tuple[str, torch.Tensor]]]] = {}
+Weights = Callable[[], Iterator[tuple[str, torch.Tensor]]]
+_sources: dict[str, Weights] = {}
 """Where the weights of a model folder come from while its engine is opened."""
 
 
@@ -106,17 +108,29 @@ class VllmEngine:
         self._versions = 0
 
     @classmethod
-    def open(cls, model: LocalModel, *, max_rows: int, max_tokens: int) -> VllmEngine:
-        """Raises `ModelError` for what vLLM has no kernels for, and where the GPU has no room for it."""
+    def open(
+        cls,
+        model: LocalModel,
+        *,
+        max_rows: int,
+        max_tokens: int,
+        cache_share: float = CACHE_SHARE,
+        weights: Weights | None = None,
+    ) -> VllmEngine:
+        """`weights` are loaded instead of the model's own, which may then be on the meta device: made-up ones.
+
+        Raises `ModelError` for what vLLM has no kernels for, and where the GPU has no room for it.
+        """
         rank = fitting_rank(max((adapter_rank(model, name) for name in model.adapters), default=0), model.name)
         free, total = _free_memory(model.device)
-        weights = sum(p.numel() for name, p in model.base.named_parameters() if "lora_" not in name) * 2
+        parameters = sum(p.numel() for name, p in model.base.named_parameters() if "lora_" not in name)
         room = memory_for(
             free=free,
             total=total,
-            weights=weights,
+            weights=2 * parameters,
             token_bytes=cache_token_bytes(model.base.config),
             max_tokens=max_tokens,
+            cache_share=cache_share,
         )
         positions = getattr(model.base.config, "max_position_embeddings", None) or room.cache_tokens
         length = min(positions, room.cache_tokens - 16)
@@ -124,7 +138,7 @@ class VllmEngine:
         _give_back(model.device)
         try:
             with _nothing_else_changes():
-                _sources[folder] = lambda: base_weights(model)
+                _sources[folder] = weights or (lambda: base_weights(model))
                 config = _engine_args(folder, model, room, max_rows, length, rank).create_engine_config()
                 if model.device.type == "cuda" and not _several_processes():
                     config.device_config.device = model.device  # else it would be the first GPU

@@ -16,7 +16,8 @@ from zerosearch.models.merged import rounded
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The ranks that vLLM has kernels for; others take the next one."""
-_CACHE_SHARE = 0.4  # of what a GPU has free beside the weights: training needs the rest
+CACHE_SHARE = 0.4
+"""Of what a GPU has free beside the weights: training needs the rest."""
 _LEAST_TOKENS = 2048
 
 
@@ -109,13 +110,13 @@ class Memory:
     share: float
 
 
-def memory_for(*, free: int, total: int, weights: int, token_bytes: int, max_tokens: int) -> Memory:
+def memory_for(*, free: int, total: int, weights: int, token_bytes: int, max_tokens: int, cache_share: float) -> Memory:
     """Room for `max_tokens` tokens of cache, but no more than a part of what is `free` beside the weights' own copy.
 
     All in bytes but `max_tokens`. Training begins beside it and takes what it leaves. Raises `ModelError` where a cache
     of 2,048 tokens does not fit.
     """
-    room = int(_CACHE_SHARE * (free - weights))
+    room = int(cache_share * (free - weights))
     tokens = min(max_tokens, max(room, 0) // token_bytes) // 16 * 16
     if tokens < min(_LEAST_TOKENS, max_tokens):
         gib = 2**30
