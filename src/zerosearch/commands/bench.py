@@ -40,8 +40,8 @@ def bench(
 ) -> None:
     """What a training step costs on this machine: rollouts with a simulator on the same weights, and the update.
 
-    Weights are random, of a known shape, and episodes are made up: nothing is downloaded. What
-    a step costs does not depend on which weights and tokens they are.
+    Weights are random, of a known shape, and episodes are made up: nothing is downloaded. What a step costs does not
+    depend on which weights and tokens they are.
 
     The limit is what the GPU allows by its maker's figures. Rollouts read the weights once for each token of the
     longest episode; the update takes 6 operations a weight and token. --profile says where the time goes, by the host's
@@ -49,20 +49,15 @@ def bench(
     """
     prepare()
     quiet_libraries()
-    from zerosearch.learning.bench import Work, measure
+    from zerosearch.learning.bench import measure
+    from zerosearch.learning.estimate import work_of
     from zerosearch.models.devices import pick_device
 
     config = load_config(config_file, set_ or ())
     cpu = pick_device(config.model.device).type == "cpu"
     if config_file is None and cpu:
         config = load_config("demo", set_ or ())
-    training = config.training
-    work = Work(
-        training.questions_per_step,
-        training.rollouts,
-        config.protocol.max_searches,
-        page=page_tokens or (40 if cpu else 185),
-    )
+    work = work_of(config, page_tokens or (40 if cpu else 185))
     chosen = shape or ("smollm2-135m" if cpu else "qwen2.5-1.5b")
     said = partial(console.print, style="dim")
     found = measure(chosen, config, work, repeats=repeats + 1, profile=profile, say=said)
@@ -104,7 +99,10 @@ def _show(found: Measured, repeats: int) -> None:
     gaps = found.sampler_gaps
     console.print(f"sampler gap: {gaps[0]:.4f} nats a token in the first step, {gaps[-1]:.4f} in the last")
     if found.peak_gib is not None:
-        console.print(f"memory at its highest: {found.peak_gib:.1f} GiB")
+        console.print(
+            f"memory at its highest: {found.peak_gib:.1f} GiB in tensors, {found.held_gib:.1f} GiB held; estimated by "
+            f"zerosearch doctor: {found.estimated_gib:.1f} GiB"
+        )
     _show_phases("where the rollouts' time goes", found.phases(found.rollout_phases))
     _show_phases("where the update's time goes", found.phases(found.update_phases))
 

@@ -21,6 +21,7 @@ import typer
 from rich.text import Text
 
 from zerosearch.cleaning import clean, shown_address
+from zerosearch.commands.doctor_model import settings, show_estimate
 from zerosearch.commands.screen import console
 from zerosearch.engines.web import KEY_VARIABLES
 from zerosearch.errors import EXTRAS, ConfigError, first_line, install
@@ -78,14 +79,33 @@ def doctor(
         str | None, typer.Option(help="Name of the environment variable that holds the server's key.")
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the server.")] = 10.0,
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Estimate a run of this model: a shape, a folder or a hub id.")
+    ] = None,
+    config_file: Annotated[
+        Path | None, typer.Option("--config", metavar="CONFIG", help="Estimate a run with these settings.")
+    ] = None,
+    gpu: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Estimate it for another GPU: H200, H100, A100, L40S, 4090.")
+    ] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
 ) -> None:
     """Look at this machine: versions, memory, disk, GPUs, models, and the variables that matter.
 
     Ends with status 1 if something is missing that training the embedded model needs, or if the server of --url is not
     usable. Keys and tokens are never shown.
+
+    --model or --config estimate instead what a run needs: memory by part, seconds a step, and with which settings it
+    would fit. No weights are loaded; a hub is asked for config.json alone. Ends with status 1 where it does not fit.
     """
     environment = dict(os.environ)  # as the user has it, before prepare() adds to it
     prepare()
+    if model is not None or config_file is not None:
+        if not show_estimate(settings(model, config_file, set_ or ()), gpu):
+            raise typer.Exit(1)
+        return
+    if gpu is not None or set_:
+        raise ConfigError("--gpu and --set belong to an estimate: name a --model or a --config")
     findings: list[Finding] = []
     for title, part in (
         ("machine", machine()),

@@ -12,11 +12,11 @@ import statistics
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoModelForCausalLM
 
 from zerosearch.config import TrainConfig
 from zerosearch.episodes.generation import Sampling
@@ -24,6 +24,7 @@ from zerosearch.episodes.questions import Question
 from zerosearch.episodes.scoring import Scores
 from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.errors import ConfigError
+from zerosearch.learning.estimate import GIB, Work, memory, plan_of
 from zerosearch.learning.learner import Learner
 from zerosearch.learning.policy import POLICY, Policy
 from zerosearch.models.cards import Card, card_named
@@ -32,44 +33,9 @@ from zerosearch.models.fused import fuse_norms
 from zerosearch.models.local import LocalModel
 from zerosearch.models.phases import Profile, Spent
 from zerosearch.models.samplers import open_worker
+from zerosearch.models.shapes import SHAPES, config_named, shape_of
 from zerosearch.models.waiting import Waiting
 from zerosearch.models.worker import TransformersGenerator
-
-_QWEN = {"model_type": "qwen2", "vocab_size": 151_936, "max_position_embeddings": 32_768}
-_LLAMA = {"model_type": "llama", "vocab_size": 49_152, "max_position_embeddings": 8192}
-_KEYS = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
-
-
-def _shape(family: dict[str, Any], *sizes: int, tied: bool = True) -> dict[str, Any]:
-    return {**family, **dict(zip(_KEYS, sizes, strict=True)), "tie_word_embeddings": tied}
-
-
-SHAPES = {
-    "smollm2-135m": _shape(_LLAMA, 576, 1536, 30, 9, 3),
-    "qwen2.5-0.5b": _shape(_QWEN, 896, 4864, 24, 14, 2),
-    "qwen2.5-1.5b": _shape(_QWEN, 1536, 8960, 28, 12, 2),
-    "qwen2.5-3b": _shape(_QWEN, 2048, 11_008, 36, 16, 2),
-    "qwen2.5-7b": _shape(_QWEN | {"vocab_size": 152_064}, 3584, 18_944, 28, 28, 4, tied=False),
-    "qwen2.5-14b": _shape(_QWEN | {"vocab_size": 152_064}, 5120, 13_824, 48, 40, 8, tied=False),
-    "tiny": _shape(_LLAMA | {"vocab_size": 500}, 48, 96, 2, 4, 2),
-}
-
-
-@dataclass(frozen=True)
-class Work:
-    """The episodes of a step: how many, and how many tokens their parts have.
-
-    A turn searches with a chance of one half, up to `max_searches`. 320 episodes of at most 3 searches have some 23,000
-    tokens of the policy, 52,000 of the simulator and 170,000 in all, about what an untrained Qwen2.5-Coder-1.5B makes.
-    """
-
-    questions: int
-    rollouts: int
-    max_searches: int
-    instructions: int = 280
-    style: int = 330
-    turn: int = 38
-    page: int = 185
 
 
 @dataclass
@@ -95,6 +61,11 @@ class Measured:
     rollout_phases: list[dict[str, Spent]] = field(default_factory=list)
     update_phases: list[dict[str, Spent]] = field(default_factory=list)
     peak_gib: float | None = None
+    """The most that tensors had at once, on a GPU."""
+    held_gib: float | None = None
+    """The most that was kept from others: with what recorded steps and the allocator hold."""
+    estimated_gib: float | None = None
+    """What `zerosearch doctor` says of such a run."""
 
     def middle(self, what: list[float] | list[int]) -> float:
         """The median without the first, or the first where there is no other."""
@@ -143,11 +114,9 @@ def random_model(shape: str, device: torch.device, dtype: torch.dtype) -> LocalM
     if shape not in SHAPES:
         raise ConfigError(f"shape {shape!r}: known are {', '.join(SHAPES)}")
     torch.manual_seed(0)
-    settings = dict(SHAPES[shape])
-    config = AutoConfig.for_model(settings.pop("model_type"), **settings)
     make: Any = AutoModelForCausalLM
     with torch.device(device):
-        model = make.from_config(config, dtype=dtype)
+        model = make.from_config(config_named(shape), dtype=dtype)
     model.generation_config.eos_token_id = None
     model.eval().requires_grad_(False)
     if device.type == "cuda":
@@ -175,7 +144,9 @@ def measure(
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     measured = Measured(name, str(dtype).removeprefix("torch."), shape, count, read, work)
     lora, training = config.model.lora, config.training
-    policy = Policy.lora(model, None, rank=lora.rank if lora else 16, alpha=lora.alpha if lora else 32.0)
+    rank = lora.rank if lora else 16
+    policy = Policy.lora(model, None, rank=rank, alpha=lora.alpha if lora else 32.0)
+    measured.estimated_gib = _estimate(model, config, rank)
     worker = open_worker(
         model,
         config.model.sampler,
@@ -184,6 +155,8 @@ def measure(
         merge=training.merge_adapters,
     )
     learner = Learner(policy, None, config)
+    if config.model.gradient_checkpointing:
+        model.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     watch = Profile(device)
     with multiplying(config.model.matmul_precision), watch if profile else nullcontext():
         for repeat in range(repeats):
@@ -196,12 +169,22 @@ def measure(
             measured.sampler_gaps.append(float(learner.update(batch, repeat)["sampler_gap"]))
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
-                measured.peak_gib = torch.cuda.max_memory_allocated(device) / 2**30
+                measured.peak_gib = torch.cuda.max_memory_allocated(device) / GIB
+                measured.held_gib = torch.cuda.max_memory_reserved(device) / GIB
             measured.update_seconds.append(time.perf_counter() - started)
             measured.update_phases += [_phases(watch)] if profile else []
             _count(measured, batch, worker)
     worker.close()
     return measured
+
+
+def _estimate(model: LocalModel, config: TrainConfig, rank: int) -> float:
+    """GiB of such a run, as `zerosearch doctor` counts them."""
+    shape, gpu = shape_of(model.base.config, model.name), model.device.type == "cuda"
+    plan = plan_of(config, gpu=gpu, parameters=shape.parameters)
+    plan = replace(plan, item=model.dtype.itemsize, rank=rank, full=False, simulated=True)
+    room = torch.cuda.mem_get_info(model.device)[1] if gpu else None
+    return sum(memory(shape, plan, room).values()) / GIB
 
 
 def _phases(watch: Profile) -> dict[str, Spent]:

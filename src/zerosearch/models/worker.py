@@ -32,7 +32,7 @@ from zerosearch.process.runtime import memory, release_memory
 
 log = logging.getLogger(__name__)
 
-_CACHE_SHARE = 0.4  # of a GPU's free memory, or of the machine's
+CACHE_SHARE = 0.4  # of a GPU's free memory, or of the machine's
 
 
 @dataclass
@@ -109,7 +109,7 @@ class Worker(Waiting):
             there = _memory(layout.device)
             room = self.max_batch_tokens
             if there is not None:
-                room = min(room, int(_CACHE_SHARE * there) // layout.page_bytes * PAGE)
+                room = min(room, int(CACHE_SHARE * there) // layout.page_bytes * PAGE)
             self._sampler = ContinuousSampler(
                 PagedMemory(layout, room // PAGE + 1),
                 self._speak,
