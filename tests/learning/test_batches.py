@@ -9,7 +9,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zerosearch.learning.batches import Sequences, micro_batches, pad
+from zerosearch.learning.batches import Sequences, micro_batches, pad, share_out
+from zerosearch.learning.parallel import Processes
 
 END = 2  # ends a text and pads it, as with SmolLM2
 ROWS = st.lists(
@@ -69,3 +70,24 @@ def test_padding_is_zero_on_the_right() -> None:
     assert pad([[1, 2, 3], [4]]).tolist() == [[1, 2, 3], [4, 0, 0]]
     assert pad([[1.5], []], width=3).tolist() == [[1.5, 0.0, 0.0], [0.0, 0.0, 0.0]]
     assert pad([[1], [2]], dtype=torch.float32).dtype == torch.float32
+
+
+@given(ROWS, st.integers(2, 4), st.booleans())
+def test_processes_share_all_rows_and_nobody_has_a_piece_more_than_needed(
+    rows: list[list[tuple[int, int]]], size: int, packed: bool
+) -> None:
+    whole = sequences(rows)
+    shares = share_out(whole, size, packed=packed)
+    assert sorted(row for share in shares for row in share) == list(range(len(rows)))
+    batches = [micro_batches(whole, 60, packed=packed, processes=Processes(rank, size)) for rank in range(size)]
+    assert [sorted(row for batch in part for row in batch.rows) for part in batches] == shares
+    if not packed:
+        tokens = [sum(whole.lengths[row] for row in share) for share in shares]
+        assert max(tokens) - min(tokens) <= max(whole.lengths)
+
+
+def test_rows_of_one_prompt_stay_together_and_it_is_counted_once() -> None:
+    ids = [[1] * 10 + [5]] * 3 + [[2] * 10 + [5]] * 2 + [[3] * 11 + [5]]
+    mask = [[0] * 10 + [1]] * 5 + [[0] * 11 + [1]]
+    assert share_out(Sequences(ids, mask), 2, packed=True) == [[0, 1, 2], [3, 4, 5]]
+    assert share_out(Sequences(ids, mask), 3, packed=True) == [[0, 1, 2], [3, 4], [5]]

@@ -13,6 +13,7 @@ from learning.toy import toy_config, toy_trainer
 from torch import distributed
 
 from zerosearch.files.jsonl import read_rows
+from zerosearch.learning import parallel
 from zerosearch.learning.parallel import Processes
 
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -29,6 +30,7 @@ def _config(folder: Path, algorithm: str) -> Any:
 
 def _one_of_two(rank: int, port: int, folder: Path, algorithm: str) -> None:
     torch.set_num_threads(1)
+    parallel._PIECE = 5000  # several pieces, as of a larger model
     distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=2)
     toy_trainer(_config(folder, algorithm), processes=Processes(rank, 2)).run()
     distributed.destroy_process_group()

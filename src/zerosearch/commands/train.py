@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -42,6 +43,7 @@ def train(
             "they are taken all the same"
         )
     config = load_config(config_file, [*(set_ or ()), *as_overrides({"name": name, "folder": folder})])
+    console.quiet = os.environ.get("RANK", "0") != "0"  # of several processes the first speaks
     console.print("loading models and data ...", style="dim")
     from zerosearch.learning.run import train as train_policy
 

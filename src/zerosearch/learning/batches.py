@@ -9,11 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from zerosearch.learning.losses import token_weights
 from zerosearch.learning.packing import Packing, pack, prompt_length
+from zerosearch.learning.parallel import ALONE, Processes
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,9 @@ class Sequences:
     def __post_init__(self) -> None:
         if [len(row) for row in self.ids] != [len(row) for row in self.mask]:
             raise ValueError("ids and mask differ in length")
+
+    def only(self, rows: Sequence[int]) -> Sequences:
+        return Sequences([self.ids[row] for row in rows], [self.mask[row] for row in rows])
 
     @property
     def lengths(self) -> list[int]:
@@ -47,20 +52,47 @@ class MicroBatch:
 
 
 def micro_batches(
-    sequences: Sequences, max_tokens: int, device: torch.device | str = "cpu", *, packed: bool = False
+    sequences: Sequences,
+    max_tokens: int,
+    device: torch.device | str = "cpu",
+    *,
+    packed: bool = False,
+    processes: Processes = ALONE,
 ) -> list[MicroBatch]:
-    """Cut into micro-batches of at most `max_tokens` tokens (a longer sequence gets one of its own).
+    """Cut this process's share into micro-batches of at most `max_tokens` tokens (a longer sequence gets its own).
 
     Tokens are counted as computed: with pads, or `packed`, a prompt that neighbours share once. Every row is in exactly
-    one micro-batch. The largest come first, so that a run out of memory shows at once.
+    one micro-batch of one process. The largest come first, so that a run out of memory shows at once.
     """
-    cut = _by_prompt(sequences, max_tokens) if packed else _by_length(sequences, max_tokens)
+    own = share_out(sequences, processes.size, packed=packed)[processes.rank]
+    share = sequences.only(own)
     batches = []
-    for rows in cut:
-        ids, masks = [sequences.ids[r] for r in rows], [sequences.mask[r] for r in rows]
-        packing = pack(ids, masks, device) if packed else None
-        batches.append(MicroBatch(tuple(rows), pad(ids, device), pad(masks, device), packing))
+    for rows in _by_prompt(share, max_tokens) if packed else _by_length(share, max_tokens):
+        cut = share.only(rows)
+        packing = pack(cut.ids, cut.mask, device) if packed else None
+        micro = MicroBatch(tuple(own[row] for row in rows), pad(cut.ids, device), pad(cut.mask, device), packing)
+        batches.append(micro)
     return batches
+
+
+def share_out(sequences: Sequences, size: int, *, packed: bool = False) -> list[list[int]]:
+    """The rows of each of `size` processes, in order, about equal in tokens.
+
+    The largest pieces first, each to whoever has least so far. A piece is a row or, `packed`, all rows of one prompt.
+    """
+    if size == 1:
+        return [list(range(len(sequences.ids)))]
+    pieces = [(len(row), [place]) for place, row in enumerate(sequences.ids)]
+    if packed:
+        groups = _groups(sequences)
+        pieces = [(n + sum(len(sequences.ids[row]) - n for row in rows), rows) for n, rows in groups]
+    shares: list[list[int]] = [[] for _ in range(size)]
+    tokens = [0] * size
+    for length, rows in sorted(pieces, key=lambda piece: (-piece[0], piece[1])):
+        least = tokens.index(min(tokens))
+        shares[least] += rows
+        tokens[least] += length
+    return [sorted(share) for share in shares]
 
 
 def _by_length(sequences: Sequences, max_tokens: int) -> list[list[int]]:
@@ -77,18 +109,14 @@ def _by_length(sequences: Sequences, max_tokens: int) -> list[list[int]]:
 
 def _by_prompt(sequences: Sequences, max_tokens: int) -> list[list[int]]:
     """Rows of equal prompts together, in parts that fit; then parts together, the largest first."""
-    groups: dict[tuple[int, ...], list[int]] = {}
-    prompts = [prompt_length(mask) for mask in sequences.mask]
-    for row, ids in enumerate(sequences.ids):
-        groups.setdefault(tuple(ids[: prompts[row]]), []).append(row)
     parts: list[tuple[int, list[int]]] = []
-    for prompt, rows in groups.items():
-        size, part = len(prompt), list[int]()
+    for prompt, rows in _groups(sequences):
+        size, part = prompt, list[int]()
         for row in rows:
-            own = len(sequences.ids[row]) - len(prompt)
+            own = len(sequences.ids[row]) - prompt
             if part and size + own > max_tokens:
                 parts.append((size, part))
-                size, part = len(prompt), []
+                size, part = prompt, []
             size += own
             part.append(row)
         parts.append((size, part))
@@ -103,6 +131,14 @@ def _by_prompt(sequences: Sequences, max_tokens: int) -> list[list[int]]:
     return cut
 
 
+def _groups(sequences: Sequences) -> list[tuple[int, list[int]]]:
+    """The rows of each prompt, and its tokens."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for row, (ids, mask) in enumerate(zip(sequences.ids, sequences.mask, strict=True)):
+        groups.setdefault(tuple(ids[: prompt_length(mask)]), []).append(row)
+    return [(len(prompt), rows) for prompt, rows in groups.items()]
+
+
 def pad(
     rows: Sequence[Sequence[int] | Sequence[float]],
     device: torch.device | str = "cpu",
@@ -110,8 +146,11 @@ def pad(
     width: int | None = None,
 ) -> Tensor:
     """Right-pad with 0 to the longest row (or `width`): (B, T)."""
-    width = width or max(len(row) for row in rows)
-    return torch.tensor([[*row, *([0] * (width - len(row)))] for row in rows], device=device, dtype=dtype)
+    padded = np.zeros((len(rows), width or max(map(len, rows))), np.result_type(*{type(row[0]) for row in rows if row}))
+    for place, row in enumerate(rows):
+        padded[place, : len(row)] = row
+    given = torch.from_numpy(padded)
+    return given.to(device, dtype or (torch.float32 if given.is_floating_point() else torch.int64))
 
 
 def token_mean(mask_BT: Tensor, rows: Tensor) -> Tensor:

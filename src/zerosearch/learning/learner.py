@@ -169,9 +169,9 @@ class Learner:
         self.policy.train_mode()
         learned = [i for i in part if self._has_gradient(batch, i)]
         with torch.no_grad():  # the others teach nothing, but entropy and ratios are those of all policy tokens
-            for micro in self.processes.share(self._micros(batch, [i for i in part if i not in learned])):
+            for micro in self._micros(batch, [i for i in part if i not in learned]):
                 self._policy_loss(batch, micro, weights, metrics, compare=compare)
-        micros = self.processes.share(self._micros(batch, learned))
+        micros = self._micros(batch, learned)
         told: dict[str, list[tuple[float, float]]] = defaultdict(list)
 
         def losses() -> Iterator[Tensor]:
@@ -245,7 +245,7 @@ class Learner:
         assert batch.returns_BT is not None
         critic, values_BT, returns_BT = self.critic, batch.values_BT, batch.returns_BT
         critic.train_mode()
-        micros = self.processes.share(self._micros(batch, part))
+        micros = self._micros(batch, part)
 
         def losses() -> Iterator[Tensor]:
             for micro in micros:
@@ -283,21 +283,21 @@ class Learner:
         return rounded or training.top_p < 1 or training.top_k > 0
 
     def _micros(self, batch: _Batch, rows: Sequence[int]) -> list[MicroBatch]:
+        """This process's part of `rows`."""
         if not rows:
             return []
-        part = Sequences([batch.sequences.ids[i] for i in rows], [batch.sequences.mask[i] for i in rows])
-        return [replace(m, rows=tuple(rows[i] for i in m.rows)) for m in self._cut(part)]
+        return [replace(m, rows=tuple(rows[i] for i in m.rows)) for m in self._cut(batch.sequences.only(rows))]
 
     def _cut(self, sequences: Sequences) -> list[MicroBatch]:
-        budget = self.training.micro_batch_tokens
-        return micro_batches(sequences, budget, self.device, packed=self.policy.packs)
+        budget, packed = self.training.micro_batch_tokens, self.policy.packs
+        return micro_batches(sequences, budget, self.device, packed=packed, processes=self.processes)
 
     @phase("log-probs", gpu=True)
     @torch.no_grad()
     def _fill(self, mask_BT: Tensor, micros: Sequence[MicroBatch], compute: Callable[[MicroBatch], Tensor]) -> Tensor:
         """Run `compute` over the micro-batches without gradients and put its (N,) results in place: (B, T)."""
         out = torch.zeros_like(mask_BT, dtype=torch.float32)
-        for micro in self.processes.share(micros):
+        for micro in micros:
             out[list(micro.rows), : micro.ids_BT.shape[1]] = scatter(compute(micro).float(), micro.mask_BT)
         return self.processes.add_up(out)
 

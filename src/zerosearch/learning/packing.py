@@ -11,13 +11,16 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, DynamicCache
 from transformers.cache_utils import DynamicLayer
 
 ATTENTION = "zerosearch_packed"
+Numbers = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -47,52 +50,58 @@ def prompt_length(mask: Sequence[int]) -> int:
 
 def pack(ids: Sequence[Sequence[int]], masks: Sequence[Sequence[int]], device: torch.device | str = "cpu") -> Packing:
     """Pack rows; those whose prompts are equal, one after the other, share it."""
-    tokens: list[int] = []
-    positions: list[int] = []
-    keys: list[int] = []
+    tokens: list[Numbers] = []
+    positions: list[Numbers] = []
+    keys: list[Numbers] = []
     ends: list[tuple[int, int]] = [(0, 0)]
-    predictors: list[int] = []
-    targets: list[int] = []
+    predictors: list[Numbers] = []
+    targets: list[Numbers] = []
 
-    def segment(own: Sequence[int], before: range, start: int) -> None:
-        first = len(tokens)
-        tokens.extend(own)
-        positions.extend(range(start, start + len(own)))
-        keys.extend([*before, *range(first, len(tokens))])
-        ends.append((len(tokens), len(keys)))
+    def segment(own: Numbers, before: range) -> int:
+        first, seen = ends[-1]
+        last = first + len(own)
+        tokens.append(own)
+        positions.append(np.arange(len(before), len(before) + len(own)))
+        keys.extend((np.arange(before.start, before.stop), np.arange(first, last)))
+        ends.append((last, seen + len(before) + len(own)))
+        return first
 
-    prompt: Sequence[int] = ()
+    lengths = [prompt_length(mask) for mask in masks]
     shared = range(0)
     for row, (text, mask) in enumerate(zip(ids, masks, strict=True)):
-        length = prompt_length(mask)
-        if not shared or text[:length] != prompt:
-            prompt, shared = text[:length], range(0)
-            if row + 1 < len(ids) and prompt_length(masks[row + 1]) == length and ids[row + 1][:length] == prompt:
-                shared = range(len(tokens), len(tokens) + length)
-                segment(prompt, range(0), 0)
-        start = len(tokens)
-        segment(text[len(shared) :], shared, len(shared))
-        for place, own in enumerate(mask):
-            if own:
-                targets.append(text[place])
-                predictors.append(start + place - 1 - len(shared) if place > len(shared) else shared[place - 1])
+        length, whole = lengths[row], np.asarray(text, dtype=np.int64)
+        if not row or not _same_prompt(ids, lengths, row - 1):
+            shared = range(0)
+            if row + 1 < len(ids) and _same_prompt(ids, lengths, row):
+                first = segment(whole[:length], range(0))
+                shared = range(first, first + length)
+        start = segment(whole[len(shared) :], shared)
+        own = np.flatnonzero(mask)
+        targets.append(whole[own])
+        predictors.append(np.where(own > len(shared), start - len(shared), shared.start) + own - 1)
     pairs = list(pairwise(ends))
     longest = max(b[0] - a[0] for a, b in pairs), max(b[1] - a[1] for a, b in pairs)
     query_ends, key_ends = torch.tensor(ends, dtype=torch.int32, device=device).unbind(1)
 
-    def tensor(values: list[int]) -> Tensor:
-        return torch.tensor(values, dtype=torch.long, device=device)
+    def joined(parts: list[Numbers]) -> Tensor:
+        return torch.from_numpy(np.concatenate(parts)).to(device)
 
     return Packing(
-        tensor(tokens),
-        tensor(positions),
-        tensor(keys),
-        tensor(predictors),
-        tensor(targets),
+        joined(tokens),
+        joined(positions),
+        joined(keys),
+        joined(predictors),
+        joined(targets),
         query_ends.contiguous(),
         key_ends.contiguous(),
         longest,
     )
+
+
+def _same_prompt(ids: Sequence[Sequence[int]], lengths: Sequence[int], row: int) -> bool:
+    """Whether `row` and the next one begin with the same prompt."""
+    length = lengths[row]
+    return lengths[row + 1] == length and ids[row][:length] == ids[row + 1][:length]
 
 
 def hidden_states(model: Any, packing: Packing) -> Tensor:

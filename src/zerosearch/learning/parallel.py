@@ -7,7 +7,7 @@ the step is that of one process, up to the order of additions.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, distributed
 
 T = TypeVar("T")
+_PIECE = 32 * 2**20
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,13 @@ class Processes:
 
     @classmethod
     def current(cls) -> Processes:
-        """Join the group that `accelerate launch` has described in the environment; a single process otherwise."""
+        """Join the group that `accelerate launch` or `torchrun` has described; a single process otherwise.
+
+        GPUs talk through NCCL. On a machine without one the processes talk through gloo.
+        """
         from accelerate import PartialState
 
-        state = PartialState()
+        state = PartialState(cpu=not torch.cuda.is_available())
         return cls(state.process_index, state.num_processes)
 
     @property
@@ -56,13 +60,22 @@ class Processes:
         return tensor
 
     def add_up_gradients(self, parameters: Iterable[torch.nn.Parameter]) -> None:
-        """The sum of everybody's gradients; a process without one counts as 0."""
+        """The sum of everybody's gradients; a process without one counts as 0.
+
+        An adapter has hundreds of small tensors: they are sent end to end, in pieces of some `_PIECE` numbers.
+        """
         if self.size == 1:
             return
+        gradients = []
         for parameter in parameters:
             if parameter.grad is None:
                 parameter.grad = torch.zeros_like(parameter)
-            distributed.all_reduce(parameter.grad)
+            gradients.append(parameter.grad)
+        for piece in _pieces(gradients):
+            sent = torch.cat([gradient.flatten() for gradient in piece])
+            distributed.all_reduce(sent)
+            for gradient, summed in zip(piece, torch.split(sent, [g.numel() for g in piece]), strict=True):
+                gradient.copy_(summed.view_as(gradient))
 
     def wait(self) -> None:
         """Go on once everybody has come this far."""
@@ -73,6 +86,18 @@ class Processes:
         """Leave the group, at the very end: NCCL complains of a process that ends in it."""
         if self.size > 1 and distributed.is_initialized():
             distributed.destroy_process_group()
+
+
+def _pieces(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """Neighbours of one number format, until they hold `_PIECE` numbers."""
+    piece: list[Tensor] = []
+    for tensor in tensors:
+        if piece and (piece[0].dtype != tensor.dtype or sum(t.numel() for t in piece) >= _PIECE):
+            yield piece
+            piece = []
+        piece.append(tensor)
+    if piece:
+        yield piece
 
 
 ALONE = Processes()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -163,10 +164,8 @@ class Trainer:
             trajectories, used = await self._play(asked, inputs.engine, inputs.training)
             rolled = time.perf_counter()
             check_searches(trajectories, inputs.engine.name, self.errors.last)
-            every = config.logging.trajectories_every
-            if every and step % every == 0 and self.processes.first:
-                write_trajectories(self.folder / "trajectories" / f"step-{step:06d}.jsonl.zst", trajectories)
-            learned = inputs.learner.update(trajectories, step)
+            with self._keeping(trajectories, step):
+                learned = inputs.learner.update(trajectories, step)
         except ModelError as error:  # logits that are not numbers
             raise RunError(f"step {step}: {error}. The last checkpoint is as it was") from None
         except NotFinite as error:
@@ -203,6 +202,19 @@ class Trainer:
         self.books.stands(used)
         self._rewards.append(row["reward"])
         return row
+
+    @contextlib.contextmanager
+    def _keeping(self, trajectories: Sequence[Trajectory], step: int) -> Iterator[None]:
+        """Write the step's episodes, in a thread of their own: nobody waits for the first process to compress them."""
+        every = self.config.logging.trajectories_every
+        if not (every and step % every == 0 and self.processes.first):
+            yield
+            return
+        path = self.folder / "trajectories" / f"step-{step:06d}.jsonl.zst"
+        with ThreadPoolExecutor(1, "trajectories") as pool:
+            written = pool.submit(write_trajectories, path, trajectories)
+            yield
+            written.result()
 
     def _heed(self, step: int) -> None:
         """Raises `RunError` where an alarm of the step says that the run had better stop."""
