@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,11 @@ from zerosearch.config import TrainConfig
 from zerosearch.config_file import config_from_dict, config_toml, load_config
 from zerosearch.engines.config import KINDS, SimulatedConfig
 from zerosearch.errors import ConfigError
+from zerosearch.evaluation.benchmarks import SOURCES
+from zerosearch.learning.estimate import GIB, memory, plan_of
+from zerosearch.models.cards import CARDS
 from zerosearch.models.config import Section
+from zerosearch.models.shapes import config_named, shape_of
 
 CONFIGS = sorted((Path(__file__).parents[1] / "src" / "zerosearch" / "configs").glob("*.toml"))
 FULL = {"full": True, "lora": "none"}
@@ -50,6 +55,46 @@ def test_the_paper_config_is_the_papers_setting() -> None:
     assert (simulator.base_url, simulator.temperature, simulator.max_tokens) == ("http://localhost:8000/v1", 0.8, 600)
     assert config.model.full
     assert config.model.lora is None
+
+
+def test_the_paper_config_is_judged_by_google_on_seven_benchmarks() -> None:
+    judged = load_config("paper-qwen2.5-3b").evaluation
+    assert judged.benchmarks == list(SOURCES)
+    assert judged.benchmark_limit == 500
+    assert judged.engine is not None
+    assert (judged.engine.kind, judged.engine.top_k) == ("serper", 5)
+
+
+ONE_GPU = {"one-gpu-1.5b": "qwen2.5-1.5b", "one-gpu-3b": "qwen2.5-3b", "one-gpu-7b": "qwen2.5-7b"}
+
+
+def test_the_configs_of_one_gpu_differ_in_size_alone() -> None:
+    first, *others = (load_config(name) for name in ONE_GPU)
+    for other in others:
+        for section in ("data", "protocol", "evaluation", "reward", "algorithm", "logging"):
+            assert getattr(other, section) == getattr(first, section)
+        assert other.engine.simulated.model == other.model.name
+
+
+@pytest.mark.parametrize("name", ONE_GPU)
+def test_a_config_of_one_gpu_fits_the_cards_that_its_comment_names(name: str) -> None:
+    text = (CONFIGS[0].parent / f"{name}.toml").read_text()
+    named = next(line for line in text.splitlines() if line.startswith("# Fits a GPU"))
+    claims = {card: [] for card in re.search(r"\((.*?)\)", named)[1].split(", ")}  # type: ignore[index]
+    claims |= {line.split()[1]: line.split()[3::2] for line in text.splitlines() if "--set training.micro" in line}
+    shape = shape_of(config_named(ONE_GPU[name]), name)
+
+    def needed(room: float, changes: list[str]) -> float:
+        plan = plan_of(load_config(name, [*changes, "model.sampler=native"]), gpu=True, parameters=shape.parameters)
+        return sum(memory(shape, plan, room).values())
+
+    assert len(claims) >= 4
+    for card, changes in claims.items():
+        room = next(known.gib for known in CARDS if known.name == card) * GIB
+        assert needed(room, changes) <= room, card
+        assert not changes or needed(room, []) > room, card
+    said = float(re.search(r"(\d+) GiB", named)[1])  # type: ignore[index]
+    assert 0 <= said - needed(79 * GIB, []) / GIB < 1
 
 
 def test_the_gpu_demo_differs_from_the_demo_in_size_only() -> None:

@@ -138,6 +138,11 @@ class EvaluationConfig(Section):
     """Use only the first ones, this many."""
     every: int = Field(0, ge=0)
     """Steps between evaluations; 0: only before and after."""
+    benchmarks: list[str] = Field([], json_schema_extra=FREE)
+    """What `zerosearch evaluate` asks where --benchmarks names none: nq, triviaqa, popqa, hotpotqa, 2wikimultihopqa,
+    musique, bamboogle, or files. A run's own evaluations ask `questions`."""
+    benchmark_limit: int | None = Field(None, ge=1, json_schema_extra=FREE)
+    """Questions that are drawn of each of `benchmarks`, by seed; none: all."""
     engine: EngineConfig | None = None
     """The engine to evaluate with; none: the training engine."""
     transfer_limit: int = Field(0, ge=0)

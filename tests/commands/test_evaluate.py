@@ -96,6 +96,21 @@ def test_one_command_makes_the_table_of_every_method(local: Any, data: Path) -> 
     assert "tree-search" in result.out
 
 
+def test_a_configuration_names_its_benchmarks_and_how_many_questions_of_each(
+    zerosearch: Any, arguments: list[str]
+) -> None:
+    place = arguments.index("--benchmarks")
+    named = ("--set", 'evaluation.benchmarks=["nq", "bamboogle"]', "--set", "evaluation.benchmark_limit=4")
+    words = arguments[:place] + arguments[place + 2 :]
+    result = zerosearch(*words, "--methods", "direct", *named)
+    assert result.code == 0, result.err
+    found = {f.header.benchmark: (f.header.count, f.header.limit) for f in find_results("out")}
+    assert found == {"nq": (4, 4), "bamboogle": (4, 4)}
+    all_of_nq = zerosearch(*words, "--methods", "direct", *named, "--benchmarks", "nq", "--out", "whole")
+    assert all_of_nq.code == 0, all_of_nq.err
+    assert [f.header.count for f in find_results("whole")] == [6]
+
+
 def test_a_local_model_is_shown_the_tags_that_it_is_to_write(model: Path, data: Path) -> None:
     """And those that a question holds are not among them."""
     import asyncio

@@ -70,8 +70,8 @@ def evaluate(
 ) -> None:
     """Run a model and baseline methods on benchmarks; keep every prediction and print a table.
 
-    Without benchmarks the questions are the configuration's evaluation.questions. The same command resumes an
-    interrupted evaluation.
+    Without --benchmarks they are the configuration's evaluation.benchmarks, or its evaluation.questions where it names
+    none. The same command resumes an interrupted evaluation.
     """
     prepare()
     short = {

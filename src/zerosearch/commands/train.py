@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from zerosearch.commands.screen import console, table
+from zerosearch.commands.train_seeds import SCORES, seeds_of, train_seeds
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import as_overrides, load_config
 from zerosearch.errors import ConfigError
@@ -29,11 +30,17 @@ def train(
     name: Annotated[str | None, typer.Option(help="Name of the run's folder.")] = None,
     folder: Annotated[str | None, typer.Option(help="Where run folders lie.")] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over; an older run is set aside, not deleted.")] = False,
+    seeds: Annotated[
+        str | None, typer.Option(metavar="N,N,...", help="One run a seed, in folders NAME-seedN: 0,1,2.")
+    ] = None,
 ) -> None:
     """Teach a policy to search by reinforcement learning, with a simulated (or a real) search engine.
 
     The same command resumes an interrupted run from its last checkpoint. `zerosearch check CONFIG` shows what a
     configuration means before anything is loaded.
+
+    --seeds trains several times, one after the other or, on a machine with several GPUs, one a GPU, and prints mean and
+    spread of the last evaluations. A run that fails stops no other; the command then does not end with status 0.
     """
     prepare()
     if config_file is None and not set_:
@@ -43,6 +50,9 @@ def train(
             "they are taken all the same"
         )
     config = load_config(config_file, [*(set_ or ()), *as_overrides({"name": name, "folder": folder})])
+    if seeds is not None:
+        _train_seeds(config_file, list(set_ or ()), config, seeds, fresh)
+        return
     console.quiet = os.environ.get("RANK", "0") != "0"  # of several processes the first speaks
     console.print("loading models and data ...", style="dim")
     from zerosearch.learning.run import train as train_policy
@@ -50,6 +60,19 @@ def train(
     console.print(describe(config))
     complete = train_policy(config, fresh=fresh, sinks=[Lines(config)], say=console.print)
     _conclude(config, complete)
+
+
+def _train_seeds(config_file: Path | None, changes: list[str], config: TrainConfig, seeds: str, fresh: bool) -> None:
+    own = {
+        seed: load_config(
+            config_file,
+            [*changes, *as_overrides({"seed": seed, "name": f"{config.name}-seed{seed}", "folder": config.folder})],
+        )
+        for seed in seeds_of(seeds)
+    }
+    options = [str(config_file)] if config_file is not None else []
+    options += [word for change in changes for word in ("--set", change)] + ["--fresh"] * fresh
+    train_seeds(own, options)
 
 
 class Lines:
@@ -167,15 +190,7 @@ def results_table(evaluations: list[dict[str, Any]]) -> Table:
         "",
         *(f"after {e['step']} steps" if e["step"] else "before" for e in evaluations),
     )
-    for key, label in (
-        ("f1", "F1"),
-        ("em", "EM"),
-        ("cover_em", "cover-EM"),
-        ("searches", "searches per episode"),
-        ("evidence", "page held the answer"),
-        ("valid_actions", "valid actions"),
-        ("answered", "answered"),
-    ):
+    for key, label in SCORES.items():
         made.add_row(label, *(f"{s[key]:.3f}" for s in summaries))
     if any(s.get("misses") for s in summaries):
         made.add_row("queries without a recorded page", *(str(s.get("misses", 0)) for s in summaries))

@@ -37,9 +37,9 @@ def evaluate(
 ) -> ResultsTable:
     """Ask each method (`entrants.py`) every question of each benchmark, and write predictions and tables to `out`.
 
-    `benchmarks` are those that `open_benchmark` knows; None: `evaluation.questions`. The same call resumes an
-    interrupted evaluation: what is in `out` is not asked again. `complaint` of the table tells what failed; such
-    predictions count as wrong, and the same call asks them again.
+    `benchmarks` are those that `open_benchmark` knows; None: `evaluation.benchmarks`, or where that is empty
+    `evaluation.questions`. The same call resumes an interrupted evaluation: what is in `out` is not asked again.
+    `complaint` of the table tells what failed; such predictions count as wrong, and the same call asks them again.
 
     Raises `ConfigError`, `DataError` or `ModelError` for what cannot be used, `FolderError` for a folder that is
     another's, `RunError` where too much fails or the disk is full, `BudgetError` where the engine's budget is spent.
@@ -47,13 +47,14 @@ def evaluate(
     if trials.samples > 1 and trials.temperature == 0:
         raise ConfigError(f"{trials.samples} greedy tries at a question would all be the same: set --temperature")
     specs = parse_methods(methods, trials.label)
-    named = benchmarks or config.evaluation.questions
+    named = benchmarks or config.evaluation.benchmarks or config.evaluation.questions
+    limit = trials.limit or (None if benchmarks else config.evaluation.benchmark_limit)
     names = [name for name in (named.split(",") if isinstance(named, str) else named) if name.strip()]
     with owned(out, "evaluate"):
         check_file(out / "table.json", _is_table)
         check_file(out / "table.md", lambda path: _is_table(path.with_suffix(".json")))
         fields = Fields.parse(trials.fields or config.evaluation.fields)
-        asked = distinct([open_benchmark(name, trials.data, trials.limit, config.seed, fields) for name in names])
+        asked = distinct([open_benchmark(name, trials.data, limit, config.seed, fields) for name in names])
         with Parts(config, spending=out, work="evaluate") as parts:
             setup = Setup(parts, specs, trials)
             cells = [_cell(setup, entrant, one, out) for entrant in map(setup.enter, specs) for one in asked]
