@@ -49,6 +49,21 @@ def test_a_profile_names_every_phase_of_a_step_and_leaves_no_time_out(zerosearch
     assert 0 < found["chains"][1] <= found["update_tokens"][1] // 6
 
 
+def test_samplers_are_measured_one_after_the_other_on_the_same_work(zerosearch: Any, tmp_path: Path) -> None:
+    out = tmp_path / "both.json"
+    result = zerosearch("bench", *SMALL, "--samplers", "native,plain", "--out", str(out))
+    assert result.code == 0, result.err
+    native, plain = json.loads(out.read_text())
+    assert (native["sampler"], plain["sampler"]) == ("native", "plain")
+    assert native["policy_tokens"] == plain["policy_tokens"]
+    assert native["chains"] == plain["chains"]
+    assert "sampler native" in result.out
+    assert "sampler plain" in result.out
+    unknown = zerosearch("bench", *SMALL, "--samplers", "fast")
+    assert unknown.code == 2
+    assert "--samplers fast: known are auto, native, vllm, plain" in unknown.err
+
+
 def test_without_profile_nothing_is_timed(zerosearch: Any) -> None:
     result = zerosearch("bench", *SMALL, "--json")
     found = json.loads(result.out[result.out.index("{") :])

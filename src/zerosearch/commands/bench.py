@@ -5,13 +5,16 @@ from __future__ import annotations
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
 from zerosearch.commands.screen import console, json_text, table
+from zerosearch.config import TrainConfig
 from zerosearch.config_file import load_config
+from zerosearch.errors import ConfigError
 from zerosearch.files.jsonl import write_json
+from zerosearch.models.samplers import SamplerName
 from zerosearch.process.runtime import prepare, quiet_libraries
 
 if TYPE_CHECKING:
@@ -32,6 +35,9 @@ def bench(
     repeats: Annotated[int, typer.Option(min=1, metavar="N", help="Steps to measure, and one before.")] = 3,
     page_tokens: Annotated[
         int | None, typer.Option(min=4, metavar="N", help="Of a simulated page; none: 185, on a CPU 40.")
+    ] = None,
+    samplers: Annotated[
+        str | None, typer.Option(metavar="NAMES", help="Measure these one after the other: native,vllm,plain.")
     ] = None,
     profile: Annotated[bool, typer.Option("--profile", help="Say where the time of a step goes.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JSON there too, beside the table.")] = None,
@@ -60,22 +66,34 @@ def bench(
     work = work_of(config, page_tokens or (40 if cpu else 185))
     chosen = shape or ("smollm2-135m" if cpu else "qwen2.5-1.5b")
     said = partial(console.print, style="dim")
-    found = measure(chosen, config, work, repeats=repeats + 1, profile=profile, say=said)
-    limits = {"rollout_limit": found.rollout_limit, "update_limit": found.update_limit}
-    held = asdict(found) | limits | {"update_peak_share": found.peak_share}
+    changed = [with_sampler(config, name.strip()) for name in samplers.split(",")] if samplers else [config]
+    rows = []
+    for one in changed:
+        found = measure(chosen, one, work, repeats=repeats + 1, profile=profile, say=said)
+        limits = {"rollout_limit": found.rollout_limit, "update_limit": found.update_limit}
+        rows.append(asdict(found) | limits | {"update_peak_share": found.peak_share})
+        if not as_json:
+            _show(found, repeats)
+    held = rows if samplers else rows[0]
     if out is not None:
         write_json(out, held)
     if as_json:
         print(json_text(held, indent=2))
-    else:
-        _show(found, repeats)
+
+
+def with_sampler(config: TrainConfig, name: str) -> TrainConfig:
+    """Raises `ConfigError` for a sampler that does not exist."""
+    if name not in get_args(SamplerName):
+        raise ConfigError(f"--samplers {name}: known are {', '.join(get_args(SamplerName))}")
+    return config.model_copy(update={"model": config.model.model_copy(update={"sampler": name})})
 
 
 def _show(found: Measured, repeats: int) -> None:
     work = found.work
     console.print(
         f"{found.shape} ({found.parameters / 1e6:,.0f} million random weights, {found.dtype}) on {found.device}: "
-        f"{work.questions} questions x {work.rollouts} episodes, at most {work.max_searches} searches"
+        f"{work.questions} questions x {work.rollouts} episodes, at most {work.max_searches} searches, sampler "
+        f"{found.sampler}"
     )
     shown = table("", "", "seconds", "first", "limit", "tokens", "tokens a second")
     sampled = [a + b for a, b in zip(found.policy_tokens, found.simulator_tokens, strict=True)]

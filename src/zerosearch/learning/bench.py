@@ -7,6 +7,7 @@ share the weights, as they do where a prompted simulator plays the engine.
 from __future__ import annotations
 
 import asyncio
+import gc
 import random
 import statistics
 import time
@@ -45,6 +46,7 @@ class Measured:
     device: str
     dtype: str
     shape: str
+    sampler: str
     parameters: int
     read_bytes: int
     """Weights that a decoding step reads."""
@@ -135,6 +137,10 @@ def measure(
 ) -> Measured:
     """Play and learn `repeats` times, with the sizes, device and sampler of `config`; `profile`: say in what phases."""
     device = pick_device(config.model.device)
+    if device.type == "cuda":
+        gc.collect()  # what was measured before
+        torch.cuda.empty_cache()
+        torch.cuda.reset_peak_memory_stats(device)
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     say(f"making {shape} with random weights ...")
     model = random_model(shape, device, dtype)
@@ -142,7 +148,7 @@ def measure(
     unread = 0 if model.base.config.tie_word_embeddings else model.base.get_input_embeddings().weight.numel()
     read = (count - unread) * dtype.itemsize
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    measured = Measured(name, str(dtype).removeprefix("torch."), shape, count, read, work)
+    measured = Measured(name, str(dtype).removeprefix("torch."), shape, config.model.sampler, count, read, work)
     lora, training = config.model.lora, config.training
     rank = lora.rank if lora else 16
     policy = Policy.lora(model, None, rank=rank, alpha=lora.alpha if lora else 32.0)

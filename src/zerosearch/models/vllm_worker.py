@@ -21,6 +21,7 @@ from zerosearch.errors import ModelError, ZeroSearchError, first_line
 from zerosearch.models.continuous import Row, Speaker
 from zerosearch.models.devices import on_device
 from zerosearch.models.local import LocalModel
+from zerosearch.models.phases import phase
 from zerosearch.models.sampling import StopStrings
 from zerosearch.models.vllm_weights import adapter_rank
 from zerosearch.models.waiting import DecodingTotals, Waiting
@@ -138,7 +139,9 @@ class VllmWorker(Waiting):
         for _ in range(_STEPS):
             if not self._rows:
                 break
-            done = self._take(engine, engine.step(), tokens)
+            with phase("vLLM's steps, with its host", gpu=True):
+                stepped = list(engine.step())
+            done = self._take(engine, stepped, tokens)
             ended += done
             if done:
                 break
@@ -160,11 +163,13 @@ class VllmWorker(Waiting):
                 self._later = [row for row in new if row.speaker in large]
                 new[:] = [row for row in new if row.speaker not in large]
         if self._engine is None:
-            self._engine = self.open(self.model, 2 * self.max_batch_rows, self.max_batch_tokens)
+            with phase("recording", gpu=True):
+                self._engine = self.open(self.model, 2 * self.max_batch_rows, self.max_batch_tokens)
             self._stale.clear()
         elif self._stale:
             stale, self._stale = self._stale, set()
-            self._engine.refresh(stale)
+            with phase("sync", gpu=True):
+                self._engine.refresh(stale)
         return self._engine
 
     def _let_in(self, engine: Engine, new: list[Row]) -> list[Row]:
@@ -190,6 +195,7 @@ class VllmWorker(Waiting):
         if requests:
             engine.abort(requests)
 
+    @phase("taking tokens")
     def _take(self, engine: Engine, stepped: Iterable[Stepped], tokens: Counter[Speaker]) -> list[Row]:
         """The rows that ended. What a row sampled beyond its end is cut off."""
         ended, aborted = [], []
