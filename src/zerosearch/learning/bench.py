@@ -28,6 +28,7 @@ from zerosearch.errors import ConfigError
 from zerosearch.learning.estimate import GIB, Work, memory, plan_of
 from zerosearch.learning.learner import Learner
 from zerosearch.learning.policy import POLICY, Policy
+from zerosearch.learning.recomputing import recompute_layers
 from zerosearch.models.cards import Card, card_named
 from zerosearch.models.devices import multiplying, pick_device
 from zerosearch.models.fused import fuse_norms
@@ -162,7 +163,7 @@ def measure(
     )
     learner = Learner(policy, None, config)
     if config.model.gradient_checkpointing:
-        model.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+        recompute_layers(model, full=False)
     watch = Profile(device)
     with multiplying(config.model.matmul_precision), watch if profile else nullcontext():
         for repeat in range(repeats):

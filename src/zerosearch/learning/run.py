@@ -22,6 +22,7 @@ from zerosearch.learning.learner import Learner
 from zerosearch.learning.manifest import check_engines, identities, manifest
 from zerosearch.learning.parallel import ALONE, Processes
 from zerosearch.learning.policy import POLICY, Policy
+from zerosearch.learning.recomputing import recompute_layers
 from zerosearch.learning.sinks import check_sinks, open_sinks
 from zerosearch.learning.trainer import Sink, Trainer, TrainerInputs
 from zerosearch.models.adapters import resolve_adapter, tuned_otherwise
@@ -154,7 +155,7 @@ def _learner(parts: Parts, model: LocalModel, processes: Processes) -> Learner:
     critic = _critic(parts, model) if config.algorithm.name == "ppo" else None
     if config.model.gradient_checkpointing:
         for trained in {id(part.model): part.model for part in (policy, critic) if part is not None}.values():
-            trained.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+            recompute_layers(trained, full=config.model.full)
     return Learner(policy, critic, config, processes)
 
 
