@@ -147,7 +147,7 @@ def _losses(trainee: Policy, batch: Sequence[Example], budget: int) -> Iterator[
     """What each micro-batch adds to the loss of a batch."""
     sequences = Sequences([e.ids for e in batch], [e.mask for e in batch])
     total = sum(sequences.target_counts)
-    for micro in micro_batches(sequences, budget, trainee.model.device):
+    for micro in micro_batches(sequences, budget, trainee.model.device, packed=trainee.packs):
         targets_BT = micro.mask_BT[:, 1:]
         weights_N = targets_BT[targets_BT.bool()]
         yield -(weights_N * trainee.logprobs(micro, Sampled(), entropy="none").logprobs_N).sum() / total
