@@ -239,6 +239,10 @@ class TrainConfig(Section):
             raise ValueError("choose one: model.full = true with model.lora = 'none', or model.lora without model.full")
         if self.model.full and self.model.adapter is not None:
             raise ValueError("model.adapter is a LoRA adapter and cannot be trained with model.full")
+        if self.training.shard and not self.model.full:
+            raise ValueError("training.shard divides full weights, and an adapter has few: use it with model.full")
+        if self.training.shard and self.algorithm.name == "ppo":
+            raise ValueError("training.shard: the critic of ppo is not divided; use reinforce or grpo, or leave it out")
         if algorithm.updates_per_batch > training.questions_per_step * training.rollouts:
             raise ValueError("algorithm.updates_per_batch is larger than the number of episodes a step")
         if self.model.base_url is not None:

@@ -90,6 +90,9 @@ class TrainingConfig(Section):
     stop_on_collapse: bool = Field(True, json_schema_extra=FREE)
     """The run stops once valid actions have stayed below half of what its first steps had, or hardly an episode is
     answered any more, for three steps in a row. false: it is only said."""
+    shard: bool = Field(False, json_schema_extra=FREE)
+    """Divide full weights, gradients and the optimizer's state among the processes (FSDP2): for a model that one GPU
+    cannot train whole. Each process keeps a whole copy in `model.dtype` to sample from. Not with ppo."""
     checkpoint_every: int = Field(25, ge=0, json_schema_extra=FREE)
     """Steps between checkpoints; 0: only at the end."""
     keep_checkpoints: int = Field(2, ge=1, json_schema_extra=FREE)

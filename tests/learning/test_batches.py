@@ -91,3 +91,14 @@ def test_rows_of_one_prompt_stay_together_and_it_is_counted_once() -> None:
     mask = [[0] * 10 + [1]] * 5 + [[0] * 11 + [1]]
     assert share_out(Sequences(ids, mask), 2, packed=True) == [[0, 1, 2], [3, 4, 5]]
     assert share_out(Sequences(ids, mask), 3, packed=True) == [[0, 1, 2], [3, 4], [5]]
+
+
+@given(ROWS, st.integers(2, 3), st.booleans())
+def test_divided_weights_want_as_many_passes_of_every_process(
+    rows: list[list[tuple[int, int]]], size: int, packed: bool
+) -> None:
+    whole = sequences(rows)
+    parts = [micro_batches(whole, 60, packed=packed, processes=Processes(r, size), even=True) for r in range(size)]
+    assert len({len(part) for part in parts}) == 1
+    assert sorted(row for part in parts for batch in part for row in batch.rows) == list(range(len(rows)))
+    assert any(all(batch.rows for batch in part) for part in parts)  # no more than somebody needs

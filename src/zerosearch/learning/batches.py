@@ -43,7 +43,10 @@ class Sequences:
 
 @dataclass(frozen=True)
 class MicroBatch:
-    """`rows` of the whole batch, padded: ids_BT and mask_BT, both (B, T), B = len(rows); and packed, for who can."""
+    """`rows` of the whole batch, padded: ids_BT and mask_BT, both (B, T), B = len(rows); and packed, for who can.
+
+    Without rows it counts for nothing, and is computed since other processes compute one of theirs.
+    """
 
     rows: tuple[int, ...]
     ids_BT: Tensor
@@ -58,20 +61,28 @@ def micro_batches(
     *,
     packed: bool = False,
     processes: Processes = ALONE,
+    even: bool = False,
 ) -> list[MicroBatch]:
     """Cut this process's share into micro-batches of at most `max_tokens` tokens (a longer sequence gets its own).
 
     Tokens are counted as computed: with pads, or `packed`, a prompt that neighbours share once. Every row is in exactly
-    one micro-batch of one process. The largest come first, so that a run out of memory shows at once.
+    one micro-batch of one process. The largest come first, so that a run out of memory shows at once. `even` gives all
+    processes equally many, some without rows.
     """
-    own = share_out(sequences, processes.size, packed=packed)[processes.rank]
-    share = sequences.only(own)
-    batches = []
-    for rows in _by_prompt(share, max_tokens) if packed else _by_length(share, max_tokens):
-        cut = share.only(rows)
-        packing = pack(cut.ids, cut.mask, device) if packed else None
-        micro = MicroBatch(tuple(own[row] for row in rows), pad(cut.ids, device), pad(cut.mask, device), packing)
-        batches.append(micro)
+    shares = share_out(sequences, processes.size, packed=packed)
+    cut = _by_prompt if packed else _by_length
+
+    def micro(rows: Sequence[int], *, counts: bool = True) -> MicroBatch:
+        held = sequences.only(rows)
+        packing = pack(held.ids, held.mask, device) if packed else None
+        return MicroBatch(tuple(rows) if counts else (), pad(held.ids, device), pad(held.mask, device), packing)
+
+    own = shares[processes.rank]
+    batches = [micro([own[row] for row in rows]) for rows in cut(sequences.only(own), max_tokens)]
+    if even and processes.size > 1:
+        most = max(len(cut(sequences.only(share), max_tokens)) for share in shares)
+        shortest = sequences.lengths.index(min(sequences.lengths))
+        batches += [micro([shortest], counts=False)] * (most - len(batches))
     return batches
 
 

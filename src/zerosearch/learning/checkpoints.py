@@ -16,6 +16,7 @@ from zerosearch.errors import CheckpointError, DataError, RunError, first_line
 from zerosearch.files.folders import flush, settle, unwritten
 from zerosearch.files.jsonl import read_object, write_json
 from zerosearch.learning.learner import Learner
+from zerosearch.learning.sharding import divided_state, whole
 from zerosearch.models.config import Section
 from zerosearch.run_folder import STATE, Checkpoint, step_folders
 
@@ -27,23 +28,27 @@ class DamagedCheckpoint(CheckpointError):
     """A checkpoint that cannot be read; an older one may be."""
 
 
-def save_checkpoint(root: Path, step: int, learner: Learner, config: TrainConfig, *, keep: int) -> Checkpoint:
+def save_checkpoint(
+    root: Path, step: int, learner: Learner, config: TrainConfig, *, keep: int, state: dict[str, Any] | None = None
+) -> Checkpoint:
     """Write `root/step-NNNNNN` and drop all but the newest `keep`.
 
-    Everything is written beside, flushed to disk and renamed. Raises `RunError` where the disk is full: the older
+    `state` is `learner_state(learner)`, where that has been asked for already. Everything is written beside, flushed to
+    disk and renamed. Raises `RunError` where the disk is full: the older
     checkpoints stay.
     """
     folder = root / f"step-{step:06d}"
     partial = root / f".{folder.name}.partial"
+    state = state or learner_state(learner)
     try:
         root.mkdir(parents=True, exist_ok=True)
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
-        learner.policy.write(partial / "policy")
+        learner.policy.write(partial / "policy", state=state["policy"])
         with (partial / "learner.pt").open("wb") as file:  # Python's own: torch's does not say why it failed
-            torch.save(_learner_state(learner), file)
-        state = {"step": step, "settings": known_settings(config)}
-        (partial / STATE).write_text(json.dumps(state, sort_keys=True) + "\n")
+            torch.save(state, file)
+        known = {"step": step, "settings": known_settings(config)}
+        (partial / STATE).write_text(json.dumps(known, sort_keys=True) + "\n")
         settle(partial)
         before = root / f".{folder.name}.before"
         shutil.rmtree(before, ignore_errors=True)
@@ -82,9 +87,11 @@ def load_checkpoint(checkpoint: Checkpoint, learner: Learner, config: TrainConfi
     """
     check_settings(checkpoint, config)
     try:
-        state = torch.load(checkpoint.folder / "learner.pt", map_location="cpu", weights_only=True)
+        path, sharded = checkpoint.folder / "learner.pt", learner.policy.sharded
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=sharded)  # a process reads its part
         learner.policy.load_state(state["policy"])
-        learner.optimizer.load_state_dict(state["optimizer"])
+        optimizer = divided_state(learner.optimizer, state["optimizer"]) if sharded else state["optimizer"]
+        learner.optimizer.load_state_dict(optimizer)
         learner.scale.load_state(state["scale"])
         if learner.critic is not None and learner.critic_optimizer is not None:
             learner.critic.load_state(state["critic"])
@@ -154,10 +161,11 @@ def _flat(prefix: str, section: Section) -> Iterator[tuple[str, Any]]:
             yield prefix + name, values[name]
 
 
-def _learner_state(learner: Learner) -> dict[str, Any]:
+def learner_state(learner: Learner, *, keep: bool = True) -> dict[str, Any]:
+    """What a run goes on from. Sharded weights are gathered, by all processes at once, for those that `keep` them."""
     state: dict[str, Any] = {
-        "policy": learner.policy.state(),
-        "optimizer": learner.optimizer.state_dict(),
+        "policy": learner.policy.state(keep=keep),
+        "optimizer": whole(learner.optimizer.state_dict(), keep=keep),
         "scale": learner.scale.state(),
     }
     if learner.critic is not None and learner.critic_optimizer is not None:

@@ -201,6 +201,8 @@ class Learner:
         rows, width = list(micro.rows), micro.ids_BT.shape[1]
         use: EntropyUse = "loss" if algorithm.entropy_coef > 0 else "metric"
         out = self._logprobs(micro, use)
+        if not rows:
+            return 0.0 * out.logprobs_N.sum()
         logprobs = scatter(out.logprobs_N, micro.mask_BT)
         weights, old = weights_BT[rows, :width], batch.old_logprobs_BT[rows, :width]
         if compare and not batch.recomputed:
@@ -289,8 +291,9 @@ class Learner:
         return [replace(m, rows=tuple(rows[i] for i in m.rows)) for m in self._cut(batch.sequences.only(rows))]
 
     def _cut(self, sequences: Sequences) -> list[MicroBatch]:
-        budget, packed = self.training.micro_batch_tokens, self.policy.packs
-        return micro_batches(sequences, budget, self.device, packed=packed, processes=self.processes)
+        policy, budget = self.policy, self.training.micro_batch_tokens
+        processes, even = self.processes, policy.sharded
+        return micro_batches(sequences, budget, self.device, packed=policy.packs, processes=processes, even=even)
 
     @phase("log-probs", gpu=True)
     @torch.no_grad()
@@ -298,7 +301,9 @@ class Learner:
         """Run `compute` over the micro-batches without gradients and put its (N,) results in place: (B, T)."""
         out = torch.zeros_like(mask_BT, dtype=torch.float32)
         for micro in micros:
-            out[list(micro.rows), : micro.ids_BT.shape[1]] = scatter(compute(micro).float(), micro.mask_BT)
+            computed = scatter(compute(micro).float(), micro.mask_BT)
+            if micro.rows:
+                out[list(micro.rows), : micro.ids_BT.shape[1]] = computed
         return self.processes.add_up(out)
 
     def _parts(self, rows: int, step: int, epoch: int) -> list[list[int]]:

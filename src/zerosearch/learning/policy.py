@@ -16,6 +16,8 @@ from zerosearch.files.jsonl import write_json
 from zerosearch.learning.batches import MicroBatch
 from zerosearch.learning.logprobs import EntropyUse, Sampled, TokenLogprobs, head_is_plain, token_logprobs
 from zerosearch.learning.packing import can_pack
+from zerosearch.learning.parallel import Processes
+from zerosearch.learning.sharding import load_parts, shard, whole
 from zerosearch.models.fused import fused_rotary
 from zerosearch.models.local import LocalModel
 
@@ -38,6 +40,7 @@ class Policy:
         self._reference_model = reference
         self.plain_head = head_is_plain(model.base)
         self.packs = self.plain_head and can_pack(model.base)
+        self.sharded = False
 
     @classmethod
     def lora(cls, model: LocalModel, source: Path | None, *, rank: int, alpha: float) -> Policy:
@@ -51,6 +54,11 @@ class Policy:
     def full_weights(cls, model: LocalModel, reference: LocalModel | None) -> Policy:
         model.base.requires_grad_(True)
         return cls(model, full=True, reference=reference)
+
+    def shard(self, processes: Processes) -> None:
+        """Divide the weights among `processes`; before an optimizer is made of them."""
+        shard(self.model, processes)
+        self.sharded = True
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         """The trainable parameters by name, always in one order."""
@@ -69,6 +77,9 @@ class Policy:
     def logprobs(self, micro: MicroBatch, sampled: Sampled, *, entropy: EntropyUse = "metric") -> TokenLogprobs:
         """Log-probs of the policy tokens of a micro-batch; call `train_mode` before."""
         with training_precision(self.model, full=self.full):
+            if self.sharded:
+                base, plain = self.model.base, self.plain_head
+                return TokenLogprobs(*base.sharded_logprobs(micro, sampled, entropy=entropy, plain_head=plain))
             return self._token_logprobs(self.model, micro, sampled, entropy)
 
     @torch.no_grad()
@@ -88,14 +99,19 @@ class Policy:
     ) -> TokenLogprobs:
         return token_logprobs(model.base, micro, sampled, entropy=entropy, plain_head=self.plain_head)
 
-    def state(self) -> dict[str, Tensor]:
-        """Copies of the trained weights on the CPU."""
+    def state(self, *, keep: bool = True) -> dict[str, Tensor]:
+        """Copies of the trained weights on the CPU. All processes must ask for sharded ones; `keep` none: None."""
+        if self.sharded:
+            found: dict[str, Tensor] = whole(self.parameters(), keep=keep)
+            return found
         if self.adapter is None:
             return {key: value.detach().to("cpu", copy=True) for key, value in self.parameters().items()}
         return self.model.adapter_state(self.adapter)
 
     def load_state(self, state: dict[str, Tensor]) -> None:
-        if self.adapter is None:
+        if self.sharded:
+            load_parts(self.parameters(), state)
+        elif self.adapter is None:
             self.model.base.load_state_dict(state, strict=False)  # tied weights are stored once
         else:
             self.model.load_adapter_state(self.adapter, state)
@@ -110,11 +126,13 @@ class Policy:
             if card is not None:
                 write_json(work / "card.json", card)
 
-    def write(self, folder: Path, *, dtype: torch.dtype = torch.float32) -> None:
-        """The same into a new folder, without care for a kill."""
+    def write(
+        self, folder: Path, *, dtype: torch.dtype = torch.float32, state: dict[str, Tensor] | None = None
+    ) -> None:
+        """The same into a new folder, without care for a kill. Sharded weights come in whole, as `state`."""
         folder.mkdir(exist_ok=True)
         if self.adapter is None:
-            self.model.base.save_pretrained(folder)
+            self.model.base.save_pretrained(folder, state_dict=state if self.sharded else None)
             self.model.tokenizer.save_pretrained(folder)
         else:
             self.model.write_adapter(self.adapter, folder, dtype=dtype)

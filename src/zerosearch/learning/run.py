@@ -23,6 +23,7 @@ from zerosearch.learning.manifest import check_engines, identities, manifest
 from zerosearch.learning.parallel import ALONE, Processes
 from zerosearch.learning.policy import POLICY, Policy
 from zerosearch.learning.recomputing import recompute_layers
+from zerosearch.learning.sharding import GatheredGenerator
 from zerosearch.learning.sinks import check_sinks, open_sinks
 from zerosearch.learning.trainer import Sink, Trainer, TrainerInputs
 from zerosearch.models.adapters import resolve_adapter, tuned_otherwise
@@ -126,14 +127,24 @@ def trainer_inputs(parts: Parts, processes: Processes = ALONE) -> TrainerInputs:
         )
     # Full fine-tuning keeps float32 weights (an update of 1e-6 would round away in bfloat16), and shares them with no
     # simulator: it would change with the policy.
-    model, worker = parts.models.get(config.model.name, dtype="float32" if full else None, alone=full)
+    if config.training.shard:
+        if processes.size == 1:
+            raise ConfigError(
+                "training.shard = true: there is one process, and nobody to share the weights with; start several with "
+                "accelerate launch --num_processes N -m zerosearch train ..., or leave it out"
+            )
+        speaking, worker = parts.models.get(config.model.name, alone=True)
+        model = parts.models.load(config.model.name, "float32")
+    else:
+        model, worker = parts.models.get(config.model.name, dtype="float32" if full else None, alone=full)
     learner = _learner(parts, model, processes)
+    generator = TransformersGenerator(worker, None if full else POLICY)
     temperature, top_k, judge_k = config.training.temperature, config.engine.top_k, parts.engine_config("judge").top_k
     engine, judge = parts.engine("train", metered=False), parts.engine("judge", metered=False)
     return TrainerInputs(
         questions=questions,
         evaluation_questions=held_out,
-        generator=TransformersGenerator(worker, None if full else POLICY),
+        generator=GatheredGenerator(generator, speaking, model) if config.training.shard else generator,
         engine=engine,
         evaluation_engine=judge,
         learner=learner,
@@ -156,6 +167,8 @@ def _learner(parts: Parts, model: LocalModel, processes: Processes) -> Learner:
     if config.model.gradient_checkpointing:
         for trained in {id(part.model): part.model for part in (policy, critic) if part is not None}.values():
             recompute_layers(trained, full=config.model.full)
+    if config.training.shard:
+        policy.shard(processes)
     return Learner(policy, critic, config, processes)
 
 

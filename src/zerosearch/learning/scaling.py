@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 
 from zerosearch.errors import RunError
 from zerosearch.learning.parallel import ALONE, Processes
@@ -81,14 +82,16 @@ def descend(
         for parameter in parameters:
             if scale.value > 1 and parameter.grad is not None:
                 parameter.grad.div_(scale.value)
-        processes.add_up_gradients(parameters)
+        if not isinstance(parameters[0], DTensor):  # those of sharded weights are sums already
+            processes.add_up_gradients(parameters)
         if all(parameter.grad is None for parameter in parameters):
             # every row was skipped: a gradient of 0, which the optimizer's momentum outlives; None would stop it
             for parameter in parameters:
                 parameter.grad = torch.zeros_like(parameter)
         total = float(processes.add_up(torch.tensor(total, device=parameters[0].device)))
         with phase("optimizer", gpu=True):
-            norm = float(torch.nn.utils.clip_grad_norm_(parameters, max_norm))
+            clipped = torch.nn.utils.clip_grad_norm_(parameters, max_norm)
+        norm = float(clipped.full_tensor() if isinstance(clipped, DTensor) else clipped)
         if math.isfinite(total) and math.isfinite(norm):
             break
         optimizer.zero_grad(set_to_none=True)

@@ -22,7 +22,7 @@ from zerosearch.files.jsonl import append_jsonl, read_metrics, write_json
 from zerosearch.learning.alarms import Alarms
 from zerosearch.learning.beginning import load_newest, look, take_back, tidy
 from zerosearch.learning.books import RunBooks
-from zerosearch.learning.checkpoints import changes, list_checkpoints, mark_start, save_checkpoint
+from zerosearch.learning.checkpoints import changes, learner_state, list_checkpoints, mark_start, save_checkpoint
 from zerosearch.learning.evaluations import evaluation_header, evaluation_record, transfer_row, write_played
 from zerosearch.learning.learner import Learner
 from zerosearch.learning.metrics import check_searches, rollout_metrics
@@ -318,10 +318,13 @@ class Trainer:
         return self.folder / "evaluations" / f"step-{step:06d}.json"
 
     def _checkpoint(self, step: int) -> None:
-        if not self.processes.first:
+        learner, first = self.inputs.learner, self.processes.first
+        if not (first or learner.policy.sharded):
             return
-        keep = self.config.training.keep_checkpoints
-        save_checkpoint(self.folder / "checkpoints", step, self.inputs.learner, self.config, keep=keep)
+        state = learner_state(learner, keep=first)
+        if first:
+            keep = self.config.training.keep_checkpoints
+            save_checkpoint(self.folder / "checkpoints", step, learner, self.config, keep=keep, state=state)
 
     def _checkpoint_once(self, step: int) -> None:
         """A checkpoint, unless the last one is of this very step. No weight has changed since then."""

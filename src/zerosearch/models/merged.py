@@ -91,7 +91,7 @@ class MergedAdapters:
             weight = getattr(base, target.rpartition(".")[2])
             delta = module.get_delta_weight(adapter)  # type: ignore[attr-defined]  # of its subclasses
             merged = weight.float() + delta.float()
-            if (kept := _mantissa(weight)) is not None:
+            if (kept := mantissa(weight)) is not None:
                 merged = dithered(merged, kept, derive_seed("merge", target))
             parameters[target].copy_(merged)
             if bias:
@@ -118,7 +118,7 @@ def rounded(weight: Tensor, dtype: torch.dtype, name: str) -> Tensor:
     return dithered(weight, _MANTISSA[dtype], derive_seed("merge", name)).to(dtype)
 
 
-def _mantissa(weight: Tensor) -> int | None:
+def mantissa(weight: Tensor) -> int | None:
     """The bits of mantissa with which products use a weight; None where they use all of float32's."""
     if weight.dtype == torch.float32 and weight.device.type == "cuda":
         return _TF32_MANTISSA if torch.get_float32_matmul_precision() != "highest" else None
