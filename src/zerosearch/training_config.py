@@ -77,7 +77,7 @@ class TrainingConfig(Section):
     """Of the policy's sampling, with `top_k`: the trainer's distribution is over the tokens that they keep, too."""
     top_k: int = Field(0, ge=0)
     micro_batch_tokens: int = Field(16384, ge=64, json_schema_extra=FREE)
-    """Padded tokens of a forward and backward pass."""
+    """Tokens of a forward and backward pass, as computed: a shared prompt once, or pads too."""
     max_batch_rows: int = Field(256, ge=1, json_schema_extra=FREE)
     """Sequences decoded at once."""
     max_batch_tokens: int = Field(262_144, ge=64, json_schema_extra=FREE)

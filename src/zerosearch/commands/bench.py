@@ -57,8 +57,11 @@ def bench(
     quiet_libraries()
     from zerosearch.learning.bench import measure
     from zerosearch.learning.estimate import work_of
+    from zerosearch.learning.parallel import Processes
     from zerosearch.models.devices import pick_device
 
+    processes = Processes.current()
+    console.quiet = not processes.first
     config = load_config(config_file, set_ or ())
     cpu = pick_device(config.model.device).type == "cpu"
     if config_file is None and cpu:
@@ -74,10 +77,11 @@ def bench(
         rows.append(asdict(found) | limits | {"update_peak_share": found.peak_share})
         if not as_json:
             _show(found, repeats)
+    processes.leave()
     held = rows if samplers else rows[0]
-    if out is not None:
+    if out is not None and processes.first:
         write_json(out, held)
-    if as_json:
+    if as_json and processes.first:
         print(json_text(held, indent=2))
 
 
@@ -90,8 +94,9 @@ def with_sampler(config: TrainConfig, name: str) -> TrainConfig:
 
 def _show(found: Measured, repeats: int) -> None:
     work = found.work
+    gpus = found.device if found.processes == 1 else f"{found.processes} x {found.device}"
     console.print(
-        f"{found.shape} ({found.parameters / 1e6:,.0f} million random weights, {found.dtype}) on {found.device}: "
+        f"{found.shape} ({found.parameters / 1e6:,.0f} million random weights, {found.dtype}) on {gpus}: "
         f"{work.questions} questions x {work.rollouts} episodes, at most {work.max_searches} searches, sampler "
         f"{found.sampler}"
     )

@@ -56,6 +56,8 @@ def show_estimate(config: TrainConfig, gpu: str | None) -> bool:
         shown.add_row(name, f"{size / GIB:.2f}")
     shown.add_row("all", f"{total / GIB:.1f}")
     console.print(shown)
+    if config.training.shard:
+        console.print("as of one process: training.shard divides weights, gradients and optimizer by their number")
     fits = room is None or total <= room
     if room is None:
         console.print("how much memory there is cannot be read on this system")

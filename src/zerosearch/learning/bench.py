@@ -27,6 +27,7 @@ from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.errors import ConfigError
 from zerosearch.learning.estimate import GIB, Work, memory, plan_of
 from zerosearch.learning.learner import Learner
+from zerosearch.learning.parallel import ALONE, Processes
 from zerosearch.learning.policy import POLICY, Policy
 from zerosearch.learning.recomputing import recompute_layers
 from zerosearch.models.cards import Card, card_named
@@ -52,6 +53,7 @@ class Measured:
     read_bytes: int
     """Weights that a decoding step reads."""
     work: Work
+    processes: int = 1
     rollout_seconds: list[float] = field(default_factory=list)
     policy_tokens: list[int] = field(default_factory=list)
     simulator_tokens: list[int] = field(default_factory=list)
@@ -97,8 +99,9 @@ class Measured:
 
     @property
     def update_limit(self) -> float | None:
-        """Seconds: 6 operations a weight and token, at the GPU's rate."""
-        return 6 * self.parameters * self.middle(self.update_tokens) / self.card.rate if self.card else None
+        """Seconds: 6 operations a weight and token, at the rate of all GPUs."""
+        done = 6 * self.parameters * self.middle(self.update_tokens)
+        return done / (self.card.rate * self.processes) if self.card else None
 
     @property
     def peak_share(self) -> float | None:
@@ -136,7 +139,11 @@ def measure(
     profile: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Measured:
-    """Play and learn `repeats` times, with the sizes, device and sampler of `config`; `profile`: say in what phases."""
+    """Play and learn `repeats` times, with the sizes, device and sampler of `config`; `profile`: say in what phases.
+
+    Processes that are started together share the work, as those of a run do.
+    """
+    processes = Processes.current()
     device = pick_device(config.model.device)
     if device.type == "cuda":
         gc.collect()  # what was measured before
@@ -150,6 +157,7 @@ def measure(
     read = (count - unread) * dtype.itemsize
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
     measured = Measured(name, str(dtype).removeprefix("torch."), shape, config.model.sampler, count, read, work)
+    measured.processes = processes.size
     lora, training = config.model.lora, config.training
     rank = lora.rank if lora else 16
     policy = Policy.lora(model, None, rank=rank, alpha=lora.alpha if lora else 32.0)
@@ -161,15 +169,17 @@ def measure(
         max_batch_tokens=training.max_batch_tokens,
         merge=training.merge_adapters,
     )
-    learner = Learner(policy, None, config)
+    learner = Learner(policy, None, config, processes)
     if config.model.gradient_checkpointing:
         recompute_layers(model, full=False)
     watch = Profile(device)
     with multiplying(config.model.matmul_precision), watch if profile else nullcontext():
         for repeat in range(repeats):
             say(f"step {repeat + 1} of {repeats} ...")
+            processes.wait()
             started = time.perf_counter()
-            batch = asyncio.run(_rollouts(worker, work, model.base.config.vocab_size, repeat))
+            own = asyncio.run(_rollouts(worker, work, model.base.config.vocab_size, repeat, processes))
+            batch = sorted(processes.gather(own), key=lambda t: (t.group, t.rollout))
             measured.rollout_seconds.append(time.perf_counter() - started)
             measured.rollout_phases += [_phases(watch)] if profile else []
             started = time.perf_counter()
@@ -180,7 +190,7 @@ def measure(
                 measured.held_gib = torch.cuda.max_memory_reserved(device) / GIB
             measured.update_seconds.append(time.perf_counter() - started)
             measured.update_phases += [_phases(watch)] if profile else []
-            _count(measured, batch, worker)
+            _count(measured, batch, worker, processes)
     worker.close()
     return measured
 
@@ -199,18 +209,19 @@ def _phases(watch: Profile) -> dict[str, Spent]:
     return {name.replace(", base", ", simulator"): spent for name, spent in watch.take().items()}
 
 
-def _count(measured: Measured, batch: list[Trajectory], worker: Waiting) -> None:
-    """The tokens of a step."""
+def _count(measured: Measured, batch: list[Trajectory], worker: Waiting, processes: Processes) -> None:
+    """The tokens of a step, by all processes."""
     measured.update_tokens.append(sum(len(t.ids) for t in batch))
     measured.chains.append(max(len(t.ids) - t.prompt_length for t in batch))
-    before = sum(measured.policy_tokens), sum(measured.simulator_tokens)
-    measured.policy_tokens.append(worker.totals[POLICY].tokens - before[0])
-    simulated = worker.totals[None].tokens if None in worker.totals else 0
-    measured.simulator_tokens.append(simulated - before[1])
+    totals = {speaker: worker.totals[speaker].tokens if speaker in worker.totals else 0 for speaker in (POLICY, None)}
+    for counts, decoded in ((measured.policy_tokens, totals[POLICY]), (measured.simulator_tokens, totals[None])):
+        counts.append(sum(processes.gather([decoded])) - sum(counts))
 
 
-async def _rollouts(worker: Waiting, work: Work, words: int, step: int) -> list[Trajectory]:
-    """Episodes as of a run: prompts that share their instructions, turns, and pages that the same weights write."""
+async def _rollouts(
+    worker: Waiting, work: Work, words: int, step: int, processes: Processes = ALONE
+) -> list[Trajectory]:
+    """This process's episodes as of a run: prompts of shared instructions, turns, pages that the same weights write."""
     rng = random.Random(step)
     policy, simulator = TransformersGenerator(worker, POLICY), TransformersGenerator(worker, None)
     policy.sync()
@@ -258,5 +269,9 @@ async def _rollouts(worker: Waiting, work: Work, words: int, step: int) -> list[
 
     questions = [text(rng.randrange(12, 40), rng) for _ in range(work.questions)]
     return await asyncio.gather(
-        *(episode(q, group, rollout) for group, q in enumerate(questions) for rollout in range(work.rollouts))
+        *(
+            episode(question, group, rollout)
+            for group, question in processes.share(list(enumerate(questions)))
+            for rollout in range(work.rollouts)
+        )
     )

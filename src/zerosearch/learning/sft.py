@@ -24,7 +24,7 @@ from zerosearch.process.runtime import release_memory
 
 @dataclass(frozen=True)
 class SFTSettings:
-    """`batch_size` examples a step; `micro_batch_tokens` padded tokens at a time; `learning_rate` falls along a cosine.
+    """`batch_size` examples a step; `micro_batch_tokens` tokens at a time; `learning_rate` falls along a cosine.
 
     Where `max_seconds` would end a run before its last step, the rate falls with the clock, so that it ends near 0.
 
