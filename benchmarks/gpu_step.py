@@ -26,8 +26,8 @@ from canned import PLAIN_IDS, Shape, describe, make_rollouts, read_rollouts, wri
 from training_step import agreement
 
 HERE = Path(__file__).parent
-AGREEMENT = {"float32": 1e-3, "bfloat16": 5e-2}
-"""Relative. Between bfloat16 kernels of two kinds gradients differ by about a percent."""
+AGREEMENT = {"float32": 1e-3, "bfloat16": 0.1}
+"""Relative. On an H200 the gradients of two kinds of bfloat16 kernels differed by .05, their norms by 6e-4."""
 
 
 @dataclass
