@@ -87,21 +87,20 @@ def random_weights(base: Any, device: Any) -> Iterator[tuple[str, Any]]:
 def open_simulator(shape: str, device_name: str, args: argparse.Namespace) -> tuple[Any, Any]:
     """The simulated engine over vLLM, and its worker."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
     from zerosearch.engines.config import SimulatedConfig
-    from zerosearch.learning.bench import SHAPES as KNOWN
     from zerosearch.models.chat import GeneratorWriter
     from zerosearch.models.devices import pick_device
     from zerosearch.models.local import LocalModel
     from zerosearch.models.retry import Retry
+    from zerosearch.models.shapes import config_named
     from zerosearch.models.vllm_worker import VllmWorker
     from zerosearch.models.worker import TransformersGenerator
     from zerosearch.simulator.engine import SimulatedEngine
 
     device = pick_device(device_name)
-    sizes = dict(KNOWN[shape])
-    config = AutoConfig.for_model(sizes.pop("model_type"), **sizes)
+    config = config_named(shape)
     make: Any = AutoModelForCausalLM
     with torch.device("meta"):
         base = make.from_config(config, dtype=torch.bfloat16)

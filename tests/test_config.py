@@ -18,8 +18,8 @@ from zerosearch.config_file import config_from_dict, config_toml, load_config
 from zerosearch.engines.config import KINDS, SimulatedConfig
 from zerosearch.errors import ConfigError
 from zerosearch.evaluation.benchmarks import SOURCES
-from zerosearch.learning.estimate import GIB, memory, plan_of
-from zerosearch.models.cards import CARDS
+from zerosearch.learning.estimate import memory, plan_of
+from zerosearch.models.cards import CARDS, GIB
 from zerosearch.models.config import Section
 from zerosearch.models.shapes import config_named, shape_of
 

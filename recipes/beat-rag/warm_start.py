@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,12 @@ from typing import Any
 import torch
 
 from recipes.embedded.scripted import Find, Script, encode_script, held_answer
+from zerosearch.config import TrainConfig
 from zerosearch.config_file import load_config
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.episodes.examples import Example
 from zerosearch.episodes.questions import Question
+from zerosearch.episodes.search import Document
 from zerosearch.learning.policy import POLICY, Policy
 from zerosearch.learning.sft import SFTSettings, train_sft
 from zerosearch.models.local import LocalModel
@@ -52,21 +55,14 @@ def script(row: dict[str, Any], find: Find) -> Script | str:
     return Script(question, (*turns, f"<answer> {answer} </answer>"), tuple(pages))
 
 
-def main() -> None:
-    config_file, warm, out = map(Path, sys.argv[1:4])
-    seconds = float(sys.argv[4]) if len(sys.argv) > 4 else None
-    config = load_config(config_file, ["model.adapter=none"])
-    torch.manual_seed(config.seed)
-    assert config.engine.bm25.corpus is not None
+def learn(config: TrainConfig, played: Iterable[tuple[str, Script | str]], out: Path, seconds: float | None) -> None:
+    """Tune a new adapter on episodes, each with what it is counted as; instead of an episode, why there is none."""
     assert config.model.lora is not None
-    engine = BM25Engine.open(Path(config.engine.bm25.corpus))
     model = LocalModel.load(config.model.name)
     settings = rollout_settings(config, model, temperature=1.0, top_k=config.engine.top_k)
     examples: list[Example] = []
     made: Counter[str] = Counter()
-    for line in warm.read_text(encoding="utf-8").splitlines():
-        row = json.loads(line)
-        episode = script(row, lambda query: engine.search_many([query], config.engine.top_k)[0])
+    for kind, episode in played:
         if isinstance(episode, str):
             made[episode] += 1
             continue
@@ -74,8 +70,8 @@ def main() -> None:
         if encoded is None:
             made["no room"] += 1
             continue
-        examples.append(Example(*encoded, key=row["id"]))
-        made[f"{row['kind']}, {len(episode.pages)} searches"] += 1
+        examples.append(Example(*encoded, key=episode.question.id))
+        made[f"{kind}{len(episode.pages)} searches"] += 1
     print(dict(made))
     lora = config.model.lora
     model.add_adapter(POLICY, None, rank=lora.rank, alpha=lora.alpha, trainable=True)
@@ -87,6 +83,21 @@ def main() -> None:
     result = train_sft(trainee, examples, sft, print)
     trainee.save(out, card={"command": " ".join(sys.argv), "examples": dict(made), "result": asdict(result)})
     print(result)
+
+
+def main() -> None:
+    config_file, warm, out = map(Path, sys.argv[1:4])
+    seconds = float(sys.argv[4]) if len(sys.argv) > 4 else None
+    config = load_config(config_file, ["model.adapter=none"])
+    torch.manual_seed(config.seed)
+    assert config.engine.bm25.corpus is not None
+    engine = BM25Engine.open(Path(config.engine.bm25.corpus))
+    rows = map(json.loads, warm.read_text(encoding="utf-8").splitlines())
+
+    def find(query: str) -> tuple[Document, ...]:
+        return engine.search_many([query], config.engine.top_k)[0]
+
+    learn(config, ((f"{row['kind']}, ", script(row, find)) for row in rows), out, seconds)
 
 
 if __name__ == "__main__":

@@ -8,28 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections import Counter
-from dataclasses import asdict
 from pathlib import Path
 
 import torch
 from simulated_worlds import second_query
+from warm_start import learn
 
-from recipes.embedded.scripted import Script, encode_script, held_answer
+from recipes.embedded.scripted import Script, held_answer
 from zerosearch.config_file import load_config
-from zerosearch.episodes.examples import Example
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Document, SearchEngine, SearchRequest, holds_answer
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.errors import EngineError
-from zerosearch.learning.policy import POLICY, Policy
-from zerosearch.learning.sft import SFTSettings, train_sft
-from zerosearch.models.local import LocalModel
 from zerosearch.parts import Parts
-from zerosearch.playing import rollout_settings
 from zerosearch.simulator.worlds import World
-
-MICRO_BATCH_TOKENS = 8192
 
 
 async def script(question: Question, engine: SearchEngine, top_k: int) -> Script | str:
@@ -66,36 +58,10 @@ def main() -> None:
     seconds = float(sys.argv[4]) if len(sys.argv) > 4 else None
     config = load_config(config_file, ["model.adapter=none", *sys.argv[5:]])
     torch.manual_seed(config.seed)
-    assert config.model.lora is not None
     with Parts(config) as parts:
         questions = parts.questions(str(worlds))
         played = parts.run(play(questions, parts.engine("train", metered=False), config.engine.top_k))
-    model = LocalModel.load(config.model.name)
-    settings = rollout_settings(config, model, temperature=1.0, top_k=config.engine.top_k)
-    examples: list[Example] = []
-    made: Counter[str] = Counter()
-    for episode in played:
-        encoded = (
-            None
-            if isinstance(episode, str)
-            else encode_script(episode, settings.prompt, settings.codec, settings.limits)
-        )
-        if isinstance(episode, str) or encoded is None:
-            made[episode if isinstance(episode, str) else "no room"] += 1
-            continue
-        examples.append(Example(*encoded, key=episode.question.id))
-        made[f"{len(episode.pages)} searches"] += 1
-    print(dict(made))
-    lora = config.model.lora
-    model.add_adapter(POLICY, None, rank=lora.rank, alpha=lora.alpha, trainable=True)
-    trainee = Policy(model)
-    sft = SFTSettings(
-        epochs=1.0, batch_size=32, learning_rate=1e-4, micro_batch_tokens=MICRO_BATCH_TOKENS, evaluations=3,
-        max_seconds=seconds,
-    )  # fmt: skip
-    result = train_sft(trainee, examples, sft, print)
-    trainee.save(out, card={"command": " ".join(sys.argv), "examples": dict(made), "result": asdict(result)})
-    print(result)
+    learn(config, (("", episode) for episode in played), out, seconds)
 
 
 if __name__ == "__main__":

@@ -10,9 +10,9 @@ import torch
 
 from zerosearch.config_file import load_config
 from zerosearch.learning.bench import random_model
-from zerosearch.learning.estimate import GIB, activations, memory, plan_of, simulates_with, step_seconds, work_of
+from zerosearch.learning.estimate import activations, memory, plan_of, simulates_with, step_seconds, work_of
 from zerosearch.learning.policy import POLICY, Policy, training_precision
-from zerosearch.models.cards import card_named
+from zerosearch.models.cards import GIB, card_named
 from zerosearch.models.merged import MergedAdapters
 from zerosearch.models.shapes import SHAPES, Shape, config_named, shape_of
 

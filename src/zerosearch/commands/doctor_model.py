@@ -11,6 +11,7 @@ from zerosearch.commands.screen import console, table
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import as_overrides, load_config
 from zerosearch.errors import ConfigError
+from zerosearch.models.cards import GIB
 from zerosearch.process.runtime import memory as machine_memory
 from zerosearch.process.runtime import quiet_libraries
 
@@ -18,8 +19,6 @@ if TYPE_CHECKING:
     from zerosearch.learning.estimate import Plan
     from zerosearch.models.cards import Card
     from zerosearch.models.shapes import Shape
-
-GIB = 2**30
 
 
 def settings(model: str | None, config_file: Path | None, set_: Sequence[str]) -> TrainConfig:

@@ -25,16 +25,16 @@ from zerosearch.episodes.questions import Question
 from zerosearch.episodes.scoring import Scores
 from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.errors import ConfigError
-from zerosearch.learning.estimate import GIB, Work, memory, plan_of
+from zerosearch.learning.estimate import Work, memory, plan_of
 from zerosearch.learning.learner import Learner
 from zerosearch.learning.parallel import ALONE, Processes
 from zerosearch.learning.policy import POLICY, Policy
 from zerosearch.learning.recomputing import recompute_layers
-from zerosearch.models.cards import Card, card_named
+from zerosearch.models.cards import GIB, Card, card_named
 from zerosearch.models.devices import multiplying, pick_device
 from zerosearch.models.fused import fuse_norms
 from zerosearch.models.local import LocalModel
-from zerosearch.models.phases import Profile, Spent
+from zerosearch.models.phases import Profile, Spent, longest_first
 from zerosearch.models.samplers import open_worker
 from zerosearch.models.shapes import SHAPES, config_named, shape_of
 from zerosearch.models.waiting import Waiting
@@ -86,7 +86,7 @@ class Measured:
             gpu = None if on_gpu is None else statistics.median(on_gpu)
             times = round(statistics.median(s.times for s in spent))
             found[name] = Spent(times, statistics.median(s.host for s in spent), gpu)
-        return dict(sorted(found.items(), key=lambda item: (-(item[1].gpu or 0.0), -item[1].host)))
+        return longest_first(found)
 
     @property
     def card(self) -> Card | None:

@@ -34,8 +34,7 @@ def save_checkpoint(
     """Write `root/step-NNNNNN` and drop all but the newest `keep`.
 
     `state` is `learner_state(learner)`, where that has been asked for already. Everything is written beside, flushed to
-    disk and renamed. Raises `RunError` where the disk is full: the older
-    checkpoints stay.
+    disk and renamed. Raises `RunError` where the disk is full: the older checkpoints stay.
     """
     folder = root / f"step-{step:06d}"
     partial = root / f".{folder.name}.partial"

@@ -15,9 +15,8 @@ from zerosearch.learning.logprobs import CHUNK
 from zerosearch.models.cards import Card
 from zerosearch.models.samplers import choose_sampler, vllm_is_installed
 from zerosearch.models.shapes import Shape
-from zerosearch.models.worker import CACHE_SHARE
+from zerosearch.models.waiting import CACHE_SHARE
 
-GIB = 2**30
 GRAPH_BYTES = 120
 """A row and word of the vocabulary, each speaker: what recorded steps and their buffers hold. Measured once: a sampler
 of 256 rows had 21 GiB, of which weights and cache explain 12.3."""

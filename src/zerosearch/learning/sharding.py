@@ -18,12 +18,11 @@ from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from zerosearch.episodes.generation import Generation, Sampling
-from zerosearch.episodes.seeds import derive_seed
 from zerosearch.errors import ConfigError
 from zerosearch.learning.logprobs import token_logprobs
 from zerosearch.learning.parallel import Processes
 from zerosearch.models.local import LocalModel
-from zerosearch.models.merged import dithered, mantissa
+from zerosearch.models.merged import as_multiplied
 from zerosearch.models.worker import TransformersGenerator
 
 
@@ -120,8 +119,6 @@ class GatheredGenerator:
         """
         targets = dict(self.copy.base.named_parameters())
         for name, parameter in self.trained.base.named_parameters():
-            target, gathered = targets[name], parameter.full_tensor()
-            if (kept := mantissa(target)) is not None:
-                gathered = dithered(gathered, kept, derive_seed("merge", name))
-            target.copy_(gathered)
+            target = targets[name]
+            target.copy_(as_multiplied(parameter.full_tensor(), target, name))
         self.generator.sync()

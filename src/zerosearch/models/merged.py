@@ -90,10 +90,7 @@ class MergedAdapters:
             target, *bias = _targets(name, module, adapter)
             weight = getattr(base, target.rpartition(".")[2])
             delta = module.get_delta_weight(adapter)  # type: ignore[attr-defined]  # of its subclasses
-            merged = weight.float() + delta.float()
-            if (kept := mantissa(weight)) is not None:
-                merged = dithered(merged, kept, derive_seed("merge", target))
-            parameters[target].copy_(merged)
+            parameters[target].copy_(as_multiplied(weight.float() + delta.float(), weight, target))
             if bias:
                 added = module.lora_B[adapter].bias * module.scaling[adapter]
                 parameters[bias[0]].copy_(added if base.bias is None else base.bias.float() + added.float())
@@ -118,7 +115,13 @@ def rounded(weight: Tensor, dtype: torch.dtype, name: str) -> Tensor:
     return dithered(weight, _MANTISSA[dtype], derive_seed("merge", name)).to(dtype)
 
 
-def mantissa(weight: Tensor) -> int | None:
+def as_multiplied(values: Tensor, weight: Tensor, name: str) -> Tensor:
+    """Float32 `values` that take the place of `weight`, rounded by chance where products use fewer bits of it."""
+    kept = _mantissa(weight)
+    return values if kept is None else dithered(values, kept, derive_seed("merge", name))
+
+
+def _mantissa(weight: Tensor) -> int | None:
     """The bits of mantissa with which products use a weight; None where they use all of float32's."""
     if weight.dtype == torch.float32 and weight.device.type == "cuda":
         return _TF32_MANTISSA if torch.get_float32_matmul_precision() != "highest" else None

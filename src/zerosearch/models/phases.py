@@ -115,7 +115,7 @@ class Profile:
             found[IDLE] = Spent(0, 0.0, max(0.0, wall - sum(gpu.values())))
         found[REST] = Spent(0, max(0.0, wall - sum(host.values())), None)
         self._begin()
-        return dict(sorted(found.items(), key=lambda item: (-(item[1].gpu or 0.0), -item[1].host)))
+        return longest_first(found)
 
     def _event(self) -> Any:
         """A mark on the current stream; None where there is none, or where a graph is being recorded on it."""
@@ -124,6 +124,11 @@ class Profile:
         event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
         event.record(torch.cuda.current_stream(self._device))
         return event
+
+
+def longest_first(phases: dict[str, Spent]) -> dict[str, Spent]:
+    """By the GPU's time, then by the host's."""
+    return dict(sorted(phases.items(), key=lambda item: (-(item[1].gpu or 0.0), -item[1].host)))
 
 
 def shared_out(spans: Sequence[_Span]) -> dict[str, float]:

@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import distributed
 
 os.environ["VLLM_ENABLE_V1_MULTIPROCESSING"] = "0"
 for _name, _value in {
@@ -47,7 +46,6 @@ from zerosearch.models.continuous import Speaker  # noqa: E402
 from zerosearch.models.embedded import cache_dir  # noqa: E402
 from zerosearch.models.local import LocalModel  # noqa: E402
 from zerosearch.models.vllm_weights import (  # noqa: E402
-    CACHE_SHARE,
     Memory,
     adapter_rank,
     adapter_tensors,
@@ -57,7 +55,8 @@ from zerosearch.models.vllm_weights import (  # noqa: E402
     memory_for,
     sampling_dtype,
 )
-from zerosearch.models.vllm_worker import Stepped  # noqa: E402
+from zerosearch.models.vllm_worker import Stepped, several_processes  # noqa: E402
+from zerosearch.models.waiting import CACHE_SHARE  # noqa: E402
 from zerosearch.process.runtime import memory  # noqa: E402
 
 _LOADER = "zerosearch"
@@ -140,7 +139,7 @@ class VllmEngine:
             with _nothing_else_changes():
                 _sources[folder] = weights or (lambda: base_weights(model))
                 config = _engine_args(folder, model, room, max_rows, length, rank).create_engine_config()
-                if model.device.type == "cuda" and not _several_processes():
+                if model.device.type == "cuda" and not several_processes():
                     config.device_config.device = model.device  # else it would be the first GPU
                 core = EngineCore(config, Executor.get_class(config), log_stats=False)
         except Exception as error:  # vLLM raises whatever its parts raise
@@ -192,7 +191,7 @@ class VllmEngine:
 
     def close(self) -> None:
         """Free the GPU memory. With several processes the group of the trainer is left as it is."""
-        if _several_processes():
+        if several_processes():
             self._core.model_executor.shutdown()
         else:
             self._core.shutdown()
@@ -269,7 +268,7 @@ def _engine_args(folder: str, model: LocalModel, room: Memory, rows: int, length
         logprobs_mode="processed_logprobs",  # of the distribution that was sampled from, temperature included
         generation_config="vllm",  # none: every request says all that matters
         disable_log_stats=True,
-        distributed_executor_backend="external_launcher" if _several_processes() else "uni",
+        distributed_executor_backend="external_launcher" if several_processes() else "uni",
         **lora,
     )
 
@@ -302,10 +301,6 @@ def _free_memory(device: torch.device) -> tuple[int, int]:
 def _give_back(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.empty_cache()
-
-
-def _several_processes() -> bool:
-    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
 
 
 @contextmanager

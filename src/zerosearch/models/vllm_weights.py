@@ -11,13 +11,12 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
 from zerosearch.errors import ModelError
+from zerosearch.models.cards import GIB
 from zerosearch.models.local import LocalModel
 from zerosearch.models.merged import rounded
 
 RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The ranks that vLLM has kernels for; others take the next one."""
-CACHE_SHARE = 0.4
-"""Of what a GPU has free beside the weights: training needs the rest."""
 _LEAST_TOKENS = 2048
 
 
@@ -119,10 +118,9 @@ def memory_for(*, free: int, total: int, weights: int, token_bytes: int, max_tok
     room = int(cache_share * (free - weights))
     tokens = min(max_tokens, max(room, 0) // token_bytes) // 16 * 16
     if tokens < min(_LEAST_TOKENS, max_tokens):
-        gib = 2**30
         raise ModelError(
-            f"vLLM needs {weights / gib:.1f} GiB for its copy of the weights and more for its cache, and the GPU has "
-            f"{free / gib:.1f} GiB free; {_NATIVE}, or a smaller model"
+            f"vLLM needs {weights / GIB:.1f} GiB for its copy of the weights and more for its cache, and the GPU has "
+            f"{free / GIB:.1f} GiB free; {_NATIVE}, or a smaller model"
         )
     cache = tokens * token_bytes
     return Memory(cache, tokens, min(weights + cache, int(0.95 * free)) / total)

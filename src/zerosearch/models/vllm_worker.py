@@ -22,7 +22,6 @@ from zerosearch.models.continuous import Row, Speaker
 from zerosearch.models.devices import on_device
 from zerosearch.models.local import LocalModel
 from zerosearch.models.phases import phase
-from zerosearch.models.sampling import StopStrings
 from zerosearch.models.vllm_weights import adapter_rank
 from zerosearch.models.waiting import DecodingTotals, Waiting
 
@@ -62,6 +61,11 @@ class Engine(Protocol):
     def close(self) -> None: ...
 
 
+def several_processes() -> bool:
+    """Whether this process is one of a group."""
+    return distributed.is_available() and distributed.is_initialized() and distributed.get_world_size() > 1
+
+
 def open_vllm(model: LocalModel, max_rows: int, max_tokens: int) -> Engine:
     """vLLM over a copy of `model`'s weights. Takes a minute or so. Raises `ModelError`."""
     from zerosearch.models.vllm_engine import VllmEngine
@@ -93,12 +97,11 @@ class VllmWorker(Waiting):
         self._later: list[Row] = []  # their adapter needs an engine with more room for it
         self._number = 0
         self._broken: ModelError | None = None
-        self._stop_strings: dict[tuple[str, ...], StopStrings] = {}
 
     def refresh(self, speaker: Speaker) -> None:
         """The weights of `speaker` have changed. Nothing is being decoded; nothing that was computed is used again."""
         self._stale.add(speaker)
-        if self._engine is None and distributed.is_initialized() and distributed.get_world_size() > 1:
+        if self._engine is None and several_processes():
             self._executor.submit(self._decode, [], []).result()  # engines of several processes open together
 
     def close(self) -> None:
@@ -220,11 +223,6 @@ class VllmWorker(Waiting):
         if aborted:
             engine.abort(aborted)
         return ended
-
-    def _stops(self, stop: tuple[str, ...]) -> StopStrings:
-        if stop not in self._stop_strings:
-            self._stop_strings[stop] = StopStrings(self.model.tokenizer, stop)
-        return self._stop_strings[stop]
 
     def _close_engine(self) -> None:
         engine, self._engine = self._engine, None

@@ -10,9 +10,13 @@ from dataclasses import dataclass
 
 from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.models.continuous import Row, Speaker
+from zerosearch.models.local import LocalModel
+from zerosearch.models.sampling import StopStrings
 from zerosearch.process import interrupts
 
 OnToken = Callable[[int], None]
+CACHE_SHARE = 0.4
+"""Of what a GPU has free (beside the weights), or the machine: a sampler's KV cache takes no more."""
 _SETTLE_TURNS = 8  # passes of the event loop without a new request before what waits is looked at
 
 
@@ -33,6 +37,7 @@ class Waiting(ABC):
     answer inside the process the order of events, and so what is decoded together, is the same in every run.
     """
 
+    model: LocalModel
     totals: dict[Speaker, DecodingTotals]
 
     def __init__(self) -> None:
@@ -40,6 +45,7 @@ class Waiting(ABC):
         self._results: dict[Row, asyncio.Future[Generation]] = {}
         self._task: asyncio.Task[None] | None = None
         self._closed = False
+        self._stop_strings: dict[tuple[str, ...], StopStrings] = {}
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="decode")
 
     async def submit(
@@ -97,6 +103,11 @@ class Waiting(ABC):
             await asyncio.sleep(0)
             quiet = quiet + 1 if len(self._new) == known else 0
             known = len(self._new)
+
+    def _stops(self, stop: tuple[str, ...]) -> StopStrings:
+        if stop not in self._stop_strings:
+            self._stop_strings[stop] = StopStrings(self.model.tokenizer, stop)
+        return self._stop_strings[stop]
 
     def _count(self, speaker: Speaker, rows: int, tokens: int, seconds: float) -> None:
         totals = self.totals.setdefault(speaker, DecodingTotals())

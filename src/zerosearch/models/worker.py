@@ -26,13 +26,10 @@ from zerosearch.models.merged import MergedAdapters
 from zerosearch.models.paged import Layout, PagedMemory, triton_is_there
 from zerosearch.models.pages import PAGE
 from zerosearch.models.phases import phase
-from zerosearch.models.sampling import StopStrings
-from zerosearch.models.waiting import DecodingTotals, OnToken, Waiting
+from zerosearch.models.waiting import CACHE_SHARE, DecodingTotals, OnToken, Waiting
 from zerosearch.process.runtime import memory, release_memory
 
 log = logging.getLogger(__name__)
-
-CACHE_SHARE = 0.4  # of a GPU's free memory, or of the machine's
 
 
 @dataclass
@@ -58,7 +55,6 @@ class Worker(Waiting):
         self._merged = MergedAdapters(self.model)
         self._sampler: ContinuousSampler | None = None
         self._batches: dict[Speaker, list[Row]] = {}  # what the sampler cannot decode
-        self._stop_strings: dict[tuple[str, ...], StopStrings] = {}
 
     def refresh(self, speaker: Speaker) -> None:
         """The weights of `speaker` have changed. Nothing is being decoded; nothing that was computed is used again."""
@@ -129,11 +125,6 @@ class Worker(Waiting):
         else:
             with self.model.speaking_as(speaker):
                 yield self.model.base
-
-    def _stops(self, stop: tuple[str, ...]) -> StopStrings:
-        if stop not in self._stop_strings:
-            self._stop_strings[stop] = StopStrings(self.model.tokenizer, stop)
-        return self._stop_strings[stop]
 
     def _advance(self, sampler: ContinuousSampler) -> list[Row]:
         started, before = time.perf_counter(), sampler.decoded.copy()

@@ -130,7 +130,7 @@ class SimulatedEngine:
         if self._hits is not None and self._settings.style == "instruct" and _can_tell(request):
             return await self._write_decided(request, first, bill)
         wanted = hit = self._hit(request)
-        begun = await self._decide(request, messages, first, bill)
+        begun = await self._decide(request, messages, first, bill) if hit is None else _decided(request, hit)
         if begun:
             messages = [*messages, {"role": "assistant", "content": begun}]
         for rewrite in range(self._settings.rewrites + 1):
@@ -139,7 +139,7 @@ class SimulatedEngine:
             text = begun + await self._text(messages, how, bill)
             page = parse_page(text, request.top_k)
             if not page.documents:
-                raise AttemptError("empty", f"{self.name}: wrote no document for the query {request.query[:80]!r}")
+                raise self._nothing(request)
             if wanted is None:
                 wanted = should_hold(request, text)
             if rewrite == self._settings.rewrites or wanted in (None, _holds(request, page)):
@@ -185,16 +185,13 @@ class SimulatedEngine:
                 break
             bill.rewrites += 1
         if not documents and not plan.states:
-            raise AttemptError("empty", f"{self.name}: wrote no document for the query {request.query[:80]!r}")
+            raise self._nothing(request)
         if not plan.kept(documents) and plan.states:
             documents = (Document(plan.title, plan.states), *documents)[: request.top_k]
         return replace(page, documents=ranked(plan, documents, first), hit=hit)
 
     async def _decide(self, request: SearchRequest, messages: Sequence[Message], seed: int, bill: _Bill) -> str:
         """How the plan of a useful page begins: whether it will hold the answer. Empty where there is no plan."""
-        hit = self._hit(request)
-        if hit is not None and self._settings.style == "tuned":
-            return f"{PLAN_BEGIN}[" if hit else NO_PLAN if request.quality is Quality.USEFUL else ""
         heat = self._settings.plan_temperature
         if heat is None or request.quality is not Quality.USEFUL or not _can_tell(request):
             return ""
@@ -206,6 +203,9 @@ class SimulatedEngine:
                 raise
             return ""  # a server cuts a page without a plan, "[1] ...", down to nothing
         return {PLAN_BEGIN: f"{PLAN_BEGIN}[", NO_PLAN.strip(): NO_PLAN}.get(text.strip(), "")
+
+    def _nothing(self, request: SearchRequest) -> AttemptError:
+        return AttemptError("empty", f"{self.name}: wrote no document for the query {request.query[:80]!r}")
 
     async def _text(self, messages: Sequence[Message], how: Sampling, bill: _Bill) -> str:
         try:
@@ -238,6 +238,13 @@ def _prompt_digest(style: PromptStyle) -> str:
         SearchRequest("query", 2, example, Quality.NOISY, kinds=(kind, kind)) for kind in kinds if kind in Noise
     ]
     return digest_of([simulator_messages(request, style) for request in requests])
+
+
+def _decided(request: SearchRequest, hit: bool) -> str:
+    """How a tuned simulator's page begins where it is decided whether it holds the answer."""
+    if request.quality is not Quality.USEFUL:
+        return ""
+    return f"{PLAN_BEGIN}[" if hit else NO_PLAN
 
 
 def should_hold(request: SearchRequest, text: str) -> bool | None:

@@ -24,7 +24,7 @@ from zerosearch.episodes.statistics import share_interval
 from zerosearch.errors import DataError
 from zerosearch.files.folders import check_file, owned
 from zerosearch.files.jsonl import read_object
-from zerosearch.simulator.hits import KINDS, Asked, HitPredictor, chance, features, kind_of, matrix, question_key
+from zerosearch.simulator.hits import KINDS, Asked, HitPredictor, draw, features, kind_of, matrix, question_key
 from zerosearch.simulator.record import read_recorded_pages
 from zerosearch.simulator.style import auc
 
@@ -120,10 +120,7 @@ def decisions(examples: Sequence[HitExample], told: Sequence[float]) -> dict[str
     kinds: dict[str, list[int]] = defaultdict(list)
     for place, example in enumerate(examples):
         kinds[kind_of(example.asked)].append(place)
-    drawn = [
-        chance(e.asked.question, second_hop=kind_of(e.asked) == "second_hop") < p
-        for e, p in zip(examples, told, strict=True)
-    ]
+    drawn = [draw(example.asked) < p for example, p in zip(examples, told, strict=True)]
     hits = [example.hit for example in examples]
 
     def row(places: Sequence[int]) -> dict[str, Any]:

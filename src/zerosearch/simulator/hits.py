@@ -189,7 +189,7 @@ class HitPredictor:
         All queries of a question have one draw, but second hops, which have another: what is sooner found is found
         where the less likely is, and rewording changes nothing but the probability.
         """
-        return chance(asked.question, second_hop=kind_of(asked) == "second_hop") < self.probability(asked)
+        return draw(asked) < self.probability(asked)
 
     def _known(self, asked: Asked) -> bool | None:
         queries = self.recorded.get(question_key(asked.question)) if self.recorded else None
@@ -236,6 +236,11 @@ def question_key(question: Question) -> str:
 def chance(question: Question, *, second_hop: bool) -> float:
     """The question's draw in [0, 1)."""
     return min(derive_seed("hit", question.id, "second hop" if second_hop else "") / 2**63, 1 - 2**-53)
+
+
+def draw(asked: Asked) -> float:
+    """The draw in [0, 1) that a query has: below the probability it hits."""
+    return chance(asked.question, second_hop=kind_of(asked) == "second_hop")
 
 
 def matrix(rows: Sequence[Mapping[str, float]], names: Sequence[str]) -> npt.NDArray[np.float64]:
