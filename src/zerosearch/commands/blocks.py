@@ -66,6 +66,14 @@ class Blocks:
             self._finish_line(_STYLES[self._kind])
             self._kind = None
 
+    def label(self, name: str, text: str, style: str = "") -> None:
+        """A block of its own: `name` where the labels stand, at most eight letters of it."""
+        self.end()
+        self._print(name.ljust(_INDENT), "bold")
+        self._column = 0
+        self._write(text, style)
+        self._finish_line(style)
+
     def remark(self, text: str, style: str = "dim") -> None:
         """A line below the blocks, in line with their text."""
         self.end()

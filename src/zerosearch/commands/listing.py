@@ -17,6 +17,7 @@ GROUPS: dict[str, dict[str, str]] = {
     },
     "Measure": {
         "evaluate": "benchmarks by methods, every prediction kept",
+        "show": "episodes of a run or an evaluation, in the terminal",
         "compare": "two evaluations, question by question, with a paired test",
         "cost": "what searching cost, and what Google would have charged",
     },

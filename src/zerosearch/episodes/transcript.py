@@ -15,17 +15,16 @@ from zerosearch.episodes.protocol import (
     INVALID_TURN_NOTE,
     LAST_TURN_NOTE,
     STOP_STRINGS,
-    TAGS,
     parse_turn,
     render_document,
 )
+from zerosearch.episodes.reasons import ANY_TAG, comparison, elsewhere, short
 from zerosearch.episodes.replies import find_action, thinking, visible
-from zerosearch.episodes.scoring import Scores, contains_answer, normalize, score_answer, with_format
+from zerosearch.episodes.scoring import Scores, score_answer, with_format
 from zerosearch.episodes.search import Document
 
 _PAGE = re.compile(r"\s*<information>(?P<body>.*?)(?:</information>[ \t]*\n?|\Z)", re.DOTALL)
 _RANK = re.compile(r"\[\d+\]\s*")
-_ANY_TAG = re.compile(r"</?(?:" + "|".join(TAGS) + r")>")
 _LOOSE_TAG = re.compile(r"<\s*/?\s*(?:search|answer)\s*/?\s*>", re.IGNORECASE)
 
 
@@ -115,7 +114,7 @@ def read_transcript(text: str, episode: Episode, *, ends: Sequence[str] = ()) ->
             rest = _without(rest, LAST_TURN_NOTE)
     if isinstance(step, Done) and rest.strip():
         after = f"turn {len(episode.turns)}" if episode.turns else "the prompt"
-        remarks.append(f"what comes after {after} is not read, the episode is over: {_short(rest)}")
+        remarks.append(f"what comes after {after} is not read, the episode is over: {short(rest)}")
     stop_reason = step.stop_reason if isinstance(step, Done) else "unfinished"
     return Transcript(episode, tuple(pages), tuple(remarks), stop_reason)
 
@@ -142,7 +141,7 @@ def turn_fault(text: str, *, opened: bool = False) -> str | None:
         return f"there is text between </think> and {opening}"
     body = text[found.start + len(opening) : found.end - len(opening) - 1]
     for name, part in (("thought", thought), (found.tag, body)):
-        if tag := _ANY_TAG.search(part):
+        if tag := ANY_TAG.search(part):
             return f"there is a {tag[0]} inside the {name}"
     return "it is not a thought and then one action in the exact tags"
 
@@ -152,12 +151,13 @@ def explain(transcript: Transcript, golden_answers: Sequence[str], name: str, fo
     episode = transcript.episode
     scores = score_transcript(transcript, golden_answers)
     score = float(getattr(scores, name))
+    turns = [turn.text for turn in episode.turns]
     if episode.answer is None:
-        said = _why_no_answer(transcript) + _elsewhere(transcript, golden_answers)
+        said = _why_no_answer(transcript) + elsewhere(transcript.pages, turns, golden_answers)
     else:
-        said = _comparison(episode.answer, golden_answers, name, scores)
+        said = comparison(episode.answer, golden_answers, name, scores)
         if score == 0:
-            said += _elsewhere(transcript, golden_answers, thoughts=False)
+            said += elsewhere(transcript.pages, (), golden_answers)
     if score == 0 and format_reward > 0:
         earned = with_format(score, scores, format_reward)
         said += f"; reward.format gives {earned:g}" + ("" if earned else ", as not every turn is well formed")
@@ -225,7 +225,7 @@ def _no_action(text: str, opened: bool) -> str:
         if tag in seen:
             return f"{tag} is never closed"
     if loose := _LOOSE_TAG.search(seen):
-        return f"{_short(loose[0])} is not a tag: they are lower case and without spaces"
+        return f"{short(loose[0])} is not a tag: they are lower case and without spaces"
     if any(tag in text for tag in STOP_STRINGS):
         return "its tags stand in a thought, or quote the instructions: neither is an action"
     return "there is neither <search> nor <answer> in it"
@@ -251,39 +251,3 @@ def _why_no_answer(transcript: Transcript) -> str:
         case "unfinished" if turns[-1].action.kind == "search":
             return f"no answer: the text ends with the search of turn {last}"
     return f"no answer: in turn {last}, {fault}"
-
-
-def _elsewhere(transcript: Transcript, golden_answers: Sequence[str], *, thoughts: bool = True) -> str:
-    """Where a golden answer stands without counting."""
-    for number, page in enumerate(transcript.pages, start=1):
-        if contains_answer("\n".join(document.text for document in page), golden_answers):
-            return f"; a golden answer stands on page {number}, but only the policy's own <answer> counts"
-    for number, turn in enumerate(transcript.episode.turns if thoughts else (), start=1):
-        if contains_answer(_ANY_TAG.sub(" ", turn.text), golden_answers):
-            return f"; a golden answer stands in turn {number}, but outside of <answer>"
-    return ""
-
-
-_VERDICTS = {
-    "em": ("not the same", "not the same"),
-    "cover_em": ("no golden answer is contained", "the answer contains a golden one"),
-    "f1": ("no word is shared", "some words are shared"),
-}
-
-
-def _comparison(answer: str, golden_answers: Sequence[str], name: str, scores: Scores) -> str:
-    golds = [gold for gold in map(normalize, golden_answers) if gold]
-    given = normalize(answer)
-    if not given or not golds:
-        if scores.em:
-            return f"the answer is right: the same text, of which normalisation leaves nothing ({_short(answer)})"
-        gone = f"the answer {_short(answer)}" if not given else "every golden answer"
-        return f"{gone} is empty once articles and punctuation are gone: only the very same text would match"
-    verdict = "the answer is right" if scores.em else _VERDICTS[name][getattr(scores, name) > 0]
-    more = f" / {len(golds) - 3} more" if len(golds) > 3 else ""
-    return f"{verdict}: {given!r} against {' / '.join(map(repr, golds[:3]))}{more} (normalised)"
-
-
-def _short(text: str, length: int = 60) -> str:
-    line = " ".join(text.split())
-    return repr(line if len(line) <= length else line[: length - 3] + "...")

@@ -1,0 +1,1 @@
+"""Looking at runs and evaluations: their episodes, and the report, one HTML file that needs nothing else."""
