@@ -148,7 +148,7 @@ def blocks(text: str) -> list[tuple[PieceKind, str]]:
 
 
 def as_asked(search: SearchRecord) -> str:
-    """What the page was asked for: `useful`, `noisy`, or of a mixed one what each document was; empty for a real engine."""
+    """What the page was asked for: `useful`, `noisy`, or of a mixed one each document; empty with a real engine."""
     if search.quality is None:
         return ""
     if search.quality == "mixed":
