@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from zerosearch.errors import EngineError, ZeroSearchError
     from zerosearch.evaluation.entrants import Trials
     from zerosearch.evaluation.evaluate import evaluate
+    from zerosearch.exporting import export
     from zerosearch.learning.run import train
     from zerosearch.learning.tuning import tune
     from zerosearch.parts import Parts
@@ -42,6 +43,7 @@ _NAMES = {
     "errors": ("EngineError", "ZeroSearchError"),
     "evaluation.entrants": ("Trials",),
     "evaluation.evaluate": ("evaluate",),
+    "exporting": ("export",),
     "learning.run": ("train",),
     "learning.tuning": ("tune",),
     "parts": ("Parts",),
@@ -68,6 +70,7 @@ __all__ = [
     "ask",
     "collect",
     "evaluate",
+    "export",
     "load_config",
     "load_questions",
     "open_engine",

@@ -13,6 +13,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "check": "what a configuration means, what it needs, why a text is rewarded as it is",
         "train": "teach a policy to search",
         "ask": "put a question to a policy, and watch it search",
+        "export": "a policy as other programs load it: an adapter, merged weights, GGUF",
         "data": "the questions that ship, and a look into any file of questions",
     },
     "Measure": {

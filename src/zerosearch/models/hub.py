@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from zerosearch.errors import ModelError
-from zerosearch.models.embedded import EMBEDDED
+from zerosearch.models.embedded import EMBEDDED, EMBEDDED_MODELS
 
 CONNECT_SECONDS, ANSWER_SECONDS = 3.0, 10.0
 
@@ -47,3 +47,21 @@ def _unreachable(url: str) -> str:
     except (ImportError, ValueError):  # a proxy or certificate that only the hub's own client may understand
         return ""
     return ""
+
+
+def base_licence(name: str) -> str | None:
+    """The licence that a base model's card names: of the embedded model, a folder, or a hub id; None: not found out."""
+    embedded = EMBEDDED_MODELS.get(name.removeprefix("embedded:"))
+    if embedded is not None:
+        return embedded.licence
+    from huggingface_hub import ModelCard, hf_hub_download
+
+    folder = Path(name).expanduser()
+    try:
+        readme = folder / "README.md"
+        if not folder.is_dir():
+            readme = Path(hf_hub_download(name, "README.md", local_files_only=only_here(name)))
+        found = getattr(ModelCard(readme.read_text(encoding="utf-8")).data, "license", None)
+    except Exception:  # no card, no network, or a card that cannot be read: the export says that it is not known
+        return None
+    return found if isinstance(found, str) else None

@@ -241,6 +241,16 @@ class LocalModel:
         save_file(state, str(folder / "adapter_model.safetensors"), metadata={"format": "pt"})
         (folder / "adapter_config.json").write_text(text)
 
+    def merge(self, name: str) -> Any:
+        """The base with an adapter merged into its weights, as a plain transformers model; this one is used up.
+
+        Sums are made in the number format of the base: load it in float32 where they shall be exact.
+        """
+        self.activate(name)
+        merged = self._peft.merge_and_unload(safe_merge=True, adapter_names=[name])
+        self._peft, self.adapters, self._active = None, [], None
+        return merged.eval()
+
     def _forget(self, name: str) -> None:
         """Take an adapter off again that could not be put on whole."""
         if name in self.adapters:

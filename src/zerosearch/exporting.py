@@ -1,0 +1,257 @@
+"""A trained policy, in the form in which other programs load it: an adapter, merged weights, or a GGUF file.
+
+    export("runs/demo")                                  # into exports/demo-merged, with a model card
+    export("runs/mine", form="gguf-q8_0", push="me/my-search-model")
+
+An export is a folder of its own. What another program made, or what was edited since, is never overwritten.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+
+from zerosearch.config import TrainConfig
+from zerosearch.config_file import config_toml, load_config
+from zerosearch.errors import CheckpointError, ConfigError, DataError, FolderError, ModelError, install
+from zerosearch.export_card import CardFacts, model_card
+from zerosearch.files.folders import ADAPTER_FILES, MODEL_FILES, check_folder, owned, replacing
+from zerosearch.files.jsonl import read_object, write_json
+from zerosearch.models.adapters import read_card, resolve_adapter, shipped_adapters
+from zerosearch.models.embedded import EMBEDDED_MODELS, resolve_model
+from zerosearch.models.gguf_writing import GGUFKind, write_gguf
+from zerosearch.models.hub_push import check_repository, push_folder
+from zerosearch.process.runtime import prepare
+from zerosearch.run_folder import newest_policy, policy_config, step_folders
+from zerosearch.version import __version__
+
+if TYPE_CHECKING:  # it needs torch
+    from zerosearch.models.local import LocalModel
+
+Form = Literal["adapter", "merged", "gguf", "gguf-q8_0"]
+CONFIG, CARD, MADE_BY = "zerosearch.toml", "card.json", "zerosearch export"
+EXPORT_FILES = (*ADAPTER_FILES, *MODEL_FILES, "README.md", CONFIG, "*.gguf")
+_GGUF: dict[str, GGUFKind] = {"gguf": "f16", "gguf-q8_0": "q8_0"}
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What is exported: a base model with an adapter on it or, where `adapter` is None, the weights in `weights`.
+
+    `base` is the base model's name as a configuration has it. `run` and `step` are those of a run.
+    """
+
+    name: str
+    base: str
+    adapter: Path | None
+    weights: str
+    config: TrainConfig | None = None
+    run: Path | None = None
+    step: int | None = None
+
+    @property
+    def source(self) -> str:
+        """What a command names it by; a folder of somebody's machine is left out."""
+        if self.run is not None:
+            return f"runs/{self.name}"
+        return next((name for name, folder in shipped_adapters().items() if folder == self.adapter), "ADAPTER")
+
+    @property
+    def hub_base(self) -> str | None:
+        """The base's id on the hub; None for a folder, and for the embedded model, which no hub has."""
+        local = self.base.removeprefix("embedded:") in EMBEDDED_MODELS or Path(self.base).expanduser().is_dir()
+        return None if local else self.base
+
+
+def export(
+    run: str | Path,
+    out: str | Path | None = None,
+    *,
+    form: str | None = None,
+    step: int | None = None,
+    push: str | None = None,
+    say: Callable[[str], None] = print,
+) -> Path:
+    """Write the policy of a run as other programs load it, with a model card; returns the folder.
+
+    `run` is a run's folder, a LoRA adapter's, or `embedded:policy`. `out` None: `exports/NAME-FORM`. `form` None: an
+    adapter where its base has a hub id, else merged weights. `step`: that checkpoint of the run; None: the newest.
+    `push` uploads the folder to this repository of the hub.
+
+    Raises `CheckpointError` for a run without such a checkpoint, `ModelError` for what cannot be loaded or has no such
+    form, `FolderError` where other things lie in `out` or in the repository, and `RunError` where the upload failed.
+    """
+    prepare()
+    if find_spec("huggingface_hub") is None:
+        raise ModelError(f"exporting needs huggingface_hub: {install('train')}")
+    if push is not None:
+        check_repository(push)
+    trained = find_trained(run, step)
+    chosen = check_form(trained, form, push)
+    folder = Path(out) if out is not None else Path("exports") / f"{trained.name}-{chosen}"
+    with owned(folder, "export"):
+        check_ours(folder)
+        say(f"{trained.name}: {_told(trained)}, as {chosen}, into {folder}")
+        with replacing(folder, EXPORT_FILES) as work:
+            _write(trained, chosen, work)
+            card = model_card(_facts(trained, chosen, work, push), say)
+            (work / "README.md").write_text(card, encoding="utf-8")
+            if trained.config is not None:
+                (work / CONFIG).write_text(config_toml(trained.config), encoding="utf-8")
+            write_json(work / CARD, _marker(trained, chosen, card))
+        if push is not None:
+            message = f"{trained.name} by {MADE_BY} {__version__}"
+            say(f"pushed to {push_folder(folder, push, marker=CARD, made_by=MADE_BY, message=message)}")
+    return folder
+
+
+def find_trained(source: str | Path, step: int | None = None) -> Trained:
+    """What `source` names: a run's folder, an adapter's folder, or a shipped adapter."""
+    folder = Path(source)
+    if str(source) in shipped_adapters() or (folder / "adapter_config.json").is_file():
+        if step is not None:
+            raise ConfigError(f"--step {step}: {source} is an adapter and has no steps")
+        return _of_adapter(str(source))
+    if not (folder / "config.toml").is_file():
+        shipped = ", ".join(shipped_adapters())
+        raise ConfigError(f"{source}: neither the folder of a run (runs/NAME) or of an adapter, nor one of {shipped}")
+    config = load_config(folder / "config.toml")
+    policy = newest_policy(folder) if step is None else folder / "checkpoints" / f"step-{step:06d}" / "policy"
+    if policy is None or not any(policy.glob("*.safetensors")):
+        known = [checkpoint.step for checkpoint in step_folders(folder / "checkpoints") if checkpoint.whole]
+        has = f"it has those of steps {', '.join(map(str, known))}" if known else "it has none yet"
+        raise CheckpointError(f"{folder}: no checkpoint{'' if step is None else f' of step {step}'} to export; {has}")
+    full = config.model.full
+    return Trained(
+        config.name,
+        config.model.name,
+        None if full else policy,
+        str(policy) if full else config.model.name,
+        config,
+        folder,
+        int(policy.parent.name.removeprefix("step-")),
+    )
+
+
+def _of_adapter(source: str) -> Trained:
+    folder = resolve_adapter(source)
+    base = read_object(folder / "adapter_config.json").get("base_model_name_or_path")
+    if not isinstance(base, str) or not base:
+        raise ModelError(f"adapter {source}: adapter_config.json does not name its base model")
+    config = policy_config() if source == "embedded:policy" else None
+    return Trained(folder.resolve().name, base, folder, base, config)
+
+
+def check_form(trained: Trained, asked: str | None, push: str | None) -> Form:
+    """The form that is written. Raises `ConfigError` for one that does not exist, or that nobody could load."""
+    if asked is None:
+        return "merged" if trained.adapter is None or trained.hub_base is None else "adapter"
+    form = next((known for known in get_args(Form) if known == asked), None)
+    if form is None:
+        raise ConfigError(f"--form {asked}: is none of {', '.join(get_args(Form))}")
+    if form == "adapter" and trained.adapter is None:
+        raise ConfigError(f"--form adapter: {trained.name} trained all weights and has no adapter; use --form merged")
+    if form == "adapter" and trained.hub_base is None and push is not None:
+        raise ConfigError(
+            f"--form adapter --push: the base {trained.base} is on this machine alone, and nobody else could load the "
+            "adapter; use --form merged"
+        )
+    return cast(Form, form)
+
+
+def check_ours(folder: Path) -> None:
+    """Raises `FolderError` unless `folder` is missing, empty, or an export that nobody has edited since."""
+    check_folder(folder, EXPORT_FILES)
+    if not folder.exists() or not any(folder.iterdir()):
+        return
+    try:
+        card = read_object(folder / CARD)
+    except DataError:
+        card = {}
+    if card.get("made_by") != MADE_BY:
+        raise FolderError(f"--out {folder}: holds files that this command did not make; name another folder")
+    text = folder / "README.md"
+    if text.is_file() and _sha256(text.read_bytes()) != card.get("readme_sha256"):
+        raise FolderError(f"--out {folder}: its README.md was edited since the export; name another folder")
+
+
+def _write(trained: Trained, form: Form, work: Path) -> None:
+    if form == "adapter":
+        assert trained.adapter is not None
+        _write_adapter(trained, trained.adapter, work)
+        return
+    model = merged_model(trained)
+    if form == "merged":
+        model.base.save_pretrained(work)
+        model.tokenizer.save_pretrained(work)
+        return
+    kind = _GGUF[form]
+    write_gguf(model.base, model.tokenizer, work / f"{trained.name}-{kind}.gguf", kind, name=trained.name)
+
+
+def _write_adapter(trained: Trained, adapter: Path, work: Path) -> None:
+    """The adapter's own files; its base is named so that peft finds it: by its hub id, or by its folder."""
+    config = read_object(adapter / "adapter_config.json")
+    config["base_model_name_or_path"] = trained.hub_base or str(Path(resolve_model(trained.base)).resolve())
+    (work / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    (work / "adapter_model.safetensors").write_bytes((adapter / "adapter_model.safetensors").read_bytes())
+
+
+def merged_model(trained: Trained) -> LocalModel:
+    """The policy as one model on the CPU: merged in float32, then in the number format of the base's own files.
+
+    All weights that were trained stay as they were trained, in float32. A narrower format is rounded to by chance, as
+    the nearest number would lose small updates (`models/merged.py`). Raises `ModelError`.
+    """
+    try:
+        import torch
+        from transformers import AutoConfig
+
+        from zerosearch.models.local import LocalModel
+        from zerosearch.models.merged import rounded
+    except ImportError as error:
+        raise ModelError(f"exporting weights needs {error.name}: {install('train')}") from None
+    model = LocalModel.load(trained.weights, dtype="float32", device="cpu")
+    if trained.adapter is None:
+        return model
+    model.add_adapter("policy", trained.adapter)
+    merged = model.merge("policy")
+    found = AutoConfig.from_pretrained(resolve_model(trained.weights), local_files_only=True).dtype
+    dtype = getattr(torch, found) if isinstance(found, str) else found
+    if dtype is not None and dtype != torch.float32:
+        for name, weight in merged.named_parameters():
+            weight.data = rounded(weight.data, dtype, name)
+        merged.to(dtype)
+    return LocalModel(merged, model.tokenizer, trained.name, model.device)
+
+
+def _told(trained: Trained) -> str:
+    if trained.step is not None:
+        return f"the policy after {trained.step} steps"
+    return f"an adapter for {trained.base}"
+
+
+def _facts(trained: Trained, form: Form, work: Path, push: str | None) -> CardFacts:
+    gguf = next((path.name for path in work.glob("*.gguf")), None)
+    made = read_card(trained.adapter) if trained.adapter is not None and trained.run is None else {}
+    full = trained.adapter is None
+    return CardFacts(
+        trained.name, trained.source, form, trained.base, trained.hub_base, full, trained.config, trained.run,
+        trained.step, made, gguf, push,
+    )  # fmt: skip
+
+
+def _marker(trained: Trained, form: Form, card: str) -> dict[str, Any]:
+    """`card.json`: what the package itself reads of an adapter, and by what an export is known again."""
+    made = read_card(trained.adapter) if trained.adapter is not None else {}
+    known = {"made_by": MADE_BY, "version": __version__, "form": form, "step": trained.step, "name": trained.name}
+    return {**made, "base": trained.base, **known, "readme_sha256": _sha256(card.encode())}
+
+
+def _sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()

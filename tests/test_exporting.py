@@ -1,0 +1,208 @@
+"""Exports of real runs, loaded by plain transformers and peft, and what an export never does to files of others."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from learning.toy import changed
+from peft import AutoPeftModelForCausalLM
+from tiny import give_adapter, tiny_local_model
+from torch import Tensor
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from zerosearch import export, train
+from zerosearch.errors import CheckpointError, ConfigError, FolderError, ModelError
+from zerosearch.files.jsonl import write_jsonl
+from zerosearch.models.local import LocalModel
+
+ROWS = [{"id": f"q{i}", "question": f"What is number {i}?", "answer": f"gold{i}"} for i in range(4)]
+TEXT = "Where is Nepal? <think> I look it up. </think> <search> Nepal </search>"
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Any) -> Path:
+    """A base model with a licence, and two runs of it: `lora` of an adapter, `full` of all weights."""
+    place = tmp_path_factory.mktemp("place")
+    base = tiny_local_model(tiny_tokenizer)
+    base.base.save_pretrained(place / "base")
+    tiny_tokenizer.save_pretrained(place / "base")
+    (place / "base" / "README.md").write_text("---\nlicense: mit\n---\n# base\n")
+    write_jsonl(place / "questions.jsonl", ROWS)
+    (place / "corpus.jsonl").write_text('{"id": "1", "title": "Nepal", "text": "Kathmandu is its capital."}\n')
+    engine = {"kind": "bm25", "top_k": 1, "bm25": {"corpus": str(place / "corpus.jsonl")}}
+    values: dict[str, Any] = {
+        "folder": str(place / "runs"),
+        "data": {"train": str(place / "questions.jsonl")},
+        "protocol": {"max_searches": 1, "max_turn_tokens": 8, "max_page_tokens": 16, "max_context_tokens": 400},
+        "engine": engine,
+        "evaluation": {"questions": str(place / "questions.jsonl")},
+        "algorithm": {"name": "reinforce", "baseline": "batch", "kl": "none", "entropy_coef": 0.5},
+        "training": {"steps": 2, "questions_per_step": 2, "rollouts": 2, "learning_rate": 0.05},
+        "logging": {"tensorboard": False},
+    }
+    model = {"name": str(place / "base"), "device": "cpu"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZEROSEARCH_CACHE", str(place / "cache"))
+        for name, part in (("lora", {"lora": {"rank": 2, "alpha": 4.0}}), ("full", {"full": True, "lora": "none"})):
+            assert train(changed(values | {"name": name, "model": model | part}), say=lambda _: None)
+    return place
+
+
+@pytest.fixture
+def export_run(place: Path, tmp_path: Path) -> Callable[..., Path]:
+    def run(name: str, **options: Any) -> Path:
+        options.setdefault("out", tmp_path / "out")
+        return export(place / "runs" / name, say=lambda _: None, **options)
+
+    return run
+
+
+@torch.no_grad()
+def logprobs(model: Any, folder: Path) -> Tensor:
+    ids = torch.tensor([AutoTokenizer.from_pretrained(folder).encode(TEXT)])
+    return torch.log_softmax(model(ids).logits.float(), -1)
+
+
+def of_policy(place: Path, name: str) -> Tensor:
+    """What the newest checkpoint of a run says, as the run itself would load it."""
+    policy = place / "runs" / name / "checkpoints" / "step-000002" / "policy"
+    if name == "full":
+        return logprobs(LocalModel.load(str(policy), device="cpu").base, policy)
+    model = LocalModel.load(str(place / "base"), device="cpu")
+    model.add_adapter("policy", policy)
+    return logprobs(model.base, place / "base")
+
+
+@pytest.mark.parametrize("name", ["lora", "full"])
+def test_merged_weights_are_the_policy_of_the_run(name: str, place: Path, export_run: Callable[..., Path]) -> None:
+    folder = export_run(name)
+    ours = logprobs(AutoModelForCausalLM.from_pretrained(folder), folder)
+    assert (ours - of_policy(place, name)).abs().max() < 1e-4
+    base = AutoModelForCausalLM.from_pretrained(place / "base")
+    assert (ours - logprobs(base, place / "base")).abs().max() > 1e-2  # the run did change something
+    assert (
+        AutoTokenizer.from_pretrained(folder).chat_template
+        == AutoTokenizer.from_pretrained(place / "base").chat_template
+    )
+
+
+def test_an_adapter_loads_by_the_place_of_its_base(place: Path, export_run: Callable[..., Path]) -> None:
+    folder = export_run("lora", form="adapter")
+    model = AutoPeftModelForCausalLM.from_pretrained(folder)
+    assert (logprobs(model, place / "base") - of_policy(place, "lora")).abs().max() < 1e-4
+    assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == str(place / "base")
+
+
+def test_a_merged_model_has_the_number_format_of_its_base_and_keeps_small_updates(
+    tmp_path: Path, tiny_tokenizer: Any
+) -> None:
+    base = tiny_local_model(tiny_tokenizer)
+    base.base.to(torch.bfloat16).save_pretrained(tmp_path / "base")
+    tiny_tokenizer.save_pretrained(tmp_path / "base")
+    model = LocalModel.load(str(tmp_path / "base"), dtype="float32", device="cpu")
+    give_adapter(model, "policy", scale=0.02)  # far below half a step of bfloat16 at most weights
+    model.save_adapter("policy", tmp_path / "small")
+    config = json.loads((tmp_path / "small" / "adapter_config.json").read_text())
+    config["base_model_name_or_path"] = str(tmp_path / "base")
+    (tmp_path / "small" / "adapter_config.json").write_text(json.dumps(config))
+    folder = export(tmp_path / "small", tmp_path / "out", form="merged", say=lambda _: None)
+    merged = AutoModelForCausalLM.from_pretrained(folder)
+    assert merged.dtype == torch.bfloat16
+    key = "model.layers.0.mlp.up_proj.weight"
+    before = model.base.get_submodule("model.layers.0.mlp.up_proj").get_base_layer().weight.detach()
+    delta = model.base.get_submodule("model.layers.0.mlp.up_proj").get_delta_weight("policy").detach()
+    kept = ((merged.state_dict()[key].float() - before) * delta).sum() / (delta * delta).sum()
+    assert 0.8 < kept < 1.2  # rounded to the nearest it would be far from 1
+
+
+def test_the_card_says_what_the_run_was_and_no_folder_of_this_machine(
+    place: Path, export_run: Callable[..., Path]
+) -> None:
+    folder = export_run("lora", push=None)
+    card = (folder / "README.md").read_text()
+    for said in (
+        "license: mit",
+        "library_name: transformers",
+        "questions.jsonl, 4 questions",
+        "bm25:",
+        "2 of 2 steps",
+        "| before training | 0.000 [0.000, ",
+        "| after 2 steps | ",
+        "Google by SerpAPI",
+        "zerosearch train zerosearch.toml",
+        "zerosearch export runs/lora --form merged",
+        "The weights: mit",
+    ):
+        assert said in card, said
+    assert str(place) not in card
+    assert (folder / "zerosearch.toml").is_file()
+
+
+def test_files_of_others_and_an_edited_card_are_never_overwritten(
+    place: Path, tmp_path: Path, export_run: Callable[..., Path]
+) -> None:
+    shutil.copytree(place / "base", tmp_path / "model")  # nothing but names that an export has too
+    with pytest.raises(FolderError, match="holds files that this command did not make"):
+        export_run("lora", out=tmp_path / "model")
+    folder = export_run("lora")
+    export_run("lora")  # its own is replaced
+    (folder / "README.md").write_text("mine")
+    with pytest.raises(FolderError, match=r"README\.md was edited"):
+        export_run("lora")
+    assert (folder / "README.md").read_text() == "mine"
+    (tmp_path / "mixed").mkdir()
+    (tmp_path / "mixed" / "notes.txt").write_text("mine")
+    with pytest.raises(FolderError, match=r"holds notes\.txt"):
+        export_run("lora", out=tmp_path / "mixed")
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "said"),
+    [
+        ({"form": "adapter", "name": "full"}, ConfigError, "has no adapter; use --form merged"),
+        ({"form": "onnx"}, ConfigError, "onnx: is none of adapter, merged, gguf, gguf-q8_0"),
+        ({"form": "adapter", "push": "me/mine"}, ConfigError, "nobody else could load the adapter"),
+        ({"step": 7}, CheckpointError, r"no checkpoint of step 7 to export; it has those of steps .*2"),
+        ({"name": "none"}, ConfigError, "neither the folder of a run"),
+    ],
+)
+def test_what_cannot_be_exported_is_one_line_and_nothing_is_written(
+    options: dict[str, Any], error: type[Exception], said: str, export_run: Callable[..., Path], tmp_path: Path
+) -> None:
+    with pytest.raises(error, match=said):
+        export_run(options.pop("name", "lora"), **options)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_gguf_that_nobody_could_read_rightly_is_refused_by_name(
+    export_run: Callable[..., Path], tmp_path: Path, place: Path
+) -> None:
+    config = json.loads((place / "base" / "config.json").read_text())
+    base = tmp_path / "scaled"
+    shutil.copytree(place / "base", base)
+    rope = {"rope_type": "linear", "factor": 2.0, "rope_theta": 10000.0}
+    (base / "config.json").write_text(json.dumps(config | {"rope_parameters": rope}))
+    adapter = export_run("lora", form="adapter", out=tmp_path / "adapter")
+    settings = json.loads((adapter / "adapter_config.json").read_text())
+    (adapter / "adapter_config.json").write_text(json.dumps(settings | {"base_model_name_or_path": str(base)}))
+    with pytest.raises(ModelError, match="rotary positions of type linear"):
+        export(adapter, tmp_path / "out", form="gguf", say=lambda _: None)
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.model
+def test_the_policy_that_ships_is_exported_whole(tmp_path: Path) -> None:
+    folder = export("embedded:policy", tmp_path / "out", say=lambda _: None)
+    model = LocalModel.load("smollm2-135m", dtype="float32", device="cpu")
+    from zerosearch.models.adapters import resolve_adapter
+
+    model.add_adapter("policy", resolve_adapter("embedded:policy"))
+    difference = logprobs(AutoModelForCausalLM.from_pretrained(folder), folder) - logprobs(model.base, folder)
+    assert difference.abs().max() < 1e-4
+    assert "license: apache-2.0" in (folder / "README.md").read_text()
