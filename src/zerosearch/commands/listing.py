@@ -20,6 +20,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "evaluate": "benchmarks by methods, every prediction kept",
         "show": "episodes of a run or an evaluation, in the terminal",
         "compare": "two evaluations, question by question, with a paired test",
+        "report": "runs and evaluations as one page: curves, tests, bill, every episode",
         "cost": "what searching cost, and what Google would have charged",
     },
     "Make a simulator": {

@@ -49,7 +49,7 @@ def page(report: dict[str, Any], compared: Sequence[Compared], readings: Sequenc
     step = max(1, len(compared) // EXAMPLES)
     answers = {id(r.compared): r.answers for r in readings}
     rows = "\n".join(_example(c, answers.get(id(c), {})) for c in list(compared)[::step][:EXAMPLES])
-    cells = (f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in _figures(report))
+    cells = (f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in figures(report))
     title = escape(f"{report['simulator']} against {report['engine']}")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -60,7 +60,8 @@ def page(report: dict[str, Any], compared: Sequence[Compared], readings: Sequenc
     )
 
 
-def _figures(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+def figures(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """The first figures of a report of `fidelity`: what each is, and its value with its interval."""
     within = report["intervals"]
     yield "queries", str(report["queries"])
     for name, side, label in _SHARES:

@@ -1,0 +1,98 @@
+"""`zerosearch report`: runs and evaluations as one HTML file, or served while a run goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from zerosearch.commands.screen import console
+from zerosearch.config_file import load_config
+from zerosearch.errors import ConfigError, ZeroSearchError
+from zerosearch.parts import Parts
+from zerosearch.process import interrupts
+from zerosearch.process.runtime import prepare
+from zerosearch.reports.page import html, write_report
+from zerosearch.reports.report import LIMIT, Decoders, Report
+from zerosearch.reports.rows import Decode
+
+
+def report(
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN", help="Folders of runs; of `evaluate` (FOLDER:METHOD for one method); of `fidelity`."
+        ),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE.html", help="Without: RUN/report.html, of several report.html here.")
+    ] = None,
+    live: Annotated[bool, typer.Option("--live", help="Serve it on this machine, and follow the runs.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of --live; 0 takes a free one.")] = 0,
+    episodes: Annotated[int, typer.Option(min=0, metavar="N", help="At most so many episodes to browse.")] = LIMIT,
+) -> None:
+    """Curves, evaluations, bill and episodes of runs on one page, which needs no network and no server.
+
+    Runs are drawn over each other; those that differ by their seed only become a band. --live serves the page on this
+    machine and follows the runs until Ctrl-C. Of more episodes than --episodes whole steps are kept, spread evenly.
+    """
+    prepare()
+    if live and out is not None:
+        raise ConfigError("--live serves the report and writes no file: leave --out away")
+    shown = Report(targets, decoders(lambda line: console.print(line, style="yellow", markup=False)), episodes)
+    if live:
+        _serve(shown, port)
+        return
+    path = out or _default(targets)
+    page = html(shown.summary(), shown.episodes())
+    write_report(path, page)
+    console.print(f"{path}  ({len(page) / 1e6:.1f} MB; open it in a browser)", markup=False)
+
+
+def _default(targets: list[str]) -> Path:
+    only = Path(targets[0])
+    return only / "report.html" if len(targets) == 1 and only.is_dir() else Path("report.html")
+
+
+def _serve(shown: Report, port: int) -> None:
+    """Serve until a signal comes."""
+    from zerosearch.reports.serving import ReportServer
+
+    server = ReportServer(shown, port)
+    with server, interrupts.giving_up():
+        console.print(f"{server.address}  (Ctrl-C ends it)", markup=False)
+        try:
+            server.serve_forever(poll_interval=0.2)
+        except KeyboardInterrupt:
+            console.print("ended", style="dim")
+
+
+def decoders(say: Callable[[str], None]) -> Decoders:
+    """How ids become text: by the tokenizer of the run's model, read once a model. `say` is told why there is none."""
+    known: dict[tuple[str, bool], Decode | None] = {}
+
+    def of(folder: Path) -> Decode | None:
+        try:
+            config = load_config(folder / "config.toml")
+            key = (config.model.name, config.model.base_url is not None)
+            if key not in known:
+                known[key] = _decode(config)
+            return known[key]
+        except ZeroSearchError as error:
+            say(f"{folder}: the episodes are shown without probabilities: {error}")
+            return None
+
+    return of
+
+
+def _decode(config: object) -> Decode:
+    from zerosearch.config import TrainConfig
+    from zerosearch.models.endpoint import byte_codec
+
+    assert isinstance(config, TrainConfig)
+    if config.model.base_url is not None:
+        return byte_codec().decode
+    with Parts(config) as parts:
+        return parts.tokenizer().codec.decode

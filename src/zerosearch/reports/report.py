@@ -1,0 +1,232 @@
+"""Everything that a report shows, read from folders: two JSON-ready parts, the summary and the episodes.
+
+    report = Report(["runs/a", "runs/b"], decoders=..., limit=5000)
+    report.summary(), report.episodes()     # again after a step: files that have not changed are not read again
+
+`summary` is small: curves, tables, bills, alarms. `episodes` holds the trajectories, at most `limit` of them: whole
+steps, spread evenly over a run, the first and the last among them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from zerosearch.cleaning import clean
+from zerosearch.episodes.predictions import PredictionFile
+from zerosearch.episodes.trajectory import Trajectory, read_trajectories
+from zerosearch.errors import DataError
+from zerosearch.evaluation.results import find_results
+from zerosearch.reports.charts import charts
+from zerosearch.reports.played import Played
+from zerosearch.reports.reading import reward_name
+from zerosearch.reports.rows import Decode, Texts, Tokens, page_row
+from zerosearch.reports.runs import Run, is_run
+from zerosearch.reports.tables import evaluation_tables, fidelity_table, run_tables
+from zerosearch.version import __version__
+
+LIMIT = 5000
+_EVALUATED = 500  # rows of an evaluation that can be looked at
+
+Decoders = Callable[[Path], Decode | None]
+"""How the ids of a run's episodes become text; None where that cannot be said, which is a problem of its own."""
+
+
+class Report:
+    """What `targets` come to: run folders, and folders or files of evaluations. See the module's text.
+
+    Raises `DataError` for a target that is neither; what is damaged inside of one is told in the report.
+    """
+
+    def __init__(self, targets: Sequence[str], decoders: Decoders | None = None, limit: int = LIMIT) -> None:
+        self.targets, self._decoders, self._limit = list(targets), decoders, limit
+        self._cache: dict[tuple[Path, int, int], Any] = {}
+        self._tokens: dict[Path, Tokens | None] = {}
+        for target in targets:
+            if not _usable(target):
+                find_results(target)  # says what is wrong with it
+
+    def summary(self) -> dict[str, Any]:
+        """Curves, tables, bills, alarms and problems."""
+        runs, problems = self._runs(), []
+        tables, fidelity = list(run_tables(runs)), []
+        for target in self.targets:
+            folder = Path(target)
+            try:
+                if (found := fidelity_table(folder)) is not None:
+                    fidelity.append(found)
+                if not is_run(folder) and not (found and _only_fidelity(folder)):
+                    tables += evaluation_tables(target, self._evaluation(target))
+            except DataError as error:
+                problems.append(str(error))
+        pages = [run.for_page() for run in runs]
+        families = {family: number for number, family in enumerate(dict.fromkeys(run.family for run in runs))}
+        for page, run in zip(pages, runs, strict=True):
+            page["family"] = families[run.family]
+            problems += run.problems
+        made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+        found = {
+            "version": __version__,
+            "made": made,
+            "targets": self.targets,
+            "runs": pages,
+            "charts": charts(),
+            "tables": tables,
+            "fidelity": fidelity,
+            "problems": list(dict.fromkeys(problems)),
+        }
+        return {name: cleaned(value) for name, value in found.items()}
+
+    def episodes(self) -> dict[str, Any]:
+        """Rows of episodes, the texts in them, and in words which episodes these are."""
+        texts = Texts()
+        rows: list[Any] = []
+        told: list[str] = []
+        problems: list[str] = []
+        runs = self._runs()
+        others = [target for target in self.targets if not is_run(Path(target))]
+        share = self._limit // max(len(runs) + len(others), 1)
+        for number, run in enumerate(runs):
+            try:
+                rows += self._of_run(number, run, share, texts, told)
+            except DataError as error:
+                problems.append(str(error))
+        for place, target in enumerate(others):
+            if _only_fidelity(Path(target)):
+                continue
+            rows += _predictions(self._evaluation(target), len(runs) + place, share, texts, told, target)
+        names = [run.name for run in runs] + [Path(target).name for target in others]
+        return {
+            "rows": rows,
+            "texts": texts.shown,
+            "told": cleaned(told),
+            "problems": cleaned(problems),
+            "names": names,
+        }
+
+    def state(self) -> str:
+        """Another text whenever a file has changed that a report is made of."""
+        return ";".join(
+            f"{path}:{stat.st_mtime_ns}:{stat.st_size}"
+            for target in self.targets
+            for path in _watched(Path(target))
+            if (stat := _stat(path)) is not None
+        )
+
+    def _runs(self) -> list[Run]:
+        return [Run.read(Path(target)) for target in self.targets if is_run(Path(target))]
+
+    def _evaluation(self, target: str) -> list[PredictionFile]:
+        return find_results(target)
+
+    def _of_run(self, number: int, run: Run, share: int, texts: Texts, told: list[str]) -> Iterator[Any]:
+        """Rows of a run: training first, then its first and its last evaluation, which get at most half of `share`."""
+        judged = sorted({min(run.evaluations), max(run.evaluations)}) if run.evaluations else []
+        chosen = {step: run.evaluations[step].rows[: min(_EVALUATED, share // 4)] for step in judged}
+        yield from self._trained(number, run, share - sum(map(len, chosen.values())), texts, told)
+        for step, rows in chosen.items():
+            where = f"{run.name}, evaluation after {step} steps"
+            told.append(f"{where}: {len(rows)} of {len(run.evaluations[step].rows)}")
+            groups = {name: place for place, name in enumerate(run.evaluations[step].by_question)}
+            for row in rows:
+                one = Played.of_evaluation(row, where, groups[row.id])
+                yield page_row(one, number, texts, score="f1", tokens=None, after=step)
+
+    def _trained(self, number: int, run: Run, share: int, texts: Texts, told: list[str]) -> Iterator[Any]:
+        steps = chosen_steps(list(run.trajectories), {row["step"]: row.get("episodes") for row in run.rows}, share)
+        if not steps:
+            return
+        which = "all" if len(steps) == len(run.trajectories) else f"{len(steps)} of {len(run.trajectories)}"
+        told.append(f"{run.name}, training: {which} steps ({', '.join(str(step + 1) for step in steps)})")
+        score, tokens = reward_name(run.folder), self._tokens_of(run.folder)
+        for step in steps:
+            played = self._read(run.trajectories[step])
+            if len(played) > share:
+                told.append(f"{run.name}, step {step + 1}: {share} of {len(played)} episodes")
+            for t in played[:share]:
+                yield page_row(
+                    Played.of_training(t, f"{run.name}, step {t.step + 1}"), number, texts, score=score, tokens=tokens
+                )
+
+    def _tokens_of(self, folder: Path) -> Tokens | None:
+        if folder not in self._tokens:
+            decode = self._decoders(folder) if self._decoders is not None else None
+            self._tokens[folder] = None if decode is None else Tokens(decode)
+        return self._tokens[folder]
+
+    def _read(self, path: Path) -> list[Trajectory]:
+        """A file's episodes, read once."""
+        stat = path.stat()
+        key = (path, stat.st_mtime_ns, stat.st_size)
+        if key not in self._cache:
+            self._cache = {known: read for known, read in self._cache.items() if known[0] != path}
+            self._cache[key] = list(read_trajectories(path))
+        found: list[Trajectory] = self._cache[key]
+        return found
+
+
+def chosen_steps(steps: Sequence[int], sizes: Mapping[int, Any], share: int) -> list[int]:
+    """As many whole steps as have at most `share` episodes together, spread evenly, the first and the last among them.
+
+    `sizes` says how many episodes a step has, where that is known. At least the last step is chosen, but none
+    where there is no room.
+    """
+    known = [size for size in sizes.values() if isinstance(size, int) and size > 0]
+    most = max(share // max(known, default=320), 1)
+    if share < 1:
+        return []
+    if len(steps) <= most:
+        return list(steps)
+    if most == 1:
+        return [steps[-1]]
+    return sorted({steps[round(place * (len(steps) - 1) / (most - 1))] for place in range(most)})
+
+
+def cleaned(value: Any) -> Any:
+    """`value` with every text in it, keys apart, without secrets and control characters."""
+    if isinstance(value, str):
+        return clean(value)
+    if isinstance(value, dict):
+        return {key: cleaned(inner) for key, inner in value.items()}
+    return [cleaned(inner) for inner in value] if isinstance(value, list | tuple) else value
+
+
+def _predictions(
+    files: Sequence[PredictionFile], number: int, share: int, texts: Texts, told: list[str], target: str
+) -> Iterator[Any]:
+    """Rows of an evaluation's files, as many of each as there is room for."""
+    each = max(share // max(len(files), 1), 1)
+    for file in files:
+        groups = {name: place for place, name in enumerate(file.by_question)}
+        where = f"{file.header.benchmark}, {file.header.method}"
+        told.append(f"{target}, {where}: {min(each, len(file.rows))} of {len(file.rows)}")
+        for row in file.rows[:each]:
+            yield page_row(Played.of_evaluation(row, where, groups[row.id]), number, texts, score="em", tokens=None)
+
+
+def _usable(target: str) -> bool:
+    folder = Path(target)
+    return is_run(folder) or _only_fidelity(folder)
+
+
+def _only_fidelity(folder: Path) -> bool:
+    """Whether a folder is that of `zerosearch fidelity`."""
+    return (folder / "fidelity.json").is_file() and not is_run(folder)
+
+
+def _watched(folder: Path) -> Iterator[Path]:
+    if not folder.is_dir():
+        yield folder
+        return
+    yield from (folder / name for name in ("metrics.jsonl", "cost.json", "fidelity.json"))
+    for pattern in ("trajectories/*.zst", "evaluations/*", "*.jsonl", "*/*.jsonl"):
+        yield from sorted(folder.glob(pattern))
+
+
+def _stat(path: Path) -> Any:
+    try:
+        return path.stat()
+    except OSError:
+        return None
