@@ -131,7 +131,8 @@ def test_a_run_leaves_its_folder_and_says_where_and_its_key_stands_nowhere(
     assert f"{run_folder}/metrics.jsonl" in result.out
     found = everything(run_folder)
     assert found.keys() >= {
-        "config.toml", "manifest.json", "metrics.jsonl", "curves.png", "checkpoints/step-000002/state.json",
+        "config.toml", "manifest.json", "metrics.jsonl", "curves.png", "report.html",
+        "checkpoints/step-000002/state.json",
         "checkpoints/step-000002/policy/adapter_model.safetensors", "trajectories/step-000000.jsonl.zst",
         "trajectories/step-000001.jsonl.zst", "evaluations/step-000000.json", "evaluations/step-000002.json",
     }  # fmt: skip
@@ -146,6 +147,19 @@ def test_a_run_leaves_its_folder_and_says_where_and_its_key_stands_nowhere(
     assert [name for name, data in found.items() if SECRET.encode() in data] == []
     assert b"ZS_TEST_KEY" in found["config.toml"]
     assert SECRET not in result.out
+
+
+def test_a_run_ends_with_its_report_or_says_why_there_is_none(zerosearch: Any, config: Path, run_folder: Path) -> None:
+    result = zerosearch("train", str(config))
+    (line,) = [line for line in result.out.splitlines() if line.startswith("  report     ")]
+    assert line.split()[1] == f"{run_folder}/report.html"
+    written = (run_folder / "report.html").read_text()
+    assert all(f'id="{name}-data">' in written for name in ("summary", "episodes"))
+    (run_folder / "report.html").write_text("my own notes")
+    again = zerosearch("train", str(config))
+    assert (again.code, again.err) == (0, "")
+    assert "  report     could not be written" in again.out
+    assert (run_folder / "report.html").read_text() == "my own notes"
 
 
 def test_a_complete_run_run_again_does_nothing(zerosearch: Any, config: Path, run_folder: Path) -> None:

@@ -18,6 +18,8 @@ from zerosearch.reports.page import html, write_report
 from zerosearch.reports.report import LIMIT, Decoders, Report
 from zerosearch.reports.rows import Decode
 
+AT_THE_END = 2000  # episodes of the report that a run ends with: it takes a few seconds
+
 
 def report(
     targets: Annotated[
@@ -49,6 +51,16 @@ def report(
     page = html(shown.summary(), shown.episodes())
     write_report(path, page)
     console.print(f"{path}  ({len(page) / 1e6:.1f} MB; open it in a browser)", markup=False)
+
+
+def write_run_report(folder: Path) -> Path:
+    """The report of a run that has ended, as `report.html` of its folder. Raises `ZeroSearchError`, and `OSError`."""
+    problems: list[str] = []
+    shown = Report([str(folder)], decoders(problems.append), AT_THE_END)
+    summary = shown.summary()
+    path = folder / "report.html"
+    write_report(path, html(summary | {"problems": [*summary["problems"], *problems]}, shown.episodes()))
+    return path
 
 
 def _default(targets: list[str]) -> Path:

@@ -14,7 +14,7 @@ from zerosearch.commands.screen import console, table
 from zerosearch.commands.train_seeds import SCORES, seeds_of, train_seeds
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import as_overrides, load_config
-from zerosearch.errors import ConfigError
+from zerosearch.errors import ConfigError, first_line
 from zerosearch.files.jsonl import read_object
 from zerosearch.process.runtime import prepare
 from zerosearch.spending.ledger import counted, dollars
@@ -59,7 +59,7 @@ def train(
 
     console.print(describe(config))
     complete = train_policy(config, fresh=fresh, sinks=[Lines(config)], say=console.print)
-    _conclude(config, complete)
+    _conclude(config, complete, _write_report(config.run_folder) if not console.quiet else "")
 
 
 def _train_seeds(config_file: Path | None, changes: list[str], config: TrainConfig, seeds: str, fresh: bool) -> None:
@@ -142,8 +142,18 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
-def _conclude(config: TrainConfig, complete: bool) -> None:
-    """Print the evaluations side by side, say where everything lies, and what to do with it."""
+def _write_report(folder: Path) -> str:
+    """Write the run's report, and say in one line where it is, or why there is none: the run is whole without it."""
+    from zerosearch.commands.report import write_run_report
+
+    try:
+        return f"{write_run_report(folder)} (open it in a browser; zerosearch report overlays several runs)"
+    except Exception as error:  # of whatever it is made: the run itself is whole
+        return f"could not be written ({first_line(error)}); zerosearch report {folder} tries again"
+
+
+def _conclude(config: TrainConfig, complete: bool, report: str = "") -> None:
+    """Print the evaluations side by side, say where everything lies, and what to do with it. `report`: about that."""
 
     folder = config.run_folder
     evaluations = [read_object(path) for path in sorted((folder / "evaluations").glob("step-[0-9]*.json"))]
@@ -153,6 +163,8 @@ def _conclude(config: TrainConfig, complete: bool) -> None:
         if others := [e["step"] for e in evaluations if e not in alike]:
             console.print(f"not shown, as made with other settings: after {', '.join(map(str, others))} steps")
     console.print(f"run folder   {folder}/")
+    if report:
+        console.print(f"  report     {report}", markup=False)
     board = f" (or: tensorboard --logdir {folder}/tensorboard)" if config.logging.tensorboard else ""
     console.print(f"  metrics    {folder}/metrics.jsonl, curves.png{board}")
     console.print(f"  episodes   {folder}/trajectories/*.jsonl.zst, evaluations/*.jsonl (see zerosearch compare)")

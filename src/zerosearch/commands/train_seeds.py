@@ -71,6 +71,9 @@ def train_seeds(configs: dict[int, TrainConfig], options: Sequence[str]) -> None
     done = {seed: config for seed, config in configs.items() if statuses[seed] == 0}
     if (shown := summary(done)) is not None:
         console.print(shown)
+    if len(done) > 1:
+        folders = " ".join(str(config.run_folder) for config in done.values())
+        console.print(f"their curves over each other: zerosearch report {folders}", markup=False)
     if failed := {seed: status for seed, status in statuses.items() if status}:
         said = ", ".join(f"seed {seed} (status {status})" for seed, status in failed.items())
         raise RunError(f"{len(failed)} of {len(configs)} runs failed: {said}; the same command resumes them")

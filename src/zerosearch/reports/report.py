@@ -4,7 +4,7 @@
     report.summary(), report.episodes()     # again after a step: files that have not changed are not read again
 
 `summary` is small: curves, tables, bills, alarms. `episodes` holds the trajectories, at most `limit` of them: whole
-steps, spread evenly over a run, the first and the last among them.
+steps, spread evenly over a run, the first and the last among them (`chosen_steps`).
 """
 
 from __future__ import annotations
@@ -34,6 +34,32 @@ Decoders = Callable[[Path], Decode | None]
 """How the ids of a run's episodes become text; None where that cannot be said, which is a problem of its own."""
 
 
+class _Gathered:
+    """Rows with their texts, which episodes they are, and what could not be read."""
+
+    def __init__(self) -> None:
+        self.texts = Texts()
+        self.rows: list[Any] = []
+        self.told: list[str] = []
+        self.problems: list[str] = []
+        self.read: set[Path] = set()
+
+    def add(
+        self, one: Played, run: int, *, score: str = "f1", tokens: Tokens | None = None, after: int | None = None
+    ) -> None:
+        self.rows.append(page_row(one, run, self.texts, score=score, tokens=tokens, after=after))
+
+    def predictions(self, files: Sequence[PredictionFile], number: int, share: int, target: str) -> None:
+        """An evaluation's files, as many rows of each as there is room for."""
+        each = max(share // max(len(files), 1), 1)
+        for file in files:
+            groups = {name: place for place, name in enumerate(file.by_question)}
+            where = f"{file.header.benchmark}, {file.header.method}"
+            self.told.append(f"{target}, {where}: {min(each, len(file.rows))} of {len(file.rows)}")
+            for row in file.rows[:each]:
+                self.add(Played.of_evaluation(row, where, groups[row.id]), number, score="f1")
+
+
 class Report:
     """What `targets` come to: run folders, and folders or files of evaluations. See the module's text.
 
@@ -42,7 +68,7 @@ class Report:
 
     def __init__(self, targets: Sequence[str], decoders: Decoders | None = None, limit: int = LIMIT) -> None:
         self.targets, self._decoders, self._limit = list(targets), decoders, limit
-        self._cache: dict[tuple[Path, int, int], Any] = {}
+        self._cache: dict[tuple[Path, int, int], list[Trajectory]] = {}
         self._tokens: dict[Path, Tokens | None] = {}
         for target in targets:
             if not _usable(target):
@@ -58,7 +84,7 @@ class Report:
                 if (found := fidelity_table(folder)) is not None:
                     fidelity.append(found)
                 if not is_run(folder) and not (found and _only_fidelity(folder)):
-                    tables += evaluation_tables(target, self._evaluation(target))
+                    tables += evaluation_tables(target, find_results(target))
             except DataError as error:
                 problems.append(str(error))
         pages = [run.for_page() for run in runs]
@@ -81,29 +107,23 @@ class Report:
 
     def episodes(self) -> dict[str, Any]:
         """Rows of episodes, the texts in them, and in words which episodes these are."""
-        texts = Texts()
-        rows: list[Any] = []
-        told: list[str] = []
-        problems: list[str] = []
+        found = _Gathered()
         runs = self._runs()
         others = [target for target in self.targets if not is_run(Path(target))]
         share = self._limit // max(len(runs) + len(others), 1)
         for number, run in enumerate(runs):
-            try:
-                rows += self._of_run(number, run, share, texts, told)
-            except DataError as error:
-                problems.append(str(error))
+            self._of_run(number, run, share, found)
         for place, target in enumerate(others):
-            if _only_fidelity(Path(target)):
-                continue
-            rows += _predictions(self._evaluation(target), len(runs) + place, share, texts, told, target)
+            if not _only_fidelity(Path(target)):
+                found.predictions(find_results(target), len(runs) + place, share, target)
+        self._cache = {key: read for key, read in self._cache.items() if key[0] in found.read}
         names = [run.name for run in runs] + [Path(target).name for target in others]
         return {
-            "rows": rows,
-            "texts": texts.shown,
-            "told": cleaned(told),
-            "problems": cleaned(problems),
-            "names": names,
+            "rows": found.rows,
+            "texts": found.texts.shown,
+            "told": cleaned(found.told),
+            "problems": cleaned(found.problems),
+            "names": cleaned(names),
         }
 
     def state(self) -> str:
@@ -118,37 +138,37 @@ class Report:
     def _runs(self) -> list[Run]:
         return [Run.read(Path(target)) for target in self.targets if is_run(Path(target))]
 
-    def _evaluation(self, target: str) -> list[PredictionFile]:
-        return find_results(target)
-
-    def _of_run(self, number: int, run: Run, share: int, texts: Texts, told: list[str]) -> Iterator[Any]:
-        """Rows of a run: training first, then its first and its last evaluation, which get at most half of `share`."""
+    def _of_run(self, number: int, run: Run, share: int, found: _Gathered) -> None:
+        """A run: training first, then its first and its last evaluation, which get at most half of `share`."""
         judged = sorted({min(run.evaluations), max(run.evaluations)}) if run.evaluations else []
         chosen = {step: run.evaluations[step].rows[: min(_EVALUATED, share // 4)] for step in judged}
-        yield from self._trained(number, run, share - sum(map(len, chosen.values())), texts, told)
+        self._trained(number, run, share - sum(map(len, chosen.values())), found)
         for step, rows in chosen.items():
             where = f"{run.name}, evaluation after {step} steps"
-            told.append(f"{where}: {len(rows)} of {len(run.evaluations[step].rows)}")
+            found.told.append(f"{where}: {len(rows)} of {len(run.evaluations[step].rows)}")
             groups = {name: place for place, name in enumerate(run.evaluations[step].by_question)}
             for row in rows:
-                one = Played.of_evaluation(row, where, groups[row.id])
-                yield page_row(one, number, texts, score="f1", tokens=None, after=step)
+                found.add(Played.of_evaluation(row, where, groups[row.id]), number, after=step)
 
-    def _trained(self, number: int, run: Run, share: int, texts: Texts, told: list[str]) -> Iterator[Any]:
-        steps = chosen_steps(list(run.trajectories), {row["step"]: row.get("episodes") for row in run.rows}, share)
-        if not steps:
+    def _trained(self, number: int, run: Run, share: int, found: _Gathered) -> None:
+        if not run.trajectories or share < 1:
             return
+        sizes = {row["step"]: row.get("episodes") for row in run.rows}
+        for step, path in reversed(run.trajectories.items()):  # metrics may not say
+            if newest := self._read(path, _Gathered()):
+                sizes[step] = len(newest)
+                break
+        steps = chosen_steps(list(run.trajectories), sizes, share)
         which = "all" if len(steps) == len(run.trajectories) else f"{len(steps)} of {len(run.trajectories)}"
-        told.append(f"{run.name}, training: {which} steps ({', '.join(str(step + 1) for step in steps)})")
+        found.told.append(f"{run.name}, training: {which} steps ({', '.join(str(step + 1) for step in steps)})")
         score, tokens = reward_name(run.folder), self._tokens_of(run.folder)
         for step in steps:
-            played = self._read(run.trajectories[step])
+            played = self._read(run.trajectories[step], found)
             if len(played) > share:
-                told.append(f"{run.name}, step {step + 1}: {share} of {len(played)} episodes")
+                found.told.append(f"{run.name}, step {step + 1}: {share} of {len(played)} episodes")
             for t in played[:share]:
-                yield page_row(
-                    Played.of_training(t, f"{run.name}, step {t.step + 1}"), number, texts, score=score, tokens=tokens
-                )
+                where = f"{run.name}, step {t.step + 1}"
+                found.add(Played.of_training(t, where), number, score=score, tokens=tokens)
 
     def _tokens_of(self, folder: Path) -> Tokens | None:
         if folder not in self._tokens:
@@ -156,32 +176,36 @@ class Report:
             self._tokens[folder] = None if decode is None else Tokens(decode)
         return self._tokens[folder]
 
-    def _read(self, path: Path) -> list[Trajectory]:
-        """A file's episodes, read once."""
-        stat = path.stat()
-        key = (path, stat.st_mtime_ns, stat.st_size)
-        if key not in self._cache:
-            self._cache = {known: read for known, read in self._cache.items() if known[0] != path}
-            self._cache[key] = list(read_trajectories(path))
-        found: list[Trajectory] = self._cache[key]
-        return found
+    def _read(self, path: Path, found: _Gathered) -> list[Trajectory]:
+        """A file's episodes, read once; none, and a problem, where it is damaged or half written."""
+        found.read.add(path)
+        try:
+            stat = path.stat()
+            key = (path, stat.st_mtime_ns, stat.st_size)
+            if key not in self._cache:
+                self._cache = {known: read for known, read in self._cache.items() if known[0] != path}
+                self._cache[key] = list(read_trajectories(path))
+        except (DataError, OSError) as error:
+            found.problems.append(str(error))
+            return []
+        return self._cache[key]
 
 
 def chosen_steps(steps: Sequence[int], sizes: Mapping[int, Any], share: int) -> list[int]:
-    """As many whole steps as have at most `share` episodes together, spread evenly, the first and the last among them.
+    """Whole steps that have at most `share` episodes together: the first, every second, fourth, eighth ... and the last.
 
-    `sizes` says how many episodes a step has, where that is known. At least the last step is chosen, but none
-    where there is no room.
+    The strides are powers of two, so that a run that grows keeps its choice, and few files are read again. `sizes` says
+    how many episodes a step has, where that is known. At least the last step is chosen.
     """
     known = [size for size in sizes.values() if isinstance(size, int) and size > 0]
     most = max(share // max(known, default=320), 1)
-    if share < 1:
-        return []
-    if len(steps) <= most:
-        return list(steps)
-    if most == 1:
-        return [steps[-1]]
-    return sorted({steps[round(place * (len(steps) - 1) / (most - 1))] for place in range(most)})
+    stride = 1
+    while stride < len(steps):
+        chosen = sorted({*steps[::stride], steps[-1]})
+        if len(chosen) <= most:
+            return chosen
+        stride *= 2
+    return [steps[0], steps[-1]] if most > 1 < len(steps) else [steps[-1]]
 
 
 def cleaned(value: Any) -> Any:
@@ -191,19 +215,6 @@ def cleaned(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: cleaned(inner) for key, inner in value.items()}
     return [cleaned(inner) for inner in value] if isinstance(value, list | tuple) else value
-
-
-def _predictions(
-    files: Sequence[PredictionFile], number: int, share: int, texts: Texts, told: list[str], target: str
-) -> Iterator[Any]:
-    """Rows of an evaluation's files, as many of each as there is room for."""
-    each = max(share // max(len(files), 1), 1)
-    for file in files:
-        groups = {name: place for place, name in enumerate(file.by_question)}
-        where = f"{file.header.benchmark}, {file.header.method}"
-        told.append(f"{target}, {where}: {min(each, len(file.rows))} of {len(file.rows)}")
-        for row in file.rows[:each]:
-            yield page_row(Played.of_evaluation(row, where, groups[row.id]), number, texts, score="em", tokens=None)
 
 
 def _usable(target: str) -> bool:
