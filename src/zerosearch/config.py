@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -183,6 +183,16 @@ class LoggingConfig(Section):
     tensorboard: bool = True
     wandb: bool = False
     trackio: bool = False
+    project: str = Field("zerosearch", min_length=1)
+    """Of wandb and trackio: the project that the run is put in."""
+    group: str | None = Field(None, min_length=1)
+    """Of wandb and trackio: what this run belongs to, such as the runs of all seeds."""
+    entity: str | None = Field(None, min_length=1)
+    """Of wandb: the user or team; none: the account's own."""
+    run_id: str | None = Field(None, pattern=r"^[\w-]{1,128}$")
+    """Of wandb: the run to write to. A resumed run with the same id goes on in it; without an id it is a new one."""
+    tags: list[Annotated[str, Field(min_length=1, max_length=64)]] = Field([])
+    """Of wandb: tags of the run."""
     trajectories_every: int = Field(1, ge=0)
     """Steps between trajectory files; 0: none."""
 

@@ -98,7 +98,7 @@ def test_of_too_many_episodes_whole_steps_are_kept(zerosearch: Any, run: Path) -
     assert "training: 1 of 2 steps (2)" in episodes["told"][0]
     steps, sizes = list(range(100)), dict.fromkeys(range(100), 10)
     assert chosen_steps(steps, sizes, 50) == [0, 32, 64, 96, 99]
-    assert chosen_steps(steps + [100], {0: 10}, 50) == [0, 32, 64, 96, 100]
+    assert chosen_steps([*steps, 100], {0: 10}, 50) == [0, 32, 64, 96, 100]
     assert chosen_steps(steps, sizes, 20) == [0, 99]
     assert chosen_steps([7], sizes, 20) == [7]
     assert chosen_steps(steps, sizes, 5000) == steps

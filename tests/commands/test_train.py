@@ -11,6 +11,7 @@ import pytest
 import torch
 import zstandard
 from engines.conftest import PAGE, Endpoint, Reply, completion
+from learning.test_sinks import written
 from safetensors.torch import load_file, save_file
 from tiny import save_chain
 
@@ -136,7 +137,8 @@ def test_a_run_leaves_its_folder_and_says_where_and_its_key_stands_nowhere(
         "checkpoints/step-000002/policy/adapter_model.safetensors", "trajectories/step-000000.jsonl.zst",
         "trajectories/step-000001.jsonl.zst", "evaluations/step-000000.json", "evaluations/step-000002.json",
     }  # fmt: skip
-    assert any(name.startswith("tensorboard/events") for name in found)
+    assert written(run_folder / "tensorboard")["evaluation/f1"].keys() == {0, 2}
+    assert written(run_folder / "tensorboard")["reward"].keys() == {0, 1}
     is_readable(run_folder)
     rows = list(read_rows(run_folder / "metrics.jsonl"))
     assert [row["pages_parsed"] for row in rows] == [1.0, 1.0]

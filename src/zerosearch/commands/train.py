@@ -63,6 +63,8 @@ def train(
 
 
 def _train_seeds(config_file: Path | None, changes: list[str], config: TrainConfig, seeds: str, fresh: bool) -> None:
+    if config.logging.run_id is not None:
+        raise ConfigError("logging.run_id is one run's, and --seeds makes several: leave it out, or set logging.group")
     own = {
         seed: load_config(
             config_file,

@@ -1,4 +1,4 @@
-"""Where metrics go besides `metrics.jsonl`: TensorBoard, wandb, trackio."""
+"""Where metrics and evaluations go besides the run folder: TensorBoard, wandb, trackio."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zerosearch.config import TrainConfig
+from zerosearch.config import LoggingConfig, TrainConfig
 from zerosearch.errors import ConfigError, extra_of, install
 
 if TYPE_CHECKING:  # it needs torch
@@ -46,6 +46,11 @@ class TensorBoardSink:
             self._writer.add_scalar(name, value, row["step"])
         self._writer.flush()
 
+    def evaluated(self, record: dict[str, Any]) -> None:
+        for name, value in evaluation_scalars(record):
+            self._writer.add_scalar(name, value, record["step"])
+        self._writer.flush()
+
     def close(self) -> None:
         self._writer.close()
 
@@ -55,14 +60,36 @@ class _TrackerSink:
 
     def __init__(self, package: str, config: TrainConfig, folder: Path) -> None:
         self._tracker: Any = importlib.import_module(package)
-        options = {"dir": str(folder)} if package == "wandb" else {}
-        self._tracker.init(project="zerosearch", name=config.name, config=config.model_dump(mode="json"), **options)
+        settings = config.model_dump(mode="json")
+        self._tracker.init(name=config.name, config=settings, **tracker_options(package, config.logging, folder))
 
     def log(self, row: dict[str, Any]) -> None:
         self._tracker.log(dict(scalars(row)), step=row["step"])
 
+    def evaluated(self, record: dict[str, Any]) -> None:
+        self._tracker.log(dict(evaluation_scalars(record)), step=record["step"])
+
     def close(self) -> None:
         self._tracker.finish()
+
+
+def tracker_options(package: str, logging: LoggingConfig, folder: Path) -> dict[str, Any]:
+    """What `init` of wandb or trackio is told besides name and configuration; trackio knows a project and a group."""
+    options: dict[str, Any] = {"project": logging.project}
+    options |= {"group": logging.group} if logging.group is not None else {}
+    if package == "trackio":
+        return options
+    options |= {"dir": str(folder), "tags": logging.tags or None, "entity": logging.entity}
+    return options | ({"id": logging.run_id, "resume": "allow"} if logging.run_id is not None else {})
+
+
+def evaluation_scalars(record: dict[str, Any]) -> Iterator[tuple[str, float]]:
+    """The numbers of an evaluation (`evaluations/step-N.json`), as `evaluation/f1`; of a transfer, `transfer/...`.
+
+    Its step is the number of steps behind it: 0 is before training.
+    """
+    yield from scalars(record.get("summary") or {}, "evaluation/")
+    yield from scalars(record.get("transfer") or {}, "transfer/")
 
 
 def scalars(row: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, float]]:

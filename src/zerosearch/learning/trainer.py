@@ -18,7 +18,7 @@ from zerosearch.episodes.rollout import ErrorRate, RolloutSettings, roll_out
 from zerosearch.episodes.search import SearchEngine, close_connections
 from zerosearch.episodes.trajectory import Trajectory, Try, tries, write_trajectories
 from zerosearch.errors import BudgetError, ModelError, RunError
-from zerosearch.files.jsonl import append_jsonl, read_metrics, write_json
+from zerosearch.files.jsonl import append_jsonl, read_metrics, read_object, write_json
 from zerosearch.learning.alarms import Alarms
 from zerosearch.learning.beginning import load_newest, look, take_back, tidy
 from zerosearch.learning.books import RunBooks
@@ -37,7 +37,10 @@ from zerosearch.spending.meter import Budget
 
 
 class Sink(Protocol):
-    """Where metrics go besides `metrics.jsonl`: TensorBoard, wandb, trackio, the screen."""
+    """Where metrics go besides `metrics.jsonl`: TensorBoard, wandb, trackio, the screen.
+
+    One that has `evaluated(record)` too gets what `evaluations/step-N.json` says, once it is written.
+    """
 
     def log(self, row: dict[str, Any]) -> None: ...
     def close(self) -> None: ...
@@ -250,6 +253,7 @@ class Trainer:
         path = self._evaluation_file(step)
         self.processes.wait()
         if path.exists():
+            self._tell_sinks(read_object(path))  # after a resume they may have lost it
             return
         started = time.perf_counter()
         inputs, config, engine = self.inputs, self.config, self.inputs.evaluation_engine
@@ -267,10 +271,16 @@ class Trainer:
         if self.processes.first:
             write_played(path.with_suffix(".jsonl"), header, played)
             write_json(path, record)  # last: it says that the evaluation is whole
+            self._tell_sinks(record)
         seconds = time.perf_counter() - started
         self.say(f"  F1 {found.f1:.3f}  EM {found.em:.3f}  searches {found.searches:.2f} an episode  ({seconds:.0f} s)")
         self.books.stands(used)
         self.processes.wait()
+
+    def _tell_sinks(self, record: dict[str, Any]) -> None:
+        for sink in self.sinks if self.processes.first else ():
+            if (evaluated := getattr(sink, "evaluated", None)) is not None:
+                evaluated(record)
 
     async def _transfer(self, real: Sequence[Trajectory]) -> tuple[dict[str, Any], Ledger]:
         """The questions of `real` again with the simulator, useful pages only; the real engine judges these pages."""

@@ -192,7 +192,8 @@ class Report:
 
 
 def chosen_steps(steps: Sequence[int], sizes: Mapping[int, Any], share: int) -> list[int]:
-    """Whole steps that have at most `share` episodes together: the first, every second, fourth, eighth ... and the last.
+    """Whole steps that have at most `share` episodes together: the first, every second, fourth, eighth ... and the last
+    one.
 
     The strides are powers of two, so that a run that grows keeps its choice, and few files are read again. `sizes` says
     how many episodes a step has, where that is known. At least the last step is chosen.
