@@ -2,7 +2,7 @@
 # Another Python: make demo PYTHON=/path/to/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-faults lint format constraints check-constraints clean train-env dev-env
+.PHONY: help demo test test-slow test-faults test-environments lint format constraints check-constraints clean train-env dev-env
 
 # ensurepip is what a Python needs to make a virtual environment; Debian leaves it out of the plain python3.
 SUITABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -33,6 +33,10 @@ test-slow: dev-env  ## install, then run the tests that take minutes each
 test-faults: dev-env  ## install, then break things on purpose for up to an hour, and print what was lost
 	@$(PYTEST) tests/faults --faults -n 2 --dist load
 
+test-environments:  ## run the examples for other trainers, each in an environment of its own (minutes, 3 GB)
+	$(CHECK_PYTHON)
+	@'$(PYTHON)' scripts/environments.py
+
 lint: dev-env  ## check code, format and types
 	@status=0; \
 	.venv/bin/ruff check . || status=1; \
@@ -53,7 +57,7 @@ check-constraints:  ## see whether constraints.txt suits a Python (PYTHON=python
 	@'$(PYTHON)' scripts/constraints.py --check
 
 clean:  ## remove .venv and what the tools left; runs/ stays
-	@rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv .environments build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 train-env:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
     from zerosearch.config import TrainConfig
     from zerosearch.config_file import load_config
     from zerosearch.engines.bm25 import BM25Engine
+    from zerosearch.environments import play
     from zerosearch.episodes.questions import Question, load_questions
+    from zerosearch.episodes.scoring import score_answer
     from zerosearch.episodes.search import Document, SearchEngine, SearchPage, SearchRequest
     from zerosearch.errors import EngineError, ZeroSearchError
     from zerosearch.evaluation.entrants import Trials
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from zerosearch.learning.tuning import tune
     from zerosearch.parts import Parts
     from zerosearch.simulator.engine import SimulatedEngine
+    from zerosearch.tool_episode import ToolEpisode
 
 _NAMES = {
     "api": ("Engine", "ask", "open_engine"),
@@ -38,7 +41,9 @@ _NAMES = {
     "config": ("TrainConfig",),
     "config_file": ("load_config",),
     "engines.bm25": ("BM25Engine",),
+    "environments": ("play",),
     "episodes.questions": ("Question", "load_questions"),
+    "episodes.scoring": ("score_answer",),
     "episodes.search": ("Document", "SearchEngine", "SearchPage", "SearchRequest"),
     "errors": ("EngineError", "ZeroSearchError"),
     "evaluation.entrants": ("Trials",),
@@ -48,6 +53,7 @@ _NAMES = {
     "learning.tuning": ("tune",),
     "parts": ("Parts",),
     "simulator.engine": ("SimulatedEngine",),
+    "tool_episode": ("ToolEpisode",),
 }
 _PLACES = {name: module for module, names in _NAMES.items() for name in names}
 
@@ -63,6 +69,7 @@ __all__ = [
     "SearchPage",
     "SearchRequest",
     "SimulatedEngine",
+    "ToolEpisode",
     "TrainConfig",
     "Trials",
     "ZeroSearchError",
@@ -74,6 +81,8 @@ __all__ = [
     "load_config",
     "load_questions",
     "open_engine",
+    "play",
+    "score_answer",
     "train",
     "tune",
 ]

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from zerosearch.asking import Answered, Asker, Listener
 from zerosearch.config import TrainConfig
@@ -15,6 +17,9 @@ from zerosearch.episodes.search import PageQuality, Quality, SearchPage, SearchR
 from zerosearch.parts import Parts
 from zerosearch.process.runtime import prepare
 from zerosearch.run_folder import policy_config
+from zerosearch.tool_episode import ToolEpisode
+
+T = TypeVar("T")
 
 
 class Engine:
@@ -38,7 +43,22 @@ class Engine:
         self, query: str, question: Question | None = None, quality: PageQuality = Quality.USEFUL, seed: int = 0
     ) -> SearchPage:
         """`search` for scripts: the page for `query`, of `engine.top_k` documents. Not from within an event loop."""
-        return self._runner.run(self.search(SearchRequest(query, self.top_k, question, quality, seed)))
+        return self.run(self.search(SearchRequest(query, self.top_k, question, quality, seed)))
+
+    def tool_episode(
+        self, question: str | Question, golden_answers: Sequence[str] = (), *, noise: float = 0.0, seed: int = 0
+    ) -> ToolEpisode:
+        """What an environment of another trainer keeps for a question: `await search(query)`, `score(answer)`.
+
+        `noise` is the probability that a simulated page is noisy.
+        """
+        if isinstance(question, str):
+            question = replace(Question.asked(question), golden_answers=tuple(golden_answers))
+        return ToolEpisode(self, question, top_k=self.top_k, noise=noise, seed=seed)
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` returns, run in the event loop of `find`: for scripts. Not from within an event loop."""
+        return self._runner.run(work)
 
     async def aclose(self) -> None:
         await self._parts.aclose()

@@ -123,7 +123,7 @@ class Scores:
     format: float
 
 
-def score_answer(prediction: str | None, golden_answers: Sequence[str], *, well_formed: bool) -> Scores:
+def score_answer(prediction: str | None, golden_answers: Sequence[str], *, well_formed: bool = True) -> Scores:
     """Score `prediction` (None: no answer was given, which scores 0 everywhere)."""
     return Scores(
         em=exact_match(prediction, golden_answers),

@@ -1,0 +1,43 @@
+"""Questions of a file, as verifiers takes them."""
+
+import verifiers.v1 as vf
+
+from zerosearch import load_questions, score_answer
+from zerosearch_questions.tools import SearchConfig, SearchTools
+
+ASK = "Answer the question. Look facts up with the search tool; your last message is the answer alone. Question: "
+
+
+class QuestionData(vf.TaskData):
+    question: str
+    golden_answers: list[str]
+
+
+class QuestionConfig(vf.TaskConfig):
+    tools: SearchConfig = SearchConfig()
+
+
+class QuestionTask(vf.Task[QuestionData, vf.State, QuestionConfig]):
+    @classmethod
+    def toolsets(cls, config):
+        return [SearchTools(config.tools)]
+
+    @vf.reward
+    async def f1(self, trace: vf.Trace) -> float:
+        return score_answer(trace.last_reply, self.data.golden_answers).f1
+
+    @vf.metric
+    async def em(self, trace: vf.Trace) -> float:
+        return score_answer(trace.last_reply, self.data.golden_answers).em
+
+
+class QuestionsConfig(vf.TasksetConfig):
+    questions: str = "questions.jsonl"
+    task: QuestionConfig = QuestionConfig()
+
+
+class QuestionsTaskset(vf.Taskset[QuestionTask, QuestionsConfig]):
+    def load(self):
+        for q in load_questions(self.config.questions):
+            data = QuestionData(id=q.id, prompt=ASK + q.text, question=q.text, golden_answers=list(q.golden_answers))
+            yield QuestionTask(data, self.config.task)
