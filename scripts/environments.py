@@ -25,7 +25,7 @@ TESTING = ["pytest>=8.3,<10", "hypothesis>=6.115,<7"]
 NEEDS = {
     "trl": ["-c", "constraints.txt", "-e", ".[train]", "trl==1.16.*"],
     "verifiers": ["-e", ".", "verifiers==0.4.*", "uv>=0.9,<1"],
-    "inspect": ["-e", ".", "inspect-ai>=0.3.285,<0.4", "openai>=2,<3"],
+    "inspect": ["-e", ".", "inspect-ai>=0.3.285,<0.4", "openai>=3.4,<4"],
     "openreward": ["-e", ".", "openreward>=0.1.167,<0.2"],
 }
 """What pip installs for each, from the project's folder."""
