@@ -38,7 +38,8 @@ def report(
     """Curves, evaluations, bill and episodes of runs on one page, which needs no network and no server.
 
     Runs are drawn over each other; those that differ by their seed only become a band. --live serves the page on this
-    machine and follows the runs until Ctrl-C. Of more episodes than --episodes whole steps are kept, spread evenly.
+    machine and follows the runs until Ctrl-C. Of more episodes than --episodes whole steps are kept, spread
+    evenly.
     """
     prepare()
     if live and out is not None:

@@ -143,8 +143,9 @@ function chartFigure(chart, groups, width) {
   const id = `meaning-${chart.value.replace(/\W/g, "-")}`;
   const meaning = make("span", { class: "meaning", role: "tooltip", id }, chart.meaning);
   const last = having.slice(0, 4).map((line) => {
-    const value = [...line.values].reverse().find((v) => v !== null) ?? [...line.dots].reverse().find((v) => v !== null);
-    return make("span", { class: `last ink-${line.group.number % LIGHT.length}` }, shown(value, chart.form));
+    const [value, judged] = [line.values, line.dots].map((values) => [...values].reverse().find((v) => v !== null));
+    const said = [value === undefined ? null : shown(value, chart.form), judged === undefined ? null : `\u25CB ${shown(judged, chart.form)}`];
+    return make("span", { class: `last ink-${line.group.number % LIGHT.length}`, title: "the last value; \u25CB the last evaluation" }, said.filter(Boolean).join(" "));
   });
   const title = make("button", { type: "button", class: "asks", "aria-describedby": id }, chart.title, make("i", { "aria-hidden": "true" }, "?"));
   const tip = make("div", { class: "tip", hidden: true });
@@ -211,7 +212,10 @@ function drawCharts(summary, state) {
   refill(byId("charts"), figures.map(([, figure]) => figure));
   for (const [, figure] of figures) if (figure) figure.draw();
   const lacking = figures.filter(([, figure]) => !figure).map(([chart]) => chart.title);
-  byId("unmeasured").textContent = runs.length && lacking.length ? `Not measured in these runs: ${lacking.join(", ")}.` : "";
+  const notes = [];
+  if (runs.length && lacking.length) notes.push(`Not measured in these runs: ${lacking.join(", ")}.`);
+  if (groups.some((group) => group.runs.length > 1)) notes.push("Bands, and the bars of their evaluations, go from the lowest seed to the highest; lines and dots are means.");
+  byId("unmeasured").textContent = notes.join(" ");
   return groups;
 }
 
