@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from evaluation.made import made
-from looked import broken, episodes_of, write_evaluation, write_run
+from looked import broken, episodes_of, learns, write_evaluation, write_run
 
 from zerosearch.episodes.episode import Codec
 from zerosearch.episodes.predictions import Outcome, Prediction
+from zerosearch.episodes.protocol import INVALID_TURN_NOTE
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import ErrorRate
 from zerosearch.episodes.search import Document, Noise
@@ -35,6 +37,17 @@ def test_a_training_episode_has_each_page_after_the_turn_that_asked_for_it(byte_
         assert one.turns[0].search is not None
         assert one.turns[0].search.query in one.turns[0].text
         assert byte_codec.decode(t.ids[one.turns[1].start : one.turns[1].end]) == one.turns[1].text
+
+
+def test_a_turn_that_did_nothing_gets_no_page(byte_codec: Codec) -> None:
+    def write(prompt: str, sampling: Any) -> str:
+        if INVALID_TURN_NOTE.strip() not in prompt:
+            return "I do not know."
+        return learns(prompt, sampling)
+
+    t = episodes_of(byte_codec, write=write)[0]
+    assert [turn.search for turn in Played.of_training(t).turns] == [None, *t.searches, None]
+    assert len(t.searches) == 1
 
 
 def test_an_evaluations_transcript_is_read_in_both_of_its_forms() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import time
 from dataclasses import replace
@@ -152,7 +153,8 @@ def test_an_episode_is_read_with_the_keyboard_token_by_token(two_seeds: Path, op
     token = turn.locator(".token").nth(4)
     token.hover()
     n = int(token.get_attribute("data-p"))
-    assert page.locator(".hint").inner_text().startswith("probability ")
+    assert n > 0
+    assert page.locator(".hint").inner_text().startswith(f"probability {100 * math.exp(-n / 100):.0f} % ")
     assert f"(log-prob {-n / 100:.2f})" in page.locator(".hint").inner_text()
     detail.locator("#side-by-side").click()
     assert page.locator("#beside .episode").count() == 4
