@@ -63,6 +63,9 @@ def test_the_package_says_what_it_is(site: Path) -> None:
     assert "](" not in text  # a link to a file of the repository leads nowhere on the package index
     assert told["Project-URL"] is None
     assert (site / "zerosearch" / "py.typed").is_file()
+    page = site / "zerosearch" / "reports" / "page"
+    assert "MIT License" in (page / "vendor" / "LICENSE").read_text(encoding="utf-8")
+    assert {"body.html", "report.css", "main.js"} <= {file.name for file in page.iterdir()}
 
 
 @pytest.mark.parametrize("bare", [False, True])

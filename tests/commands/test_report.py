@@ -15,7 +15,11 @@ from reports.looked import write_run
 
 from zerosearch.cleaning import register_secret
 from zerosearch.episodes.episode import Codec
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.search import Document, SearchPage
+from zerosearch.files.jsonl import write_json
 from zerosearch.reports.report import chosen_steps
+from zerosearch.simulator.fidelity import Compared, FidelityQuery, fidelity
 
 
 def data(path: Path, name: str) -> Any:
@@ -55,6 +59,29 @@ def test_several_runs_and_evaluations_share_one_page(
     episodes = data(tmp_path / "report.html", "episodes")
     assert episodes["names"] == ["r", "s", "out"]
     assert len(episodes["rows"]) == 48 + 24 + 24
+
+
+def test_a_simulators_fidelity_stands_in_the_report(zerosearch: Any, run: Path, tmp_path: Path) -> None:
+    right, wrong = (SearchPage((Document("Nepal", text),), "x") for text in ("Kathmandu.", "Hills."))
+    asked = FidelityQuery("capital of Nepal", Question("n", "Capital of Nepal?", ("Kathmandu",)))
+    report = fidelity([Compared(asked, right, right, wrong)] * 20, top_k=1) | {
+        "simulator": "simulated:x",
+        "engine": "y",
+    }
+    write_json(run / "fidelity.json", report)
+    write_json(tmp_path / "apart" / "fidelity.json", report)
+    out = tmp_path / "both.html"
+    assert zerosearch("report", str(run), str(tmp_path / "apart"), "--out", str(out)).code == 0
+    tables = data(out, "summary")["fidelity"]
+    assert [table["title"] for table in tables] == ["Fidelity: simulated:x against y"] * 2
+    assert tables[0]["lines"][:2] == [["queries", "20"], [tables[0]["lines"][1][0], "100% [83%, 100%]"]]
+    assert data(out, "summary")["problems"] == []
+    (run / "fidelity.json").write_text("{}")
+    assert zerosearch("report", str(run)).code == 0
+    assert (
+        "not a report of this release's zerosearch fidelity (lacks 'simulator')"
+        in data(run / "report.html", "summary")["problems"][0]
+    )
 
 
 def test_no_secret_reaches_the_page(zerosearch: Any, run: Path) -> None:

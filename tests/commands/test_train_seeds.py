@@ -81,6 +81,8 @@ def test_a_run_that_fails_stops_no_other_and_the_command_fails_after_all_have_en
     assert "seed 0  step 1/1" in again.out
     assert "is complete: 1 steps" in again.out  # seed 1 is resumed, and not trained once more
     assert "standard deviation" in again.out
+    runs = tmp_path / "runs"
+    assert f"zerosearch report {runs}/small-seed0 {runs}/small-seed1" in again.out
 
 
 def test_an_interrupt_ends_all_runs_those_to_come_too(config: Path, tmp_path: Path) -> None:

@@ -67,6 +67,23 @@ def test_the_page_follows_the_run(server: ReportServer, byte_codec: Codec, tmp_p
     assert {address.rsplit("/", 1)[0] + "/" for address in shown.fetched if address != "data:,"} == {server.address}
 
 
+def test_a_run_that_has_just_begun_is_followed_too(byte_codec: Codec, tmp_path: Path, opened: Any) -> None:
+    run = write_run(tmp_path / "r", byte_codec, 1)
+    (run / "metrics.jsonl").rename(run / "later")
+    (run / "trajectories").rename(run / "episodes-later")
+    with ReportServer(Report([str(run)], lambda folder: byte_codec.decode)) as made:
+        thread = Thread(target=made.serve_forever, kwargs={"poll_interval": 0.05})
+        thread.start()
+        page = opened(made.address).page
+        page.locator("#unmeasured", has_text="No step has ended yet.").wait_for(timeout=20_000)
+        (run / "episodes-later").rename(run / "trajectories")
+        (run / "later").rename(run / "metrics.jsonl")
+        page.locator("#count", has_text="24 of 24").wait_for(timeout=20_000)
+        page.locator("figure[data-chart=reward] canvas").wait_for(timeout=20_000)
+        made.shutdown()
+        thread.join()
+
+
 def test_only_this_machine_and_only_the_report(server: ReportServer) -> None:
     assert ask(server, "/")[0] == 200
     assert server.server_address[0] == "127.0.0.1"

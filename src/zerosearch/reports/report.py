@@ -51,7 +51,7 @@ class _Gathered:
 
     def predictions(self, files: Sequence[PredictionFile], number: int, share: int, target: str) -> None:
         """An evaluation's files, as many rows of each as there is room for."""
-        each = max(share // max(len(files), 1), 1)
+        each = share // max(len(files), 1)
         for file in files:
             groups = {name: place for place, name in enumerate(file.by_question)}
             where = f"{file.header.benchmark}, {file.header.method}"

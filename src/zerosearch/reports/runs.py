@@ -37,7 +37,7 @@ class Run:
     def read(cls, folder: Path) -> Run:
         """Raises `DataError` for a folder that is no run's, or whose metrics or settings are damaged."""
         if not is_run(folder):
-            raise DataError(f"{folder}: is not the folder of a run (no metrics.jsonl, no evaluations)")
+            raise DataError(f"{folder}: is not the folder of a run (no metrics.jsonl, no manifest.json)")
         return cls(folder, run_settings(folder), read_metrics(folder / "metrics.jsonl"))
 
     @property
@@ -145,8 +145,9 @@ class Run:
 
 
 def is_run(folder: Path) -> bool:
-    """Whether `folder` is a training run's: it has metrics, or evaluations of steps."""
-    return (folder / "metrics.jsonl").is_file() or any((folder / "evaluations").glob("step-*.json"))
+    """Whether `folder` is a training run's: it has metrics, evaluations of steps, or what a run writes first."""
+    begun = (folder / "manifest.json").is_file() and (folder / "config.toml").is_file()
+    return begun or (folder / "metrics.jsonl").is_file() or any((folder / "evaluations").glob("step-*.json"))
 
 
 def interval(file: PredictionFile, metric: str) -> Interval:

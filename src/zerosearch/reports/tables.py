@@ -111,7 +111,7 @@ def fidelity_table(folder: Path) -> dict[str, Any] | None:
                 title = f"{report['simulator']} against {report['engine']}"
                 lines = [list(pair) for pair in figures(report)]
             except (KeyError, TypeError, AttributeError, ValueError) as error:
-                raise DataError(f"{path}: not a report of zerosearch fidelity ({error!r})") from None
+                raise DataError(f"{path}: not a report of this release's zerosearch fidelity (lacks {error})") from None
             return table_row(f"Fidelity: {title}", TextTable(["", "share"], lines), [f"From {path}."])
     return None
 

@@ -213,7 +213,8 @@ function drawCharts(summary, state) {
   for (const [, figure] of figures) if (figure) figure.draw();
   const lacking = figures.filter(([, figure]) => !figure).map(([chart]) => chart.title);
   const notes = [];
-  if (runs.length && lacking.length) notes.push(`Not measured in these runs: ${lacking.join(", ")}.`);
+  if (runs.length && lacking.length === figures.length) notes.push("No step has ended yet.");
+  else if (runs.length && lacking.length) notes.push(`Not measured in these runs: ${lacking.join(", ")}.`);
   if (groups.some((group) => group.runs.length > 1)) notes.push("Bands, and the bars of their evaluations, go from the lowest seed to the highest; lines and dots are means.");
   byId("unmeasured").textContent = notes.join(" ");
   return groups;
