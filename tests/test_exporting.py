@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -142,6 +145,19 @@ def test_the_card_says_what_the_run_was_and_no_folder_of_this_machine(
         assert said in card, said
     assert str(place) not in card
     assert (folder / "zerosearch.toml").is_file()
+
+
+@pytest.mark.parametrize(("name", "form"), [("lora", "adapter"), ("lora", "merged"), ("full", "merged")])
+def test_the_command_that_the_card_tells_asks_the_export(
+    name: str, form: str, place: Path, export_run: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = export_run(name, form=form)
+    (told,) = re.findall(r"^    zerosearch (ask .*)$", (folder / "README.md").read_text(), re.MULTILINE)
+    monkeypatch.setenv("ZEROSEARCH_CACHE", str(place / "cache"))
+    command = [sys.executable, "-m", "zerosearch", *told.split(), "--json", "Where is Nepal?"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, ""), done.stderr
+    assert json.loads(done.stdout)["question"] == "Where is Nepal?"
 
 
 def test_files_of_others_and_an_edited_card_are_never_overwritten(

@@ -15,7 +15,7 @@ from zerosearch.errors import DataError, ZeroSearchError
 from zerosearch.files.jsonl import read_metrics, read_object
 from zerosearch.models.embedded import EMBEDDED_MODELS
 from zerosearch.models.hub import base_licence
-from zerosearch.spending.ledger import PRICES, dollars
+from zerosearch.spending.ledger import PRICES, counted, dollars
 from zerosearch.spending.report import of_run, read_run
 from zerosearch.version import __version__
 
@@ -64,7 +64,7 @@ def _head(facts: CardFacts) -> str:
         tags=["zerosearch", "search", "reinforcement-learning"],
     )
     what = "all weights trained" if facts.full else "a LoRA adapter" + " merged in" * (facts.form != "adapter")
-    steps = f" after {facts.step} steps of training" if facts.step is not None else ""
+    steps = f" after {counted(facts.step, 'step')} of training" if facts.step is not None else ""
     return (
         f"---\n{data.to_yaml()}\n---\n# {facts.name}\n\nA language model that was taught to use a search engine by "
         f"zerosearch {__version__} (the package zerosearch-rl): {_model(facts.base)}, {what}{steps}."
@@ -85,7 +85,7 @@ def _use(facts: CardFacts) -> str:
             "from peft import AutoPeftModelForCausalLM",
             f'model = AutoPeftModelForCausalLM.from_pretrained("{facts.place}")',
         ]
-        ask = f"zerosearch ask {config}--set model.adapter={facts.place}"
+        ask = f"zerosearch ask {config}--set model.adapter=."
     elif facts.gguf is not None:
         code = [f"llama-server -m {facts.gguf}"]
         ask = f"zerosearch ask {config}--set model.base_url=http://localhost:8080/v1 --set model.adapter=none"
@@ -95,7 +95,7 @@ def _use(facts: CardFacts) -> str:
             f'model = AutoModelForCausalLM.from_pretrained("{facts.place}")',
             f'tokenizer = AutoTokenizer.from_pretrained("{facts.place}")',
         ]
-        ask = f"zerosearch ask {config}--set model.name={facts.place} --set model.adapter=none"
+        ask = f"zerosearch ask {config}--set model.name=. --set model.adapter=none"
     language = "sh" if facts.gguf else "python"
     text = [
         "## Use",
@@ -150,6 +150,8 @@ def _run_rows(run: Path, config: TrainConfig, step: int | None) -> Iterator[tupl
     if config.engine.kind == "simulated":
         plan = config.curriculum
         yield "curriculum", f"{plan.kind}, noise from {plan.start:g} to {plan.end:g}, {plan.pages} pages"
+    if config.model.adapter is not None:
+        yield "start", f"the adapter {_data_name(config.model.adapter)}"
     yield "algorithm", f"{config.algorithm.name}, learning rate {config.training.learning_rate:g}"
     yield "reward", config.reward.name
     size = config.training
@@ -167,8 +169,8 @@ def _run_rows(run: Path, config: TrainConfig, step: int | None) -> Iterator[tupl
 
 
 def _data_name(source: str) -> str:
-    """A file by its name alone: its folder is nobody's business."""
-    return source if source.startswith(("factbook:", "hub:")) else Path(source).name
+    """A file or folder by its name alone: where it lies is nobody's business."""
+    return source if source.startswith(("factbook:", "hub:", "embedded:")) else Path(source).name
 
 
 def _scores(facts: CardFacts, say: Callable[[str], None]) -> str:
@@ -202,7 +204,7 @@ def _scores(facts: CardFacts, say: Callable[[str], None]) -> str:
         tries = file.by_question.values()
         em, f1 = (_interval([[getattr(row, key) for row in rows] for rows in tries]) for key in ("em", "f1"))
         searches = sum(len(row.searches) for row in file.rows) / max(len(file.rows), 1)
-        label = "before training" if number == 0 else f"after {number} steps"
+        label = "before training" if number == 0 else f"after {counted(number, 'step')}"
         lines.append(f"| {label} | {em} | {f1} | {searches:.2f} |")
     return "\n".join(lines)
 
@@ -225,7 +227,7 @@ def _cost(facts: CardFacts, say: Callable[[str], None]) -> str:
         f"| {line.engine} | {line.searches:,} | {_cell(line.basis)} | {dollars(line.usd)} |" for line in report.lines
     ]
     head = ["## What its searches cost", "", "| | searches | how | USD |", "|---|---|---|---|"]
-    return "\n".join([*head, *rows])
+    return "\n".join([*head, *rows, *(line for note in report.notes for line in ("", note))])
 
 
 def _commands(facts: CardFacts) -> str:

@@ -28,6 +28,7 @@ from zerosearch.models.gguf_writing import GGUFKind, write_gguf
 from zerosearch.models.hub_push import check_repository, push_folder
 from zerosearch.process.runtime import prepare
 from zerosearch.run_folder import newest_policy, policy_config, step_folders
+from zerosearch.spending.ledger import counted
 from zerosearch.version import __version__
 
 if TYPE_CHECKING:  # it needs torch
@@ -232,7 +233,7 @@ def merged_model(trained: Trained) -> LocalModel:
 
 def _told(trained: Trained) -> str:
     if trained.step is not None:
-        return f"the policy after {trained.step} steps"
+        return f"the policy after {counted(trained.step, 'step')}"
     return f"an adapter for {trained.base}"
 
 

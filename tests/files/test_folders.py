@@ -230,3 +230,10 @@ def test_a_full_disk_is_told_whatever_torch_makes_of_it() -> None:
         write()
     assert unwritten(raised.value) == "No space left on device"
     assert unwritten(RuntimeError("shapes do not fit")) is None
+
+
+def test_a_folder_may_be_named_by_a_dot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    restore(Path("."))
+    assert (tmp_path / "here").is_dir()

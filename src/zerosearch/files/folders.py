@@ -178,7 +178,8 @@ def flush(path: Path) -> None:
 
 
 def _before(folder: Path) -> Path:
-    return folder.with_name(f".{folder.name}.before")
+    place = Path(os.path.abspath(folder))  # `.` has no name
+    return place.with_name(f".{place.name}.before")
 
 
 def _swap(work: Path, folder: Path, files: Sequence[str]) -> None:
