@@ -15,6 +15,7 @@ from zerosearch.episodes.search import Noise
 from zerosearch.errors import ConfigError
 from zerosearch.models.config import FREE, Address, Section, ServerConfig
 from zerosearch.models.samplers import SamplerName
+from zerosearch.serving.config import ServeConfig
 from zerosearch.simulator.config import FidelityConfig, LabelConfig, TuneConfig
 from zerosearch.training_config import AlgorithmConfig, RewardConfig, TrainingConfig, default_rates
 
@@ -230,6 +231,7 @@ class TrainConfig(Section):
     label: LabelConfig = Field(LabelConfig(), json_schema_extra=FREE)
     tune: TuneConfig = Field(TuneConfig(), json_schema_extra=FREE)
     fidelity: FidelityConfig = Field(FidelityConfig(), json_schema_extra=FREE)
+    serve: ServeConfig = Field(ServeConfig(), json_schema_extra=FREE)
 
     @model_validator(mode="after")
     def _agree(self) -> TrainConfig:

@@ -16,6 +16,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "data": ("pyarrow", "datasets"),
     "vllm": ("vllm",),
     "dense": ("sentence_transformers", "faiss"),
+    "serve": ("fastapi", "uvicorn", "starlette", "mcp", "prometheus_client", "websockets"),
     "wandb": ("wandb",),
     "trackio": ("trackio",),
 }

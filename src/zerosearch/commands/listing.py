@@ -14,6 +14,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "train": "teach a policy to search",
         "ask": "put a question to a policy, and watch it search",
         "export": "a policy as other programs load it: an adapter, merged weights, GGUF",
+        "serve": "a search engine behind URLs, for trainers of any kind",
         "data": "the questions that ship, and a look into any file of questions",
     },
     "Measure": {

@@ -129,6 +129,12 @@ class Meter:
         used, self._parts, self._noted, self._sum = self.used, [], 0, Ledger()
         return used
 
+    def fold(self) -> None:
+        """Note what has been used and keep its sum alone: who runs for weeks keeps no list of searches."""
+        self._flush()
+        self._parts = [Ledger.total(self._parts)] if self._parts else []
+        self._noted = len(self._parts)
+
     def _flush(self) -> None:
         fresh = self._parts[self._noted :]
         self._noted = len(self._parts)

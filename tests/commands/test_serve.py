@@ -1,0 +1,77 @@
+"""`zerosearch serve` as a process: what it says, how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+from engines.passages import write_corpus
+
+
+def configuration(folder: Path) -> Path:
+    corpus = write_corpus(folder / "corpus.jsonl", [("np", "Nepal", "Kathmandu is the capital of Nepal.")])
+    path = folder / "served.toml"
+    path.write_text(f'[engine]\nkind = "bm25"\n[engine.bm25]\ncorpus = "{corpus}"\n')
+    return path
+
+
+def start(*args: str, **environment: str) -> tuple[subprocess.Popen[str], str, list[dict[str, Any]]]:
+    """The process, its address and its log, once it listens."""
+    command = [sys.executable, "-m", "zerosearch", "serve", *args, "--port", "0"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
+    assert process.stderr is not None
+    log: list[dict[str, Any]] = []
+    for line in process.stderr:
+        log.append(json.loads(line))
+        if "url" in log[-1]:
+            break
+    else:
+        raise AssertionError(log)
+    stderr = process.stderr
+    threading.Thread(target=lambda: log.extend(json.loads(line) for line in stderr), daemon=True).start()
+    return process, log[-1]["url"], log
+
+
+def test_it_serves_and_a_sigterm_ends_it_with_0(tmp_path: Path) -> None:
+    process, url, _ = start(str(configuration(tmp_path)), ZEROSEARCH_CACHE=str(tmp_path / "cache"))
+    try:
+        with httpx.Client(base_url=url, trust_env=False) as client:
+            [[row]] = client.post("/retrieve", json={"query": "nepal"}).json()["result"]
+            assert row["id"] == "np"
+            assert "/e/{id}/retrieve" in client.get("/openapi.json").json()["paths"]
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 0
+    finally:
+        process.kill()
+
+
+def test_a_key_from_the_environment_is_asked_for(tmp_path: Path) -> None:
+    config = str(configuration(tmp_path))
+    process, url, log = start(config, ZEROSEARCH_CACHE=str(tmp_path / "cache"), ZEROSEARCH_API_KEY="only-for-friends-1")
+    try:
+        with httpx.Client(base_url=url, trust_env=False) as client:
+            assert client.post("/retrieve", json={"query": "nepal"}).status_code == 401
+            answer = client.post("/retrieve?api_key=only-for-friends-1", json={"query": "nepal"})
+            assert answer.status_code == 200
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+        assert "only-for-friends-1" not in str(log)
+    finally:
+        process.kill()
+
+
+def test_beyond_loopback_without_a_key_it_does_not_start(
+    tmp_path: Path, zerosearch: Callable[..., Any], monkeypatch: Any
+) -> None:
+    monkeypatch.delenv("ZEROSEARCH_API_KEY", raising=False)
+    result = zerosearch("serve", str(configuration(tmp_path)), "--host", "0.0.0.0")
+    assert result.code == 2
+    assert "ZEROSEARCH_API_KEY" in result.line
