@@ -12,7 +12,15 @@ import pytest
 import torch
 from tiny import LINES, tiny_llama, tiny_tokenizer
 from tokenizers import Regex, pre_tokenizers
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+)
 
 from zerosearch.errors import ModelError
 from zerosearch.models.gguf import convert_gguf
@@ -76,17 +84,18 @@ def test_a_llama_reads_back_with_the_same_weights_and_tokens(kind: Any, tmp_path
     assert read.chat_template == words.chat_template
 
 
-def test_a_qwen2_with_its_own_head_is_what_transformers_reads(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("shape", "kind"), [(Qwen2Config, Qwen2ForCausalLM), (Qwen3Config, Qwen3ForCausalLM)])
+def test_a_qwen_with_its_own_head_is_what_transformers_reads(shape: Any, kind: Any, tmp_path: Path) -> None:
     words = qwen2()
     torch.manual_seed(0)
-    config = Qwen2Config(
+    config = shape(
         vocab_size=len(words), hidden_size=64, intermediate_size=96, num_hidden_layers=2, num_attention_heads=4,
         num_key_value_heads=2, initializer_range=0.2, max_position_embeddings=512, tie_word_embeddings=False,
     )  # fmt: skip
-    model: Any = Qwen2ForCausalLM(config).eval()
-    for name, weight in model.named_parameters():
-        if name.endswith("bias"):
-            torch.nn.init.normal_(weight, std=0.5)  # new ones are zero, and would hide a bias that is lost
+    model: Any = kind(config).eval()
+    for weight in model.parameters():
+        if weight.ndim == 1:
+            torch.nn.init.normal_(weight, 1.0, 0.3)  # new ones are 0 or 1, and would hide one that is lost
     write_gguf(model, words, tmp_path / "a.gguf", "f16", name="a")
     back = AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="a.gguf", dtype=torch.float32)
     assert difference(stored(model, "f16"), back, words.encode(LINES[3])) < 1e-4
