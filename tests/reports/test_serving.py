@@ -76,6 +76,7 @@ def test_a_run_that_has_just_begun_is_followed_too(byte_codec: Codec, tmp_path: 
         thread.start()
         page = opened(made.address).page
         page.locator("#unmeasured", has_text="No step has ended yet.").wait_for(timeout=20_000)
+        assert not page.locator("#bands").is_visible()  # of one run there is no band
         (run / "episodes-later").rename(run / "trajectories")
         (run / "later").rename(run / "metrics.jsonl")
         page.locator("#count", has_text="24 of 24").wait_for(timeout=20_000)
@@ -108,12 +109,13 @@ def test_a_port_that_is_taken_is_one_line(server: ReportServer) -> None:
         ReportServer(server.report, server.server_address[1])
 
 
-def test_ctrl_c_ends_it(byte_codec: Codec, tmp_path: Path) -> None:
-    run = write_run(tmp_path / "r", byte_codec, 1)
-    command = [sys.executable, "-m", "zerosearch", "report", str(run), "--live"]
+def test_it_waits_for_a_run_that_has_not_begun_and_ctrl_c_ends_it(byte_codec: Codec, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "zerosearch", "report", str(tmp_path / "r"), "--live"]
     streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(command, **streams, text=True, env={**os.environ, "PYTHONUNBUFFERED": "1"}) as process:
         assert process.stdout is not None
+        assert process.stdout.readline().startswith(f"waiting for {tmp_path}/r: no such folder yet")
+        write_run(tmp_path / "r", byte_codec, 1)
         address = next(line for line in process.stdout if line.startswith("http://127.0.0.1:")).split()[0]
         connection = http.client.HTTPConnection(address.removeprefix("http://").rstrip("/"), timeout=20)
         connection.request("GET", "/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,7 @@ from zerosearch.process.runtime import prepare
 from zerosearch.reports.page import html, write_report
 from zerosearch.reports.report import LIMIT, Decoders, Report
 from zerosearch.reports.rows import Decode
+from zerosearch.reports.runs import is_run
 
 AT_THE_END = 2000  # episodes of the report that a run ends with: it takes a few seconds
 
@@ -44,6 +46,8 @@ def report(
     prepare()
     if live and out is not None:
         raise ConfigError("--live serves the report and writes no file: leave --out away")
+    if live:
+        _wait_for(targets)
     shown = Report(targets, decoders(lambda line: console.print(line, style="yellow", markup=False)), episodes)
     if live:
         _serve(shown, port)
@@ -67,6 +71,17 @@ def write_run_report(folder: Path) -> Path:
 def _default(targets: list[str]) -> Path:
     only = Path(targets[0])
     return only / "report.html" if len(targets) == 1 and only.is_dir() else Path("report.html")
+
+
+def _wait_for(targets: list[str]) -> None:
+    """Wait for runs that are to be followed and have not begun: a run loads its models before it makes its folder."""
+    late = [
+        Path(target) for target in targets if not Path(target).exists() and not Path(target.partition(":")[0]).exists()
+    ]
+    if late:
+        console.print(f"waiting for {', '.join(map(str, late))}: no such folder yet (Ctrl-C ends it)", markup=False)
+    while not all(is_run(folder) for folder in late):
+        time.sleep(0.5)
 
 
 def _serve(shown: Report, port: int) -> None:
