@@ -125,9 +125,11 @@ def test_a_merged_model_has_the_number_format_of_its_base_and_keeps_small_update
 
 
 def test_the_card_says_what_the_run_was_and_no_folder_of_this_machine(
-    place: Path, export_run: Callable[..., Path]
+    place: Path, tmp_path: Path, export_run: Callable[..., Path]
 ) -> None:
-    folder = export_run("lora", push=None)
+    for form in ("adapter", "gguf"):
+        assert str(place) not in (export_run("lora", form=form, out=tmp_path / form) / "README.md").read_text()
+    folder = export_run("lora")
     card = (folder / "README.md").read_text()
     for said in (
         "license: mit",
@@ -210,6 +212,18 @@ def test_a_gguf_that_nobody_could_read_rightly_is_refused_by_name(
     with pytest.raises(ModelError, match="rotary positions of type linear"):
         export(adapter, tmp_path / "out", form="gguf", say=lambda _: None)
     assert not (tmp_path / "out").exists()
+
+
+def test_a_simulator_is_not_called_a_policy(place: Path, tmp_path: Path) -> None:
+    simulator = tmp_path / "pages"
+    shutil.copytree(place / "runs" / "lora" / "checkpoints" / "step-000002" / "policy", simulator)
+    (simulator / "card.json").write_text('{"role": "simulator", "style": "tuned", "command": "zerosearch tune x"}')
+    card = (export(simulator, tmp_path / "out", form="adapter", say=lambda _: None) / "README.md").read_text()
+    assert "taught to write the result pages of a search engine" in card
+    told = [f"model={place / 'base'}", "adapter=.", "style=tuned"]
+    command = " ".join(f"--set engine.simulated.{setting}" for setting in told)
+    assert f"    zerosearch fidelity CONFIG {command}\n" in card
+    assert json.loads((tmp_path / "out" / "card.json").read_text())["role"] == "simulator"
 
 
 @pytest.mark.model

@@ -19,6 +19,9 @@ from zerosearch.spending.ledger import PRICES, counted, dollars
 from zerosearch.spending.report import of_run, read_run
 from zerosearch.version import __version__
 
+CONFIG = "zerosearch.toml"
+"""The file beside the card that holds a run's whole configuration."""
+
 
 @dataclass(frozen=True)
 class CardFacts:
@@ -38,6 +41,15 @@ class CardFacts:
     push: str | None
 
     @property
+    def simulator(self) -> bool:
+        """Whether it writes search results, and does not search."""
+        return self.made.get("role") == "simulator"
+
+    @property
+    def task(self) -> str:
+        return "write the result pages of a search engine" if self.simulator else "use a search engine"
+
+    @property
     def place(self) -> str:
         """What a user of the export loads: its repository, or the folder that it lies in."""
         return self.push or "PATH/TO/THIS/FOLDER"
@@ -45,17 +57,19 @@ class CardFacts:
 
 def model_card(facts: CardFacts, say: Callable[[str], None]) -> str:
     """The text of README.md. What a run's folder does not tell is left out, and said."""
+    licence = base_licence(facts.base)
+    if licence is None:
+        say(f"the licence of {_model(facts.base)} was not found out: the model card says so")
     sections = [
-        _head(facts), _use(facts), _training(facts), _scores(facts, say), _cost(facts, say), _commands(facts),
-        _licence(facts),
+        _head(facts, licence), _use(facts), _training(facts), _scores(facts, say), _cost(facts, say), _commands(facts),
+        _licence(licence),
     ]  # fmt: skip
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def _head(facts: CardFacts) -> str:
+def _head(facts: CardFacts, licence: str | None) -> str:
     from huggingface_hub import ModelCardData
 
-    licence = base_licence(facts.base)
     data = ModelCardData(
         base_model=facts.hub_base,
         license=licence.lower() if licence else None,
@@ -66,7 +80,7 @@ def _head(facts: CardFacts) -> str:
     what = "all weights trained" if facts.full else "a LoRA adapter" + " merged in" * (facts.form != "adapter")
     steps = f" after {counted(facts.step, 'step')} of training" if facts.step is not None else ""
     return (
-        f"---\n{data.to_yaml()}\n---\n# {facts.name}\n\nA language model that was taught to use a search engine by "
+        f"---\n{data.to_yaml()}\n---\n# {facts.name}\n\nA language model that was taught to {facts.task} by "
         f"zerosearch {__version__} (the package zerosearch-rl): {_model(facts.base)}, {what}{steps}."
     )
 
@@ -79,23 +93,19 @@ def _model(name: str) -> str:
 
 
 def _use(facts: CardFacts) -> str:
-    config = "zerosearch.toml " if facts.config is not None else ""
     if facts.form == "adapter":
         code = [
             "from peft import AutoPeftModelForCausalLM",
             f'model = AutoPeftModelForCausalLM.from_pretrained("{facts.place}")',
         ]
-        ask = f"zerosearch ask {config}--set model.adapter=."
     elif facts.gguf is not None:
         code = [f"llama-server -m {facts.gguf}"]
-        ask = f"zerosearch ask {config}--set model.base_url=http://localhost:8080/v1 --set model.adapter=none"
     else:
         code = [
             "from transformers import AutoModelForCausalLM, AutoTokenizer",
             f'model = AutoModelForCausalLM.from_pretrained("{facts.place}")',
             f'tokenizer = AutoTokenizer.from_pretrained("{facts.place}")',
         ]
-        ask = f"zerosearch ask {config}--set model.name=. --set model.adapter=none"
     language = "sh" if facts.gguf else "python"
     text = [
         "## Use",
@@ -104,9 +114,9 @@ def _use(facts: CardFacts) -> str:
         *code,
         "```",
         "",
-        "With its search engine, from this folder:",
+        "By zerosearch, from this folder:",
         "",
-        f"    {ask}",
+        f"    {_command(facts)}",
     ]
     if facts.config is not None:
         protocol = facts.config.protocol
@@ -121,6 +131,22 @@ def _use(facts: CardFacts) -> str:
             "```",
         ]
     return "\n".join(text)
+
+
+def _command(facts: CardFacts) -> str:
+    """How zerosearch itself loads it, as a command line in the folder of the export."""
+    if facts.simulator:
+        changes = {"adapter": "model={base} adapter=.", "merged": "model=. adapter=none"}
+        words = changes.get(facts.form, "base_url=http://localhost:8080/v1 adapter=none")
+        words += f" style={facts.made['style']}" if facts.made.get("style") else ""
+        start, table = "fidelity CONFIG", "engine.simulated"
+    else:
+        base = "name={base} " if facts.config is None else ""  # else the configuration names it
+        changes = {"adapter": f"{base}adapter=.", "merged": "name=. adapter=none"}
+        words = changes.get(facts.form, "base_url=http://localhost:8080/v1 adapter=none")
+        start, table = "ask" if facts.config is None else f"ask {CONFIG}", "model"
+    changed = [f"--set {table}.{word}" for word in words.format(base=facts.base).split()]
+    return " ".join(["zerosearch", start, *changed])
 
 
 def _training(facts: CardFacts) -> str:
@@ -233,14 +259,13 @@ def _cost(facts: CardFacts, say: Callable[[str], None]) -> str:
 def _commands(facts: CardFacts) -> str:
     lines = []
     if facts.run is not None:
-        lines = ["    zerosearch train zerosearch.toml"]
+        lines = [f"    zerosearch train {CONFIG}"]
     lines.append(f"    zerosearch export {facts.source} --form {facts.form}")
-    note = "`zerosearch.toml` is the run's whole configuration.\n\n" if facts.run is not None else ""
+    note = f"`{CONFIG}` is the run's whole configuration.\n\n" if facts.run is not None else ""
     return f"## The commands that made it\n\n{note}" + "\n".join(lines)
 
 
-def _licence(facts: CardFacts) -> str:
-    licence = base_licence(facts.base)
+def _licence(licence: str | None) -> str:
     said = (
         f"{licence}, that of the base model"
         if licence

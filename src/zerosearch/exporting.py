@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import config_toml, load_config
 from zerosearch.errors import CheckpointError, ConfigError, DataError, FolderError, ModelError, install
-from zerosearch.export_card import CardFacts, model_card
+from zerosearch.export_card import CONFIG, CardFacts, model_card
 from zerosearch.files.folders import ADAPTER_FILES, MODEL_FILES, check_folder, owned, replacing
 from zerosearch.files.jsonl import read_object, write_json
 from zerosearch.models.adapters import read_card, resolve_adapter, shipped_adapters
@@ -35,7 +35,7 @@ if TYPE_CHECKING:  # it needs torch
     from zerosearch.models.local import LocalModel
 
 Form = Literal["adapter", "merged", "gguf", "gguf-q8_0"]
-CONFIG, CARD, MADE_BY = "zerosearch.toml", "card.json", "zerosearch export"
+CARD, MADE_BY = "card.json", "zerosearch export"
 EXPORT_FILES = (*ADAPTER_FILES, *MODEL_FILES, "README.md", CONFIG, "*.gguf")
 _GGUF: dict[str, GGUFKind] = {"gguf": "f16", "gguf-q8_0": "q8_0"}
 
