@@ -18,13 +18,15 @@ def tune(
         Path, typer.Argument(metavar="CONFIG", help="A TOML file: [tune], engine.simulated.model and engine.top_k.")
     ],
     labels: Annotated[
-        list[Path], typer.Argument(help="Files that `zerosearch label` wrote; with --by hits: recorded pages.")
+        list[Path],
+        typer.Argument(help="Files that `zerosearch label` wrote; with --by passages or hits: recorded pages."),
     ],
     out: Annotated[
         Path, typer.Option(help="Folder for the adapter (with tune.full: the model), or with --by hits a file.")
     ],
     by: Annotated[
-        str | None, typer.Option(help="Whose labels count, outcome, judge, evidence, rank or hits: --set tune.by=...")
+        str | None,
+        typer.Option(help="Whose labels count, outcome, judge, evidence, rank, passages or hits: --set tune.by=..."),
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
 ) -> None:
@@ -46,4 +48,5 @@ def tune(
 
     tune_simulator(config, labels, out, console.print)
     use = f"engine.simulated.{'model' if config.tune.full else 'adapter'}={out}"
-    console.print(f"next: zerosearch fidelity {config_file} --set {use} --set engine.simulated.style=tuned")
+    style = "passages --set engine.simulated.hits=default" if config.tune.by == "passages" else "tuned"
+    console.print(f"next: zerosearch fidelity {config_file} --set {use} --set engine.simulated.style={style}")

@@ -19,9 +19,9 @@ class SimulatedConfig(ServerConfig):
     """The simulator's model; where it is the policy's, the two share one set of weights in memory."""
     adapter: str | None = None
     """Its LoRA adapter: a folder, or `embedded:simulator`."""
-    style: Literal["instruct", "tuned"] = "instruct"
-    """The prompt: `instruct` for any instruct model, `tuned` for one that was tuned on query-page pairs. That of the
-    adapter's `card.json`, where it has one."""
+    style: Literal["instruct", "tuned", "passages"] = "instruct"
+    """The prompt: `instruct` for any instruct model, `tuned` for one that was tuned on query-page pairs, `passages` for
+    one that was tuned on single passages (with `hits`). That of the adapter's `card.json`, where it has one."""
     temperature: float = Field(0.8, ge=0)
     max_tokens: int = Field(600, ge=16)
     rewrites: int = Field(0, ge=0)
@@ -57,6 +57,8 @@ class SimulatedConfig(ServerConfig):
             raise ValueError("plan_temperature is set, but only a tuned simulator plans (style = 'tuned'?)")
         if self.plan_temperature is not None and self.hits is not None:
             raise ValueError("plan_temperature is set, but with hits the predictor decides what a page contains")
+        if self.style == "passages" and self.hits is None:
+            raise ValueError("style is 'passages', but what a passage states is decided with hits (hits = 'default'?)")
         return self
 
 
@@ -66,7 +68,7 @@ def _tuned_style(adapter: str) -> str | None:
         style = read_card(resolve_adapter(adapter)).get("style")
     except (ZeroSearchError, OSError, ValueError, AttributeError):
         return None
-    return style if style in ("instruct", "tuned") else None
+    return style if style in ("instruct", "tuned", "passages") else None
 
 
 def _needed(example: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shlex
 import shutil
 import sys
@@ -21,12 +22,17 @@ from zerosearch.files.folders import ADAPTER_FILES, MODEL_FILES, check_folder, o
 from zerosearch.learning.policy import Policy
 from zerosearch.learning.sft import SFTResult, SFTSettings, train_sft
 from zerosearch.models.adapters import read_card, resolve_adapter
+from zerosearch.models.local import LocalModel
 from zerosearch.parts import Parts
 from zerosearch.process.runtime import prepare
 from zerosearch.simulator.label import read_labels
 from zerosearch.simulator.pairs import page_example, tuning_pairs
+from zerosearch.simulator.passage_training import passage_examples
+from zerosearch.simulator.record import read_recorded_pages
 
 _ADAPTER = "simulator"
+PASSAGES = "passages"
+"""The way of `tune.by` that learns single passages."""
 
 
 @contextmanager
@@ -111,21 +117,40 @@ def tune(
     settings, files = config.tune, [Path(path) for path in labels]
     with output(Path(out), "tune", full=settings.full), Parts(config) as parts:
         torch.manual_seed(config.seed)
-        labelled = [page for path in files for page in read_labels(path)]
-        pairs = tuning_pairs(
-            labelled,
-            settings.by,
-            top_k=config.engine.top_k,
-            limit=settings.pages,
-            misdirected_share=settings.misdirected,
-            seed=config.seed,
-        )
+        pages, make = _passages(config, files) if settings.by == PASSAGES else _pages(config, files)
         trainee = _trainee(parts)
-        plan, weight = settings.plan, settings.answer_weight
-        texts = [
-            page_example(trainee.model, pair.request, pair.documents, plan=plan, answer_weight=weight) for pair in pairs
-        ]
-        return tune_model(trainee, texts, _sft_settings(config), Path(out), _card(config, files, labelled), say)
+        texts = make(trainee.model)
+        return tune_model(trainee, texts, _sft_settings(config), Path(out), _card(config, files, pages), say)
+
+
+_Made = tuple[Sequence[RecordedPage], Callable[[LocalModel], list[Example]]]
+"""Recorded pages, and what makes the texts of them once the model is there."""
+
+
+def _pages(config: TrainConfig, files: Sequence[Path]) -> _Made:
+    settings = config.tune
+    labelled = [page for path in files for page in read_labels(path)]
+    pairs = tuning_pairs(
+        labelled,
+        settings.by,
+        top_k=config.engine.top_k,
+        limit=settings.pages,
+        misdirected_share=settings.misdirected,
+        seed=config.seed,
+    )
+    plan, weight = settings.plan, settings.answer_weight
+
+    def make(model: LocalModel) -> list[Example]:
+        return [page_example(model, pair.request, pair.documents, plan=plan, answer_weight=weight) for pair in pairs]
+
+    return labelled, make
+
+
+def _passages(config: TrainConfig, files: Sequence[Path]) -> _Made:
+    pages = [page for path in files for page in read_recorded_pages(path)[0]]
+    limit, seed = config.tune.pages, config.seed
+    pages = pages if limit is None else random.Random(seed).sample(pages, min(limit, len(pages)))
+    return pages, lambda model: passage_examples(model, pages, top_k=config.engine.top_k, seed=seed)
 
 
 def _trainee(parts: Parts) -> Policy:
@@ -165,6 +190,6 @@ def _card(config: TrainConfig, files: Sequence[Path], labelled: Sequence[Recorde
         "misdirected": settings.misdirected,
         "plan": settings.plan,
         "answer_weight": settings.answer_weight,
-        "style": "tuned",
+        "style": "passages" if settings.by == PASSAGES else "tuned",
         "start": read_card(resolve_adapter(settings.start)) if settings.start else None,
     }

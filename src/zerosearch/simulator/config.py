@@ -37,9 +37,10 @@ class LabelConfig(Section):
 class TuneConfig(Section):
     """For `zerosearch tune`; the base model is `engine.simulated.model`, a page has `engine.top_k` documents."""
 
-    by: Literal["outcome", "judge", "evidence", "rank", "hits"] = "judge"
-    """Whose labels count; rank: pages as returned are useful, what is ranked behind is noisy; hits: instead of a
-    model a predictor for `engine.simulated.hits` is fitted, on recorded pages."""
+    by: Literal["outcome", "judge", "evidence", "rank", "passages", "hits"] = "judge"
+    """Whose labels count; rank: pages as returned are useful, what is ranked behind is noisy; passages: single passages
+    of recorded pages, for style passages; hits: instead of a model a predictor for `engine.simulated.hits` is fitted,
+    on recorded pages."""
     start: str | None = None
     """Go on from this adapter: a folder, or `embedded:simulator`."""
     full: bool = False

@@ -36,11 +36,12 @@ from zerosearch.errors import ConfigError, EngineError
 from zerosearch.files.identity import digest_of, with_parts
 from zerosearch.models.chat import ChatModel
 from zerosearch.models.retry import AttemptError, Retry, with_retry
-from zerosearch.simulator.decided import beginning, decided_messages, plan_page, ranked, without
+from zerosearch.simulator.decided import PagePlan, beginning, decided_messages, plan_page, ranked, without
 from zerosearch.simulator.hits import Asked, HitPredictor, kind_of
 from zerosearch.simulator.page_text import NO_PLAN, PLAN_BEGIN, announces_answer, parse_page
+from zerosearch.simulator.passages import beside_messages, stating_messages, write_page
 from zerosearch.simulator.prompts import LEARNED, WORDS_PER_DOCUMENT, PromptStyle, simulator_messages
-from zerosearch.simulator.worlds import Worlds
+from zerosearch.simulator.worlds import Worlds, Write
 from zerosearch.usage import NOTHING, Usage
 
 _WORD = re.compile(r"\w")
@@ -91,10 +92,12 @@ class SimulatedEngine:
         if not _WORD.search(request.query):
             return SearchPage((), self.name, request.quality)
         style = self._settings.style
-        if self._hits is not None and style == "instruct" and request.quality == "mixed":
+        if self._hits is not None and style != "tuned" and request.quality == "mixed":
             raise ConfigError("engine.simulated.hits decides whole pages (curriculum.pages = 'whole')")
         parts = whole_pages(request) if style == "tuned" else [request]
-        prompts = [simulator_messages(part, style, self._settings.words) for part in parts]
+        prompts = [
+            [] if style == "passages" else simulator_messages(part, style, self._settings.words) for part in parts
+        ]
         pages: dict[int, SearchPage] = {}
         started = time.perf_counter()
         bill = _Bill()
@@ -127,6 +130,8 @@ class SimulatedEngine:
         self, request: SearchRequest, messages: Sequence[Message], attempt: int, bill: _Bill
     ) -> SearchPage:
         first = request.seed if attempt == 1 else derive_seed("attempt", attempt, request.seed)
+        if self._settings.style == "passages":
+            return await self._write_passages(request, first, bill)
         if self._hits is not None and self._settings.style == "instruct" and _can_tell(request):
             return await self._write_decided(request, first, bill)
         wanted = hit = self._hit(request)
@@ -159,18 +164,12 @@ class SimulatedEngine:
     async def _write_decided(self, request: SearchRequest, first: int, bill: _Bill) -> SearchPage:
         """A page whose content is decided before: written freely or, in half of the pages and where that fails, with
         its fact in the model's mouth."""
-        question, hits = request.question, self._hits
-        assert question is not None
-        assert hits is not None
 
         async def tell(messages: Sequence[Message], max_tokens: int, seed: int) -> str:
             how = Sampling(self._settings.temperature, max_tokens=max_tokens, seed=seed)
             return await self._text(messages, how, bill)
 
-        world = await self.worlds.of(question, tell)
-        asked = Asked(question, request.query, world.bridge)
-        hit = request.quality is Quality.USEFUL and hits.decide(asked)
-        plan = plan_page(question, request.query, kind_of(asked), world, hit=hit, noisy=request.quality != "useful")
+        plan = await self._plan(request, tell)
         messages = decided_messages(plan, request.top_k, self._settings.words)
         forced = bool(first % 2)
         for rewrite in range(self._settings.rewrites + 2):
@@ -188,7 +187,37 @@ class SimulatedEngine:
             raise self._nothing(request)
         if not plan.kept(documents) and plan.states:
             documents = (Document(plan.title, plan.states), *documents)[: request.top_k]
-        return replace(page, documents=ranked(plan, documents, first), hit=hit)
+        return replace(page, documents=ranked(plan, documents, first), hit=plan.hit)
+
+    async def _write_passages(self, request: SearchRequest, first: int, bill: _Bill) -> SearchPage:
+        """A page of passages, each written on its own. Where nothing can be decided, none states anything."""
+
+        async def tell(messages: Sequence[Message], max_tokens: int, seed: int) -> str:
+            how = Sampling(self._settings.temperature, max_tokens=max_tokens, seed=seed)
+            return await self._text(messages, how, bill)
+
+        async def passage(messages: Sequence[Message], number: int) -> str:
+            return await tell(messages, self._settings.max_tokens, derive_seed("passage", number, first))
+
+        decided = _can_tell(request)
+        plan = await self._plan(request, tell) if decided else PagePlan(False, request.query)
+        tries = self._settings.rewrites + 1
+        documents, rewritten = await write_page(plan, request.query, request.top_k, tries, first, passage)
+        bill.rewrites += rewritten
+        if not documents:
+            raise self._nothing(request)
+        made = ranked(plan, documents, first)
+        return SearchPage(made, self.name, request.quality, hit=plan.hit if decided else None)
+
+    async def _plan(self, request: SearchRequest, write: Write) -> PagePlan:
+        """What the page shall be, as the predictor decides."""
+        question, hits = request.question, self._hits
+        assert question is not None
+        assert hits is not None
+        world = await self.worlds.of(question, write)
+        asked = Asked(question, request.query, world.bridge)
+        hit = request.quality is Quality.USEFUL and hits.decide(asked)
+        return plan_page(question, request.query, kind_of(asked), world, hit=hit, noisy=request.quality != "useful")
 
     async def _decide(self, request: SearchRequest, messages: Sequence[Message], seed: int, bill: _Bill) -> str:
         """How the plan of a useful page begins: whether it will hold the answer. Empty where there is no plan."""
@@ -232,6 +261,8 @@ class _Bill:
 @cache
 def _prompt_digest(style: PromptStyle) -> str:
     """Of the words in which a simulator is asked: a release that asks otherwise gets other pages."""
+    if style == "passages":
+        return digest_of([stating_messages("query", "title", "fact"), beside_messages("query", 1)])
     example = Question("example", "question", ("answer",))
     kinds = LEARNED if style == "tuned" else tuple(Noise)
     requests = [SearchRequest("query", 2, example)] + [

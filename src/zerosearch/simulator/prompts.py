@@ -15,7 +15,7 @@ from zerosearch.episodes.protocol import Message, field_text
 from zerosearch.episodes.search import DocumentKind, Noise, Quality, SearchRequest
 from zerosearch.errors import ConfigError
 
-PromptStyle = Literal["instruct", "tuned"]
+PromptStyle = Literal["instruct", "tuned", "passages"]
 
 MAX_ANSWERS_SHOWN = 3
 WORDS_PER_DOCUMENT = 30

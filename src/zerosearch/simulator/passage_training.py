@@ -1,0 +1,73 @@
+"""From recorded pages to the passages that `tune --by passages` learns to write, each from what it states or shares."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from zerosearch.engines.page_rows import RecordedPage
+from zerosearch.episodes.examples import Example
+from zerosearch.episodes.protocol import Message, one_line
+from zerosearch.episodes.scoring import contains_answer
+from zerosearch.episodes.search import Document, holds_answer
+from zerosearch.errors import DataError
+from zerosearch.models.chat import render_messages
+from zerosearch.models.local import LocalModel
+from zerosearch.simulator.passages import SENTENCE, beside_messages, stating_messages
+
+FEWEST = 40
+"""Passages of a kind that a tuning needs."""
+_BEFORE, _AFTER = 8, 4
+"""Words around the answer that are left of a sentence in half of the examples: facts are short and passages are not."""
+_ALONE = 0.5
+
+
+def passage_examples(model: LocalModel, pages: Sequence[RecordedPage], *, top_k: int, seed: int = 0) -> list[Example]:
+    """What `tune --by passages` learns from, the loss on the passage alone: each passage of the pages once a query.
+
+    A passage with the answer, or on a page without it the one with the bridge, is asked for by its title and the
+    sentence that has it; the others by the query. Raises `DataError` for fewer than `FEWEST` of a kind.
+    """
+    drawn = random.Random(seed)
+    orders: dict[tuple[str, Document], tuple[list[Message], str]] = {}
+    for page in pages:
+        answers = page.question.evident_answers
+        documents = page.documents[:top_k]
+        bridge = (page.question.bridge,) if page.question.bridge else ()
+        wanted = answers if holds_answer(documents, answers) else bridge
+        for rank, document in enumerate(documents, start=1):
+            if not answers or not document.title.strip():
+                continue
+            if wanted and holds_answer([document], wanted):
+                fact = _fact(document, wanted, drawn)
+                messages = stating_messages(page.query, document.title, fact) if fact else None
+            else:
+                messages = beside_messages(page.query, rank)
+            if messages is not None:
+                orders.setdefault((page.query, document), (messages, page.question.id))
+    stated = sum("Fact: " in messages[-1]["content"] for messages, _ in orders.values())
+    if min(stated, len(orders) - stated) < FEWEST:
+        raise DataError(
+            f"{stated} passages with an answer or a bridge and {len(orders) - stated} without: tuning needs {FEWEST} "
+            "of each"
+        )
+    return [_example(model, messages, document, key) for (_, document), (messages, key) in orders.items()]
+
+
+def _fact(document: Document, wanted: Sequence[str], drawn: random.Random) -> str:
+    """The sentence of `document` that has what is `wanted`, or the words around it; empty where its text has none."""
+    sentence = next((s for s in SENTENCE.split(document.text) if contains_answer(s, wanted)), "")
+    words = sentence.split()
+    if not words or drawn.random() < _ALONE:
+        return sentence
+    holds = [n for n in range(len(words)) if contains_answer(" ".join(words[n:]), wanted)]
+    start = holds[-1]  # the last place from which on it still stands there
+    end = next(n for n in range(start + 1, len(words) + 1) if contains_answer(" ".join(words[start:n]), wanted))
+    return " ".join(words[max(start - _BEFORE, 0) : end + _AFTER])
+
+
+def _example(model: LocalModel, messages: Sequence[Message], document: Document, key: str) -> Example:
+    before = render_messages(messages, model.tokenizer)
+    text = model.codec.encode(f"{one_line(document.title)}: {one_line(document.text)}")
+    ids = [*before, *text, int(model.tokenizer.eos_token_id)]
+    return Example(ids, [0] * len(before) + [1] * (len(text) + 1), key)

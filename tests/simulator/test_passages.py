@@ -1,0 +1,157 @@
+"""Pages of passages written each on its own: as decided, whatever the model writes; and what teaches a model to."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from fakes import ChatCall, FakeChat
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+from tiny import tiny_local_model, tiny_tokenizer
+
+from zerosearch.engines.config import SimulatedConfig
+from zerosearch.engines.page_rows import RecordedPage
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.search import Document, Noise, Quality, SearchPage, SearchRequest, holds_answer
+from zerosearch.errors import ConfigError, DataError, EngineError
+from zerosearch.simulator.engine import SimulatedEngine
+from zerosearch.simulator.hits import HitPredictor
+from zerosearch.simulator.passage_training import FEWEST, passage_examples
+
+FACTS = ("Emma is an 1815 novel by Jane Austen.", "Jane Austen was born in Steventon, England.")
+EMMA = Question("e", "In which country was the author of Emma born?", ("England",), 2, "Jane Austen", FACTS)
+SECOND = "Jane Austen born"
+
+
+def obedient(call: ChatCall) -> str:
+    """A passage with its fact in the middle; others of different titles, one of which has the answer by chance."""
+    order = call.messages[-1]["content"]
+    if "Fact: " in order:
+        fact = order.partition("Fact: ")[2].partition("\n")[0]
+        return f"Emma: It is long. {fact} It is read much."
+    return f"Passage {order.rstrip('.')[-1]}: It is old. It is not in England. It is far away."
+
+
+def find(tmp_path: Path, chat: FakeChat, query: str, *, hit: bool, rewrites: int = 0, **how: object) -> SearchPage:
+    HitPredictor(99.0 if hit else -99.0, {}).save(tmp_path / "hits.json")
+    settings = SimulatedConfig(style="passages", hits=str(tmp_path / "hits.json"), rewrites=rewrites)
+    request = SearchRequest(query, 3, **{"question": EMMA, **how})  # type: ignore[arg-type]
+    return asyncio.run(SimulatedEngine(chat, settings).search(request))
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_hit_states_its_fact_among_other_sentences(tmp_path: Path, seed: int) -> None:
+    chat = FakeChat(obedient)
+    page = find(tmp_path, chat, SECOND, hit=True, seed=seed)
+    (told,) = [d for d in page.documents if d.title == "Jane Austen"]
+    assert told.text == f"It is long. {FACTS[1]} It is read much."
+    assert (page.hit, len(page.documents), len(chat.calls), page.attempts) == (True, 3, 3, 1)
+
+
+def test_the_passages_of_a_page_have_seeds_of_their_own_and_are_asked_for_at_once(tmp_path: Path) -> None:
+    chat = FakeChat(obedient)
+    find(tmp_path, chat, SECOND, hit=True)
+    assert len({call.seed for call in chat.calls}) == 3
+    again = FakeChat(obedient)
+    find(tmp_path, again, SECOND, hit=True)
+    assert [call.seed for call in again.calls] == [call.seed for call in chat.calls]
+
+
+@pytest.mark.parametrize("query", [EMMA.text, "who wrote Emma"])
+def test_a_first_page_that_misses_names_the_bridge_and_never_the_answer(tmp_path: Path, query: str) -> None:
+    page = find(tmp_path, FakeChat(obedient), query, hit=False)
+    assert page.hit is False
+    assert holds_answer(page.documents, ["Jane Austen"])
+    assert not holds_answer(page.documents, ["England"])
+    assert holds_answer(page.documents, ["It is far away"])  # of a passage only the sentence that tells is lost
+
+
+@pytest.mark.parametrize(("query", "quality"), [(SECOND, Quality.USEFUL), (EMMA.text, Quality.NOISY)])
+def test_other_misses_tell_neither(tmp_path: Path, query: str, quality: Quality) -> None:
+    page = find(tmp_path, FakeChat(obedient), query, hit=quality is Quality.NOISY, quality=quality)
+    assert page.hit is False
+    assert len(page.documents) == 3
+    assert not holds_answer(page.documents, ["England", "Jane Austen"])
+
+
+@pytest.mark.parametrize("rewrites", [0, 2])
+def test_a_fact_that_is_not_written_is_put_in(tmp_path: Path, rewrites: int) -> None:
+    chat = FakeChat(lambda call: "Lake: It is deep. It is cold.")
+    page = find(tmp_path, chat, SECOND, hit=True, rewrites=rewrites)
+    assert holds_answer(page.documents, ["England"])
+    assert page.attempts == 1 + rewrites
+    assert [d.title for d in page.documents].count("Lake") == 1  # one passage of a title
+    (told,) = [d for d in page.documents if d.title == "Jane Austen"]
+    assert FACTS[1] in told.text
+
+
+@given(st.text(max_size=60), st.booleans(), st.integers(0, 5))
+def test_whatever_is_written_the_page_is_as_decided(
+    tmp_path_factory: pytest.TempPathFactory, text: str, hit: bool, seed: int
+) -> None:
+    chat = FakeChat(lambda call: text)
+    try:
+        page = find(tmp_path_factory.mktemp("hits"), chat, SECOND, hit=hit, seed=seed)
+    except EngineError:
+        assert not hit
+        return
+    assert holds_answer(page.documents, ["England"]) == hit
+
+
+def test_where_nothing_can_be_decided_nothing_is_stated(tmp_path: Path) -> None:
+    chat = FakeChat(obedient)
+    page = find(tmp_path, chat, "Emma", hit=True, question=None)
+    assert (page.hit, len(page.documents)) == (None, 3)
+    assert not any("Fact: " in call.messages[-1]["content"] for call in chat.calls)
+
+
+def test_nothing_written_is_an_error_and_no_page(tmp_path: Path) -> None:
+    with pytest.raises(EngineError, match="no document"):
+        find(tmp_path, FakeChat(lambda call: "..."), SECOND, hit=False)
+
+
+def test_mixed_pages_and_pages_that_nobody_decides_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="hits"):
+        SimulatedConfig(style="passages")
+    with pytest.raises(ConfigError, match="whole pages"):
+        find(
+            tmp_path,
+            FakeChat(obedient),
+            SECOND,
+            hit=True,
+            kinds=(Quality.USEFUL, Noise.PLAIN, Noise.PLAIN),
+            quality="mixed",
+        )
+
+
+LONG = "The house was built in 1790. She was born in the rectory of Steventon in Hampshire, England, on a winter day."
+
+
+def pages(count: int) -> list[RecordedPage]:
+    asked = [replace(EMMA, id=str(n), text=f"{EMMA.text} {n}") for n in range(count)]
+    held = (Document("Jane Austen", LONG), Document("Emma Lake", "A lake."), Document("", "Without a title."))
+    missed = (Document("Emma", "A novel by Jane Austen. It is long."), Document("Emma", "A name."))
+    return [RecordedPage(f"{q.text} {d[0].title}", d, question=q) for q in asked for d in (held, missed)]
+
+
+def test_each_passage_is_learned_with_what_it_states() -> None:
+    model = tiny_local_model(tiny_tokenizer())
+    examples = passage_examples(model, pages(FEWEST), top_k=3)
+    assert len(examples) == 4 * FEWEST  # those without a title teach nothing
+    texts = [model.codec.decode(e.ids) for e in examples]
+    learned = [model.codec.decode([i for i, m in zip(e.ids, e.mask, strict=True) if m]) for e in examples]
+    facts = [t.partition("Fact: ")[2].partition("\n")[0] for t in texts if "Fact: " in t]
+    assert len(facts) == 2 * FEWEST
+    assert all("England" in fact or "Jane Austen" in fact for fact in facts)
+    assert len({fact for fact in facts if "England" in fact}) == 2  # the sentence, or the words around the answer
+    assert sum(text.startswith(f"Jane Austen: {LONG}") for text in learned) == FEWEST
+    assert not any("Fact" in text or "Query" in text for text in learned)
+
+
+def test_too_few_passages_are_refused() -> None:
+    with pytest.raises(DataError, match="needs 40"):
+        passage_examples(tiny_local_model(tiny_tokenizer()), pages(FEWEST // 4), top_k=3)
