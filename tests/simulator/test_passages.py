@@ -140,7 +140,7 @@ def pages(count: int) -> list[RecordedPage]:
 
 def test_each_passage_is_learned_with_what_it_states() -> None:
     model = tiny_local_model(tiny_tokenizer())
-    examples = passage_examples(model, pages(FEWEST), top_k=3)
+    examples = passage_examples(model, pages(FEWEST), top_k=3, max_tokens=500)
     assert len(examples) == 4 * FEWEST  # those without a title teach nothing
     texts = [model.codec.decode(e.ids) for e in examples]
     learned = [model.codec.decode([i for i, m in zip(e.ids, e.mask, strict=True) if m]) for e in examples]
@@ -154,4 +154,10 @@ def test_each_passage_is_learned_with_what_it_states() -> None:
 
 def test_too_few_passages_are_refused() -> None:
     with pytest.raises(DataError, match="needs 40"):
-        passage_examples(tiny_local_model(tiny_tokenizer()), pages(FEWEST // 4), top_k=3)
+        passage_examples(tiny_local_model(tiny_tokenizer()), pages(FEWEST // 4), top_k=3, max_tokens=500)
+
+
+def test_passages_longer_than_the_simulator_may_write_are_left_out() -> None:
+    short = passage_examples(tiny_local_model(tiny_tokenizer()), pages(FEWEST), top_k=3, max_tokens=40)
+    assert 0 < len(short) < 4 * FEWEST
+    assert max(sum(example.mask) for example in short) <= 40

@@ -148,9 +148,13 @@ def _pages(config: TrainConfig, files: Sequence[Path]) -> _Made:
 
 def _passages(config: TrainConfig, files: Sequence[Path]) -> _Made:
     pages = [page for path in files for page in read_recorded_pages(path)[0]]
-    limit, seed = config.tune.pages, config.seed
+    limit, seed, longest = config.tune.pages, config.seed, config.engine.simulated.max_tokens
     pages = pages if limit is None else random.Random(seed).sample(pages, min(limit, len(pages)))
-    return pages, lambda model: passage_examples(model, pages, top_k=config.engine.top_k, seed=seed)
+
+    def make(model: LocalModel) -> list[Example]:
+        return passage_examples(model, pages, top_k=config.engine.top_k, max_tokens=longest, seed=seed)
+
+    return pages, make
 
 
 def _trainee(parts: Parts) -> Policy:

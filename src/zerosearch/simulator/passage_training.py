@@ -22,11 +22,14 @@ _BEFORE, _AFTER = 8, 4
 _ALONE = 0.5
 
 
-def passage_examples(model: LocalModel, pages: Sequence[RecordedPage], *, top_k: int, seed: int = 0) -> list[Example]:
+def passage_examples(
+    model: LocalModel, pages: Sequence[RecordedPage], *, top_k: int, max_tokens: int, seed: int = 0
+) -> list[Example]:
     """What `tune --by passages` learns from, the loss on the passage alone: each passage of the pages once a query.
 
     A passage with the answer, or on a page without it the one with the bridge, is asked for by its title and the
-    sentence that has it; the others by the query. Raises `DataError` for fewer than `FEWEST` of a kind.
+    sentence that has it; the others by the query. Passages of more than `max_tokens` tokens, which the simulator may not
+    write, are left out. Raises `DataError` for fewer than `FEWEST` of a kind.
     """
     drawn = random.Random(seed)
     orders: dict[tuple[str, Document], tuple[list[Message], str]] = {}
@@ -51,7 +54,8 @@ def passage_examples(model: LocalModel, pages: Sequence[RecordedPage], *, top_k:
             f"{stated} passages with an answer or a bridge and {len(orders) - stated} without: tuning needs {FEWEST} "
             "of each"
         )
-    return [_example(model, messages, document, key) for (_, document), (messages, key) in orders.items()]
+    made = [_example(model, messages, document, key) for (_, document), (messages, key) in orders.items()]
+    return [example for example in made if sum(example.mask) <= max_tokens]
 
 
 def _fact(document: Document, wanted: Sequence[str], drawn: random.Random) -> str:
