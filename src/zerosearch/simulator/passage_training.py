@@ -28,8 +28,8 @@ def passage_examples(
     """What `tune --by passages` learns from, the loss on the passage alone: each passage of the pages once a query.
 
     A passage with the answer, or on a page without it the one with the bridge, is asked for by its title and the
-    sentence that has it; the others by the query. Passages of more than `max_tokens` tokens, which the simulator may not
-    write, are left out. Raises `DataError` for fewer than `FEWEST` of a kind.
+    sentence that has it; the others by the query. Passages of more than `max_tokens` tokens are left out, which the
+    simulator may not write. Raises `DataError` for fewer than `FEWEST` of a kind.
     """
     drawn = random.Random(seed)
     orders: dict[tuple[str, Document], tuple[list[Message], str]] = {}
