@@ -1,4 +1,4 @@
-"""The reward of simulated-two-hop.toml: F1, less .05 for each search after the first, so that stopping pays.
+"""Rewards of the simulated arms: F1, less a price for each search after the first, so that stopping pays.
 
 Without it a policy that searches twice everywhere loses nothing, and learns just that. An episode earns nothing less
 than 0: a wrong answer after two searches is no worse than after one, or nobody would look further.
@@ -8,10 +8,22 @@ from __future__ import annotations
 
 from zerosearch.episodes.trajectory import Trajectory
 
-PRICE = 0.05
-
 
 def reward(trajectory: Trajectory) -> float:
-    """In [0, 1]."""
+    """With a price of .05; in [0, 1]."""
+    return priced(trajectory, 0.05)
+
+
+def tenth(trajectory: Trajectory) -> float:
+    """With a price of .1."""
+    return priced(trajectory, 0.1)
+
+
+def fifth(trajectory: Trajectory) -> float:
+    """With a price of .2."""
+    return priced(trajectory, 0.2)
+
+
+def priced(trajectory: Trajectory, price: float) -> float:
     further = max(len(trajectory.searches) - 1, 0)
-    return max(trajectory.scores.f1 - PRICE * further, 0.0)
+    return max(trajectory.scores.f1 - price * further, 0.0)
