@@ -14,13 +14,18 @@ import httpx
 import pytest
 from engines.passages import write_corpus
 
+from zerosearch.config import ProtocolConfig, TrainConfig
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.episodes.curriculum import PageDraw
+from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import SearchEngine
+from zerosearch.playing import rollout_settings
 from zerosearch.serving.app import Service, build_app
 from zerosearch.serving.config import ServeConfig
+from zerosearch.serving.play import Table
 from zerosearch.serving.searching import Searching
 from zerosearch.serving.server import listen, make_server
+from zerosearch.serving.whole import whole_app
 from zerosearch.spending.meter import Budget, Meter, Metered
 
 PASSAGES = [
@@ -43,6 +48,26 @@ def service_of(
     metered = Metered(engine, meter)
     searching = Searching(metered, simulated=simulated, pages=PageDraw(), config=config, seed=1)
     return Service(searching, meter, config, 2, key)
+
+
+QUESTIONS = [
+    Question("q0", "Capital of Nepal?", ("Kathmandu",)),
+    Question("q1", "Capital of Peru?", ("Lima",)),
+]
+
+
+def table_of(service: Service, **settings: Any) -> Table:
+    """Episodes of at most two searches over `QUESTIONS`, with the package's own prompt, limits and F1 reward."""
+    config = TrainConfig(protocol=ProtocolConfig(max_searches=2), **settings)
+    playing = rollout_settings(config, None, temperature=1.0, top_k=service.top_k)
+    return Table(service.searching, playing, QUESTIONS, config.curriculum.build(), 10, service.config.timeout_seconds)
+
+
+@contextlib.contextmanager
+def whole_of(service: Service, **settings: Any) -> Iterator[str]:
+    """The address of everything that `zerosearch serve` offers."""
+    with running(whole_app(service, table_of(service, **settings)), service.config) as url:
+        yield url
 
 
 @contextlib.contextmanager

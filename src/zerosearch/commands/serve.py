@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
+import logging
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from zerosearch.config import TrainConfig
 from zerosearch.config_file import load_config
-from zerosearch.errors import ConfigError, install
-from zerosearch.models.client import key_from
-from zerosearch.parts import Parts, Role
+from zerosearch.parts import Parts
 from zerosearch.process.runtime import prepare
+from zerosearch.serving.config import check_reach
+
+log = logging.getLogger(__name__)
 
 
 def serve(
@@ -24,9 +24,12 @@ def serve(
     open_: Annotated[
         bool, typer.Option("--open", help="Let other machines in without a key: whoever reaches it may search.")
     ] = False,
+    stdio: Annotated[
+        bool, typer.Option("--stdio", help="MCP on standard input and output, and no HTTP: for clients that start it.")
+    ] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
 ) -> None:
-    """Serve a search engine: Search-R1's /retrieve, SerpAPI's /search.json.
+    """Serve a search engine: Search-R1's /retrieve, SerpAPI's /search.json, MCP, OpenEnv.
 
     Any engine of a configuration is served, with its cache, its budget and its meter. POST /episodes opens an episode
     whose simulated pages know the question; without one the simulator is blind to it, and says so.
@@ -36,33 +39,19 @@ def serve(
     """
     prepare()
     config = load_config(Path(config_file), [*(set_ or ()), *_settings(host, port)])
-    try:
-        from zerosearch.serving import app, logs, server
-        from zerosearch.serving.config import check_reach
-        from zerosearch.serving.searching import Searching
-    except ImportError as error:
-        raise ConfigError(f"zerosearch serve needs {error.name}: {install('serve')}") from None
-    key = key_of(config)
-    check_reach(config.serve.host, key=bool(key), open_=open_)
-    role: Role = "judge" if judge else "train"
-    with Parts(config, spending=None) as parts, logs.json_lines():
-        engine_config = parts.engine_config(role)
-        searching = Searching(
-            parts.engine(role),
-            simulated=engine_config.kind == "simulated",
-            pages=config.curriculum.page_draw(),
-            config=config.serve,
-            seed=config.seed,
-        )
-        service = app.Service(searching, parts.meter, config.serve, engine_config.top_k, key)
-        _, guarded = app.build_app(service)
+    from zerosearch.served import key_of, open_service, open_table
+    from zerosearch.serving import logs, server, whole
+
+    if not stdio:
+        check_reach(config.serve.host, key=bool(key_of(config)), open_=open_)
+    with Parts(config) as parts, logs.json_lines():
+        service = open_service(parts, "judge" if judge else "train")
+        if stdio:
+            parts.run(whole.serve_stdio(service))
+            return
+        app = whole.whole_app(service, open_table(parts, service))
         bound = server.listen(config.serve)
-        parts.run(server.serve(guarded, bound, config.serve))
-
-
-def key_of(config: TrainConfig) -> str:
-    """The key that clients need; empty: none. Raises `ConfigError` for one that no client could send."""
-    return key_from(config.serve.key_env) if os.environ.get(config.serve.key_env, "").strip() else ""
+        parts.run(server.serve(app, bound, config.serve))
 
 
 def _settings(host: str | None, port: int | None) -> list[str]:

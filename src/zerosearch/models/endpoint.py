@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import groupby
 from typing import Any, Literal
@@ -79,6 +79,19 @@ def as_messages(ids: Sequence[int]) -> list[Message]:
         {"role": "assistant" if own else "user", "content": decode(list(part))}
         for own, part in groupby(ids, key=lambda i: i >= OWN)
     ]
+
+
+def generation_of(text: str, choice: Mapping[str, Any], sampling: Sampling, usage: Usage | None = None) -> Generation:
+    """A turn that was written elsewhere, as `byte_codec` has it: up to and with its stop string, at most
+    `sampling.max_tokens` bytes. `choice` is what is said of how it ended (`end_turn`). The log-probs are NaN."""
+    text, reason = end_turn(text, choice, sampling.stop)
+    written = text.encode("utf-8", "replace")
+    if len(written) > sampling.max_tokens:
+        written = written[: sampling.max_tokens].decode("utf-8", "ignore").encode()
+        reason = "length"
+    if reason == "stop" and undecided(text, reason, sampling.stop):
+        reason = "eos"
+    return Generation([OWN + byte for byte in written], [math.nan] * len(written), reason, usage)
 
 
 class OpenAIGenerator:
@@ -158,14 +171,7 @@ class OpenAIGenerator:
                 "so far is lost; mend the endpoint and run the same command again",
                 usage=usage,
             ) from None
-        text, reason = end_turn(reply.text, reply.choice, sampling.stop)
-        written = text.encode("utf-8", "replace")
-        if len(written) > sampling.max_tokens:
-            written = written[: sampling.max_tokens].decode("utf-8", "ignore").encode()
-            reason = "length"
-        if reason == "stop" and undecided(text, reason, sampling.stop):
-            reason = "eos"
-        return Generation([OWN + byte for byte in written], [math.nan] * len(written), reason, usage)
+        return generation_of(reply.text, reply.choice, sampling, usage)
 
     async def aclose(self) -> None:
         """Close the connections of the running event loop. The generator can be used again afterwards."""

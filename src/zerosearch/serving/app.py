@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -32,6 +32,8 @@ DESCRIPTION = """A search engine for trainers. `/retrieve` is Search-R1's protoc
 episode a simulated engine does not know the question that a query is asked for, nor its answer: every answer says so in
 the header `X-Zerosearch-Pages` (`real`, `blind`, `question`). `POST /episodes` opens an episode whose pages know it."""
 
+
+Lifespan = Callable[[FastAPI], contextlib.AbstractAsyncContextManager[None]]
 
 _FOLDED_AT_ONCE = 1000  # searches whose costs are kept one by one
 
@@ -120,18 +122,11 @@ class Service:
         return Json(said, headers={"X-Zerosearch-Pages": knowing})
 
 
-def build_app(service: Service, *lifespans: contextlib.AbstractAsyncContextManager[Any]) -> tuple[FastAPI, ASGIApp]:
+def build_app(service: Service, lifespan: Lifespan | None = None) -> tuple[FastAPI, ASGIApp]:
     """The FastAPI application, to add routes to, and what is served: the same behind its guard.
 
-    `lifespans` are entered while the server runs.
+    `lifespan` is entered with the application while the server runs.
     """
-
-    @contextlib.asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        async with contextlib.AsyncExitStack() as stack:
-            for one in lifespans:
-                await stack.enter_async_context(one)
-            yield
 
     app = FastAPI(title="zerosearch", version=__version__, description=DESCRIPTION, lifespan=lifespan)
     _add_errors(app)

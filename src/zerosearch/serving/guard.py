@@ -95,7 +95,8 @@ class Guard:
             fault = None if open_ else self._refused(scope)
             if fault is None:
                 body = await self._body(scope, receive)
-                await self._app(scope, _replay(body, receive), tell)
+                whole: Message = {"type": "http.request", "body": body, "more_body": False}
+                await self._app(scope, replay(whole, receive), tell)
         except Fault as raised:
             fault = raised
         except _Gone:
@@ -178,8 +179,8 @@ def _client(scope: Scope) -> str:
     return client[0] if client else ""
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
-    """The body in one piece, then whatever else the client does, such as going away."""
+def replay(first: Message, receive: Receive) -> Receive:
+    """`first` once more, then whatever else the client does, such as going away."""
     given = False
 
     async def again() -> Message:
@@ -187,7 +188,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
         if given:
             return await receive()
         given = True
-        return {"type": "http.request", "body": body, "more_body": False}
+        return first
 
     return again
 

@@ -13,7 +13,9 @@ from typing import Any
 from zerosearch.cleaning import clean
 
 REQUESTS = logging.getLogger("zerosearch.serving.requests")
-_LOGGERS = ("zerosearch", "uvicorn", "uvicorn.error", "mcp")
+_LOGGERS = ("", "zerosearch", "uvicorn", "uvicorn.error", "mcp")
+
+_PASSED_ON = ("uvicorn.error", "mcp")
 
 
 class JsonLines(logging.Handler):
@@ -40,9 +42,9 @@ def json_lines() -> Iterator[None]:
     handler = JsonLines()
     before = {name: (logger.handlers[:], logger.propagate, logger.level) for name, logger in _named()}
     for name, logger in _named():
-        logger.handlers[:] = [handler] if "." not in name else []
-        logger.propagate = "." in name
-        logger.setLevel(logging.INFO if name != "mcp" else logging.WARNING)
+        logger.handlers[:] = [] if name in _PASSED_ON else [handler]
+        logger.propagate = name in _PASSED_ON
+        logger.setLevel(logging.WARNING if name in ("", "mcp") else logging.INFO)
     try:
         yield
     finally:

@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from zerosearch.episodes.curriculum import PageDraw
 from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest, page_quality
@@ -20,13 +21,13 @@ from zerosearch.errors import BudgetError, EngineError
 from zerosearch.serving.config import ServeConfig
 from zerosearch.serving.episodes import OpenEpisode
 from zerosearch.serving.faults import Fault, of_budget, of_engine
-from zerosearch.serving.shapes import Knowing
+from zerosearch.serving.shapes import Knowing, plain
 
 _SLICE_SECONDS = 0.02  # an engine that never waits, such as BM25, lets others have a turn so often
 
 
 class Searching:
-    """Asks `engine`. `pages` says how noise falls on simulated pages; a real engine is asked for none.
+    """A `SearchEngine` that asks `engine`. `pages` says how noise falls on simulated pages; a real engine gets none.
 
     The pages of a question are a function of the server's seed, the episode's seed, the question and the query, as far
     as the engine's are: a trainer's rollouts of one question get equal pages for equal queries.
@@ -42,6 +43,10 @@ class Searching:
         self._yielded = 0.0
         self.outcomes: Counter[str] = Counter()
         self.under_way = 0
+
+    @property
+    def identity(self) -> str:
+        return self.engine.identity
 
     @property
     def name(self) -> str:
@@ -60,7 +65,7 @@ class Searching:
         """
         try:
             async with asyncio.timeout(self._config.timeout_seconds):
-                return await together([self._search(self._request(query, top_k, episode)) for query in queries])
+                return await together([self._page(self._request(query, top_k, episode)) for query in queries])
         except TimeoutError:
             self.outcomes["timeout"] += 1
             raise Fault(
@@ -75,7 +80,8 @@ class Searching:
         kinds = self._pages.draw(episode.noise, top_k, seed) if self.simulated else ()
         return SearchRequest(query, top_k, episode.question, page_quality(kinds), seed, kinds)
 
-    async def _search(self, request: SearchRequest) -> SearchPage:
+    async def search(self, request: SearchRequest) -> SearchPage:
+        """The page for `request`, once there is room for another search. Raises `EngineError` and `BudgetError`."""
         async with self._slots:
             if time.monotonic() - self._yielded > _SLICE_SECONDS:
                 await asyncio.sleep(0)
@@ -85,13 +91,22 @@ class Searching:
                 page = await self.engine.search(request)
             except EngineError as error:
                 self.outcomes[error.kind] += 1
-                raise of_engine(error) from None
-            except BudgetError as error:
+                raise
+            except BudgetError:
                 self.outcomes["budget"] += 1
-                raise of_budget(error) from None
+                raise
             finally:
                 self.under_way -= 1
             self.outcomes["missed" if page.missed else "ok"] += 1
+            return replace(page, documents=tuple(map(plain, page.documents)))
+
+    async def _page(self, request: SearchRequest) -> SearchPage:
+        try:
+            page = await self.search(request)
+        except EngineError as error:
+            raise of_engine(error) from None
+        except BudgetError as error:
+            raise of_budget(error) from None
         if page.missed:
             raise of_engine(EngineError("missed", f"{page.engine} is a recording and holds no page for this query"))
         return page

@@ -1,7 +1,7 @@
 """Result pages in the shapes that trainers read. Pure: pages in, JSON-ready values out.
 
-Texts are data here: a document with tags, scripts or escape sequences in it goes out as the text that it is, on one
-line. Whoever puts it into a prompt neutralises it (`Episode` does).
+Texts are data here: a document with tags or scripts in it goes out as the text that it is. Line ends and control
+characters are gone by then (`plain`). Whoever puts it into a prompt neutralises it (`Episode` does).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def retrieve_rows(page: SearchPage, *, scores: bool) -> list[dict[str, Any]]:
     Source: Search-R1 `search_r1/search/retrieval_server.py`.
     """
     rows = []
-    for rank, document in enumerate(map(plain, page.documents), start=1):
+    for rank, document in enumerate(page.documents, start=1):
         name = document.id or hashlib.sha1(f"{document.title}\n{document.text}".encode()).hexdigest()[:16]
         row: dict[str, Any] = {"id": name, "contents": f'"{document.title}"\n{document.text}'}
         rows.append({"document": row, "score": 1 / rank} if scores else row)
@@ -62,7 +62,7 @@ def serpapi_answer(query: str, page: SearchPage, request_id: str) -> dict[str, A
             "snippet": document.text,
             **({"link": document.id} if document.id.startswith(("http://", "https://")) else {}),
         }
-        for rank, document in enumerate(map(plain, page.documents), start=1)
+        for rank, document in enumerate(page.documents, start=1)
     ]
     found: dict[str, Any] = {"organic_results": results}
     if not results:
@@ -78,8 +78,5 @@ def serpapi_answer(query: str, page: SearchPage, request_id: str) -> dict[str, A
 
 def page_text(page: SearchPage) -> str:
     """A page as plain text for a model: `[1] Title: text`, a line a document."""
-    lines = [
-        f"[{rank}] {f'{d.title}: ' if d.title else ''}{d.text}"
-        for rank, d in enumerate(map(plain, page.documents), start=1)
-    ]
+    lines = [f"[{rank}] {f'{d.title}: ' if d.title else ''}{d.text}" for rank, d in enumerate(page.documents, start=1)]
     return "\n".join(lines) or "No results."
