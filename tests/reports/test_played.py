@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from evaluation.made import made
-from looked import broken, episodes_of, learns, write_evaluation, write_run
+from looked import answer_text, broken, episodes_of, learns, write_evaluation, write_run
 
+from zerosearch.cleaning import register_secret
 from zerosearch.episodes.episode import Codec
 from zerosearch.episodes.predictions import Outcome, Prediction
 from zerosearch.episodes.protocol import INVALID_TURN_NOTE
@@ -20,6 +23,7 @@ from zerosearch.episodes.trajectory import SearchRecord
 from zerosearch.errors import DataError
 from zerosearch.reports.played import Played, as_asked, blocks, told_page, why
 from zerosearch.reports.reading import episodes
+from zerosearch.reports.rows import Texts, Tokens, page_row
 
 NEPAL = Question("n", "Capital of Nepal?", ("Kathmandu",))
 GOOD = SearchRecord((Document("Nepal", "Kathmandu."),), "x", "useful", asked=("useful",), query="a")
@@ -90,6 +94,40 @@ def test_why_names_the_answer_or_what_stood_in_its_way(byte_codec: Codec) -> Non
 
 def test_a_turn_is_cut_at_its_tags() -> None:
     assert blocks("<think>a</think>\n<answer> b </answer> c") == [("think", "a"), ("answer", " b "), ("text", " c")]
+
+
+def test_numbers_that_are_none_are_left_out_of_the_page(byte_codec: Codec) -> None:
+    t = episodes_of(byte_codec)[0]
+    odd = [math.nan, -math.inf, math.inf]
+    t = replace(t, reward=math.nan, seconds=math.inf, logprobs=tuple(odd[n % 3] for n in range(len(t.logprobs))))
+    row = page_row(Played.of_training(t), 0, Texts(), score="f1", tokens=Tokens(byte_codec.decode))
+    assert json.dumps(row, allow_nan=False)
+    assert row["reward"] is None
+    turns = [part for part in row["parts"] if part["t"] == "turn"]
+    assert {n for part in turns for n in part["p"]} == {None}
+
+
+def test_a_character_of_several_tokens_is_one_piece(byte_codec: Codec) -> None:
+    text = "na\u00efve \u52a0 <|im_end|>"
+    ids = byte_codec.encode(text)
+    pieces = Tokens(byte_codec.decode).pieces(ids, text)
+    assert "".join(piece for piece, _ in pieces) == text
+    assert sum(count for _, count in pieces) == len(ids)
+    assert ("\u00ef", 2) in pieces
+    assert ("\u52a0", 3) in pieces
+    assert Tokens(byte_codec.decode).pieces(ids, "another text") == []
+
+
+def test_a_secret_that_a_policy_writes_is_hidden_whole_and_not_token_by_token(byte_codec: Codec) -> None:
+    secret = "sekret-of-the-rows-42"
+    register_secret(secret)
+    t = episodes_of(byte_codec, write=lambda prompt, sampling: answer_text(f"it is {secret}"))[0]
+    texts = Texts()
+    row = page_row(Played.of_training(t), 0, texts, score="f1", tokens=Tokens(byte_codec.decode))
+    (turn,) = (part for part in row["parts"] if part["t"] == "turn")
+    assert "k" not in turn
+    assert "it is [key]" in texts.shown[turn["s"]]
+    assert secret not in "".join(texts.shown)
 
 
 def test_what_a_name_means(tmp_path: Path, byte_codec: Codec) -> None:

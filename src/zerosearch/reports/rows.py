@@ -104,7 +104,7 @@ def page_row(
         "stop": number(one.stop_reason),
         "error": None if one.error is None else number(one.error),
         "tokens": one.policy_tokens,
-        "seconds": round(one.seconds, 2),
+        "seconds": _finite(one.seconds),
         "why": number(why(one, score)),
         "parts": parts,
     }
@@ -162,7 +162,7 @@ def _masked_after(one: Played, place: int) -> dict[str, int]:
 
 
 def _hundredths(logprob: float) -> int | None:
-    return None if math.isnan(logprob) else min(max(round(-100 * logprob), 0), _LEAST)
+    return None if not math.isfinite(logprob) else min(max(round(-100 * logprob), 0), _LEAST)
 
 
 def _finite(value: float) -> float | None:

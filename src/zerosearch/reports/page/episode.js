@@ -91,7 +91,7 @@ function episodeElement(row, texts, brief = false) {
       make("dt", {}, "why"), make("dd", {}, texts[row.why])),
     row.parts.map((part) => PARTS[part.t](part, texts)),
     make("p", { class: "note" }, [`EM ${shown(row.em)}`, `F1 ${shown(row.f1)}`, `${row.searches} searches`, row.tokens === null ? null : `${row.tokens} tokens`,
-      row.seconds ? `${row.seconds} s` : null, `ended by ${texts[row.stop]}`, row.error === null ? null : `error: ${texts[row.error]}`, `id ${texts[row.id]}`].filter(Boolean).join(", ")));
+      row.seconds ? `${row.seconds.toFixed(1)} s` : null, `ended by ${texts[row.stop]}`, row.error === null ? null : `error: ${texts[row.error]}`, `id ${texts[row.id]}`].filter(Boolean).join(", ")));
 }
 
 /* One tooltip for all tokens: thousands of title attributes would cost more than the text. */
