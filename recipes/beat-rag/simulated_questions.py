@@ -5,8 +5,10 @@ what one would find. OUT gets
 
 simulated-train.jsonl  questions of two hops, where the whole question misses and the right second hop hits, so that a
                        second search pays; and of one hop that hit at once, so that stopping pays. About
-                       half of each once simulated_worlds.py has made their facts
-simulated-warm.jsonl   others of the same two kinds, for the warm start
+                       half of each once simulated_worlds.py has made their facts. With them some that compare:
+                       a choice between two, yes or no. No page states what they ask for; a policy that meets
+                       none answers them with anything but one of the two
+simulated-warm.jsonl   others of the first two kinds, for the warm start
 """
 
 from __future__ import annotations
@@ -15,14 +17,16 @@ import json
 import random
 import re
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from zerosearch.episodes.questions import Question, load_questions
 from zerosearch.episodes.scoring import contains_answer
 from zerosearch.simulator.hits import Asked, HitPredictor, chance
 
-KEPT = {"simulated-train": (2600, 1300), "simulated-warm": (500, 230)}
-"""Questions of two hops and of one: facts can be made for about one in three and two in three of them."""
+KEPT = {"simulated-train": (2600, 1300, 400), "simulated-warm": (500, 230, 0)}
+"""Questions of two hops, of one, and that compare. Facts can be made for one of two of the first and most of the
+second. The last are one in eight: some 280 of the 2,112 that 44 steps of 48 meet."""
 SECOND = 0.6
 """Second hops of a chosen question have a draw below this: most that are right hit."""
 CHOICE = re.compile(r"\b(?:or|both|same|mutual|first|older|younger|earlier|later)\b", re.IGNORECASE)
@@ -37,6 +41,13 @@ def plain(question: Question) -> bool:
     return short and readable and not question.yes_or_no and not contains_answer(question.text, answers)
 
 
+def compares(question: Question) -> bool:
+    """Whether a question asks which of two, or yes or no."""
+    answers = question.golden_answers
+    short = 5 <= len(question.text.split()) <= 25 and all(len(answer.split()) <= 8 for answer in answers)
+    return short and (question.yes_or_no or contains_answer(question.text, answers))
+
+
 def of_two_hops(question: Question) -> bool:
     """A guess from the words: sets of several hops have questions of three and four too, which nest deeper."""
     return 1 <= len(NESTED.findall(question.text)) <= 3 and any(word[0].isupper() for word in question.text.split()[1:])
@@ -47,20 +58,24 @@ def main() -> None:
     out.mkdir(parents=True, exist_ok=True)
     rng, hits = random.Random(11), HitPredictor.open("default")
 
-    def read(name: str, hops: int) -> list[Question]:
+    def read(name: str, hops: int, kind: Callable[[Question], bool] = plain) -> list[Question]:
         found = load_questions(str(folder / f"{name}.jsonl.gz"))
-        return [Question(q.id, q.text, q.golden_answers, hops) for q in found if plain(q)]
+        return [Question(q.id, q.text, q.golden_answers, hops) for q in found if kind(q)]
 
     two = [q for name in ("multihop_mix", "musique") for q in read(name, 2) if of_two_hops(q)]
     two = [q for q in two if chance(q, second_hop=True) < SECOND]
     two = [q for q in two if not hits.decide(Asked(q, q.text))]
     one = [q for q in read("nq", 1) if q.evident_answers and chance(q, second_hop=False) < 0.5]
     one = [q for q in one if hits.decide(Asked(q, q.text))]
+    comparing = read("multihop_mix", 2, compares)
     print(f"{len(two)} questions of two hops miss whole and hit on the second; {len(one)} of one hop hit")
-    rng.shuffle(two)
-    rng.shuffle(one)
-    for name, (of_two, of_one) in KEPT.items():
+    print(f"{len(comparing)} compare, {sum(q.yes_or_no for q in comparing)} of them by yes or no")
+    for questions in (two, one, comparing):
+        rng.shuffle(questions)
+    for name, (of_two, of_one, of_comparing) in KEPT.items():
         chosen, two, one = two[:of_two] + one[:of_one], two[of_two:], one[of_one:]
+        chosen += comparing[:of_comparing]
+        comparing = comparing[of_comparing:]
         rng.shuffle(chosen)
         lines = (json.dumps(question.as_row(), ensure_ascii=False) + "\n" for question in chosen)
         (out / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")

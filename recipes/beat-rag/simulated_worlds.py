@@ -1,8 +1,9 @@
 """The facts of questions, made by the simulator's model: python simulated_worlds.py CONFIG FOLDER [KEY=VALUE ...]
 
 A question for which no facts come out (a bridge that the question does not name, a fact that tells it, a fact with the
-answer) is left out: it could not be learned from. FOLDER/train.jsonl and warm.jsonl are simulated-train.jsonl and
-simulated-warm.jsonl there with `bridge` and `facts`; training then makes none itself.
+answer) is left out: it could not be learned from. Questions that compare have none, and stay. FOLDER/train.jsonl and
+warm.jsonl are simulated-train.jsonl and simulated-warm.jsonl there with `bridge` and `facts`; training then makes none
+itself.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+
+from simulated_questions import compares
 
 from zerosearch.config_file import load_config
 from zerosearch.episodes.generation import Sampling
@@ -51,17 +54,20 @@ def main() -> None:
         chat = parts.chat(ModelRef(simulator.model, simulator.adapter))
         for name in ("train", "warm"):
             questions = parts.questions(str(folder / f"simulated-{name}.jsonl"))
+            comparing = sum(map(compares, questions))
             started = time.perf_counter()
             worlds = parts.run(make(questions, chat, simulator.temperature))
             seconds = time.perf_counter() - started
             made = [
-                replace(q, bridge=w.bridge, facts=w.facts) for q, w in zip(questions, worlds, strict=True) if w.facts
+                replace(q, bridge=w.bridge, facts=w.facts)
+                for q, w in zip(questions, worlds, strict=True)
+                if w.facts or compares(q)
             ]
             out = folder / f"{name}.jsonl"
             out.write_text("".join(json.dumps(q.as_row(), ensure_ascii=False) + "\n" for q in made), encoding="utf-8")
             asked, had = Counter(q.hops for q in questions), Counter(q.hops for q in made)
             told = ", ".join(f"{had[hops]} of {count} of {hops} hop(s)" for hops, count in sorted(asked.items()))
-            print(f"{out}: {told}, in {seconds:.1f} s", flush=True)
+            print(f"{out}: {told}, {comparing} of them compare, in {seconds:.1f} s", flush=True)
 
 
 if __name__ == "__main__":

@@ -213,3 +213,12 @@ def test_metrics_say_what_was_decided_and_whether_pages_kept_to_it() -> None:
     row = rollout_metrics([episode(NEPAL, "x", right, wrong, search("q", "text"))])
     assert (row["pages_hit"], row["pages_as_decided"]) == (0.5, 0.5)
     assert rollout_metrics([episode(NEPAL, "x", search("q", "text"))])["pages_hit"] is None
+
+
+def test_nobody_is_asked_for_the_facts_of_a_question_that_compares(tmp_path: Path) -> None:
+    older = Question("c", "Who was born first, Jane Austen or Mary Shelley?", ("Jane Austen",), 2)
+    chat = writer(" Lake: It is deep.\n[2] Harbour: A bridge.\n[3] Title: More of it.")
+    for hit in (True, False):
+        page = find(tmp_path, chat, older.text, hit=hit, question=older)
+        assert holds_answer(page.documents, older.golden_answers) == hit
+    assert all(call.messages[-1]["role"] == "assistant" for call in chat.calls)

@@ -131,9 +131,15 @@ class Worlds:
         self.failed = 0
 
     async def of(self, question: Question, write: Write) -> World:
-        """The facts that the data has, else those that `write` makes. Raises what `write` raises, for all who wait."""
+        """The facts that the data has, else those that `write` makes. Raises what `write` raises, for all who wait.
+
+        A question of several hops that names its answer, or is answered by yes or no, compares two things: it has no
+        chain of facts, and nobody is asked for one.
+        """
         if question.facts and (question.bridge or (question.hops or 1) < 2):
             return World(question.bridge, question.facts)
+        if (question.hops or 1) > 1 and (question.yes_or_no or contains_answer(question.text, question.golden_answers)):
+            return World(question.bridge)
         if question.id not in self._made:
             self._made[question.id] = asyncio.ensure_future(self._make(question, write))
         made = self._made[question.id]
