@@ -12,8 +12,8 @@ PAGE = ROOT / "docs" / "architecture.md"
 BEGIN, END = "<!-- tree: scripts/architecture.py -->", "<!-- end of tree -->"
 LONGEST = 120
 ORDER = (
-    "commands", "", "serving", "learning", "reports", "evaluation", "simulator", "factbook", "engines", "models",
-    "spending", "episodes", "files", "process",
+    "commands", "scaleout", "", "serving", "learning", "reports", "evaluation", "simulator", "factbook", "engines",
+    "models", "spending", "episodes", "files", "process",
 )  # fmt: skip
 """The rooms from the top down; "" is the top floor."""
 

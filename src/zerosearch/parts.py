@@ -9,7 +9,7 @@ with Parts(config, spending=folder) as parts:
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +32,7 @@ from zerosearch.models.config import ModelRef, Server
 from zerosearch.models.embedded import cache_dir, resolve_model
 from zerosearch.models.endpoint import OpenAIGenerator
 from zerosearch.models.loaded import LocalModels
+from zerosearch.models.pool import PooledChat
 from zerosearch.models.retry import PATIENT, Retry
 from zerosearch.playing import rollout_settings
 from zerosearch.process.runtime import quiet_libraries
@@ -175,9 +176,9 @@ class Parts:
 
     def _simulator(self, config: EngineConfig) -> SimulatedEngine:
         simulator = config.simulated
-        server = simulator.server(timeout_seconds=config.deadline_seconds or 600.0)
-        if server is not None:
-            chat: ChatModel = self._open_server(server, simulator.model)
+        servers = simulator.servers(timeout_seconds=config.deadline_seconds or 600.0)
+        if servers:
+            chat: ChatModel = self._open_servers(servers, simulator.model)
         else:  # its decoding is timed apart from that of others
             model = ModelRef(simulator.model, simulator.adapter)
             chat = self._local_chat("simulator", model, identity=model_identity(model.name, model.adapter))
@@ -187,7 +188,7 @@ class Parts:
             chat,
             simulator,
             # a local model's pages wait in line behind the policy's batches: a deadline would only punish the queue
-            retry=Retry(attempts=config.attempts, deadline_seconds=config.deadline_seconds if server else None),
+            retry=Retry(attempts=config.attempts, deadline_seconds=config.deadline_seconds if servers else None),
         )
 
     # ---- models
@@ -265,6 +266,14 @@ class Parts:
         writer = OpenAIWriter(server, model)
         self._connected.append(writer)
         return writer
+
+    def _open_servers(self, servers: Sequence[Server], model: str) -> ChatModel:
+        """One server, or the pool of several."""
+        if len(servers) == 1:
+            return self._open_server(servers[0], model)
+        pool = PooledChat([OpenAIWriter(server, model) for server in servers])
+        self._connected.append(pool)
+        return pool
 
     def _endpoint(self, config: TrainConfig, server: Server) -> OpenAIGenerator:
         policy = config.model

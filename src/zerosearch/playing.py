@@ -4,22 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from zerosearch.config import TrainConfig
 from zerosearch.episodes.encoding import encode_prompt
+from zerosearch.episodes.episode import Codec
 from zerosearch.episodes.generation import Sampling
 from zerosearch.episodes.protocol import PROMPT, PROMPT_WITHOUT_SEARCH, render_prompt
 from zerosearch.episodes.rewards import find_reward
 from zerosearch.episodes.rollout import RolloutSettings
 from zerosearch.models.endpoint import byte_codec, byte_limits
 
-if TYPE_CHECKING:  # it needs torch, and an endpoint does not
-    from zerosearch.models.local import LocalModel
+
+class Tokenized(Protocol):
+    """What speaks in tokens: a local model, or a tokenizer alone where somebody else has the weights."""
+
+    @property
+    def tokenizer(self) -> Any: ...
+    @property
+    def codec(self) -> Codec: ...
 
 
 def rollout_settings(
-    config: TrainConfig, model: LocalModel | None, *, temperature: float, top_k: int
+    config: TrainConfig, model: Tokenized | None, *, temperature: float, top_k: int
 ) -> RolloutSettings:
     """For a local model ids are its tokens; for one behind a URL (`model` None) they are the bytes of the text.
 

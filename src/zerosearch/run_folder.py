@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import load_config
 from zerosearch.errors import CheckpointError, ConfigError
+from zerosearch.models.config import Section
 
 log = logging.getLogger(__name__)
 
@@ -91,3 +92,25 @@ def _newest(run: Path, config: TrainConfig, overrides: Sequence[str]) -> TrainCo
         )
     part = {"name": str(policy)} if config.model.full else {"adapter": str(policy)}
     return config.model_copy(update={"model": config.model.model_copy(update=part)})
+
+
+def known_settings(config: TrainConfig) -> dict[str, Any]:
+    """The settings that shape the numbers, flat: `training.steps`, `engine.simulated.model`, ...
+
+    `learning/checkpoints.py` tells which of them may differ after all. Those marked `FREE`, and the tables of other
+    engines than the one used, are left out.
+    """
+    return dict(_flat("", config))
+
+
+def _flat(prefix: str, section: Section) -> Iterator[tuple[str, Any]]:
+    values = section.model_dump(mode="json")
+    for name in section.used():
+        extra = type(section).model_fields[name].json_schema_extra
+        if isinstance(extra, dict) and extra.get("binds") is False:
+            continue
+        inner = getattr(section, name)
+        if isinstance(inner, Section):
+            yield from _flat(f"{prefix}{name}.", inner)
+        else:
+            yield prefix + name, values[name]

@@ -89,6 +89,10 @@ def doctor(
         str | None, typer.Option(metavar="NAME", help="Estimate it for another GPU: H200, H100, A100, L40S, 4090.")
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
+    on: Annotated[str | None, typer.Option(metavar="verl", help="Estimate it for a cluster (docs/scale.md).")] = None,
+    gpus: Annotated[
+        int | None, typer.Option(min=2, metavar="N", help="With --on verl: how many GPUs there are.")
+    ] = None,
 ) -> None:
     """Look at this machine: versions, memory, disk, GPUs, models, and the variables that matter.
 
@@ -100,6 +104,12 @@ def doctor(
     """
     environment = dict(os.environ)  # as the user has it, before prepare() adds to it
     prepare()
+    if on is not None or gpus is not None:
+        from zerosearch.commands.doctor_cluster import show_cluster
+
+        if not show_cluster(settings(model, config_file, set_ or ()), on, gpus, gpu):
+            raise typer.Exit(1)
+        return
     if model is not None or config_file is not None:
         if not show_estimate(settings(model, config_file, set_ or ()), gpu):
             raise typer.Exit(1)

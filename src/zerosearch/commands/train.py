@@ -33,6 +33,15 @@ def train(
     seeds: Annotated[
         str | None, typer.Option(metavar="N,N,...", help="One run a seed, in folders NAME-seedN: 0,1,2.")
     ] = None,
+    on: Annotated[
+        str | None, typer.Option(metavar="verl", help="Train on verl: Ray, vLLM, many GPUs (docs/scale.md).")
+    ] = None,
+    verl: Annotated[
+        list[str] | None, typer.Option("--verl", metavar="KEY=VALUE", help="With --on verl: one of its own settings.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --on verl: print its settings, start nothing.")
+    ] = False,
 ) -> None:
     """Teach a policy to search by reinforcement learning, with a simulated (or a real) search engine.
 
@@ -50,6 +59,11 @@ def train(
             "they are taken all the same"
         )
     config = load_config(config_file, [*(set_ or ()), *as_overrides({"name": name, "folder": folder})])
+    if on is not None or verl or dry_run:
+        from zerosearch.commands.train_verl import train_on
+
+        train_on(on, config, verl or [], fresh=fresh, dry_run=dry_run, seeds=seeds)
+        return
     if seeds is not None:
         _train_seeds(config_file, list(set_ or ()), config, seeds, fresh)
         return

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from zerosearch.errors import ZeroSearchError
 from zerosearch.models.adapters import read_card, resolve_adapter
-from zerosearch.models.config import FREE, UNSET, Address, Names, Section, ServerConfig, Variable
+from zerosearch.models.config import FREE, UNSET, Address, Names, Section, Server, ServerConfig, Variable
 
 
 class SimulatedConfig(ServerConfig):
     """A language model writes the pages."""
 
+    base_url: Address | Annotated[list[Address], Field(min_length=1)] | None = Field(  # type: ignore[assignment]
+        None, json_schema_extra=FREE
+    )
+    """An OpenAI-compatible server (http://host:port/v1) to use instead of a local model; or a list of servers of the
+    same model: the least busy one is asked, and one that fails is done without. See scale.md."""
     model: str = "smollm2-135m"
     """The simulator's model; where it is the policy's, the two share one set of weights in memory."""
     adapter: str | None = None
@@ -38,6 +44,13 @@ class SimulatedConfig(ServerConfig):
     remembers: bool = True
     """Equal queries of a question get one page in a step, whichever rollout asks, as from a real engine; false: every
     search is another draw, as the method was published. That of `[engine]` holds for evaluations too."""
+
+    def servers(self, *, timeout_seconds: float = 600.0) -> list[Server]:
+        """One for each address; none: the model is a local one. Of several each may be silent half of the time."""
+        urls = [self.base_url] if isinstance(self.base_url, str) else list(self.base_url or ())
+        silence = timeout_seconds / 2 if len(urls) > 1 else timeout_seconds
+        one = self.server(timeout_seconds=silence)
+        return [] if one is None else [replace(one, base_url=url) for url in urls]
 
     @model_validator(mode="before")
     @classmethod

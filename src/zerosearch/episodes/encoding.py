@@ -11,9 +11,10 @@ import logging
 import re
 from collections.abc import Sequence
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal, Protocol
 
+from zerosearch.episodes.episode import Codec
 from zerosearch.episodes.protocol import Message, break_tokens, holds_tag, neutralize, one_line
 from zerosearch.errors import ConfigError, ModelError
 
@@ -83,6 +84,18 @@ def harmless(text: str, tokenizer: Any, *, keep_tags: bool = False) -> str:
             return text
         text = clean(seen)  # as the tokenizer normalises it
     return re.sub(r"[^\w\s.,]", " ", text)  # a tokenizer that makes tags of anything
+
+
+def codec_of(tokenizer: Any) -> Codec:
+    """Text to ids and back by a Hugging Face tokenizer."""
+
+    def encode(text: str) -> list[int]:
+        return list(tokenizer.encode(text, add_special_tokens=False))
+
+    def decode(ids: Sequence[int]) -> str:
+        return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    return Codec(encode, decode, control_tokens(tokenizer), partial(harmless, tokenizer=tokenizer))
 
 
 @lru_cache(maxsize=16)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,7 @@ from zerosearch.files.folders import flush, settle, unwritten
 from zerosearch.files.jsonl import read_object, write_json
 from zerosearch.learning.learner import Learner
 from zerosearch.learning.sharding import divided_state, whole
-from zerosearch.models.config import Section
-from zerosearch.run_folder import STATE, Checkpoint, step_folders
+from zerosearch.run_folder import STATE, Checkpoint, known_settings, step_folders
 
 START = "start.json"  # the settings of a run that has no checkpoint yet
 _LENGTH = "training.steps"
@@ -138,26 +136,6 @@ def _binds(key: str, config: TrainConfig) -> bool:
     if key == _LENGTH:
         return config.engine.kind == "simulated" and config.curriculum.build().follows_length
     return not key.startswith("evaluation.")
-
-
-def known_settings(config: TrainConfig) -> dict[str, Any]:
-    """The settings that shape the numbers, flat: `training.steps`, `engine.simulated.model`, ...; `_binds` tells which
-    of them may differ after all. Those marked `FREE`, and the tables of other engines than the one used, are left out.
-    """
-    return dict(_flat("", config))
-
-
-def _flat(prefix: str, section: Section) -> Iterator[tuple[str, Any]]:
-    values = section.model_dump(mode="json")
-    for name in section.used():
-        extra = type(section).model_fields[name].json_schema_extra
-        if isinstance(extra, dict) and extra.get("binds") is False:
-            continue
-        inner = getattr(section, name)
-        if isinstance(inner, Section):
-            yield from _flat(f"{prefix}{name}.", inner)
-        else:
-            yield prefix + name, values[name]
 
 
 def learner_state(learner: Learner, *, keep: bool = True) -> dict[str, Any]:

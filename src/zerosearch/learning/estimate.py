@@ -192,14 +192,14 @@ def step_seconds(shape: Shape, plan: Plan, work: Work, card: Card) -> tuple[floa
     turns, pages = episodes * (searches + 1) * work.turn, episodes * searches * work.page
     longest = 1.3  # the longest episode of a step, times the mean one of most searches
     writer = plan.simulator or shape
-    rollouts = longest * (work.max_searches + 1) * work.turn * _decode(shape, plan.item, card)
-    rollouts += turns * _text(shape, plan.item, work, card)
+    rollouts = longest * (work.max_searches + 1) * work.turn * decode_seconds(shape, plan.item, card)
+    rollouts += turns * text_seconds(shape, plan.item, work, card)
     prompts = episodes * 30 + work.instructions + pages
     rollouts += 2 * shape.parameters * prompts / (RATES.prefill * card.rate)
     if plan.simulated:
         item = plan.item if plan.simulator is None else 2
-        rollouts += longest * work.max_searches * work.page * _decode(writer, item, card)
-        rollouts += pages * _text(writer, item, work, card)
+        rollouts += longest * work.max_searches * work.page * decode_seconds(writer, item, card)
+        rollouts += pages * text_seconds(writer, item, work, card)
         rollouts += 2 * writer.parameters * episodes * searches * 60 / (RATES.prefill * card.rate)
     tokens = episodes * (work.instructions + 30) + turns + pages
     passes = 6 + (2 if plan.checkpointing else 0) + (2 if plan.reference else 0)
@@ -211,12 +211,12 @@ def _cache(shape: Shape, item: int, tokens: int, free: float | None) -> int:
     return tokens * token if free is None else int(min(tokens * token, max(0.0, CACHE_SHARE * free)))
 
 
-def _decode(shape: Shape, item: int, card: Card) -> float:
+def decode_seconds(shape: Shape, item: int, card: Card) -> float:
     """Seconds of a decoding step, but for what its texts add."""
     return (shape.parameters - shape.looked_up) * item / card.bandwidth + shape.layers * RATES.layer_seconds
 
 
-def _text(shape: Shape, item: int, work: Work, card: Card) -> float:
+def text_seconds(shape: Shape, item: int, work: Work, card: Card) -> float:
     """Seconds that one text adds to a decoding step."""
     context = work.instructions + work.max_searches * work.page / 2
     cached = 2 * shape.layers * shape.keys * item * context

@@ -85,6 +85,15 @@ class OpenAIWriter:
         cut = cut_before if outside_thoughts else cut_anywhere
         return Written(cut(reply.text, sampling.stop), reply.usage, reply.truncated)
 
+    @property
+    def address(self) -> str:
+        """Where it is asked, without what may be a secret."""
+        return address_of(self._server.address)
+
+    async def look(self) -> None:
+        """Ask the server for its models: raises `AttemptError` where it does not answer."""
+        await self._server.look()
+
     async def aclose(self) -> None:
         """Close the connections of the running event loop. The writer can be used again afterwards."""
         await self._server.aclose()

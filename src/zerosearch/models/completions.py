@@ -40,6 +40,7 @@ _REFUSED = re.compile(
     r"no longer|not implemented|immutable|only user and|should be '?\"?user",
     re.IGNORECASE,
 )
+_LOOK_SECONDS = 5.0  # a server that lives lists its models at once
 _MEANS_REFUSED = (400, 422, 500, 501)  # llama.cpp answers 500 where a chat template knows no system role
 _NO_SYSTEM = re.compile(
     r"system (?:role|messages?|prompts?|instructions?)\b|developer instructions?|role\b.{0,40}\bsystem\b|"
@@ -90,6 +91,11 @@ class CompletionServer:
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout_seconds=server.timeout_seconds,
             max_connections=server.max_connections,
+        )
+        self._models = JsonClient(
+            str(self.address).rstrip("/") + "/models",
+            headers={"Authorization": f"Bearer {key}"} if key else {},
+            timeout_seconds=min(server.timeout_seconds, _LOOK_SECONDS),
         )
 
     async def write(
@@ -146,9 +152,18 @@ class CompletionServer:
                         raise
                     log.warning("%s; %s", error, how)
 
+    async def look(self) -> None:
+        """Ask for the list of models. A server that has none answers too: only one that does not answer raises."""
+        try:
+            await self._models.get({})
+        except StatusError as error:
+            if error.kind == "http":
+                raise
+
     async def aclose(self) -> None:
         """Close the connections of the running event loop."""
         await self._client.aclose()
+        await self._models.aclose()
 
     def _body(self, request: Mapping[str, Any]) -> dict[str, Any]:
         told = {**request, **self._extra}

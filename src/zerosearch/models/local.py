@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,7 +15,7 @@ from peft import LoraConfig, PeftModel
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from zerosearch.episodes.encoding import control_tokens, harmless
+from zerosearch.episodes.encoding import codec_of
 from zerosearch.episodes.episode import Codec
 from zerosearch.errors import DataError, ModelError, first_line
 from zerosearch.files.folders import ADAPTER_FILES, replacing
@@ -122,15 +121,7 @@ class LocalModel:
 
     @property
     def codec(self) -> Codec:
-        tokenizer = self.tokenizer
-
-        def encode(text: str) -> list[int]:
-            return list(tokenizer.encode(text, add_special_tokens=False))
-
-        def decode(ids: Sequence[int]) -> str:
-            return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
-
-        return Codec(encode, decode, control_tokens(tokenizer), partial(harmless, tokenizer=tokenizer))
+        return codec_of(self.tokenizer)
 
     def add_adapter(
         self, name: str, source: Path | None = None, *, rank: int = 8, alpha: float = 16.0, trainable: bool = False

@@ -29,6 +29,7 @@ SHAPES = {
     "qwen2.5-3b": _sizes(_QWEN, 2048, 11_008, 36, 16, 2),
     "qwen2.5-7b": _sizes(_QWEN | {"vocab_size": 152_064}, 3584, 18_944, 28, 28, 4, tied=False),
     "qwen2.5-14b": _sizes(_QWEN | {"vocab_size": 152_064}, 5120, 13_824, 48, 40, 8, tied=False),
+    "qwen2.5-32b": _sizes(_QWEN | {"vocab_size": 152_064}, 5120, 27_648, 64, 40, 8, tied=False),
     "tiny": _sizes(_LLAMA | {"vocab_size": 500}, 48, 96, 2, 4, 2),
 }
 

@@ -1,0 +1,52 @@
+"""`zerosearch train CONFIG --on verl`: the same experiment in a cluster, or what verl would be told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from zerosearch.commands.screen import console
+from zerosearch.config import TrainConfig
+from zerosearch.errors import ConfigError
+from zerosearch.scaleout.verl.launch import launch, plan
+from zerosearch.scaleout.verl.translate import Settings
+
+
+def train_on(
+    on: str | None, config: TrainConfig, changes: Sequence[str], *, fresh: bool, dry_run: bool, seeds: str | None
+) -> None:
+    """Raises `ConfigError` for another trainer than verl, for `--seeds`, and for a change that is no `key=value`."""
+    if on != "verl":
+        raise ConfigError(
+            "--verl and --dry-run go with --on verl" if on is None else f"--on {on}: there is verl, and nothing else"
+        )
+    if seeds is not None:
+        raise ConfigError("--seeds does not go with --on verl: start one run a seed, with --set seed=N --name NAME-N")
+    for change in changes:
+        if "=" not in change and not change.startswith("~"):
+            raise ConfigError(f"--verl {change}: write key=value, as verl does: trainer.n_gpus_per_node=8")
+    if dry_run:
+        settings, left_out, _ = plan(config)
+        for line in lines(settings, changes):
+            console.print(line, markup=False, highlight=False, soft_wrap=True)
+        for text in left_out:
+            console.print(f"# left out: {text}", markup=False, highlight=False, soft_wrap=True)
+        return
+    launch(config, changes, fresh=fresh, say=console.print)
+
+
+def lines(settings: Settings, changes: Sequence[str]) -> list[str]:
+    """verl's settings, one a line as its own command line takes them; `changes` come last and replace ours."""
+    own = {change.partition("=")[0].lstrip("+~") for change in changes}
+    kept = {name: value for name, value in settings.items() if name.lstrip("+") not in own}
+    return [*(f"{name}={written(value)}" for name, value in sorted(kept.items())), *changes]
+
+
+def written(value: object) -> str:
+    """A value as Hydra reads it."""
+    if isinstance(value, str):
+        plain = value and all(c.isalnum() or c in "-_./" for c in value)
+        return value if plain else json.dumps(value)
+    if isinstance(value, list):
+        return f"[{','.join(map(written, value))}]"
+    return json.dumps(value)

@@ -1,0 +1,93 @@
+"""verl's checkpoints as a run's: `checkpoints/step-000050/policy`, with the settings it was made with.
+
+    keep_policy(Path("runs/mine/verl/checkpoints/global_step_50"), Path("runs/mine"), keep=2)
+
+Full weights are verl's `huggingface` folder; an adapter is gathered from its shards by verl's own merger, on the CPU.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from zerosearch.config_file import load_config
+from zerosearch.errors import CheckpointError
+from zerosearch.files.folders import settle
+from zerosearch.files.jsonl import write_json
+from zerosearch.run_folder import STATE, known_settings, step_folders
+
+_MARK = "global_step_"
+
+
+def run_of(checkpoints: Path) -> Path:
+    """The run's folder, given `RUN/verl/checkpoints`."""
+    return checkpoints.parent.parent
+
+
+def keep_policy(saved: Path, run: Path, *, keep: int = 0) -> Path:
+    """Put the policy of verl's checkpoint `saved` into `run`, whole or not at all, and drop all but the newest `keep`
+    (0: none is dropped) of those that this function made. Returns its folder.
+
+    Raises `CheckpointError` where `saved` holds no policy.
+    """
+    step = int(saved.name.removeprefix(_MARK))
+    config = load_config(run / "config.toml")
+    root = run / "checkpoints"
+    folder, partial = root / f"step-{step:06d}", root / f".step-{step:06d}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        if config.model.full:
+            _link(_weights(saved / "actor" / "huggingface"), partial / "policy")
+        else:
+            _gather(saved / "actor", partial)
+        write_json(partial / STATE, {"step": step, "settings": known_settings(config), "made_by": "verl"})
+        settle(partial)
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    for old in [c.folder for c in step_folders(root) if c.whole][: -keep or None if keep else 0]:
+        shutil.rmtree(old, ignore_errors=True)
+    return folder / "policy"
+
+
+def _weights(folder: Path) -> Path:
+    if not any(folder.glob("*.safetensors")):
+        raise CheckpointError(
+            f"{folder}: holds no weights; add hf_model to actor_rollout_ref.actor.checkpoint.save_contents"
+        )
+    return folder
+
+
+def _link(source: Path, target: Path) -> None:
+    """The files of a folder once more: as further names of the same bytes, or where a disk cannot, as copies."""
+    target.mkdir()
+    for file in sorted(path for path in source.iterdir() if path.is_file()):
+        try:
+            os.link(file, target / file.name)
+        except OSError:
+            shutil.copy2(file, target / file.name)
+
+
+def _gather(actor: Path, partial: Path) -> None:
+    from verl.model_merger.base_model_merger import ModelMergerConfig
+    from verl.model_merger.fsdp_model_merger import FSDPModelMerger
+
+    config = ModelMergerConfig(
+        operation="merge",
+        backend="fsdp",
+        local_dir=str(actor),
+        target_dir=str(partial),
+        hf_model_config_path=str(actor / "huggingface"),
+    )
+    merger = FSDPModelMerger(config)
+    world = merger._get_world_size()
+    mesh, names = merger._extract_device_mesh_info(merger._load_rank_zero_state_dict(world), world)
+    shards, shape = merger._calculate_shard_configuration(mesh, names)
+    state = merger._load_and_merge_state_dicts(world, shards, shape, names)
+    made = merger.save_lora_adapter({name: tensor for name, tensor in state.items() if "lora_" in name})
+    if made is None:
+        raise CheckpointError(f"{actor}: holds no adapter")
+    os.replace(made, partial / "policy")

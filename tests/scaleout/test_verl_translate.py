@@ -1,0 +1,128 @@
+"""Our configurations in verl's words: what is said is said right, and what cannot be said is refused by its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from zerosearch.config import TrainConfig
+from zerosearch.config_file import config_from_dict, load_config
+from zerosearch.errors import ConfigError
+from zerosearch.scaleout.verl.translate import Places, refusals, translate
+
+SERVED = "engine.simulated.base_url=http://sim:8000/v1"
+FREE = ("engine.simulated.adapter=none", "engine.budget_usd=none", "engine.budget_searches=none")
+PLACES = Places(Path("/runs/x"), "/models/policy", 1000)
+A, R = "actor_rollout_ref.actor.", "actor_rollout_ref.rollout."
+
+
+def told(name: str, *changes: str) -> dict[str, Any]:
+    return translate(load_config(name, [SERVED, *FREE, *changes]), PLACES)[0]
+
+
+def made(**sections: Any) -> TrainConfig:
+    engine = {"kind": "simulated", "simulated": {"base_url": "http://sim:8000/v1"}}
+    return config_from_dict({"engine": engine, **sections}, "test")
+
+
+GOLDEN: dict[str, dict[str, Any]] = {
+    "paper-qwen2.5-3b": {
+        "algorithm.adv_estimator": "rloo",
+        "actor_rollout_ref.model.path": "/models/policy",
+        A + "use_kl_loss": True,
+        A + "kl_loss_coef": 0.001,
+        A + "kl_loss_type": "low_var_kl",
+        A + "optim.lr": 1e-6,
+        A + "clip_ratio_low": 0.2,
+        A + "ppo_mini_batch_size": 64,
+        "data.train_batch_size": 64,
+        R + "n": 5,
+        R + "temperature": 1.0,
+        R + "top_k": -1,
+        "trainer.total_training_steps": 200,
+        "trainer.total_epochs": 14,  # 15 steps an epoch of 1000 questions
+    },
+    "preset:search-r1": {"algorithm.adv_estimator": "gae", "critic.optim.lr": 1e-5, "critic.cliprange_value": 0.5},
+    "preset:research": {"algorithm.adv_estimator": "grpo", "algorithm.norm_adv_by_std_in_grpo": True},
+    "demo-gpu": {"actor_rollout_ref.model.target_modules": "all-linear", R + "load_format": "safetensors"},
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_a_shipped_configuration_means_the_same_to_verl(name: str) -> None:
+    changes = ["algorithm.kl=none"] if name == "demo-gpu" else []
+    settings = told(name, *changes)
+    assert {key: settings.get(key) for key in GOLDEN[name]} == GOLDEN[name]
+    assert settings[R + "agent.default_agent_loop"] == "zerosearch"
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "estimator"),
+    [
+        ({"name": "reinforce"}, "rloo"),
+        ({"name": "reinforce", "baseline": "none", "whiten": True}, "reinforce_plus_plus"),
+        ({"name": "reinforce", "whiten": True}, "reinforce_plus_plus_baseline"),
+        ({"name": "grpo"}, "grpo"),
+        ({"name": "grpo", "scale": "none"}, "grpo"),
+        ({"name": "ppo", "gamma": 0.9}, "gae"),
+    ],
+)
+def test_each_algorithm_has_its_estimator(algorithm: dict[str, Any], estimator: str) -> None:
+    settings, _ = translate(made(algorithm=algorithm), PLACES)
+    assert settings["algorithm.adv_estimator"] == estimator
+    assert settings["algorithm.norm_adv_by_std_in_grpo"] == (algorithm.get("scale", "group") == "group")
+    assert settings["algorithm.gamma"] == algorithm.get("gamma", 1.0)
+    assert ("critic.strategy" in settings) == (estimator == "gae")
+
+
+def test_the_kl_goes_where_it_went() -> None:
+    def kl(**algorithm: Any) -> tuple[Any, ...]:
+        settings, _ = translate(made(algorithm={"name": "grpo", **algorithm}), PLACES)
+        return settings[A + "use_kl_loss"], settings["algorithm.use_kl_in_reward"]
+
+    assert kl() == (True, False)
+    assert kl(kl="none") == kl(kl_coef=0.0) == (False, False)
+    assert kl(kl="reward", kl_estimator="k1") == (False, True)
+
+
+def test_critic_warmup_counts_the_same_steps() -> None:
+    """verl updates the actor from step `critic_warmup` on, and its first step is 1."""
+    for steps, theirs in ((0, 0), (2, 3)):
+        settings, _ = translate(made(algorithm={"name": "ppo", "critic_warmup_steps": steps}), PLACES)
+        assert settings["trainer.critic_warmup"] == theirs
+
+
+def test_no_episode_is_cut_for_a_micro_batch() -> None:
+    config = made(training={"micro_batch_tokens": 1024}, protocol={"max_context_tokens": 4096})
+    assert translate(config, PLACES)[0][A + "ppo_max_token_len_per_gpu"] == 4096
+
+
+REFUSED: dict[str, dict[str, Any]] = {
+    "algorithm.name": {"algorithm": {"name": "examples.algorithm:median"}},
+    "algorithm.scale = 'batch'": {"algorithm": {"name": "grpo", "scale": "batch"}},
+    "algorithm.baseline": {"algorithm": {"baseline": "batch"}},
+    "algorithm.ratio_level": {"algorithm": {"name": "grpo", "ratio_level": "sequence"}},
+    "algorithm.updates_per_batch": {"algorithm": {"updates_per_batch": 5}},
+    "curriculum.kind = 'adaptive'": {"curriculum": {"kind": "adaptive"}},
+    "model.device": {"model": {"device": "cpu"}},
+    "model.base_url": {"model": {"base_url": "http://h/v1"}},
+    "model.adapter": {"model": {"adapter": "embedded:policy"}},
+    "engine.simulated without base_url": {"engine": {"kind": "simulated"}},
+    "evaluation.engine.simulated": {"evaluation": {"engine": {"kind": "simulated"}}},
+    "engine.budget_usd": {"engine": {"kind": "bm25", "budget_usd": 1.0, "bm25": {"corpus": "factbook"}}},
+    "training.max_minutes": {"training": {"max_minutes": 5.0}},
+    "training.questions_per_step": {"training": {"questions_per_step": 1001}},
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_verl_has_no_word_for_is_refused_by_name(name: str) -> None:
+    with pytest.raises(ConfigError, match="cannot be trained on verl") as raised:
+        translate(made(**REFUSED[name]), PLACES)
+    assert name in str(raised.value)
+
+
+def test_all_refusals_are_told_at_once() -> None:
+    assert len(refusals(made(algorithm={"baseline": "batch"}, training={"max_minutes": 5.0}), 10)) == 3
