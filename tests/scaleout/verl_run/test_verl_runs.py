@@ -128,7 +128,7 @@ def weights(folder: Path) -> dict[str, Any]:
 
 
 RUNS = {
-    "grpo": (FULL, 'name = "grpo", kl = "none"'),
+    "grpo": (FULL, 'name = "grpo", scale = "batch", kl = "none"'),
     "reinforce-plus-plus": (FULL, 'name = "reinforce", baseline = "none", whiten = true, kl = "none"'),
     "ppo": (FULL, 'name = "ppo", kl = "none"'),
     "rloo-lora-kl": (LORA, 'name = "reinforce"'),

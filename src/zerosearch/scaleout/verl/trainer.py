@@ -39,6 +39,8 @@ def _episodes(batch: Any) -> list[dict[str, float]]:
 
 class _Runner(TaskRunnerV1.__ray_metadata__.modified_class):  # type: ignore[misc]
     def run(self, config: Any) -> None:
+        import zerosearch.scaleout.verl.estimators  # noqa: F401  (registers them in this process)
+
         mode = config.trainer.v1.trainer_mode
         TRAINER_REGISTRY[mode] = searching(TRAINER_REGISTRY[mode])
         super().run(config)

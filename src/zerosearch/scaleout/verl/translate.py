@@ -20,6 +20,8 @@ Settings = dict[str, Any]
 """verl's settings by their dotted names."""
 
 AGENT = "zerosearch"
+GRPO_BY_BATCH = "zerosearch_grpo_batch"
+"""Our own estimator, registered with verl (`estimators.py`)."""
 _NEVER = 1e9  # of a clip that verl cannot leave out
 _MOST_WORKERS = 8
 _KL = {"k1": "k1", "k2": "k2", "k3": "low_var_kl"}
@@ -96,8 +98,6 @@ def _no_estimator(config: TrainConfig) -> str:
     algorithm = config.algorithm
     if algorithm.name not in ("reinforce", "grpo", "ppo"):
         return f"algorithm.name = {algorithm.name!r} (a function of your own; register it with verl)"
-    if algorithm.name == "grpo" and algorithm.scale == "batch":
-        return "algorithm.scale = 'batch'"
     if algorithm.name == "reinforce" and (algorithm.baseline, algorithm.whiten) not in _REINFORCE:
         return f"algorithm.baseline = {algorithm.baseline!r} with whiten = {str(algorithm.whiten).lower()}"
     return ""
@@ -134,7 +134,8 @@ _REINFORCE = {
 
 def _algorithm(config: TrainConfig) -> Settings:
     algorithm = config.algorithm
-    estimator = {"grpo": "grpo", "ppo": "gae"}.get(algorithm.name) or _REINFORCE[algorithm.baseline, algorithm.whiten]
+    grpo = GRPO_BY_BATCH if algorithm.scale == "batch" else "grpo"
+    estimator = {"grpo": grpo, "ppo": "gae"}.get(algorithm.name) or _REINFORCE[algorithm.baseline, algorithm.whiten]
     settings: Settings = {
         "algorithm.adv_estimator": estimator,
         "algorithm.norm_adv_by_std_in_grpo": algorithm.scale == "group",
