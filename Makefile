@@ -37,7 +37,7 @@ test-environments:  ## run the examples for other trainers, each in an environme
 	$(CHECK_PYTHON)
 	@'$(PYTHON)' scripts/environments.py
 
-test-verl: verl-env  ## install verl into .venv-verl, then train with it on this CPU: ten minutes; not part of make test
+test-verl: verl-env  ## install verl into .venv-verl, then train with it on this CPU: a quarter of an hour
 	@OMP_NUM_THREADS=1 PYTHONPATH=src:tests .venv-verl/bin/python -m pytest -p no:cacheprovider tests/scaleout/verl_run
 
 lint: dev-env  ## check code, format and types

@@ -21,6 +21,7 @@ from zerosearch.models.config import Server
 from zerosearch.models.pool import PooledChat
 from zerosearch.usage import TokenPrices
 
+PATIENCE = 30.0  # seconds until a test that hangs is failed
 CHAT = [{"role": "user", "content": "a page, please"}]
 USAGE = {"prompt_tokens": 10, "completion_tokens": 4}
 
@@ -70,7 +71,7 @@ def test_the_least_busy_replica_is_asked(servers: list[Endpoint]) -> None:
         await asyncio.gather(*slow)
         await chat.aclose()
 
-    asyncio.run(main())
+    asyncio.run(asyncio.wait_for(main(), PATIENCE))
 
 
 def test_many_at_once_are_shared_evenly(servers: list[Endpoint]) -> None:
