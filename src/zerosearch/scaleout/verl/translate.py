@@ -120,8 +120,6 @@ def left_out(config: TrainConfig) -> list[str]:
         told.append("training.max_sampler_gap: verl goes on; watch training/rollout_probs_diff_mean")
     if config.evaluation.transfer_limit:
         told.append("evaluation.transfer_limit: zerosearch evaluate measures both engines afterwards")
-    if config.model.lora is not None:
-        told.append("model.lora: verl puts adapters on all linear layers")
     return told
 
 
