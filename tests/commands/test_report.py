@@ -97,7 +97,11 @@ def test_no_secret_reaches_the_page(zerosearch: Any, run: Path) -> None:
 def test_what_is_damaged_is_told_and_the_rest_is_shown(zerosearch: Any, run: Path) -> None:
     (run / "trajectories" / "step-000001.jsonl.zst").write_bytes(b"no zstd")
     (run / "manifest.json").unlink()
-    assert zerosearch("report", str(run)).code == 0
+    made = zerosearch("report", str(run))
+    assert made.code == 0
+    said = made.out.replace("\n", " ")
+    assert "step-000001.jsonl.zst: cannot be read" in said
+    assert "manifest.json" in said
     summary, episodes = data(run / "report.html", "summary"), data(run / "report.html", "episodes")
     assert "step-000001.jsonl.zst: cannot be read" in episodes["problems"][0]
     assert len(episodes["rows"]) == 24

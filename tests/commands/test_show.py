@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from evaluation.made import made
 from reports.looked import answer_text, episodes_of, search_text, write_run
 
 from zerosearch.episodes.episode import Codec
@@ -77,3 +78,21 @@ def test_what_cannot_be_shown_is_one_line(zerosearch: Any, run: Path, options: l
 def test_a_folder_that_is_no_run_is_one_line(zerosearch: Any, tmp_path: Path) -> None:
     assert "no files of predictions" in zerosearch("show", str(tmp_path)).line
     assert "no such file" in zerosearch("show", str(tmp_path / "x")).line
+
+
+def test_one_file_of_predictions_is_shown(zerosearch: Any, tmp_path: Path) -> None:
+    made(tmp_path / "out", [1, 0, 1])
+    (file,) = (tmp_path / "out").glob("*/*.jsonl")
+    shown = zerosearch("show", str(file), "--worst", "1")
+    assert shown.code == 0, shown.err
+    assert shown.out.startswith("nq, rag, question q001, try 1")
+
+
+def test_a_run_without_episodes_yet_is_called_one(zerosearch: Any, run: Path) -> None:
+    for file in (run / "trajectories").iterdir():
+        file.unlink()
+    (run / "config.toml").touch()
+    (run / "manifest.json").touch()
+    shown = zerosearch("show", str(run))
+    assert shown.code == 2
+    assert "this run has no episodes yet" in shown.line

@@ -53,7 +53,10 @@ def report(
         _serve(shown, port)
         return
     path = out or _default(targets)
-    page = html(shown.summary(), shown.episodes())
+    summary, browsed = shown.summary(), shown.episodes()
+    for problem in dict.fromkeys([*summary["problems"], *browsed["problems"]]):
+        console.print(problem, style="yellow", markup=False)
+    page = html(summary, browsed)
     write_report(path, page)
     console.print(f"{path}  ({len(page) / 1e6:.1f} MB; open it in a browser)", markup=False)
 

@@ -27,10 +27,15 @@ def run_settings(run: Path) -> dict[str, Any]:
     path = run / "config.toml"
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # the target may be a file of predictions
         return {}
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise DataError(f"{path}: cannot be read ({error})") from None
+
+
+def begun(folder: Path) -> bool:
+    """Whether a run has begun in `folder`: it has what a run writes first."""
+    return (folder / "manifest.json").is_file() and (folder / "config.toml").is_file()
 
 
 def reward_name(run: Path) -> str:
@@ -54,6 +59,8 @@ def episodes(target: str, step: int | None = None, question: str | None = None) 
     else:
         if step is not None:
             raise DataError(f"{target}: --step is for a run with trajectories; an evaluation of a run is RUN@STEP")
+        if begun(path) and not any((path / "evaluations").glob("step-*")):
+            raise DataError(f"{target}: this run has no episodes yet (logging.trajectories_every)")
         found = _of_files(_trajectories_in(path)) if _trajectories_in(path) else _of_evaluation(target)
         if question is not None:
             found = [one for one in found if one.question.id == question]

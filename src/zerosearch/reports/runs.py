@@ -15,7 +15,7 @@ from zerosearch.errors import DataError
 from zerosearch.evaluation.results import question_values
 from zerosearch.files.jsonl import read_metrics, read_object
 from zerosearch.reports.charts import read_value, series
-from zerosearch.reports.reading import run_settings, trajectory_files
+from zerosearch.reports.reading import begun, run_settings, trajectory_files
 from zerosearch.spending.ledger import PRICES, dollars
 from zerosearch.spending.report import of_run, read_run
 
@@ -146,8 +146,7 @@ class Run:
 
 def is_run(folder: Path) -> bool:
     """Whether `folder` is a training run's: it has metrics, evaluations of steps, or what a run writes first."""
-    begun = (folder / "manifest.json").is_file() and (folder / "config.toml").is_file()
-    return begun or (folder / "metrics.jsonl").is_file() or any((folder / "evaluations").glob("step-*.json"))
+    return begun(folder) or (folder / "metrics.jsonl").is_file() or any((folder / "evaluations").glob("step-*.json"))
 
 
 def interval(file: PredictionFile, metric: str) -> Interval:
