@@ -216,7 +216,7 @@ def merged_model(trained: Trained) -> LocalModel:
         from zerosearch.models.local import LocalModel
         from zerosearch.models.merged import rounded
     except ImportError as error:
-        raise ModelError(f"exporting weights needs {error.name}: {install('train')}") from None
+        raise ModelError(f"exporting weights needs {error.name or 'more packages'}: {install('train')}") from None
     model = LocalModel.load(trained.weights, dtype="float32", device="cpu")
     if trained.adapter is None:
         return model

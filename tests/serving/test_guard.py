@@ -53,6 +53,16 @@ def test_the_key_comes_as_bearer_or_parameter_and_health_needs_none(bm25: BM25En
         assert client.post(f"/retrieve?api_key={KEY}", json=asked).status_code == 200
 
 
+def test_a_body_of_another_content_type_is_told_which_header_it_needs(bm25: BM25Engine) -> None:
+    form = {"Content-Type": "application/x-www-form-urlencoded"}  # what `curl -d` sends
+    with client_of(service_of(bm25)) as client:
+        refused = client.post("/retrieve", content=b'{"queries": ["capital"]}', headers=form)
+        assert refused.status_code == 422
+        assert "Content-Type: application/json" in refused.json()["error"]["message"]
+        missing = client.post("/retrieve", json={"queries": 3})
+        assert "Content-Type" not in missing.json()["error"]["message"]
+
+
 def test_bodies_that_are_too_large_no_json_or_of_another_form_are_refused(bm25: BM25Engine) -> None:
     with client_of(service_of(bm25, max_body_kb=1, max_queries=2, max_query_chars=50, max_top_k=3)) as client:
 

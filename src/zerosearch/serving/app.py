@@ -143,6 +143,9 @@ def _add_errors(app: FastAPI) -> None:
         if first["type"] == "json_invalid":
             return answer(Fault(400, "invalid_json", "the body is not JSON"), _request_id(request))
         where = ".".join(str(part) for part in first["loc"])
+        if where == "body" and "json" not in request.headers.get("Content-Type", ""):  # so says `curl -d`
+            said = "the body has to be JSON and be sent with the header Content-Type: application/json"
+            return answer(Fault(422, "invalid", said), _request_id(request))
         return answer(Fault(422, "invalid", f"{where}: {first['msg']}"[:500]), _request_id(request))
 
     async def fault(request: Request, error: Exception) -> Response:
