@@ -164,11 +164,7 @@ class SimulatedEngine:
     async def _write_decided(self, request: SearchRequest, first: int, bill: _Bill) -> SearchPage:
         """A page whose content is decided before: written freely or, in half of the pages and where that fails, with
         its fact in the model's mouth."""
-
-        async def tell(messages: Sequence[Message], max_tokens: int, seed: int) -> str:
-            how = Sampling(self._settings.temperature, max_tokens=max_tokens, seed=seed)
-            return await self._text(messages, how, bill)
-
+        tell = self._tell(bill)
         plan = await self._plan(request, tell)
         messages = decided_messages(plan, request.top_k, self._settings.words)
         forced = bool(first % 2)
@@ -191,10 +187,7 @@ class SimulatedEngine:
 
     async def _write_passages(self, request: SearchRequest, first: int, bill: _Bill) -> SearchPage:
         """A page of passages, each written on its own. Where nothing can be decided, none states anything."""
-
-        async def tell(messages: Sequence[Message], max_tokens: int, seed: int) -> str:
-            how = Sampling(self._settings.temperature, max_tokens=max_tokens, seed=seed)
-            return await self._text(messages, how, bill)
+        tell = self._tell(bill)
 
         async def passage(messages: Sequence[Message], number: int) -> str:
             return await tell(messages, self._settings.max_tokens, derive_seed("passage", number, first))
@@ -235,6 +228,13 @@ class SimulatedEngine:
 
     def _nothing(self, request: SearchRequest) -> AttemptError:
         return AttemptError("empty", f"{self.name}: wrote no document for the query {request.query[:80]!r}")
+
+    def _tell(self, bill: _Bill) -> Write:
+        async def tell(messages: Sequence[Message], max_tokens: int, seed: int) -> str:
+            how = Sampling(self._settings.temperature, max_tokens=max_tokens, seed=seed)
+            return await self._text(messages, how, bill)
+
+        return tell
 
     async def _text(self, messages: Sequence[Message], how: Sampling, bill: _Bill) -> str:
         try:
