@@ -249,3 +249,16 @@ def test_nothing_of_a_page_can_become_markup(real: BM25Engine) -> None:
     assert "<b>Lima" not in html
     assert "It is &lt;b&gt;Lima&lt;/b&gt;." in html
     assert 'class="holds"' in html
+
+
+def test_how_often_the_answer_stands_in_a_title_is_told_of_pages_that_hold_it() -> None:
+    def found(title: str, text: str) -> SearchPage:
+        return SearchPage((Document("Andes", "Mountains."), Document(title, text)), "x")
+
+    def compared(real: SearchPage, useful: SearchPage) -> Compared:
+        return Compared(FidelityQuery("capital of Peru", PERU), real, useful, found("Peru", "A country."))
+
+    stated, titled, without = found("Peru", "Lima."), found("Lima", "A city."), found("Peru", "A country.")
+    report = fidelity([compared(stated, titled), compared(titled, titled), compared(stated, without)], top_k=2)
+    assert report["titles"] == {"pages": {"real": 3, "useful": 2}, "real": pytest.approx(1 / 3), "useful": 1.0}
+    assert report["intervals"]["titles"]["useful"][0] < 0.5

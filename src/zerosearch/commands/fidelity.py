@@ -78,6 +78,9 @@ def answer_table(report: dict[str, Any]) -> Table:
     for kind, row in report["kinds"].items():
         shares = (_within(row[side], within["kinds"][kind][side]) for side in SIDES)
         made.add_row(kind, str(row["queries"]), *shares)
+    titles = report["titles"]
+    shares = (_within(titles[side], within["titles"][side]) for side in SIDES[:2])
+    made.add_row("in a title, of pages that hold it", "", *shares, "")
     if bridge["queries"]:
         for key, label in (("right", "first hop: names the bridge"), ("wrong", "first hop: names a wrong one only")):
             shares = (_within(bridge[side][key], within["bridge"][side][key]) for side in SIDES)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from zerosearch.episodes.questions import Question
+from zerosearch.episodes.scoring import contains_answer
 from zerosearch.episodes.search import Quality, SearchEngine, SearchPage, SearchRequest, holds_answer, shows_answer
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.episodes.statistics import share_interval
@@ -132,7 +133,8 @@ def fidelity(compared: Sequence[Compared], *, top_k: int) -> dict[str, Any]:
     `leak`: on the other queries, the same. Every query whose three pages were all found counts, but in what asks for
     the answer those of questions whose answer is yes, no or a bare number (`unclear`). `bridge`: of first hops
     whose bridge is known, the share of pages that name it (`right`), and of those that name another one and not it
-    (`wrong`). `intervals` has the 95 % interval of each share, under the same names.
+    (`wrong`). `titles`: of the pages that hold the answer, the share with it in a title. `intervals` has the 95 %
+    interval of each share, under the same names.
     """
     whole = [c for c in compared if c.real is not None and c.useful is not None and c.noisy is not None]
     clear = [c for c in whole if c.asked.question.evident_answers]
@@ -152,6 +154,8 @@ def fidelity(compared: Sequence[Compared], *, top_k: int) -> dict[str, Any]:
     control, control_within = shares(findable)
     leaks, leaks_within = shares(rest)
     bridge, bridge_within = _bridges(whole)
+    titled = {side: [_titled(c, side) for c, holds in zip(clear, held[side], strict=True) if holds] for side in SIDES}
+    titles, titles_within = _measured({side: titled[side] for side in SIDES[:2]})
     prompted = {"with": [held["useful"][i] for i in blind], "without": [bool(_holds(clear[i], "blind")) for i in blind]}
     return {
         "queries": len(compared),
@@ -163,11 +167,13 @@ def fidelity(compared: Sequence[Compared], *, top_k: int) -> dict[str, Any]:
         "answer_in_prompt": {"queries": len(blind), **_measured(prompted)[0]},
         "kinds": {kind: {"queries": len(kinds[kind]), **found} for kind, (found, _) in by_kind.items()},
         "bridge": bridge,
+        "titles": {"pages": {side: len(titled[side]) for side in SIDES[:2]}, **titles},
         "intervals": {
             "control": control_within,
             "leak": leaks_within,
             "kinds": {kind: within for kind, (_, within) in by_kind.items()},
             "bridge": bridge_within,
+            "titles": titles_within,
         },
         "whole_pages": _share(page.parsed and len(page.documents) == top_k for page in simulated),
         "pages": {side: _looks(whole, side) for side in SIDES},
@@ -197,6 +203,12 @@ def _named(compared: Compared, side: str) -> str:
     if holds_answer(documents, [asked.bridge]):
         return "right"
     return "wrong" if holds_answer(documents, [o for o in asked.others if o != asked.bridge]) else ""
+
+
+def _titled(compared: Compared, side: str) -> bool:
+    """Whether a title has the answer: a policy that learns from pages where it mostly does answers with titles."""
+    golden = compared.asked.question.golden_answers
+    return any(contains_answer(document.title, golden) for document in _of(compared, side).documents)
 
 
 def _measured(hits: Mapping[str, Sequence[bool]]) -> tuple[dict[str, Any], dict[str, Any]]:
