@@ -29,10 +29,12 @@ NEEDS = {
     "openreward": ["-e", ".", "openreward>=0.1.167,<0.2"],
 }
 """What pip installs for each, from the project's folder."""
+SERVE, SERVED = ["-e", ".[serve]"], {"trl", "verifiers"}
+"""What `zerosearch serve` needs, in an environment of its own as well; and whose tests search by its URL."""
 
 
-def test(name: str) -> int:
-    """Bring the environment up to date and run its tests; returns pytest's status, or pip's where that failed."""
+def install(name: str, needs: list[str]) -> int:
+    """Bring the environment up to date; returns pip's status."""
     place = FOLDER / name
     python = place / "bin" / "python"
     if not python.exists():
@@ -40,13 +42,18 @@ def test(name: str) -> int:
         subprocess.run([sys.executable, "-m", "venv", place], check=True)
     began = time.perf_counter()
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    command = [*pip, *NEEDS[name], *TESTING]
-    installed = subprocess.run(command, cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
+    installed = subprocess.run([*pip, *needs], cwd=ROOT, stderr=subprocess.PIPE, text=True, check=False)
     print("".join(line for line in installed.stderr.splitlines(True) if not NOISE.match(line)), end="", flush=True)
-    if installed.returncode:
-        print(f"{name}: could not be installed", flush=True)
-        return installed.returncode
-    print(f"{name}: installed in {time.perf_counter() - began:.0f} s", flush=True)
+    took = f"installed in {time.perf_counter() - began:.0f} s"
+    print(f"{name}: {'could not be installed' if installed.returncode else took}", flush=True)
+    return installed.returncode
+
+
+def test(name: str) -> int:
+    """Install what is needed, then run the tests of `name`; returns pytest's status, or pip's where that failed."""
+    if failed := install(name, NEEDS[name] + TESTING) or (name in SERVED and install("serve", SERVE)):
+        return failed
+    python = FOLDER / name / "bin" / "python"
     env = {**os.environ, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false", "TRL_EXPERIMENTAL_SILENCE": "1"}
     command = [python, "-m", "pytest", "-q", f"tests/environments/test_{name}.py"]
     return subprocess.run(command, cwd=ROOT, env=env, check=False).returncode

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import os
 import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import httpx
 from engines.passages import write_corpus
+from serve_process import start
 
 
 def configuration(folder: Path) -> Path:
@@ -21,23 +17,6 @@ def configuration(folder: Path) -> Path:
     path = folder / "served.toml"
     path.write_text(f'[engine]\nkind = "bm25"\n[engine.bm25]\ncorpus = "{corpus}"\n')
     return path
-
-
-def start(*args: str, **environment: str) -> tuple[subprocess.Popen[str], str, list[dict[str, Any]]]:
-    """The process, its address and its log, once it listens."""
-    command = [sys.executable, "-m", "zerosearch", "serve", *args, "--port", "0"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment})
-    assert process.stderr is not None
-    log: list[dict[str, Any]] = []
-    for line in process.stderr:
-        log.append(json.loads(line))
-        if "url" in log[-1]:
-            break
-    else:
-        raise AssertionError(log)
-    stderr = process.stderr
-    threading.Thread(target=lambda: log.extend(json.loads(line) for line in stderr), daemon=True).start()
-    return process, log[-1]["url"], log
 
 
 def test_it_serves_and_a_sigterm_ends_it_with_0(tmp_path: Path) -> None:

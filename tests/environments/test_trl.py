@@ -7,6 +7,7 @@ Run by `make test-environments`, in an environment of its own; elsewhere it is s
 from __future__ import annotations
 
 import copy
+import functools
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +19,7 @@ trl = pytest.importorskip("trl", reason="TRL is not installed here: make test-en
 
 import torch
 from engines.conftest import Endpoint, Reply, completion
+from environments.served import serving
 from tiny import chain_model, tiny_tokenizer
 from transformers import PreTrainedTokenizerFast
 from trl import GRPOConfig, GRPOTrainer
@@ -30,6 +32,7 @@ ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "examples" / "environments"))
 
 import trl_rollout
+import trl_served
 import trl_tools
 
 NEPAL = Question("n", "What is the capital of Nepal?", ("Kathmandu",))
@@ -75,30 +78,59 @@ def torn_model(first: str, second: str, template: str | None = None) -> tuple[An
     return model.requires_grad_(True).train(), tokenizer
 
 
-def test_a_grpo_step_learns_from_tool_calls_to_the_simulated_engine(server: Endpoint, tmp_path: Path) -> None:
+def one_step(folder: Path, factory: type) -> GRPOTrainer:
+    """A step of GRPO in which the model searches or answers at even odds: no tool failed, and it has learned."""
     template = (Path(trl.__file__).parent / "chat_templates" / "qwen3.jinja").read_text()
     model, tokenizer = torn_model(SEARCH, ANSWER, template)
     before = copy.deepcopy(model.state_dict())
     trainer = GRPOTrainer(
         model,
-        args=settings(tmp_path, max_tool_calling_iterations=2, max_completion_length=400),
+        args=settings(folder, max_tool_calling_iterations=2, max_completion_length=400),
         train_dataset=trl_tools.dataset([NEPAL] * 8),
         processing_class=tokenizer,
-        environment_factory=trl_tools.environment(base_url=server.url, model="served", top_k=2),
+        environment_factory=factory,
     )
     trainer.train()
+    logged = trainer.state.log_history[0]
+    rewards = [environment.get_reward() for environment in trainer.environments]
+    assert logged[f"rewards/{factory.__name__}/mean"] == pytest.approx(sum(rewards) / 8)
+    assert 0 < sum(rewards) < 8
+    assert logged["tools/call_frequency"] > 0
+    assert logged["tools/failure_frequency"] == 0
+    assert any((weight != before[name]).any() for name, weight in model.state_dict().items())
+    return trainer
+
+
+def test_a_grpo_step_learns_from_tool_calls_to_the_simulated_engine(server: Endpoint, tmp_path: Path) -> None:
+    trainer = one_step(tmp_path, trl_tools.environment(base_url=server.url, model="served", top_k=2))
     pages = [page for environment in trainer.environments for page in environment.episode.searches]
     assert pages
     assert {page.query for page in pages} == {"nepal capital"}
     assert len(server.requests) == len(pages)
     assert all("Kathmandu" in str(request["messages"]) for request in server.requests)  # the simulator was told
-    logged = trainer.state.log_history[0]
-    rewards = [environment.get_reward() for environment in trainer.environments]
-    assert logged["rewards/SearchEnvironment/mean"] == pytest.approx(sum(rewards) / 8)
-    assert 0 < sum(rewards) < 8
-    assert logged["tools/call_frequency"] > 0
-    assert logged["tools/failure_frequency"] == 0
-    assert any((weight != before[name]).any() for name, weight in model.state_dict().items())
+
+
+@pytest.mark.parametrize("kind", ["bm25", "simulated"])
+def test_a_grpo_step_learns_from_the_pages_of_zerosearch_serve(
+    kind: str, server: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[str, str]] = []
+    with serving(tmp_path, server.url if kind == "simulated" else None) as url:
+        made = trl_served.environment(url)
+        search = made.search
+
+        @functools.wraps(search)
+        async def keep(self: Any, query: str) -> str:
+            seen.append((query, await search(self, query)))
+            return seen[-1][1]
+
+        monkeypatch.setattr(made, "search", keep)
+        one_step(tmp_path, made)
+    assert {query for query, _ in seen} == {"nepal capital"}
+    pages = {page for _, page in seen}
+    assert all(page.startswith('[1] "Nepal"\nKathmandu is the ') and "<|im_end|>" not in page for page in pages)
+    assert bool(server.requests) == (kind == "simulated")
+    assert all("Kathmandu" in str(request["messages"]) for request in server.requests)  # the simulator was told
 
 
 def test_a_grpo_step_learns_from_episodes_between_raw_tags(server: Endpoint, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """Questions of a file, as verifiers takes them."""
 
+import httpx
 import verifiers.v1 as vf
 
 from zerosearch import load_questions, score_answer
@@ -21,6 +22,16 @@ class QuestionTask(vf.Task[QuestionData, vf.State, QuestionConfig]):
     @classmethod
     def toolsets(cls, config):
         return [SearchTools(config.tools)]
+
+    async def setup(self, trace, runtime):
+        """Where `tools.url` names the /mcp of a `zerosearch serve`: an episode there, whose pages know the question."""
+        tools = self.config.tools
+        if tools.url:
+            asked = {**self.data.model_dump(include={"question", "golden_answers"}), "noise": tools.noise}
+            async with httpx.AsyncClient() as client:
+                opened = await client.post(httpx.URL(tools.url).copy_with(path="/episodes"), json=asked)
+            url = httpx.URL(tools.url).copy_set_param("episode", opened.raise_for_status().json()["id"])
+            self.config = self.config.model_copy(update={"tools": tools.model_copy(update={"url": str(url)})})
 
     @vf.reward
     async def f1(self, trace: vf.Trace) -> float:
