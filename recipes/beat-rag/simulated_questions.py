@@ -23,6 +23,7 @@ from pathlib import Path
 from zerosearch.episodes.questions import Question, load_questions
 from zerosearch.episodes.scoring import contains_answer
 from zerosearch.simulator.hits import Asked, HitPredictor, chance
+from zerosearch.simulator.worlds import compares
 
 KEPT = {"simulated-train": (2600, 1300, 400), "simulated-warm": (500, 230, 0)}
 """Questions of two hops, of one, and that compare. Facts can be made for one of two of the first and most of the
@@ -41,11 +42,11 @@ def plain(question: Question) -> bool:
     return short and readable and not question.yes_or_no and not contains_answer(question.text, answers)
 
 
-def compares(question: Question) -> bool:
-    """Whether a question asks which of two, or yes or no."""
+def short_comparison(question: Question) -> bool:
+    """Whether a question compares, in a text and with answers that can be played."""
     answers = question.golden_answers
     short = 5 <= len(question.text.split()) <= 25 and all(len(answer.split()) <= 8 for answer in answers)
-    return short and (question.yes_or_no or contains_answer(question.text, answers))
+    return short and compares(question)
 
 
 def of_two_hops(question: Question) -> bool:
@@ -67,7 +68,7 @@ def main() -> None:
     two = [q for q in two if not hits.decide(Asked(q, q.text))]
     one = [q for q in read("nq", 1) if q.evident_answers and chance(q, second_hop=False) < 0.5]
     one = [q for q in one if hits.decide(Asked(q, q.text))]
-    comparing = read("multihop_mix", 2, compares)
+    comparing = read("multihop_mix", 2, short_comparison)
     print(f"{len(two)} questions of two hops miss whole and hit on the second; {len(one)} of one hop hit")
     print(f"{len(comparing)} compare, {sum(q.yes_or_no for q in comparing)} of them by yes or no")
     for questions in (two, one, comparing):

@@ -16,7 +16,7 @@ from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
-from simulated_questions import compares
+from simulated_questions import short_comparison
 
 from zerosearch.config_file import load_config
 from zerosearch.episodes.generation import Sampling
@@ -54,14 +54,14 @@ def main() -> None:
         chat = parts.chat(ModelRef(simulator.model, simulator.adapter))
         for name in ("train", "warm"):
             questions = parts.questions(str(folder / f"simulated-{name}.jsonl"))
-            comparing = sum(map(compares, questions))
+            comparing = sum(map(short_comparison, questions))
             started = time.perf_counter()
             worlds = parts.run(make(questions, chat, simulator.temperature))
             seconds = time.perf_counter() - started
             made = [
                 replace(q, bridge=w.bridge, facts=w.facts)
                 for q, w in zip(questions, worlds, strict=True)
-                if w.facts or compares(q)
+                if w.facts or short_comparison(q)
             ]
             out = folder / f"{name}.jsonl"
             out.write_text("".join(json.dumps(q.as_row(), ensure_ascii=False) + "\n" for q in made), encoding="utf-8")

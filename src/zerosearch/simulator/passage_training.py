@@ -32,7 +32,7 @@ def passage_examples(
     simulator may not write. Raises `DataError` for fewer than `FEWEST` of a kind.
     """
     drawn = random.Random(seed)
-    orders: dict[tuple[str, Document], tuple[list[Message], str]] = {}
+    orders: dict[tuple[str, Document], tuple[list[Message], str, bool]] = {}
     for page in pages:
         answers = page.question.evident_answers
         documents = page.documents[:top_k]
@@ -41,20 +41,21 @@ def passage_examples(
         for rank, document in enumerate(documents, start=1):
             if not answers or not document.title.strip():
                 continue
-            if wanted and holds_answer([document], wanted):
+            states = bool(wanted) and holds_answer([document], wanted)
+            if states:
                 fact = _fact(document, wanted, drawn)
                 messages = stating_messages(page.query, document.title, fact) if fact else None
             else:
                 messages = beside_messages(page.query, rank)
             if messages is not None:
-                orders.setdefault((page.query, document), (messages, page.question.id))
-    stated = sum("Fact: " in messages[-1]["content"] for messages, _ in orders.values())
+                orders.setdefault((page.query, document), (messages, page.question.id, states))
+    stated = sum(states for _, _, states in orders.values())
     if min(stated, len(orders) - stated) < FEWEST:
         raise DataError(
             f"{stated} passages with an answer or a bridge and {len(orders) - stated} without: tuning needs {FEWEST} "
             "of each"
         )
-    made = [_example(model, messages, document, key) for (_, document), (messages, key) in orders.items()]
+    made = [_example(model, messages, document, key) for (_, document), (messages, key, _) in orders.items()]
     return [example for example in made if sum(example.mask) <= max_tokens]
 
 

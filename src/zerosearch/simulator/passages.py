@@ -53,7 +53,6 @@ async def write_page(
     `seed` draws. Sentences with what must be absent are taken out; a passage that is left empty is left out, as is a
     second one of the same title.
     """
-
     written = 0
 
     async def stating() -> Document:
