@@ -13,11 +13,13 @@ from zerosearch.commands.listing import SUMMARIES
 
 ROOT = Path(__file__).parent.parent
 PAGES = [
-    page for place in ("*.md", "docs/*.md", "benchmarks/*.md", "recipes/**/*.md") for page in sorted(ROOT.glob(place))
+    page
+    for place in ("*.md", "docs/**/*.md", "benchmarks/*.md", "recipes/**/*.md")
+    for page in sorted(ROOT.glob(place))
 ]
 
 
-@pytest.mark.parametrize("script", ["config_reference.py", "architecture.py"])
+@pytest.mark.parametrize("script", ["config_reference.py", "architecture.py", "results_figures.py"])
 def test_a_page_that_is_made_from_the_code_is_that_of_the_code(script: str) -> None:
     command = [sys.executable, str(ROOT / "scripts" / script), "--check"]
     result = subprocess.run(command, capture_output=True, text=True)
@@ -29,7 +31,7 @@ def test_commands_and_files_that_a_page_names_exist(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     for name in re.findall(r"(?:`|^    )zerosearch ([a-z]+)", text, re.MULTILINE):
         assert name in SUMMARIES, f"{page.name} names zerosearch {name}"
-    for path in re.findall(r"\b(?:src|docs|examples|scripts|benchmarks)/[\w.-]+\.\w+", text):
+    for path in re.findall(r"(?<![\w/])(?:src|docs|examples|scripts|benchmarks|recipes)/[\w./-]+\.\w+", text):
         assert (ROOT / path).exists(), f"{page.name} names {path}"
     for link in re.findall(r"\]\((?!https?:)([^)#]+)", text):
         assert (page.parent / link).exists(), f"{page.name} links to {link}"

@@ -1,0 +1,196 @@
+"""Draw the figures of docs/results as SVG, from the tables and the metrics there.
+
+python scripts/results_figures.py            # writes docs/results/*.svg
+python scripts/results_figures.py --check    # exit status 1 where a figure is not what its data say
+
+Plain SVG, so that the same data make the same file on every machine: no font is measured, and no plotting library is
+used. Transparent, with mid-grey text: readable on light and on dark pages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from html import escape
+from pathlib import Path
+from statistics import fmean
+
+RESULTS = Path(__file__).parent.parent / "docs" / "results"
+WIDTH = 600
+GREY, FAINT = "#808890", "#80889055"
+COLOURS = ("#2f81c7", "#d9822b", "#3a9d5d", "#b05fc0")
+ESTIMATE = re.compile(r"([+-]?\d*\.?\d+) \[(-?\d*\.?\d+), (-?\d*\.?\d+)\]")
+
+Interval = tuple[float, float, float]
+"""Value, lower and upper end of its 95 % interval."""
+
+
+def text(x: float, y: float, words: str, *, anchor: str = "start", colour: str = GREY, size: int = 14) -> str:
+    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}" font-size="{size}"'
+    return f"<text {place}>{escape(words)}</text>"
+
+
+def line(x1: float, y1: float, x2: float, y2: float, colour: str, width: float = 1) -> str:
+    ends = f'x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}"'
+    return f'<line {ends} stroke="{colour}" stroke-width="{width}"/>'
+
+
+def legend(names: Sequence[str]) -> list[str]:
+    parts, x = [], 8.0
+    for name, colour in zip(names, COLOURS, strict=False):
+        parts += [f'<circle cx="{x:.1f}" cy="13" r="5" fill="{colour}"/>', text(x + 10, 18, name)]
+        x += 38 + 7.8 * len(name)
+    return parts
+
+
+def picture(height: float, title: str, parts: Sequence[str]) -> str:
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" width="{WIDTH}" '
+        f'font-family="system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans-serif" role="img">'
+    )
+    return "\n".join([head, f"<title>{escape(title)}</title>", *parts, "</svg>", ""])
+
+
+def intervals(
+    title: str, unit: str, rows: dict[str, list[Interval | None]], names: Sequence[str], ticks: Sequence[float]
+) -> str:
+    """Values with their intervals, one row each; `rows[label][i]` belongs to `names[i]`."""
+    left, right, step = 18 + 7.3 * max(map(len, rows)), WIDTH - 16.0, 30.0
+    top = 36.0 if len(names) > 1 else 8.0
+    bottom = top + step * len(rows)
+
+    def at(value: float) -> float:
+        return left + (value - ticks[0]) / (ticks[-1] - ticks[0]) * (right - left)
+
+    parts = legend(names) if len(names) > 1 else []
+    for tick in ticks:
+        parts.append(line(at(tick), top, at(tick), bottom, GREY if tick == 0 else FAINT))
+        parts.append(text(at(tick), bottom + 18, f"{tick:g}", anchor="middle"))
+    parts.append(text((left + right) / 2, bottom + 38, unit, anchor="middle"))
+    for number, (label, values) in enumerate(rows.items()):
+        middle = top + step * (number + 0.5)
+        parts.append(text(left - 10, middle + 5, label, anchor="end"))
+        shown = [(value, colour) for value, colour in zip(values, COLOURS, strict=False) if value is not None]
+        for place, ((value, low, high), colour) in enumerate(shown):
+            y = middle + (place - (len(shown) - 1) / 2) * 10
+            parts.append(line(at(low), y, at(high), y, colour, 2))
+            parts.append(f'<circle cx="{at(value):.1f}" cy="{y:.1f}" r="4" fill="{colour}"/>')
+    return picture(bottom + 46, title, parts)
+
+
+def curves(title: str, panels: dict[str, tuple[Sequence[float], dict[str, list[float]]]]) -> str:
+    """Values by step; a panel is its name with ticks and curves. All panels share names and colours."""
+    gap, top, height = 34.0, 62.0, 190.0
+    names = list(next(iter(panels.values()))[1])
+    parts = legend(names)
+    width = (WIDTH - 16 - gap * len(panels)) / len(panels)
+    for number, (name, (ticks, series)) in enumerate(panels.items()):
+        left = gap + number * (width + gap)
+        last = max(len(values) for values in series.values())
+
+        def at(step: int, value: float, left: float = left, last: int = last, ticks: Sequence[float] = ticks) -> str:
+            x = left + (step - 1) / (last - 1) * width
+            return f"{x:.1f},{top + height * (1 - (value - ticks[0]) / (ticks[-1] - ticks[0])):.1f}"
+
+        parts.append(text(left, top - 14, name))
+        for tick in ticks:
+            y = float(at(1, tick).partition(",")[2])
+            parts += [line(left, y, left + width, y, FAINT), text(left - 6, y + 4, f"{tick:g}", anchor="end", size=12)]
+        for step, anchor in ((1, "start"), (last, "end")):
+            x = float(at(step, 0).partition(",")[0])
+            parts.append(text(x, top + height + 18, f"step {step}", anchor=anchor, size=12))
+        for values, colour in zip(series.values(), COLOURS, strict=False):
+            points = " ".join(at(step, value) for step, value in enumerate(values, 1))
+            parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.8"/>')
+    return picture(top + height + 28, title, parts)
+
+
+def metrics(run: str, key: str) -> list[float]:
+    """One number a step of a run of docs/results."""
+    lines = (RESULTS / f"{run}.jsonl").read_text(encoding="utf-8").splitlines()
+    return [float(json.loads(row)[key]) for row in lines]
+
+
+def smooth(values: Sequence[float], steps: int) -> list[float]:
+    """The mean of a step and those before it, at most `steps` of them."""
+    return [fmean(values[max(end - steps, 0) : end]) for end in range(1, len(values) + 1)]
+
+
+def beat_rag() -> str:
+    """Drawn from the table on the page, since the predictions are not in the repository."""
+    rows: dict[str, list[Interval | None]] = {}
+    for row in (RESULTS / "beat-rag.md").read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip(" *") for cell in row.strip("|").split("|")]
+        if len(cells) == 7 and any(map(ESTIMATE.search, cells)):
+            rows[cells[0]] = [_estimate(cells[3]), _estimate(cells[6])]
+    if not rows:
+        raise SystemExit("docs/results/beat-rag.md: no table with differences")
+    names = ("trained with the real engine", "trained with simulated pages alone")
+    return intervals("EM against RAG", "difference to RAG in EM points", rows, names, (-30, -20, -10, 0, 10, 20))
+
+
+def _estimate(cell: str) -> Interval | None:
+    found = ESTIMATE.search(cell)
+    return (float(found[1]), float(found[2]), float(found[3])) if found else None
+
+
+def eight_methods() -> str:
+    table = json.loads((RESULTS / "evaluate-qwen.json").read_text(encoding="utf-8"))
+    rows: dict[str, list[Interval | None]] = {
+        row["method"]: [(100 * row["micro"]["value"], 100 * row["micro"]["low"], 100 * row["micro"]["high"])]
+        for row in sorted(table["rows"], key=lambda row: -row["micro"]["value"])
+    }
+    unit = "EM in percent, all 1,225 questions"
+    return intervals("Eight methods on seven benchmarks", unit, rows, ("EM",), (0, 10, 20, 30, 40))
+
+
+def demo_gpu() -> str:
+    runs = {"GRPO": "demo-gpu-grpo", "REINFORCE": "demo-gpu-reinforce", "PPO": "demo-gpu-ppo"}
+    return curves(
+        "Three algorithms on one GPU",
+        {
+            "reward (F1), mean of 5 steps": (
+                (0, 0.2, 0.4, 0.6, 0.8),
+                {name: smooth(metrics(run, "reward"), 5) for name, run in runs.items()},
+            ),
+            "searches per episode": ((1, 2, 3), {name: metrics(run, "searches") for name, run in runs.items()}),
+        },
+    )
+
+
+def make_simulator() -> str:
+    runs = {"A": "make-simulator-grpo", "B, with KL": "make-simulator-grpo-kl", "drift": "make-simulator-grpo-drift"}
+    return curves(
+        "Training with the Qwen simulator",
+        {
+            "reward (F1)": ((0.1, 0.2, 0.3, 0.4, 0.5), {name: metrics(run, "reward") for name, run in runs.items()}),
+            "searches per episode": ((0.5, 1, 1.5, 2, 2.5), {n: metrics(run, "searches") for n, run in runs.items()}),
+        },
+    )
+
+
+FIGURES: dict[str, Callable[[], str]] = {
+    "beat-rag": beat_rag,
+    "eight-methods": eight_methods,
+    "demo-gpu": demo_gpu,
+    "make-simulator": make_simulator,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    check = parser.parse_args().check
+    for name, draw in FIGURES.items():
+        file, drawn = RESULTS / f"{name}.svg", draw()
+        if not check:
+            file.write_text(drawn, encoding="utf-8")
+        elif not file.exists() or file.read_text(encoding="utf-8") != drawn:
+            sys.exit(f"docs/results/{name}.svg is not what its data say: run python scripts/results_figures.py")
+
+
+if __name__ == "__main__":
+    main()
