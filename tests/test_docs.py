@@ -12,14 +12,15 @@ import pytest
 from zerosearch.commands.listing import SUMMARIES
 
 ROOT = Path(__file__).parent.parent
-PAGES = [
-    page
-    for place in ("*.md", "docs/**/*.md", "benchmarks/*.md", "recipes/**/*.md")
-    for page in sorted(ROOT.glob(place))
+PLACES = ("*.md", "docs/**/*.md", "benchmarks/*.md", "recipes/**/*.md")
+PAGES = [page for place in PLACES for page in sorted(ROOT.glob(place))]
+SCRIPTS = [
+    *("config_reference.py", "command_reference.py", "api_reference.py", "architecture.py"),
+    "results_figures.py",
 ]
 
 
-@pytest.mark.parametrize("script", ["config_reference.py", "architecture.py", "results_figures.py"])
+@pytest.mark.parametrize("script", SCRIPTS)
 def test_a_page_that_is_made_from_the_code_is_that_of_the_code(script: str) -> None:
     command = [sys.executable, str(ROOT / "scripts" / script), "--check"]
     result = subprocess.run(command, capture_output=True, text=True)

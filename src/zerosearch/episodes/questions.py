@@ -89,7 +89,12 @@ class Question:
 def load_questions(
     source: str, *, limit: int | None = None, fields: Fields | None = None, answered: bool = True
 ) -> list[Question]:
-    """The questions of `read_questions`; what it notes is logged as a warning."""
+    """Read the questions of `source`: a file of any usual form, or `hub:NAME[:CONFIG]:SPLIT` (docs/data.md).
+
+    `limit` takes the first ones, `fields` says which fields of a row hold what, and `answered=False` takes questions
+    without golden answers too. What was skipped or changed while reading is logged as a warning. Raises `DataError` and
+    `ConfigError` as `read_questions` does.
+    """
     reading = read_questions(source, limit=limit, fields=fields, answered=answered)
     for note in reading.notes():
         log.warning("%s: %s", source, note)

@@ -1,0 +1,99 @@
+"""Write docs/reference/commands.md from the commands' own help texts.
+
+python scripts/command_reference.py            # writes the page
+python scripts/command_reference.py --check    # exit status 1 where the page is not what the code says
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from zerosearch.commands.app import load, long_name, named, option_row, value
+from zerosearch.commands.listing import GROUPS, SUMMARIES
+
+PAGE = Path(__file__).parent.parent / "docs" / "reference" / "commands.md"
+HEAD = """# Commands
+
+What `zerosearch COMMAND --help` says, of every command. This page is made from the code by
+`python scripts/command_reference.py`.
+
+- CONFIG is a TOML file, or the name of a configuration that ships: `zerosearch init` lists them, and
+  [Configuration](../configuration.md) explains every setting.
+- An option whose value is `KEY=VALUE`, such as `--set`, may be given several times.
+- `-h` and `--help` work everywhere and are not listed below. `zerosearch --version` prints the version.
+- `zerosearch --install-completion` lets your shell complete commands and options.
+
+## Exit status
+
+| status | meaning |
+|---|---|
+| 0 | Done. |
+| 1 | Something outside failed: a disk, a missing package, a search. |
+| 2 | A setting, a file or an argument is wrong. |
+| 3 | A run had to stop. |
+| 128 + N | Ended by signal N: 130 is Ctrl-C, 141 means that nobody reads the output any more. |
+
+## Overview
+"""
+
+
+def render() -> str:
+    """The whole page."""
+    parts = [HEAD, "| command | what it does |", "|---|---|"]
+    parts += [f"| [`{name}`](#zerosearch-{name}) | {cell(said)} |" for name, said in SUMMARIES.items()]
+    for title, group in GROUPS.items():
+        parts += ["", f"## {title}"]
+        for name in group:
+            parts += ["", f"### zerosearch {name}", "", *section(name)]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def section(name: str) -> list[str]:
+    """Usage, help text, arguments and options of one command."""
+    command = load(name)
+    arguments = [p for p in command.params if p.param_type_name == "argument"]
+    options = [p for p in command.params if p.param_type_name == "option" and not getattr(p, "hidden", False)]
+    words = [named(p) if p.required else f"[{named(p)}]" for p in arguments]
+    words += [f"{long_name(p)} {value(p)}" for p in options if p.required]
+    usage = " ".join(["zerosearch", name, *words, *["[OPTIONS]"] * bool(options)])
+    lines = [f"    {usage}", "", *(ln if ln.startswith("    ") else escaped(ln) for ln in command.help.splitlines())]
+    if arguments:
+        lines += ["", *table("argument", ((named(p), p.help or "") for p in arguments))]
+    if options:
+        lines += ["", *table("option", map(option_row, options))]
+    return lines
+
+
+def table(title: str, rows: Iterable[tuple[str, Any]]) -> list[str]:
+    return [f"| {title} | |", "|---|---|", *(f"| `{cell(name)}` | {escaped(cell(said))} |" for name, said in rows)]
+
+
+def cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def escaped(text: str) -> str:
+    """`<` outside of code, where Markdown would take it for HTML."""
+    parts = re.split(r"(`[^`]*`)", text)
+    return "".join(part if part.startswith("`") else part.replace("<", "&lt;").replace("*", "\\*") for part in parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--check", action="store_true", help="compare instead of writing")
+    args = parser.parse_args()
+    if args.check:
+        if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != render():
+            sys.exit(f"{PAGE.name} is not what the code says: run python scripts/command_reference.py")
+        return
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(render(), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
