@@ -16,7 +16,7 @@ PLACES = ("*.md", "docs/**/*.md", "benchmarks/*.md", "recipes/**/*.md")
 PAGES = [page for place in PLACES for page in sorted(ROOT.glob(place))]
 SCRIPTS = [
     *("config_reference.py", "command_reference.py", "api_reference.py", "architecture.py"),
-    "results_figures.py",
+    *("results_figures.py", "results_tables.py"),
 ]
 
 
