@@ -16,7 +16,7 @@ PLACES = ("*.md", "docs/**/*.md", "benchmarks/*.md", "recipes/**/*.md")
 PAGES = [page for place in PLACES for page in sorted(ROOT.glob(place))]
 SCRIPTS = [
     *("config_reference.py", "command_reference.py", "api_reference.py", "architecture.py"),
-    *("results_figures.py", "results_tables.py"),
+    *("results_figures.py", "results_tables.py", "results_claims.py"),
 ]
 
 
@@ -59,3 +59,25 @@ def test_every_promise_names_a_test() -> None:
     rows = [line for line in promises.splitlines() if line.startswith("| ") and not line.startswith("| promise")]
     assert rows
     assert [row for row in rows if "`tests/" not in row] == []
+
+
+RECIPE = ROOT / "recipes" / "beat-rag" / "README.md"
+
+
+@pytest.mark.parametrize("name", ["README.md", "README.zh-CN.md", "docs/results.md"])
+def test_an_estimate_on_a_front_page_stands_on_the_page_of_its_experiment(name: str) -> None:
+    if not (ROOT / name).exists():
+        pytest.skip(f"{name} is not written yet")
+    told = "\n".join(_plain(page) for page in [*(ROOT / "docs" / "results").glob("*.md"), RECIPE])
+    for estimate in re.findall(r"(?<![\d.])\d*\.\d+ \[-?\d*\.\d+, -?\d*\.\d+\]", _plain(ROOT / name)):
+        assert estimate in told, f"{name}: {estimate} is on no page of docs/results"
+
+
+def test_the_page_against_rag_has_no_number_that_its_recipe_has_not() -> None:
+    page, recipe = (re.findall(r"\d*\.\d+", _plain(file)) for file in (ROOT / "docs/results/beat-rag.md", RECIPE))
+    assert sorted(set(page) - set(recipe)) == []
+
+
+def _plain(page: Path) -> str:
+    """Its text in one line, numbers bare of stars, signs and units."""
+    return " ".join(re.sub(r"[*+]|(?<=\d) points?(?= \[)", "", page.read_text(encoding="utf-8")).split())

@@ -1,0 +1,225 @@
+"""Check sentences of the results pages against the data in docs/results.
+
+python scripts/results_claims.py [--check]    # prints every claim; exit status 1 where a page does not say it
+
+Each claim is a piece of text as it must stand on a page, made here from the data. So a number that is changed on the
+page alone, or in the data alone, is found. Tables are made by `results_tables.py` and figures by `results_figures.py`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import fmean, median
+from typing import Any
+
+from results_tables import fidelity_rows, report, share, short, steps, sweep_scores
+
+ROOT = Path(__file__).parent.parent
+RECIPE, BEAT, OVERVIEW = "recipes/beat-rag/README.md", "docs/results/beat-rag.md", "docs/results.md"
+
+Run = list[dict[str, Any]]
+Claims = Iterator[tuple[str, str]]
+
+
+def mean(run: Run, key: str, digits: int = 2) -> str:
+    return short(fmean(row[key] for row in run), digits)
+
+
+def seconds(run: Run) -> list[float]:
+    return [row["timing"]["seconds"] for row in run]
+
+
+def beat_rag() -> Claims:
+    fifth, tenth = steps("beat-rag-passages-fifth"), steps("beat-rag-passages-tenth")
+    reward = f"Reward {mean(fifth[:1], 'reward')} to {mean(fifth[-10:], 'reward')} (first step, mean of the last ten)"
+    gaps = [row["sampler_gap"] for row in fifth]
+    entropy = f"entropy {mean(fifth[:1], 'entropy')} to {mean(fifth[-1:], 'entropy')}"
+    yield RECIPE, f"{reward}, {entropy}, sampler gap {short(min(gaps))} to {short(max(gaps))}"
+    asked = sum(row["engine_calls"] for row in fifth)
+    yield RECIPE, f"{fifth[-1]['cost']['searches']:,} searches, of which {asked:,} asked the simulator"
+    yield RECIPE, f"| **price .2** ({len(fifth)} steps) |"
+    yield RECIPE, f"| price .1 ({len(tenth)} steps) |"
+    yield BEAT, f"{len(fifth)} steps of {fifth[0]['episodes']} episodes"
+
+    decided = steps("beat-rag-simulated-two-hop")
+    reward = (
+        f"Reward {mean(decided[:1], 'reward')} to {mean(decided[-10:], 'reward')} (first step, mean of the last ten)"
+    )
+    yield RECIPE, f"{reward}, entropy {mean(decided[:1], 'entropy')} to {mean(decided[-1:], 'entropy')}"
+    yield RECIPE, f"searched {mean(decided[-1:], 'searches')} times in training"
+    yield RECIPE, f"`pages_as_decided` {min(row['pages_as_decided'] for row in decided):.2f}"
+    yield RECIPE, f"{len(decided)} steps of 48 x 8 episodes in 7.6 minutes"
+
+    real = steps("beat-rag-two-hop")
+    ends = [mean(real[:5], "reward"), mean(real[-5:], "reward")]
+    both = f"reward {ends[0]} over the first five steps and {ends[1]} over the last five"
+    yield RECIPE, f"{both}, entropy {mean(real[:1], 'entropy')} to {mean(real[-1:], 'entropy')}"
+    yield RECIPE, f"sampled episodes searched {mean(real[:1], 'searches')} times"
+    yield RECIPE, f"then {len(real)} steps of GRPO"
+    more = steps("beat-rag-two-hop-more")
+    yield RECIPE, f"(gap up to {max(row['sampler_gap'] for row in more):.2f} nats a token".replace("0.", ".")
+    yield RECIPE, f"stopped by the same gap at step {len(steps('beat-rag-prompted-stale'))}"
+
+    tuned = steps("beat-rag-tuned")
+    fewer = f"({mean(tuned[:1], 'searches')} to {mean(tuned[-1:], 'searches')}; the rate was 1e-4"
+    yield RECIPE, f"{fewer}, entropy {mean(tuned[:1], 'entropy')} to {mean(tuned[-1:], 'entropy')})"
+    first, prompted = steps("beat-rag-real"), steps("beat-rag-prompted")
+    for label, run in (("real engine", first), ("prompted simulator", prompted)):
+        ends = [f"{mean(run[:5], key, n)} -> {mean(run[-5:], key, n)}" for key, n in (("reward", 3), ("searches", 2))]
+        yield RECIPE, f"| {label} | {len(run)} | {ends[0]} | {ends[1]} |"
+    yield RECIPE, f"({median(seconds(first)):.1f} and {median(seconds(prompted)):.1f} seconds a step)"
+
+
+def demo_gpu() -> Claims:
+    page = "docs/results/demo-gpu.md"
+    grpo, reinforce, ppo = (steps(f"demo-gpu-{name}") for name in ("grpo", "reinforce", "ppo"))
+    yield page, f"| steps | 0 | {len(grpo)} | {len(reinforce)} | {len(ppo)} |"
+    yield page, f"fell from {mean(grpo[8:9], 'reward')} at step 9 to about {mean(grpo[-10:], 'reward', 1)}"
+    yield OVERVIEW, f"after {len(reinforce)} steps"
+
+
+def methods() -> Claims:
+    page = "docs/results/eight-methods.md"
+    rows = {row["method"]: row for row in report("evaluate-qwen")["rows"]}
+    em = {name: 100 * row["micro"]["value"] for name, row in rows.items()}
+    rag = rows["rag"]["micro"]
+    yield page, f"`rag` has EM {em['rag']:.1f} [{100 * rag['low']:.1f}, {100 * rag['high']:.1f}]"
+    trained = em["zerosearch"] - em["episode"]
+    yield page, f"raised the policy by **{trained:.1f}** points"
+    yield page, f"from {em['episode']:.1f} to {em['zerosearch']:.1f} (p < .001)"
+    yield page, f"stays {em['rag'] - em['zerosearch']:.1f} points below `rag`"
+    yield page, f"is {em['direct'] - em['cot']:.1f} points below `direct`"
+    b = {name: row["behaviour"] for name, row in rows.items()}
+    held = [f"{100 * b[name]['evidence']:.0f}" for name in ("react", "episode", "rag")]
+    yield page, f"({held[0]}, {held[1]} and {held[2]} % of questions)"
+    yield page, f"({b['zerosearch']['searches']:.2f} times, before {b['episode']['searches']:.2f})"
+    yield page, f"({100 * b['zerosearch']['evidence']:.1f} and {100 * b['episode']['evidence']:.1f} %)"
+    yield OVERVIEW, f"EM {em['episode']:.1f} -> {em['zerosearch']:.1f}, +{trained:.1f} [3.3, 7.3]"
+    every = f"trained {em['zerosearch']:.1f}, the same untrained {em['episode']:.1f}, `direct` {em['direct']:.1f}"
+    yield OVERVIEW, f"`rag` {em['rag']:.1f}, {every}"
+    yield (
+        "docs/results/make-simulator.md",
+        f"| A: EM | {short(em['episode'] / 100)} | {short(em['zerosearch'] / 100)} |",
+    )
+
+
+def embedded() -> Claims:
+    page = "docs/results/embedded-simulator.md"
+    found, again = report("fidelity-embedded"), report("fidelity-embedded-rewrites-3")
+    kinds, third = fidelity_rows(found), fidelity_rows(again)
+    count, _, useful, noisy = kinds["control"]
+    few, _, leak, _ = kinds["leak"]
+    yield page, f"useful page does in **{share(useful, count)}**".replace(" [", "** [", 1).replace("]**", "]")
+    yield page, f"its noisy page in {share(noisy, count)}"
+    yield page, f"all the same in **{short(leak)}** {share(leak, few).partition(' ')[2]}: that is its leak"
+    yield page, f"faithful to whole questions** ({short(kinds['whole'][2])}, BM25 {short(kinds['whole'][1])})"
+    yield page, f"{100 * found['whole_pages']:.1f} % of pages have all three documents in form"
+    auc = found["style_auc"]
+    yield page, f"with an AUC of {short(auc['useful'], 2)}, noisy ones with {short(auc['noisy'], 2)}"
+    prompt = found["answer_in_prompt"]
+    told = f"{short(prompt['without'], 2)} of {prompt['queries']} cases, with them in {short(prompt['with'], 2)}"
+    yield page, f"hold the answer in {told}"
+    last = [useful, noisy, leak, third["control"][2], third["control"][3], third["leak"][2], third["second_hop"][2]]
+    yield page, f"(as it ships) | {' | '.join(map(short, last))} |"
+    yield OVERVIEW, f"{share(useful, count)} and {short(noisy)} ([embedded]"
+    yield OVERVIEW, f"useful {short(useful)}, noisy {short(noisy)} where BM25 finds the answer; leak {short(leak)}"
+
+
+def tuned() -> Claims:
+    page = "docs/results/simulator-tuned.md"
+    kinds, others = fidelity_rows(report("fidelity-qwen-tuned")), fidelity_rows(report("fidelity-qwen-tuned-others"))
+    prompted = fidelity_rows(report("fidelity-qwen-prompted"))
+    three = fidelity_rows(report("fidelity-qwen-tuned-rewrites-3"))["control"]
+    count, _, useful, noisy = kinds["control"]
+    few, _, leak, _ = kinds["leak"]
+    ends = share(useful, count).partition(" ")[2]
+    yield page, f"**{short(useful)}** {ends} (prompted {short(prompted['control'][2])})"
+    yield page, f"its noisy page in {short(noisy)} (prompted {short(prompted['control'][3])})"
+    yield page, f"**{short(leak)}** {share(leak, few).partition(' ')[2]}, no less than the prompted model's"
+    yield page, f"({share(prompted['leak'][2], few)}, p = .13)"
+    plain = fidelity_rows(report("fidelity-qwen-tuned-no-plan"))["leak"][2]
+    yield page, f"from {short(plain)} without a plan to {short(leak)}"
+    yield page, f"{round(three[2] * three[0])} of {three[0]}"
+    several, real, whole, _ = others["whole_multi_hop"]
+    yield page, f"finds the answers of {round(real * several)} of {several} questions of several hops"
+    yield page, f"hold those of {round(whole * several)}, which is about its share for the 99"
+    yield page, f"for the 99 ({round(kinds['whole_multi_hop'][2] * kinds['whole_multi_hop'][0])})"
+    yield OVERVIEW, f"useful pages do in {share(useful, count)}, its noisy ones in {short(noisy)} ([1.5B]"
+    leaks = f"leak {short(leak)} and {short(prompted['leak'][2])}"
+    yield OVERVIEW, f"useful {short(useful)} and {short(prompted['control'][2])}; {leaks}"
+
+
+def make_simulator() -> Claims:
+    page = "docs/results/make-simulator.md"
+    a, b = steps("make-simulator-grpo"), steps("make-simulator-grpo-kl")
+    drift, leaky = steps("make-simulator-grpo-drift"), steps("make-simulator-grpo-leaky")
+    for run, number in ((a, "16 (weights of 15 kept)"), (b, "13"), (drift, "10"), (leaky, "9")):
+        assert number.split()[0] == str(len(run))
+        took = f"{min(seconds(run)):.0f} to {max(seconds(run)):.0f}"
+        yield page, f"| {number} | {took} | {run[-1]['cost']['searches']:,} |"
+    rise = f"rose from {mean(leaky[:3], 'reward', 3)} to {mean(leaky[-3:], 'reward', 3)} (means of three steps)"
+    yield page, f"{rise} while searches rose from {mean(leaky[:1], 'searches')} to {mean(leaky[-1:], 'searches')}"
+    yield page, f"{mean(b[:3], 'evidence')} of episodes (steps 1 to 3) and {mean(b[10:], 'evidence')} (steps 11 to 13)"
+    yield page, f"noise to {100 * drift[-1]['noise']:.0f} %"
+
+
+def machines() -> Claims:
+    one, two = (median(seconds(steps(f"two-gpus-{name}"))) for name in ("one-process", "two-processes"))
+    yield "docs/results/two-gpus.md", f"two GPUs make **{one / two:.1f}** times the episodes"
+    yield OVERVIEW, f"Two GPUs make {one / two:.1f} times the episodes of one"
+
+
+def demo() -> Claims:
+    page = "docs/results/demo.md"
+    slow, fast = sweep_scores("lr3"), sweep_scores("base")
+    assert [score > 0.7 for score in slow] == [True] * 6
+    yield page, "all of six seeds end above .70 (on 139 questions)"
+    assert (sum(score < 0.7 for score in fast), len(fast)) == (2, 4)
+    yield page, "two of four do not"
+    scores = {(row["run"], row["device"]): row["f1_139"] for row in steps("demo-sweep")}
+    apart = {run: abs(score - scores[run, "gpu"]) for (run, device), score in scores.items() if (run, "gpu") in scores}
+    worst = max(gap for run, gap in apart.items() if run.startswith("base"))
+    small = max(gap for run, gap in apart.items() if run.startswith(("lr3", "lr4")))
+    yield page, f"up to {short(worst, 2)} F1 apart on a CPU and on a GPU, at 3e-4 and 4e-4 at most {short(small, 2)}"
+    gains = []
+    for rate in ("lr4", "lr3"):
+        both = [
+            seed for seed in range(8) if (f"base-s{seed}", "gpu") in scores and (f"{rate}-s{seed}", "gpu") in scores
+        ]
+        gains.append([scores[f"{rate}-s{seed}", "gpu"] - scores[f"base-s{seed}", "gpu"] for seed in both])
+    assert [sum(gain > 0 for gain in rate) for rate in gains] == [4, 3]
+    assert [len(rate) for rate in gains] == [4, 4]
+    yield page, f"(mean difference {short(fmean(gains[0]))}), 3e-4 on three of the four ({short(fmean(gains[1]))})"
+
+
+def learnable() -> Claims:
+    page, found = "docs/results/what-there-is-to-learn.md", report("factbook-measure")["top_3"]["test"]
+    whole, right = found["two_hop"], found["two_hop_gold"]
+    yield (
+        page,
+        f"for {100 * whole:.1f} % when it is given the whole question, and for {100 * right:.1f} % after the two",
+    )
+    yield OVERVIEW, f"{short(whole)} of two-hop answers with the whole question, {short(right)} after"
+    yield "recipes/factbook/README.md", f"| two-hop, after the two right queries | {short(right)} |"
+    yield "recipes/factbook/README.md", f"| two-hop, the question as query | {short(whole)} |"
+    yield "recipes/factbook/README.md", f"| one-hop, the question as query | {short(found['one_hop'])} |"
+
+
+GROUPS = (beat_rag, demo_gpu, methods, embedded, tuned, make_simulator, machines, demo, learnable)
+
+
+def main() -> None:
+    missing = 0
+    for group in GROUPS:
+        for page, claim in group():
+            text = " ".join((ROOT / page).read_text(encoding="utf-8").split())
+            said = claim in text
+            missing += not said
+            print(f"{'ok  ' if said else 'GONE'}  {page}: {claim}", file=sys.stdout if said else sys.stderr)
+    sys.exit(1 if missing else 0)
+
+
+if __name__ == "__main__":
+    main()
