@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +42,19 @@ def test_a_folder_is_read_without_its_weights(zerosearch: Any, tmp_path: Path) -
     result = zerosearch("doctor", "--model", str(tmp_path), "--gpu", "4090")
     assert result.code == 0, result.err
     assert "0 million weights, LoRA rank 8, on 4090" in result.out
+
+
+@pytest.mark.parametrize("config", ["one-gpu-1.5b", "one-gpu-7b", "paper-qwen2.5-3b"])
+def test_configurations_that_ship_are_estimated_without_a_hub(
+    zerosearch: Any, config: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zerosearch.models.shapes.resolve_model", lambda name: pytest.fail(f"asked for {name}"))
+    result = zerosearch("doctor", "--config", config, "--gpu", "H200")
+    assert result.code == 0, result.err
+    assert re.search(r"seconds a step, about: rollouts [\d.]+, update [\d.]+", result.out)
+    seconds = sum(map(float, re.findall(r"(?:rollouts|update) ([\d.]+)", result.out)))
+    (hours,) = re.findall(r"200 such steps, about: ([\d.]+) hours", result.out)
+    assert float(hours) == pytest.approx(seconds * 200 / 3600, abs=0.1)
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.errors import ModelError
 from zerosearch.models import decoding
 from zerosearch.models.decoding import decode_batch
+from zerosearch.models.paged import cache_argument
 
 SHAPE: dict[str, Any] = {
     "vocab_size": 420,
@@ -82,3 +83,12 @@ def test_a_model_that_leaves_its_cache_empty_is_refused(tiny_tokenizer: Any) -> 
     ).eval()
     with pytest.raises(ModelError, match="leaves its cache empty"):
         decode_batch(model, [PROMPT], [Sampling(max_tokens=3)], tokenizer=tiny_tokenizer, eos_ids=frozenset())
+
+
+@pytest.mark.parametrize("name", ["past_key_values", "cache", "cache_params"])
+def test_a_model_is_given_its_cache_by_its_own_name(name: str) -> None:
+    names: dict[str, Any] = {}
+    exec(f"def forward(self, input_ids, {name}=None, **rest): ...", names)
+    model = type("Model", (), {"forward": names["forward"]})()
+    adapted = type("Adapted", (), {"forward": lambda self, *args, **rest: ..., "get_base_model": lambda self: model})()
+    assert cache_argument(model) == cache_argument(adapted) == name

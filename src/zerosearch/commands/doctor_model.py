@@ -73,6 +73,10 @@ def show_estimate(config: TrainConfig, gpu: str | None) -> bool:
             f"seconds a step, about: rollouts {rollouts:.1f}, update {update:.1f} ({work.questions} questions x "
             f"{work.rollouts} episodes, turns of {work.turn} tokens, pages of {work.page})"
         )
+        steps = config.training.steps
+        console.print(
+            f"{steps} such steps, about: {steps * (rollouts + update) / 3600:.1f} hours, evaluations not counted"
+        )
         if config.engine.kind != "simulated" or config.engine.simulated.base_url is not None:
             console.print("  without the time that pages take: they come from elsewhere")
     console.print("an estimate, calibrated by one measured shape (docs/performance.md); zerosearch bench measures")

@@ -18,7 +18,7 @@ import torch
 
 from zerosearch.episodes.generation import Generation, GenerationStop, Sampling
 from zerosearch.models.decode_steps import PROMPT_TOKENS, PROMPTS, DecodeSteps, Feed, Sampled
-from zerosearch.models.paged import PagedMemory, Reading
+from zerosearch.models.paged import PagedMemory, Reading, cache_argument
 from zerosearch.models.pages import PAGE, SCRATCH, Pages
 from zerosearch.models.phases import phase
 from zerosearch.models.sampling import StopStrings, draw, uniform
@@ -256,9 +256,9 @@ class ContinuousSampler:
                 input_ids=ids.to(device),
                 attention_mask=torch.zeros(1, 1, 1, 1, dtype=self._memory.layout.dtype, device=device),
                 position_ids=reading.positions,
-                past_key_values=self._memory,
                 use_cache=True,
                 logits_to_keep=1,
+                **{cache_argument(model): self._memory},
             ).logits[:, -1]
         temperatures = torch.tensor([row.sampling.temperature for row in rows], device=device)
         uniforms = torch.tensor([row.uniforms(1)[0] for row in rows], dtype=torch.float64, device=device)

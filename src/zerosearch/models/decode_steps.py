@@ -21,7 +21,7 @@ from torch import Tensor
 
 from zerosearch.errors import first_line
 from zerosearch.models.devices import on_device
-from zerosearch.models.paged import BLOCK, PagedMemory, Reading, blocks_of
+from zerosearch.models.paged import BLOCK, PagedMemory, Reading, blocks_of, cache_argument
 from zerosearch.models.pages import PAGE, SCRATCH
 from zerosearch.models.phases import phase
 from zerosearch.models.sampling import draw
@@ -227,9 +227,9 @@ class _Step:
                 input_ids=self.ids.view(shape),
                 attention_mask=self._mask,
                 position_ids=positions,
-                past_key_values=self._memory,
                 use_cache=True,
                 logits_to_keep=self.ends if self._prompts else 0,
+                **{cache_argument(model): self._memory},
             ).logits.flatten(0, 1)
         uniforms = self.uniforms.index_select(0, self.number).squeeze(0)
         tokens, logprobs = draw(logits, self.temperatures, uniforms)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from zerosearch.episodes.generation import Generation, GenerationStop, Sampling
 from zerosearch.errors import ModelError
+from zerosearch.models.paged import cache_argument
 from zerosearch.models.sampling import StopStrings, next_tokens
 
 _KEYS_AND_VALUES = (DynamicLayer, DynamicSlidingWindowLayer)
@@ -161,7 +161,7 @@ class GrowingBatch:
         logits: Tensor = self._model(
             input_ids=ids_B.unsqueeze(1),
             # a state has no columns: Mamba would lay the mask of them all over its one token
-            attention_mask=self._attention if argument == "past_key_values" else None,
+            attention_mask=self._attention if argument != "cache_params" else None,
             position_ids=positions_B.unsqueeze(1),
             use_cache=True,
             **{argument: self._cache},
@@ -206,11 +206,6 @@ def _prefill(model: Any, tokens: Tensor, attention: Tensor, cache: DynamicCache,
     if not any(getattr(layer, flag, False) for layer in cache.layers for flag in _FILLED):
         raise ModelError(f"a model of kind {type(model).__name__} leaves its cache empty: it cannot be decoded here")
     return logits
-
-
-def cache_argument(model: Any) -> str:
-    """What the model calls its cache: Mamba and its kin have a name of their own, and ignore the usual one."""
-    return "cache_params" if "cache_params" in inspect.signature(model.forward).parameters else "past_key_values"
 
 
 def _positions(attention: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ through a table of pages. Both need to know whose tokens these are: a `Reading`,
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -24,6 +25,13 @@ from zerosearch.models.pages import PAGE
 
 ATTENTION = "zerosearch_paged"
 BLOCK = 16  # tokens of a text that a kernel over prompts takes together
+
+
+def cache_argument(model: Any) -> str:
+    """What the model calls its cache. Mamba and its kin have a name of their own; transformers 5.24 has a new one."""
+    base = model.get_base_model() if hasattr(model, "get_base_model") else model
+    taken = inspect.signature(base.forward).parameters
+    return next((name for name in ("cache_params", "past_key_values", "cache") if name in taken), "past_key_values")
 
 
 @dataclass(frozen=True)
@@ -46,7 +54,7 @@ class Layout:
         if not all(type(layer) is DynamicLayer for layer in cache.layers):
             return None
         with torch.no_grad():
-            model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device), past_key_values=cache)
+            model(input_ids=torch.zeros(1, 1, dtype=torch.long, device=model.device), **{cache_argument(model): cache})
         shapes = {(layer.keys.shape[1], layer.keys.shape[3], layer.values.shape[3]) for layer in cache.layers}
         if len(shapes) != 1 or any(layer.keys.dtype != cache.layers[0].values.dtype for layer in cache.layers):
             return None

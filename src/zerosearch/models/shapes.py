@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -59,10 +60,13 @@ class Shape:
 def config_named(name: str) -> Any:
     """The transformers configuration of a known shape, a folder, an embedded model or a hub id; no weights are read.
 
-    Raises `ModelError` where there is none, `ConfigError` for a name that is neither.
+    A hub id of Qwen2.5 has a known shape, so no hub is asked for it. Raises `ModelError` where there is none,
+    `ConfigError` for a name that is neither.
     """
-    if name in SHAPES:
-        settings = dict(SHAPES[name])
+    qwen = re.fullmatch(r"Qwen/(Qwen2\.5)(?:-Coder)?(-[\d.]+B)(?:-Instruct)?", name)
+    known = "".join(qwen.groups()).lower() if qwen else name
+    if known in SHAPES:
+        settings = dict(SHAPES[known])
         return AutoConfig.for_model(settings.pop("model_type"), **settings)
     if "/" not in name and name not in EMBEDDED_MODELS:
         raise ConfigError(f"{name!r} is no folder, no hub id (org/name), and none of the shapes {', '.join(SHAPES)}")
