@@ -133,7 +133,10 @@ def _values(name: str, given: dict[str, Any]) -> str | None:
     if name == "ask":
         from zerosearch.commands.ask import told_apart
 
-        configuration, _ = told_apart(given["words"] or ())
+        try:
+            configuration, _ = told_apart(given["words"] or ())
+        except ConfigError as error:
+            return str(error)
     if name == "init":
         known = given["from_"] in {*names(), "NAME"}
         return None if known else f"--from {given['from_']}: no configuration that ships"

@@ -38,7 +38,8 @@ class Shown:
 
 
 def pages(root: Path = ROOT) -> list[Path]:
-    return sorted({page for place in PLACES for page in root.glob(place)})
+    """All pages but those that are made from the commands themselves."""
+    return sorted({page for place in PLACES for page in root.glob(place) if page.parent.name != "reference"})
 
 
 def configurations(root: Path = ROOT) -> list[Path]:

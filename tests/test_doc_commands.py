@@ -40,6 +40,7 @@ def test_the_extras_that_a_page_installs_exist(page: Path) -> None:
         ("    zerosearch show runs/demo --worst none", "Invalid value for '--worst'"),
         ("    zerosearch evaluate demo --methods rag,rga", "'rga' is none of direct"),
         ("    zerosearch evaluate demo --benchmarks nq,hotpot-qa-2", "no such benchmark: hotpot-qa-2"),
+        ("    zerosearch ask demo What is it?", "a question of several words goes in quotes"),
         ("    zerosearch doctor --config demo --gpu 3090", "--gpu 3090 is not known"),
         ("    zerosearch init mine.toml --from nothing", "no configuration that ships"),
         ("    SET=1 zerosearch train \\\n        demo --fast", "No such option: --fast"),
