@@ -6,9 +6,9 @@ what one would find. OUT gets
 simulated-train.jsonl  questions of two hops, where the whole question misses and the right second hop hits, so that a
                        second search pays; and of one hop that hit at once, so that stopping pays. About
                        half of each once simulated_worlds.py has made their facts. With them some that compare:
-                       a choice between two, yes or no. No page states what they ask for; a policy that meets
-                       none answers them with anything but one of the two
-simulated-warm.jsonl   others of the first two kinds, for the warm start
+                       a choice between two, yes or no (comparing_facts.py makes their facts). A policy that
+                       meets none answers them with anything but one of the two
+simulated-warm.jsonl   others of these kinds, for the warm start
 """
 
 from __future__ import annotations
@@ -18,16 +18,22 @@ import random
 import re
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+
+from comparing_facts import facts_of
 
 from zerosearch.episodes.questions import Question, load_questions
 from zerosearch.episodes.scoring import contains_answer
 from zerosearch.simulator.hits import Asked, HitPredictor, chance
 from zerosearch.simulator.worlds import compares
 
-KEPT = {"simulated-train": (2600, 1300, 400), "simulated-warm": (500, 230, 0)}
+KEPT = {"simulated-train": (2600, 1300, 480), "simulated-warm": (500, 230, 80)}
 """Questions of two hops, of one, and that compare. Facts can be made for one of two of the first and most of the
-second. The last are one in eight: some 280 of the 2,112 that 44 steps of 48 meet."""
+second. The last are one in seven then."""
+SHARES = {"choice": 0.35, "yes": 0.2, "no": 0.2, "without facts": 0.25}
+"""Of those that compare. Those without facts ask about the directors of two films; in the data *no* is far more often
+right than *yes*, so that a policy would learn the word."""
 SECOND = 0.6
 """Second hops of a chosen question have a draw below this: most that are right hit."""
 CHOICE = re.compile(r"\b(?:or|both|same|mutual|first|older|younger|earlier|later)\b", re.IGNORECASE)
@@ -49,6 +55,13 @@ def short_comparison(question: Question) -> bool:
     return short and compares(question)
 
 
+def comparison(question: Question) -> str:
+    """The kind of a question that compares."""
+    if not question.facts:
+        return "without facts"
+    return question.golden_answers[0].lower() if question.yes_or_no else "choice"
+
+
 def of_two_hops(question: Question) -> bool:
     """A guess from the words: sets of several hops have questions of three and four too, which nest deeper."""
     return 1 <= len(NESTED.findall(question.text)) <= 3 and any(word[0].isupper() for word in question.text.split()[1:])
@@ -68,15 +81,18 @@ def main() -> None:
     two = [q for q in two if not hits.decide(Asked(q, q.text))]
     one = [q for q in read("nq", 1) if q.evident_answers and chance(q, second_hop=False) < 0.5]
     one = [q for q in one if hits.decide(Asked(q, q.text))]
-    comparing = read("multihop_mix", 2, short_comparison)
+    comparing = [replace(q, facts=facts_of(q)) for q in read("multihop_mix", 2, short_comparison)]
     print(f"{len(two)} questions of two hops miss whole and hit on the second; {len(one)} of one hop hit")
-    print(f"{len(comparing)} compare, {sum(q.yes_or_no for q in comparing)} of them by yes or no")
     for questions in (two, one, comparing):
         rng.shuffle(questions)
+    compared = {kind: [q for q in comparing if comparison(q) == kind] for kind in SHARES}
+    print(f"{len(comparing)} compare: " + ", ".join(f"{len(found)} {kind}" for kind, found in compared.items()))
     for name, (of_two, of_one, of_comparing) in KEPT.items():
         chosen, two, one = two[:of_two] + one[:of_one], two[of_two:], one[of_one:]
-        chosen += comparing[:of_comparing]
-        comparing = comparing[of_comparing:]
+        for kind, share in SHARES.items():
+            count = round(share * of_comparing)
+            chosen += compared[kind][:count]
+            del compared[kind][:count]
         rng.shuffle(chosen)
         lines = (json.dumps(question.as_row(), ensure_ascii=False) + "\n" for question in chosen)
         (out / f"{name}.jsonl").write_text("".join(lines), encoding="utf-8")

@@ -200,9 +200,9 @@ def test_titles_and_plans() -> None:
     assert subject("who knows") == ""
     world = World("Jane Austen", FACTS)
     both = plan_page(EMMA, EMMA.text, "whole_multi_hop", world, hit=True, noisy=False)
-    assert both.states == " ".join(FACTS)
-    assert plan_page(EMMA, "Jane Austen", "second_hop", world, hit=True, noisy=False).title == "Jane Austen"
-    assert plan_page(EMMA, "steam", "beside", world, hit=False, noisy=False).named == ()
+    assert both.states[0].fact == " ".join(FACTS)
+    assert plan_page(EMMA, "Jane Austen", "second_hop", world, hit=True, noisy=False).states[0].title == "Jane Austen"
+    assert plan_page(EMMA, "steam", "beside", world, hit=False, noisy=False).states == ()
 
 
 def test_metrics_say_what_was_decided_and_whether_pages_kept_to_it() -> None:

@@ -18,6 +18,7 @@ from zerosearch.engines.page_rows import RecordedPage
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Document, Noise, Quality, SearchPage, SearchRequest, holds_answer
 from zerosearch.errors import ConfigError, DataError, EngineError
+from zerosearch.simulator.decided import plan_comparison
 from zerosearch.simulator.engine import SimulatedEngine
 from zerosearch.simulator.hits import HitPredictor
 from zerosearch.simulator.passage_training import FEWEST, passage_examples
@@ -161,3 +162,49 @@ def test_passages_longer_than_the_simulator_may_write_are_left_out() -> None:
     short = passage_examples(tiny_local_model(tiny_tokenizer()), pages(FEWEST), top_k=3, max_tokens=40)
     assert 0 < len(short) < 4 * FEWEST
     assert max(sum(example.mask) for example in short) <= 40
+
+
+OLDER = Question(
+    "older",
+    "Who was born first, Ann Lee or Bob Ray?",
+    ("Bob Ray",),
+    2,
+    facts=("Ann Lee (born 3 May 1946) is a French painter.", "Bob Ray (born 1 June 1941) is an Indian singer."),
+)
+SAME = replace(OLDER, id="same", text="Are Ann Lee and Bob Ray of the same nationality?", golden_answers=("no",))
+
+
+@pytest.mark.parametrize("question", [OLDER, SAME])
+def test_a_page_of_a_comparison_states_the_facts_of_the_things_that_are_found(
+    tmp_path: Path, question: Question, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = {"Ann Lee": 0.0, "Bob Ray": 0.0}
+    monkeypatch.setattr("zerosearch.simulator.decided._draw", lambda *parts: drawn[parts[-1]])
+    page = find(tmp_path, FakeChat(obedient), question.text, hit=True, question=question)
+    texts = {document.title: document.text for document in page.documents}
+    assert all(fact in texts[fact[:7]] for fact in question.facts)
+    assert (page.hit, len(page.documents)) == (None, 3)
+    drawn["Bob Ray"] = 0.7  # found alone, and not beside another
+    page = find(tmp_path, FakeChat(obedient), question.text, hit=True, question=question)
+    assert not holds_answer(page.documents, ["Bob Ray"])
+    assert holds_answer(page.documents, ["1946"])
+    page = find(tmp_path, FakeChat(obedient), "Bob Ray born", hit=True, question=question)
+    assert holds_answer(page.documents, ["1941"])
+    assert not holds_answer(page.documents, ["Ann Lee"])
+    page = find(tmp_path, FakeChat(obedient), question.text, hit=True, question=question, quality=Quality.NOISY)
+    assert not holds_answer(page.documents, ["Ann Lee", "Bob Ray", "1946", "1941"])
+
+
+def test_a_passage_that_leaves_out_its_fact_gets_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zerosearch.simulator.decided._draw", lambda *parts: 0.0)
+    page = find(tmp_path, FakeChat("Some: A passage. Of other things."), OLDER.text, hit=True, question=OLDER)
+    assert all(holds_answer(page.documents, [value]) for value in ("1946", "French", "1941", "Indian"))
+    assert page.attempts == 1  # no rewrites are allowed here
+
+
+def test_most_things_are_found_alone_and_fewer_together(tmp_path: Path) -> None:
+    asked = [replace(OLDER, id=str(number)) for number in range(400)]
+    both = [len(plan_comparison(q, q.text, noisy=False).states) for q in asked]
+    alone = [len(plan_comparison(q, "Ann Lee", noisy=False).states) for q in asked]
+    assert 0.6 < sum(both) / 800 < 0.74
+    assert 0.76 < sum(alone) / 400 < 0.88

@@ -53,30 +53,42 @@ _ANSWER_TITLES = 0.2
 _DATE = re.compile(r"(?:January|February|March|April|May|June|July|August|September|October|November|December)\b")
 _NAME_RUNS = re.compile(r"[A-Z][\w'’.-]*\w(?: (?:of |the |and )?[A-Z0-9][\w'’.-]*\w)*")
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+")
+_YEAR = re.compile(r"\b\d{4}\b")
 _LONGEST_TITLE = 8  # words
+_FOUND_TOGETHER, _FOUND_ALONE = 0.67, 0.82
 _FIRST_RANK = 0.6
 """How often the passage that states something is ranked first; else second, else third, by the same chance."""
 
 
 @dataclass(frozen=True)
-class PagePlan:
-    """What a page shall be. `hit`: it holds a golden answer.
+class Statement:
+    """A passage about `title` that states `fact`; of each of the alternatives in `named` one must stand in it."""
 
-    Its best passage is about `title` and `states` a fact (empty: none does); one of `named` must stand on the page.
-    `absent` must not. The other passages share words with `topic`.
+    title: str
+    fact: str
+    named: tuple[tuple[str, ...], ...]
+
+    def kept(self, documents: Sequence[Document]) -> bool:
+        """Whether `documents` contain it."""
+        return all(holds_answer(documents, alternatives) for alternatives in self.named)
+
+
+@dataclass(frozen=True)
+class PagePlan:
+    """What a page shall be. `hit`: it contains a golden answer; None: that is not decided.
+
+    Its best passages state something (often only one of them, or none). `absent` must not stand on the page. The
+    other passages share words with `topic`.
     """
 
-    hit: bool
+    hit: bool | None
     topic: str
-    title: str = ""
-    states: str = ""
-    named: tuple[str, ...] = ()
+    states: tuple[Statement, ...] = ()
     absent: tuple[str, ...] = ()
 
     def kept(self, documents: Sequence[Document]) -> bool:
         """Whether a page is as planned."""
-        there = not self.named or holds_answer(documents, self.named)
-        return there and not holds_answer(documents, self.absent)
+        return all(told.kept(documents) for told in self.states) and not holds_answer(documents, self.absent)
 
 
 def plan_page(question: Question, query: str, kind: QueryKind, world: World, *, hit: bool, noisy: bool) -> PagePlan:
@@ -88,12 +100,42 @@ def plan_page(question: Question, query: str, kind: QueryKind, world: World, *, 
     golds = absent = question.golden_answers
     facts, bridge = world.facts, world.bridge
     if hit and not noisy:
-        states = " ".join(facts) if kind == "whole_multi_hop" else facts[-1] if facts else ""
-        title = bridge if kind == "second_hop" else title_of(states, question)
-        return PagePlan(True, query, title, states, golds)
+        fact = " ".join(facts) if kind == "whole_multi_hop" else facts[-1] if facts else ""
+        title = bridge if kind == "second_hop" else title_of(fact, question)
+        return PagePlan(True, query, (Statement(title, fact, (golds,)),))
     if not noisy and bridge and len(facts) > 1 and kind in ("whole_multi_hop", "first_hop"):
-        return PagePlan(False, subject(facts[0]) or query, subject(facts[0]), facts[0], (bridge,), absent)
+        told = Statement(subject(facts[0]), facts[0], ((bridge,),))
+        return PagePlan(False, told.title or query, (told,), absent)
     return PagePlan(False, bridge if kind == "second_hop" else topic(query), absent=absent)
+
+
+def plan_comparison(question: Question, query: str, *, noisy: bool) -> PagePlan:
+    """The plan of a page for a question that compares the things which its facts begin with.
+
+    The page has a passage of each thing that the query names and the engine finds. BM25 finds the passage of 40 of
+    60 things with the whole question, and of 49 with the thing's name (training questions, three passages a page).
+    A thing whose passage is not found is absent, so that no other passage says something else of it.
+    """
+    told = [Statement(subject(fact), fact, tuple((value,) for value in _values(fact))) for fact in question.facts]
+    named = [one for one in told if contains_answer(query, [one.title])]
+    share = _FOUND_ALONE if len(named) == 1 else _FOUND_TOGETHER
+    found = [one for one in named if not noisy and _draw("found", question.id, one.title) < share]
+    absent = tuple(one.title for one in told if one not in found)
+    return PagePlan(None, topic(query), tuple(found), absent)
+
+
+def _values(fact: str) -> list[str]:
+    """What a fact tells: its years and its last name.
+
+    >>> _values("Ann Lee (born 3 May 1876) is a French painter.")
+    ['1876', 'French']
+    """
+    return _YEAR.findall(fact) + _NAME_RUNS.findall(fact)[-1:]
+
+
+def _draw(*parts: str) -> float:
+    """A number from 0 to 1, the same for the same `parts`."""
+    return derive_seed(*parts) / 2**63
 
 
 def topic(query: str) -> str:
@@ -126,7 +168,7 @@ def title_of(fact: str, question: Question) -> str:
     'Power Rangers'
     """
     title, answers = subject(fact), question.golden_answers
-    kept = derive_seed("title", question.id) / 2**63 < _ANSWER_TITLES
+    kept = _draw("title", question.id) < _ANSWER_TITLES
     if title and (kept or not contains_answer(title, answers)):
         return title
     names = [name for name in _NAME_RUNS.findall(fact) if not contains_answer(name, answers) and not _DATE.match(name)]
@@ -136,15 +178,14 @@ def title_of(fact: str, question: Question) -> str:
 def decided_messages(plan: PagePlan, top_k: int, words: int) -> list[Message]:
     """The chat that asks for the page, with an example of three passages."""
     order = "Write {} passages of about {} words each, on a line each."
-    example, page = _STATING if plan.named else _BESIDE
+    example, page = _STATING if plan.states else _BESIDE
     lines = [order.format(top_k, words)]
     others = f"about other subjects, whose names share words with: {field_text(plan.topic)}"
-    if plan.named:
-        about, fact = field_text(plan.title), field_text(plan.states or plan.named[0])
-        lines += [f"Passage [1] is about {about} and states this: {fact}"]
-        lines += [f"The others are {others}"] if top_k > 1 else []
-    else:
-        lines += [f"They are {others}"]
+    for place, told in enumerate(plan.states[:top_k], start=1):
+        fact = field_text(told.fact or told.named[0][0])
+        lines += [f"Passage [{place}] is about {field_text(told.title)} and states this: {fact}"]
+    if len(plan.states) < top_k:
+        lines += [f"The others are {others}" if plan.states else f"They are {others}"]
     return [
         {"role": "system", "content": _SYSTEM},
         {"role": "user", "content": f"{order.format(3, 50)}\n{example}"},
@@ -155,10 +196,10 @@ def decided_messages(plan: PagePlan, top_k: int, words: int) -> list[Message]:
 
 def beginning(plan: PagePlan, *, forced: bool) -> str:
     """How the page begins; `forced` with the very fact, so that it stands there."""
-    if not forced or not plan.named:
+    if not forced or not plan.states:
         return "[1]"
-    title, states = field_text(plan.title), field_text(plan.states)
-    return f"[1] {title}: {states}".rstrip() if title else f"[1] {states}"
+    title, fact = field_text(plan.states[0].title), field_text(plan.states[0].fact)
+    return f"[1] {title}: {fact}".rstrip() if title else f"[1] {fact}"
 
 
 def without(answers: Sequence[str], documents: Sequence[Document]) -> tuple[Document, ...]:
@@ -174,10 +215,13 @@ def without(answers: Sequence[str], documents: Sequence[Document]) -> tuple[Docu
 
 
 def ranked(plan: PagePlan, documents: Sequence[Document], seed: int) -> tuple[Document, ...]:
-    """`documents` with the first, which states something, where an engine might rank it."""
+    """`documents` with the first, which state something, where an engine might rank them: several in any order."""
     drawn, order = random.Random(seed), list(documents)
+    if len(plan.states) > 1:
+        drawn.shuffle(order)
+        return tuple(order)
     place = 0
-    while plan.named and place < len(order) - 1 and drawn.random() > _FIRST_RANK:
+    while plan.states and place < len(order) - 1 and drawn.random() > _FIRST_RANK:
         place += 1
     order.insert(place, order.pop(0))
     return tuple(order)

@@ -36,12 +36,20 @@ from zerosearch.errors import ConfigError, EngineError
 from zerosearch.files.identity import digest_of, with_parts
 from zerosearch.models.chat import ChatModel
 from zerosearch.models.retry import AttemptError, Retry, with_retry
-from zerosearch.simulator.decided import PagePlan, beginning, decided_messages, plan_page, ranked, without
+from zerosearch.simulator.decided import (
+    PagePlan,
+    beginning,
+    decided_messages,
+    plan_comparison,
+    plan_page,
+    ranked,
+    without,
+)
 from zerosearch.simulator.hits import Asked, HitPredictor, kind_of
 from zerosearch.simulator.page_text import NO_PLAN, PLAN_BEGIN, announces_answer, parse_page
 from zerosearch.simulator.passages import beside_messages, stating_messages, write_page
 from zerosearch.simulator.prompts import LEARNED, WORDS_PER_DOCUMENT, PromptStyle, simulator_messages
-from zerosearch.simulator.worlds import Worlds, Write
+from zerosearch.simulator.worlds import Worlds, Write, compares
 from zerosearch.usage import NOTHING, Usage
 
 _WORD = re.compile(r"\w")
@@ -132,7 +140,11 @@ class SimulatedEngine:
         first = request.seed if attempt == 1 else derive_seed("attempt", attempt, request.seed)
         if self._settings.style == "passages":
             return await self._write_passages(request, first, bill)
-        if self._hits is not None and self._settings.style == "instruct" and _can_tell(request):
+        if (
+            self._hits is not None
+            and self._settings.style == "instruct"
+            and (_can_tell(request) or _has_facts(request))
+        ):
             return await self._write_decided(request, first, bill)
         wanted = hit = self._hit(request)
         begun = await self._decide(request, messages, first, bill) if hit is None else _decided(request, hit)
@@ -179,10 +191,10 @@ class SimulatedEngine:
             if documents and plan.kept(documents):
                 break
             bill.rewrites += 1
-        if not documents and not plan.states:
+        missing = [told for told in plan.states if told.fact and not told.kept(documents)]
+        documents = (*(Document(told.title, told.fact) for told in missing), *documents)[: request.top_k]
+        if not documents:
             raise self._nothing(request)
-        if not plan.kept(documents) and plan.states:
-            documents = (Document(plan.title, plan.states), *documents)[: request.top_k]
         return replace(page, documents=ranked(plan, documents, first), hit=plan.hit)
 
     async def _write_passages(self, request: SearchRequest, first: int, bill: _Bill) -> SearchPage:
@@ -192,21 +204,22 @@ class SimulatedEngine:
         async def passage(messages: Sequence[Message], number: int) -> str:
             return await tell(messages, self._settings.max_tokens, derive_seed("passage", number, first))
 
-        decided = _can_tell(request)
-        plan = await self._plan(request, tell) if decided else PagePlan(False, request.query)
+        plan = await self._plan(request, tell)
         tries = self._settings.rewrites + 1
         documents, rewritten = await write_page(plan, request.query, request.top_k, tries, first, passage)
         bill.rewrites += rewritten
         if not documents:
             raise self._nothing(request)
         made = ranked(plan, documents, first)
-        return SearchPage(made, self.name, request.quality, hit=plan.hit if decided else None)
+        return SearchPage(made, self.name, request.quality, hit=plan.hit)
 
     async def _plan(self, request: SearchRequest, write: Write) -> PagePlan:
-        """What the page shall be, as the predictor decides."""
+        """What the page shall be, as the predictor decides. It states nothing where nothing can be decided."""
         question, hits = request.question, self._hits
-        assert question is not None
-        assert hits is not None
+        if question is not None and _has_facts(request):
+            return plan_comparison(question, request.query, noisy=request.quality != "useful")
+        if question is None or hits is None or not _can_tell(request):
+            return PagePlan(None, request.query)
         world = await self.worlds.of(question, write)
         asked = Asked(question, request.query, world.bridge)
         hit = request.quality is Quality.USEFUL and hits.decide(asked)
@@ -292,6 +305,12 @@ def _can_tell(request: SearchRequest) -> bool:
     """Whether it can be told of a page if it holds a golden answer: not of `yes`, which any page may hold."""
     question = request.question
     return question is not None and bool(question.golden_answers) and not question.yes_or_no
+
+
+def _has_facts(request: SearchRequest) -> bool:
+    """Whether the data has a fact of each thing that the question compares."""
+    question = request.question
+    return question is not None and len(question.facts) > 1 and not question.bridge and compares(question)
 
 
 def _holds(request: SearchRequest, page: SearchPage) -> bool:

@@ -19,7 +19,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from zerosearch.episodes.protocol import Message, field_text, one_line
 from zerosearch.episodes.replies import visible
 from zerosearch.episodes.search import Document
-from zerosearch.simulator.decided import PagePlan, without
+from zerosearch.episodes.seeds import derive_seed
+from zerosearch.simulator.decided import PagePlan, Statement, without
 
 _SYSTEM = "You write the passages that a search engine finds."
 SENTENCE = re.compile(r"(?<=[.!?;])\s+(?=[\"'“(A-Z0-9])")
@@ -47,35 +48,38 @@ def _messages(order: str) -> list[Message]:
 async def write_page(
     plan: PagePlan, query: str, top_k: int, tries: int, seed: int, tell: Tell
 ) -> tuple[tuple[Document, ...], int]:
-    """The documents of a page as planned, that which states its fact first, and how many passages were written anew.
+    """The documents of a page as planned, those that state something first, and how many passages were written anew.
 
     A passage that does not state its fact in `tries` writings gets the fact as a sentence of its own, at a place that
     `seed` draws. Sentences with what must be absent are taken out; a passage that is left empty is left out, as is a
     second one of the same title.
     """
+    told = plan.states[:top_k]
     written = 0
 
-    async def stating() -> Document:
+    async def stating(place: int) -> Document:
         nonlocal written
-        document = Document(plan.title, "")
+        said = told[place]
+        document = Document(said.title, "")
         for number in range(tries):
-            text = await tell(stating_messages(query, plan.title, plan.states or plan.named[0]), number)
+            text = await tell(
+                stating_messages(query, said.title, said.fact or said.named[0][0]), place * tries + number
+            )
             written += 1
-            document = _passage(text, plan.title)
-            (document,) = without(plan.absent, [document]) or (Document(plan.title, ""),)
-            if plan.kept([document]):
+            document = _passage(text, said.title)
+            (document,) = without(plan.absent, [document]) or (Document(said.title, ""),)
+            if said.kept([document]):
                 return document
-        return _with_fact(document, plan, seed)
+        return _with_fact(document, said, derive_seed("fact", place, seed) if place else seed)
 
     async def beside(rank: int) -> Document:
         return _passage(await tell(beside_messages(query, rank), rank * tries), "")
 
-    if not plan.named:
-        documents = await asyncio.gather(*(beside(rank) for rank in range(1, top_k + 1)))
-        return without(plan.absent, _distinct(documents)), 0
-    first, *others = await asyncio.gather(stating(), *(beside(rank) for rank in range(2, top_k + 1)))
-    kept = [document for document in _distinct(others) if document.title != first.title]
-    return (first, *without(plan.absent, kept)), written - 1
+    places, ranks = range(len(told)), range(len(told) + 1, top_k + 1)
+    stated, others = await asyncio.gather(asyncio.gather(*map(stating, places)), asyncio.gather(*map(beside, ranks)))
+    titles = {document.title for document in stated}
+    kept = [document for document in _distinct(others) if document.title not in titles]
+    return (*stated, *without(plan.absent, kept)), written - len(told)
 
 
 def _distinct(documents: Sequence[Document]) -> list[Document]:
@@ -93,8 +97,8 @@ def _passage(text: str, title: str) -> Document:
     return Document(title or own, body) if colon and _WORD.search(body) else Document(title, own)
 
 
-def _with_fact(document: Document, plan: PagePlan, seed: int) -> Document:
-    fact = plan.states or f"{plan.named[0]}."
+def _with_fact(document: Document, said: Statement, seed: int) -> Document:
+    fact = said.fact or f"{said.named[0][0]}."
     sentences = [s for s in SENTENCE.split(document.text) if s]
     sentences.insert(random.Random(seed).randint(0, len(sentences)), fact)
-    return Document(plan.title or document.title, " ".join(sentences))
+    return Document(said.title or document.title, " ".join(sentences))

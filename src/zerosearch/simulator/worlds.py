@@ -138,13 +138,13 @@ class Worlds:
     async def of(self, question: Question, write: Write) -> World:
         """The facts that the data has, else those that `write` makes. Raises what `write` raises, for all who wait.
 
-        A question of several hops that names its answer, or is answered by yes or no, compares two things: it has no
-        chain of facts, and nobody is asked for one.
+        A question of several hops that names its answer, or is answered by yes or no, compares two things. It has no
+        chain of facts, and nobody is asked for one; its data may have a fact of each thing.
         """
         if question.facts and (question.bridge or (question.hops or 1) < 2):
             return World(question.bridge, question.facts)
         if (question.hops or 1) > 1 and compares(question):
-            return World(question.bridge)
+            return World(question.bridge, question.facts)
         if question.id not in self._made:
             self._made[question.id] = asyncio.ensure_future(self._make(question, write))
         made = self._made[question.id]
