@@ -85,7 +85,8 @@ def main() -> None:
     pages = [(a, quality, page) for a, quality, page in rows if isinstance(page, SearchPage)]
     kinds = defaultdict(list)
     for a, quality, page in pages:
-        kinds[kind_of(a) if quality == "useful" else "noisy"].append((a, page))
+        kind = "compares" if page.hit is None else kind_of(a)
+        kinds[kind if quality == "useful" else "noisy"].append((a, page))
     print(f"{'':16s} pages  decided to hit       hits hold it         misses hold it       name the bridge")
     for kind, found in kinds.items():
         held = [(page.hit, holds_answer(page.documents, a.question.golden_answers)) for a, page in found]
