@@ -18,5 +18,5 @@ EXPOSE 8000
 HEALTHCHECK --interval=10s --start-period=120s CMD \
   python -c "import urllib.request as u; u.urlopen('http://127.0.0.1:8000/health', timeout=3)"
 STOPSIGNAL SIGTERM
-ENTRYPOINT ["zerosearch", "serve", "--host", "0.0.0.0", "--port", "8000"]
+ENTRYPOINT ["zerosearch", "serve", "--set", "serve.host=0.0.0.0", "--port", "8000"]
 CMD ["demo", "--judge"]

@@ -32,7 +32,7 @@ label() {
     recorded="--recorded $folder/deep.jsonl"
     [ ! -f "$folder/whole.jsonl" ] || recorded="$recorded --recorded $folder/whole.jsonl"
     for trace in ${TRACES:-}; do recorded="$recorded --recorded $trace"; done
-    $zerosearch label "$config" $recorded --out "$folder/labels.jsonl" --sample 0 $set_
+    $zerosearch label "$config" $recorded --out "$folder/labels.jsonl" $set_
 }
 tune() {
     [ -f "$folder/simulator/card.json" ] ||

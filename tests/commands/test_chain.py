@@ -68,7 +68,7 @@ def test_the_chain_runs_and_each_step_takes_what_the_one_before_wrote(zerosearch
     assert f"{COUNT}/{COUNT} episodes" in done.out
     assert len(list(read_collection(collection))) == COUNT
 
-    done = zerosearch("label", str(config), str(collection), "--sample", "1")
+    done = zerosearch("label", str(config), str(collection))
     assert done.code == 0, done.err
     labels = list(read_labels(collection / "labels.jsonl"))
     assert len(labels) == COUNT
@@ -89,7 +89,7 @@ def test_the_chain_runs_and_each_step_takes_what_the_one_before_wrote(zerosearch
     assert done.code == 0, done.err
     assert f"{COUNT} of {COUNT} queries recorded" in done.out
     deep, twins, one = place / "deep.jsonl", place / "twins", ("--set", "engine.top_k=1")
-    done = zerosearch("label", str(config), "--recorded", str(recording), "--out", str(deep), "--sample", "1", *one)
+    done = zerosearch("label", str(config), "--recorded", str(recording), "--out", str(deep), *one)
     assert done.code == 0, done.err
     assert "--by evidence" in done.out
     assert {len(page.documents) for page in read_labels(deep)} == {2}

@@ -51,6 +51,6 @@ def test_beyond_loopback_without_a_key_it_does_not_start(
     tmp_path: Path, zerosearch: Callable[..., Any], monkeypatch: Any
 ) -> None:
     monkeypatch.delenv("ZEROSEARCH_API_KEY", raising=False)
-    result = zerosearch("serve", str(configuration(tmp_path)), "--host", "0.0.0.0")
+    result = zerosearch("serve", str(configuration(tmp_path)), "--set", "serve.host=0.0.0.0")
     assert result.code == 2
     assert "ZEROSEARCH_API_KEY" in result.line

@@ -32,7 +32,6 @@ def compare(
     examples: Annotated[
         int, typer.Option(min=0, metavar="N", help="Questions to show of those that each side won.")
     ] = 3,
-    seed: Annotated[int, typer.Option(min=0, help="Of resampling, and of the choice of examples.")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     out: Annotated[Path | None, typer.Option(metavar="FILE.md", help="Write it as Markdown, too.")] = None,
 ) -> None:
@@ -42,7 +41,7 @@ def compare(
     test. Runs over other questions, with another engine, another number of tries or failed predictions are refused;
     --unlike compares the questions that both answered.
     """
-    found = compare_runs(one_run(a), one_run(b), (a, b), allow_unlike=unlike, examples=examples, seed=seed)
+    found = compare_runs(one_run(a), one_run(b), (a, b), allow_unlike=unlike, examples=examples)
     if out is not None:
         atomic_write(out, markdown(found).encode("utf-8", "replace"))
     if as_json:

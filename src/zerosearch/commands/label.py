@@ -39,6 +39,7 @@ from zerosearch.simulator.record import read_recorded_pages
 from zerosearch.spending.ledger import counted
 
 _VERDICTS = ("useful", "noisy")
+_SHOWN = 4  # pages
 
 
 def label(
@@ -50,7 +51,6 @@ def label(
         typer.Option(help="Recorded pages too: a file of `zerosearch record`, or search traces; may be repeated."),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="File to write; default: labels.jsonl in the folder.")] = None,
-    sample: Annotated[int, typer.Option(min=0, help="Pages to show.")] = 4,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
 ) -> None:
     """Label every page useful or noisy, in each way that can be used, and say how far the ways agree.
@@ -73,7 +73,7 @@ def label(
     if judge is not None:
         pages, complaint = judged(config, pages, judge, target)
     write_labels(target, pages)
-    _show(pages, sample, top_k)
+    _show(pages, top_k)
     console.print(f"{counted(len(pages), 'page')} in {target}")
     way = "judge" if judge is not None else "outcome" if collection else "evidence"
     console.print(f"next: zerosearch tune {config_file} {target} --by {way} --out simulator")
@@ -125,7 +125,7 @@ def judged(
     return labelled, done.complaint
 
 
-def _show(pages: Sequence[RecordedPage], sample: int, top_k: int) -> None:
+def _show(pages: Sequence[RecordedPage], top_k: int) -> None:
     ways = [way for way in WAYS if any(way in p.labels for p in pages)]
     shown = table("labels", "way", "useful", "noisy", "no label")
     for way in ways:
@@ -137,8 +137,8 @@ def _show(pages: Sequence[RecordedPage], sample: int, top_k: int) -> None:
     for a in agreements(pages):
         kappa = "-" if a.kappa is None else f"{a.kappa:.2f}"
         console.print(f"{a.first} and {a.second} agree on {a.alike:.0%} of {a.pages} pages, Cohen's kappa {kappa}")
-    step = max(1, len(pages) // max(sample, 1))
-    for page in pages[::step][:sample]:
+    step = max(1, len(pages) // _SHOWN)
+    for page in pages[::step][:_SHOWN]:
         labels = ", ".join(f"{way}: {quality}" for way, quality in page.labels.items())
         console.print(f"\n[bold]{labels}[/bold]")
         console.print(f"question: {page.question.text}  ({'; '.join(page.question.golden_answers)})", markup=False)

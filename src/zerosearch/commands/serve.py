@@ -18,7 +18,6 @@ log = logging.getLogger(__name__)
 
 def serve(
     config_file: Annotated[str, typer.Argument(metavar="CONFIG", help="A .toml file or the name of one that ships.")],
-    host: Annotated[str | None, typer.Option(help="Address to listen on, instead of serve.host.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Instead of serve.port; 0: any free one.")] = None,
     judge: Annotated[bool, typer.Option("--judge", help="Serve evaluation.engine instead of engine.")] = False,
     open_: Annotated[
@@ -38,7 +37,7 @@ def serve(
     under way.
     """
     prepare()
-    config = load_config(Path(config_file), [*(set_ or ()), *_settings(host, port)])
+    config = load_config(Path(config_file), [*(set_ or ()), *([f"serve.port={port}"] if port is not None else [])])
     from zerosearch.served import key_of, open_service, open_table
     from zerosearch.serving import logs, server, whole
 
@@ -52,8 +51,3 @@ def serve(
         app = whole.whole_app(service, open_table(parts, service))
         bound = server.listen(config.serve)
         parts.run(server.serve(app, bound, config.serve))
-
-
-def _settings(host: str | None, port: int | None) -> list[str]:
-    told = {"serve.host": host, "serve.port": port}
-    return [f"{name}={value}" for name, value in told.items() if value is not None]
