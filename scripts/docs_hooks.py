@@ -6,7 +6,8 @@ The pages are written for GitHub. Three things differ in the site, and each is d
 - A link to a source file opens a page with its text. A link to anything else outside docs/ stays as plain words.
 - `$...$` and `$$...$$` become MathML, which browsers show by themselves: no script, no network.
 
-A formula that is not understood, and a list or a fence that the site would not show, are warnings: a strict build fails.
+A formula that is not understood, and a list or a fence that the site would not show, are warnings: a strict build
+fails.
 """
 
 from __future__ import annotations

@@ -31,10 +31,9 @@ COLOURS = ("#6e7681", "#ff7b72", "#7ee787", "#e3b341", "#79c0ff", "#d2a8ff", "#5
 CSS = """\
 text{font:13px ui-monospace,SFMono-Regular,Menlo,Consolas,"DejaVu Sans Mono",monospace;fill:#e6edf3;white-space:pre}
 .b{font-weight:700}.d{opacity:.65}
-.s,.t{visibility:hidden;animation:on 1ms forwards}
-.t{animation:on 1ms forwards,off 1ms forwards}
-@keyframes on{to{visibility:visible}}@keyframes off{to{visibility:hidden}}
-@media(prefers-reduced-motion:reduce){.s{visibility:visible;animation:none}.t{animation:none}}
+g{visibility:hidden}
+@keyframes on{from,to{visibility:visible}}
+@media(prefers-reduced-motion:reduce){g{animation:none!important}.s{visibility:visible}}
 """
 SEQUENCE = re.compile(r"\x1b\[([?\d;]*)([A-Za-z])")
 
@@ -153,7 +152,8 @@ def record(command: str, columns: int, lines: int) -> Iterator[str]:
 def frames(cast: str, longest_wait: float, typed: str, interval: float = 0.1) -> list[tuple[float, tuple[Row, ...]]]:
     """(seconds, rows) for each state of the screen: `typed` letter by letter, then the output.
 
-    A pause longer than `longest_wait` is shortened to it. States less than `interval` apart are taken together.
+    A pause longer than `longest_wait` is shortened to it. What is written over in its place, as a counter is, plays a
+    hundred times as fast. States less than `interval` apart are taken together.
     """
     header, *events = [json.loads(line) for line in cast.splitlines()]
     screen, now, before = Screen(header["width"]), 0.0, 0.0
@@ -166,7 +166,8 @@ def frames(cast: str, longest_wait: float, typed: str, interval: float = 0.1) ->
     screen.feed("\r\n")
     now += 0.3
     for seconds, _, text in events:
-        now += min(seconds - before, longest_wait)
+        counter = text.startswith("\r") and "\n" not in text
+        now += min(seconds - before, longest_wait) / (100 if counter else 1)
         before = seconds
         screen.feed(text)
         found.append((now, screen.shown()))
@@ -185,9 +186,9 @@ def draw(states: list[tuple[float, tuple[Row, ...]]], columns: int, title: str) 
         stands = [(next(iter(group))[0], row) for row, group in groupby(history, lambda state: state[1])]
         for (since, row), until in zip(stands, [s for s, _ in stands[1:]] + [None], strict=True):
             if row:
-                delay = f"{since:.2f}s" if until is None else f"{since:.2f}s,{until:.2f}s"
-                kind = "s" if until is None else "t"
-                body.append(f'<g class="{kind}" style="animation-delay:{delay}">{_row(row, y)}</g>')
+                play = f"1ms {since:.2f}s forwards" if until is None else f"{until - since:.2f}s {since:.2f}s"
+                stays = ' class="s"' if until is None else ""
+                body.append(f'<g{stays} style="animation:on {play}">{_row(row, y)}</g>')
     width, tall = columns * CELL + 2 * PAD, height * LINE + BAR + PAD
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {tall:g}" width="{width:g}" height="{tall:g}" '
