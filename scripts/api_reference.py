@@ -129,7 +129,7 @@ def class_head(node: ast.ClassDef, lines: list[str]) -> str:
     head = [f"@{ast.unparse(d)}" for d in node.decorator_list] + [f"class {node.name}{bases}:"]
     fields = [m for m in node.body if isinstance(m, ast.AnnAssign | ast.Assign) and ast.unparse(m)[0] != "_"]
     if node.name == "TrainConfig":
-        return "\n".join(head[-1:]) + "\n    ...  # every setting: configuration.md"
+        return "\n".join(head[-1:]) + " ...  # every setting: configuration.md"
     body = [line for m in fields for line in lines[m.lineno - 1 : m.end_lineno]]
     made = next((m for m in node.body if isinstance(m, ast.FunctionDef) and m.name == "__init__"), None)
     if made is not None and node.name not in OPENED:
