@@ -173,6 +173,12 @@ def machines() -> Claims:
 
 def demo() -> Claims:
     page = "docs/results/demo.md"
+    run, after = steps("demo"), report("demo-after")["summary"]
+    rewards, searches = ([mean([row], key, n) for row in run] for key, n in (("reward", 3), ("searches", 2)))
+    yield page, f"Reward of the three steps: {', '.join(rewards)}; searches {', '.join(searches)}."
+    ends = share(after["em"], after["questions"]).partition(" ")[2]
+    yield page, f"goes from .000 to **{short(after['f1'])}** {ends}"
+    yield OVERVIEW, f"On two CPU cores from .000 to **{short(after['f1'])}** {ends}"
     slow, fast = sweep_scores("lr3"), sweep_scores("base")
     assert [score > 0.7 for score in slow] == [True] * 6
     yield page, "all of six seeds end above .70 (on 139 questions)"

@@ -57,10 +57,10 @@ def steps(run: str) -> list[dict[str, Any]]:
 
 
 def methods() -> str:
-    head = ["method", *BENCHMARKS.values(), "macro average", "all"]
+    head = ["method", "all", "macro average", *BENCHMARKS.values()]
     rows = []
     for row in report("evaluate-qwen")["rows"]:
-        cells = [row["cells"][name] for name in BENCHMARKS] + [row["macro"], row["micro"]]
+        cells = [row["micro"], row["macro"], *(row["cells"][name] for name in BENCHMARKS)]
         shown = [f"{100 * c['value']:.1f} [{100 * c['low']:.1f}, {100 * c['high']:.1f}]" for c in cells]
         rows.append([f"`{row['method']}`", *shown])
     return table(head, rows)
@@ -226,6 +226,16 @@ def two_gpus() -> str:
     return table(["", *runs], rows)
 
 
+def demo() -> str:
+    labels = {"f1": "F1", "em": "EM", "searches": "searches per episode", "evidence": "a page held the answer"}
+    before, after = (report(f"demo-{when}")["summary"] for when in ("before", "after"))
+    rows = []
+    for name, label in labels.items():
+        digits = 2 if name == "searches" else 3
+        rows.append([label, short(before[name], digits), short(after[name], digits)])
+    return table(["24 held-out two-hop questions, BM25", "before", "after 3 steps"], rows)
+
+
 def sweep() -> str:
     named = {
         "rate 3e-4 (the demo's)": "lr3",
@@ -263,7 +273,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "simulator-tuned": {"fidelity": qwen, "sets": qwen_sets, "versions": qwen_versions},
     "make-simulator": {"steps": qwen_training},
     "two-gpus": {"runs": two_gpus},
-    "demo": {"sweep": sweep},
+    "demo": {"evaluation": demo, "sweep": sweep},
 }
 
 
