@@ -34,7 +34,7 @@ class DataConfig(Section):
     """Training questions: a file (.jsonl, .json, .csv, .tsv, .parquet, also .gz; relative to the folder in which the
     command is started), `hub:NAME:SPLIT`, or `factbook:SPLIT[:one-hop|two-hop]`. See data.md."""
     fields: str | None = None
-    """Which fields hold what, where a file does not use the usual names:
+    """Names of the fields, if a file does not use the usual ones:
     `question=NAME,answers=NAME,id=NAME,separator=MARK`."""
     limit: int | None = Field(None, ge=1)
     """Use only the first ones, this many."""
@@ -55,32 +55,34 @@ class ModelConfig(ServerConfig):
     name: str = "smollm2-135m"
     """The policy: `smollm2-135m` (embedded), a folder, or a hub id."""
     adapter: str | None = None
-    """A LoRA adapter to start from: a folder, or `embedded:policy`. It is the reference too."""
+    """A LoRA adapter to start from: a folder, or `embedded:policy`. The reference of the KL uses it too."""
     lora: LoraConfig | None = LoraConfig()
     """Train a LoRA adapter of this size; `"none"` together with `full = true` for full fine-tuning."""
     full: bool = False
-    """Train all weights. The reference is then a second copy of the model, kept only where the KL needs it."""
+    """Train all weights. The reference is then a second copy of the model, loaded only if the KL needs it."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Of the base weights; auto: bfloat16 on a GPU, float32 on a CPU. float16 is as small as bfloat16 and rounds eight
-    times finer, but holds no number beyond 65504: not every model runs in it, and none is trained whole in it."""
+    """Number format of the base weights. auto: bfloat16 on a GPU, float32 on a CPU. float16 is as small as bfloat16 and
+    rounds eight times finer, but has no number above 65504: not every model runs in it, and it is refused with
+    `full`."""
     matmul_precision: Literal["highest", "high", "medium"] = "highest"
     """How float32 matrices are multiplied: high is TF32 on a GPU, medium also bfloat16 on CPUs with AMX. Below highest,
     sampler and trainer differ a little, and the trainer corrects for it."""
     device: str = "auto"
-    """auto, cpu, cuda, cuda:1, mps."""
+    """Where the model runs: auto, cpu, cuda, cuda:1, mps."""
     sampler: SamplerName = "auto"
-    """What decodes for policy and local simulators. native: this package's own, on any device. vllm: vLLM in this
-    process, on a GPU (`zerosearch-rl[vllm]`, in an environment of its own). plain: static batches, each decoded to its
-    end. auto: native, and vLLM from 7B on where it is installed."""
+    """Sampler of the policy and of local simulators. native: this package's own, on any device. vllm: vLLM in this
+    process, on a GPU (`zerosearch-rl[vllm]`, in its own environment). plain: static batches, each decoded to its end.
+    auto: native; vLLM from 7B on, if it is installed."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     base_url: Address | None = Field(None, json_schema_extra=FREE)
-    """An OpenAI-compatible server (http://host:port/v1) that serves `name`, to collect with. It cannot be trained."""
+    """An OpenAI-compatible server (http://host:port/v1) that serves `name`: for `collect` and `evaluate`, not for
+    training."""
     endpoint: Literal["chat", "completions"] = Field("chat", json_schema_extra=FREE)
-    """How the server is asked: `chat` works with every one; `completions` sends an episode's bare text, so that
-    `protocol.prompt` must be in the model's own form."""
+    """API of the server. `chat` works with every server. `completions` sends the bare text of the episode, so
+    `protocol.prompt` must be in the model's own chat format."""
     deadline_seconds: float = Field(600.0, gt=0, json_schema_extra=FREE)
-    """For one turn of a policy behind a URL, with all its tries."""
+    """Time limit for one turn of a policy behind a URL, retries included."""
 
     def check_trainable(self) -> None:
         """Raises `ConfigError` for a policy behind a URL, and for all weights in float16."""
@@ -98,21 +100,22 @@ class ModelConfig(ServerConfig):
 
 class ProtocolConfig(Section):
     chat: Literal["auto", "always", "never"] = "auto"
-    """Use the tokenizer's chat template: auto does where there is one."""
+    """Use the tokenizer's chat template. auto: if there is one."""
     prompt: str | None = None
-    """Your own instructions, holding {question}; None: the built-in ones."""
+    """Your own instructions, with {question} in them. none: the built-in ones."""
     max_searches: int = Field(5, ge=0)
-    """Searches an episode may make; then comes one turn that can only answer. 0: no search at all."""
+    """Maximal number of searches in an episode. After the last one the policy can only answer. 0: no search at all."""
     max_turn_tokens: int = Field(500, ge=1)
-    """Tokens the policy may write in a turn."""
+    """Maximal tokens of one turn of the policy."""
     max_page_tokens: int = Field(500, ge=16)
-    """Tokens of a result page, tags excluded; longer pages lose documents from the end."""
+    """Maximal tokens of a result page, without its tags. Longer pages lose documents from the end."""
     max_context_tokens: int = Field(4096, ge=64)
-    """Tokens of a whole episode."""
+    """Maximal tokens of a whole episode, prompt included."""
     answer_reserve_tokens: int = Field(32, ge=1)
     """Tokens always kept free for the answer."""
     retry_invalid: bool = True
-    """Tell the policy when a turn was neither a search nor an answer, and let it go on; else the episode ends."""
+    """After a turn that is neither a search nor an answer, tell the policy so and let it try again. false: end the
+    episode."""
 
     @property
     def max_policy_tokens(self) -> int:
@@ -134,43 +137,43 @@ class EvaluationConfig(Section):
     questions: str = "factbook:dev"
     """Questions for the evaluations before, during and after training; written like `data.train`."""
     fields: str | None = None
-    """For `questions`, as `data.fields` is for `data.train`."""
+    """Like `data.fields`, for `questions`."""
     limit: int | None = Field(200, ge=1)
     """Use only the first ones, this many."""
     every: int = Field(0, ge=0)
     """Steps between evaluations; 0: only before and after."""
     benchmarks: list[str] = Field([], json_schema_extra=FREE)
-    """What `zerosearch evaluate` asks where --benchmarks names none: nq, triviaqa, popqa, hotpotqa, 2wikimultihopqa,
-    musique, bamboogle, or files. A run's own evaluations ask `questions`."""
+    """Benchmarks of `zerosearch evaluate` without --benchmarks: nq, triviaqa, popqa, hotpotqa, 2wikimultihopqa,
+    musique, bamboogle, or files. The evaluations during training use `questions`."""
     benchmark_limit: int | None = Field(None, ge=1, json_schema_extra=FREE)
-    """Questions that are drawn of each of `benchmarks`, by seed; none: all."""
+    """Number of questions to draw from each of `benchmarks`, by seed. none: all."""
     engine: EngineConfig | None = None
     """The engine to evaluate with; none: the training engine."""
     transfer_limit: int = Field(0, ge=0)
-    """Where training is simulated and this engine is real: ask so many of the questions with the simulated engine too,
-    and report the transfer gap and the leak rate."""
+    """If training is simulated and this engine is real: play this number of questions with the simulated engine too,
+    and report the transfer gap and the leak rate (leak.md). 0: none."""
 
     _fields = field_validator("fields")(known_fields)
 
 
 class CurriculumConfig(Section):
     kind: CurriculumKind = "exponential"
-    """exponential (the paper's), linear, fixed (stays at `start`), or adaptive (goes by the policy's success)."""
+    """How noise grows: exponential (the paper's), linear, fixed (stays at `start`), or adaptive (depends on the
+    reward). See curriculum.md."""
     start: float = Field(0.0, ge=0, le=1)
     """Noise probability at the first step (p_s)."""
     end: float = Field(0.5, ge=0, le=1)
     """Noise probability at the end (p_e)."""
     base: float = Field(4.0, gt=0, allow_inf_nan=False)
-    """b of the exponential; 1 is linear."""
+    """b of the exponential. 1 is linear."""
     target: float = Field(0.5, ge=0, le=1)
-    """adaptive: mean reward of a step from which the noise rises; below it, it falls."""
+    """adaptive: noise rises after a step with at least this mean reward, and falls after any other."""
     rate: float = Field(0.02, gt=0, le=1)
-    """adaptive: by how much, a step."""
+    """adaptive: change of the noise probability a step."""
     pages: PageKind = "whole"
-    """`whole` (the paper's): a page is noisy from first to last, with the noise probability, or not at all. `mixed`:
-    each document of a page is, by a draw of its own."""
+    """`whole` (the paper's): one draw decides for all documents of a page. `mixed`: each document has its own draw."""
     noise_kinds: list[Noise] = Field([Noise.PLAIN], min_length=1)
-    """What noise is, drawn evenly for each noisy page (whole) or document (mixed); a kind that stands here twice is
+    """Kinds of noise, drawn evenly for each noisy page (whole) or document (mixed). A kind that is listed twice is
     drawn twice as often. `plain` is the paper's; the others need a simulator of style `instruct`."""
 
     def page_draw(self) -> PageDraw:
@@ -185,15 +188,15 @@ class LoggingConfig(Section):
     wandb: bool = False
     trackio: bool = False
     project: str = Field("zerosearch", min_length=1)
-    """Of wandb and trackio: the project that the run is put in."""
+    """Project of the run in wandb and trackio."""
     group: str | None = Field(None, min_length=1)
-    """Of wandb and trackio: what this run belongs to, such as the runs of all seeds."""
+    """Group of the run in wandb and trackio, such as all seeds of one experiment."""
     entity: str | None = Field(None, min_length=1)
-    """Of wandb: the user or team; none: the account's own."""
+    """User or team in wandb. none: that of the account."""
     run_id: str | None = Field(None, pattern=r"^[\w-]{1,128}$")
-    """Of wandb: the run to write to. A resumed run with the same id goes on in it; without an id it is a new one."""
+    """Run id in wandb. A resumed run with the same id continues it; without an id it becomes a new run."""
     tags: list[Annotated[str, Field(min_length=1, max_length=64)]] = Field([])
-    """Of wandb: tags of the run."""
+    """Tags of the run in wandb."""
     trajectories_every: int = Field(1, ge=0)
     """Steps between trajectory files; 0: none."""
 
@@ -217,7 +220,9 @@ class TrainConfig(Section):
     name: str = Field("run", json_schema_extra=FREE)
     """The run's folder is `folder/name`."""
     folder: str = Field("runs", json_schema_extra=FREE)
+    """The folder that contains run folders."""
     seed: int = Field(0, ge=0)
+    """Seed of everything random in the run."""
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()
     protocol: ProtocolConfig = ProtocolConfig()

@@ -19,17 +19,20 @@ class SimulatedConfig(ServerConfig):
     base_url: Address | Annotated[list[Address], Field(min_length=1)] | None = Field(  # type: ignore[assignment]
         None, json_schema_extra=FREE
     )
-    """An OpenAI-compatible server (http://host:port/v1) to use instead of a local model; or a list of servers of the
-    same model: the least busy one is asked, and one that fails is done without. See scale.md."""
+    """An OpenAI-compatible server (http://host:port/v1) to use instead of a local model, or a list of servers of the
+    same model. The least busy one is used, and a server that fails is skipped. See scale.md."""
     model: str = "smollm2-135m"
-    """The simulator's model; where it is the policy's, the two share one set of weights in memory."""
+    """The simulator's model: embedded, a folder, a hub id, or its name on the server. If it is also the policy's model,
+    both share one set of weights in memory."""
     adapter: str | None = None
     """Its LoRA adapter: a folder, or `embedded:simulator`."""
     style: Literal["instruct", "tuned", "passages"] = "instruct"
-    """The prompt: `instruct` for any instruct model, `tuned` for one that was tuned on query-page pairs, `passages` for
-    one that was tuned on single passages (with `hits`). That of the adapter's `card.json`, where it has one."""
+    """The prompt: `instruct` for any instruct model, `tuned` for a model tuned on pages, `passages` for a model tuned
+    on single passages (with `hits`). The default is the style in the adapter's `card.json`, if there is one."""
     temperature: float = Field(0.8, ge=0)
+    """Sampling temperature of the pages."""
     max_tokens: int = Field(600, ge=16)
+    """Maximal tokens of a page (style passages: of a passage)."""
     rewrites: int = Field(0, ge=0)
     """How many times to rewrite a page that breaks its promise: a noisy page that contains the answer, or a useful page
     without what its plan announces."""
@@ -42,8 +45,8 @@ class SimulatedConfig(ServerConfig):
     words: int = Field(30, ge=5)
     """Words a document. For style instruct."""
     remembers: bool = True
-    """Equal queries of a question get one page in a step, whichever rollout asks, as from a real engine; false: every
-    search is another draw, as the method was published. That of `[engine]` holds for evaluations too."""
+    """Give equal queries of a question the same page in a step, whichever rollout asks, as a real engine does. false: a
+    new page for each search, as in the published method. The value in `[engine]` is used for evaluations too."""
 
     def servers(self, *, timeout_seconds: float = 600.0) -> list[Server]:
         """One for each address; none: the model is a local one. Of several each may be silent half of the time."""
@@ -93,8 +96,8 @@ class BM25Config(Section):
     """Search in a corpus by words."""
 
     corpus: str | None = _needed('"factbook"')
-    """A file of passages with id, title, text (.jsonl, .json, .csv, .tsv, .parquet, also .gz), its path relative to the
-    folder in which the command is started; or `factbook`."""
+    """A file of passages with id, title, text (.jsonl, .json, .csv, .tsv, .parquet, also .gz; relative to the folder in
+    which the command is started), or `factbook`."""
     k1: float = Field(0.9, ge=0)
     b: float = Field(0.4, ge=0, le=1)
 
@@ -103,31 +106,31 @@ class DenseConfig(Section):
     """Search in a corpus by embeddings."""
 
     corpus: str | None = _needed('"factbook"')
-    """As for bm25."""
+    """Like the corpus of bm25."""
     encoder: str | None = _needed('"intfloat/e5-base-v2"')
     """A sentence-transformers model, a folder or a hub id."""
     device: str = "auto"
-    """The encoder's: auto, cpu, cuda, cuda:1, mps."""
+    """Device of the encoder: auto, cpu, cuda, cuda:1, mps."""
     query_prefix: str = ""
-    """Put before each query; e5 models want `query: `."""
+    """Text before each query. e5 models need `query: `."""
     passage_prefix: str = ""
-    """Put before each passage; e5 models want `passage: `."""
+    """Text before each passage. e5 models need `passage: `."""
     index: Literal["flat", "sq8"] = "flat"
-    """4 bytes a dimension of each passage, or 1 (8-bit quantised)."""
+    """Memory for each dimension of a passage: flat 4 bytes, sq8 1 byte (8-bit quantised)."""
 
 
 class RecordedConfig(Section):
-    """The pages that another engine once gave. A query that has none gets an empty page and is counted as a miss; a run
-    in which more than half of 20 or more queries are misses stops."""
+    """Replays pages that another engine returned earlier. A query without a page gets an empty one and counts as a
+    miss. The run stops if more than half of 20 or more queries are misses."""
 
     file: str | None = _needed('"pages.sqlite"')
     """A file that `engine.cache` made, or .jsonl(.gz) rows with query and results (title, snippet or text)."""
     source: str | None = None
-    """The engine to replay, where the file holds pages of several."""
+    """The engine to replay, if the file contains pages of several."""
     match: Literal["exact", "nearest"] = "exact"
-    """A query gets its own page only, or that of the recorded query with most words in common."""
+    """exact: only the page of the same query. nearest: the page of the recorded query with the most words in common."""
     min_overlap: float = Field(0.5, gt=0, le=1)
-    """nearest: the smallest share of words in common, rare ones counting for more."""
+    """nearest: the smallest share of common words, weighted so that rare words count more."""
 
     @model_validator(mode="after")
     def _agree(self) -> RecordedConfig:
@@ -140,16 +143,16 @@ class WebConfig(Section):
     """An engine behind a URL."""
 
     url: Address | None = None
-    """Another address than the public one."""
+    """Address to use instead of the public one."""
     api_key_env: Variable | None = Field(None, json_schema_extra=FREE)
-    """Name of the environment variable that holds the key; none: SERPAPI_API_KEY for serpapi, SERPER_API_KEY for
+    """Name of the environment variable that contains the key. none: SERPAPI_API_KEY for serpapi, SERPER_API_KEY for
     serper, no key for searxng and remote."""
     price_usd: float | None = Field(None, ge=0, json_schema_extra=FREE)
-    """What a search costs; none: the list price."""
+    """Price of a search. none: the list price."""
     requests_per_second: float | None = Field(None, gt=0, json_schema_extra=FREE)
-    """No more requests than this; further ones wait in line, outside of their deadline."""
+    """Maximal request rate. Waiting does not count towards the deadline."""
     max_connections: int = Field(32, ge=1, json_schema_extra=FREE)
-    """Searches at once; further ones wait in line, outside of their deadline."""
+    """Maximal number of searches at once. Waiting does not count towards the deadline."""
 
 
 class SearxngConfig(WebConfig):
@@ -173,30 +176,29 @@ KINDS = ("simulated", "bm25", "dense", "recorded", "serpapi", "serper", "searxng
 class EngineConfig(Section):
     kind: Annotated[str, Names(KINDS)] = "simulated"
     """`simulated`: a language model writes the pages. `bm25`, `dense`: search in a corpus, by words or by embeddings.
-    `recorded`: the pages that another engine once gave. `serpapi`, `serper`: Google, for money. `searxng`: your own
-    metasearch instance. `remote`: a retriever that speaks Search-R1's `/retrieve`. `package.module:Name`: your own
-    class (extend.md). Each kind has a table; the tables of other kinds are not used."""
+    `recorded`: replays pages of another engine. `serpapi`, `serper`: Google, paid. `searxng`: your own metasearch
+    instance. `remote`: a retriever that speaks Search-R1's `/retrieve`. `package.module:Name`: your own class
+    (extend.md). Each kind has a table; the tables of other kinds are not used."""
     top_k: int = Field(5, ge=1)
-    """Documents a page."""
+    """Number of documents on a page."""
     snippet_words: int | None = Field(None, ge=5)
-    """Not for simulated: cut each document to the sentences that fit the query, about this number of words."""
+    """Cut each document to the sentences that fit the query, about this number of words. Not for simulated."""
     cache: str | None = None
-    """Not for simulated and recorded: a file (made where it is missing) that keeps every page, so that no query is
-    asked twice."""
+    """A file that keeps every page, so that no query is paid for twice. Not for simulated and recorded."""
     attempts: int = Field(3, ge=1, json_schema_extra=FREE)
-    """Tries a search, with growing pauses in between. For engines and simulators behind a URL."""
+    """Maximal number of tries for a search, with growing pauses. For engines and simulators behind a URL."""
     deadline_seconds: float | None = Field(120.0, gt=0, json_schema_extra=FREE)
-    """For one search with all its tries. Only for engines and simulators behind a URL; with a simulator, queueing
-    counts."""
+    """Time limit for one search, retries included. Only for engines and simulators behind a URL. For a simulator,
+    waiting in the server's queue counts."""
     max_error_rate: float = Field(0.2, ge=0, le=1, json_schema_extra=FREE)
-    """Failed searches, as a share of all, at which the run stops."""
+    """Stop the run if a larger share of searches fails."""
     budget_usd: float | None = Field(None, gt=0, json_schema_extra=FREE)
-    """US dollars that all searches of the run may cost, evaluations and steps that were taken back included. Once they
-    are spent the run stops with a checkpoint; the same command with a larger budget resumes."""
+    """Budget in US dollars for all searches of the run, including evaluations and repeated steps. When it is spent, the
+    run stops with a checkpoint. The same command with a larger budget resumes."""
     budget_searches: int | None = Field(None, ge=1, json_schema_extra=FREE)
-    """The same as a number of searches; pages from a cache are free."""
+    """Budget as a number of searches. Pages from a cache are free."""
     settings: dict[str, Any] = Field({})
-    """What your own class of `kind = "package.module:Name"` is made with, as keyword arguments."""
+    """Keyword arguments for your own class of `kind = "package.module:Name"`."""
     simulated: SimulatedConfig = SimulatedConfig()
     bm25: BM25Config = BM25Config()
     dense: DenseConfig = DenseConfig()

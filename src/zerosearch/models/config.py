@@ -66,14 +66,15 @@ _SECRET = re.compile(r"(?:api[_-]?key|authorization|password|secret|access[_-]?t
 
 
 class RequestConfig(Section):
-    """How a server's requests differ from what every OpenAI-compatible one takes."""
+    """Changes to the requests, for servers that differ from OpenAI's API."""
 
     drop: list[str] = []
-    """Fields that are not sent, such as `seed`. What a server refuses by name is left out without this, and said."""
+    """Fields to leave out, such as `seed`. Fields that the server refuses by name are left out anyway, and a line says
+    so."""
     rename: dict[str, str] = {}
-    """Fields that have another name there: `{max_tokens = "max_completion_tokens"}`."""
+    """Fields with another name on this server: `{max_tokens = "max_completion_tokens"}`."""
     extra: dict[str, Any] = {}
-    """Further fields: `{chat_template_kwargs = {enable_thinking = false}}` turns Qwen3's thoughts off."""
+    """Additional fields: `{chat_template_kwargs = {enable_thinking = false}}` turns off the thoughts of Qwen3."""
 
     @model_validator(mode="after")
     def _agree(self) -> Self:
@@ -115,13 +116,13 @@ class ServerConfig(Section):
     base_url: Address | None = Field(None, json_schema_extra=FREE)
     """An OpenAI-compatible server (http://host:port/v1) to use instead of a local model."""
     api_key_env: Variable | None = Field(None, json_schema_extra=FREE)
-    """Name of the environment variable that holds the server's key; the key itself stands in no file."""
+    """Name of the environment variable that contains the server's key. The key itself is written to no file."""
     request: RequestConfig = Field(RequestConfig(), json_schema_extra=FREE)
-    """What the server's requests have besides, or have not."""
+    """Changes to the requests for this server."""
     usd_per_million_prompt_tokens: float = Field(0.0, ge=0, json_schema_extra=FREE)
-    """What the server charges, so that costs are counted and `engine.budget_usd` can bound them."""
+    """Price of the server, used to count costs and for `engine.budget_usd`."""
     usd_per_million_completion_tokens: float = Field(0.0, ge=0, json_schema_extra=FREE)
-    """The same for the tokens that it writes."""
+    """The same for generated tokens."""
 
     @model_validator(mode="after")
     def _local_or_served(self) -> Self:
