@@ -35,19 +35,19 @@ def ask(
         typer.Argument(metavar="[CONFIG] [QUESTION]", help="CONFIG: a .toml file or the name of one that ships."),
     ] = None,
     run: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="A run's folder: its newest checkpoint, and its engine.")
+        Path | None, typer.Option(metavar="RUN", help="A run's folder: use its newest checkpoint and its engine.")
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
     temperature: Annotated[float, typer.Option(min=0, help="0 is greedy: the same answer every time.")] = 0.0,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a question, on a line of its own.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object a line for each question.")] = False,
 ) -> None:
-    """Ask a policy: it thinks, searches and answers before your eyes.
+    """Ask a policy a question, and watch it think, search and answer.
 
-    Without CONFIG and --run it is the policy that ships with the package, with BM25 over the World Factbook. The engine
-    is the configuration's evaluation.engine, or where there is none its engine. Without QUESTION you are asked for one;
-    from a pipe each line is one.
+    Without CONFIG and --run: the policy that ships with the package, with BM25 over the World Factbook. The engine
+    is the configuration's evaluation.engine, or its engine if there is none. Without QUESTION you are prompted for
+    questions; input from a pipe has one question a line.
 
-    Every question is an episode of its own: the policy knows nothing of the ones before.
+    Each question is a new episode: the policy does not know the earlier ones.
     """
     prepare()
     config_file, question = told_apart(words or [])

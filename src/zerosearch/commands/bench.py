@@ -26,32 +26,39 @@ def bench(
     config_file: Annotated[
         Path | None,
         typer.Argument(
-            metavar="[CONFIG]", help="Whose sizes to measure; none: the demo's on a CPU, the paper's on a GPU."
+            metavar="[CONFIG]", help="The sizes to measure. Default: the demo's on a CPU, the paper's on a GPU."
         ),
     ] = None,
     shape: Annotated[
-        str | None, typer.Option(metavar="NAME", help="smollm2-135m (a CPU's default), qwen2.5-1.5b (a GPU's), ...")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Shape of the model: smollm2-135m (default on a CPU), qwen2.5-1.5b (default on a GPU), ...",
+        ),
     ] = None,
-    repeats: Annotated[int, typer.Option(min=1, metavar="N", help="Steps to measure, and one before.")] = 3,
+    repeats: Annotated[
+        int, typer.Option(min=1, metavar="N", help="Number of steps to measure, after one to warm up.")
+    ] = 3,
     page_tokens: Annotated[
-        int | None, typer.Option(min=4, metavar="N", help="Of a simulated page; none: 185, on a CPU 40.")
+        int | None, typer.Option(min=4, metavar="N", help="Tokens of a simulated page. Default: 185, on a CPU 40.")
     ] = None,
     samplers: Annotated[
-        str | None, typer.Option(metavar="NAMES", help="Measure these one after the other: native,vllm,plain.")
+        str | None, typer.Option(metavar="NAMES", help="Samplers to measure, one after the other: native,vllm,plain.")
     ] = None,
-    profile: Annotated[bool, typer.Option("--profile", help="Say where the time of a step goes.")] = False,
-    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Write JSON there too, beside the table.")] = None,
+    profile: Annotated[bool, typer.Option("--profile", help="Show how the time of a step is spent.")] = False,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="Also write the result as JSON.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
 ) -> None:
-    """What a training step costs on this machine: rollouts with a simulator on the same weights, and the update.
+    """Measure what a training step costs on this machine: rollouts with a simulator on the same weights, and the
+    update.
 
-    Weights are random, of a known shape, and episodes are made up: nothing is downloaded. What a step costs does not
-    depend on which weights and tokens they are.
+    Weights are random and episodes are invented, so nothing is downloaded. The cost of a step depends only on the
+    shape of the model and the number of tokens.
 
-    The limit is what the GPU allows by its maker's figures. Rollouts read the weights once for each token of the
-    longest episode; the update takes 6 operations a weight and token. --profile says where the time goes, by the host's
-    clock and by the GPU's.
+    The table also shows the limit of the GPU by its maker's figures: rollouts read the weights once for each token
+    of the longest episode; the update takes 6 operations for each weight and token. --profile shows how the time is
+    spent, by the clocks of host and GPU.
     """
     prepare()
     quiet_libraries()

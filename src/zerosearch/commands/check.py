@@ -37,21 +37,21 @@ def check(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: reward.name=em.")
     ] = None,
     question: Annotated[str | None, typer.Option(help="Show the prompt for this question.")] = None,
-    answer: Annotated[list[str] | None, typer.Option(help="A golden answer; again for every further one.")] = None,
-    text: Annotated[str | None, typer.Option(help="An episode to read and reward.")] = None,
-    file: Annotated[Path | None, typer.Option(help="The same, from a file; - reads standard input.")] = None,
+    answer: Annotated[list[str] | None, typer.Option(help="A golden answer; may be repeated.")] = None,
+    text: Annotated[str | None, typer.Option(help="Text of an episode to parse and reward.")] = None,
+    file: Annotated[Path | None, typer.Option(help="Like --text, from a file; - reads standard input.")] = None,
     toml: Annotated[bool, typer.Option("--toml", help="Print all settings, defaults included, and stop.")] = False,
 ) -> None:
-    """Show what a configuration means before anything is loaded, and why an episode is rewarded as it is.
+    r"""Show what a configuration means, without loading a model, and why an episode gets its reward.
 
-    An episode's text holds the policy's turns, and the pages between <information> and </information>:
+    The text of an episode contains the turns of the policy, and pages between <information> and </information>:
 
-        zerosearch check --question "Capital of Nepal?" \\
+        zerosearch check --question "Capital of Nepal?" \
             --answer Kathmandu --text "<answer>Lima</answer>"
 
-    Only the tokenizer is loaded, never the weights, and nothing is asked of a server or a model hub.
+    Only the tokenizer is loaded. No server and no model hub is contacted.
 
-    Exit status: 0 where the run would start, 2 where a setting is wrong, 1 where something it needs is not here.
+    Exit status: 0 if the run would start, 2 if a setting is wrong, 1 if something it needs is missing.
     """
     prepare()
     config = load_config(config_file, set_ or ())

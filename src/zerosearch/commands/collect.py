@@ -18,20 +18,24 @@ def collect(
     config_file: Annotated[
         Path, typer.Argument(metavar="CONFIG", help="A TOML file as for train: its policy, protocol and real engine.")
     ],
-    out: Annotated[Path, typer.Option(help="Folder to collect in; the same command resumes.")],
-    questions: Annotated[str | None, typer.Option(help="Other questions than data.train, written like it.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the episodes; the same command resumes.")],
+    questions: Annotated[
+        str | None, typer.Option(help="Questions to use instead of data.train, in the same form.")
+    ] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N questions.")] = None,
     fields: Annotated[str | None, typer.Option(help=FIELDS_HELP)] = None,
-    rollouts: Annotated[int, typer.Option(min=1, help="Episodes a question.")] = 1,
+    rollouts: Annotated[int, typer.Option(min=1, help="Number of episodes for each question.")] = 1,
     temperature: Annotated[
-        float, typer.Option(min=0, help="0 is greedy: all rollouts of a question would be the same.")
+        float,
+        typer.Option(min=0, help="Sampling temperature; 0 is greedy, and all rollouts of a question are the same."),
     ] = 1.0,
-    concurrency: Annotated[int, typer.Option(min=1, help="Episodes at a time.")] = 64,
+    concurrency: Annotated[int, typer.Option(min=1, help="Number of episodes at once.")] = 64,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
 ) -> None:
-    """Collect trajectories with a real engine, to label their pages and tune a simulator on them.
+    """Collect episodes of a policy with a real engine. Their pages can then be labelled, and a simulator tuned on
+    them.
 
-    The engine is the configuration's `engine`, or where that is simulated its `evaluation.engine`.
+    The engine is the configuration's `engine`, or its `evaluation.engine` if `engine` is simulated.
     """
     config = load_config(config_file, set_ or ())
     how = Collecting(limit, fields, rollouts, temperature, concurrency)

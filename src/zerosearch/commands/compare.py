@@ -25,21 +25,19 @@ def compare(
     b: Annotated[str, typer.Argument(metavar="B", help="The same for the other side.")],
     unlike: Annotated[
         bool,
-        typer.Option(
-            "--unlike", help="Compare unlike runs (other questions, engine, tries; failed rows) all the same."
-        ),
+        typer.Option("--unlike", help="Compare runs that differ in questions, engine or tries, or have failed rows."),
     ] = False,
     examples: Annotated[
-        int, typer.Option(min=0, metavar="N", help="Questions to show of those that each side won.")
+        int, typer.Option(min=0, metavar="N", help="Number of questions to show that only one side got right.")
     ] = 3,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    out: Annotated[Path | None, typer.Option(metavar="FILE.md", help="Write it as Markdown, too.")] = None,
+    out: Annotated[Path | None, typer.Option(metavar="FILE.md", help="Also write the comparison as Markdown.")] = None,
 ) -> None:
-    """Two evaluations side by side: scores, differences with intervals, and the questions only one side got right.
+    """Compare two evaluations: scores, differences with intervals, and the questions only one side got right.
 
-    Differences are A - B over the same questions, with 95 % bootstrap intervals and the p value of a paired permutation
-    test. Runs over other questions, with another engine, another number of tries or failed predictions are refused;
-    --unlike compares the questions that both answered.
+    Differences are A - B over the same questions, with 95 % bootstrap intervals and the p value of a paired
+    permutation test. Evaluations with other questions, another engine, another number of tries or failed
+    predictions are refused; --unlike compares the questions that both answered.
     """
     found = compare_runs(one_run(a), one_run(b), (a, b), allow_unlike=unlike, examples=examples)
     if out is not None:

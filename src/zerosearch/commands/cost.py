@@ -21,14 +21,14 @@ def cost(
     run: Annotated[Path | None, typer.Option(metavar="RUN", help="A run's folder, such as runs/demo.")] = None,
     searches: Annotated[int | None, typer.Option(min=1, metavar="N", help="Scale to this number of searches.")] = None,
     gpu_usd_per_hour: Annotated[
-        float, typer.Option(metavar="USD", help="What an hour of one GPU costs; the default is the paper's A100.")
+        float, typer.Option(metavar="USD", help="Price of one GPU hour; the default is the paper's A100.")
     ] = PRICES.gpu_hour,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, amounts not rounded.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON with exact amounts.")] = False,
 ) -> None:
-    """What searching cost, and what Google would have charged.
+    """Show what searching cost, and what Google would have charged.
 
-    With --run: the searches of its training at the prices of SerpAPI and Serper, beside the measured time of
-    its simulator, priced as GPU hours. Without: the table of costs of the ZeroSearch paper, computed from its inputs.
+    With --run: the searches of a training run at the prices of SerpAPI and Serper, beside the measured time of its
+    simulator as GPU hours. Without: the table of costs of the ZeroSearch paper, computed from its inputs.
     """
     if not isfinite(gpu_usd_per_hour) or gpu_usd_per_hour < 0:
         raise ConfigError(f"--gpu-usd-per-hour {gpu_usd_per_hour}: must be 0 or more")

@@ -17,7 +17,7 @@ from zerosearch.process.runtime import prepare
 from zerosearch.spending.ledger import counted
 
 SPLITS = ("train", "dev", "test")
-FIELDS_HELP = "Which fields hold what, if not the usual ones: question=NAME,answers=NAME,id=NAME,separator=MARK."
+FIELDS_HELP = "Names of the fields, if not the usual ones: question=NAME,answers=NAME,id=NAME,separator=MARK."
 
 
 def data(
@@ -25,17 +25,17 @@ def data(
         list[str] | None,
         typer.Argument(
             metavar="[SOURCE]",
-            help="A .jsonl, .json, .csv, .tsv or .parquet file (or .gz), factbook:SPLIT, hub:NAME:SPLIT; factbook.",
+            help=".jsonl, .json, .csv, .tsv or .parquet (also .gz); factbook:SPLIT; hub:NAME:SPLIT; factbook.",
         ),
     ] = None,
     show: Annotated[int, typer.Option(min=0, metavar="N", help="Questions to show.")] = 3,
     limit: Annotated[int | None, typer.Option(min=1, help="Read only the first N questions.")] = None,
     fields: Annotated[str | None, typer.Option(help=FIELDS_HELP)] = None,
 ) -> None:
-    """Read questions just as training does, and say what was understood. The first thing wrong is named by its line.
+    """Read questions as training does, and print what was understood. The first error is reported with its line.
 
-    Without SOURCE: the questions and the corpus that come with the package, and where the corpus lies. `data show
-    SOURCE` is the same as `data SOURCE`.
+    Without SOURCE: the questions and the corpus that come with the package, and where the corpus is stored. `data
+    show SOURCE` is the same as `data SOURCE`.
     """
     prepare()
     words = list(source or ["factbook"])

@@ -73,10 +73,10 @@ class Finding:
 
 def doctor(
     url: Annotated[
-        str | None, typer.Option(help="Ask the server of a simulator or a policy too: http://localhost:8000/v1.")
+        str | None, typer.Option(help="Also check the server of a simulator or a policy: http://localhost:8000/v1.")
     ] = None,
     key_env: Annotated[
-        str | None, typer.Option(help="Name of the environment variable that holds the server's key.")
+        str | None, typer.Option(help="Name of the environment variable that contains the server's key.")
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the server.")] = 10.0,
     model: Annotated[
@@ -86,21 +86,19 @@ def doctor(
         Path | None, typer.Option("--config", metavar="CONFIG", help="Estimate a run with these settings.")
     ] = None,
     gpu: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Estimate it for another GPU: H200, H100, A100, L40S, 4090.")
+        str | None, typer.Option(metavar="NAME", help="Estimate for another GPU: H200, H100, A100, L40S, 4090.")
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
-    on: Annotated[str | None, typer.Option(metavar="verl", help="Estimate it for a cluster (docs/scale.md).")] = None,
-    gpus: Annotated[
-        int | None, typer.Option(min=2, metavar="N", help="With --on verl: how many GPUs there are.")
-    ] = None,
+    on: Annotated[str | None, typer.Option(metavar="verl", help="Estimate for a cluster (docs/scale.md).")] = None,
+    gpus: Annotated[int | None, typer.Option(min=2, metavar="N", help="With --on verl: number of GPUs.")] = None,
 ) -> None:
-    """Look at this machine: versions, memory, disk, GPUs, models, and the variables that matter.
+    """Check this machine: versions, memory, disk, GPUs, models and environment variables.
 
-    Ends with status 1 if something is missing that training the embedded model needs, or if the server of --url is not
-    usable. Keys and tokens are never shown.
+    The exit status is 1 if something is missing for training the embedded model, or if the server of --url cannot
+    be used. Keys and tokens are never shown.
 
-    --model or --config estimate instead what a run needs: memory by part, seconds a step, and with which settings it
-    would fit. No weights are loaded; a hub is asked for config.json alone. Ends with status 1 where it does not fit.
+    With --model or --config: estimate what a run needs instead (memory by part, seconds a step, settings that would
+    fit). No weights are loaded; only config.json is read from a hub. The exit status is 1 if the run does not fit.
     """
     environment = dict(os.environ)  # as the user has it, before prepare() adds to it
     prepare()

@@ -30,14 +30,14 @@ def evaluate(
     methods: Annotated[
         str,
         typer.Option(
-            help="direct, cot, rag, react, search-o1, ircot, tree-search, episode; LABEL=FOLDER: a policy; "
+            help="direct, cot, rag, react, search-o1, ircot, tree-search, episode; LABEL=FOLDER: a trained policy;  "
             "package.module:Name: your own."
         ),
     ] = METHODS,
     benchmarks: Annotated[
         str | None,
         typer.Option(
-            help="Of nq, triviaqa, popqa, hotpotqa, 2wikimultihopqa, musique, bamboogle; question files; "
+            help="nq, triviaqa, popqa, hotpotqa, 2wikimultihopqa, musique, bamboogle; question files;  "
             "package.module:Name: your own."
         ),
     ] = None,
@@ -54,24 +54,28 @@ def evaluate(
     engine: Annotated[str | None, typer.Option(help="The engine: --set evaluation.engine.kind=...")] = None,
     corpus: Annotated[str | None, typer.Option(help="Its corpus: --set evaluation.engine.bm25.corpus=...")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Draw N questions of each benchmark, by seed.")] = None,
-    samples: Annotated[int, typer.Option(min=1, help="Tries at each question; several need a temperature.")] = 1,
-    temperature: Annotated[float, typer.Option(min=0, help="0 is greedy.")] = 0.0,
+    samples: Annotated[
+        int, typer.Option(min=1, help="Tries for each question; more than one needs a temperature.")
+    ] = 1,
+    temperature: Annotated[float, typer.Option(min=0, help="Sampling temperature; 0 is greedy.")] = 0.0,
     max_tokens: Annotated[
-        int | None, typer.Option(min=1, help="Of a prompted method's reply; none: 256, of search-o1 1024.")
+        int | None,
+        typer.Option(min=1, help="Maximal tokens of a prompted method's reply. Default: 256, search-o1 1024."),
     ] = None,
     label: Annotated[str | None, typer.Option(help="Name the rows METHOD@LABEL, for another model or engine.")] = None,
     concurrency: Annotated[
-        int | None, typer.Option(min=1, help="Questions at a time; none: twice training.max_batch_rows.")
+        int | None, typer.Option(min=1, help="Number of questions at once. Default: twice training.max_batch_rows.")
     ] = None,
     unlike: Annotated[
-        bool, typer.Option("--unlike", help="Put all of the folder into one table, other engines' results too.")
+        bool,
+        typer.Option("--unlike", help="Put all results of the folder into one table, also those of other engines."),
     ] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
 ) -> None:
     """Run a model and baseline methods on benchmarks; keep every prediction and print a table.
 
-    Without --benchmarks they are the configuration's evaluation.benchmarks, or its evaluation.questions where it names
-    none. The same command resumes an interrupted evaluation.
+    Without --benchmarks the configuration's evaluation.benchmarks are used, or its evaluation.questions if there
+    are none. The same command resumes an interrupted evaluation.
     """
     prepare()
     short = {

@@ -14,21 +14,25 @@ from zerosearch.exporting import export as write_export
 
 def export(
     run: Annotated[str, typer.Argument(metavar="RUN", help="runs/NAME, an adapter's folder, or embedded:policy.")],
-    out: Annotated[Path | None, typer.Option(help="Folder to write; none: exports/NAME-FORM.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder to write. Default: exports/NAME-FORM.")] = None,
     form: Annotated[
         str | None,
-        typer.Option(metavar="FORM", help=f"{', '.join(get_args(Form))}; none: adapter or merged, as loads anywhere."),
+        typer.Option(
+            metavar="FORM", help=f"{', '.join(get_args(Form))}. Default: adapter if its base has a hub id, else merged."
+        ),
     ] = None,
-    step: Annotated[int | None, typer.Option(min=1, help="The checkpoint after N steps; none: the newest.")] = None,
-    push: Annotated[str | None, typer.Option(metavar="REPO", help="Upload it to this repository of a hub.")] = None,
+    step: Annotated[int | None, typer.Option(min=1, help="The checkpoint after N steps. Default: the newest.")] = None,
+    push: Annotated[
+        str | None, typer.Option(metavar="REPO", help="Upload the result to this repository of the hub.")
+    ] = None,
 ) -> None:
-    """Write a trained policy as other programs load it, with a model card.
+    """Write a trained policy in a form that other programs load, with a model card.
 
-    adapter is a PEFT folder, merged one model for transformers or vLLM, gguf (float16) and gguf-q8_0 one file for
-    llama.cpp. Without --form it is an adapter where its base has a hub id, else merged weights.
+    adapter is a PEFT folder, merged is one model for transformers or vLLM, gguf (float16) and gguf-q8_0 are one
+    file for llama.cpp.
 
-    --push makes a private repository, or replaces an export that is there; the token is HF_TOKEN's, the hub
-    HF_ENDPOINT's.
+    --push creates a private repository, or replaces an earlier export in it. The token is read from HF_TOKEN, the
+    address of the hub from HF_ENDPOINT.
     """
     folder = write_export(
         run,

@@ -21,9 +21,11 @@ def fidelity(
     ],
     queries: Annotated[
         str | None,
-        typer.Option(help="factbook:SPLIT (queries of all kinds), a folder of `collect`, or questions to ask whole."),
+        typer.Option(
+            help="factbook:SPLIT (queries of all kinds), a folder of `collect`, or questions (each is one query)."
+        ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=1, help="Queries to ask.")] = 200,
+    limit: Annotated[int, typer.Option(min=1, help="Number of queries.")] = 200,
     out: Annotated[Path | None, typer.Option(help="Folder for fidelity.json, fidelity.html and pages.jsonl.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,

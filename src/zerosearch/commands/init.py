@@ -12,12 +12,14 @@ from zerosearch.shipped_configs import copy, names, summary
 
 
 def init(
-    file: Annotated[Path | None, typer.Argument(help="The file to write; without one, what ships is listed.")] = None,
+    file: Annotated[
+        Path | None, typer.Argument(help="The file to write. Without it, list the configurations that ship.")
+    ] = None,
     from_: Annotated[str, typer.Option("--from", metavar="NAME", help="demo, preset:search-r1, ...")] = "demo",
 ) -> None:
-    """Write a configuration of your own, from one that ships.
+    """Write your own configuration, starting from one that ships.
 
-    Every command that takes a CONFIG takes such a file, or the name of a configuration that ships.
+    Every command with a CONFIG takes such a file, or the name of a configuration that ships.
     """
     if file is None:
         for name in names():

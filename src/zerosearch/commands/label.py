@@ -48,17 +48,19 @@ def label(
     collection: Annotated[Path | None, typer.Argument(help="Folder that `zerosearch collect` wrote.")] = None,
     recorded: Annotated[
         list[Path] | None,
-        typer.Option(help="Recorded pages too: a file of `zerosearch record`, or search traces; may be repeated."),
+        typer.Option(
+            help="Also label recorded pages: a file of `zerosearch record`, or search traces; may be repeated."
+        ),
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="File to write; default: labels.jsonl in the folder.")] = None,
+    out: Annotated[Path | None, typer.Option(help="File to write. Default: labels.jsonl in the folder.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
 ) -> None:
-    """Label every page useful or noisy, in each way that can be used, and say how far the ways agree.
+    """Label every page as useful or noisy, in every way that is available, and print how far the ways agree.
 
-    outcome: pages of trajectories that end right are useful. evidence: pages that hold a golden answer are and, for
-    questions of several hops, pages about what the query names. judge, with label.judge: a language model says whether
-    the page holds what its query asks for. containment, to compare evidence with: pages that hold a golden answer are.
-    The first engine.top_k documents make the label.
+    outcome: a page is useful if its trajectory ended with the right answer. evidence: it is useful if it contains a
+    golden answer or, for questions of several hops, is about what the query names. judge (with label.judge): a
+    language model decides whether the page contains what its query asks for. containment (to compare with
+    evidence): it is useful if it contains a golden answer. The first engine.top_k documents decide.
     """
     prepare()
     config = load_config(config_file, set_ or ())

@@ -9,32 +9,32 @@ from zerosearch.errors import nearest
 
 GROUPS: dict[str, dict[str, str]] = {
     "Use it": {
-        "init": "write a configuration of your own, from one that ships",
-        "check": "what a configuration means, what it needs, why a text is rewarded as it is",
+        "init": "write your own configuration, starting from one that ships",
+        "check": "show what a configuration means and needs, and the reward of a text",
         "train": "teach a policy to search",
-        "ask": "put a question to a policy, and watch it search",
-        "export": "a policy as other programs load it: an adapter, merged weights, GGUF",
-        "serve": "a search engine behind URLs, for trainers of any kind",
-        "data": "the questions that ship, and a look into any file of questions",
+        "ask": "ask a policy a question, and watch it search",
+        "export": "write a policy for other programs: an adapter, merged weights, GGUF",
+        "serve": "serve a search engine by URL, for any trainer",
+        "data": "show the questions that ship, or any file of questions",
     },
     "Measure": {
-        "evaluate": "benchmarks by methods, every prediction kept",
-        "show": "episodes of a run or an evaluation, in the terminal",
-        "compare": "two evaluations, question by question, with a paired test",
-        "report": "runs and evaluations as one page: curves, tests, bill, every episode",
-        "cost": "what searching cost, and what Google would have charged",
+        "evaluate": "run a model and baseline methods on benchmarks",
+        "show": "show episodes of a run or an evaluation, in the terminal",
+        "compare": "compare two evaluations, question by question, with a paired test",
+        "report": "write runs and evaluations as one page: curves, tests, cost, every episode",
+        "cost": "show what searching cost, and what Google would have charged",
     },
     "Make a simulator": {
-        "collect": "a policy answers questions with a real engine; every page is kept",
-        "record": "what a real engine gives for many queries, deeper than a policy sees",
-        "label": "which pages are useful, and which are noisy",
-        "tune": "an adapter that writes such pages, useful or noisy on demand",
-        "fidelity": "how good a search engine a simulator is",
+        "collect": "let a policy answer questions with a real engine, and keep every page",
+        "record": "keep what a real engine returns for many queries, with more documents",
+        "label": "label each page as useful or noisy",
+        "tune": "tune a model to write such pages, useful or noisy on demand",
+        "fidelity": "compare a simulator with the engine it imitates",
     },
-    "Look after the machine": {
-        "doctor": "what is here, what is missing, what to do",
-        "models": "the models and adapters that come without an account",
-        "bench": "what a training step costs here",
+    "Check the machine": {
+        "doctor": "show what is installed, what is missing, and what to do",
+        "models": "list the models and adapters that need no account",
+        "bench": "measure what a training step costs here",
     },
 }
 SUMMARIES = {name: said for group in GROUPS.values() for name, said in group.items()}
@@ -54,7 +54,7 @@ def front_page(width: int | None = None) -> str:
         "",
         *(line for title, group in GROUPS.items() for line in [title, *rows(group, width, left=10), ""]),
         "CONFIG is a TOML file, or the name of a configuration that ships (`zerosearch init` lists them).",
-        "`zerosearch COMMAND --help` tells more; --version, --install-completion and --show-completion stand alone.",
+        "`zerosearch COMMAND --help` shows its options. Others: --version, --install-completion, --show-completion.",
     ]
     return "\n".join(part for line in lines for part in wrapped(line, width)) + "\n"
 

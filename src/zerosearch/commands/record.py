@@ -25,24 +25,25 @@ from zerosearch.spending.ledger import counted
 def record(
     context: typer.Context,
     config_file: Annotated[
-        Path, typer.Argument(metavar="CONFIG", help="A TOML file as for train: its real engine is asked.")
+        Path, typer.Argument(metavar="CONFIG", help="A TOML file as for train; its real engine is used.")
     ],
     queries: Annotated[
         str,
-        typer.Option(
-            help="A folder of `collect` or a file of recorded pages (their queries), or questions (asked whole)."
-        ),
+        typer.Option(help="A folder of `collect` or recorded pages (their queries), or questions (each is one query)."),
     ],
     out: Annotated[Path, typer.Option(help="File to append to (.jsonl); the same command resumes.")],
-    depth: Annotated[int, typer.Option(min=1, help="Documents a query: those behind a page's make noisy pages.")] = 20,
-    limit: Annotated[int | None, typer.Option(min=1, help="Ask only the first N queries.")] = None,
-    concurrency: Annotated[int, typer.Option(min=1, help="Searches at a time.")] = 16,
+    depth: Annotated[
+        int, typer.Option(min=1, help="Documents for each query. Those after the first top_k make noisy pages.")
+    ] = 20,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use only the first N queries.")] = None,
+    concurrency: Annotated[int, typer.Option(min=1, help="Number of searches at once.")] = 16,
     fields: Annotated[str | None, typer.Option(help=FIELDS_HELP)] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
 ) -> None:
-    """Record what a real engine gives for the queries of a collection, of search traces, or for whole questions.
+    """Record the pages that a real engine returns, for the queries of a collection or of search traces, or for
+    whole questions.
 
-    The file is what `label --recorded` and the engine `recorded` read.
+    The file is read by `label --recorded` and by the engine `recorded`.
     """
     prepare()
     if out.suffix != ".jsonl":

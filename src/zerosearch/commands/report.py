@@ -31,17 +31,20 @@ def report(
         ),
     ],
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE.html", help="Without: RUN/report.html, of several report.html here.")
+        Path | None,
+        typer.Option(
+            metavar="FILE.html", help="File to write. Default: RUN/report.html; for several runs report.html here."
+        ),
     ] = None,
-    live: Annotated[bool, typer.Option("--live", help="Serve it on this machine, and follow the runs.")] = False,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Of --live; 0 takes a free one.")] = 0,
-    episodes: Annotated[int, typer.Option(min=0, metavar="N", help="At most so many episodes to browse.")] = LIMIT,
+    live: Annotated[bool, typer.Option("--live", help="Serve the page on this machine and follow the runs.")] = False,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port for --live; 0: any free one.")] = 0,
+    episodes: Annotated[int, typer.Option(min=0, metavar="N", help="Maximal number of episodes in the page.")] = LIMIT,
 ) -> None:
-    """Curves, evaluations, bill and episodes of runs on one page, which needs no network and no server.
+    """Write curves, evaluations, cost and episodes of runs as one page that needs no network and no server.
 
-    Runs are drawn over each other; those that differ by their seed only become a band. --live serves the page on this
-    machine and follows the runs until Ctrl-C. Of more episodes than --episodes whole steps are kept, spread
-    evenly.
+    Several runs share each chart; runs that differ only by their seed become a band. --live serves the page on this
+    machine and follows the runs until Ctrl-C. If there are more episodes than --episodes, whole steps are kept,
+    spread evenly.
     """
     prepare()
     if live and out is not None:

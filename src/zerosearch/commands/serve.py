@@ -18,23 +18,29 @@ log = logging.getLogger(__name__)
 
 def serve(
     config_file: Annotated[str, typer.Argument(metavar="CONFIG", help="A .toml file or the name of one that ships.")],
-    port: Annotated[int | None, typer.Option(min=0, max=65535, help="Instead of serve.port; 0: any free one.")] = None,
+    port: Annotated[
+        int | None, typer.Option(min=0, max=65535, help="Port to use instead of serve.port; 0: any free one.")
+    ] = None,
     judge: Annotated[bool, typer.Option("--judge", help="Serve evaluation.engine instead of engine.")] = False,
     open_: Annotated[
-        bool, typer.Option("--open", help="Let other machines in without a key: whoever reaches it may search.")
+        bool,
+        typer.Option("--open", help="Allow other machines without a key: everybody who reaches the server can search."),
     ] = False,
     stdio: Annotated[
-        bool, typer.Option("--stdio", help="MCP on standard input and output, and no HTTP: for clients that start it.")
+        bool,
+        typer.Option(
+            "--stdio", help="MCP on standard input and output instead of HTTP, for clients that start the server."
+        ),
     ] = False,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
 ) -> None:
     """Serve a search engine: Search-R1's /retrieve, SerpAPI's /search.json, MCP, OpenEnv.
 
-    Any engine of a configuration is served, with its cache, its budget and its meter. POST /episodes opens an episode
-    whose simulated pages know the question; without one the simulator is blind to it, and says so.
+    Any engine of a configuration can be served, with its cache, budget and cost counting. POST /episodes opens an
+    episode whose simulated pages know the question. Without an episode the simulator does not know it, and says so.
 
-    A key is asked for where the environment variable ZEROSEARCH_API_KEY holds one. SIGTERM and Ctrl-C finish what is
-    under way.
+    Clients need a key if the environment variable ZEROSEARCH_API_KEY contains one. SIGTERM and Ctrl-C finish open
+    requests first.
     """
     prepare()
     config = load_config(Path(config_file), [*(set_ or ()), *([f"serve.port={port}"] if port is not None else [])])

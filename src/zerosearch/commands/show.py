@@ -27,17 +27,19 @@ def show(
         ),
     ],
     step: Annotated[
-        int | None, typer.Option(min=1, metavar="N", help="Of a run: which step, counted from 1. Without: the newest.")
+        int | None, typer.Option(min=1, metavar="N", help="Step of a run, counted from 1. Default: the newest.")
     ] = None,
     worst: Annotated[
-        int | None, typer.Option(min=1, metavar="K", help="The K episodes with the lowest reward, worst first.")
+        int | None, typer.Option(min=1, metavar="K", help="Show the K episodes with the lowest reward, worst first.")
     ] = None,
-    question: Annotated[str | None, typer.Option(metavar="ID", help="All tries at the question of this id.")] = None,
+    question: Annotated[
+        str | None, typer.Option(metavar="ID", help="Show all tries at the question with this id.")
+    ] = None,
 ) -> None:
-    """Show episodes: thoughts, queries, pages (what they were asked for, and whether they hold the answer), the answer,
-    the reward and why it is what it is.
+    """Show episodes: thoughts, queries, pages (what was requested, and whether they contain the answer), the
+    answer, and the reward with its reason.
 
-    Without --worst or --question the first five are shown. An evaluation's reward is its F1.
+    Without --worst or --question the first five are shown. The reward of an evaluation is its F1.
     """
     if worst is not None and question is not None:
         raise ConfigError("--worst and --question both say which episodes to show: give one of them")

@@ -28,28 +28,29 @@ def train(
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting: training.steps=20.")
     ] = None,
     name: Annotated[str | None, typer.Option(help="Name of the run's folder.")] = None,
-    folder: Annotated[str | None, typer.Option(help="Where run folders lie.")] = None,
-    fresh: Annotated[bool, typer.Option("--fresh", help="Start over; an older run is set aside, not deleted.")] = False,
+    folder: Annotated[str | None, typer.Option(help="The folder that contains run folders.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over. An older run is renamed, not deleted.")] = False,
     seeds: Annotated[
-        str | None, typer.Option(metavar="N,N,...", help="One run a seed, in folders NAME-seedN: 0,1,2.")
+        str | None, typer.Option(metavar="N,N,...", help="Train once for each seed, in folders NAME-seedN: 0,1,2.")
     ] = None,
     on: Annotated[
         str | None, typer.Option(metavar="verl", help="Train on verl: Ray, vLLM, many GPUs (docs/scale.md).")
     ] = None,
     verl: Annotated[
-        list[str] | None, typer.Option("--verl", metavar="KEY=VALUE", help="With --on verl: one of its own settings.")
+        list[str] | None, typer.Option("--verl", metavar="KEY=VALUE", help="With --on verl: change a setting of verl.")
     ] = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="With --on verl: print its settings, start nothing.")
+        bool, typer.Option("--dry-run", help="With --on verl: print the settings of verl and stop.")
     ] = False,
 ) -> None:
     """Teach a policy to search by reinforcement learning, with a simulated (or a real) search engine.
 
     The same command resumes an interrupted run from its last checkpoint. `zerosearch check CONFIG` shows what a
-    configuration means before anything is loaded.
+    configuration means, without loading a model.
 
-    --seeds trains several times, one after the other or, on a machine with several GPUs, one a GPU, and prints mean and
-    spread of the last evaluations. A run that fails stops no other; the command then does not end with status 0.
+    With --seeds, one run is trained for each seed, one after the other or one on each GPU. The command prints mean
+    and standard deviation of the last evaluations. A run that fails does not stop the others; the exit status is
+    then not 0.
     """
     prepare()
     if config_file is None and not set_:

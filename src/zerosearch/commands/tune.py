@@ -22,18 +22,19 @@ def tune(
         typer.Argument(help="Files that `zerosearch label` wrote; with --by passages or hits: recorded pages."),
     ],
     out: Annotated[
-        Path, typer.Option(help="Folder for the adapter (with tune.full: the model), or with --by hits a file.")
+        Path, typer.Option(help="Folder for the adapter (tune.full: for the model); with --by hits a file.")
     ],
     by: Annotated[
         str | None,
-        typer.Option(help="Whose labels count, outcome, judge, evidence, rank, passages or hits: --set tune.by=..."),
+        typer.Option(help="Which labels to use: outcome, judge, evidence, rank, passages or hits: --set tune.by=..."),
     ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
 ) -> None:
-    """Tune a LoRA adapter (or all weights) to write pages as the real engine did, useful or noisy as the prompt says.
+    """Tune a LoRA adapter (or all weights) to write pages like the real engine, useful or noisy as the prompt says.
 
-    Classes are balanced, the loss is on the page alone, validation questions are held out, and training stops early.
-    With --by hits no model is tuned: a small predictor learns from recorded pages which queries find the answer.
+    Classes are balanced, the loss covers the page only, some questions are held out for validation, and training
+    stops early. With --by hits no model is tuned: a small predictor learns from recorded pages which queries find
+    the answer.
     """
     prepare()
     config = load_config(config_file, [*as_overrides({"tune.by": by}), *(set_ or ())])
