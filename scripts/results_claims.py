@@ -213,7 +213,50 @@ def learnable() -> Claims:
     yield "recipes/factbook/README.md", f"| one-hop, the question as query | {short(found['one_hop'])} |"
 
 
-GROUPS = (beat_rag, demo_gpu, methods, embedded, tuned, make_simulator, machines, demo, learnable)
+def readme() -> Claims:
+    reinforce, slow = len(steps("demo-gpu-reinforce")), sweep_scores("lr3")
+    shown = [f"{row['reward']:.3f} searches {row['searches']:.2f}" for row in steps("demo")]
+    before, after = (report(f"demo-{when}")["summary"] for when in ("before", "after"))
+    printed = {"F1": "f1", "searches per episode": "searches", "page held the answer": "evidence"}
+    for page, run, worst in (
+        ("README.md", f"{reinforce} steps of REINFORCE", "worst"),
+        ("README.zh-CN.md", f"REINFORCE {reinforce} 步", "最差"),
+    ):
+        yield page, run
+        yield page, f"{short(fmean(slow))}{'，' if worst == '最差' else ', '}{worst} {short(min(slow))}"
+        for number, line in enumerate(shown, 1):
+            yield page, f"step {number}/3 reward {line}"
+        for label, key in printed.items():
+            yield page, f"│ {label} │ {before[key]:.3f} │ {after[key]:.3f} │"
+
+
+def other_pages() -> Claims:
+    prompted, tuned = (fidelity_rows(report(f"fidelity-qwen-{name}")) for name in ("prompted", "tuned"))
+    pages = [[f"{100 * share:.1f} %" for share in found["control"][2:]] for found in (prompted, tuned)]
+    concept = "docs/concepts/simulator.md"
+    yield concept, f"answer into {pages[0][0]} and {pages[0][1]} of them"
+    yield concept, f"and into {100 * prompted['leak'][2]:.1f} % of useful pages on queries that BM25"
+    yield concept, f"the first two were {pages[1][0]} and {pages[1][1]}"
+    yield concept, f"then still {100 * tuned['leak'][2]:.1f} %"
+    top = report("factbook-measure")["top_3"]["test"]
+    yield "docs/concepts/leak.md", f"for {100 * top['two_hop']:.1f} % of whole questions (top 3)"
+    yield "docs/concepts/leak.md", f"for {100 * top['two_hop_gold']:.1f} % after the two right queries"
+    embedded = report("fidelity-embedded")
+    kinds, card = fidelity_rows(embedded), "docs/cards/adapters.md"
+    for label, name in (
+        ("contains it (control)", "control"),
+        ("does not (leak)", "leak"),
+        ("than the question's", "wrong_country"),
+    ):
+        count, *shares = kinds[name]
+        yield card, f"{label} | {count} | {' | '.join(map(short, shares))} |"
+    yield card, f"{100 * embedded['whole_pages']:.1f} % of its pages have all three documents"
+    yield card, f"an AUC of {short(embedded['style_auc']['useful'], 2)}"
+    em = {row["method"]: 100 * row["micro"]["value"] for row in report("evaluate-qwen")["rows"]}
+    yield "docs/simulator.md", f"EM *with BM25* from {em['episode']:.1f} to {em['zerosearch']:.1f}"
+
+
+GROUPS = (readme, other_pages, beat_rag, demo_gpu, methods, embedded, tuned, make_simulator, machines, demo, learnable)
 
 
 def main() -> None:
