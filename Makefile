@@ -2,7 +2,7 @@
 # Another Python: make demo PYTHON=/path/to/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-faults test-environments test-verl lint format constraints check-constraints clean train-env dev-env verl-env
+.PHONY: help demo docs test test-slow test-faults test-environments test-verl lint format constraints check-constraints clean train-env dev-env docs-env verl-env
 
 # ensurepip is what a Python needs to make a virtual environment; Debian leaves it out of the plain python3.
 SUITABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -40,6 +40,10 @@ test-environments:  ## run the examples for other trainers, each in an environme
 test-verl: verl-env  ## install verl into .venv-verl, then train with it on this CPU: a quarter of an hour
 	@OMP_NUM_THREADS=1 PYTHONPATH=src:tests .venv-verl/bin/python -m pytest -p no:cacheprovider tests/scaleout/verl_run
 
+docs: docs-env  ## install, then build the documentation into site/; a broken link is an error
+	@NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build
+	@echo "site/index.html"
+
 lint: dev-env  ## check code, format and types
 	@status=0; \
 	.venv/bin/ruff check . || status=1; \
@@ -60,12 +64,16 @@ check-constraints:  ## see whether constraints.txt suits a Python (PYTHON=python
 	@'$(PYTHON)' scripts/constraints.py --check
 
 clean:  ## remove .venv and what the tools left; runs/ stays
-	@rm -rf .venv .environments build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf .venv .environments build dist site .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	@find src tests scripts -name __pycache__ -type d -prune -exec rm -rf {} +
 
 train-env:
 	$(CHECK_PYTHON)
 	@'$(PYTHON)' scripts/install.py train $(EXACT)
+
+docs-env:
+	$(CHECK_PYTHON)
+	@'$(PYTHON)' scripts/install.py docs $(EXACT)
 
 verl-env: .venv-verl/installed
 

@@ -23,8 +23,8 @@ HEAD = """# Python
 Signatures and docstrings, as they stand in the code: this page is made by `python scripts/api_reference.py`.
 
 - `import zerosearch` loads nothing heavy. Each name is loaded when it is first used, and torch only by what needs it.
-- Every function below is a command too ([Commands](commands.md)). A `config` is what `load_config` returns
-  ([Configuration](../configuration.md)).
+- `train`, `ask`, `evaluate`, `collect`, `tune` and `export` are [commands](commands.md) too.
+- A `config` is what `load_config` returns ([Configuration](../configuration.md)).
 - Times are seconds, money is US dollars, probabilities and scores are shares from 0 to 1.
 - An error that you can act on is a `ZeroSearchError` whose text is one line ([Errors](#errors)).
 - A reward, an engine, an algorithm, a benchmark or a method of your own is one file: [your own parts](../extend.md).
@@ -56,6 +56,8 @@ FORMULAS = {
     "learning.losses": "Losses",
 }
 """Modules of pure functions: all that is public in them."""
+WIDTH = 84
+"""Columns of code that the site shows without scrolling, on a desk."""
 OPENED = ("Engine", "BM25Engine")
 """Classes that nobody calls: `open_engine` and `BM25Engine.open` do."""
 LETTERS = """
@@ -129,7 +131,7 @@ def class_head(node: ast.ClassDef, lines: list[str]) -> str:
     head = [f"@{ast.unparse(d)}" for d in node.decorator_list] + [f"class {node.name}{bases}:"]
     fields = [m for m in node.body if isinstance(m, ast.AnnAssign | ast.Assign) and ast.unparse(m)[0] != "_"]
     if node.name == "TrainConfig":
-        return "\n".join(head[-1:]) + " ...  # every setting: configuration.md"
+        return f"{head[-1]} ...  # every setting: configuration.md"
     body = [line for m in fields for line in lines[m.lineno - 1 : m.end_lineno]]
     made = next((m for m in node.body if isinstance(m, ast.FunctionDef) and m.name == "__init__"), None)
     if made is not None and node.name not in OPENED:
@@ -143,7 +145,28 @@ def signature(node: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[str], in
     """The `def` as it stands in the source, up to its colon."""
     text = textwrap.dedent("\n".join(lines[node.lineno - 1 : node.body[0].lineno - 1])).strip()
     text = re.sub(r"\s*# noqa.*", "", text)
+    if max(map(len, text.splitlines())) > WIDTH:
+        text = one_a_line(node)
     return textwrap.indent(text.removesuffix("...").rstrip().removesuffix(":"), indent)
+
+
+def one_a_line(node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+    """The signature with each parameter on a line of its own."""
+    a = node.args
+    defaults = [None] * (len(a.args) - len(a.defaults)) + list(a.defaults)
+    rows = [parameter(arg, default) for arg, default in zip(a.args, defaults, strict=True)]
+    if a.vararg or a.kwonlyargs:
+        rows.append(f"*{ast.unparse(a.vararg)}" if a.vararg else "*")
+    rows += [parameter(arg, default) for arg, default in zip(a.kwonlyargs, a.kw_defaults, strict=True)]
+    rows += [f"**{ast.unparse(a.kwarg)}"] if a.kwarg else []
+    head = f"{'async ' * isinstance(node, ast.AsyncFunctionDef)}def {node.name}("
+    return "\n".join(
+        [head, *(f"    {row}," for row in rows), f") -> {ast.unparse(node.returns) if node.returns else None}:"]
+    )
+
+
+def parameter(arg: ast.arg, default: ast.expr | None) -> str:
+    return ast.unparse(arg) + (f" = {ast.unparse(default)}" if default is not None else "")
 
 
 def member(node: ast.FunctionDef | ast.AsyncFunctionDef, lines: list[str]) -> str:

@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FILE = ROOT / "constraints.txt"
 OLDEST = (3, 11)
 HEADER = """\
-# What `make demo` and `make test` install: the exact versions of core, [train] and [dev] on Python 3.11 to 3.13.
+# What `make demo`, `make docs` and `make test` install: the versions of core, [train] and [dev] on Python 3.11 to 3.13.
 # Made by `make constraints` with Python 3.11 on Linux; check with `make check-constraints PYTHON=python3.13`.
 # A CPU build of torch (2.13.0+cpu) meets its line too. The CUDA packages are left to the torch wheel, which names them.
 """

@@ -1,13 +1,15 @@
 """What `mkdocs build` does besides: pages from outside docs/, links to source files, formulas without scripts.
 
-The pages are written for GitHub. Three things differ in the site, and each is done here while it is built:
+The pages are written for GitHub. Four things differ in the site, and each is done here while it is built:
 
 - CONTRIBUTING.md, CHANGELOG.md, the recipes and the benchmarks lie outside docs/. They become pages as they are.
 - A link to a source file opens a page with its text. A link to anything else outside docs/ stays as plain words.
 - `$...$` and `$$...$$` become MathML, which browsers show by themselves: no script, no network.
+- A list may follow a paragraph without an empty line.
 
-A formula that is not understood, and a list or a fence that the site would not show, are warnings: a strict build
-fails.
+The theme's `offline` plugin loads one script from the network, for the search; it is replaced by ours.
+
+A formula, a list or a fence that was not understood is a warning, and a strict build fails.
 """
 
 from __future__ import annotations
@@ -34,9 +36,11 @@ OUTSIDE = {
 SHOWN = {".py": "python", ".toml": "toml", ".sh": "bash", ".yaml": "yaml", ".txt": "text", "": "text"}
 PICTURES = {".png", ".svg"}
 LINK = re.compile(r"(?P<words>!?\[(?:[^][]|\[[^]]*\])*\])\((?P<target>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
-FENCE = re.compile(r"^(```|~~~).*?^\1", re.MULTILINE | re.DOTALL)
+FENCE = re.compile(r"^(```|~~~|\$\$).*?(?:^\1|\$\$$)", re.MULTILINE | re.DOTALL)
 MATHS = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
-LOST_LIST = re.compile(r"<p>(?:(?!</p>).)*\n(?:[-*] |\d+\. )(?:(?!</p>).)*</p>", re.DOTALL)
+PARAGRAPH_THEN_ITEM = re.compile(r"^((?![-*#|>] |\d+\. |\s).+)\n(?=[-*] |1\. )", re.MULTILINE)
+LOST = re.compile(r"<p>(?:(?!</p>).)*(?:\n(?:[-*] |\d+\. )|```|\$\$)(?:(?!</p>).)*</p>", re.DOTALL)
+SEARCH_FROM_DISK = "https://unpkg.com/iframe-worker/shim"
 
 log = logging.getLogger("mkdocs.hooks.docs")
 
@@ -76,22 +80,33 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         anchor = "" if uri == source_uri(place) else match["anchor"] or ""
         return f"{match['words']}({posixpath.relpath(uri, folder)}{anchor})"
 
-    return outside_fences(markdown, lambda text: LINK.sub(led, text))
+    return outside_fences(markdown, lambda text: PARAGRAPH_THEN_ITEM.sub(r"\1\n\n", LINK.sub(led, text)))
 
 
 def on_page_content(content: str, page: Any, config: Any, files: Files) -> str:
-    """Formulas as MathML."""
-    for lost in LOST_LIST.findall(content):
-        log.warning(f"{page.file.src_uri}: a list without an empty line before it: {lost[:80]!r}")
+    """Draw formulas as MathML, and look for what was not understood."""
+    for lost in LOST.findall(content):
+        log.warning(f"{page.file.src_uri}: a list, a fence or a formula was not understood: {lost[:200]!r}")
 
     def drawn(match: re.Match[str]) -> str:
         block = match[1] == "div"
-        made = convert(html.unescape(match[2]).strip(), display="block" if block else "inline")
+        made = convert(html.unescape(match[2]).strip(), display="block" if block else "inline").replace("\\_", "_")
         if "\\" in made:
             log.warning(f"{page.file.src_uri}: formula not understood: {match[2]}")
         return f'<{match[1]} class="arithmatex">{made}</{match[1]}>'
 
     return MATHS.sub(drawn, content)
+
+
+def on_post_page(output: str, page: Any, config: Any) -> str:
+    """Take the search of pages that are opened from a folder from here, and not from the network."""
+    ours = posixpath.relpath("assets/search-from-disk.js", posixpath.dirname(page.file.dest_uri))
+    return output.replace(SEARCH_FROM_DISK, ours)
+
+
+def on_post_template(output: str, template_name: str, config: Any) -> str:
+    """The same for 404.html, which only a server shows: nothing is needed there."""
+    return output.replace(f'<script src="{SEARCH_FROM_DISK}"></script>', "")
 
 
 def place_of(file: File) -> str:

@@ -70,7 +70,8 @@ def install(extras: frozenset[str], exact: bool) -> None:
         if stamp["distributions"].items() <= state["found"].items():
             return
         say("Packages in .venv were changed: going back to the versions in constraints.txt")
-    say(f"Installing zerosearch-rl[{','.join(sorted(wanted))}] into .venv (minutes the first time, mostly for torch)")
+    slow = "minutes the first time, mostly for torch" if "train" in wanted or "dev" in wanted else "a minute or two"
+    say(f"Installing zerosearch-rl[{','.join(sorted(wanted))}] into .venv ({slow})")
     started = time.monotonic()
     UNFINISHED.touch()
     STAMP.unlink(missing_ok=True)
