@@ -74,7 +74,7 @@ def behaviour() -> str:
         "tokens",
         "valid actions",
         "answered",
-        "page held the answer",
+        "page contained the answer",
         "right without",
     ]
     rows = []
@@ -96,7 +96,7 @@ def learnable() -> str:
         "first_bridge": "two-hop, the bridge country's name on the first page",
     }
     rows = [[label, *(share(found[name], 500) for found in top)] for name, label in labels.items()]
-    return table(["share of test questions whose page holds the answer", "top 3", "top 5"], rows)
+    return table(["share of test questions whose page contains the answer", "top 3", "top 5"], rows)
 
 
 def fidelity_rows(found: Any) -> dict[str, tuple[int, float, float, float]]:
@@ -113,7 +113,7 @@ def fidelity_rows(found: Any) -> dict[str, tuple[int, float, float, float]]:
 def embedded() -> str:
     plain, again = (fidelity_rows(report(f"fidelity-embedded{end}")) for end in ("", "-rewrites-3"))
     labels = {
-        "control": "the real page holds it (*control*)",
+        "control": "the real page contains it (*control*)",
         "leak": "the real page does not (*leak*)",
         "first_hop": "first hop",
         "second_hop": "second hop",
@@ -133,7 +133,7 @@ def embedded() -> str:
 def qwen() -> str:
     prompted, tuned = (report(f"fidelity-qwen-{name}") for name in ("prompted", "tuned"))
     labels = {
-        "control": ("the real page holds it (*control*)", ">= .90, noisy <= .15"),
+        "control": ("the real page contains it (*control*)", ">= .90, noisy <= .15"),
         "leak": ("the real page does not (*leak*)", "none was set"),
         "whole_multi_hop": ("whole questions of several hops", "<= .575"),
     }
@@ -196,7 +196,7 @@ def qwen_versions() -> str:
 
 def qwen_training() -> str:
     runs = {"A": steps("make-simulator-grpo"), "B": steps("make-simulator-grpo-kl")}
-    head = ["step", "noise", *(f"{run}: {what}" for run in runs for what in ("reward", "searches", "page held"))]
+    head = ["step", "noise", *(f"{run}: {what}" for run in runs for what in ("reward", "searches", "page had it"))]
     rows = []
     for number, row in enumerate(runs["A"]):
         cells = [str(number + 1), short(row["noise"], 2)]
@@ -227,7 +227,7 @@ def two_gpus() -> str:
 
 
 def demo() -> str:
-    labels = {"f1": "F1", "em": "EM", "searches": "searches per episode", "evidence": "a page held the answer"}
+    labels = {"f1": "F1", "em": "EM", "searches": "searches per episode", "evidence": "a page contained the answer"}
     before, after = (report(f"demo-{when}")["summary"] for when in ("before", "after"))
     rows = []
     for name, label in labels.items():
