@@ -59,7 +59,8 @@ def links(name: str) -> list[str]:
 
 
 def pictures(name: str) -> list[str]:
-    return re.findall(r"!\[[^]]+\]\(([^)]+)\)", "\n".join(lines_of(name)))
+    found = re.findall(r'!\[[^]]+\]\(([^)]+)\)|<img src="([^"]+)"[^>]* alt="[^"]+"', "\n".join(lines_of(name)))
+    return [inline or tag for inline, tag in found]
 
 
 PARTS = [headings, commands, numbers, cells, quoted, links, pictures]
@@ -69,6 +70,10 @@ PARTS = [headings, commands, numbers, cells, quoted, links, pictures]
 def test_the_two_languages_are_in_step(part: Callable[[str], list[object]]) -> None:
     assert part(ENGLISH)
     assert part(CHINESE) == part(ENGLISH)
+
+
+def test_every_picture_is_there() -> None:
+    assert [name for name in pictures(ENGLISH) if not (ROOT / name).is_file()] == []
 
 
 def test_each_language_links_to_the_other_at_its_top_and_both_are_short() -> None:
