@@ -174,3 +174,4 @@ def test_what_ended_a_turn(tiny_tokenizer: Any) -> None:
     assert policy._stop(encode("a<|im_end|>"), sampling) == "eos"
     assert policy._stop(encode("abcdefgh")[:4], replace(sampling, max_tokens=4)) == "length"
     assert policy._stop(encode("a</search>"), replace(sampling, max_tokens=len(encode("a</search>")))) == "stop"
+    assert policy._stop(encode("a"), sampling) == "eos"  # an end-of-text id of the generation config, or a short answer

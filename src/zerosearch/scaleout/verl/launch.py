@@ -63,7 +63,8 @@ def launch(config: TrainConfig, changes: Sequence[str], *, fresh: bool, say: Cal
             say(f"the older run is now {older}")
         _check_folder(config)
         _write(config, composed, say)
-        os.environ["VERL_FILE_LOGGER_PATH"] = str(_next_metrics(places.verl))
+        _for_workers(composed, "VERL_FILE_LOGGER_PATH", _next_metrics(places.verl))
+        _for_workers(composed, "TENSORBOARD_DIR", config.run_folder / "tensorboard")
         _run(composed, places.verl)
     say(f"complete: {config.run_folder}/checkpoints holds the policy (zerosearch evaluate, zerosearch ask --run)")
 
@@ -140,6 +141,13 @@ def _write(config: TrainConfig, composed: Any, say: Callable[[str], None]) -> No
     write_questions(verl / "train.parquet", questions, render, "train")
     write_questions(verl / "validation.parquet", held_out, render, "validation")
     say(f"{len(questions)} questions to train on, {len(held_out)} to evaluate with; run folder {folder}/")
+
+
+def _for_workers(composed: Any, name: str, path: Path) -> None:
+    """Set an environment variable of Ray's workers: on an existing cluster they inherit none of this process."""
+    from omegaconf import OmegaConf
+
+    OmegaConf.update(composed, f"ray_kwargs.ray_init.runtime_env.env_vars.{name}", str(path.absolute()), force_add=True)
 
 
 def _next_metrics(verl: Path) -> Path:

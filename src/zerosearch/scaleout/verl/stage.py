@@ -80,11 +80,13 @@ class ServedPolicy:
         return Generation(ids, [float(x) for x in logprobs], self._stop(ids, sampling))
 
     def _stop(self, ids: Sequence[int], sampling: Sampling) -> GenerationStop:
+        """What ended a turn. A server ends it at every end-of-text id of the generation config, and says not which."""
         if ids and ids[-1] in self._eos:
             return "eos"
         text = self._codec.decode(ids)
-        full = len(ids) >= sampling.max_tokens and not any(stop in text for stop in sampling.stop)
-        return "length" if full else "stop"
+        if any(stop in text for stop in sampling.stop):
+            return "stop"
+        return "length" if len(ids) >= sampling.max_tokens else "eos"
 
 
 @dataclass(frozen=True)
