@@ -147,7 +147,7 @@ def test_what_a_complete_run_offers_next_works(place: Path) -> None:
     assert train(short)
     with pytest.raises(CheckpointError, match="the curriculum goes by it"):
         train(load_config("demo", [*simulated, "name=short", "training.steps=2"]))
-    (offered,) = [line for line in next_steps(short) if "trains its policy on" in line]
+    (offered,) = [line for line in next_steps(short) if "trains its policy further" in line]
     words = offered.split()
     name, change = words[words.index("--name") + 1], words[words.index("--set") + 1]
     assert train(load_config("demo", [*simulated, f"name={name}", change]))

@@ -1,4 +1,4 @@
-"""Asking a policy one question, and hearing it think, search and answer while it does.
+"""Ask a policy one question, and follow it as it thinks, searches and answers.
 
     with Parts(config) as parts:
         print(Asker(parts).put(Question.asked("Capital of Nepal?")).answer)

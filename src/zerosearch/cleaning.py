@@ -1,4 +1,4 @@
-"""What leaves the program is cleaned here, and nowhere else: no key, no password, no control character gets out.
+"""The one place that cleans output: no key, no password and no control character leaves the program.
 
     register_secret(key)                   # from now on it is hidden, wherever it turns up
     shown = clean(answer_of_a_server)[:200]   # always before anything is cut: half of a key is part of a key

@@ -1,7 +1,7 @@
-"""The command line: `zerosearch COMMAND`. Whatever ends a command ends here, in one line and an exit status.
+"""The command line: `zerosearch COMMAND`. Every command ends here, with one line and an exit status.
 
 0: done. 1: something outside failed (a disk, a missing package, a search). 2: a wrong setting, file or argument. 3: a
-run had to stop. 128 + N: ended by signal N (130: Ctrl-C, 141: nobody reads the output any more).
+run had to stop. 128 + N: ended by signal N (130: Ctrl-C, 141: the output was closed).
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def _failed(error: BaseException, promise: str) -> int:
         kept = f"; {promise}" if promise else ""
         if not error.gone:
             return _error(f"standard output: {error}{kept}", 1)
-        return _error(f"nobody reads the output any more{kept}", 141) if promise else 141
+        return _error(f"the output was closed{kept}", 141) if promise else 141
     if isinstance(error, ZeroSearchError):
         return _error(str(error), error.exit_code)
     if hasattr(error, "format_message"):  # typer's, of an argument that it does not accept

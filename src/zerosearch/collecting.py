@@ -1,4 +1,4 @@
-"""A policy answers questions with a real engine; every episode is kept whole, to label its pages.
+"""A policy answers questions with a real engine. Every episode is kept whole, so that its pages can be labelled.
 
 collect(load_config("mine.toml"), Path("pages"), how=Collecting(limit=500, rollouts=2))
 """

@@ -1,4 +1,4 @@
-"""The one configuration of a training run. Every field's text is its help; `config_file.py` reads and writes TOML."""
+"""The configuration of a training run. The docstring of a field is its help; `config_file.py` reads and writes TOML."""
 
 from __future__ import annotations
 

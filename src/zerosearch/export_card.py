@@ -1,4 +1,4 @@
-"""The model card of an export: what the policy was taught with, how well it answers, what it cost, how to use it."""
+"""The model card of an export: how the policy was trained, its scores, its cost, how to use it."""
 
 from __future__ import annotations
 

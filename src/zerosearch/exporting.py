@@ -1,4 +1,4 @@
-"""A trained policy, in the form in which other programs load it: an adapter, merged weights, or a GGUF file.
+"""Write a trained policy for other programs: as an adapter, merged weights, or a GGUF file.
 
     export("runs/demo")                                  # into exports/demo-merged, with a model card
     export("runs/mine", form="gguf-q8_0", push="me/my-search-model")

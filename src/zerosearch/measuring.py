@@ -1,4 +1,4 @@
-"""How faithful the simulator of a configuration is to its real engine: both are asked, the figures are written.
+"""Measure how faithful a configuration's simulator is to its real engine: ask both, write the numbers.
 
 measure(load_config("mine.toml"), "factbook:dev", out=Path("report"))["control"]
 """

@@ -1,4 +1,4 @@
-"""The one place that opens what a configuration describes, and that closes it: questions, engines, models, the meter.
+"""The one place that opens and closes what a configuration describes: questions, engines, models, cost counting.
 
 with Parts(config, spending=folder) as parts:
     generator, settings = parts.policy(temperature=0.0, top_k=parts.engine_config("judge").top_k)

@@ -1,4 +1,4 @@
-"""What lies in a run's folder, and which policy is used: the one that ships, a configuration's, or a run's newest."""
+"""The contents of a run folder, and the choice of a policy: the shipped one, a configuration's, or a run's newest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An episode whose searches are tool calls: what an environment of another trainer keeps for a question.
+"""An episode whose searches are tool calls: the state of one question in another trainer's environment.
 
     episode = engine.tool_episode("Who wrote Emma?", ["Jane Austen"], noise=0.2)
     await episode.search("author of Emma")        # the page as text; the simulator knows question and answer

@@ -1,4 +1,4 @@
-"""What is learned, and how: the sections `[reward]`, `[algorithm]` and `[training]` of a run's configuration."""
+"""The sections `[reward]`, `[algorithm]` and `[training]` of a run's configuration."""
 
 from __future__ import annotations
 

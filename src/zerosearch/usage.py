@@ -1,4 +1,4 @@
-"""What asking a model or a search engine used up: tokens and dollars.
+"""What a call to a model or search engine used: tokens and dollars.
 
 Usage(prompt_tokens=900, completion_tokens=120) + Usage(usd=0.001)
 """

@@ -184,7 +184,7 @@ def test_out_of_time_is_no_failure_and_the_same_command_goes_on(
     assert "stopped after step 1 of 2" in first.out
     assert "the run is not complete: the same command resumes it" in first.out
     second = zerosearch(*command)
-    assert "going on from" in second.out
+    assert "resuming from" in second.out
     assert "not complete" not in second.out
     assert [row["step"] for row in read_rows(run_folder / "metrics.jsonl")] == [0, 1]
     is_readable(run_folder)

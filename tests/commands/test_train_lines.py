@@ -65,7 +65,7 @@ def test_what_is_offered_next_is_what_a_complete_run_accepts() -> None:
     real = config_from_dict({"name": "r", "engine": {"kind": "bm25", "bm25": {"corpus": "c"}}}, "test")
     assert "the same command with --set training.steps=400 trains on" in next_steps(real)
     noisy = config_from_dict({"name": "r", "curriculum": {"start": 0.0, "end": 0.25}}, "test")
-    (said,) = [line for line in next_steps(noisy) if "trains its policy on" in line]
+    (said,) = [line for line in next_steps(noisy) if "trains its policy further" in line]
     assert "--name r-2 --set model." in said
     assert "runs/r/checkpoints/step-000200/policy" in said
     assert "training.steps" not in said

@@ -179,7 +179,7 @@ def test_a_run_does_not_go_on_with_a_changed_corpus(tmp_path: Path) -> None:
 
     said: list[str] = []
     check_engines(tmp_path, {"engine": "bm25 corpus=aa"}, said.append)
-    assert "does not tell which engines this run had" in said.pop()
+    assert "does not say which engines this run had" in said.pop()
     (tmp_path / "manifest.json").write_text(json.dumps({"identities": {"engine": "bm25 corpus=aa"}}))
     check_engines(tmp_path, {"engine": "bm25 corpus=aa"}, said.append)
     assert not said

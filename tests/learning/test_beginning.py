@@ -95,7 +95,7 @@ def test_a_damaged_newest_checkpoint_gives_way_to_the_older_one(
     said = run(configure(copy.parent))
     assert any(text.startswith("warning") and "step-000003" in text for text in said)
     assert f"{copy / 'checkpoints' / 'step-000003'} is now step-000003.damaged" in said
-    assert f"going on from {copy / 'checkpoints' / 'step-000002'}" in said
+    assert f"resuming from {copy / 'checkpoints' / 'step-000002'}" in said
     assert rows_of(configure(copy.parent)) == rows_of(configure(finished))
     assert [c.step for c in list_checkpoints(copy / "checkpoints")] == [2, 3]
     assert (copy / "checkpoints" / "step-000003.damaged").is_dir()

@@ -97,7 +97,7 @@ def test_pages_of_two_engines_are_not_mixed(tmp_path: Path) -> None:
 def test_a_file_that_does_not_tell_its_engine_is_not_added_to(tmp_path: Path) -> None:
     path = tmp_path / "pages.jsonl"
     for row, said in (
-        ({"id": "q0", "query": "query 0", "engine": "numbered", "results": []}, "which nobody noted"),
+        ({"id": "q0", "query": "query 0", "engine": "numbered", "results": []}, "an engine that is not recorded"),
         ({"query": "no id", "results": []}, "pages.jsonl:1: not a row that"),
         (["query 0"], "pages.jsonl:1: not an object of JSON"),
     ):

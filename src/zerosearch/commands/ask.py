@@ -1,4 +1,4 @@
-"""`zerosearch ask`: put a question to a trained policy with its engine, and watch it think, search and answer."""
+"""`zerosearch ask`: ask a trained policy a question with its engine, and watch it think, search and answer."""
 
 from __future__ import annotations
 

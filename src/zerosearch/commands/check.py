@@ -1,4 +1,4 @@
-"""`zerosearch check`: what a configuration means, and how an episode's text would be read and rewarded."""
+"""`zerosearch check`: what a configuration means, and how the text of an episode is parsed and rewarded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in the way of a run, for `zerosearch check`: what cannot work, and what is not on this machine."""
+"""For `zerosearch check`: what would make a run fail, and what is missing on this machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a configuration means, for `zerosearch check`: settings, curriculum, and searches."""
+"""For `zerosearch check`: what a configuration means (settings, curriculum, searches)."""
 
 from __future__ import annotations
 

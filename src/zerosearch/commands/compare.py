@@ -1,4 +1,4 @@
-"""`zerosearch compare A B`: two evaluations question by question: who wins where, and whether it may be chance."""
+"""`zerosearch compare A B`: two evaluations question by question: which is better, and whether it may be chance."""
 
 from __future__ import annotations
 

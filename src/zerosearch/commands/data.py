@@ -1,4 +1,4 @@
-"""`zerosearch data`: the built-in Factbook questions, and a look into any file of questions."""
+"""`zerosearch data`: show the built-in Factbook questions, or any file of questions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`zerosearch doctor`: what this machine has, what the package needs, and what stands in the way."""
+"""`zerosearch doctor`: what this machine has, what the package needs, and what is missing."""
 
 from __future__ import annotations
 

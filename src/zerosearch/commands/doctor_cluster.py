@@ -1,4 +1,4 @@
-"""What a cluster would make of a run, for `zerosearch doctor --on verl --gpus N`: an estimate; nothing is loaded."""
+"""`zerosearch doctor --on verl --gpus N`: estimate a run on a cluster. Nothing is loaded."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def show_cluster(config: TrainConfig, on: str | None, gpus: int | None, gpu: str
         replicas = found.simulator // found.simulator_parallel
         shown.add_row(f"GPUs of the simulator, {writer.name}", f"{found.simulator} ({replicas} servers)")
     shown.add_row("seconds of rollouts", f"{found.rollouts:.1f}")
-    shown.add_row("  waiting for pages besides", f"{found.pages:.1f}")
+    shown.add_row("  more waiting for pages", f"{found.pages:.1f}")
     shown.add_row("seconds of the update", f"{found.update:.1f}")
     shown.add_row("episodes a second", f"{work.questions * work.rollouts / found.seconds:.0f}")
     shown.add_row("GiB of a policy GPU in the update", f"{found.gib:.0f} of {card.gib:.0f}")

@@ -1,4 +1,4 @@
-"""What a run would need, for `zerosearch doctor --model`: memory and seconds, estimated before anything is loaded."""
+"""`zerosearch doctor --model`: estimate memory and time of a run. No weights are loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`zerosearch evaluate`: benchmarks by methods, each prediction kept, and the table that they make."""
+"""`zerosearch evaluate`: run methods on benchmarks, keep each prediction, print a table."""
 
 from __future__ import annotations
 

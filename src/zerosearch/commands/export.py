@@ -1,4 +1,4 @@
-"""`zerosearch export`: a trained policy, as other programs load it."""
+"""`zerosearch export`: write a trained policy for other programs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`zerosearch fidelity`: how good a search engine is this simulator?"""
+"""`zerosearch fidelity`: compare a simulator with the engine it imitates."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ def decision_table(decision: dict[str, Any], of: str) -> Table:
 
 def answer_table(report: dict[str, Any]) -> Table:
     """Which pages hold the answer, by what the real page holds and by the kind of query."""
-    made = table("does the page hold the answer? (95 % intervals)", "queries", "count", *SIDES)
+    made = table("does the page contain the answer? (95 % intervals)", "queries", "count", *SIDES)
     control, leak, bridge = report["control"], report["leak"], report["bridge"]
     within = report["intervals"]
-    for label, row, name in (("real page holds it", control, "control"), ("real page does not", leak, "leak")):
+    for label, row, name in (("real page contains it", control, "control"), ("real page does not", leak, "leak")):
         count, real = (report["findable"], "1.000") if name == "control" else (leak["queries"], "0.000")
         made.add_row(label, str(count), real, *(_within(row[s], within[name][s]) for s in ("useful", "noisy")))
     for kind, row in report["kinds"].items():
@@ -82,7 +82,7 @@ def answer_table(report: dict[str, Any]) -> Table:
         made.add_row(kind, str(row["queries"]), *shares)
     titles = report["titles"]
     shares = (_within(titles[side], within["titles"][side]) for side in SIDES[:2])
-    made.add_row("in a title, of pages that hold it", "", *shares, "")
+    made.add_row("in a title, of pages that contain it", "", *shares, "")
     if bridge["queries"]:
         for key, label in (("right", "first hop: names the bridge"), ("wrong", "first hop: names a wrong one only")):
             shares = (_within(bridge[side][key], within["bridge"][side][key]) for side in SIDES)
@@ -107,9 +107,9 @@ def look_table(report: dict[str, Any]) -> Table:
 
 def rest_table(report: dict[str, Any]) -> Table:
     """Form, failures, time and cost."""
-    made = Table(title="and besides", show_header=False)
+    made = Table(title="other numbers", show_header=False)
     blind, price = report["answer_in_prompt"], report["usd_per_page"]
-    held = f"useful page holds the answer ({blind['queries']} queries), answer in the prompt"
+    held = f"useful page contains the answer ({blind['queries']} queries), answer in the prompt"
     made.add_row("pages with all documents in form", *_shares(report["whole_pages"]))
     made.add_row(held, *_shares(blind["with"]))
     made.add_row("the same without question and answer in the prompt", *_shares(blind["without"]))

@@ -1,4 +1,4 @@
-"""`zerosearch init`: a configuration of your own, from one that ships."""
+"""`zerosearch init`: write your own configuration, starting from one that ships."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`zerosearch label`: which of the collected pages are useful, which are noisy, and how far the ways to tell agree."""
+"""`zerosearch label`: which collected pages are useful, which are noisy, and how far the ways to decide agree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`zerosearch record`: a real engine's pages for many queries, deeper than a policy sees, without any policy."""
+"""`zerosearch record`: keep a real engine's pages for many queries, with more documents than a policy sees."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`zerosearch report`: runs and evaluations as one HTML file, or served while a run goes on."""
+"""`zerosearch report`: runs and evaluations as one HTML file, or served during a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is shown: consoles that foreign text cannot command, and text in and out that no letter can break.
+"""Consoles that text from elsewhere cannot control, and input and output in any encoding.
 
 Every command prints through a `Console` of this module. Titles, questions, pages and queries are other people's text:
 control and escape characters are taken out of it, colours come from styles only.

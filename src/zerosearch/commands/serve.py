@@ -1,4 +1,4 @@
-"""`zerosearch serve`: a configuration's search engine behind URLs, for trainers of any kind."""
+"""`zerosearch serve`: serve a configuration's search engine by URL, for any trainer."""
 
 from __future__ import annotations
 

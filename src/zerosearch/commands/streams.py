@@ -1,4 +1,4 @@
-"""Standard input, output and error, usable whatever they are: closed, full, or of an encoding that lacks letters."""
+"""Make standard input, output and error usable: closed, full, or in an encoding that lacks letters."""
 
 from __future__ import annotations
 

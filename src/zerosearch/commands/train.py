@@ -203,7 +203,7 @@ def next_steps(config: TrainConfig) -> list[str]:
         return [*use, f"the same command with --set training.steps={2 * steps} trains on"]
     whose = "model.name" if config.model.full else "model.adapter"
     policy = f"{folder}/checkpoints/step-{steps:06d}/policy"
-    return [*use, f"the same command with --name {config.name}-2 --set {whose}={policy} trains its policy on"]
+    return [*use, f"the same command with --name {config.name}-2 --set {whose}={policy} trains its policy further"]
 
 
 def _made_as(evaluation: dict[str, Any]) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""`zerosearch train --seeds`: one run a seed, one after the other or one a GPU, and what they come to together."""
+"""`zerosearch train --seeds`: one run for each seed, one after the other or one on each GPU, and their mean."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`zerosearch train CONFIG --on verl`: the same experiment in a cluster, or what verl would be told."""
+"""`zerosearch train CONFIG --on verl`: the same experiment on a cluster, or only the settings that verl would get."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`zerosearch tune`: labelled pages in, a simulator out."""
+"""`zerosearch tune`: make a simulator from labelled pages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Remember what an engine answered: a query that is asked again costs nothing and gets the page it got before.
+"""Remember the pages of an engine: a repeated query costs nothing and gets the same page.
 
     engine = Cached(SerperEngine(...), Path("pages.sqlite"))
 

@@ -1,4 +1,4 @@
-"""A corpus of passages: checked once from end to end, then read passage by passage by its place in a file of lines.
+"""A corpus of passages: checked once, then read passage by passage by its offset in a file of lines.
 
 A plain JSONL file is read where it lies. Any other that `formats.read_file` knows (JSON, CSV, TSV, Parquet, gzip,
 UTF-16) is written out as lines once, into the folder of its index.

@@ -1,4 +1,4 @@
-"""What turns text into vectors for dense retrieval: one embedding a text, from a local model.
+"""Turn texts into vectors for dense retrieval, with a local model.
 
     encoder = SentenceTransformerEncoder("intfloat/e5-base-v2", device="cuda", cache=folder)
     encoder.encode(["query: capital of Nepal"])       # float32 (1, 768)

@@ -1,4 +1,4 @@
-"""An index of a corpus on disk: kept in the cache folder, built once, shared by all processes.
+"""The index of a corpus on disk: stored in the cache folder, built once, shared by all processes.
 
     folder = open_index(corpus, cache, key, build, what="BM25")
     passages = folder.passages()        # the corpus, passage by passage

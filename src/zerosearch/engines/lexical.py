@@ -1,4 +1,4 @@
-"""bm25s, imported without JAX, and the one way in which this package cuts text into words for it.
+"""Import bm25s without JAX, and cut text into words for it, in one place.
 
     from zerosearch.engines.lexical import bm25s, tokenize
 

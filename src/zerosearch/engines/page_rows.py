@@ -1,4 +1,4 @@
-"""A page that an engine once gave for a query, and its row in a file: the one form of caches, recordings and labels.
+"""A page that an engine returned for a query, as a row of a file: for caches, recordings and labels.
 
     {"query", "engine", "identity", "id", "question", "golden_answers", "turn", "rollout",
      "results": [{"title", "text" or "snippet", "id" or "url"}, ...], "labels": {"judge": "useful"}}

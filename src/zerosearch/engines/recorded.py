@@ -1,4 +1,4 @@
-"""Replay what another engine once answered: a paid engine's pages, again and again, without the engine.
+"""Replay recorded pages of another engine, for example of a paid one.
 
     engine = RecordedEngine.open(Path("pages.sqlite"))                      # a cache that `cache.py` filled
     engine = RecordedEngine.open(Path("traces.jsonl.gz"), match="nearest")  # rows of your own

@@ -1,4 +1,4 @@
-"""From `[engine]` to an engine: how each kind is opened from its table."""
+"""Open an engine from its table in `[engine]`."""
 
 from __future__ import annotations
 

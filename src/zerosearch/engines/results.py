@@ -1,4 +1,4 @@
-"""What a search service answered, read: its results, and the boxes in which it answers by itself.
+"""Read the answer of a search service: its results, and boxes with direct answers.
 
 Services send what they like: null, numbers and lists where text belongs, boxes of forms that nobody documented. A row
 that says nothing is left out, and the page keeps the others; only an answer in which no row can be read is malformed.

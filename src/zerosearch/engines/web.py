@@ -1,5 +1,4 @@
-"""What the search engines behind a URL have in common: `serpapi`, `serper`, `searxng` and `remote` say only how each
-of them is asked and read.
+"""What search engines behind a URL have in common. `serpapi`, `serper`, `searxng` and `remote` add request and format.
 
     engine = SerperEngine()                                  # the key is in SERPER_API_KEY
     page = await engine.search(SearchRequest("capital of Nepal", top_k=5))

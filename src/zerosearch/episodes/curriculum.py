@@ -1,4 +1,4 @@
-"""The curriculum: how likely noise is as training goes on, and the draw for each query.
+"""The curriculum: the noise probability at each training step, and the draw for each query.
 
 ZeroSearch, equation 4:  p_i = p_s + (b^(i/m) - 1) / (b - 1) * (p_e - p_s),  with b = 4.
 """

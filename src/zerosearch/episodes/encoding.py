@@ -1,4 +1,4 @@
-"""From text to the ids that a local model is shown: one encoder for policy, simulator and prompted methods.
+"""Encode text for a local model: one encoder for policy, simulator and prompted methods.
 
 A base model gets its BOS token, a chat template always the same date. A tokenizer that normalises its text (NFKC:
 `＜answer＞` is `<answer>`) can make a tag or a control token of what was none: text from elsewhere is looked at as the

@@ -1,4 +1,4 @@
-"""One row of a question file, whoever made it: which of its fields hold the question, the golden answers and the id.
+"""One row of a question file of any origin: which fields contain the question, the golden answers and the id.
 
 Known are the fields of NQ, TriviaQA, PopQA, HotpotQA, 2WikiMultiHopQA, MuSiQue, Bamboogle, SQuAD, StrategyQA, KILT,
 FlashRAG, BEIR, and of the sets in verl's form (Search-R1, ReSearch, ReCall, DeepResearcher). Case, `_` and blanks in a

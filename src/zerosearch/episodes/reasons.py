@@ -1,4 +1,4 @@
-"""Why an answer scores what it scores: in words, for whoever looks at an episode."""
+"""Explain the score of an answer in words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one reader of what a model wrote: thoughts are taken off first, and what they hold is no action and no answer.
+"""Parse what a model wrote. Thoughts are removed first: nothing in them is an action or an answer.
 
     visible("<think>I write inside <answer> and </answer>.</think> <answer>Lima</answer>")   # " <answer>Lima</answer>"
 

@@ -1,4 +1,4 @@
-"""What an episode earns: a score by its name, or a function of your own, `package.module:name`, of the trajectory.
+"""The reward of an episode: a score by name, or your own function `package.module:name` of the trajectory.
 
 def brief(trajectory: Trajectory) -> float:
     return trajectory.scores.f1 - 0.05 * len(trajectory.searches)

@@ -100,7 +100,7 @@ class ErrorRate:
             raise RunError(
                 f"{self.misses} of {self.searches} queries were never recorded: {page.engine} is a recording of other "
                 "queries. Take the right engine.recorded.file or source, match = 'nearest' or a smaller min_overlap, "
-                "or an engine that searches (engine.max_error_rate = 1 goes on all the same)"
+                "or an engine that searches (engine.max_error_rate = 1 never stops)"
             )
 
     def failure(self, error: EngineError) -> None:

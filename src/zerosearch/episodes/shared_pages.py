@@ -1,4 +1,4 @@
-"""One page for a question and a query: what an engine has answered in a step is given to whoever asks it again.
+"""One page for each question and query within a step: a repeated query gets the same page.
 
     async with SharedPages() as pages:
         answer, again = await pages.get(("q7", "capital of nepal"), lambda: ask(request))

@@ -1,4 +1,4 @@
-"""The questions of an evaluation: the seven usual benchmarks, the Factbook, or a file of one's own.
+"""The questions of an evaluation: the seven usual benchmarks, the Factbook, or your own file.
 
 The seven come from the hub collection `RUC-NLPIR/FlashRAG_datasets` (FlashRAG, arXiv 2405.13576), as Search-R1 and
 ZeroSearch use them, or from a folder that holds `<name>.jsonl` or, as FlashRAG lays them out, `<name>/<split>.jsonl`.

@@ -1,4 +1,4 @@
-"""The cells of an evaluation table, benchmark by method: each a file that grows as predictions come in.
+"""The cells of an evaluation table (benchmark x method): each is a file that grows with its predictions.
 
 The files are the state: a call goes on with whatever they do not hold yet.
 """

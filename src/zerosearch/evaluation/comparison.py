@@ -1,4 +1,4 @@
-"""Two runs side by side, question by question: who wins where, by how much, and whether that is more than chance."""
+"""Compare two evaluations question by question: which is better, by how much, and whether it may be chance."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def _unlike(a: Run, b: Run, names: tuple[str, str]) -> list[str]:
     for benchmark in (name for name in a if name in b):
         reasons = unlike(a[benchmark].header, b[benchmark].header)
         if reasons:
-            lines.append(f"{names[0]} and {names[1]} are unlike on {benchmark}: {'; '.join(reasons)}")
+            lines.append(f"{names[0]} and {names[1]} differ on {benchmark}: {'; '.join(reasons)}")
         for file in (a[benchmark], b[benchmark]):
             if file.missing:
                 lines.append(f"{file.path}: lacks {file.missing} of its predictions")

@@ -1,4 +1,4 @@
-"""Who takes part in an evaluation: from `direct,rag,zerosearch=runs/x` and a configuration to predictors.
+"""The participants of an evaluation: from `direct,rag,zerosearch=runs/x` and a configuration to predictors.
 
 `direct`, `cot`, `rag`, `react`, `search-o1`, `ircot`, `tree-search`, `episode` and methods of your own
 (`package.module:Name`) are played by the configuration's model. `LABEL=FOLDER` is an episode of the policy in FOLDER: a

@@ -1,4 +1,4 @@
-"""Methods on benchmarks: every prediction kept in a file, and the table that they make.
+"""Run methods on benchmarks: keep every prediction in a file, and make the table.
 
 table = evaluate(load_config(Path("mine.toml")), "direct,rag,mine=runs/mine", "nq,bamboogle", trials=Trials(limit=500))
 """

@@ -1,4 +1,4 @@
-"""From a method to a row: one try at one question, scored, whatever happened to it."""
+"""From a method to a row: one try at one question, scored, with its errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queries over the Factbook as policies write them, each with what a page would have to show."""
+"""Queries over the Factbook as policies write them, each with the facts that its page should contain."""
 
 from __future__ import annotations
 

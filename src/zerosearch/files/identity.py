@@ -1,4 +1,4 @@
-"""What an engine is made of, in one line of text. Engines that may give different pages have different identities.
+"""The identity of an engine, in one line of text. Engines that can give different pages have different identities.
 
     identity_of("bm25", corpus="3f0c9a", k1=0.9, b=0.4)         # 'bm25 b=0.4 corpus=3f0c9a k1=0.9'
     differences(one, other)                                     # ['k1 0.9 and 0.1']

@@ -1,4 +1,4 @@
-"""Alarms: what a step's numbers say when learning has gone wrong, and where a run had better stop.
+"""Alarms: numbers of a step that show that learning has gone wrong, and limits at which a run stops.
 
     alarms = Alarms(max_gap=0.5, collapses=True)
     alarms.restore(rows)                     # the rows of the steps before, after a resume

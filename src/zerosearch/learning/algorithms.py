@@ -1,4 +1,4 @@
-"""An algorithm is a way to estimate advantages: `reinforce`, `grpo`, `ppo`, or a function of your own.
+"""An algorithm is a way to estimate advantages: `reinforce`, `grpo`, `ppo`, or your own function.
 
     def mean_only(algorithm: AlgorithmConfig, batch: RewardBatch) -> Advantages:
         return Advantages(spread(batch.rewards_B - batch.rewards_B.mean(), batch.mask_BT))

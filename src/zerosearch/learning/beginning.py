@@ -1,4 +1,4 @@
-"""Where a run begins: at its newest whole checkpoint, at step 0, or, where results would be lost, nowhere.
+"""Where a run starts: at its newest complete checkpoint, at step 0, or not at all if results would be lost.
 
     begin = look(config)                     # before anything is loaded or written
     checkpoint = load_newest(begin, learner, config)
@@ -161,4 +161,4 @@ def take_back(begin: Beginning, start: int | None) -> None:
             record.unlink()
     lost = (start or 0) - len({row["step"] for row in read_metrics(path)})
     if lost > 0:
-        begin.said.append(f"warning: {path} lacks {lost} of the {start} steps before the checkpoint; the run goes on")
+        begin.said.append(f"warning: {path} lacks {lost} of the {start} steps before the checkpoint; the run continues")

@@ -1,4 +1,4 @@
-"""What a training step costs on this machine, from a standing start: random weights of a shape, made-up episodes.
+"""Measure a training step on this machine, with random weights and synthetic episodes.
 
 What a step costs does not depend on which weights and which tokens they are, only on how many. Policy and simulator
 share the weights, as they do where a prompted simulator plays the engine.

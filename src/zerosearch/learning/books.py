@@ -1,4 +1,4 @@
-"""Keeps a run's books while it trains: every search of every process goes through a meter, and none past the budget.
+"""Cost records of a run during training: every search of every process is counted, and none exceeds the budget.
 
     books = RunBooks(folder, Budget(usd=20.0), processes, models.simulator_seconds)
     books.open()

@@ -1,4 +1,4 @@
-"""How a cluster's GPUs are divided between policy and simulator, and what a step then takes: an estimate from shapes.
+"""Estimate how a cluster's GPUs are divided between policy and simulator, and the time of a step.
 
     best(Ask(policy, simulator, work_of(config), card, gpus=32, full=True))
 

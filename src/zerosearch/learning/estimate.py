@@ -1,4 +1,4 @@
-"""What a run needs, before anything is loaded: memory part by part, and seconds a step, from shapes and settings.
+"""Estimate what a run needs before anything is loaded: memory by part, and seconds a step.
 
 The counts are exact for weights, optimizer and cache. What a forward pass keeps follows from the layers of a plain
 decoder (two norms, attention, a gated MLP) under LoRA. What is not counted was measured, with Qwen2.5's 1.5 billion

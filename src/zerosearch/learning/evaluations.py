@@ -1,4 +1,4 @@
-"""What a training run writes of an evaluation: its predictions, as `zerosearch evaluate` does, and a summary.
+"""What a training run writes for an evaluation: predictions, as `zerosearch evaluate` does, and a summary.
 
 evaluations/step-000050.jsonl    a file of predictions (`episodes/predictions.py`), which `zerosearch compare` reads
 evaluations/step-000050.json     the summary, the transfer gap, and what it used

@@ -1,4 +1,4 @@
-"""From trajectories to an optimizer step: advantages once a batch, then losses over micro-batches."""
+"""From trajectories to an optimizer step: advantages once for each batch, then losses over micro-batches."""
 
 from __future__ import annotations
 

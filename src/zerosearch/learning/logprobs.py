@@ -1,4 +1,4 @@
-"""Log-probs of given tokens under a model, with the LM head run only where they are asked for.
+"""Log-probs of given tokens under a model. The LM head runs only for the needed positions.
 
 The head is the dearest layer of a small model (SmolLM2: 28 of 135 million parameters, 49,152 outputs a token), and an
 episode's prompt and pages need no logits at all.

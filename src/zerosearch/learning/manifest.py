@@ -1,4 +1,4 @@
-"""What a run folder says of how its run was made, and whether a run that is resumed has the same engines."""
+"""How a run was made, as stored in its folder, and the check that a resumed run has the same engines."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def check_engines(folder: Path, now: dict[str, str], say: Callable[[str], None])
     try:
         before = dict(read_object(path)["identities"])
     except (DataError, LookupError, TypeError, ValueError):
-        say(f"warning: {path} does not tell which engines this run had: nobody knows whether they are the same now")
+        say(f"warning: {path} does not say which engines this run had, so a change of engine cannot be noticed")
         return
     for role, identity in now.items():
         if before.get(role) != identity:

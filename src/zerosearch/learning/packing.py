@@ -1,4 +1,4 @@
-"""Sequences laid end to end, with a prompt that several rollouts share computed once.
+"""Pack sequences into one row. A prompt that several rollouts share is computed once.
 
 The linear layers of a model see each token once, and no padding. Attention is told who sees whom: a rollout's own see
 the prompt's and their own. This is the same function of the weights as a padded batch, and so are its gradients.

@@ -1,4 +1,4 @@
-"""Several processes on one machine, one a GPU, started by `accelerate launch`: the same numbers, sooner.
+"""Several processes on one machine, one for each GPU, started by `accelerate launch`: the same numbers, faster.
 
 Every process plays its share of the episodes, then all of them know all trajectories, agree on the advantages, run
 their share of the micro-batches, and add up their gradients. Since a gradient is a sum over the batch (`losses.py`),

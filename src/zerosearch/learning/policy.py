@@ -1,4 +1,4 @@
-"""What is trained (a policy, or in SFT a simulator), and the frozen reference that the KL is measured against."""
+"""The model in training (a policy, or in SFT a simulator), and the frozen reference of the KL."""
 
 from __future__ import annotations
 

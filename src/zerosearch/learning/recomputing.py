@@ -1,4 +1,4 @@
-"""Gradient checkpointing: a layer keeps what enters it, and is computed again in the backward pass, in the same way."""
+"""Gradient checkpointing: a layer keeps only its input and is computed again in the backward pass."""
 
 from __future__ import annotations
 

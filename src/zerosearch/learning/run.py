@@ -1,4 +1,4 @@
-"""From opened parts to a `Trainer`: adapters and learner made, the run folder begun."""
+"""Build a `Trainer` from opened parts: adapters, learner, run folder."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def trainer_inputs(parts: Parts, processes: Processes = ALONE) -> TrainerInputs:
     if config.training.shard:
         if processes.size == 1:
             raise ConfigError(
-                "training.shard = true: there is one process, and nobody to share the weights with; start several with "
+                "training.shard = true: there is only one process; start several with "
                 "accelerate launch --num_processes N -m zerosearch train ..., or leave it out"
             )
         speaking, worker = parts.models.get(config.model.name, alone=True)

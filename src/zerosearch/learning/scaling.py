@@ -1,4 +1,4 @@
-"""An optimizer step from losses: gradients added up, scaled where float16 computes them, clipped, looked at.
+"""An optimizer step from losses: sum gradients, scale them for float16, check that they are finite, clip.
 
 float16 holds nothing between 0 and 6e-8, and a token's share of a batch's loss is often less: its gradient would be 0.
 So the loss is multiplied before the backward pass, and the gradients, which add up in float32, are divided after it

@@ -1,4 +1,4 @@
-"""The training loop: questions, rollouts, an update, and a run folder that a kill at any moment leaves whole."""
+"""The training loop: questions, rollouts, update, and a run folder that survives a kill at any moment."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ class Trainer:
             start = done = self._resume()
             if start >= training.steps and self._evaluation_file(start).exists():
                 self.say(
-                    f"{self.folder} is complete: {start} steps; a larger training.steps goes on, "
+                    f"{self.folder} is complete: {start} steps; a larger training.steps continues it, "
                     "--fresh or another --name starts a new run"
                 )
                 return True
@@ -128,7 +128,7 @@ class Trainer:
                 self._checkpoint_once(done)
                 raise BudgetError(
                     f"{error}. Stopped after step {done} of {training.steps} with a checkpoint; the same command with "
-                    "a larger budget goes on from there"
+                    "a larger budget resumes from there"
                 ) from None
         return True
 
@@ -150,7 +150,7 @@ class Trainer:
         """Few questions are no error, but a step is then not what it says."""
         count, places = len(self.inputs.questions), self.config.training.questions_per_step
         if count < places:
-            self.say(f"{count} questions for the {places} of a step: a step has the same ones again, played anew")
+            self.say(f"{count} questions for the {places} of a step: each step repeats questions")
 
     def batch(self, step: int) -> list[Question]:
         """The questions of a step."""
@@ -311,7 +311,7 @@ class Trainer:
         for text in begin.said:
             self.say(text)
         if checkpoint is not None:
-            self.say(f"going on from {checkpoint.folder}")
+            self.say(f"resuming from {checkpoint.folder}")
             for change in changes(checkpoint, self.config):
                 self.say(f"  {change}; what was made before stays as it is")
         self.processes.wait()

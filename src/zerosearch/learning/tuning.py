@@ -1,4 +1,4 @@
-"""Supervised tuning with its folder: owned while it is made, the best weights kept, a card beside them."""
+"""Supervised tuning with its folder: locked meanwhile, best weights kept, with a card."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What writes text for a chat, a simulator's pages or an answer: from a local model or over HTTP."""
+"""Chat models that write a simulator's pages or an answer: local, or over HTTP."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OpenAI-compatible servers as they are: what one refuses is left out or renamed, what it answers is read or named.
+"""Differences between OpenAI-compatible servers: refused fields are dropped or renamed, replies are read or named.
 
     server = CompletionServer(Server("http://localhost:8000/v1"), "Qwen/Qwen2.5-7B-Instruct")
     reply = await server.write({"messages": [...]}, Sampling(max_tokens=500))

@@ -1,4 +1,4 @@
-"""Continuous sampling: rows of every speaker decode side by side, and a finished row's place is taken at once.
+"""Continuous sampling: rows of policy and simulator decode side by side, and a finished row is replaced at once.
 
 A page of a simulated engine is written while other episodes still think, and nobody waits for the longest row. Prompts
 that begin alike share their beginning (`Pages`), so an episode's next turn prefills the new page only. A GPU decodes

@@ -1,4 +1,4 @@
-"""Which device a model computes on, and how a thread comes to be on it.
+"""The device of a model, and how a thread selects it.
 
 CUDA's current device belongs to a thread, and a new thread begins on GPU 0. Streams, graphs and hand-written kernels go
 to the current device and not to that of their tensors: every thread that computes for a model enters its device first.

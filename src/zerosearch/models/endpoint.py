@@ -1,4 +1,4 @@
-"""A policy behind a URL: any server with OpenAI's `/chat/completions` or `/completions`. To play with, never to train.
+"""A policy behind a URL: any server with OpenAI's `/chat/completions` or `/completions`. Not for training.
 
     generator = OpenAIGenerator(Server("http://localhost:8000/v1"), "Qwen/Qwen2.5-7B-Instruct", max_turn_tokens=500)
     episode = Episode(question, byte_codec().encode(prompt), byte_codec(), byte_limits(EpisodeLimits()))

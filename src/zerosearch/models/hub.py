@@ -1,4 +1,4 @@
-"""The model hub, asked once and quietly: without a network a run says so within seconds, and not in retries."""
+"""Ask the model hub once: without a network a run ends within seconds, without retries."""
 
 from __future__ import annotations
 

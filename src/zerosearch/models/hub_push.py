@@ -1,4 +1,4 @@
-"""A folder, to a model hub: a private repository, and never one whose files another program made."""
+"""Upload a folder to a model hub: to a private repository, never over files of another program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The local models of a command: each loaded once, each adapter put on it once, one worker that decodes for all."""
+"""The local models of a command: each model and each adapter is loaded once, and one worker decodes for all."""
 
 from __future__ import annotations
 

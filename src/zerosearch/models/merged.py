@@ -1,4 +1,4 @@
-"""Copies of a model with an adapter merged in, to sample from: fewer calls a token, which a GPU waits for.
+"""Copies of a model with a merged adapter, for sampling: fewer kernels for each token.
 
 A copy costs memory for the layers that the adapter changes; everything else is shared with the base.
 

@@ -1,4 +1,4 @@
-"""How this machine's environment sends requests out: proxies and certificates, each fault in one clear line.
+"""Proxies and certificates of this machine's environment, with a clear line for each fault.
 
     httpx.AsyncClient(**client_options("http://localhost:8000/v1"))
 

@@ -1,4 +1,4 @@
-"""Attention over a paged cache, as a Triton kernel: it reads what is there, and no padding.
+"""Attention over a paged cache as a Triton kernel, without padding.
 
 A decoding step has one token a text. A step over prompts has tokens of many texts end to end, and `BLOCK` tokens of one
 text read their keys and values together.

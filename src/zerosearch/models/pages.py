@@ -1,4 +1,4 @@
-"""Which pages of a paged KV cache are free, in use, or kept because a later prompt may begin with their tokens.
+"""Which pages of a paged KV cache are free, in use, or kept for a later prompt with the same beginning.
 
 A page holds the keys and values of `PAGE` tokens. A prompt that begins as an earlier one did takes its whole pages as
 they are: instructions, a question that several episodes share, an episode's own turns before. Nothing here knows of

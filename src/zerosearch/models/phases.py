@@ -1,4 +1,4 @@
-"""Where the time of a step goes: named phases, by the host's clock and, on a GPU, by the GPU's own.
+"""Named phases of a step, timed by the host's clock and, on a GPU, by the GPU's own.
 
 The samplers and the learner name what they do with `phase`. That measures nothing, and costs a microsecond, until a
 `Profile` listens. A GPU works behind the host's back, so its time is taken by events on the stream that the work is on.

@@ -1,4 +1,4 @@
-"""Several servers of one model as one chat model: the least busy one is asked, and a dead one is done without.
+"""Several servers of one model as one chat model: the least busy one is used, and a dead one is skipped.
 
     pool = PooledChat([OpenAIWriter(Server(url), "Qwen/Qwen2.5-14B-Instruct") for url in urls])
 

@@ -1,4 +1,4 @@
-"""Try a search again, but not for ever: bounded attempts with exponential backoff inside one deadline.
+"""Retry a search: a limited number of attempts with exponential backoff, within one deadline.
 
 The deadline covers all attempts of a search and the pauses between them. A dead server therefore costs a run one
 deadline per search, and then a typed error that is counted; it can never hang a run.

@@ -1,4 +1,4 @@
-"""Which sampler decodes for a local model: the native one, vLLM, or static batches."""
+"""Choose the sampler of a local model: the native one, vLLM, or static batches."""
 
 from __future__ import annotations
 

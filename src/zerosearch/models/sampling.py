@@ -1,4 +1,4 @@
-"""Sampling the next token of each row of a batch, with the log-prob of the very distribution it was sampled from."""
+"""Sample the next token of each row of a batch, with the log-prob of the distribution it was sampled from."""
 
 from __future__ import annotations
 

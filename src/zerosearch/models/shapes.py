@@ -1,4 +1,4 @@
-"""Shapes of models: known ones by name, and what any model's size follows from, without a single weight in memory."""
+"""Shapes of models: known ones by name, and what follows from any model's size, without loading weights."""
 
 from __future__ import annotations
 

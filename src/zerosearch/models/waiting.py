@@ -1,4 +1,4 @@
-"""What every local sampler has in common: requests wait, and a thread decodes side by side whatever waits."""
+"""What local samplers have in common: requests wait, and a thread decodes them side by side."""
 
 from __future__ import annotations
 

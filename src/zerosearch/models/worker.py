@@ -1,4 +1,4 @@
-"""The native sampler: requests wait with a worker, which decodes side by side whatever waits.
+"""The native sampler: a worker that decodes waiting requests side by side.
 
 All generators over one `LocalModel` share one `Worker`: policy and simulator speak with the same weights, each with its
 own adapter. The event loop goes on while tokens are decoded, so pages from elsewhere are not held up.

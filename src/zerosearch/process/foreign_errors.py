@@ -1,4 +1,4 @@
-"""Failures that come from outside of this package, as one line each: the disk, a library that is not here, a bad file.
+"""Failures from outside this package, each as one line: the disk, a missing library, a bad file.
 
 What is not recognised is a fault of this package, and is shown with its traceback.
 """

@@ -1,4 +1,4 @@
-"""Signals that end a command: answered at once, obeyed at the next safe point, and a second one without waiting.
+"""Signals that end a command: answered at once, obeyed at the next safe point; a second one ends it immediately.
 
 SIGINT (Ctrl-C), SIGTERM and SIGHUP are treated alike. While an event loop runs its tasks are cancelled, so that a step
 which is being written is written whole; elsewhere KeyboardInterrupt is raised, and within an import, where there is

@@ -1,4 +1,4 @@
-"""One try at a question as it is looked at, whether an episode of training or a prediction of an evaluation."""
+"""One try at a question, ready to be shown: an episode of training or a prediction of an evaluation."""
 
 from __future__ import annotations
 

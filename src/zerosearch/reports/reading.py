@@ -1,4 +1,4 @@
-"""What a name on the command line means, read: a run's trajectories, or the predictions of an evaluation."""
+"""Read what a name on the command line means: a run's trajectories, or the predictions of an evaluation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One training run, read for a report: its curves, its evaluations, what went wrong, and its bill."""
+"""One training run, read for a report: curves, evaluations, alarms, cost."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The same experiment on more machines than one: engines, episodes and scores in somebody else's trainer."""
+"""The same experiment on several machines: our engines, episodes and scores in another trainer."""

@@ -1,1 +1,1 @@
-"""A search engine behind URLs: `/retrieve`, SerpAPI's shape, MCP and OpenEnv, for trainers of any kind."""
+"""A search engine by URL: `/retrieve`, SerpAPI's format, MCP and OpenEnv, for any trainer."""

@@ -1,4 +1,4 @@
-"""The server as one ASGI application: routes, and what each of them asks of the engine."""
+"""The server as one ASGI application: its routes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Episodes by their ids: what `/e/<id>/retrieve` knows of the question that its queries are asked for."""
+"""Episodes by their ids: the question behind `/e/<id>/retrieve`."""
 
 from __future__ import annotations
 

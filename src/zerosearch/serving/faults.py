@@ -1,4 +1,4 @@
-"""What is answered where a request fails: a status, a kind and one line, never an empty page.
+"""The answer to a failed request: a status, a kind and one line, never an empty page.
 
 {"error": {"type": "deadline", "message": "..."}, "request_id": "..."}
 """

@@ -1,4 +1,4 @@
-"""What every request passes first: its id, the key, the limits. Then it is counted and logged.
+"""The checks of every request: id, key, limits. Then it is counted and logged.
 
 Pure ASGI. A body is read whole before the application sees it: one that is too large, too slow or broken off never
 reaches an engine.

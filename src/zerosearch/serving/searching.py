@@ -1,4 +1,4 @@
-"""The engine as the server asks it: bounded, in time, with the question where an episode knows it.
+"""The engine behind the server: limited in number and time, with the question of an episode if there is one.
 
 searching = Searching(engine, simulated=True, pages=PageDraw(), config=ServeConfig(), seed=0)
 pages = await searching.find(["capital of Nepal"], top_k=5)

@@ -1,4 +1,4 @@
-"""The server's process: it listens, and a signal lets it finish what is under way."""
+"""The server's process: it listens, and finishes open requests after a signal."""
 
 from __future__ import annotations
 

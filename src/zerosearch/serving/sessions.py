@@ -1,4 +1,4 @@
-"""The sessions of OpenEnv's clients: one for each WebSocket or episode id, so many at most, none kept for ever."""
+"""The sessions of OpenEnv's clients: one for each WebSocket or episode id, limited in number and time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Result pages in the shapes that trainers read. Pure: pages in, JSON-ready values out.
+"""Result pages in the formats that trainers read. Pure functions.
 
 Texts are data here: a document with tags or scripts in it goes out as the text that it is. Line ends and control
 characters are gone by then (`plain`). Whoever puts it into a prompt neutralises it (`Episode` does).

@@ -1,1 +1,1 @@
-"""The engine that a language model plays, and what makes one: collect, record, label, pairs, fidelity."""
+"""The engine whose pages a language model writes, and the tools to make one: collect, record, label, tune, fidelity."""

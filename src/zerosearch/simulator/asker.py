@@ -1,4 +1,4 @@
-"""How a judge or a reader is asked: tried again where a server fails, with room for thoughts, and paid for.
+"""Ask a judge or a reader: retries, room for thoughts, cost counting.
 
 asker = Asker(writer)
 text = await asker.ask(messages, seed=7, read=parse_verdict)

@@ -1,4 +1,4 @@
-"""A page whose content is decided before it is written: what it states, and what it lacks.
+"""A page whose content is decided before it is written: what it states, and what it must not contain.
 
 A model that has seen the answer writes it, whatever it is told. So it sees no question, and of the answer only the fact
 that the page shall state: a page that misses is written by a model that does not know what is asked, and cannot answer

@@ -1,4 +1,4 @@
-"""A search engine whose pages a language model writes: the point of the whole package.
+"""A search engine whose pages a language model writes: the core of the package.
 
     engine = SimulatedEngine(OpenAIWriter(Server("http://localhost:8000/v1"), "Qwen/Qwen2.5-14B-Instruct"))
     page = await engine.search(SearchRequest(query, top_k=5, question=question, quality=Quality.NOISY, seed=7))

@@ -1,4 +1,4 @@
-"""Fit and judge a hit predictor: recorded pages in, weights out, and how well they tell pages that they never saw.
+"""Fit and evaluate a hit predictor on recorded pages.
 
 examples = hit_examples(pages, top_k=3)
 predictor = fit_hits(examples)             # predictor.made["held_out"]: AUC, and the rate of each kind of query

@@ -1,4 +1,4 @@
-"""Whether an engine's page for a query would hold the answer: decided by what the query asks, not by who writes it.
+"""Predict whether an engine's page for a query would contain the answer, from question and query.
 
     predictor = HitPredictor.open("hits.json")             # `zerosearch tune --by hits` makes it; `default` ships
     predictor.probability(Asked(question, query, bridge="Jane Austen"))

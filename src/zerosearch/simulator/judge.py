@@ -1,4 +1,4 @@
-"""A language model as judge: does this page hold what its query asks for? (ZeroSearch, second version.)
+"""A language model as judge: does this page contain what its query asks for? (ZeroSearch, second version.)
 
 The judge sees query, question, golden answers and the page, and answers with one word. Prose is not guessed at: where
 no clear yes or no comes, it is asked once more; then the page counts as unclear and gets no label of this way.

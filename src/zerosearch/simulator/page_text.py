@@ -1,4 +1,4 @@
-"""The text of a result page, `[1] Title: text` line by line: what simulators learn to write, and how it is read.
+"""The text of a result page, `[1] Title: text` line by line: written by simulators, parsed here.
 
 Models drift from the form they were shown, so `parse_page` also understands the other ways in which they number
 documents. Whatever was not in the form asked for is marked, and what cannot be told apart stays one document: a page

@@ -1,4 +1,4 @@
-"""From labelled pages to what a simulator is tuned on: balanced classes, loss on the page alone.
+"""From labelled pages to training examples of a simulator: balanced classes, loss on the page alone.
 
 Each example is the simulator's own prompt (question, answer, query, "Write 5 useful documents.") and, to be learned,
 the page that the real engine returned. The word in the prompt is the page's label: it comes to decide the page.

@@ -1,4 +1,4 @@
-"""Pages of passages that are written each on its own, all at once, by a model tuned on an engine's passages.
+"""Pages whose passages are written one by one, all at once, by a model tuned on an engine's passages.
 
     stating_messages(query, "Emma (novel)", "Emma is an 1815 novel by Jane Austen.")    # asks for a passage with a fact
     beside_messages(query, 2)                                                           # asks for another one

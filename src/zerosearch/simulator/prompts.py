@@ -1,4 +1,4 @@
-"""What a simulator is told: the job, the query with its question, and what documents the page shall have.
+"""The prompts of a simulator: the job, the query with its question, and the requested documents.
 
 Two styles. `instruct` explains the job to any instruct model. `tuned` is the short form that a tuned simulator learns
 and is asked with: it is all overhead in a small model's context, so it spends no word twice.

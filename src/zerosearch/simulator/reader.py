@@ -1,4 +1,4 @@
-"""One fixed reader on real and on simulated pages: does it come to the same answer?
+"""One fixed reader of real and simulated pages: does it give the same answer?
 
 A page that *holds* the answer need not lead to it, and a page that misleads does so only for a reader. The reader is
 any `ChatModel`. It sees the question and one page, decodes greedily, and never sees the golden answers.

@@ -126,7 +126,7 @@ def _held(path: Path, engine: SearchEngine) -> Iterator[tuple[str, str]]:
             raise DataError(f"{path}:{number}: not a row that `zerosearch record` wrote; take another --out")
         theirs = row.get("identity")
         if theirs != engine.identity:
-            what = ", ".join(differences(str(theirs), engine.identity)) if theirs else "which nobody noted"
+            what = ", ".join(differences(str(theirs), engine.identity)) if theirs else "an engine that is not recorded"
             raise DataError(
                 f"{path}: holds pages of another engine than {engine.name} as it is now ({what}); take another --out"
             )

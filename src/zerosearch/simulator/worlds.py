@@ -1,4 +1,4 @@
-"""The facts that lead to an answer: one world a question, so that its pages agree with each other.
+"""The facts that lead to an answer, one set for each question, so that its pages agree with each other.
 
 What the first of two hops finds (the bridge) stands in the data of some sets (MuSiQue, 2WikiMultiHopQA, the Factbook).
 Where it does not, the simulator's model names one, made up if need be: what counts is that the first page names it,

@@ -1,1 +1,1 @@
-"""What searches and tokens cost, and the budgets that bound them."""
+"""The cost of searches and tokens, and budgets."""

@@ -1,4 +1,4 @@
-"""The books of a run, read from and written to its folder.
+"""The cost records of a run, read from and written to its folder.
 
     metrics.jsonl, evaluations/*.json    what each step and each evaluation used; they may be taken back and made again
     spending.jsonl                       what was used, as it came in; only ever appended to, so nothing paid is lost

@@ -1,4 +1,4 @@
-"""A meter on an engine: what its searches use up is counted, and none begins once a budget is reached.
+"""Count what an engine's searches use, and stop at a budget.
 
     meter = Meter(Budget(usd=20.0))
     engine = Metered(BM25Engine.open(corpus), meter)

@@ -140,7 +140,7 @@ def of_run(name: str, books: Books, machine: Machine, searches: int | None, pric
     if books.spent.queries > books.standing.queries:
         more = books.spent.queries - books.standing.queries
         notes.append(
-            f"{more:,} further searches belong to steps that were taken back or given up: in all "
+            f"{more:,} further searches belong to repeated or abandoned steps: in all "
             f"{dollars(books.spent.usd)} for {books.spent.asked:,} searches was spent."
         )
     if searches is not None:

@@ -1,4 +1,4 @@
-"""One question being answered by a prompted method: it asks the model and the engine, and keeps the books."""
+"""One question in a prompted method: calls the model and the engine, and counts tokens and searches."""
 
 from __future__ import annotations
 

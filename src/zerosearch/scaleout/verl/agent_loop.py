@@ -1,4 +1,4 @@
-"""verl's agent loop over our episodes: a thin coat on `stage.py`. verl loads it by `agent_loop.yaml`."""
+"""verl's agent loop over our episodes: a thin layer over `stage.py`. verl loads it by `agent_loop.yaml`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a worker of verl plays episodes: our `Episode`, engines, curriculum, page memory and scores. Without verl.
+"""How a worker of verl plays episodes: our `Episode`, engines, curriculum, page memory and scores, without verl.
 
     stage = Stage(config, tokenizer)
     trajectory = await stage.play(Asked(question, step=0, rollout=2), ServedPolicy(server, sampling, codec, eos_ids))

@@ -1,4 +1,4 @@
-"""Our engines as tools of verl's own agents, for who keeps `tool_agent`: nothing else of verl changes.
+"""Our engines as tools of verl's own agents, for users of `tool_agent`.
 
 A `BaseTool`, which is told each row's question and golden answers (`tools_kwargs`), so that a simulator can answer;
 name it in the YAML of `actor_rollout_ref.rollout.multi_turn.tool_config_path`:

@@ -1,4 +1,4 @@
-"""A configuration in verl's words: which of verl 0.9.1's settings say the same, and what cannot be said in them.
+"""Translate a configuration into settings of verl 0.9.1, and name what verl cannot do.
 
     settings, left_out = translate(config, Places(Path("runs/demo"), "/models/qwen", 1000))
 
