@@ -23,6 +23,7 @@ help:  ## this list
 
 demo: train-env  ## install, then train the small built-in model for a few minutes on a CPU
 	@.venv/bin/zerosearch train demo
+	@echo "zerosearch is .venv/bin/zerosearch here; source .venv/bin/activate puts it on your path"
 
 test: dev-env  ## install, then run the fast tests
 	@$(PYTEST) -n 2 --dist loadfile
