@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 
 class Engine:
-    """A search engine that is opened by its name, and closes what it opened: a `SearchEngine`.
+    """A search engine opened by name. It is a `SearchEngine`, and closes what it opened.
 
     `search` is for programs that are asynchronous, `find` for scripts. Use it with `async with` or `with`, or call
     `aclose` or `close` at the end.
@@ -48,7 +48,7 @@ class Engine:
     def tool_episode(
         self, question: str | Question, golden_answers: Sequence[str] = (), *, noise: float = 0.0, seed: int = 0
     ) -> ToolEpisode:
-        """What an environment of another trainer keeps for a question: `await search(query)`, `score(answer)`.
+        """The state of one question in the environment of another trainer: `await search(query)`, `score(answer)`.
 
         `noise` is the probability that a simulated page is noisy.
         """
@@ -81,7 +81,7 @@ class Engine:
 
 
 def open_engine(kind: str, **settings: Any) -> Engine:
-    """Any engine by its name, with the settings of `[engine]` and of its table (docs/configuration.md).
+    """Open an engine by name, with the settings of `[engine]` and of its table (docs/configuration.md).
 
         open_engine("simulated", base_url="http://localhost:8000/v1", model="Qwen/Qwen2.5-14B-Instruct")
         open_engine("simulated", model="smollm2-135m", adapter="embedded:simulator")
@@ -106,11 +106,11 @@ def ask(
     temperature: float = 0.0,
     listener: Listener | None = None,
 ) -> Answered:
-    """Put a question to a policy: that of `config`, the newest one of `run` (runs/NAME), or the one that ships.
+    """Ask a policy a question: the policy of `config`, the newest one of `run` (runs/NAME), or the one that ships.
 
-    The engine is `evaluation.engine`, or where there is none `engine`. `listener` hears the policy think, search and
-    answer while it does. A search that failed is part of the result. Raises `ConfigError`, `DataError` or `ModelError`
-    for what cannot be used, `CheckpointError` for a run without a checkpoint, `BudgetError` where the budget is spent.
+    The engine is `evaluation.engine`, or `engine` if there is none. `listener` is called while the policy thinks,
+    searches and answers. A failed search is part of the result. Raises `ConfigError`, `DataError` or `ModelError` for
+    what cannot be used, `CheckpointError` for a run without a checkpoint, `BudgetError` where the budget is spent.
     """
     prepare()
     asked = Question.asked(question)

@@ -27,9 +27,9 @@ from zerosearch.spending.ledger import Ledger, counted, dollars
 
 @dataclass(frozen=True)
 class Collecting:
-    """How it is asked: the first `limit` questions (None: all), each `rollouts` times, `concurrency` episodes at once.
-
-    `temperature` 0 is greedy, and one rollout says all. `fields` says which fields of a file hold what.
+    """How episodes are collected: the first `limit` questions (None: all), each `rollouts` times, `concurrency`
+    episodes at once. `temperature` 0 is greedy, and all rollouts of a question are the same. `fields`: names of the
+    fields of a file.
     """
 
     limit: int | None = None
@@ -48,7 +48,7 @@ def collect(
 ) -> Progress:
     """Collect episodes in the folder `out`; the same call resumes. `questions` None: those of `data.train`.
 
-    The engine is `engine`, or where that is simulated `evaluation.engine`. Raises `ConfigError`, `DataError` or
+    The engine is `engine`, or `evaluation.engine` if `engine` is simulated. Raises `ConfigError`, `DataError` or
     `ModelError` for what cannot be used, `FolderError` for a folder that is another's, `BudgetError` where the budget
     is spent, and `RunError` at the end where searches failed.
     """

@@ -32,10 +32,10 @@ def play(
 ) -> list[Trajectory]:
     """One episode a question, in order, sampled from `model`, a transformers model that another trainer trains.
 
-    A question that stands there several times is played as several rollouts, whose equal queries get one page.
-    Protocol, reward, curriculum (at `step` of `training.steps`), seed and sampling are those of `config`. The model's
-    weights are used where they lie, and it is left in the mode that it was in. A trajectory has `ids`, `mask` (1 on the
-    model's own tokens) and `logprobs`, all of one length, and `prompt_length`; `valid` is False where a search failed.
+    A repeated question is played as several rollouts, whose equal queries get one page. Protocol, reward, curriculum
+    (at `step` of `training.steps`), seed and sampling come from `config`. The model's weights are used in place, and
+    its mode (train or eval) is restored. A trajectory has `ids`, `mask` (1 on the model's own tokens) and `logprobs`,
+    all of one length, and `prompt_length`; `valid` is False where a search failed.
 
     Not from within an event loop. Raises `RunError` where searches fail beyond `engine.max_error_rate`, `ModelError`
     for a model that gives no numbers.

@@ -78,7 +78,7 @@ def export(
     push: str | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:
-    """Write the policy of a run as other programs load it, with a model card; returns the folder.
+    """Write the policy of a run for other programs, with a model card. Returns the folder.
 
     `run` is a run's folder, a LoRA adapter's, or `embedded:policy`. `out` None: `exports/NAME-FORM`. `form` None: an
     adapter where its base has a hub id, else merged weights. `step`: that checkpoint of the run; None: the newest.

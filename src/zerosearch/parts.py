@@ -52,13 +52,14 @@ class NotFetched(ModelError):
 
 
 class Parts:
-    """What `config` describes. A part is opened when it is first asked for, once; all are closed in reverse order.
+    """Everything that `config` describes. A part is opened once, when it is first needed. All are closed in reverse
+    order.
 
-    `spending` is the folder in which is noted what searches and replies cost: the budget holds for all calls with that
-    folder together, without one for this call. `work` names the call in these notes. All openers raise `ConfigError`,
-    `DataError` or `ModelError` for what is missing or cannot be used.
+    `spending` is the folder for records of cost: the budget applies to all calls with that folder together; without a
+    folder, to this call. `work` names the call in these records. All openers raise `ConfigError`, `DataError` or
+    `ModelError` for what is missing or cannot be used.
 
-    Use it with `with` and `run`, which has an event loop of its own, or with `async with` in a loop that runs.
+    Use it with `with` and `run`, which has its own event loop, or with `async with` in a running loop.
     """
 
     def __init__(self, config: TrainConfig, *, spending: Path | None = None, work: str = "") -> None:
@@ -113,13 +114,13 @@ class Parts:
 
     @cached_property
     def meter(self) -> Meter:
-        """What the searches of this call have used, and what a policy behind a URL has. Made when first asked for:
-        who notes spending in a folder owns that folder by then."""
+        """What the searches of this call, and a policy behind a URL, have used. Created when first needed, after the
+        folder is locked."""
         budget = Budget(self.config.engine.budget_usd, self.config.engine.budget_searches)
         return Meter(budget) if self._spending is None else standing_meter(budget, self._spending, self._work)
 
     async def aclose(self) -> None:
-        """Note what was spent and close everything, in the loop in which it was used."""
+        """Record the cost and close everything, in the loop in which it was used."""
         try:
             if "meter" in vars(self):
                 self.meter.take()
@@ -151,8 +152,8 @@ class Parts:
     # ---- engines
 
     def engine_config(self, role: Role) -> EngineConfig:
-        """`train`: `engine`. `judge`: `evaluation.engine`, or where there is none `engine`. `real`: the first of the
-        two that is not simulated; raises `ConfigError` where there is none."""
+        """`train`: `engine`. `judge`: `evaluation.engine`, or `engine` if there is none. `real`: the first of the two
+        that is not simulated; raises `ConfigError` if both are."""
         train, judge = self.config.engine, self.config.evaluation.engine
         if role == "real":
             for engine in (train, judge):
@@ -162,7 +163,7 @@ class Parts:
         return train if role == "train" or judge is None else judge
 
     def engine(self, role: Role, *, metered: bool = True) -> SearchEngine:
-        """The engine of `engine_config(role)`. `metered`: its searches are counted, and keep to the budget."""
+        """The engine of `engine_config(role)`. `metered`: count its searches and respect the budget."""
         engine = self.open_engine(self.engine_config(role))
         return Metered(engine, self.meter) if metered else engine
 

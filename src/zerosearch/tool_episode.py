@@ -27,9 +27,9 @@ NOTHING_FOUND = "Nothing was found."
 class ToolEpisode:
     """One question, and the searches that a model makes for it by calling a tool.
 
-    The question and its golden answers go along with every query: a simulated page is written for them. With
-    probability `noise` such a page is noisy; real engines have none. Equal queries of a question have the same draw and
-    the same seed in every episode of the same `seed`. `searches` keeps what was asked and found, failures too.
+    The question and its golden answers are sent with every query, so that a simulated page fits them. With probability
+    `noise` such a page is noisy; real engines have no noise. Equal queries of a question have the same draw and the
+    same seed in every episode of the same `seed`. `searches` contains queries and pages, also failed searches.
     """
 
     def __init__(
@@ -40,9 +40,8 @@ class ToolEpisode:
         self.searches: list[SearchRecord] = []
 
     async def search(self, query: str) -> str:
-        """The page for `query`, `[1] Title: text` line by line. Nothing in it can speak a chat template or a protocol.
-
-        Raises `EngineError` where the search failed: let the trainer count it, and do not show it as a page.
+        """The page for `query`, `[1] Title: text` line by line. Control tokens and tags in it are neutralised. Raises
+        `EngineError` if the search failed: let the trainer count it, and do not show it as a page.
         """
         seed = derive_seed(self._seed, self.question.id, "page", same_query(query))
         kinds = PageDraw().draw(self._noise, self._top_k, seed)

@@ -64,7 +64,7 @@ class BM25Engine:
 
     @classmethod
     def open(cls, corpus: Path, cache: Path | None = None, k1: float = 0.9, b: float = 0.4) -> BM25Engine:
-        """Open `corpus` (`.jsonl` or `.jsonl.gz`), building its index where `cache` holds none yet.
+        """Open `corpus` (`.jsonl` or `.jsonl.gz`), building its index if `cache` has none yet.
 
         `cache` is a folder, by default `bm25` in the package's cache folder. The corpus is recognised by size and
         modification time, and otherwise by its sha256.
@@ -85,7 +85,7 @@ class BM25Engine:
         return cls(open_index(corpus, cache, _key(k1, b), build, what="BM25"))
 
     async def search(self, request: SearchRequest) -> SearchPage:
-        """The page for `request.query`; quality, question and seed are for simulators and not looked at."""
+        """The page for `request.query`. Quality, question and seed are for simulators and ignored."""
         start = time.perf_counter()
         documents = self._find(request.query, request.top_k)
         return SearchPage(documents, self.name, seconds=time.perf_counter() - start)

@@ -28,11 +28,11 @@ _BARE = re.compile(r"[\d\s.,-]*|(?:zero|one|two|three|four|five|six|seven|eight|
 
 @dataclass(frozen=True)
 class Question:
-    """One question. `golden_answers` holds every accepted answer, aliases included.
+    """One question. `golden_answers` contains every accepted answer, including aliases.
 
-    It is empty only where nobody knows the answer (`Question.asked`): such a question scores 0 and is never trained on.
-    Where the data says so: `hops`, how many facts the answer takes; `facts`, their sentences hop by hop; `bridge`, what
-    the first of two finds.
+    It is empty only if the answer is unknown (`Question.asked`): such a question scores 0 and is never used for
+    training. If the data has them: `hops`, the number of facts that the answer needs; `facts`, one sentence for each
+    hop; `bridge`, the entity that the first of two hops finds.
     """
 
     id: str
@@ -44,19 +44,20 @@ class Question:
 
     @property
     def yes_or_no(self) -> bool:
-        """Whether the answer is yes or no: then a page that holds that word says nothing."""
+        """Whether the answer is yes or no, a word that any page can contain by chance."""
         answers = self.golden_answers
         return bool(answers) and all(answer.strip().lower() in _YES_OR_NO for answer in answers)
 
     @property
     def evident_answers(self) -> tuple[str, ...]:
-        """The golden answers that a page can be said to hold: yes, no and a bare number stand on many by chance."""
+        """The golden answers that can be looked for in a page: not yes, no or a bare number, which many pages contain
+        by chance."""
         normal = [(answer, normalize(answer)) for answer in self.golden_answers]
         return tuple(answer for answer, plain in normal if plain not in _YES_OR_NO and not _BARE.fullmatch(plain))
 
     @classmethod
     def asked(cls, text: str) -> Question:
-        """A user's question, without golden answers. Raises `DataError` where it is empty or holds half a character."""
+        """A user's question, without golden answers. Raises `DataError` if it is empty or contains half a character."""
         text = " ".join(text.removeprefix("\ufeff").split())  # a byte order mark, of a file that was piped in
         if not text:
             raise DataError("the question is empty")
@@ -67,11 +68,11 @@ class Question:
         return cls(_stable_id(text, ()), text, ())
 
     def as_dict(self) -> dict[str, Any]:
-        """Id, text and answers: what makes it this question (see `questions_digest`)."""
+        """Id, text and answers, which identify the question (see `questions_digest`)."""
         return {"id": self.id, "question": self.text, "golden_answers": list(self.golden_answers)}
 
     def as_row(self) -> dict[str, Any]:
-        """`as_dict`, with hops, bridge and facts where they are known: as files of trajectories and pages keep it."""
+        """`as_dict`, with hops, bridge and facts if they are known: the form in files of trajectories and pages."""
         known = {"hops": self.hops, "bridge": self.bridge, "facts": list(self.facts)}
         return self.as_dict() | {name: value for name, value in known.items() if value}
 
@@ -91,8 +92,8 @@ def load_questions(
 ) -> list[Question]:
     """Read the questions of `source`: a file of any usual form, or `hub:NAME[:CONFIG]:SPLIT` (docs/data.md).
 
-    `limit` takes the first ones, `fields` says which fields of a row hold what, and `answered=False` takes questions
-    without golden answers too. What was skipped or changed while reading is logged as a warning. Raises `DataError` and
+    `limit` takes the first ones, `fields` has the names of the fields of a row, and `answered=False` also takes
+    questions without golden answers. Skipped and changed rows are logged as warnings. Raises `DataError` and
     `ConfigError` as `read_questions` does.
     """
     reading = read_questions(source, limit=limit, fields=fields, answered=answered)

@@ -43,7 +43,7 @@ def page_quality(kinds: Iterable[DocumentKind]) -> PageQuality:
 
 @dataclass(frozen=True)
 class Document:
-    """One result. `id` is the corpus's or a web page's address, empty where a simulator wrote the document."""
+    """One result. `id` is the corpus's or a web page's address, empty if a simulator wrote the document."""
 
     title: str
     text: str
@@ -63,10 +63,10 @@ def shows_answer(pages: Iterable[Iterable[Document]], question: Question) -> boo
 
 @dataclass(frozen=True)
 class SearchRequest:
-    """A query together with the very question it was asked for: the two are never parted.
+    """A query together with its question.
 
-    `seed` makes a simulated page a function of the request. `question` is None outside training. `kinds` says of each
-    of the `top_k` documents what it shall be; without it (the paper's pages) they all are what `quality` says.
+    `seed` makes a simulated page a function of the request. `question` is None outside training. `kinds` requests a
+    kind for each of the `top_k` documents; without it (the paper's pages) all are of `quality`.
 
     Raises `ValueError` where `kinds` are not `top_k` many, or do not make a page of this `quality`.
     """
@@ -86,7 +86,7 @@ class SearchRequest:
 
     @property
     def asked(self) -> tuple[DocumentKind, ...]:
-        """What each document shall be, `top_k` long."""
+        """The requested kind of each document, `top_k` long."""
         return self.kinds or (Quality.USEFUL if self.quality == Quality.USEFUL else Noise.PLAIN,) * self.top_k
 
 
@@ -95,10 +95,10 @@ class SearchPage:
     """A result page. `seconds` is the time the engine took; `usage` a simulator's tokens and what the page cost, all
     attempts included.
 
-    `parsed` is False where a simulator's text did not have the form of a page and its documents were guessed. `asked`
-    is what each of `documents` was asked for, in a simulated page; where `parsed` is False it goes by their order.
-    `missed`: the engine replays recordings and has none for this query. `hit`: what was decided before a simulated page
-    was written, whether it shall hold a golden answer; None: nothing was.
+    `parsed` is False if a simulator's text did not have the form of a page, so that its documents were guessed. `asked`
+    is the requested kind of each document of a simulated page; if `parsed` is False it is matched by order. `missed`:
+    the engine replays recordings and has none for this query. `hit`: whether it was decided that the page contains a
+    golden answer, before it was written; None: nothing was decided.
     """
 
     documents: tuple[Document, ...]
@@ -114,13 +114,13 @@ class SearchPage:
     hit: bool | None = None
 
     def again(self, seconds: float = 0.0) -> Self:
-        """This page given once more without asking the engine: it costs nothing, and took so many seconds to get."""
+        """This page again, without asking the engine: it costs nothing, and took `seconds`."""
         return replace(self, cached=True, seconds=seconds, usage=Usage(), attempts=1)
 
 
 class SearchEngine(Protocol):
-    """Answers queries. `name` is short, for the eye. `identity` says all that pages depend on besides the request
-    (`files/identity.py`): equal identities promise equal pages.
+    """Answers queries. `name` is short, for people. `identity` contains everything that pages depend on besides the
+    request (`files/identity.py`): equal identities promise equal pages.
 
     Raises `zerosearch.errors.EngineError` once its retries and its deadline are used up.
     """

@@ -34,14 +34,14 @@ _WORDS_PER_TOKEN = 0.75  # of English prose: how much of a page a chat model is 
 
 @dataclass(frozen=True)
 class Trials:
-    """How the questions are asked.
+    """How questions are asked in an evaluation.
 
-    `samples` tries at each question; several need a `temperature`, as 0 is greedy. `limit` questions of each benchmark
-    are drawn by the configuration's seed (None: all). Benchmarks are read from the folder `data` (None: the hub);
-    `fields` says which fields of a file hold what. `max_tokens` bounds a prompted method's reply (None: 256, of
-    search-o1 1024). `label` names the rows METHOD@LABEL. `concurrency` questions are asked at a time (None: twice
-    `training.max_batch_rows`). `overrides` of the protocol (`protocol.max_searches=3`) hold for policies of runs too.
-    `unlike` puts all of the folder into one table, other engines' results too.
+    `samples`: tries for each question; more than one needs a `temperature`, because 0 is greedy. `limit`: questions
+    drawn from each benchmark with the configuration's seed (None: all). `data`: folder of the benchmarks (None: the
+    hub). `fields`: names of the fields of a file. `max_tokens`: limit of a prompted method's reply (None: 256,
+    search-o1 1024). `label`: name the rows METHOD@LABEL. `concurrency`: questions at once (None: twice
+    `training.max_batch_rows`). `overrides` of the protocol (`protocol.max_searches=3`) also apply to policies of runs.
+    `unlike`: put all results of the folder into one table, also those of other engines.
     """
 
     samples: int = 1

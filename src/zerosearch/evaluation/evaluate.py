@@ -35,11 +35,11 @@ def evaluate(
     trials: Trials = Trials(),  # noqa: B008 (frozen)
     say: Callable[[str], None] = print,
 ) -> ResultsTable:
-    """Ask each method (`entrants.py`) every question of each benchmark, and write predictions and tables to `out`.
+    """Run each method (`entrants.py`) on every question of each benchmark, and write predictions and tables to `out`.
 
-    `benchmarks` are those that `open_benchmark` knows; None: `evaluation.benchmarks`, or where that is empty
-    `evaluation.questions`. The same call resumes an interrupted evaluation: what is in `out` is not asked again.
-    `complaint` of the table tells what failed; such predictions count as wrong, and the same call asks them again.
+    `benchmarks` are names that `open_benchmark` knows. None: `evaluation.benchmarks`, or `evaluation.questions` if that
+    is empty. The same call resumes an interrupted evaluation: predictions in `out` are not repeated. `complaint` of the
+    table says what failed. Failed predictions count as wrong until the same call repeats them.
 
     Raises `ConfigError`, `DataError` or `ModelError` for what cannot be used, `FolderError` for a folder that is
     another's, `RunError` where too much fails or the disk is full, `BudgetError` where the engine's budget is spent.

@@ -38,7 +38,7 @@ from zerosearch.process.runtime import prepare
 def train(
     config: TrainConfig, *, fresh: bool = False, sinks: Sequence[Sink] = (), say: Callable[[str], None] = print
 ) -> bool:
-    """Teach a policy to search. Everything lies in `config.run_folder`; the same call resumes an interrupted run.
+    """Teach a policy to search. Everything is written to `config.run_folder`. The same call resumes an interrupted run.
 
     `fresh` sets an older run folder aside and begins anew. Each step's metrics go to `sinks` as well as to the folder
     and to what `config.logging` asks for. Returns whether all steps are done: `training.max_minutes` may have ended it.

@@ -59,16 +59,16 @@ _DECISION_TOKENS = 12  # "<think>none</think>"
 class SimulatedEngine:
     """A `SearchEngine`. With a local writer a page is a function of its request, the seed included.
 
-    `settings` are those of `[engine.simulated]`; its model and address are not looked at, as the writer is given. A
+    `settings` are those of `[engine.simulated]`; its model and address are ignored, because the writer is given. A
     query without a word gets an empty page, and the writer is not asked. A text without any document is an
-    `EngineError` of kind `empty` once `retry` is used up; one out of form whose documents can be made out is a page
-    with `parsed` False. Attempts that came to nothing are paid for too.
+    `EngineError` of kind `empty` after all retries. A text in another form whose documents can be recognised is a page
+    with `parsed` False. Failed attempts are paid for too.
 
-    With `settings.hits` a predictor decides whether the page of a useful request holds the answer, before it is
-    written; a noisy page holds none. `worlds` has the facts that the pages of a question keep to.
+    With `settings.hits` a predictor decides, before the page of a useful request is written, whether it contains the
+    answer. A noisy page never does. `worlds` has the facts that all pages of a question agree with.
 
-    A `tuned` simulator knows whole pages only: for a mixed one it writes a useful and a noisy page at once, and the
-    first documents of each are taken, at the ranks where they were asked for.
+    A `tuned` simulator can only write whole pages. For a mixed page it writes a useful and a noisy one at once, and the
+    first documents of each are used at the ranks that requested them.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class SimulatedEngine:
     async def search(self, request: SearchRequest) -> SearchPage:
         """The page for `request`. Raises `EngineError` once the attempts or the deadline are used up.
 
-        Raises `ConfigError` where the style has no words for what is asked.
+        Raises `ConfigError` if the style cannot request these documents.
         """
         if not _WORD.search(request.query):
             return SearchPage((), self.name, request.quality)
@@ -259,7 +259,7 @@ class SimulatedEngine:
         return written.text
 
     async def aclose(self) -> None:
-        """Close the writer's connections, where it has any."""
+        """Close the writer's connections, if it has any."""
         await close_connections(self._writer)
 
 
