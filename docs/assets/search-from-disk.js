@@ -12,15 +12,20 @@ if (location.protocol === "file:") {
       this.#ready = new Promise((done) => frame.addEventListener("load", () => done(frame.contentWindow)))
       document.documentElement.appendChild(frame)
       this.#ready.then((inside) => {
-        inside.postMessage = (data) => this.dispatchEvent(new MessageEvent("message", { data }))
+        inside.postMessage = (data) => deliver(this, data)
         inside.importScripts = (...addresses) => Promise.all(addresses.map((src) => load(inside.document, src)))
       })
     }
 
     postMessage(data) {
-      this.#ready.then((inside) => inside.dispatchEvent(new MessageEvent("message", { data })))
+      this.#ready.then((inside) => deliver(inside, data))
     }
   }
+}
+
+// Later, as between a page and a worker: who sends may not be listening yet.
+function deliver(to, data) {
+  setTimeout(() => to.dispatchEvent(new MessageEvent("message", { data })))
 }
 
 function load(page, src) {
