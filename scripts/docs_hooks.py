@@ -85,7 +85,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
 def on_page_content(content: str, page: Any, config: Any, files: Files) -> str:
     """Draw formulas as MathML, and look for what was not understood."""
-    for lost in LOST.findall(content):
+    for lost in LOST.findall(re.sub(r"<code.*?</code>", "", content, flags=re.DOTALL)):
         log.warning(f"{page.file.src_uri}: a list, a fence or a formula was not understood: {lost[:200]!r}")
 
     def drawn(match: re.Match[str]) -> str:

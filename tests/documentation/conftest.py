@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a fresh build. Any warning ends the build: a broken link, a page that no menu has, a lost formula."""
+    """The folder of a fresh build. A warning ends it: a broken link, a page that no menu has, a lost formula."""
     for package in ("mkdocs", "material", "latex2mathml"):
         pytest.importorskip(package, reason=f"{package} is missing: pip install '.[docs]'")
     folder = tmp_path_factory.mktemp("documentation") / "site"

@@ -56,11 +56,10 @@ def test_every_link_and_anchor_of_the_built_site_leads_somewhere(site: Path) -> 
 def test_nothing_of_a_page_is_loaded_from_another_machine(site: Path) -> None:
     for path in site.rglob("*.html"):
         text = path.read_text(encoding="utf-8")
-        loaded = re.findall(r"<(?:script|img|iframe|source)\b[^>]*\bsrc=\"?((?:https?:)?//[^\s\">]+)", text)
-        loaded += re.findall(
-            r"<link\b(?=[^>]*rel=\"?(?:stylesheet|icon|preload))[^>]*href=\"?((?:https?:)?//[^\s\">]+)", text
+        tags = re.findall(
+            r"<(?:script|img|iframe|source)\b[^>]*|<link\b[^>]*rel=.?(?:stylesheet|icon|preload)[^>]*", text
         )
-        assert loaded == [], path.name
+        assert [tag for tag in tags if re.search(r"(?:src|href)=.?(?:https?:)?//", tag)] == [], path.name
 
 
 def test_formulas_are_drawn_without_a_script(site: Path) -> None:
@@ -77,15 +76,18 @@ def test_pages_from_outside_docs_lead_back_into_the_site(site: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("width", [PHONE, DESK])
-def test_no_page_scrolls_sideways(site: Path, served: str, browse: Any, width: int) -> None:
-    page = browse(f"{served}/index.html", width).page
+def test_no_page_scrolls_sideways(site: Path, served: str, browse: Any) -> None:
+    playwright = pytest.importorskip("playwright.sync_api")
+    page = browse(f"{served}/index.html", DESK).page
     too_wide = []
     for name in pages_of(site):
-        page.goto(f"{served}/{name}")
-        page.wait_for_function("document.fonts.status == 'loaded'")
-        if page.evaluate("document.documentElement.scrollWidth > innerWidth"):
-            too_wide.append(name)
+        page.goto(f"{served}/{name}", wait_until="load")
+        for width in (PHONE, DESK):
+            page.set_viewport_size({"width": width, "height": 850})
+            try:  # the theme puts each table in a box that scrolls, once the page is there
+                page.wait_for_function("document.documentElement.scrollWidth <= innerWidth", timeout=5_000)
+            except playwright.TimeoutError:
+                too_wide.append(f"{name} at {width}")
     assert too_wide == []
 
 
@@ -96,7 +98,7 @@ def test_the_search_finds_a_page(site: Path, served: str, browse: Any, opened: s
     page = browse(f"{base}/results/demo.html", width).page
     if width == PHONE:
         page.locator("label.md-header__button[for='__search']").click()
-    page.fill("[data-md-component=search-query]", "curriculum")
+    page.locator("[data-md-component=search-query]").press_sequentially("curriculum")  # it listens to keys
     first = page.locator(".md-search-result__link").first
     first.wait_for(timeout=30_000)
     first.click()
