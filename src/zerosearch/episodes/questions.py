@@ -88,7 +88,7 @@ class Question:
 
 
 def load_questions(
-    source: str, *, limit: int | None = None, fields: Fields | None = None, answered: bool = True
+    source: str | Path, *, limit: int | None = None, fields: Fields | None = None, answered: bool = True
 ) -> list[Question]:
     """Read the questions of `source`: a file of any usual form, or `hub:NAME[:CONFIG]:SPLIT` (docs/data.md).
 
@@ -103,7 +103,7 @@ def load_questions(
 
 
 def read_questions(
-    source: str, *, limit: int | None = None, fields: Fields | None = None, answered: bool = True
+    source: str | Path, *, limit: int | None = None, fields: Fields | None = None, answered: bool = True
 ) -> Reading:
     """Read questions from `source`, and note what was understood.
 
@@ -118,7 +118,7 @@ def read_questions(
     if limit is not None and limit < 1:
         raise ConfigError(f"the limit on questions is {limit}; it must be at least 1")
     fields = fields or Fields()
-    if source.startswith("hub:"):
+    if isinstance(source, str) and source.startswith("hub:"):
         rows: Iterable[tuple[str, Any]] = _hub_rows(source)
     else:
         rows = read_file(Path(source).expanduser(), is_header=fields.names)
