@@ -86,6 +86,8 @@ def _values(annotation: object) -> str:
 def _toml(value: object) -> str:
     if value is None:
         return "none"
+    if value == "":
+        return '""'
     if value == {}:
         return "{}"
     if isinstance(value, list):

@@ -5,7 +5,7 @@ The pages are written for GitHub. Four things differ in the site, and each is do
 - CONTRIBUTING.md, CHANGELOG.md, the recipes and the benchmarks lie outside docs/. They become pages as they are.
 - A link to a source file opens a page with its text. A link to anything else outside docs/ stays as plain words.
 - `$...$` and `$$...$$` become MathML, which browsers show by themselves: no script, no network.
-- A list may follow a paragraph without an empty line.
+- A list may follow a paragraph without an empty line, `$5` is money, and a `|` in the code of a table is written `\\|`.
 
 The theme's `offline` plugin loads one script from the network, for the search; it is replaced by ours.
 
@@ -37,6 +37,8 @@ SHOWN = {".py": "python", ".toml": "toml", ".sh": "bash", ".yaml": "yaml", ".txt
 PICTURES = {".png", ".svg"}
 LINK = re.compile(r"(?P<words>!?\[(?:[^][]|\[[^]]*\])*\])\((?P<target>[^)#\s]+)(?P<anchor>#[^)\s]*)?\)")
 FENCE = re.compile(r"^(```|~~~|\$\$).*?(?:^\1|\$\$$)", re.MULTILINE | re.DOTALL)
+MONEY = re.compile(r"(`[^`]*`|^    .*$)|\$(?=\d[\d.,]*(?:[\s|);:]|$))", re.MULTILINE)
+CELL = re.compile(r"<td.*?</td>", re.DOTALL)
 MATHS = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 PARAGRAPH_THEN_ITEM = re.compile(r"^((?![-*#|>] |\d+\. |\s).+)\n(?=[-*] |1\. )", re.MULTILINE)
 LOST = re.compile(r"<p>(?:(?!</p>).)*(?:\n(?:[-*] |\d+\. )|```|\$\$)(?:(?!</p>).)*</p>", re.DOTALL)
@@ -80,7 +82,11 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
         anchor = "" if uri == source_uri(place) else match["anchor"] or ""
         return f"{match['words']}({posixpath.relpath(uri, folder)}{anchor})"
 
-    return outside_fences(markdown, lambda text: PARAGRAPH_THEN_ITEM.sub(r"\1\n\n", LINK.sub(led, text)))
+    def written(text: str) -> str:
+        text = MONEY.sub(lambda match: match[1] or r"\$", LINK.sub(led, text))
+        return PARAGRAPH_THEN_ITEM.sub(r"\1\n\n", text)
+
+    return outside_fences(markdown, written)
 
 
 def on_page_content(content: str, page: Any, config: Any, files: Files) -> str:
@@ -95,7 +101,7 @@ def on_page_content(content: str, page: Any, config: Any, files: Files) -> str:
             log.warning(f"{page.file.src_uri}: formula not understood: {match[2]}")
         return f'<{match[1]} class="arithmatex">{made}</{match[1]}>'
 
-    return MATHS.sub(drawn, content)
+    return MATHS.sub(drawn, CELL.sub(lambda cell: cell[0].replace("\\|", "|"), content))
 
 
 def on_post_page(output: str, page: Any, config: Any) -> str:

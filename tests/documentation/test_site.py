@@ -68,6 +68,12 @@ def test_formulas_are_drawn_without_a_script(site: Path) -> None:
     assert text.count('class="arithmatex"') == text.count("<math")
 
 
+def test_money_is_no_formula_and_code_stays_as_it_is(site: Path) -> None:
+    assert "$0.001 ($0.002 with" in (site / "engines.html").read_text(encoding="utf-8")
+    assert "x $9.167 per 1,000" in (site / "cost.html").read_text(encoding="utf-8")
+    assert "factbook:SPLIT[:one-hop|two-hop]" in (site / "configuration.html").read_text(encoding="utf-8")
+
+
 def test_pages_from_outside_docs_lead_back_into_the_site(site: Path) -> None:
     assert "architecture.html" in Links(site / "contributing.html").leads
     assert "../source/src/zerosearch/api.py.html" in Links(site / "reference" / "python.html").leads
