@@ -52,7 +52,7 @@ RETURNED = {
     "usage": ["Usage"],
 }
 FORMULAS = {
-    "episodes.curriculum": "Curriculum",
+    "episodes.curriculum": "Noise of the curriculum",
     "episodes.scoring": "Scores of an answer",
     "learning.advantages": "Advantages",
     "learning.losses": "Losses",
