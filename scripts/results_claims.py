@@ -43,6 +43,16 @@ def beat_rag() -> Claims:
     yield RECIPE, f"| price .1 ({len(tenth)} steps) |"
     yield BEAT, f"{len(fifth)} steps of {fifth[0]['episodes']} episodes"
 
+    compared = steps("beat-rag-comparing")
+    reward = (
+        f"Reward {mean(compared[:1], 'reward')} to {mean(compared[-10:], 'reward')} (first step, mean of the last ten)"
+    )
+    yield RECIPE, f"{reward}, entropy {mean(compared[:1], 'entropy')} to {mean(compared[-1:], 'entropy')}, every page"
+    asked = [mean([row], "searches") for row in compared]
+    yield RECIPE, f"searched {asked[0]} times in the first step, {asked[2]} in the third, {asked[3]} from the fourth on"
+    yield RECIPE, f"fell to {mean(fifth[8:9], 'searches')} in the"
+    yield RECIPE, f"{len(compared)} steps in 8.0 minutes"
+
     decided = steps("beat-rag-simulated-two-hop")
     reward = (
         f"Reward {mean(decided[:1], 'reward')} to {mean(decided[-10:], 'reward')} (first step, mean of the last ten)"
