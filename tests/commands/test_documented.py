@@ -15,6 +15,7 @@ from reports.looked import episodes_of, write_evaluation, write_run
 
 from zerosearch.commands.listing import SUMMARIES
 from zerosearch.episodes.episode import Codec
+from zerosearch.shipped_configs import copy
 
 RUN = ("init", "check", "data", "doctor", "models", "cost", "show", "report", "compare")
 ONLY_PARSED = {
@@ -39,7 +40,7 @@ NOT_RUN = {
     "pages": "needs a collection; test_show.py",
 }
 """Words of a command, and why it is only parsed although others of its name are run."""
-STANDS_FOR = {"ID": "q0", "CONFIG": "one-gpu-3b"}
+STANDS_FOR = {"ID": "q0", "CONFIG": "one-gpu-3b", "RUN": "runs/demo"}
 
 
 def documented() -> dict[str, str]:
@@ -52,7 +53,7 @@ def documented() -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def stage(byte_codec: Codec, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what the pages speak of: runs, evaluations, questions, configurations of the reader's own."""
+    """A folder with what the pages speak of: runs, evaluations, questions, and the configurations that they `init`."""
     folder = tmp_path_factory.mktemp("stage")
     for name, seed in (("demo", 0), ("demo-seed0", 0), ("demo-seed1", 1), ("valley", 0)):
         run = write_run(folder / "runs" / name, byte_codec, 4, seed=seed)
@@ -63,6 +64,9 @@ def stage(byte_codec: Codec, tmp_path_factory: pytest.TempPathFactory) -> Path:
             made(folder / out, [1, 0, 1] * 4, method=method)
     for file in (ROOT / "examples" / "own-questions").iterdir():
         shutil.copy(file, folder / file.name)
+    for words in map(shlex.split, documented()):
+        if words[1] == "init" and "--from" in words and not (folder / words[2]).exists():
+            copy(words[words.index("--from") + 1], folder / words[2])
     return folder
 
 
