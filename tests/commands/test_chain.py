@@ -88,6 +88,7 @@ def test_the_chain_runs_and_each_step_takes_what_the_one_before_wrote(zerosearch
     done = zerosearch("record", str(config), "--queries", str(collection), "--out", str(recording), "--depth", "3")
     assert done.code == 0, done.err
     assert f"{COUNT} of {COUNT} queries recorded" in done.out
+    assert f"next: zerosearch label {config} --recorded {recording} --out labels.jsonl" in " ".join(done.out.split())
     deep, twins, one = place / "deep.jsonl", place / "twins", ("--set", "engine.top_k=1")
     done = zerosearch("label", str(config), "--recorded", str(recording), "--out", str(deep), *one)
     assert done.code == 0, done.err

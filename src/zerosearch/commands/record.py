@@ -66,7 +66,7 @@ def record(
         done = parts.run(recording)
     console.print(conclusion(done))
     if done.recorded:
-        console.print(f"next: zerosearch label CONFIG --recorded {out} --out labels.jsonl")
+        console.print(f"next: zerosearch label {config_file} --recorded {out} --out labels.jsonl")
     if done.failed:
         raise RunError(f"{errors.complaint()}. The same command asks again what is not recorded")
 
