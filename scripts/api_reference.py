@@ -24,8 +24,8 @@ Signatures and docstrings, as they stand in the code: this page is made by `pyth
 
 - `import zerosearch` loads nothing heavy. Each name is loaded when it is first used, and torch only by what needs it.
 - `train`, `ask`, `evaluate`, `collect`, `tune` and `export` are [commands](commands.md) too.
-- These functions, `find` and `play` are for scripts. They raise `RuntimeError` where an event loop runs, as in a
-  notebook: use the commands and `await engine.search(...)` there ([notebook](../../examples/quickstart.ipynb)).
+- These functions, `find` and `play` wait for their result, in scripts and in notebooks. In asynchronous programs they
+  block the event loop: use `await engine.search(...)` there.
 - A `config` is what `load_config` returns ([Configuration](../configuration.md)).
 - Times are seconds, money is US dollars, probabilities and scores are shares from 0 to 1.
 - An error that you can act on is a `ZeroSearchError` whose text is one line ([Errors](#errors)).

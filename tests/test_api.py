@@ -92,11 +92,19 @@ def place(tiny_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     return tmp_path
 
 
-def test_the_lines_of_the_readme_run(place: Path, endpoint: Endpoint, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("notebook", [False, True])
+def test_the_lines_of_the_readme_run(
+    place: Path, endpoint: Endpoint, capsys: pytest.CaptureFixture[str], notebook: bool
+) -> None:
     (snippet,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     assert len([line for line in snippet.splitlines() if line.strip()]) <= 10
     endpoint.script = [Reply(body=completion(PAGE))]
-    exec(snippet.replace("http://localhost:8000/v1", endpoint.url), {})
+    code = snippet.replace("http://localhost:8000/v1", endpoint.url)
+
+    async def cell() -> None:
+        exec(code, {})  # a notebook runs its cells in an event loop
+
+    asyncio.run(cell()) if notebook else exec(code, {})
     out = capsys.readouterr().out
     assert "kathmandu\n" in out
     assert "Document(title='Nepal'" in out

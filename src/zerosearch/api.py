@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +14,7 @@ from zerosearch.engines.config import KINDS, EngineConfig
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import PageQuality, Quality, SearchPage, SearchRequest
 from zerosearch.parts import Parts
+from zerosearch.process.loops import Loop
 from zerosearch.process.runtime import prepare
 from zerosearch.run_folder import policy_config
 from zerosearch.tool_episode import ToolEpisode
@@ -32,7 +32,7 @@ class Engine:
     def __init__(self, config: EngineConfig, parts: Parts) -> None:
         self._parts = parts
         self._engine = parts.open_engine(config)
-        self._runner = asyncio.Runner()
+        self._runner = Loop()
         self.name, self.identity, self.top_k = self._engine.name, self._engine.identity, config.top_k
 
     async def search(self, request: SearchRequest) -> SearchPage:
@@ -42,7 +42,7 @@ class Engine:
     def find(
         self, query: str, question: Question | None = None, quality: PageQuality = Quality.USEFUL, seed: int = 0
     ) -> SearchPage:
-        """`search` for scripts: the page for `query`, of `engine.top_k` documents. Not from within an event loop."""
+        """`search` for scripts: the page for `query`, of `engine.top_k` documents."""
         return self.run(self.search(SearchRequest(query, self.top_k, question, quality, seed)))
 
     def tool_episode(
@@ -57,7 +57,7 @@ class Engine:
         return ToolEpisode(self, question, top_k=self.top_k, noise=noise, seed=seed)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """What `work` returns, run in the event loop of `find`: for scripts. Not from within an event loop."""
+        """What `work` returns, run in the event loop of `find`: for scripts and notebooks."""
         return self._runner.run(work)
 
     async def aclose(self) -> None:

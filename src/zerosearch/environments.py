@@ -7,7 +7,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
@@ -19,6 +18,7 @@ from zerosearch.episodes.rollout import ErrorRate, roll_out
 from zerosearch.episodes.search import SearchEngine
 from zerosearch.episodes.trajectory import Trajectory, Try
 from zerosearch.playing import rollout_settings
+from zerosearch.process.loops import Loop
 
 
 def play(
@@ -37,7 +37,7 @@ def play(
     its mode (train or eval) is restored. A trajectory has `ids`, `mask` (1 on the model's own tokens) and `logprobs`,
     all of one length, and `prompt_length`; `valid` is False where a search failed.
 
-    Not from within an event loop. Raises `RunError` where searches fail beyond `engine.max_error_rate`, `ModelError`
+    Raises `RunError` where searches fail beyond `engine.max_error_rate`, `ModelError`
     for a model that gives no numbers.
     """
     from zerosearch.models.local import LocalModel
@@ -53,7 +53,10 @@ def play(
     try:
         errors = ErrorRate(config.engine.max_error_rate)
         work = roll_out(_tries(questions, step, noise), TransformersGenerator(worker), engine, settings, errors)
-        return engine.run(work) if isinstance(engine, Engine) else asyncio.run(work)
+        if isinstance(engine, Engine):
+            return engine.run(work)
+        with Loop() as loop:
+            return loop.run(work)
     finally:
         model.train(training)
         worker.close()

@@ -8,7 +8,6 @@ with Parts(config, spending=folder) as parts:
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -35,6 +34,7 @@ from zerosearch.models.loaded import LocalModels
 from zerosearch.models.pool import PooledChat
 from zerosearch.models.retry import PATIENT, Retry
 from zerosearch.playing import rollout_settings
+from zerosearch.process.loops import Loop
 from zerosearch.process.runtime import quiet_libraries
 from zerosearch.simulator.engine import SimulatedEngine
 from zerosearch.spending.books import standing_meter
@@ -76,10 +76,10 @@ class Parts:
         self._spending, self._work = spending, work
         self._engines: dict[str, SearchEngine] = {}
         self._connected: list[object] = []  # what may hold connections, in the order of opening
-        self._runner: asyncio.Runner | None = None
+        self._runner: Loop | None = None
 
     def __enter__(self) -> Parts:
-        self._runner = asyncio.Runner()
+        self._runner = Loop()
         return self
 
     def __exit__(self, *failure: object) -> None:

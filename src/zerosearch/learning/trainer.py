@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +28,7 @@ from zerosearch.learning.metrics import check_searches, rollout_metrics
 from zerosearch.learning.order import batch
 from zerosearch.learning.parallel import ALONE, Processes
 from zerosearch.learning.scaling import NotFinite
+from zerosearch.process.loops import Loop
 from zerosearch.process.runtime import release_memory
 from zerosearch.simulator.fidelity import Leak, leak
 from zerosearch.spending.books import numbers, times
@@ -93,7 +93,7 @@ class Trainer:
         """
         training = self.config.training
         self._say_repeats()
-        with asyncio.Runner() as runner, self._connections(runner):
+        with Loop() as runner, self._connections(runner):
             start = done = self._resume()
             if start >= training.steps and self._evaluation_file(start).exists():
                 self.say(
@@ -133,7 +133,7 @@ class Trainer:
         return True
 
     @contextlib.contextmanager
-    def _connections(self, runner: asyncio.Runner) -> Iterator[None]:
+    def _connections(self, runner: Loop) -> Iterator[None]:
         """What the engines hold open belongs to the run's event loop, and is closed in it however the run ends."""
         try:
             yield
