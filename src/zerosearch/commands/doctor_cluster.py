@@ -33,10 +33,12 @@ def show_cluster(config: TrainConfig, on: str | None, gpus: int | None, gpu: str
     writer = shape_of(config_named(name), name) if name is not None else None
     kl = config.algorithm.kl != "none" and config.algorithm.kl_coef > 0
     rank = config.model.lora.rank if config.model.lora else 0
-    work, tokens = work_of(config), config.training.micro_batch_tokens
-    found = best(Ask(shape, writer, work, card, gpus, config.model.full, rank, kl, tokens))
+    work, tokens, again = work_of(config), config.training.micro_batch_tokens, config.model.gradient_checkpointing
+    found = best(Ask(shape, writer, work, card, gpus, config.model.full, rank, kl, tokens, again))
     if found is None:
-        console.print(f"{shape.name} does not fit on {gpus} {card.name} beside its simulator: take more", style="red")
+        less = "" if again else ", or model.gradient_checkpointing = true"
+        told = f"{shape.name} does not fit on {gpus} {card.name} beside its simulator: take more{less}"
+        console.print(told, style="red", soft_wrap=True)
         return False
     shown = table(f"{shape.name} on {gpus} {card.name}, estimated", "", "")
     shown.add_row("GPUs of the policy", str(found.policy))

@@ -20,6 +20,7 @@ VLLM_SHARE = 0.5  # of a GPU that vLLM takes beside FSDP: verl's gpu_memory_util
 CACHE_LEAST = 0.3  # of vLLM's share that must be left for its cache
 _PASSES = 8  # forward, backward, and the old log-probs that verl computes anew
 _ITEM = 2
+_HEAD_TOKENS = 512  # of which verl's fused head makes logits at a time
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Ask:
     """What shall run on `gpus` cards. `simulator` None: pages come from elsewhere, and cost no GPU and no time.
 
     `full`: all weights are trained; else an adapter of `rank`. `reference`: one more pass, for the KL. `tokens` are
-    those of a micro-batch.
+    those of a micro-batch. `checkpointing`: layers are recomputed.
     """
 
     policy: Shape
@@ -39,6 +40,7 @@ class Ask:
     rank: int = 8
     reference: bool = True
     tokens: int = 16384
+    checkpointing: bool = False
 
 
 @dataclass(frozen=True)
@@ -106,13 +108,23 @@ def division(ask: Ask, simulator: int) -> Division:
 
 def policy_gib(ask: Ask, policy: int) -> float:
     """Of one policy GPU while it updates: FSDP's share of weights, gradients and optimizer, one layer whole, what the
-    forward pass keeps with every layer recomputed, and the logits of a micro-batch. vLLM sleeps meanwhile."""
+    forward pass keeps, and the logits of a micro-batch. vLLM sleeps meanwhile."""
     shape = ask.policy
     held = shape.parameters * (16 if ask.full else 4) / policy  # verl keeps weights in float32
     held += 0 if ask.full else ask.rank * shape.edges * 16 / policy
     held += shape.linear / shape.layers * (4 + _ITEM)
-    kept = shape.layers * shape.hidden * _ITEM * ask.tokens
-    return (held + kept + ask.tokens * shape.vocabulary * (_ITEM + 4)) / GIB
+    layer = kept_of_layer(shape)
+    kept = shape.layers * shape.hidden * _ITEM + layer if ask.checkpointing else shape.layers * layer
+    tied = shape.looked_up == 0  # verl's fused head makes logits of few tokens at a time
+    logits = _HEAD_TOKENS * shape.vocabulary * 20 if tied else ask.tokens * shape.vocabulary * (_ITEM + 4)
+    return (held + kept * ask.tokens + logits) / GIB
+
+
+def kept_of_layer(shape: Shape) -> int:
+    """Bytes, of a token, that a layer in bfloat16 keeps for its backward pass. Two norms: what enters, in float32 too,
+    and what comes out; queries and what attention gives, keys and values, four times the MLP's width."""
+    norms = 2 * shape.hidden * (_ITEM + 4 + _ITEM)
+    return norms + _ITEM * (2 * shape.queries + 2 * shape.keys + 4 * shape.intermediate)
 
 
 def best(ask: Ask) -> Division | None:

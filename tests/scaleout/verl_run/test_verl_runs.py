@@ -21,8 +21,8 @@ import pytest
 pytest.importorskip("verl", reason="verl is not installed here: make test-verl has an environment of its own")
 
 from engines.conftest import PAGE, Reply, completion, endpoint  # noqa: F401
-from safetensors.torch import load_file
-from tiny import chain_model, save_chain, tiny_tokenizer  # noqa: F401
+from safetensors.torch import load_file, save_file
+from tiny import chain_model, save_chain, tiny_llama, tiny_tokenizer  # noqa: F401
 
 from zerosearch.episodes.predictions import read_predictions  # noqa: F401
 from zerosearch.files.jsonl import write_jsonl
@@ -56,7 +56,7 @@ curriculum = {{ kind = "linear", start = 0.0, end = 1.0 }}
 evaluation = {{ questions = "{folder}/questions.jsonl", limit = 2 }}
 reward.name = "paid_reward:even"
 algorithm = {{ {algorithm} }}
-training = {{ steps = 2, questions_per_step = 2, rollouts = 4, learning_rate = 1e-3, temperature = 7.0, \
+training = {{ steps = 2, questions_per_step = 2, rollouts = 4, learning_rate = 1e-3, temperature = 2.0, \
 checkpoint_every = 1, micro_batch_tokens = 2048 }}
 logging.tensorboard = false
 """
@@ -70,6 +70,9 @@ class Bench:
         self.folder, self.simulator = folder, simulator
         text = "\n<think> x </think>\n<search> capital </search>"
         save_chain(tiny_tokenizer(), text, folder / "model")
+        certain = weights(folder / "model")
+        certain["lm_head.weight"] *= 2 / 7  # less certain: vLLM takes no temperature above 2
+        save_file(certain, folder / "model" / "model.safetensors", {"format": "pt"})
         write_jsonl(folder / "questions.jsonl", QUESTIONS)
         write_jsonl(folder / "corpus.jsonl", [{"id": "np", "title": "Nepal", "text": "Kathmandu is its capital."}])
         self.env = os.environ | {
@@ -151,6 +154,20 @@ def test_two_steps_train_and_are_read_by_evaluate(name: str, bench: Bench) -> No
     assert ("critic/vf_loss" in first) == (name == "ppo")
     _weights_changed(bench, name)
     bench.evaluate(config, name)
+
+
+def test_packed_episodes_and_the_fused_head_give_the_samplers_probabilities(bench: Bench) -> None:
+    """A model with attention and a tied head. Did episodes of a micro-batch see one another, the difference were 9e-4
+    and the correlation .53 (four episodes as one row)."""
+    tiny_llama(len(tiny_tokenizer())).save_pretrained(bench.folder / "model")
+    said = bench.train(bench.config("lora-tied", LORA, RUNS["grpo"][1]), "actor_rollout_ref.model.lora.merge=True")
+    assert "Using Torch backend for fused kernels" in said
+    for step in (1, 2):
+        measured = bench.metrics("lora-tied")[step]
+        assert measured["training/rollout_probs_diff_mean"] < 1e-4
+        assert measured["training/rollout_actor_probs_pearson_corr"] > 0.999
+        assert measured["actor/grad_norm"] > 0
+    _weights_changed(bench, "lora-tied")
 
 
 def _weights_changed(bench: Bench, name: str) -> None:

@@ -39,9 +39,25 @@ def plan(config: TrainConfig) -> tuple[Settings, list[str], Places]:
     """
     count = len(open_questions(config.data.train, config.data.limit, config.data.fields))
     flash = importlib.util.find_spec("flash_attn") is not None
-    places = Places(config.run_folder, config.model.name, count, flash)
+    places = Places(config.run_folder, config.model.name, count, flash, _fused_head(config.model.name))
     settings, left_out = translate(config, places)
     return settings, left_out, places
+
+
+def _fused_head(model: str) -> bool:
+    """Whether verl's fused head computes what `model` does: a product with `lm_head.weight` and nothing more.
+
+    A head that is not tied to the embedding is a unit of FSDP2 of its own, whose weight is divided when the fused head
+    reads it. A model whose config.json cannot be read here is computed the plain way.
+    """
+    from zerosearch.models.shapes import config_named
+
+    try:
+        config = config_named(model)
+    except (ConfigError, ModelError):
+        return False
+    scaled = ("final_logit_softcapping", "logit_scale", "logits_scaling")
+    return bool(config.tie_word_embeddings) and not any(getattr(config, name, None) for name in scaled)
 
 
 def launch(config: TrainConfig, changes: Sequence[str], *, fresh: bool, say: Callable[[str], None] = print) -> None:

@@ -24,6 +24,7 @@ GRPO_BY_BATCH = "zerosearch_grpo_batch"
 """Our own estimator, registered with verl (`estimators.py`)."""
 _NEVER = 1e9  # of a clip that verl cannot leave out
 _MOST_WORKERS = 8
+_HOTTEST = 2.0  # temperature that vLLM takes
 _KL = {"k1": "k1", "k2": "k2", "k3": "low_var_kl"}
 _DTYPES = {"auto": "bfloat16", "bfloat16": "bfloat16", "float16": "float16", "float32": "float32"}
 _FSDP_DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
@@ -32,12 +33,13 @@ _FSDP_DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
 @dataclass(frozen=True)
 class Places:
     """What a translation needs besides the configuration: the run's folder, the policy's folder or hub id, the number
-    of training questions, and whether the `flash_attn` package is there."""
+    of training questions, whether the `flash_attn` package is there, and whether verl's fused head fits the policy."""
 
     run: Path
     model: str
     questions: int
     flash_attention: bool = False
+    fused_head: bool = False
 
     @property
     def verl(self) -> Path:
@@ -85,6 +87,8 @@ def refusals(config: TrainConfig, questions: int) -> list[str]:
             found.append(f"{role}.simulated without base_url (a local simulator: serve it, docs/scale.md)")
     if engine.budget_usd is not None or engine.budget_searches is not None:
         found.append("engine.budget_usd and budget_searches (workers search apart, nobody counts for all)")
+    if training.temperature > _HOTTEST:
+        found.append(f"training.temperature = {training.temperature:g} (vLLM refuses more than {_HOTTEST:g})")
     if training.max_minutes is not None:
         found.append("training.max_minutes (stop verl itself; the same command resumes)")
     if training.questions_per_step % config.algorithm.updates_per_batch:
@@ -194,9 +198,17 @@ def _batches(config: TrainConfig) -> Settings:
 
 
 def _model(config: TrainConfig, places: Places) -> Settings:
-    dtype = _DTYPES[config.model.dtype]
+    """The policy. Micro-batches are packed, also without flash-attn, where transformers masks by position: padding to
+    the longest episode would multiply the tokens that memory is needed for. Logits of the whole vocabulary are made a
+    chunk of tokens at a time, where the fused head or the entropy lets them."""
+    dtype, actor = _DTYPES[config.model.dtype], "actor_rollout_ref.actor."
     return {
         **_weights(config, "actor_rollout_ref.model.", places),
+        "actor_rollout_ref.model.use_remove_padding": True,
+        "actor_rollout_ref.model.use_fused_kernels": places.fused_head,
+        actor + "entropy_from_logits_with_chunking": True,
+        actor
+        + "fsdp_config.use_torch_compile": False,  # of the entropy alone: each number of chunks would compile anew
         **_precision("actor_rollout_ref.actor.fsdp_config.", dtype),
         **_precision("actor_rollout_ref.ref.fsdp_config.", dtype),
         "actor_rollout_ref.rollout.dtype": dtype,
