@@ -48,7 +48,7 @@ def _fused_head(model: str) -> bool:
     """Whether verl's fused head computes what `model` does: a product with `lm_head.weight` and nothing more.
 
     A head that is not tied to the embedding is a unit of FSDP2 of its own, whose weight is divided when the fused head
-    reads it. A model whose config.json cannot be read here is computed the plain way.
+    reads it (verl's pull request 7427). A model whose config.json cannot be read here is computed the plain way.
     """
     from zerosearch.models.shapes import config_named
 
