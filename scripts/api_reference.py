@@ -6,7 +6,6 @@ python scripts/api_reference.py --check    # exit status 1 where the page is not
 
 from __future__ import annotations
 
-import argparse
 import ast
 import inspect
 import re
@@ -14,6 +13,8 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
+
+from made_pages import main
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "zerosearch"
@@ -231,17 +232,5 @@ def exit_code(name: str, classes: dict[str, ast.ClassDef]) -> str:
     return "1"
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="compare instead of writing")
-    args = parser.parse_args()
-    if args.check:
-        if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != render():
-            sys.exit(f"{PAGE.name} is not what the code says: run python scripts/api_reference.py")
-        return
-    PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(render(), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    main({PAGE: render}, __doc__)

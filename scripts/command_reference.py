@@ -6,12 +6,12 @@ python scripts/command_reference.py --check    # exit status 1 where the page is
 
 from __future__ import annotations
 
-import argparse
 import re
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from made_pages import main
 
 from zerosearch.commands.app import load, long_name, named, option_row, value
 from zerosearch.commands.listing import GROUPS, SUMMARIES
@@ -83,17 +83,5 @@ def escaped(text: str) -> str:
     return "".join(part if part.startswith("`") else part.replace("<", "&lt;").replace("*", "\\*") for part in parts)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="compare instead of writing")
-    args = parser.parse_args()
-    if args.check:
-        if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != render():
-            sys.exit(f"{PAGE.name} is not what the code says: run python scripts/command_reference.py")
-        return
-    PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(render(), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    main({PAGE: render}, __doc__)

@@ -6,13 +6,13 @@ python scripts/config_reference.py --check    # exit status 1 where the page is 
 
 from __future__ import annotations
 
-import argparse
 import enum
 import json
-import sys
 import types
 import typing
 from pathlib import Path
+
+from made_pages import main
 
 from zerosearch.config import TrainConfig
 from zerosearch.models.config import Names, Section
@@ -95,16 +95,5 @@ def _toml(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--check", action="store_true", help="compare instead of writing")
-    args = parser.parse_args()
-    if args.check:
-        if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != render():
-            sys.exit(f"{PAGE.name} is not what the code says: run python scripts/config_reference.py")
-        return
-    PAGE.write_text(render(), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    main({PAGE: render}, __doc__)

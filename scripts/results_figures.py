@@ -9,14 +9,14 @@ used. Transparent, with mid-grey text: readable on light and on dark pages.
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
-import sys
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 from statistics import fmean
+
+from made_pages import main
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 WIDTH = 600
@@ -180,17 +180,5 @@ FIGURES: dict[str, Callable[[], str]] = {
 }
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing")
-    check = parser.parse_args().check
-    for name, draw in FIGURES.items():
-        file, drawn = RESULTS / f"{name}.svg", draw()
-        if not check:
-            file.write_text(drawn, encoding="utf-8")
-        elif not file.exists() or file.read_text(encoding="utf-8") != drawn:
-            sys.exit(f"docs/results/{name}.svg is not what its data say: run python scripts/results_figures.py")
-
-
 if __name__ == "__main__":
-    main()
+    main({RESULTS / f"{name}.svg": draw for name, draw in FIGURES.items()}, __doc__)

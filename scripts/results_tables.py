@@ -8,14 +8,14 @@ A page that has no block for a table, or a block that nobody fills, is an error 
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
+
+from made_pages import main
 
 from zerosearch.episodes.statistics import share_interval
 
@@ -294,19 +294,10 @@ def render(page: str, text: str) -> str:
     return text
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing")
-    check = parser.parse_args().check
-    for page in TABLES:
-        file = RESULTS / f"{page}.md"
-        text = file.read_text(encoding="utf-8")
-        made = render(page, text)
-        if not check:
-            file.write_text(made, encoding="utf-8")
-        elif made != text:
-            sys.exit(f"docs/results/{page}.md is not what its data say: run python scripts/results_tables.py")
+def filled(page: str) -> Callable[[], str]:
+    """A function that gives a page of results with its tables made anew."""
+    return lambda: render(page, (RESULTS / f"{page}.md").read_text(encoding="utf-8"))
 
 
 if __name__ == "__main__":
-    main()
+    main({RESULTS / f"{page}.md": filled(page) for page in TABLES}, __doc__)
