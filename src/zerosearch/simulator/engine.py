@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections import defaultdict, deque
 from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
@@ -23,19 +22,26 @@ from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import (
     Document,
-    DocumentKind,
     Noise,
     Quality,
     SearchPage,
     SearchRequest,
     close_connections,
-    holds_answer,
 )
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.errors import ConfigError, EngineError
 from zerosearch.files.identity import digest_of, with_parts
 from zerosearch.models.chat import ChatModel
 from zerosearch.models.retry import AttemptError, Retry, with_retry
+from zerosearch.simulator.asked import (
+    can_tell,
+    decided_beginning,
+    has_facts,
+    holds_answer_to,
+    ranked_documents,
+    should_hold,
+    whole_pages,
+)
 from zerosearch.simulator.decided import (
     PagePlan,
     beginning,
@@ -46,10 +52,10 @@ from zerosearch.simulator.decided import (
     without,
 )
 from zerosearch.simulator.hits import Asked, HitPredictor, kind_of
-from zerosearch.simulator.page_text import NO_PLAN, PLAN_BEGIN, announces_answer, parse_page
+from zerosearch.simulator.page_text import NO_PLAN, PLAN_BEGIN, parse_page
 from zerosearch.simulator.passages import beside_messages, stating_messages, write_page
 from zerosearch.simulator.prompts import LEARNED, WORDS_PER_DOCUMENT, PromptStyle, simulator_messages
-from zerosearch.simulator.worlds import Worlds, Write, compares
+from zerosearch.simulator.worlds import Worlds, Write
 from zerosearch.usage import NOTHING, Usage
 
 _WORD = re.compile(r"\w")
@@ -121,7 +127,9 @@ class SimulatedEngine:
         except EngineError as error:
             error.usage = bill.usage
             raise
-        documents, asked = _ranked(request.asked, [(part.asked, pages[place]) for place, part in enumerate(parts)])
+        documents, asked = ranked_documents(
+            request.asked, [(part.asked, pages[place]) for place, part in enumerate(parts)]
+        )
         return SearchPage(
             documents,
             self.name,
@@ -140,14 +148,10 @@ class SimulatedEngine:
         first = request.seed if attempt == 1 else derive_seed("attempt", attempt, request.seed)
         if self._settings.style == "passages":
             return await self._write_passages(request, first, bill)
-        if (
-            self._hits is not None
-            and self._settings.style == "instruct"
-            and (_can_tell(request) or _has_facts(request))
-        ):
+        if self._hits is not None and self._settings.style == "instruct" and (can_tell(request) or has_facts(request)):
             return await self._write_decided(request, first, bill)
         wanted = hit = self._hit(request)
-        begun = await self._decide(request, messages, first, bill) if hit is None else _decided(request, hit)
+        begun = await self._decide(request, messages, first, bill) if hit is None else decided_beginning(request, hit)
         if begun:
             messages = [*messages, {"role": "assistant", "content": begun}]
         for rewrite in range(self._settings.rewrites + 1):
@@ -159,7 +163,7 @@ class SimulatedEngine:
                 raise self._nothing(request)
             if wanted is None:
                 wanted = should_hold(request, text)
-            if rewrite == self._settings.rewrites or wanted in (None, _holds(request, page)):
+            if rewrite == self._settings.rewrites or wanted in (None, holds_answer_to(request, page)):
                 break
             bill.rewrites += 1
         if hit is False and request.question is not None:
@@ -168,7 +172,7 @@ class SimulatedEngine:
 
     def _hit(self, request: SearchRequest) -> bool | None:
         """What is decided of a tuned simulator's page; None where nothing is."""
-        if self._hits is None or request.question is None or not _can_tell(request):
+        if self._hits is None or request.question is None or not can_tell(request):
             return None
         asked = Asked(request.question, request.query, request.question.bridge)
         return request.quality is Quality.USEFUL and self._hits.decide(asked)
@@ -216,9 +220,9 @@ class SimulatedEngine:
     async def _plan(self, request: SearchRequest, write: Write) -> PagePlan:
         """What the page shall be, as the predictor decides. It states nothing where nothing can be decided."""
         question, hits = request.question, self._hits
-        if question is not None and _has_facts(request):
+        if question is not None and has_facts(request):
             return plan_comparison(question, request.query, noisy=request.quality != "useful")
-        if question is None or hits is None or not _can_tell(request):
+        if question is None or hits is None or not can_tell(request):
             return PagePlan(None, request.query)
         world = await self.worlds.of(question, write)
         asked = Asked(question, request.query, world.bridge)
@@ -228,7 +232,7 @@ class SimulatedEngine:
     async def _decide(self, request: SearchRequest, messages: Sequence[Message], seed: int, bill: _Bill) -> str:
         """How the plan of a useful page begins: whether it will hold the answer. Empty where there is no plan."""
         heat = self._settings.plan_temperature
-        if heat is None or request.quality is not Quality.USEFUL or not _can_tell(request):
+        if heat is None or request.quality is not Quality.USEFUL or not can_tell(request):
             return ""
         how = Sampling(heat, max_tokens=_DECISION_TOKENS, stop=("[", "\n"), seed=seed)
         try:
@@ -282,67 +286,6 @@ def _prompt_digest(style: PromptStyle) -> str:
         SearchRequest("query", 2, example, Quality.NOISY, kinds=(kind, kind)) for kind in kinds if kind in Noise
     ]
     return digest_of([simulator_messages(request, style) for request in requests])
-
-
-def _decided(request: SearchRequest, hit: bool) -> str:
-    """How a tuned simulator's page begins where it is decided whether it holds the answer."""
-    if request.quality is not Quality.USEFUL:
-        return ""
-    return f"{PLAN_BEGIN}[" if hit else NO_PLAN
-
-
-def should_hold(request: SearchRequest, text: str) -> bool | None:
-    """Whether the page of `text` should hold a golden answer; None where that is not known."""
-    kinds = set(request.asked)
-    if not _can_tell(request):
-        return None
-    if Quality.USEFUL not in kinds:
-        return False
-    return announces_answer(text) if len(kinds) == 1 else None
-
-
-def _can_tell(request: SearchRequest) -> bool:
-    """Whether it can be told of a page if it holds a golden answer: not of `yes`, which any page may hold."""
-    question = request.question
-    return question is not None and bool(question.golden_answers) and not question.yes_or_no
-
-
-def _has_facts(request: SearchRequest) -> bool:
-    """Whether the data has a fact of each thing that the question compares."""
-    question = request.question
-    return question is not None and len(question.facts) > 1 and not question.bridge and compares(question)
-
-
-def _holds(request: SearchRequest, page: SearchPage) -> bool:
-    return request.question is not None and holds_answer(page.documents, request.question.golden_answers)
-
-
-def whole_pages(request: SearchRequest) -> list[SearchRequest]:
-    """The pages that a simulator which knows only whole ones is asked for: a useful and a noisy one for a mixed page.
-
-    Both are of `top_k` documents, as it has never been asked for fewer, and have seeds of their own.
-    """
-    if set(request.asked) != {Quality.USEFUL, Noise.PLAIN}:
-        return [request]
-    return [
-        replace(request, quality=quality, kinds=(), seed=derive_seed("page", quality, request.seed))
-        for quality in Quality
-    ]
-
-
-def _ranked(
-    order: Sequence[DocumentKind], pages: Sequence[tuple[Sequence[DocumentKind], SearchPage]]
-) -> tuple[tuple[Document, ...], tuple[DocumentKind, ...]]:
-    """The page in `order`, from what was written and what that was asked for: always the first of a kind that is left.
-
-    A document that was not written is left out, its rank with it.
-    """
-    left: dict[DocumentKind, deque[Document]] = defaultdict(deque)
-    for asked, page in pages:
-        for kind, document in zip(asked, page.documents, strict=False):
-            left[kind].append(document)
-    ranked = [(left[kind].popleft(), kind) for kind in order if left[kind]]
-    return tuple(document for document, _ in ranked), tuple(kind for _, kind in ranked)
 
 
 async def _together(tasks: Sequence[Coroutine[Any, Any, None]]) -> None:
