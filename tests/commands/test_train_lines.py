@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from zerosearch.commands.screen import console
 from zerosearch.commands.train import Lines, _conclude, fitted, next_steps
 from zerosearch.config_file import config_from_dict
 
@@ -36,7 +37,7 @@ def test_alarms_and_failed_searches_stand_on_the_steps_line(capsys: pytest.Captu
         "step": 0, "reward": 0.0, "searches": 0.0, "valid_actions": 0.0, "noise": None, "search_errors": 1, "misses": 0,
         "alarms": ["answered 1%"], "timing": {"seconds": 1.0, "policy_tokens_per_second": 1.0}, "cost": {"usd": 0.0},
     }  # fmt: skip
-    Lines(config_from_dict({}, "test")).log(row)
+    Lines(config_from_dict({}, "test"), console.print).log(row)
     assert "1 search failed  answered 1%" in capsys.readouterr().out
 
 

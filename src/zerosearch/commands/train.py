@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from rich.table import Table
 
 from zerosearch.commands.screen import console, table
 from zerosearch.commands.train_seeds import SCORES, seeds_of, train_seeds
+from zerosearch.commands.waiting import Waiting, clock
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import as_overrides, load_config
 from zerosearch.errors import ConfigError, first_line
@@ -73,7 +75,8 @@ def train(
     from zerosearch.learning.run import train as train_policy
 
     console.print(describe(config))
-    complete = train_policy(config, fresh=fresh, sinks=[Lines(config)], say=console.print)
+    with Waiting(console) as waiting:
+        complete = train_policy(config, fresh=fresh, sinks=[Lines(config, waiting.say)], say=waiting.say)
     _conclude(config, complete, _write_report(config.run_folder) if not console.quiet else "")
 
 
@@ -95,8 +98,8 @@ def _train_seeds(config_file: Path | None, changes: list[str], config: TrainConf
 class Lines:
     """One line of the screen a step: a `Sink`."""
 
-    def __init__(self, config: TrainConfig) -> None:
-        self._steps = config.training.steps
+    def __init__(self, config: TrainConfig, say: Callable[[str], None]) -> None:
+        self._steps, self._say = config.training.steps, say
         self._first: int | None = None
         self._started = time.monotonic()
 
@@ -125,7 +128,7 @@ class Lines:
         wrong += [f"{row['misses']} queries without a recorded page"] if row["misses"] else []
         line = fitted(said, console.width if console.is_terminal else None)
         line += f"  {dollars(spent)} spent" if spent else ""
-        console.print(line + "".join(f"  [red]{text}[/red]" for text in wrong))
+        self._say(line + "".join(f"  [red]{text}[/red]" for text in wrong))
 
     def close(self) -> None:
         pass
@@ -151,12 +154,6 @@ def describe(config: TrainConfig) -> str:
         f"  ({episodes} episodes a step, at most {config.protocol.max_searches} searches each); "
         f"evaluated with {judged.kind} on {config.evaluation.questions}"
     )
-
-
-def clock(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
 
 
 def _write_report(folder: Path) -> str:
