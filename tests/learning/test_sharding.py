@@ -107,5 +107,5 @@ def test_divided_weights_learn_what_whole_ones_do_and_resume(tiny_tokenizer: Any
 def test_one_process_cannot_divide_anything(tiny_tokenizer: Any, tmp_path: Path) -> None:
     save_chain(tiny_tokenizer, "x", tmp_path / "model")
     write_jsonl(tmp_path / "questions.jsonl", [{"id": "q", "question": "Who?", "answer": "she"}])
-    with pytest.raises(ConfigError, match="there is one process"):
+    with pytest.raises(ConfigError, match="there is only one process"):
         train(_config(tmp_path, "one", shard=True), say=lambda text: None)
