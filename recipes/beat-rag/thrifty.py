@@ -24,6 +24,14 @@ def fifth(trajectory: Trajectory) -> float:
     return priced(trajectory, 0.2)
 
 
+def rising(trajectory: Trajectory) -> float:
+    """With a price of .05 in the first ten steps, which rises to .2 in the twenty after them.
+
+    A second search must be learned before it costs much: with .2 from the first step one run gave it up at once.
+    """
+    return priced(trajectory, 0.05 + 0.15 * min(max(trajectory.step - 10, 0) / 20, 1.0))
+
+
 def priced(trajectory: Trajectory, price: float) -> float:
     further = max(len(trajectory.searches) - 1, 0)
     return max(trajectory.scores.f1 - price * further, 0.0)
