@@ -300,6 +300,7 @@ def test_searches_and_their_price_are_counted() -> None:
     assert most_searches(config_from_dict({"evaluation": transfer}, "test"))[1] == 2 * (100 + 30) * 5
     assert most_searches(config_from_dict({"evaluation": transfer, "engine": real}, "test"))[1] == 2 * 100 * 5
     assert most_searches(config_from_dict({"protocol": {"max_searches": 0}}, "test")) == (0, 0)
+    assert most_searches(config_from_dict({"evaluation": transfer}, "test"), held_out=12)[1] == 2 * (12 + 12) * 5
 
 
 def test_the_price_is_printed_with_its_source(check: Any) -> None:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from zerosearch.cleaning import clean
 from zerosearch.commands.check_parts import Findings, check_lengths, check_parts, read_questions
-from zerosearch.commands.check_settings import print_settings
+from zerosearch.commands.check_settings import print_searches, print_settings
 from zerosearch.commands.screen import console, read_input
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import config_toml, load_config
@@ -68,6 +68,9 @@ def check(
             print_settings(config, where)
             check_parts(config, found)
         read = read_questions(parts, found) if whole and question is None else {}
+        if whole:
+            held_out = read.get("evaluation.questions")
+            print_searches(config, None if held_out is None else len(held_out))
         first = next(iter(read.get("data.train", ())), None)
         shown = question or (first.text if first else "")
         served = config.model.base_url is not None

@@ -17,7 +17,7 @@ from zerosearch.spending.ledger import PRICES, dollars
 
 
 def print_settings(config: TrainConfig, where: str) -> None:
-    """The run in a few lines: what differs from the defaults, the curriculum, and the searches it may make."""
+    """The run in a few lines: what differs from the defaults, and the curriculum."""
     console.print(describe(config))
     changed = dict(differences(config, TrainConfig.model_validate({})))
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0), title=Text(f"\n{where}"), title_justify="left")
@@ -44,7 +44,6 @@ def print_settings(config: TrainConfig, where: str) -> None:
         console.print("noise: none, the engine is a real one and the curriculum is not used")
     if config.engine.kind == "simulated":
         print_noise_kinds(config)
-    print_searches(config)
 
 
 def print_noise_kinds(config: TrainConfig) -> None:
@@ -58,22 +57,27 @@ def print_noise_kinds(config: TrainConfig) -> None:
         console.print("a tuned simulator writes two whole pages for a mixed one: about twice the tokens")
 
 
-def print_searches(config: TrainConfig) -> None:
-    training, evaluations = most_searches(config)
+def print_searches(config: TrainConfig, held_out: int | None) -> None:
+    """The most searches of the run. `held_out`: the questions of an evaluation, where they are here to be counted."""
+    training, evaluations = most_searches(config, held_out)
     total = training + evaluations
-    whole = "" if config.evaluation.limit else " (evaluations not counted: evaluation.limit is none)"
+    known = config.evaluation.limit is not None or held_out is not None
+    whole = "" if known else " (evaluations not counted: evaluation.limit is none)"
     console.print(
         f"searches at most: {training:,} in training + {evaluations:,} in evaluations = {total:,}{whole}; with Google "
         f"by SerpAPI, at ${PRICES.serpapi_search * 1000:.3f} per 1,000: {dollars(total * PRICES.serpapi_search)}",
     )
 
 
-def most_searches(config: TrainConfig) -> tuple[int, int]:
-    """The most searches in training, and in all evaluations (0 where `limit` is None). Retries do not count."""
+def most_searches(config: TrainConfig, held_out: int | None = None) -> tuple[int, int]:
+    """The most searches in training, and in all evaluations. Retries do not count.
+
+    An evaluation has `held_out` questions; where that is None, `evaluation.limit`, and none without one.
+    """
     training, evaluation, each = config.training, config.evaluation, config.protocol.max_searches
     made = training.steps * training.questions_per_step * training.rollouts * each
     rounds = 2 + ((training.steps - 1) // evaluation.every if evaluation.every else 0)
-    questions = evaluation.limit or 0
+    questions = (evaluation.limit or 0) if held_out is None else held_out
     real = evaluation.engine is not None and evaluation.engine.kind != "simulated"
     again = min(questions, evaluation.transfer_limit) if real and config.engine.kind == "simulated" else 0
     return made, rounds * (questions + again) * each
