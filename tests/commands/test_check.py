@@ -304,7 +304,8 @@ def test_searches_and_their_price_are_counted() -> None:
 
 
 def test_the_price_is_printed_with_its_source(check: Any) -> None:
-    out = check("--set", "evaluation.limit=100").out
+    assert "320,000 in training + 20 in evaluations = 320,020" in check("--set", "evaluation.limit=100").out
+    out = check("--set", "evaluation.limit=100", "--set", "evaluation.questions=nowhere.jsonl").out
     assert "320,000 in training + 1,000 in evaluations = 321,000" in out
     assert "with Google by SerpAPI, at $9.167 per 1,000: $2,942.50" in out
 
