@@ -56,7 +56,7 @@ curriculum = {{ kind = "linear", start = 0.0, end = 1.0 }}
 evaluation = {{ questions = "{folder}/questions.jsonl", limit = 2 }}
 reward.name = "paid_reward:even"
 algorithm = {{ {algorithm} }}
-training = {{ steps = 2, questions_per_step = 2, rollouts = 4, learning_rate = 1e-3, temperature = 2.0, \
+training = {{ steps = 2, questions_per_step = 2, rollouts = 8, learning_rate = 1e-3, temperature = 2.0, \
 checkpoint_every = 1, micro_batch_tokens = 2048 }}
 logging.tensorboard = false
 """
