@@ -31,12 +31,16 @@ def seconds(run: Run) -> list[float]:
     return [row["timing"]["seconds"] for row in run]
 
 
+def learned(run: Run) -> str:
+    """How a run began and ended."""
+    reward = f"Reward {mean(run[:1], 'reward')} to {mean(run[-10:], 'reward')} (first step, mean of the last ten)"
+    return f"{reward}, entropy {mean(run[:1], 'entropy')} to {mean(run[-1:], 'entropy')}"
+
+
 def beat_rag() -> Claims:
     fifth, tenth = steps("beat-rag-passages-fifth"), steps("beat-rag-passages-tenth")
-    reward = f"Reward {mean(fifth[:1], 'reward')} to {mean(fifth[-10:], 'reward')} (first step, mean of the last ten)"
     gaps = [row["sampler_gap"] for row in fifth]
-    entropy = f"entropy {mean(fifth[:1], 'entropy')} to {mean(fifth[-1:], 'entropy')}"
-    yield RECIPE, f"{reward}, {entropy}, sampler gap {short(min(gaps))} to {short(max(gaps))}"
+    yield RECIPE, f"{learned(fifth)}, sampler gap {short(min(gaps))} to {short(max(gaps))}"
     asked = sum(row["engine_calls"] for row in fifth)
     yield RECIPE, f"{fifth[-1]['cost']['searches']:,} searches, of which {asked:,} asked the simulator"
     yield RECIPE, f"| **price .2** ({len(fifth)} steps) |"
@@ -44,20 +48,14 @@ def beat_rag() -> Claims:
     yield BEAT, f"{len(fifth)} steps of {fifth[0]['episodes']} episodes"
 
     compared = steps("beat-rag-comparing")
-    reward = (
-        f"Reward {mean(compared[:1], 'reward')} to {mean(compared[-10:], 'reward')} (first step, mean of the last ten)"
-    )
-    yield RECIPE, f"{reward}, entropy {mean(compared[:1], 'entropy')} to {mean(compared[-1:], 'entropy')}, every page"
+    yield RECIPE, f"{learned(compared)}, every page"
     asked = [mean([row], "searches") for row in compared]
     yield RECIPE, f"searched {asked[0]} times in the first step, {asked[2]} in the third, {asked[3]} from the fourth on"
     yield RECIPE, f"fell to {mean(fifth[8:9], 'searches')} in the"
     yield RECIPE, f"{len(compared)} steps in 8.0 minutes"
 
     decided = steps("beat-rag-simulated-two-hop")
-    reward = (
-        f"Reward {mean(decided[:1], 'reward')} to {mean(decided[-10:], 'reward')} (first step, mean of the last ten)"
-    )
-    yield RECIPE, f"{reward}, entropy {mean(decided[:1], 'entropy')} to {mean(decided[-1:], 'entropy')}"
+    yield RECIPE, learned(decided)
     yield RECIPE, f"searched {mean(decided[-1:], 'searches')} times in training"
     yield RECIPE, f"`pages_as_decided` {min(row['pages_as_decided'] for row in decided):.2f}"
     yield RECIPE, f"{len(decided)} steps of 48 x 8 episodes in 7.6 minutes"
