@@ -203,12 +203,11 @@ def _model(config: TrainConfig, places: Places) -> Settings:
     chunk of tokens at a time, where the fused head or the entropy lets them."""
     dtype, actor = _DTYPES[config.model.dtype], "actor_rollout_ref.actor."
     return {
-        **_weights(config, "actor_rollout_ref.model.", places),
-        "actor_rollout_ref.model.use_remove_padding": True,
+        **_weights(config, "actor_rollout_ref.model.", places, packed=True),
         "actor_rollout_ref.model.use_fused_kernels": places.fused_head,
         actor + "entropy_from_logits_with_chunking": True,
-        actor
-        + "fsdp_config.use_torch_compile": False,  # of the entropy alone: each number of chunks would compile anew
+        # Compiled is the entropy alone, and each number of chunks would be compiled anew.
+        actor + "fsdp_config.use_torch_compile": False,
         **_precision("actor_rollout_ref.actor.fsdp_config.", dtype),
         **_precision("actor_rollout_ref.ref.fsdp_config.", dtype),
         "actor_rollout_ref.rollout.dtype": dtype,
@@ -228,12 +227,12 @@ def _precision(prefix: str, dtype: str) -> Settings:
     }
 
 
-def _weights(config: TrainConfig, prefix: str, places: Places) -> Settings:
+def _weights(config: TrainConfig, prefix: str, places: Places, *, packed: bool) -> Settings:
     model = config.model
     settings: Settings = {
         prefix + "path": places.model,
         prefix + "enable_gradient_checkpointing": model.gradient_checkpointing,
-        prefix + "use_remove_padding": places.flash_attention,
+        prefix + "use_remove_padding": packed,
     }
     if not places.flash_attention:
         settings["+" + prefix + "override_config.attn_implementation"] = "sdpa"
@@ -252,7 +251,7 @@ def _critic(config: TrainConfig, places: Places) -> Settings:
     algorithm, training = config.algorithm, config.training
     warmup = algorithm.critic_warmup_steps
     return {
-        **_weights(config, "critic.model.", places),
+        **_weights(config, "critic.model.", places, packed=places.flash_attention),
         "critic.strategy": "fsdp2",
         **_precision("critic.fsdp.", _DTYPES[config.model.dtype]),
         "critic.optim.lr": algorithm.critic_learning_rate,
