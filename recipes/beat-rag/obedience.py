@@ -16,7 +16,7 @@ from pathlib import Path
 from simulated_worlds import second_query
 
 from zerosearch.config_file import load_config
-from zerosearch.episodes.questions import Question
+from zerosearch.episodes.questions import Question, subject
 from zerosearch.episodes.scoring import normalize
 from zerosearch.episodes.search import Quality, SearchPage, SearchRequest, holds_answer
 from zerosearch.episodes.seeds import derive_seed
@@ -24,7 +24,6 @@ from zerosearch.episodes.statistics import share_interval
 from zerosearch.errors import EngineError
 from zerosearch.files.jsonl import write_jsonl
 from zerosearch.parts import Parts
-from zerosearch.simulator.decided import subject
 from zerosearch.simulator.engine import SimulatedEngine
 from zerosearch.simulator.hits import Asked, kind_of
 

@@ -26,7 +26,6 @@ from comparing_facts import facts_of
 from zerosearch.episodes.questions import Question, load_questions
 from zerosearch.episodes.scoring import contains_answer
 from zerosearch.simulator.hits import Asked, HitPredictor, chance
-from zerosearch.simulator.worlds import compares
 
 KEPT = {"simulated-train": (2600, 1300, 480), "simulated-warm": (500, 230, 80)}
 """Questions of two hops, of one, and that compare. Facts can be made for one of two of the first and most of the
@@ -52,7 +51,7 @@ def short_comparison(question: Question) -> bool:
     """Whether a question compares, in a text and with answers that can be played."""
     answers = question.golden_answers
     short = 5 <= len(question.text.split()) <= 25 and all(len(answer.split()) <= 8 for answer in answers)
-    return short and compares(question)
+    return short and question.compares
 
 
 def comparison(question: Question) -> str:

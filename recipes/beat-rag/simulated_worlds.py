@@ -21,11 +21,10 @@ from simulated_questions import short_comparison
 from zerosearch.config_file import load_config
 from zerosearch.episodes.generation import Sampling
 from zerosearch.episodes.protocol import Message
-from zerosearch.episodes.questions import Question
+from zerosearch.episodes.questions import Question, subject
 from zerosearch.models.chat import ChatModel
 from zerosearch.models.config import ModelRef
 from zerosearch.parts import Parts
-from zerosearch.simulator.decided import subject
 from zerosearch.simulator.hits import stems
 from zerosearch.simulator.worlds import World, Worlds
 

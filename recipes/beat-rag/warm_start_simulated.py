@@ -21,7 +21,7 @@ from zerosearch.episodes.search import Document, SearchEngine, SearchRequest, ho
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.errors import EngineError
 from zerosearch.parts import Parts
-from zerosearch.simulator.worlds import World, compares
+from zerosearch.simulator.worlds import World
 
 
 async def script(question: Question, engine: SearchEngine, top_k: int) -> Script | str:
@@ -34,7 +34,7 @@ async def script(question: Question, engine: SearchEngine, top_k: int) -> Script
     try:
         page = await find(question.text)
         turns, pages = [f"<search> {question.text} </search>"], [page]
-        if compares(question):  # answered from what the page states, or by a guess
+        if question.compares:  # answered from what the page states, or by a guess
             return Script(question, (*turns, f"<answer> {question.golden_answers[0]} </answer>"), tuple(pages))
         if not holds_answer(page, question.golden_answers):
             if not question.bridge or not holds_answer(page, [question.bridge]):

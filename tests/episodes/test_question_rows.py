@@ -135,6 +135,17 @@ def test_answers_that_may_be_joined_by_a_semicolon_are_said(tmp_path: Path) -> N
     assert (reading.questions[0].golden_answers, reading.notes()) == (("Ann", "Bo"), [])
 
 
+def test_facts_of_a_comparison_that_no_page_states_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "q.jsonl"
+    row = {"question": "Who is older, Ann Lee or Bob Ray?", "answer": "Ann Lee"}
+    plain, other = "Ann Lee (born 1941) is a painter.", "The singer Bob Ray was born in 1946."
+    facts = [[plain, other], ["Ann Lee painted.", "Bob Ray sang."], [plain, "Bob Ray, a singer."], [other]]
+    path.write_text("".join(json.dumps(row | {"id": str(n), "facts": told}) + "\n" for n, told in enumerate(facts)))
+    (note,) = read_questions(str(path)).notes()
+    assert note.startswith("3 facts of things that are compared, which simulated pages leave out")
+    assert note.endswith(f"(first {other!r} at {path}:1)")
+
+
 def test_a_table_without_a_header_is_read_where_that_is_certain(tmp_path: Path) -> None:
     path = tmp_path / "nq-test.qa.csv"  # as of DPR
     path.write_text("who got the first prize, then?\t['Wilhelm Conrad Röntgen']\nwho?\t[\"a's\", 'b']\n", "utf-8")

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zerosearch.engines.config import SimulatedConfig
-from zerosearch.episodes.questions import Question
+from zerosearch.episodes.questions import Question, subject
 from zerosearch.episodes.search import Document, Quality, SearchPage, SearchRequest, holds_answer
 from zerosearch.errors import ConfigError, EngineError
 from zerosearch.learning.metrics import rollout_metrics
-from zerosearch.simulator.decided import plan_page, subject, without
+from zerosearch.simulator.decided import plan_page, without
 from zerosearch.simulator.engine import SimulatedEngine
 from zerosearch.simulator.hits import HitPredictor
 from zerosearch.simulator.worlds import TRIES, World, Worlds, parse_world

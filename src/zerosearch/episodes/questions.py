@@ -15,7 +15,7 @@ from typing import Any
 
 from zerosearch.episodes.question_rows import Fields as Fields
 from zerosearch.episodes.question_rows import QuestionRow, read_chain, read_row
-from zerosearch.episodes.scoring import normalize
+from zerosearch.episodes.scoring import contains_answer, normalize
 from zerosearch.errors import ConfigError, DataError, first_line, install
 from zerosearch.files.formats import read_file
 
@@ -54,6 +54,16 @@ class Question:
         by chance."""
         normal = [(answer, normalize(answer)) for answer in self.golden_answers]
         return tuple(answer for answer, plain in normal if plain not in _YES_OR_NO and not _BARE.fullmatch(plain))
+
+    @property
+    def compares(self) -> bool:
+        """Whether it asks which of two things that it names, or yes or no."""
+        return self.yes_or_no or contains_answer(self.text, self.golden_answers)
+
+    @property
+    def compared_facts(self) -> tuple[str, ...]:
+        """What its data states of each thing that it compares; empty where it compares nothing, or that is unknown."""
+        return self.facts if len(self.facts) > 1 and not self.bridge and self.compares else ()
 
     @classmethod
     def asked(cls, text: str) -> Question:
@@ -142,7 +152,11 @@ _NOTES = {
     "very same text is right (first {first})",
     "semicolons": "{} answer{s} with a semicolon taken as one text (first {first}): if it stands between several "
     "answers, --fields separator=; says so",
+    "unstated": "{} fact{s} of things that are compared, which simulated pages leave out: a fact begins with the thing "
+    "as its question names it, then is, was, a comma or a bracket (first {first})",
 }
+_SUBJECT = re.compile(r"^(.{2,80}?)(?: (?:is|was|are|were|has|had|stars|starred)\b|,| \()")
+_LONGEST_TITLE = 8  # words
 _FEW = 1 / 20  # so small a share of answers with a semicolon is not told
 
 
@@ -182,6 +196,11 @@ class Reading:
             self.noted["unmatched"].append(f"{answers[0]!r} at {where}")
         if fields.separator is None and found.answers.forms == {"text"} and ";" in answers[0]:
             self.noted["semicolons"].append(f"{answers[0][:60]!r} at {where}")
+        self.noted["unstated"] += [
+            f"{fact[:60]!r} at {where}"
+            for fact in question.compared_facts
+            if not contains_answer(question.text, [subject(fact)])
+        ]
         self.forms.update(found.answers.forms)
         self.other_fields.update(dict.fromkeys(found.other))
         self.questions.append(question)
@@ -213,6 +232,16 @@ def _question(row: QuestionRow) -> Question:
     answers = row.answers.texts
     identifier = row.id if row.id is not None else _stable_id(row.text, answers)
     return Question(identifier, row.text, answers, row.hops, *row.chain)
+
+
+def subject(fact: str) -> str:
+    """What a sentence is about, as a title; empty where that is not plain.
+
+    >>> subject("Emma is an 1815 novel by Jane Austen.")
+    'Emma'
+    """
+    found = _SUBJECT.match(fact)
+    return found[1].strip() if found and len(found[1].split()) <= _LONGEST_TITLE else ""
 
 
 def questions_digest(questions: Iterable[Question]) -> str:

@@ -13,7 +13,6 @@ from dataclasses import replace
 from zerosearch.episodes.search import Document, DocumentKind, Noise, Quality, SearchPage, SearchRequest, holds_answer
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.simulator.page_text import NO_PLAN, PLAN_BEGIN, announces_answer
-from zerosearch.simulator.worlds import compares
 
 
 def decided_beginning(request: SearchRequest, hit: bool) -> str:
@@ -41,8 +40,7 @@ def can_tell(request: SearchRequest) -> bool:
 
 def has_facts(request: SearchRequest) -> bool:
     """Whether the data has a fact of each thing that the question compares."""
-    question = request.question
-    return question is not None and len(question.facts) > 1 and not question.bridge and compares(question)
+    return request.question is not None and bool(request.question.compared_facts)
 
 
 def holds_answer_to(request: SearchRequest, page: SearchPage) -> bool:

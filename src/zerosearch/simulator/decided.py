@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from zerosearch.episodes.protocol import Message, field_text
-from zerosearch.episodes.questions import Question
+from zerosearch.episodes.questions import Question, subject
 from zerosearch.episodes.scoring import contains_answer
 from zerosearch.episodes.search import Document, holds_answer
 from zerosearch.episodes.seeds import derive_seed
@@ -47,14 +47,12 @@ _BESIDE = (
     "board. The title is common in the United Kingdom and in countries of the Commonwealth. In smaller firms "
     "the same person is often the owner as well.",
 )
-_SUBJECT = re.compile(r"^(.{2,80}?)(?: (?:is|was|are|were|has|had|stars|starred)\b|,| \()")
 _NAMES = re.compile(r"(?<=[^.?!]\s)[\"'“]?[A-Z0-9][\w'’.-]*\w|(?<=[^.?!]\s)[A-Z0-9]")
 _ANSWER_TITLES = 0.2
 _DATE = re.compile(r"(?:January|February|March|April|May|June|July|August|September|October|November|December)\b")
 _NAME_RUNS = re.compile(r"[A-Z][\w'’.-]*\w(?: (?:of |the |and )?[A-Z0-9][\w'’.-]*\w)*")
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+")
 _YEAR = re.compile(r"\b\d{4}\b")
-_LONGEST_TITLE = 8  # words
 _FOUND_TOGETHER, _FOUND_ALONE = 0.67, 0.82
 _FIRST_RANK = 0.6
 """How often the passage that states something is ranked first; else second, else third, by the same chance."""
@@ -145,16 +143,6 @@ def topic(query: str) -> str:
     'Emma'
     """
     return " ".join(_NAMES.findall(query)) or query
-
-
-def subject(fact: str) -> str:
-    """What a sentence is about, as a title; empty where that is not plain.
-
-    >>> subject("Emma is an 1815 novel by Jane Austen.")
-    'Emma'
-    """
-    found = _SUBJECT.match(fact)
-    return found[1].strip() if found and len(found[1].split()) <= _LONGEST_TITLE else ""
 
 
 def title_of(fact: str, question: Question) -> str:

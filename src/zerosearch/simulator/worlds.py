@@ -73,11 +73,6 @@ Write = Callable[[Sequence[Message], int, int], Awaitable[str]]
 """Messages, the most tokens and a seed: the text that a model writes."""
 
 
-def compares(question: Question) -> bool:
-    """Whether a question asks which of two things that it names, or yes or no."""
-    return question.yes_or_no or contains_answer(question.text, question.golden_answers)
-
-
 def world_messages(question: Question) -> list[Message]:
     """The chat that asks for the facts of a question, with examples."""
     several = (question.hops or 1) > 1
@@ -143,7 +138,7 @@ class Worlds:
         """
         if question.facts and (question.bridge or (question.hops or 1) < 2):
             return World(question.bridge, question.facts)
-        if (question.hops or 1) > 1 and compares(question):
+        if (question.hops or 1) > 1 and question.compares:
             return World(question.bridge, question.facts)
         if question.id not in self._made:
             self._made[question.id] = asyncio.ensure_future(self._make(question, write))
