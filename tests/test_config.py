@@ -182,7 +182,7 @@ def test_learning_rates_follow_what_is_trained_and_stand_in_the_runs_settings(
 
 
 # TOML holds no lone surrogates, and pydantic takes none either
-texts = st.text(st.characters(blacklist_categories=("Cs",)), max_size=30)
+texts = st.text(st.characters(blacklist_categories=("Cs",)), max_size=30).filter(str.strip)
 positive = st.floats(min_value=1e-300, max_value=1e300)
 
 
@@ -236,6 +236,8 @@ def test_the_written_file_names_every_setting() -> None:
         ({"training": {"steps": "many"}}, "training.steps: Input should be a valid integer"),
         ({"training": {"steps": 1.5}}, "training.steps: Input should be a valid integer"),
         ({"training": {"steps": "none"}}, "training.steps: Input should be a valid integer"),
+        ({"folder": ""}, "folder: must not be empty"),
+        ({"engine": {"bm25": {"corpus": " "}}}, "engine.bm25.corpus: must not be empty"),
         ({"training": 3}, "training: Input should be a valid dictionary"),
         ({"training": {"top_p": 0}}, "training.top_p: Input should be greater than 0 (found 0)"),
         (
@@ -466,7 +468,7 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         load_config(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["", "..", "../other", "a/b", "a\\b"])
+@pytest.mark.parametrize("name", ["..", "../other", "a/b", "a\\b"])
 def test_a_name_that_leads_out_of_the_runs_folder_is_refused(name: str) -> None:
     with pytest.raises(ValidationError, match="plain folder name"):
         TrainConfig(name=name)

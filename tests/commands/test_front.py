@@ -79,6 +79,29 @@ def test_a_name_that_is_nearly_right_is_answered_with_the_right_one(zerosearch: 
 
 
 @pytest.mark.parametrize(
+    ("words", "name"),
+    [
+        (("show", ""), "RUN|EVALUATION"),
+        (("report", "a", ""), "RUN"),
+        (("compare", "a", " "), "B"),
+        (("cost", "--run="), "--run"),
+        (("evaluate", "--out", ""), "--out"),
+        (("label", "c.toml", "--recorded", "a", "--recorded", ""), "--recorded"),
+        (("ask", "", "Capital of Nepal?"), "CONFIG"),
+    ],
+    ids=str,
+)
+def test_an_empty_path_is_not_the_current_folder(zerosearch: Any, words: tuple[str, ...], name: str) -> None:
+    refused = zerosearch(*words)
+    assert (refused.code, refused.line) == (2, f"error: {name} is empty (is a variable of the shell not set?)")
+
+
+def test_an_empty_text_is_a_text(zerosearch: Any) -> None:
+    assert zerosearch("check", "--text", "").line == "error: --text: holds no episode, the text is empty"
+    assert zerosearch("ask", "").line == "error: the question is empty"
+
+
+@pytest.mark.parametrize(
     ("words", "place", "offered"),
     [("zerosearch co", 1, {"compare", "cost", "collect"}), ("zerosearch train --f", 2, {"--folder", "--fresh"})],
 )

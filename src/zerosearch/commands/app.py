@@ -13,6 +13,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from zerosearch.commands.listing import SUMMARIES, front_page, rows, wrapped
+from zerosearch.errors import ConfigError
 from zerosearch.version import __version__
 
 _OPTIONS = {"help_option_names": ["-h", "--help"]}
@@ -70,7 +71,23 @@ def kind(hint: Any) -> str:
     return {int: "N", float: "X", Path: "PATH"}.get(hint, "TEXT")
 
 
+_TEXTS = ("words", "question", "answer", "text")
+"""Parameters whose value is said to somebody, and may be empty; all others are a path, a name or a setting."""
+
+
 class Command(TyperCommand):
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Raises `ConfigError` for an empty path or name: an empty path would mean the current folder."""
+        given = {} if ctx.resilient_parsing else self.make_parser(ctx).parse_args(args=list(args))[0]
+        for parameter in self.params:
+            values = given.get(parameter.name)
+            values = values if isinstance(values, list | tuple) else [values]
+            if parameter.name not in _TEXTS and any(isinstance(one, str) and not one.strip() for one in values):
+                argument = parameter.param_type_name == "argument"
+                name = named(parameter).removesuffix(" ...") if argument else long_name(parameter)
+                raise ConfigError(f"{name} is empty (is a variable of the shell not set?)")
+        return super().parse_args(ctx, args)
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         formatter.write(page(self, ctx))
 

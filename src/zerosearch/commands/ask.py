@@ -86,6 +86,8 @@ def told_apart(words: Sequence[str]) -> tuple[str | None, str | None]:
     if len(words) > 2:
         raise ConfigError(f"{len(words)} arguments: a question of several words goes in quotes")
     if len(words) == 2:
+        if not words[0].strip():
+            raise ConfigError("CONFIG is empty (is a variable of the shell not set?)")
         return words[0], words[1]
     if words and (words[0].endswith(".toml") or words[0] in names()):
         return words[0], None

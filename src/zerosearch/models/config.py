@@ -7,7 +7,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, JsonValue, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetCoreSchemaHandler,
+    JsonValue,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic.fields import FieldInfo
 from pydantic_core.core_schema import CoreSchema, no_info_after_validator_function
 
@@ -49,6 +59,14 @@ class Section(BaseModel):
         return {
             key: None if value == UNSET and "None" in choices.get(key, "") else value for key, value in values.items()
         }
+
+    @field_validator("*")
+    @classmethod
+    def _not_empty(cls, value: Any, info: ValidationInfo) -> Any:
+        """An empty path would mean the current folder. Only a text whose default is empty may be."""
+        if isinstance(value, str) and not value.strip() and cls.model_fields[str(info.field_name)].default != "":
+            raise ValueError("must not be empty")
+        return value
 
     @classmethod
     def own_first(cls) -> dict[str, FieldInfo]:
