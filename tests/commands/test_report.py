@@ -109,6 +109,29 @@ def test_what_is_damaged_is_told_and_the_rest_is_shown(zerosearch: Any, run: Pat
     assert summary["runs"][0]["series"]["reward"]
 
 
+def test_of_several_the_damaged_ones_are_told_and_the_others_shown(
+    zerosearch: Any, run: Path, byte_codec: Codec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    broken = write_run(Path("s"), byte_codec, 2, seed=1)
+    lines = (broken / "metrics.jsonl").read_text().splitlines()
+    (broken / "metrics.jsonl").write_text(f"{lines[0]}\n{{broken\n{lines[1]}\n")
+    made(Path("out"), [1, 0, 1])
+    (row,) = Path("out").rglob("*.jsonl")
+    row.write_text(row.read_text() + "broken\n")
+    told = zerosearch("report", "r", "s", "out")
+    assert told.code == 0, told.err
+    summary, episodes = data(Path("report.html"), "summary"), data(Path("report.html"), "episodes")
+    assert [page["name"] for page in summary["runs"]] == episodes["names"] == ["r"]
+    assert len(episodes["rows"]) == 48
+    assert [problem.split(": ")[0] for problem in summary["problems"]] == ["s/metrics.jsonl:2", f"{row}:5"]
+    assert all(problem in told.out.replace("\n", " ") for problem in summary["problems"])
+    refused = zerosearch("report", "s", "out", "--out", "none.html")
+    assert refused.code == 2
+    assert "s/metrics.jsonl:2" in refused.line
+    assert not Path("none.html").exists()
+
+
 def test_another_file_is_not_overwritten(zerosearch: Any, run: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.html").write_text("<p>mine</p>")
     refused = zerosearch("report", str(run), "--out", str(tmp_path / "mine.html"))

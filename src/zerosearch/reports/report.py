@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from zerosearch.cleaning import clean
-from zerosearch.episodes.predictions import PredictionFile
+from zerosearch.episodes.predictions import PredictionFile, is_predictions
 from zerosearch.episodes.trajectory import Trajectory, read_trajectories
 from zerosearch.errors import DataError
 from zerosearch.evaluation.results import find_results
@@ -63,7 +63,8 @@ class _Gathered:
 class Report:
     """What `targets` come to: run folders, and folders or files of evaluations. See the module's text.
 
-    Raises `DataError` for a target that is neither; what is damaged inside of one is told in the report.
+    Raises `DataError` for a target that is neither. One that is damaged is told in the report, with file and line, and
+    the others are shown; where none can be shown, `summary` and `episodes` raise it.
     """
 
     def __init__(self, targets: Sequence[str], decoders: Decoders | None = None, limit: int = LIMIT) -> None:
@@ -76,15 +77,14 @@ class Report:
 
     def summary(self) -> dict[str, Any]:
         """Curves, tables, bills, alarms and problems."""
-        runs, problems = self._runs(), []
+        runs, others, problems = self._opened()
         tables, fidelity = list(run_tables(runs)), []
         for target in self.targets:
-            folder = Path(target)
             try:
-                if (found := fidelity_table(folder)) is not None:
+                if (found := fidelity_table(Path(target))) is not None:
                     fidelity.append(found)
-                if not is_run(folder) and not (found and _only_fidelity(folder)):
-                    tables += evaluation_tables(target, find_results(target))
+                if files := others.get(target):
+                    tables += evaluation_tables(target, files)
             except DataError as error:
                 problems.append(str(error))
         pages = [run.for_page() for run in runs]
@@ -108,14 +108,12 @@ class Report:
     def episodes(self) -> dict[str, Any]:
         """Rows of episodes, the texts in them, and in words which episodes these are."""
         found = _Gathered()
-        runs = self._runs()
-        others = [target for target in self.targets if not is_run(Path(target))]
+        runs, others, _ = self._opened()
         share = self._limit // max(len(runs) + len(others), 1)
         for number, run in enumerate(runs):
             self._of_run(number, run, share, found)
-        for place, target in enumerate(others):
-            if not _only_fidelity(Path(target)):
-                found.predictions(find_results(target), len(runs) + place, share, target)
+        for place, (target, files) in enumerate(others.items()):
+            found.predictions(files, len(runs) + place, share, target)
         self._cache = {key: read for key, read in self._cache.items() if key[0] in found.read}
         names = [run.name for run in runs] + [Path(target).name for target in others]
         return {
@@ -135,8 +133,28 @@ class Report:
             if (stat := _stat(path)) is not None
         )
 
-    def _runs(self) -> list[Run]:
-        return [Run.read(Path(target)) for target in self.targets if is_run(Path(target))]
+    def _opened(self) -> tuple[list[Run], dict[str, list[PredictionFile]], list[str]]:
+        """Its runs, the evaluations by their target (a fidelity has none), and what is damaged of both.
+
+        Raises `DataError` where all are.
+        """
+        runs: list[Run] = []
+        others: dict[str, list[PredictionFile]] = {}
+        problems = []
+        for target in self.targets:
+            folder = Path(target)
+            try:
+                if is_run(folder):
+                    runs.append(Run.read(folder))
+                elif not _only_fidelity(folder):
+                    others[target] = find_results(target)
+                elif fidelity_table(folder):
+                    others[target] = []
+            except DataError as error:
+                problems.append(str(error))
+        if len(problems) == len(self.targets):
+            raise DataError("; ".join(dict.fromkeys(problems)))
+        return runs, others, problems
 
     def _of_run(self, number: int, run: Run, share: int, found: _Gathered) -> None:
         """A run: training first, then its first and its last evaluation, which get at most half of `share`."""
@@ -219,8 +237,10 @@ def cleaned(value: Any) -> Any:
 
 
 def _usable(target: str) -> bool:
-    folder = Path(target)
-    return is_run(folder) or _only_fidelity(folder)
+    """Whether `target` is what a report shows, damaged or not."""
+    folder = Path(target) if Path(target).exists() else Path(target.rsplit(":", 1)[0])
+    files = folder.rglob("*.jsonl") if folder.is_dir() else [folder]
+    return is_run(folder) or _only_fidelity(folder) or any(map(is_predictions, files))
 
 
 def _only_fidelity(folder: Path) -> bool:
