@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from zerosearch.episodes.protocol import PROMPT, PROMPT_WITHOUT_SEARCH
 from zerosearch.episodes.statistics import Interval, average, question_means
 from zerosearch.errors import DataError, ZeroSearchError
 from zerosearch.files.jsonl import read_metrics, read_object
+from zerosearch.models.adapters import read_card, shipped_adapters
 from zerosearch.models.embedded import EMBEDDED_MODELS
 from zerosearch.models.hub import base_licence
 from zerosearch.spending.ledger import PRICES, counted, dollars
@@ -24,64 +26,76 @@ CONFIG = "zerosearch.toml"
 
 
 @dataclass(frozen=True)
-class CardFacts:
-    """What a card is made of. `made` is the card of an adapter that no run stands behind; `gguf` the file's name."""
+class Trained:
+    """What is exported: a base model with an adapter on it or, where `adapter` is None, the weights in `weights`.
+
+    `base` is the base model's name as a configuration has it. `run` and `step` are those of a run.
+    """
 
     name: str
-    source: str
-    form: str
     base: str
-    hub_base: str | None
-    full: bool
-    config: TrainConfig | None
-    run: Path | None
-    step: int | None
-    made: Mapping[str, Any]
-    gguf: str | None
-    push: str | None
+    adapter: Path | None
+    weights: str
+    config: TrainConfig | None = None
+    run: Path | None = None
+    step: int | None = None
+
+    @property
+    def source(self) -> str:
+        """What a command names it by; a folder of somebody's machine is left out."""
+        if self.run is not None:
+            return f"runs/{self.name}"
+        return next((name for name, folder in shipped_adapters().items() if folder == self.adapter), "ADAPTER")
+
+    @property
+    def hub_base(self) -> str | None:
+        """The base's id on the hub; None for a folder, and for the embedded model, which no hub has."""
+        local = self.base.removeprefix("embedded:") in EMBEDDED_MODELS or Path(self.base).expanduser().is_dir()
+        return None if local else self.base
+
+    @cached_property
+    def made(self) -> Mapping[str, Any]:
+        """The card of an adapter that no run stands behind."""
+        return read_card(self.adapter) if self.adapter is not None and self.run is None else {}
 
     @property
     def simulator(self) -> bool:
         """Whether it writes search results, and does not search."""
         return self.made.get("role") == "simulator"
 
-    @property
-    def task(self) -> str:
-        return "write the result pages of a search engine" if self.simulator else "use a search engine"
 
-    @property
-    def place(self) -> str:
-        """What a user of the export loads: its repository, or the folder that it lies in."""
-        return self.push or "PATH/TO/THIS/FOLDER"
-
-
-def model_card(facts: CardFacts, say: Callable[[str], None]) -> str:
-    """The text of README.md. What a run's folder does not tell is left out, and said."""
-    licence = base_licence(facts.base)
+def model_card(
+    trained: Trained, form: str, say: Callable[[str], None], *, gguf: str | None = None, push: str | None = None
+) -> str:
+    """The text of README.md. What a run's folder does not tell is left out, and said. `gguf` is the file's name, and
+    `push` the repository that the export goes to."""
+    licence = base_licence(trained.base)
     if licence is None:
-        say(f"the licence of {_model(facts.base)} was not found out: the model card says so")
+        say(f"the licence of {_model(trained.base)} was not found out: the model card says so")
     sections = [
-        _head(facts, licence), _use(facts), _training(facts), _scores(facts, say), _cost(facts, say), _commands(facts),
-        _licence(licence),
+        _head(trained, form, licence), _use(trained, form, gguf, push or "PATH/TO/THIS/FOLDER"), _training(trained),
+        _scores(trained, say), _cost(trained, say), _commands(trained, form), _licence(licence),
     ]  # fmt: skip
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def _head(facts: CardFacts, licence: str | None) -> str:
+def _head(trained: Trained, form: str, licence: str | None) -> str:
     from huggingface_hub import ModelCardData
 
     data = ModelCardData(
-        base_model=facts.hub_base,
+        base_model=trained.hub_base,
         license=licence.lower() if licence else None,
-        library_name={"adapter": "peft", "merged": "transformers"}.get(facts.form, "gguf"),
+        library_name={"adapter": "peft", "merged": "transformers"}.get(form, "gguf"),
         pipeline_tag="text-generation",
         tags=["zerosearch", "search", "reinforcement-learning"],
     )
-    what = "all weights trained" if facts.full else "a LoRA adapter" + " merged in" * (facts.form != "adapter")
-    steps = f" after {counted(facts.step, 'step')} of training" if facts.step is not None else ""
+    merged = " merged in" * (form != "adapter")
+    what = "all weights trained" if trained.adapter is None else f"a LoRA adapter{merged}"
+    steps = f" after {counted(trained.step, 'step')} of training" if trained.step is not None else ""
+    task = "write the result pages of a search engine" if trained.simulator else "use a search engine"
     return (
-        f"---\n{data.to_yaml()}\n---\n# {facts.name}\n\nA language model that was taught to {facts.task} by "
-        f"zerosearch {__version__} (the package zerosearch-rl): {_model(facts.base)}, {what}{steps}."
+        f"---\n{data.to_yaml()}\n---\n# {trained.name}\n\nA language model that was taught to {task} by "
+        f"zerosearch {__version__} (the package zerosearch-rl): {_model(trained.base)}, {what}{steps}."
     )
 
 
@@ -92,74 +106,52 @@ def _model(name: str) -> str:
     return Path(name).name if Path(name).expanduser().is_dir() else name
 
 
-def _use(facts: CardFacts) -> str:
-    if facts.form == "adapter":
-        code = [
-            "from peft import AutoPeftModelForCausalLM",
-            f'model = AutoPeftModelForCausalLM.from_pretrained("{facts.place}")',
-        ]
-    elif facts.gguf is not None:
-        code = [f"llama-server -m {facts.gguf}"]
+def _use(trained: Trained, form: str, gguf: str | None, place: str) -> str:
+    if form == "adapter":
+        code = f'from peft import AutoPeftModelForCausalLM\nmodel = AutoPeftModelForCausalLM.from_pretrained("{place}")'
+    elif gguf is not None:
+        code = f"llama-server -m {gguf}"
     else:
-        code = [
-            "from transformers import AutoModelForCausalLM, AutoTokenizer",
-            f'model = AutoModelForCausalLM.from_pretrained("{facts.place}")',
-            f'tokenizer = AutoTokenizer.from_pretrained("{facts.place}")',
-        ]
-    language = "sh" if facts.gguf else "python"
-    text = [
-        "## Use",
-        "",
-        f"```{language}",
-        *code,
-        "```",
-        "",
-        "By zerosearch, from this folder:",
-        "",
-        f"    {_command(facts)}",
-    ]
-    if facts.config is not None:
-        protocol = facts.config.protocol
+        code = (
+            "from transformers import AutoModelForCausalLM, AutoTokenizer\n"
+            f'model = AutoModelForCausalLM.from_pretrained("{place}")\n'
+            f'tokenizer = AutoTokenizer.from_pretrained("{place}")'
+        )
+    text = f"## Use\n\n```{'sh' if gguf else 'python'}\n{code}\n```\n\nBy zerosearch, from this folder:\n\n"
+    text += f"    {_command(trained, form)}"
+    if trained.config is not None:
+        protocol = trained.config.protocol
         prompt = protocol.prompt or (PROMPT if protocol.max_searches else PROMPT_WITHOUT_SEARCH)
-        text += [
-            "",
-            "It was taught with this prompt. A turn ends at `</search>` or `</answer>`; the page found is put in as "
-            "`<information> ... </information>`, and the model goes on.",
-            "",
-            "```text",
-            prompt.rstrip(),
-            "```",
-        ]
-    return "\n".join(text)
+        text += (
+            "\n\nIt was taught with this prompt. A turn ends at `</search>` or `</answer>`; the page found is put in "
+            f"as `<information> ... </information>`, and the model goes on.\n\n```text\n{prompt.rstrip()}\n```"
+        )
+    return text
 
 
-def _command(facts: CardFacts) -> str:
+def _command(trained: Trained, form: str) -> str:
     """How zerosearch itself loads it, as a command line in the folder of the export."""
-    if facts.simulator:
-        changes = {"adapter": "model={base} adapter=.", "merged": "model=. adapter=none"}
-        words = changes.get(facts.form, "base_url=http://localhost:8080/v1 adapter=none")
-        words += f" style={facts.made['style']}" if facts.made.get("style") else ""
-        start, table = "fidelity CONFIG", "engine.simulated"
+    if trained.simulator:
+        start, table, name = "fidelity CONFIG", "engine.simulated", "model"
     else:
-        base = "name={base} " if facts.config is None else ""  # else the configuration names it
-        changes = {"adapter": f"{base}adapter=.", "merged": "name=. adapter=none"}
-        words = changes.get(facts.form, "base_url=http://localhost:8080/v1 adapter=none")
-        start, table = "ask" if facts.config is None else f"ask {CONFIG}", "model"
-    changed = [f"--set {table}.{word}" for word in words.format(base=facts.base).split()]
-    return " ".join(["zerosearch", start, *changed])
+        start, table, name = "ask" if trained.config is None else f"ask {CONFIG}", "model", "name"
+    if form == "adapter":  # a configuration names its base
+        words = [f"{name}={trained.base}"] * (trained.config is None) + ["adapter=."]
+    else:
+        words = [f"{name}=." if form == "merged" else "base_url=http://localhost:8080/v1", "adapter=none"]
+    if trained.simulator and trained.made.get("style"):
+        words.append(f"style={trained.made['style']}")
+    return " ".join(["zerosearch", start, *(f"--set {table}.{word}" for word in words)])
 
 
-def _training(facts: CardFacts) -> str:
-    if facts.run is None or facts.config is None:
+def _training(trained: Trained) -> str:
+    if trained.run is None or trained.config is None:
         told = {"data": "data", "texts": "texts", "tokens": "tokens", "command": "made by"}
-        rows = [(shown, str(facts.made[key])) for key, shown in told.items() if key in facts.made]
+        rows = [(shown, str(trained.made[key])) for key, shown in told.items() if key in trained.made]
     else:
-        rows = list(_run_rows(facts.run, facts.config, facts.step))
-    if not rows:
-        return ""
-    return "\n".join(
-        ["## Training", "", "| | |", "|---|---|", *(f"| {name} | {_cell(value)} |" for name, value in rows)]
-    )
+        rows = list(_run_rows(trained.run, trained.config, trained.step))
+    lines = [f"| {name} | {_cell(value)} |" for name, value in rows]
+    return "\n".join(["## Training", "", "| | |", "|---|---|", *lines]) if rows else ""
 
 
 def _run_rows(run: Path, config: TrainConfig, step: int | None) -> Iterator[tuple[str, str]]:
@@ -199,22 +191,22 @@ def _data_name(source: str) -> str:
     return source if source.startswith(("factbook:", "hub:", "embedded:")) else Path(source).name
 
 
-def _scores(facts: CardFacts, say: Callable[[str], None]) -> str:
+def _scores(trained: Trained, say: Callable[[str], None]) -> str:
     """The run's own evaluations: the one before training, and the newest one of the policy that is exported."""
-    if facts.run is None or facts.step is None:
+    if trained.run is None or trained.step is None:
         return ""
     found: dict[int, PredictionFile] = {}
-    for path in sorted((facts.run / "evaluations").glob("step-*.jsonl")):
+    for path in sorted((trained.run / "evaluations").glob("step-*.jsonl")):
         step = path.stem.removeprefix("step-")
-        if step.isdecimal() and int(step) <= facts.step:
+        if step.isdecimal() and int(step) <= trained.step:
             found[int(step)] = read_predictions(path)
     if not found:
         say("the run has no evaluation: the model card has no scores")
         return ""
     ends = sorted({min(found), max(found)})
     shown = [found[number] for number in ends]
-    if max(found) < facts.step:
-        say(f"the newest evaluation is of step {max(found)}, not {facts.step}: the model card says so")
+    if max(found) < trained.step:
+        say(f"the newest evaluation is of step {max(found)}, not {trained.step}: the model card says so")
     header = shown[-1].header
     how = "greedy" if header.temperature == 0 else f"temperature {header.temperature:g}"
     lines = [
@@ -240,12 +232,11 @@ def _interval(tries: list[list[float]]) -> str:
     return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
 
 
-def _cost(facts: CardFacts, say: Callable[[str], None]) -> str:
-    if facts.run is None:
+def _cost(trained: Trained, say: Callable[[str], None]) -> str:
+    if trained.run is None:
         return ""
     try:
-        books, machine = read_run(facts.run)
-        report = of_run(facts.name, books, machine, None, PRICES)
+        report = of_run(trained.name, *read_run(trained.run), None, PRICES)
     except ZeroSearchError as error:
         say(f"the model card has no costs: {error}")
         return ""
@@ -256,21 +247,14 @@ def _cost(facts: CardFacts, say: Callable[[str], None]) -> str:
     return "\n".join([*head, *rows, *(line for note in report.notes for line in ("", note))])
 
 
-def _commands(facts: CardFacts) -> str:
-    lines = []
-    if facts.run is not None:
-        lines = [f"    zerosearch train {CONFIG}"]
-    lines.append(f"    zerosearch export {facts.source} --form {facts.form}")
-    note = f"`{CONFIG}` is the run's whole configuration.\n\n" if facts.run is not None else ""
-    return f"## The commands that made it\n\n{note}" + "\n".join(lines)
+def _commands(trained: Trained, form: str) -> str:
+    run = f"`{CONFIG}` is the run's whole configuration.\n\n    zerosearch train {CONFIG}\n" if trained.run else ""
+    return f"## The commands that made it\n\n{run}    zerosearch export {trained.source} --form {form}"
 
 
 def _licence(licence: str | None) -> str:
-    said = (
-        f"{licence}, that of the base model"
-        if licence
-        else "that of the base model, which was not found out: look there"
-    )
+    unknown = "that of the base model, which was not found out: look there"
+    said = f"{licence}, that of the base model" if licence else unknown
     return f"## Licence\n\nThe weights: {said}. zerosearch itself is Apache-2.0."
 
 

@@ -11,19 +11,17 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
-from zerosearch.config import TrainConfig
 from zerosearch.config_file import config_toml, load_config
 from zerosearch.errors import CheckpointError, ConfigError, DataError, FolderError, ModelError, install
-from zerosearch.export_card import CONFIG, CardFacts, model_card
+from zerosearch.export_card import CONFIG, Trained, model_card
 from zerosearch.files.folders import ADAPTER_FILES, MODEL_FILES, check_folder, owned, replacing
 from zerosearch.files.jsonl import read_object, write_json
 from zerosearch.models.adapters import read_card, resolve_adapter, shipped_adapters
-from zerosearch.models.embedded import EMBEDDED_MODELS, resolve_model
+from zerosearch.models.embedded import resolve_model
 from zerosearch.models.gguf_writing import GGUFKind, write_gguf
 from zerosearch.models.hub_push import check_repository, push_folder
 from zerosearch.process.runtime import prepare
@@ -38,35 +36,6 @@ Form = Literal["adapter", "merged", "gguf", "gguf-q8_0"]
 CARD, MADE_BY = "card.json", "zerosearch export"
 EXPORT_FILES = (*ADAPTER_FILES, *MODEL_FILES, "README.md", CONFIG, "*.gguf")
 _GGUF: dict[str, GGUFKind] = {"gguf": "f16", "gguf-q8_0": "q8_0"}
-
-
-@dataclass(frozen=True)
-class Trained:
-    """What is exported: a base model with an adapter on it or, where `adapter` is None, the weights in `weights`.
-
-    `base` is the base model's name as a configuration has it. `run` and `step` are those of a run.
-    """
-
-    name: str
-    base: str
-    adapter: Path | None
-    weights: str
-    config: TrainConfig | None = None
-    run: Path | None = None
-    step: int | None = None
-
-    @property
-    def source(self) -> str:
-        """What a command names it by; a folder of somebody's machine is left out."""
-        if self.run is not None:
-            return f"runs/{self.name}"
-        return next((name for name, folder in shipped_adapters().items() if folder == self.adapter), "ADAPTER")
-
-    @property
-    def hub_base(self) -> str | None:
-        """The base's id on the hub; None for a folder, and for the embedded model, which no hub has."""
-        local = self.base.removeprefix("embedded:") in EMBEDDED_MODELS or Path(self.base).expanduser().is_dir()
-        return None if local else self.base
 
 
 def export(
@@ -97,10 +66,14 @@ def export(
     folder = Path(out) if out is not None else Path("exports") / f"{trained.name}-{chosen}"
     with owned(folder, "export"):
         check_ours(folder)
-        say(f"{trained.name}: {_told(trained)}, as {chosen}, into {folder}")
+        what = f"an adapter for {trained.base}"
+        if trained.step is not None:
+            what = f"the policy after {counted(trained.step, 'step')}"
+        say(f"{trained.name}: {what}, as {chosen}, into {folder}")
         with replacing(folder, EXPORT_FILES) as work:
             _write(trained, chosen, work)
-            card = model_card(_facts(trained, chosen, work, push), say)
+            gguf = next((path.name for path in work.glob("*.gguf")), None)
+            card = model_card(trained, chosen, say, gguf=gguf, push=push)
             (work / "README.md").write_text(card, encoding="utf-8")
             if trained.config is not None:
                 (work / CONFIG).write_text(config_toml(trained.config), encoding="utf-8")
@@ -229,22 +202,6 @@ def merged_model(trained: Trained) -> LocalModel:
             weight.data = rounded(weight.data, dtype, name)
         merged.to(dtype)
     return LocalModel(merged, model.tokenizer, trained.name, model.device)
-
-
-def _told(trained: Trained) -> str:
-    if trained.step is not None:
-        return f"the policy after {counted(trained.step, 'step')}"
-    return f"an adapter for {trained.base}"
-
-
-def _facts(trained: Trained, form: Form, work: Path, push: str | None) -> CardFacts:
-    gguf = next((path.name for path in work.glob("*.gguf")), None)
-    made = read_card(trained.adapter) if trained.adapter is not None and trained.run is None else {}
-    full = trained.adapter is None
-    return CardFacts(
-        trained.name, trained.source, form, trained.base, trained.hub_base, full, trained.config, trained.run,
-        trained.step, made, gguf, push,
-    )  # fmt: skip
 
 
 def _marker(trained: Trained, form: Form, card: str) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from zerosearch.commands.doctor_cluster import _known, flags
+from zerosearch.commands.doctor_estimate import _known, flags
 
 
 def test_a_cluster_is_divided_and_the_command_told(zerosearch: Any) -> None:

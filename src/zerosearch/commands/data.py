@@ -46,7 +46,10 @@ def data(
     named = words[0]
     if named == "factbook":
         return print_factbook()
-    reading = _open(named, limit, fields)
+    if named.startswith("factbook:"):
+        reading = Reading(open_questions(named, limit))
+    else:
+        reading = read_questions(named, limit=limit, fields=Fields.parse(fields))
     questions = reading.questions
     answers = [len(question.golden_answers) for question in questions]
     _say(
@@ -83,12 +86,6 @@ def print_factbook() -> None:
     _say(f"licence  {source['licence']}, from {source['package']}")
     _say(f"corpus   {corpus_path()}")
     _say('use it   data.train = "factbook:train" (or :dev, :test; and :one-hop or :two-hop after that)')
-
-
-def _open(source: str, limit: int | None, fields: str | None) -> Reading:
-    if source.startswith("factbook:"):
-        return Reading(open_questions(source, limit))
-    return read_questions(source, limit=limit, fields=Fields.parse(fields))
 
 
 def _say(line: str) -> None:

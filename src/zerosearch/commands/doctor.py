@@ -21,7 +21,6 @@ import typer
 from rich.text import Text
 
 from zerosearch.cleaning import clean, shown_address
-from zerosearch.commands.doctor_model import settings, show_estimate
 from zerosearch.commands.screen import console
 from zerosearch.engines.web import KEY_VARIABLES
 from zerosearch.errors import EXTRAS, ConfigError, first_line, install
@@ -29,9 +28,10 @@ from zerosearch.models.adapters import shipped_adapters
 from zerosearch.models.client import checked_url, key_from
 from zerosearch.models.embedded import EMBEDDED_MODELS, cache_dir
 from zerosearch.models.network import certificate_faults, client_options, proxy_faults
-from zerosearch.process.runtime import memory, prepare, read_text
+from zerosearch.process.runtime import memory, prepare, quiet_libraries, read_text
 
 Level = Literal["ok", "info", "warning", "missing"]
+_STYLES = {"ok": "green", "info": "dim", "warning": "yellow", "missing": "red"}
 Version = tuple[int, ...]
 
 PYTHON: tuple[Version, Version] = ((3, 11), (3, 14))
@@ -102,14 +102,13 @@ def doctor(
     """
     environment = dict(os.environ)  # as the user has it, before prepare() adds to it
     prepare()
-    if on is not None or gpus is not None:
-        from zerosearch.commands.doctor_cluster import show_cluster
+    on_cluster = on is not None or gpus is not None
+    if on_cluster or model is not None or config_file is not None:
+        quiet_libraries()
+        from zerosearch.commands.doctor_estimate import settings, show_cluster, show_estimate
 
-        if not show_cluster(settings(model, config_file, set_ or ()), on, gpus, gpu):
-            raise typer.Exit(1)
-        return
-    if model is not None or config_file is not None:
-        if not show_estimate(settings(model, config_file, set_ or ()), gpu):
+        config = settings(model, config_file, set_ or ())
+        if not (show_cluster(config, on, gpus, gpu) if on_cluster else show_estimate(config, gpu)):
             raise typer.Exit(1)
         return
     if gpu is not None or set_:
@@ -129,19 +128,15 @@ def doctor(
         if lines:
             console.print(Text(title, style="bold"))
         for finding in lines:
-            _print(finding)
+            mark = "-" if finding.level == "info" else finding.level
+            said = f"{finding.name:22} {finding.said}"
+            console.print(Text.assemble((f"  {mark:8}", _STYLES[finding.level]), said))
     missing = [finding for finding in findings if finding.level == "missing"]
     warnings = sum(finding.level == "warning" for finding in findings)
     if missing:
         console.print(Text(f"missing: {', '.join(finding.name for finding in missing)}", style="red"))
         raise typer.Exit(1)
     console.print(f"nothing is missing, {warnings} warning(s)")
-
-
-def _print(finding: Finding) -> None:
-    style = {"ok": "green", "info": "dim", "warning": "yellow", "missing": "red"}[finding.level]
-    mark = "-" if finding.level == "info" else finding.level
-    console.print(Text.assemble((f"  {mark:8}", style), f"{finding.name:22} {finding.said}"))
 
 
 def machine() -> Iterator[Finding]:

@@ -13,6 +13,7 @@ from rich.text import Text
 from zerosearch.commands.screen import console, json_text, table
 from zerosearch.config_file import load_config
 from zerosearch.measuring import check_failures, measure
+from zerosearch.simulator.fidelity import SIDES
 
 
 def fidelity(
@@ -47,9 +48,6 @@ def fidelity(
             console.print(f"report       {out}/fidelity.json")
             console.print(f"side by side {out}/fidelity.html\nall pages    {out}/pages.jsonl")
     check_failures(report)
-
-
-SIDES = ("real", "useful", "noisy")
 
 
 def tables(report: dict[str, Any]) -> list[Table]:

@@ -12,6 +12,7 @@ import typer
 from zerosearch.commands.screen import console
 from zerosearch.config_file import load_config
 from zerosearch.errors import ConfigError, ZeroSearchError
+from zerosearch.models.endpoint import byte_codec
 from zerosearch.parts import Parts
 from zerosearch.process import interrupts
 from zerosearch.process.runtime import prepare
@@ -55,7 +56,8 @@ def report(
     if live:
         _serve(shown, port)
         return
-    path = out or _default(targets)
+    only = Path(targets[0])
+    path = out or (only / "report.html" if len(targets) == 1 and only.is_dir() else Path("report.html"))
     summary, browsed = shown.summary(), shown.episodes()
     for problem in dict.fromkeys([*summary["problems"], *browsed["problems"]]):
         console.print(problem, style="yellow", markup=False)
@@ -72,11 +74,6 @@ def write_run_report(folder: Path) -> Path:
     path = folder / "report.html"
     write_report(path, html(summary | {"problems": [*summary["problems"], *problems]}, shown.episodes()))
     return path
-
-
-def _default(targets: list[str]) -> Path:
-    only = Path(targets[0])
-    return only / "report.html" if len(targets) == 1 and only.is_dir() else Path("report.html")
 
 
 def _wait_for(targets: list[str]) -> None:
@@ -111,22 +108,14 @@ def decoders(say: Callable[[str], None]) -> Decoders:
         try:
             config = load_config(folder / "config.toml")
             key = (config.model.name, config.model.base_url is not None)
-            if key not in known:
-                known[key] = _decode(config)
+            if key not in known and config.model.base_url is not None:
+                known[key] = byte_codec().decode
+            elif key not in known:
+                with Parts(config) as parts:
+                    known[key] = parts.tokenizer().codec.decode
             return known[key]
         except ZeroSearchError as error:
             say(f"{folder}: the episodes are shown without probabilities: {error}")
             return None
 
     return of
-
-
-def _decode(config: object) -> Decode:
-    from zerosearch.config import TrainConfig
-    from zerosearch.models.endpoint import byte_codec
-
-    assert isinstance(config, TrainConfig)
-    if config.model.base_url is not None:
-        return byte_codec().decode
-    with Parts(config) as parts:
-        return parts.tokenizer().codec.decode

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -12,8 +11,6 @@ from zerosearch.config_file import load_config
 from zerosearch.parts import Parts
 from zerosearch.process.runtime import prepare
 from zerosearch.serving.config import check_reach
-
-log = logging.getLogger(__name__)
 
 
 def serve(
