@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from zerosearch.engines.config import EngineConfig
 from zerosearch.episodes.curriculum import Curriculum, CurriculumKind, PageDraw, PageKind
@@ -29,17 +30,18 @@ def known_fields(value: str | None) -> str | None:
     return value
 
 
+FieldNames = Annotated[str | None, AfterValidator(known_fields)]
+
+
 class DataConfig(Section):
     train: str = "factbook:train"
     """Training questions: a file (.jsonl, .json, .csv, .tsv, .parquet, also .gz; relative to the folder in which the
     command is started), `hub:NAME:SPLIT`, or `factbook:SPLIT[:one-hop|two-hop]`. See data.md."""
-    fields: str | None = None
+    fields: FieldNames = None
     """Names of the fields, if a file does not use the usual ones:
     `question=NAME,answers=NAME,id=NAME,separator=MARK`."""
     limit: int | None = Field(None, ge=1)
     """Use only the first ones, this many."""
-
-    _fields = field_validator("fields")(known_fields)
 
 
 class LoraConfig(Section):
@@ -123,20 +125,13 @@ class ProtocolConfig(Section):
         return self.max_turn_tokens * (self.max_searches + 1)
 
     def limits(self) -> EpisodeLimits:
-        return EpisodeLimits(
-            max_searches=self.max_searches,
-            max_turn_tokens=self.max_turn_tokens,
-            max_page_tokens=self.max_page_tokens,
-            max_context_tokens=self.max_context_tokens,
-            answer_reserve_tokens=self.answer_reserve_tokens,
-            retry_invalid=self.retry_invalid,
-        )
+        return EpisodeLimits(**{field.name: getattr(self, field.name) for field in fields(EpisodeLimits)})
 
 
 class EvaluationConfig(Section):
     questions: str = "factbook:dev"
     """Questions for the evaluations before, during and after training; written like `data.train`."""
-    fields: str | None = None
+    fields: FieldNames = None
     """Like `data.fields`, for `questions`."""
     limit: int | None = Field(200, ge=1)
     """Use only the first ones, this many."""
@@ -152,8 +147,6 @@ class EvaluationConfig(Section):
     transfer_limit: int = Field(0, ge=0)
     """If training is simulated and this engine is real: play this number of questions with the simulated engine too,
     and report the transfer gap and the leak rate (leak.md). 0: none."""
-
-    _fields = field_validator("fields")(known_fields)
 
 
 class CurriculumConfig(Section):

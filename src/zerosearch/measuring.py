@@ -65,7 +65,9 @@ def measure(
         if reader:
             report["reader"] = reader_report(readings, reader.model)
         if out is not None:
-            _write(out, report, compared, readings)
+            write_json(out / "fidelity.json", report)
+            atomic_write(out / "fidelity.html", page(report, compared, readings).encode())
+            write_jsonl(out / "pages.jsonl", map(page_row, compared))
     return report
 
 
@@ -95,13 +97,6 @@ def _decisions(hits: HitPredictor, compared: Sequence[Compared]) -> dict[str, An
         if c.real is not None and (held := shows_answer([c.real.documents], c.asked.question)) is not None
     ]
     return decisions(examples, [hits.probability(example.asked) for example in examples])
-
-
-def _write(out: Path, report: dict[str, Any], compared: Sequence[Compared], readings: Sequence[Reading]) -> None:
-    """Write the report, its pages side by side, and all pages as rows."""
-    write_json(out / "fidelity.json", report)
-    atomic_write(out / "fidelity.html", page(report, compared, readings).encode())
-    write_jsonl(out / "pages.jsonl", map(page_row, compared))
 
 
 def check_failures(report: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ with Parts(config, spending=folder) as parts:
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -27,7 +27,7 @@ from zerosearch.factbook import PREFIX, corpus_path, factbook_rows
 from zerosearch.files.identity import identity_of
 from zerosearch.models.adapters import resolve_adapter
 from zerosearch.models.chat import ChatModel, GeneratorWriter, MeteredChat, OpenAIWriter
-from zerosearch.models.config import ModelRef, Server
+from zerosearch.models.config import ModelRef
 from zerosearch.models.embedded import cache_dir, resolve_model
 from zerosearch.models.endpoint import OpenAIGenerator
 from zerosearch.models.loaded import LocalModels
@@ -104,13 +104,11 @@ class Parts:
         try:
             return self._runner.run(work)
         except BudgetError:
-            raise BudgetError(self._spent()) from None
-
-    def _spent(self) -> str:
-        more = "a larger engine.budget_usd or engine.budget_searches"
-        if self._spending is not None:
-            return f"the budget is spent; what is finished is kept, and the same command with {more} resumes"
-        return f"the budget of this call is spent; {more} allows more"
+            more = "a larger engine.budget_usd or engine.budget_searches"
+            said = f"the budget of this call is spent; {more} allows more"
+            if self._spending is not None:
+                said = f"the budget is spent; what is finished is kept, and the same command with {more} resumes"
+            raise BudgetError(said) from None
 
     @cached_property
     def meter(self) -> Meter:
@@ -171,15 +169,21 @@ class Parts:
         """The engine that `config` describes, not metered. Two equal configurations have one engine."""
         key = config.model_dump_json()
         if key not in self._engines:
-            self._engines[key] = open_engine(config, Suppliers(self._simulator, corpus_path))
-            self._connected.append(self._engines[key])
+            self._engines[key] = self._kept(open_engine(config, Suppliers(self._simulator, corpus_path)))
         return self._engines[key]
+
+    def _kept(self, part: T) -> T:
+        """`part`, whose connections are closed with these parts."""
+        self._connected.append(part)
+        return part
 
     def _simulator(self, config: EngineConfig) -> SimulatedEngine:
         simulator = config.simulated
         servers = simulator.servers(timeout_seconds=config.deadline_seconds or 600.0)
         if servers:
-            chat: ChatModel = self._open_servers(servers, simulator.model)
+            writers = [OpenAIWriter(server, simulator.model) for server in servers]
+            chat: ChatModel = writers[0] if len(writers) == 1 else PooledChat(writers)
+            self._kept(chat)
         else:  # its decoding is timed apart from that of others
             model = ModelRef(simulator.model, simulator.adapter)
             chat = self._local_chat("simulator", model, identity=model_identity(model.name, model.adapter))
@@ -208,14 +212,19 @@ class Parts:
         are on a page; a server gets `concurrency` requests at a time, and the meter counts what they use.
         """
         config = config or self.config
-        server = config.model.server(timeout_seconds=config.model.deadline_seconds, max_connections=concurrency)
+        policy = config.model
+        server = policy.server(timeout_seconds=policy.deadline_seconds, max_connections=concurrency)
         if server is not None:
-            generator = MeteredPolicy(self._endpoint(config, server), self.meter)
-            return generator, rollout_settings(config, None, temperature=temperature, top_k=top_k)
+            longest, retry = config.protocol.max_turn_tokens, replace(PATIENT, deadline_seconds=policy.deadline_seconds)
+            endpoint = OpenAIGenerator(
+                server, policy.name, max_turn_tokens=longest, endpoint=policy.endpoint, retry=retry
+            )
+            settings = rollout_settings(config, None, temperature=temperature, top_k=top_k)
+            return MeteredPolicy(self._kept(endpoint), self.meter), settings
         from zerosearch.models.worker import TransformersGenerator
 
-        model, worker = self.models.get(config.model.name)
-        adapter = self.models.adapter("policy", config.model.name, config.model.adapter)
+        model, worker = self.models.get(policy.name)
+        adapter = self.models.adapter("policy", policy.name, policy.adapter)
         settings = rollout_settings(config, model, temperature=temperature, top_k=top_k)
         return TransformersGenerator(worker, adapter), settings
 
@@ -253,7 +262,7 @@ class Parts:
         `template` and `keep_tags` are of a local model: see `render_messages`.
         """
         if model.server is not None:
-            return MeteredChat(self._open_server(model.server, model.name), self.meter)
+            return MeteredChat(self._kept(OpenAIWriter(model.server, model.name)), self.meter)
         return self._local_chat("policy", model, chat=template, keep_tags=keep_tags)
 
     def _local_chat(self, role: str, model: ModelRef, **options: Any) -> GeneratorWriter:
@@ -262,31 +271,6 @@ class Parts:
         local, worker = self.models.get(model.name)
         generator = TransformersGenerator(worker, self.models.adapter(role, model.name, model.adapter))
         return GeneratorWriter(generator, local.tokenizer, model=str(model), **options)
-
-    def _open_server(self, server: Server, model: str) -> OpenAIWriter:
-        writer = OpenAIWriter(server, model)
-        self._connected.append(writer)
-        return writer
-
-    def _open_servers(self, servers: Sequence[Server], model: str) -> ChatModel:
-        """One server, or the pool of several."""
-        if len(servers) == 1:
-            return self._open_server(servers[0], model)
-        pool = PooledChat([OpenAIWriter(server, model) for server in servers])
-        self._connected.append(pool)
-        return pool
-
-    def _endpoint(self, config: TrainConfig, server: Server) -> OpenAIGenerator:
-        policy = config.model
-        generator = OpenAIGenerator(
-            server,
-            policy.name,
-            max_turn_tokens=config.protocol.max_turn_tokens,
-            endpoint=policy.endpoint,
-            retry=replace(PATIENT, deadline_seconds=policy.deadline_seconds),
-        )
-        self._connected.append(generator)
-        return generator
 
 
 def open_questions(

@@ -36,18 +36,14 @@ def policy_config(
     """
     if config is not None and run is not None:
         raise ConfigError("CONFIG and --run both say what to ask: give one of them")
-    if run is not None:
-        return _newest(Path(run), load_config(_config_of(Path(run)), overrides), overrides)
-    return load_config(config, overrides, base=EMBEDDED)
-
-
-def _config_of(run: Path) -> Path:
-    if not run.is_dir():
-        raise ConfigError(f"--run {run}: no such folder")
-    path = run / "config.toml"
+    if run is None:
+        return load_config(config, overrides, base=EMBEDDED)
+    path = Path(run) / "config.toml"
+    if not path.parent.is_dir():
+        raise ConfigError(f"--run {path.parent}: no such folder")
     if not path.is_file():
-        raise ConfigError(f"--run {run}: holds no config.toml: not the folder of a run (runs/NAME)")
-    return path
+        raise ConfigError(f"--run {path.parent}: holds no config.toml: not the folder of a run (runs/NAME)")
+    return _newest(path.parent, load_config(path, overrides), overrides)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 from zerosearch.episodes.curriculum import PageDraw
 from zerosearch.episodes.protocol import CONTROL_TEXTS, neutralize, render_document
@@ -54,13 +55,10 @@ class ToolEpisode:
             self.searches.append(SearchRecord.failed(request, self._engine.name, error, seconds, self._noise or None))
             raise
         self.searches.append(SearchRecord.of(query, page, self._noise))
-        lines = [render_document(document, rank, _harmless) for rank, document in enumerate(page.documents, start=1)]
+        clean = partial(neutralize, special_tokens=CONTROL_TEXTS)
+        lines = [render_document(document, rank, clean) for rank, document in enumerate(page.documents, start=1)]
         return "\n".join(lines) or NOTHING_FOUND
 
     def score(self, answer: str | None) -> Scores:
         """EM, F1 and cover-EM of an answer against the golden answers; None and an empty one score 0."""
         return score_answer(answer or None, self.question.golden_answers, well_formed=bool(answer))
-
-
-def _harmless(text: str) -> str:
-    return neutralize(text, CONTROL_TEXTS)

@@ -98,10 +98,13 @@ class BM25Engine:
         self._passages.close()
 
     def _find(self, query: str, top_k: int) -> tuple[Document, ...]:
-        tokens: list[str] = tokenize([query], self._stemmer, return_ids=False)[0]
-        scores = _add(_scores(self._index, tokens), self._scores_of_bigrams(query))
-        if scores is None:
+        found = [self._scores(self._index, query)]
+        if self._bigrams is not None and (cut := bigrams(query)):
+            found.append(self._scores(self._bigrams, cut))
+        known = [scores for scores in found if scores is not None]
+        if not known:
             return ()
+        scores = known[0] if len(known) == 1 else known[0] + known[1]
         count = top_k
         while True:
             places = best(scores, count)
@@ -112,18 +115,10 @@ class BM25Engine:
                 return tuple(page.values())[:top_k]
             count *= 2  # a corpus may hold a passage many times
 
-    def _scores_of_bigrams(self, query: str) -> Scores | None:
-        cut = bigrams(query) if self._bigrams is not None else ""
-        return _scores(self._bigrams, tokenize([cut], self._stemmer, return_ids=False)[0]) if cut else None
-
-
-def _scores(index: bm25s.BM25, words: list[str]) -> Scores | None:
-    known: list[int] = index.get_tokens_ids(words)
-    return index.get_scores_from_ids(known) if known else None
-
-
-def _add(one: Scores | None, other: Scores | None) -> Scores | None:
-    return one if other is None else other if one is None else one + other
+    def _scores(self, index: bm25s.BM25, text: str) -> Scores | None:
+        words: list[str] = tokenize([text], self._stemmer, return_ids=False)[0]
+        known: list[int] = index.get_tokens_ids(words)
+        return index.get_scores_from_ids(known) if known else None
 
 
 def _build(work: Path, passages: Passages, corpus: Path, k1: float, b: float) -> dict[str, Any]:

@@ -60,16 +60,9 @@ class Cached:
 
     def __init__(self, engine: SearchEngine, path: Path) -> None:
         self.engine = engine
+        self.name, self.identity = engine.name, engine.identity
         self._store = PageStore(path)
         self._flights: PerLoop[dict[_Key, _Flight]] = PerLoop(dict)
-
-    @property
-    def name(self) -> str:
-        return self.engine.name
-
-    @property
-    def identity(self) -> str:
-        return self.engine.identity
 
     async def search(self, request: SearchRequest) -> SearchPage:
         # The file is read here and not in a thread: it takes microseconds, and this way a run whose pages are all
@@ -77,11 +70,12 @@ class Cached:
         started = time.perf_counter()
         stored = self._store.get(self.identity, request.top_k, request.query)
         if stored is not None:
-            return self._hit(replace(stored, engine=self.name), started)
+            return replace(stored, engine=self.name).again(time.perf_counter() - started)
         flights = self._flights.get()
         key = (request.top_k, normalise_query(request.query))
         if key in flights:
-            return self._hit(await flights[key].page(), started)
+            page = await flights[key].page()
+            return page.again(time.perf_counter() - started)
         flight = flights[key] = _Flight(flights, key, asyncio.create_task(self._ask(request)))
         return await flight.page()
 
@@ -99,6 +93,3 @@ class Cached:
         # Another process may be writing: a thread waits for it, the event loop does not.
         await asyncio.to_thread(self._store.put, self.identity, request.top_k, request.query, page)
         return page
-
-    def _hit(self, page: SearchPage, started: float) -> SearchPage:
-        return page.again(time.perf_counter() - started)

@@ -87,7 +87,12 @@ def open_index(corpus: Path, cache: Path, key: str, build: Build, *, what: str) 
     if meta is None:
         if folder.exists():
             log.warning("%s: the %s index is damaged and is built again", folder, what)
-        _build_into(folder, corpus, digest, build, what)
+        try:
+            with built_once(folder, lambda: _read_meta(folder) is not None) as work:
+                _build(work, corpus, digest, build, what)
+        except OSError as error:
+            said = error.strerror or error
+            raise DataError(f"{folder.parent}: the search index could not be written ({said})") from None
         if _stat(corpus) != before:
             shutil.rmtree(folder, ignore_errors=True)
             raise DataError(f"{corpus}: was changed while it was being indexed; start again when it is complete")
@@ -153,15 +158,6 @@ def _mark(path: Path) -> tuple[int, int]:
             file.seek(start)
             crc = zlib.crc32(file.read(_BLOCK), crc)
     return size, crc
-
-
-def _build_into(folder: Path, corpus: Path, digest: str, build: Build, what: str) -> None:
-    """Build beside `folder` and rename."""
-    try:
-        with built_once(folder, lambda: _read_meta(folder) is not None) as work:
-            _build(work, corpus, digest, build, what)
-    except OSError as error:
-        raise DataError(f"{folder.parent}: the search index could not be written ({error.strerror or error})") from None
 
 
 def _build(work: Path, corpus: Path, digest: str, build: Build, what: str) -> None:

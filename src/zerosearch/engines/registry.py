@@ -50,10 +50,6 @@ def open_engine(config: EngineConfig, suppliers: Suppliers) -> SearchEngine:
     return Snippets(engine, config.snippet_words) if config.snippet_words else engine
 
 
-def _bm25(config: EngineConfig, suppliers: Suppliers) -> SearchEngine:
-    return BM25Engine.open(_corpus(config.bm25.corpus, suppliers), k1=config.bm25.k1, b=config.bm25.b)
-
-
 def _dense(config: EngineConfig, suppliers: Suppliers) -> SearchEngine:
     table = config.dense
     assert table.encoder is not None  # the config's own check
@@ -63,24 +59,15 @@ def _dense(config: EngineConfig, suppliers: Suppliers) -> SearchEngine:
         if name in ("query", "document", "passage") and text not in (table.query_prefix, table.passage_prefix):
             said = "engine.dense.encoder %s names the %s prompt %r, which no prefix of the settings is"
             log.warning(said, table.encoder, name, text)
-    return DenseEngine.open(
-        corpus,
-        encoder,
-        kind=table.index,
-        query_prefix=table.query_prefix,
-        passage_prefix=table.passage_prefix,
-    )
+    query, passage = table.query_prefix, table.passage_prefix
+    return DenseEngine.open(corpus, encoder, kind=table.index, query_prefix=query, passage_prefix=passage)
 
 
 def _recorded(config: EngineConfig, suppliers: Suppliers) -> SearchEngine:
     table = config.recorded
     assert table.file is not None  # the config's own check
-    return RecordedEngine.open(
-        Path(table.file).expanduser(),
-        source=table.source,
-        match=table.match,
-        min_overlap=table.min_overlap,
-    )
+    path = Path(table.file).expanduser()
+    return RecordedEngine.open(path, source=table.source, match=table.match, min_overlap=table.min_overlap)
 
 
 def _web(engine: type[HttpEngine], config: EngineConfig, suppliers: Suppliers) -> SearchEngine:
@@ -102,7 +89,9 @@ def _web(engine: type[HttpEngine], config: EngineConfig, suppliers: Suppliers) -
 
 ENGINES: dict[str, Callable[[EngineConfig, Suppliers], SearchEngine]] = {
     "simulated": lambda config, suppliers: suppliers.simulator(config),
-    "bm25": _bm25,
+    "bm25": lambda config, suppliers: BM25Engine.open(
+        _corpus(config.bm25.corpus, suppliers), k1=config.bm25.k1, b=config.bm25.b
+    ),
     "dense": _dense,
     "recorded": _recorded,
     "serpapi": partial(_web, SerpApiEngine),

@@ -6,7 +6,7 @@ Short pages cost a small model little context, and a simulator little time. `Sni
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import Stemmer
 from bm25s.stopwords import STOPWORDS_EN
@@ -20,23 +20,16 @@ _STEMMER = Stemmer.Stemmer("english")
 _STOP_WORDS = frozenset(_STEMMER.stemWords(list(STOPWORDS_EN)))  # the ones that BM25 leaves out too
 
 
-@dataclass(frozen=True)
 class Snippets:
     """A `SearchEngine` that cuts the documents of another down to about `max_words` words each.
 
     In scripts without blanks two characters are a word (`scripts.py`).
     """
 
-    engine: SearchEngine
-    max_words: int
-
-    @property
-    def name(self) -> str:
-        return f"{self.engine.name}/snippets-{self.max_words}"
-
-    @property
-    def identity(self) -> str:
-        return with_parts(self.engine.identity, snippet_words=self.max_words)
+    def __init__(self, engine: SearchEngine, max_words: int) -> None:
+        self.engine, self.max_words = engine, max_words
+        self.name = f"{engine.name}/snippets-{max_words}"
+        self.identity = with_parts(engine.identity, snippet_words=max_words)
 
     async def search(self, request: SearchRequest) -> SearchPage:
         page = await self.engine.search(request)

@@ -131,7 +131,9 @@ def read_metrics(path: Path, *, rewards: bool = False) -> list[dict[str, Any]]:
     """
     rows = list(read_rows(path))
     for number, row in enumerate(rows, start=1):
-        if type(row.get("step")) is not int or (rewards and not _is_number(row.get("reward"))):
+        reward = row.get("reward")  # NaN may be there, a number that no float can hold not
+        number_like = type(reward) is float or (type(reward) is int and abs(reward) < 1 << 63)
+        if type(row.get("step")) is not int or (rewards and not number_like):
             raise DataError(f"{path}:{number}: not a row of metrics; remove this line")
     return rows
 
@@ -150,11 +152,6 @@ def read_object(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise DataError(f"{path}: not an object of JSON (found {shown(value)})")
     return value
-
-
-def _is_number(value: Any) -> bool:
-    """Whether a value of JSON is a number that a float can hold; NaN is one, which a run may have written."""
-    return type(value) is float or (type(value) is int and abs(value) < 1 << 63)
 
 
 def shown(value: Any) -> str:

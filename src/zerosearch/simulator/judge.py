@@ -100,29 +100,26 @@ async def judge(
     errors = ErrorRate(what="pages to judge", at_fault="the judge's server")
     done, unclear, last = 0, 0, ""
 
-    async def ask(one: tuple[str, RecordedPage]) -> tuple[str, str | EngineError]:
+    async def ask(one: tuple[str, RecordedPage]) -> tuple[str, Quality | None, str | EngineError]:
         key, page = one
-        text = ""
         for attempt in range(ATTEMPTS):
             seed, heat = derive_seed(0, "judge", page.question.id, page.query, attempt), 0.7 * (attempt > 0)
             try:
                 text = await asker.ask(judge_messages(page), heat=heat, seed=seed, read=parse_verdict)
             except EngineError as error:
-                return key, error
-            if parse_verdict(text) is not None:
+                return key, None, error
+            if (verdict := parse_verdict(text)) is not None:
                 break
-        return key, text
+        return key, verdict, text
 
-    def note(judged: tuple[str, str | EngineError]) -> None:
+    def note(judged: tuple[str, Quality | None, str | EngineError]) -> None:
         nonlocal done, unclear, last
-        key, said = judged
-        verdict = None
+        key, verdict, said = judged
         done += 1
         if isinstance(said, EngineError):
             errors.failure(said)
         else:
             errors.success()
-            verdict = parse_verdict(said)
             unclear += verdict is None
         if verdict is not None:
             verdicts[key] = verdict

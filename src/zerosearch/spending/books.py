@@ -85,7 +85,8 @@ def standing_meter(budget: Budget, folder: Path, reason: str) -> Meter:
 
 def note_spending(folder: Path, ledger: Ledger, reason: str, rank: int = 0) -> None:
     """Append to what was used. Each process has a file of its own: lines of two must not be mixed."""
-    append_jsonl(folder / _spending_name(rank), {"reason": reason, "ledger": ledger.as_dict()})
+    name = f"spending-{rank}.jsonl" if rank else "spending.jsonl"
+    append_jsonl(folder / name, {"reason": reason, "ledger": ledger.as_dict()})
 
 
 def spent(folder: Path) -> Ledger:
@@ -102,7 +103,3 @@ def write_cost(folder: Path, standing: Ledger, used: Ledger, budget: dict[str, A
         folder / "cost.json",
         {"schema": SCHEMA_VERSION, "standing": standing.as_dict(), "spent": used.as_dict(), "budget": budget},
     )
-
-
-def _spending_name(rank: int) -> str:
-    return f"spending-{rank}.jsonl" if rank else "spending.jsonl"

@@ -107,9 +107,7 @@ def of_run(name: str, books: Books, machine: Machine, searches: int | None, pric
     lines = engine_lines(count, prices)
     hours = used.simulator_seconds / SECONDS_PER_HOUR
     if hours:
-        lines.append(
-            _gpu_line("this run's simulator", count, hours * scale, prices, f"decoding on {machine}"),
-        )
+        lines.append(_gpu_line(count, hours * scale, prices, f"decoding on {machine}"))
         if machine.cpu:
             notes.append(
                 f"The simulator ran on {machine}: no GPU was used. Its time is priced as if it were a GPU's, which "
@@ -117,16 +115,16 @@ def of_run(name: str, books: Books, machine: Machine, searches: int | None, pric
             )
     elif "simulated:" in machine.engine:
         hours = books.rollout_seconds / SECONDS_PER_HOUR
-        lines.append(
-            _gpu_line("this run's simulator", count, hours * scale, prices, "one GPU while training played episodes")
-        )
+        lines.append(_gpu_line(count, hours * scale, prices, "one GPU while training played episodes"))
         notes.append(
             "The simulator is a server, or was not timed: how long it worked is not known here. It is priced as one "
             "GPU that was there for nothing else, and not while the policy learned."
         )
     tokens = (round(used.prompt_tokens * scale), round(used.completion_tokens * scale))
     if any(tokens):
-        lines.append(CostLine("its tokens, hosted", count, prices.tokens(*tokens), _tokens_text(tokens, prices)))
+        read, written = dollars(prices.million_prompt_tokens), dollars(prices.million_completion_tokens)
+        how = f"{tokens[0]:,} read at {read} and {tokens[1]:,} written at {written} per million"
+        lines.append(CostLine("its tokens, hosted", count, prices.tokens(*tokens), how))
     lines.append(CostLine("charged to this run", count, used.usd * scale, f"by {machine.engine}"))
     if used.failed or used.cached:
         known = f"{used.cached:,} cost nothing (from a cache, or asked before in their step)"
@@ -148,14 +146,9 @@ def of_run(name: str, books: Books, machine: Machine, searches: int | None, pric
     return CostReport(f"{name}: {counted(len(books.steps), 'step')} of training, {machine.engine}", lines, notes)
 
 
-def _tokens_text(tokens: tuple[int, int], prices: Prices) -> str:
-    read, written = dollars(prices.million_prompt_tokens), dollars(prices.million_completion_tokens)
-    return f"{tokens[0]:,} read at {read} and {tokens[1]:,} written at {written} per million"
-
-
-def _gpu_line(engine: str, searches: int, hours: float, prices: Prices, where: str) -> CostLine:
+def _gpu_line(searches: int, hours: float, prices: Prices, where: str) -> CostLine:
     how = f"{hours:.4g} h of {where} x ${prices.gpu_hour:g}"
-    return CostLine(engine, searches, prices.gpu(hours), how, 1, hours)
+    return CostLine("this run's simulator", searches, prices.gpu(hours), how, 1, hours)
 
 
 def read_run(folder: Path) -> tuple[Books, Machine]:
