@@ -12,9 +12,8 @@ from typing import Any
 from doc_commands import ROOT, Shown
 
 from zerosearch.commands.listing import SUMMARIES
-from zerosearch.config_file import load_config
+from zerosearch.config_file import load_config, names
 from zerosearch.errors import ConfigError, ZeroSearchError
-from zerosearch.shipped_configs import names
 
 FOREIGN_MODULES = {"verl.trainer.main_ppo": "verl has an environment of its own", "venv": "Python's own"}
 

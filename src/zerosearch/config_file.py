@@ -1,25 +1,29 @@
-"""Settings in and out: a TOML file, changed by `--set section.key=value` on the command line."""
+"""Settings in and out: a TOML file or a configuration that ships, changed by `--set section.key=value`."""
 
 from __future__ import annotations
 
-import copy
 import difflib
 import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from copy import deepcopy
 from datetime import date, time
+from importlib.resources import files
+from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 from zerosearch.cleaning import clean
-from zerosearch.config import TrainConfig
-from zerosearch.errors import ConfigError
+from zerosearch.config import TrainConfig, plain_name
+from zerosearch.errors import ConfigError, nearest
 from zerosearch.files.formats import encoding_of
+from zerosearch.files.jsonl import atomic_write
 from zerosearch.models.config import UNSET, Section
-from zerosearch.shipped_configs import find
 
+_PRESET = "preset:"
 _NOT_SHOWN = ("base_url", "url", "api_key_env")  # of these not even a wrong value is shown: it may be a secret
 
 
@@ -34,7 +38,7 @@ def load_config(
     Raises `ConfigError`: no such file, not TOML, no setting in it, an unknown key (with the nearest known one), a value
     out of range, settings that contradict. It says whether the file or `--set` is to blame.
     """
-    values = _read(path) if path is not None else copy.deepcopy(dict(base or {}))
+    values = _read(path) if path is not None else deepcopy(dict(base or {}))
     changed = [_apply(values, override) for override in overrides]
     return config_from_dict(values, str(path) if path is not None else "the settings", changed)
 
@@ -183,3 +187,56 @@ def _toml(value: Any) -> str:
     if isinstance(value, dict):
         return f"{{{', '.join(f'{_toml(key)} = {_toml(inner)}' for key, inner in value.items())}}}"
     return repr(value)
+
+
+def names() -> tuple[str, ...]:
+    """All names, presets last."""
+    folder = files("zerosearch").joinpath("configs")
+    return tuple(
+        f"{prefix}{name}"
+        for prefix, place in (("", folder), (_PRESET, folder.joinpath("presets")))
+        for name in sorted(file.name.removesuffix(".toml") for file in place.iterdir() if file.is_file())
+    )
+
+
+def summary(name: str) -> str:
+    """The first sentence of the configuration's own comment."""
+    lines = [line[2:] for line in _place(name).read_text(encoding="utf-8").split("\nname =")[0].splitlines()]
+    return re.split(r"(?<=[a-z)])[.:;]\s", " ".join(lines), maxsplit=1)[0]
+
+
+def find(name: str | Path) -> Path | Traversable:
+    """The file of that name, or else the configuration of that name that ships.
+
+    Raises `ConfigError`, listing the known names.
+    """
+    path, text = Path(name), str(name)
+    if text in names() and not path.is_file():
+        return _place(text)
+    if path.suffix or len(path.parts) > 1 or path.exists():
+        return path
+    ships = f"no configuration that ships ({', '.join(names())})"
+    raise ConfigError(f"{text}: no such file, and {ships}{nearest(text, names())}")
+
+
+def copy(name: str, to: Path) -> None:
+    """Write the configuration `name` to the new file `to`, which names its runs too.
+
+    Raises `ConfigError` where `name` is unknown or `to` is there already.
+    """
+    if name not in names():
+        find(Path(name).name)
+        raise ConfigError(f"{name}: is a file of yours; --from takes one of {', '.join(names())}")
+    if to.exists():
+        raise ConfigError(f"{to}: is there already; name another file")
+    if not plain_name(to.stem):
+        raise ConfigError(f"{to}: its runs would be called {to.stem!r}, which is no plain folder name")
+    text = _place(name).read_text(encoding="utf-8")
+    atomic_write(to, re.sub(r"(?m)^name = .*$", f'name = "{to.stem}"', text, count=1).encode())
+
+
+def _place(name: str) -> Traversable:
+    folder = files("zerosearch").joinpath("configs")
+    if name.startswith(_PRESET):
+        folder, name = folder.joinpath("presets"), name.removeprefix(_PRESET)
+    return folder.joinpath(f"{name}.toml")

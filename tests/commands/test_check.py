@@ -15,13 +15,12 @@ from transformers import AutoTokenizer
 
 from zerosearch.commands.check_settings import differences, most_searches
 from zerosearch.config import TrainConfig
-from zerosearch.config_file import config_from_dict, load_config
+from zerosearch.config_file import config_from_dict, load_config, names
 from zerosearch.episodes.encoding import encode_prompt
 from zerosearch.episodes.protocol import PROMPT, render_prompt
 from zerosearch.errors import ModelError
 from zerosearch.files.jsonl import write_jsonl
 from zerosearch.parts import Parts
-from zerosearch.shipped_configs import names
 
 ROOT = Path(__file__).parents[2]
 EPISODE = (

@@ -14,8 +14,8 @@ from evaluation.made import made
 from reports.looked import episodes_of, write_evaluation, write_run
 
 from zerosearch.commands.listing import SUMMARIES
+from zerosearch.config_file import copy
 from zerosearch.episodes.episode import Codec
-from zerosearch.shipped_configs import copy
 
 RUN = ("init", "check", "data", "doctor", "models", "cost", "show", "report", "compare")
 ONLY_PARSED = {

@@ -7,9 +7,8 @@ from typing import Any
 
 import pytest
 
-from zerosearch.config_file import load_config
+from zerosearch.config_file import load_config, names, summary
 from zerosearch.errors import ConfigError
-from zerosearch.shipped_configs import names, summary
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +46,7 @@ def test_an_unknown_name_is_answered_with_the_known_ones(name: str, said: str) -
 
 
 def test_init_writes_a_copy_that_names_its_own_runs(place: Path) -> None:
-    from zerosearch.shipped_configs import copy
+    from zerosearch.config_file import copy
 
     copy("preset:search-r1", place / "mine.toml")
     mine, theirs = load_config("mine.toml"), load_config("preset:search-r1")

@@ -10,7 +10,7 @@ import pytest
 
 from scripts.terminal_recording import Screen
 from zerosearch.commands.screen import Console
-from zerosearch.commands.waiting import Waiting, clock
+from zerosearch.commands.train import Waiting, clock
 
 
 def screen_of(text: str) -> list[str]:

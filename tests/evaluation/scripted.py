@@ -10,8 +10,8 @@ from fakes import FakeChat, FakeEngine
 from zerosearch.episodes.predictions import Prediction
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Document
+from zerosearch.evaluation.cells import Prompted
 from zerosearch.evaluation.methods import PROMPTED, Errors, MethodSettings, Session
-from zerosearch.evaluation.predictors import Prompted
 
 QUESTION = Question("q1", "What is the capital of Nepal?", ("Kathmandu",))
 NEPAL = Document("Nepal", "Kathmandu is the capital of Nepal.")

@@ -14,9 +14,8 @@ from learning.toy import COLORS, ToyEngine, toy_config, toy_model
 from zerosearch.episodes.predictions import Header, Outcome, read_predictions
 from zerosearch.episodes.questions import Question, questions_digest
 from zerosearch.errors import RunError
-from zerosearch.evaluation.cells import Cell, fill
+from zerosearch.evaluation.cells import Cell, Episodes, fill
 from zerosearch.evaluation.methods import Errors
-from zerosearch.evaluation.predictors import Episodes
 from zerosearch.models.worker import TransformersGenerator, Worker
 from zerosearch.playing import rollout_settings
 

@@ -15,8 +15,8 @@ from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import ErrorRate, run_episode
 from zerosearch.episodes.trajectory import Try
 from zerosearch.errors import EngineError, PolicyError, RunError
+from zerosearch.evaluation.cells import Episodes
 from zerosearch.evaluation.methods import Errors
-from zerosearch.evaluation.predictors import Episodes
 from zerosearch.models.chat import Written
 from zerosearch.models.worker import TransformersGenerator, Worker
 from zerosearch.playing import rollout_settings

@@ -16,6 +16,7 @@ from zerosearch.cleaning import clean
 from zerosearch.commands.blocks import Blocks
 from zerosearch.commands.screen import Console, json_text, read_input
 from zerosearch.config import TrainConfig
+from zerosearch.config_file import names
 from zerosearch.episodes.questions import Question
 from zerosearch.errors import ConfigError, DataError, RunError, ZeroSearchError
 from zerosearch.models.embedded import cache_dir
@@ -23,7 +24,6 @@ from zerosearch.parts import Parts
 from zerosearch.process.interrupts import giving_up
 from zerosearch.process.runtime import prepare
 from zerosearch.run_folder import policy_config
-from zerosearch.shipped_configs import names
 from zerosearch.spending.ledger import dollars
 
 PROMPT = "question> "

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from zerosearch.commands.screen import console
-from zerosearch.shipped_configs import copy, names, summary
+from zerosearch.config_file import copy, names, summary
 
 
 def init(

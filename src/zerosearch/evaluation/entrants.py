@@ -19,8 +19,8 @@ from zerosearch.config_file import load_config
 from zerosearch.engines.config import EngineConfig
 from zerosearch.episodes.search import SearchEngine
 from zerosearch.errors import ConfigError, ModelError
+from zerosearch.evaluation.cells import Episodes, Predictor, Prompted
 from zerosearch.evaluation.methods import EPISODE, ONCE, PROMPTED, Errors, MethodSettings, find_method
-from zerosearch.evaluation.predictors import Episodes, Predictor, Prompted
 from zerosearch.models.adapters import resolve_adapter
 from zerosearch.models.chat import ChatModel
 from zerosearch.models.config import ModelRef
