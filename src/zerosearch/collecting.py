@@ -112,20 +112,19 @@ def check_collection(out: Path) -> None:
 def claim(folder: Path, record: dict[str, Any]) -> None:
     """Write what is collected here, or check that it is what was before. Raises `DataError` naming the difference."""
     path = folder / "collect.json"
-    if path.exists():
-        before = read_object(path)
-        if "policy" not in before:
-            raise DataError(f"{path}: was not written by zerosearch collect; take another --out")
-        for key, value in record.items():
-            if key == "engine" and isinstance(before.get(key), str) and before[key] != value:
-                what = ", ".join(differences(before[key], value))
-                raise DataError(f"{folder}: was collected with another engine ({what}); take another --out")
-            if before.get(key) != value:
-                raise DataError(
-                    f"{folder}: was collected with {key} = {before.get(key)!r}, now it is {value!r}; take another --out"
-                )
-    else:
+    if not path.exists():
         write_json(path, record)
+        return
+    before = read_object(path)
+    if "policy" not in before:
+        raise DataError(f"{path}: was not written by zerosearch collect; take another --out")
+    for key, value in record.items():
+        was = before.get(key)
+        if key == "engine" and isinstance(was, str) and was != value:
+            what = ", ".join(differences(was, value))
+            raise DataError(f"{folder}: was collected with another engine ({what}); take another --out")
+        if was != value:
+            raise DataError(f"{folder}: was collected with {key} = {was!r}, now it is {value!r}; take another --out")
 
 
 def spending(used: Ledger) -> str:
@@ -136,9 +135,8 @@ def spending(used: Ledger) -> str:
 
 def line(progress: Progress) -> str:
     """One line of the screen."""
-    p = progress
+    p, done = progress, max(progress.done, 1)
     failed = f"  {p.failed} searches failed" if p.failed else ""
     cost = f"  ${p.cost_usd:.2f}" if p.cost_usd else ""
-    right = p.right / p.done if p.done else 0.0
-    each = p.searches / p.done if p.done else 0.0
-    return f"{p.done}/{p.total} episodes  right {right:.0%}  searches {each:.2f} an episode{cost}{failed}"
+    shares = f"right {p.right / done:.0%}  searches {p.searches / done:.2f} an episode"
+    return f"{p.done}/{p.total} episodes  {shares}{cost}{failed}"

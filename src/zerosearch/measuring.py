@@ -12,10 +12,10 @@ from typing import Any
 
 from zerosearch.config import TrainConfig
 from zerosearch.episodes.search import shows_answer
-from zerosearch.errors import ConfigError, DataError, RunError
+from zerosearch.errors import ConfigError, RunError
 from zerosearch.factbook.queries import factbook_queries
 from zerosearch.files.folders import check_file, owned
-from zerosearch.files.jsonl import atomic_write, read_object, write_json, write_jsonl
+from zerosearch.files.jsonl import atomic_write, holds, write_json, write_jsonl
 from zerosearch.parts import Parts
 from zerosearch.process.runtime import prepare
 from zerosearch.simulator.collect import read_collection
@@ -46,7 +46,8 @@ def measure(
     with Parts(config) as parts, owned(out, "fidelity") if out is not None else nullcontext():
         parts.engine_config("real")
         if out is not None:
-            _check_folder(out)
+            for name in ("fidelity.json", "fidelity.html", "pages.jsonl"):  # other files of that name stay
+                check_file(out / name, lambda _: holds(out / "fidelity.json", "simulator", "engine"))
         asked = _queries(parts, queries or config.evaluation.questions, limit)
         reader = parts.chat(reader_ref) if reader_ref else None
         simulated, real = parts.engine("train"), parts.engine("real")
@@ -108,19 +109,6 @@ def check_failures(report: dict[str, Any]) -> None:
             f"{report['failed']} searches failed, {reader['failed']} queries could not be read{why}: "
             "the figures are of the others"
         )
-
-
-def _check_folder(out: Path) -> None:
-    """Raises `FolderError` where files lie in `out` that the report would overwrite and that are no such report's."""
-
-    def ours(path: Path) -> bool:
-        try:
-            return {"simulator", "engine"} <= read_object(out / "fidelity.json").keys()
-        except DataError:
-            return False
-
-    for name in ("fidelity.json", "fidelity.html", "pages.jsonl"):
-        check_file(out / name, ours)
 
 
 def _queries(parts: Parts, source: str, limit: int) -> list[FidelityQuery]:

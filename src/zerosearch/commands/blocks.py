@@ -35,12 +35,14 @@ class Blocks:
         self._space = ""
 
     def wrote(self, piece: Piece) -> None:
+        style = _STYLES[piece.kind]
         if piece.kind != self._kind:
             if piece.kind in ("text", "information") and not piece.text.strip():
                 return  # the white space between two tags
             self.end()
-            self._begin(piece.kind, _LABELS[piece.kind], _STYLES[piece.kind])
-        self._write(piece.text, _STYLES[piece.kind])
+            self._kind, self._column = piece.kind, 0
+            self._print(_LABELS[piece.kind].ljust(_INDENT), f"{style} not dim bold")
+        self._write(piece.text, style)
 
     def searching(self, query: str) -> None:
         self.end()
@@ -69,22 +71,14 @@ class Blocks:
     def label(self, name: str, text: str, style: str = "") -> None:
         """A block of its own: `name` where the labels stand, at most eight letters of it."""
         self.end()
-        self._print(name.ljust(_INDENT), "bold")
+        self._print(name.ljust(_INDENT), "bold" if name else "")
         self._column = 0
         self._write(text, style)
         self._finish_line(style)
 
     def remark(self, text: str, style: str = "dim") -> None:
         """A line below the blocks, in line with their text."""
-        self.end()
-        self._print(" " * _INDENT)
-        self._column = 0
-        self._write(text, style)
-        self._finish_line(style)
-
-    def _begin(self, kind: str, label: str, style: str) -> None:
-        self._kind, self._column = kind, 0
-        self._print(label.ljust(_INDENT), f"{style} not dim bold")
+        self.label("", text, style)
 
     def _write(self, text: str, style: str) -> None:
         """Print the words of `text` that are whole; the last one waits for its end."""

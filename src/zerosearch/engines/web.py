@@ -32,12 +32,7 @@ from zerosearch.usage import Usage
 KEY_VARIABLES: dict[str, str] = {"serpapi": "SERPAPI_API_KEY", "serper": "SERPER_API_KEY"}
 """The environment variables that hold the keys, unless `api_key_env` names another."""
 
-PRICES_USD: dict[str, float] = {
-    "serpapi": PRICES.serpapi_search,
-    "serper": PRICES.serper_search,
-    "searxng": 0.0,
-    "remote": 0.0,
-}
+PRICES_USD = {"serpapi": PRICES.serpapi_search, "serper": PRICES.serper_search, "searxng": 0.0, "remote": 0.0}
 """US dollars a search by list price; `price_usd` says what you really pay."""
 
 RESULTS_A_PAGE = 10  # always asked for, at the same price: some have no text, and others take their place

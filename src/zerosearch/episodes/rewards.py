@@ -6,19 +6,14 @@ def brief(trajectory: Trajectory) -> float:
 
 from __future__ import annotations
 
-from functools import partial
+from operator import attrgetter
 
 from zerosearch.episodes.scoring import SCORES
 from zerosearch.episodes.trajectory import Reward, Trajectory
 from zerosearch.errors import ConfigError, first_line
 from zerosearch.registry import check_call, find
 
-
-def _score(name: str, trajectory: Trajectory) -> float:
-    return float(getattr(trajectory.scores, name))
-
-
-REWARDS: dict[str, Reward] = {name: partial(_score, name) for name in SCORES}
+REWARDS: dict[str, Reward] = {name: attrgetter(f"scores.{name}") for name in SCORES}
 
 
 def find_reward(name: str) -> Reward:

@@ -13,14 +13,14 @@ from pathlib import Path
 from zerosearch.config import TrainConfig
 from zerosearch.episodes.predictions import CUT_OFF, Header, PredictionFile
 from zerosearch.episodes.questions import Fields
-from zerosearch.errors import ConfigError, DataError
+from zerosearch.errors import ConfigError
 from zerosearch.evaluation.benchmarks import Benchmark, distinct, open_benchmark
 from zerosearch.evaluation.cells import Cell, fill
 from zerosearch.evaluation.entrants import Entrant, Setup, Trials, parse_methods
 from zerosearch.evaluation.results import NO_ENGINE, find_results, unlike_files
 from zerosearch.evaluation.tables import ResultsTable, build_table, markdown
 from zerosearch.files.folders import check_file, owned
-from zerosearch.files.jsonl import atomic_write, read_object, write_json
+from zerosearch.files.jsonl import atomic_write, holds, write_json
 from zerosearch.parts import Parts
 
 METHODS = "direct,cot,rag,episode"
@@ -51,8 +51,9 @@ def evaluate(
     limit = trials.limit or (None if benchmarks else config.evaluation.benchmark_limit)
     names = [name for name in (named.split(",") if isinstance(named, str) else named) if name.strip()]
     with owned(out, "evaluate"):
-        check_file(out / "table.json", _is_table)
-        check_file(out / "table.md", lambda path: _is_table(path.with_suffix(".json")))
+        table = out / "table.json"
+        for file in (table, table.with_suffix(".md")):
+            check_file(file, lambda _: holds(table, "benchmarks", "digests", "rows"))
         fields = Fields.parse(trials.fields or config.evaluation.fields)
         asked = distinct([open_benchmark(name, trials.data, limit, config.seed, fields) for name in names])
         with Parts(config, spending=out, work="evaluate") as parts:
@@ -62,7 +63,7 @@ def evaluate(
             count = sum(len(one.questions) for one in asked)
             say(f"{count} questions x {len(specs)} methods x {trials.samples} tries, engine {engine}, into {out}/")
             parts.run(fill(cells, concurrency=setup.concurrency, report=_progress(cells, say)))
-        table = _write_tables(out, cells, unlike=trials.unlike, say=say)
+        made = _write_tables(out, cells, unlike=trials.unlike, say=say)
     rows = [row for cell in cells for row in cell.rows]
     if cut := sum(row.stop_reason == CUT_OFF for row in rows):
         say(
@@ -70,10 +71,10 @@ def evaluate(
             "(of an episode: protocol.max_turn_tokens)"
         )
     if not (failed := sum(row.error is not None for row in rows)):
-        return table
+        return made
     last = setup.errors.replies.last or setup.errors.searches.last
     return replace(
-        table,
+        made,
         complaint=f"{failed} of {len(rows)} predictions failed (the last one: {last}) and count as wrong; run the same "
         "command again, and they are asked again",
     )
@@ -130,14 +131,6 @@ def _cell_line(cell: Cell) -> str:
         + (f"  {failed} failed" if failed else "")
         + (f"  {missed} queries without a recorded page" if missed else "")
     )
-
-
-def _is_table(path: Path) -> bool:
-    """Whether `path` is the `table.json` of an evaluation."""
-    try:
-        return {"benchmarks", "digests", "rows"} <= read_object(path).keys()
-    except DataError:
-        return False
 
 
 def _write_tables(out: Path, cells: Sequence[Cell], *, unlike: bool, say: Callable[[str], None]) -> ResultsTable:

@@ -154,6 +154,13 @@ def read_object(path: Path) -> dict[str, Any]:
     return value
 
 
+def holds(path: Path, *keys: str) -> bool:
+    """Whether a file is an object of JSON with all of `keys`: by what a command knows its own output."""
+    with contextlib.suppress(DataError):
+        return set(keys) <= read_object(path).keys()
+    return False
+
+
 def shown(value: Any) -> str:
     """A value of a foreign file as a message shows it: its JSON, at most 40 characters of it."""
     return text if len(text := json.dumps(value)) <= 40 else f"{text[:40]}..."

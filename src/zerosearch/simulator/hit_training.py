@@ -23,7 +23,7 @@ from zerosearch.episodes.shared_pages import same_query
 from zerosearch.episodes.statistics import share_interval
 from zerosearch.errors import DataError
 from zerosearch.files.folders import check_file, owned
-from zerosearch.files.jsonl import read_object
+from zerosearch.files.jsonl import holds
 from zerosearch.simulator.hits import KINDS, Asked, HitPredictor, draw, features, kind_of, matrix, question_key
 from zerosearch.simulator.record import read_recorded_pages
 from zerosearch.simulator.style import auc
@@ -149,13 +149,6 @@ def decisions(examples: Sequence[HitExample], told: Sequence[float]) -> dict[str
     }
 
 
-def _ours(path: Path) -> bool:
-    try:
-        return "hits" in read_object(path)
-    except DataError:
-        return False
-
-
 def tune_hits(
     config: TrainConfig, recorded: Sequence[str | Path], out: str | Path, say: Callable[[str], None] = print
 ) -> HitPredictor:
@@ -166,7 +159,7 @@ def tune_hits(
     """
     target, paths = Path(out), [Path(path) for path in recorded]
     with owned(target, "tune"):
-        check_file(target, _ours)
+        check_file(target, lambda path: holds(path, "hits"))
         pages = [page for path in paths for page in read_recorded_pages(path)[0]]
         examples = hit_examples(pages, top_k=config.engine.top_k)
         predictor = fit_hits(examples)
