@@ -218,9 +218,8 @@ def errors() -> str:
         base = ast.unparse(node.bases[0])
         said = " ".join(prose(ast.get_docstring(node) or "").split()).replace("|", "\\|")
         rows.append(f"| `{name}` | `{base}` | {exit_code(name, classes)} | {said} |")
-    return "All are in `zerosearch.errors`; `ZeroSearchError` and `EngineError` also in `zerosearch`.\n\n" + "\n".join(
-        rows
-    )
+    where = "All are in `zerosearch.errors`; `ZeroSearchError` and `EngineError` also in `zerosearch`."
+    return f"{where}\n\n" + "\n".join(rows)
 
 
 def exit_code(name: str, classes: dict[str, ast.ClassDef]) -> str:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
-import sys
 from pathlib import Path
+
+from made_pages import main
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "src" / "zerosearch"
@@ -44,17 +45,11 @@ def first_line(file: Path) -> str:
     return line if len(line) <= LONGEST else line.split(". ")[0].rstrip(".") + "."
 
 
-def main() -> int:
-    page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    made = f"{before}{BEGIN}\n{tree()}\n\n{END}{rest.partition(END)[2]}"
-    if "--check" in sys.argv[1:]:
-        if made != page:
-            print(f"{PAGE.name} is not that of the code: run python scripts/architecture.py", file=sys.stderr)
-        return int(made != page)
-    PAGE.write_text(made, encoding="utf-8")
-    return 0
+def render() -> str:
+    """The page with its tree made anew."""
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    return f"{before}{BEGIN}\n{tree()}\n\n{END}{rest.partition(END)[2]}"
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main({PAGE: render}, __doc__)

@@ -13,7 +13,7 @@ from typing import Any
 
 from made_pages import main
 
-from zerosearch.commands.app import load, long_name, named, option_row, value
+from zerosearch.commands.app import load, named, option_row, shown, usage
 from zerosearch.commands.listing import GROUPS, SUMMARIES
 
 PAGE = Path(__file__).parent.parent / "docs" / "reference" / "commands.md"
@@ -56,12 +56,12 @@ def render() -> str:
 def section(name: str) -> list[str]:
     """Usage, help text, arguments and options of one command."""
     command = load(name)
-    arguments = [p for p in command.params if p.param_type_name == "argument"]
-    options = [p for p in command.params if p.param_type_name == "option" and not getattr(p, "hidden", False)]
-    words = [named(p) if p.required else f"[{named(p)}]" for p in arguments]
-    words += [f"{long_name(p)} {value(p)}" for p in options if p.required]
-    usage = " ".join(["zerosearch", name, *words, *["[OPTIONS]"] * bool(options)])
-    lines = [f"    {usage}", "", *(ln if ln.startswith("    ") else escaped(ln) for ln in command.help.splitlines())]
+    arguments, options = shown(command.params)
+    lines = [
+        f"    {usage(f'zerosearch {name}', arguments, options)}",
+        "",
+        *(ln if ln.startswith("    ") else escaped(ln) for ln in command.help.splitlines()),
+    ]
     if arguments:
         lines += ["", *table("argument", ((named(p), p.help or "") for p in arguments))]
     if options:
@@ -70,7 +70,11 @@ def section(name: str) -> list[str]:
 
 
 def table(title: str, rows: Iterable[tuple[str, Any]]) -> list[str]:
-    return [f"| {title} | |", "|---|---|", *(f"| `{cell(name)}` | {escaped(cell(said))} |" for name, said in rows)]
+    return [
+        f"| {title} | |",
+        "|---|---|",
+        *(f"| `{cell(name)}` | {escaped(cell(said))} |" for name, said in rows),
+    ]
 
 
 def cell(text: str) -> str:

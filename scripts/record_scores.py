@@ -16,6 +16,7 @@ import json
 import platform
 import random
 import unicodedata
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -105,26 +106,19 @@ def pairs() -> list[tuple[str, list[str]]]:
 
 def change(text: str, draw: random.Random) -> str:
     """`text` as a model might have written it."""
-    kind = draw.randrange(10)
-    if kind == 0:
-        return text
-    if kind == 1:
-        return text.upper()
-    if kind == 2:
-        return f"The {text}."
-    if kind == 3:
-        return " ".join([*draw.sample(WORDS, 2), text])
-    if kind == 4:
-        return f"{text}  {draw.choice(NUMBERS)}"
-    if kind == 5:
-        return unicodedata.normalize(draw.choice(("NFD", "NFKC")), text)
-    if kind == 6:
-        return f'"{text}" ({draw.choice(WORDS)})'
-    if kind == 7:
-        return text.replace(" ", draw.choice(("-", "  ", "\u00a0", "_", ", ")))
-    if kind == 8:
-        return "".join(draw.sample(text, len(text)))
-    return f"{text} {text}\n"
+    ways: tuple[Callable[[], str], ...] = (
+        lambda: text,
+        text.upper,
+        lambda: f"The {text}.",
+        lambda: " ".join([*draw.sample(WORDS, 2), text]),
+        lambda: f"{text}  {draw.choice(NUMBERS)}",
+        lambda: unicodedata.normalize(draw.choice(("NFD", "NFKC")), text),
+        lambda: f'"{text}" ({draw.choice(WORDS)})',
+        lambda: text.replace(" ", draw.choice(("-", "  ", "\u00a0", "_", ", "))),
+        lambda: "".join(draw.sample(text, len(text))),
+        lambda: f"{text} {text}\n",
+    )
+    return ways[draw.randrange(len(ways))]()
 
 
 def torchmetrics_scores(prediction: str, golden: list[str]) -> tuple[float, float]:

@@ -9,16 +9,14 @@ used. Transparent, with mid-grey text: readable on light and on dark pages.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from html import escape
-from pathlib import Path
 from statistics import fmean
 
 from made_pages import main
+from results_tables import RESULTS, report, steps
 
-RESULTS = Path(__file__).parent.parent / "docs" / "results"
 WIDTH = 600
 GREY, FAINT = "#808890", "#80889055"
 COLOURS = ("#2f81c7", "#d9822b", "#3a9d5d", "#b05fc0")
@@ -110,13 +108,12 @@ def curves(title: str, panels: dict[str, tuple[Sequence[float], dict[str, list[f
 
 def metrics(run: str, key: str) -> list[float]:
     """One number a step of a run of docs/results."""
-    lines = (RESULTS / f"{run}.jsonl").read_text(encoding="utf-8").splitlines()
-    return [float(json.loads(row)[key]) for row in lines]
+    return [float(row[key]) for row in steps(run)]
 
 
-def smooth(values: Sequence[float], steps: int) -> list[float]:
-    """The mean of a step and those before it, at most `steps` of them."""
-    return [fmean(values[max(end - steps, 0) : end]) for end in range(1, len(values) + 1)]
+def smooth(values: Sequence[float], many: int) -> list[float]:
+    """The mean of a step and those before it, at most `many` of them."""
+    return [fmean(values[max(end - many, 0) : end]) for end in range(1, len(values) + 1)]
 
 
 def beat_rag() -> str:
@@ -138,10 +135,9 @@ def _estimate(cell: str) -> Interval | None:
 
 
 def eight_methods() -> str:
-    table = json.loads((RESULTS / "evaluate-qwen.json").read_text(encoding="utf-8"))
     rows: dict[str, list[Interval | None]] = {
         row["method"]: [(100 * row["micro"]["value"], 100 * row["micro"]["low"], 100 * row["micro"]["high"])]
-        for row in sorted(table["rows"], key=lambda row: -row["micro"]["value"])
+        for row in sorted(report("evaluate-qwen")["rows"], key=lambda row: -row["micro"]["value"])
     }
     unit = "EM in percent, all 1,225 questions"
     return intervals("Eight methods on seven benchmarks", unit, rows, ("EM",), (0, 10, 20, 30, 40))

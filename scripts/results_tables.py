@@ -18,17 +18,10 @@ from typing import Any
 from made_pages import main
 
 from zerosearch.episodes.statistics import share_interval
+from zerosearch.evaluation.benchmarks import SOURCES
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
-BENCHMARKS = {
-    "nq": "NQ",
-    "triviaqa": "TriviaQA",
-    "popqa": "PopQA",
-    "hotpotqa": "HotpotQA",
-    "2wikimultihopqa": "2Wiki",
-    "musique": "MuSiQue",
-    "bamboogle": "Bamboogle",
-}
+BENCHMARKS = {name: source.title.removesuffix("MultiHopQA") for name, source in SOURCES.items()}
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -68,15 +61,9 @@ def methods() -> str:
 
 def behaviour() -> str:
     head = [
-        "method",
-        "searches",
-        "turns",
-        "tokens",
-        "valid actions",
-        "answered",
-        "page contained the answer",
+        "method", "searches", "turns", "tokens", "valid actions", "answered", "page contained the answer",
         "right without",
-    ]
+    ]  # fmt: skip
     rows = []
     for row in report("evaluate-qwen")["rows"]:
         b = row["behaviour"]
@@ -229,10 +216,8 @@ def two_gpus() -> str:
 def demo() -> str:
     labels = {"f1": "F1", "em": "EM", "searches": "searches per episode", "evidence": "a page contained the answer"}
     before, after = (report(f"demo-{when}")["summary"] for when in ("before", "after"))
-    rows = []
-    for name, label in labels.items():
-        digits = 2 if name == "searches" else 3
-        rows.append([label, short(before[name], digits), short(after[name], digits)])
+    digits = {"searches": 2}
+    rows = [[label, *(short(run[n], digits.get(n, 3)) for run in (before, after))] for n, label in labels.items()]
     return table(["24 held-out two-hop questions, BM25", "before", "after 3 steps"], rows)
 
 

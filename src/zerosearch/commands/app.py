@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+from collections.abc import Sequence
 from enum import Enum
 from importlib import import_module
 from pathlib import Path
@@ -21,17 +22,25 @@ _OPTIONS = {"help_option_names": ["-h", "--help"]}
 
 def page(command: Any, ctx: Any) -> str:
     """The help of one command: usage, what it does, its arguments and options."""
-    parameters = [p for p in command.get_params(ctx) if not getattr(p, "hidden", False)]
-    arguments = [p for p in parameters if p.param_type_name == "argument"]
-    options = [p for p in parameters if p.param_type_name == "option"]
-    used = " ".join(named(p) if p.required else f"[{named(p)}]" for p in arguments)
-    needed = "".join(f" {long_name(p)} {value(p)}" for p in options if p.required)
-    usage = f"Usage: {ctx.command_path} {used}{needed} [OPTIONS]"
-    lines = [" ".join(usage.split()), "", *(command.help or "").splitlines()]
+    arguments, options = shown(command.get_params(ctx))
+    lines = [f"Usage: {usage(ctx.command_path, arguments, options)}", "", *(command.help or "").splitlines()]
     if arguments:
         lines += ["", "Arguments", *rows({named(p): p.help or "" for p in arguments})]
     lines += ["", "Options", *rows(dict(map(option_row, options)))]
     return "\n".join(part for line in lines for part in wrapped(line)) + "\n"
+
+
+def shown(parameters: Sequence[Any]) -> tuple[list[Any], list[Any]]:
+    """The arguments and the options that are not hidden."""
+    known = [p for p in parameters if not getattr(p, "hidden", False)]
+    return [p for p in known if p.param_type_name == "argument"], [p for p in known if p.param_type_name == "option"]
+
+
+def usage(command: str, arguments: Sequence[Any], options: Sequence[Any]) -> str:
+    """`zerosearch data [SOURCE] [OPTIONS]`: what is needed, and then the word for all options."""
+    words = [named(p) if p.required else f"[{named(p)}]" for p in arguments]
+    words += [f"{max(p.opts, key=len)} {value(p)}" for p in options if p.required]
+    return " ".join([command, *words, *["[OPTIONS]"] * bool(options)])
 
 
 def named(argument: Any) -> str:
@@ -50,10 +59,6 @@ def option_row(option: Any) -> tuple[str, str]:
     if has_default and option.show_default:
         said = f"{said} (default: {getattr(default, 'value', default)})".strip()
     return f"{names} {value(option)}".strip(), f"{said} (required)" if option.required else said
-
-
-def long_name(option: Any) -> str:
-    return str(max(option.opts, key=len))
 
 
 def value(option: Any) -> str:
