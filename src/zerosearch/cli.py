@@ -11,6 +11,7 @@ import errno
 import io
 import os
 import sys
+import warnings
 
 from zerosearch.cleaning import Screen
 from zerosearch.commands.listing import KEEPING, SUMMARIES, front_page, unknown
@@ -95,7 +96,9 @@ def _failed(error: BaseException, promise: str) -> int:
         return _error(f"{error.format_message()} (see zerosearch{command} --help)", 2)
     if (line := as_line(error)) is not None:
         if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):
-            _say_no_more()
+            # no words of the interpreter's own about what is half made, such as an event loop that got no file handle
+            sys.unraisablehook = lambda unraisable: None
+            warnings.simplefilter("ignore")
         return _error(line, 1)
     if isinstance(error, (KeyboardInterrupt, EOFError)):
         return _error("interrupted", 130)
@@ -105,14 +108,6 @@ def _failed(error: BaseException, promise: str) -> int:
     with contextlib.suppress(OSError):
         traceback.print_exception(error)
     return 1
-
-
-def _say_no_more() -> None:
-    """No words of the interpreter's own about what is half made, such as an event loop that got no file handle."""
-    import warnings
-
-    sys.unraisablehook = lambda unraisable: None
-    warnings.simplefilter("ignore")
 
 
 def _error(text: str, status: int) -> int:

@@ -59,7 +59,7 @@ def check(
         print(config_toml(config), end="")
         return
     episode = _episode_text(text, file)
-    _check_episode_options(config, answer, episode)
+    _check_episode(config, answer, episode)
     found = Findings()
     where = str(config_file or "the defaults")
     whole = config_file is not None or episode is None  # the run is checked, not an episode alone
@@ -91,11 +91,10 @@ def check(
         raise typer.Exit(found.status)
 
 
-def _check_episode_options(config: TrainConfig, answer: list[str] | None, episode: str | None) -> None:
+def _check_episode(config: TrainConfig, answer: list[str] | None, episode: str | None) -> None:
     if answer and episode is None:
-        raise ConfigError(
-            "--answer says what an episode is scored against: give the episode too, with --text or --file"
-        )
+        said = "--answer says what an episode is scored against: give the episode too, with --text or --file"
+        raise ConfigError(said)
     if episode is not None and config.model.base_url:
         raise ConfigError("an episode is read in a local model's tokens: take model.base_url out to read one")
 

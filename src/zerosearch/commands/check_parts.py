@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -178,11 +178,15 @@ def read_questions(parts: Parts, found: Findings) -> dict[str, list[Question]]:
 
 
 def check_lengths(read: dict[str, list[Question]], playing: RolloutSettings, found: Findings) -> None:
-    """Add to `found` how many questions leave the policy no room to write: their episodes end before they begin."""
-    limits = playing.limits
+    """Add to `found` how many questions leave the policy no room to write: their episodes end before they begin.
+
+    Few are tokenised: no token is shorter than a byte.
+    """
+    limits, instructions = playing.limits, len(playing.prompt(""))
     room = limits.max_context_tokens - max(limits.answer_reserve_tokens, 1)
     for name, questions in read.items():
-        count = len(too_long(questions, playing, room))
+        suspects = (q.text for q in questions if instructions + len(q.text.encode()) > room)
+        count = sum(len(playing.prompt(text)) > room for text in suspects)
         said = (
             f"{name}: {count:,} of {len(questions):,} questions are too long: with the instructions they leave less "
             f"than protocol.answer_reserve_tokens of the {limits.max_context_tokens} in protocol.max_context_tokens"
@@ -191,10 +195,3 @@ def check_lengths(read: dict[str, list[Question]], playing: RolloutSettings, fou
             found.wrong.append(said)
         elif count:
             found.warnings.append(f"{said}; their episodes end at once, with reward 0")
-
-
-def too_long(questions: Sequence[Question], playing: RolloutSettings, room: int) -> list[Question]:
-    """Those whose prompt has more than `room` tokens. Few are tokenised: no token is shorter than a byte."""
-    instructions = len(playing.prompt(""))
-    suspects = (question for question in questions if instructions + len(question.text.encode()) > room)
-    return [question for question in suspects if len(playing.prompt(question.text)) > room]

@@ -45,23 +45,18 @@ def show(
         raise ConfigError("--worst and --question both say which episodes to show: give one of them")
     found = episodes(target, None if step is None else step - 1, question)
     score = reward_name(Path(target))
-    chosen = chosen_of(found, worst, question)
+    chosen = found
+    if worst is not None:  # of equal rewards the earlier ones come first
+        chosen = sorted(found, key=lambda one: one.reward)[:worst]
+    elif question is None:
+        chosen = found[:FIRST]
     for number, one in enumerate(chosen):
         if number:
             console.print()
         _show(one, score, console)
     if len(chosen) < len(found):
-        more = (
-            f"{len(chosen)} of {len(found)} episodes; --worst K shows those with the lowest reward, --question ID all "
-        )
-        console.print(f"\n{more}tries at one question", style="dim", markup=False)
-
-
-def chosen_of(found: list[Played], worst: int | None, question: str | None) -> list[Played]:
-    """Those that are shown. Of equal rewards the earlier ones come first."""
-    if question is not None:
-        return found
-    return sorted(found, key=lambda one: one.reward)[:worst] if worst is not None else found[:FIRST]
+        more = "--worst K shows those with the lowest reward, --question ID all tries at one question"
+        console.print(f"\n{len(chosen)} of {len(found)} episodes; {more}", style="dim", markup=False)
 
 
 def _show(one: Played, score: str, screen: Console) -> None:

@@ -52,14 +52,8 @@ class SearxngEngine(HttpEngine):
         results += [web_result(row, "content", "url") for row in rows_of(answer, "results", ("content",), self.name)]
         silent = answer.get("unresponsive_engines")
         if not results and silent:
-            named = ", ".join(map(_engine_name, silent)) if isinstance(silent, list) else str(silent)
-            said = short_line(named)
+            rows = silent if isinstance(silent, list) else [silent]  # ["google", "CAPTCHA"], ...
+            named = (f"{row[0]} ({row[1]})" if isinstance(row, list) and len(row) == 2 else str(row) for row in rows)
+            said = short_line(", ".join(named))
             raise AttemptError("empty", f"{self.name}: no results, but not all engines answered: {said}")
         return results
-
-
-def _engine_name(row: Any) -> str:
-    """`["google", "CAPTCHA"]` -> `google (CAPTCHA)`."""
-    if isinstance(row, list) and len(row) == 2:
-        return f"{row[0]} ({row[1]})"
-    return str(row)

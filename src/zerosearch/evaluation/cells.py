@@ -62,23 +62,18 @@ class Prompted:
         except EngineError as failure:
             error = failure.kind
         valid = [action != "invalid" for action in session.actions]
+        why = "answer" if answer is not None else session.stop_reason or "no_answer"
         return Outcome(
             answer,
             tuple(session.searches),
             turns=session.turns,
             usage=session.usage,
             valid_actions=sum(valid) / len(valid) if valid else None,
-            stop_reason="answer" if answer is not None else _why_none(session),
+            stop_reason=CUT_OFF if session.cut_off and why == "no_answer" else why,
             seconds=time.perf_counter() - started,
             text=session.transcript,
             error=error,
         )
-
-
-def _why_none(session: Session) -> str:
-    if session.cut_off and session.stop_reason in (None, "no_answer"):
-        return CUT_OFF
-    return session.stop_reason or "no_answer"
 
 
 @dataclass(frozen=True)

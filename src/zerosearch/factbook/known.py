@@ -25,7 +25,8 @@ def embedded_warning(adapter: str | None, source: str, questions: Sequence[Quest
     """
     if adapter != EMBEDDED_SIMULATOR or source.startswith(PREFIX):
         return None
-    share = known_share(questions, factbook_countries()) if questions else None
+    countries = {name for names in manifest()["countries"].values() for name in names}
+    share = known_share(questions, countries) if questions else None
     if share is not None and share >= ENOUGH:
         return None
     told = f", and {share:.0%} of the questions of {source} name one" if share is not None else ""
@@ -40,8 +41,3 @@ def known_share(questions: Sequence[Question], names: Iterable[str]) -> float:
     wanted = [f" {normalize(name)} " for name in names]
     texts = [f" {normalize(' '.join((q.text, *q.golden_answers)))} " for q in questions[:_LOOKED_AT]]
     return sum(any(name in text for name in wanted) for text in texts) / max(len(texts), 1)
-
-
-def factbook_countries() -> set[str]:
-    """The countries that the Factbook's questions are about."""
-    return {name for names in manifest()["countries"].values() for name in names}
