@@ -67,6 +67,11 @@ class Action:
     well_formed: bool
 
 
+def chat(system: str, user: str) -> list[Message]:
+    """A chat of two messages, the second of which is to be answered."""
+    return [{"role": "system", "content": system}, {"role": "user", "content": user}]
+
+
 def render_prompt(question: str, *, template: str = PROMPT) -> str:
     """The instructions with the question in them. `template` must hold `{question}` once."""
     if template.count("{question}") != 1:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from zerosearch.engines.page_rows import RecordedPage
-from zerosearch.episodes.protocol import Message, field_text
+from zerosearch.episodes.protocol import Message, chat, field_text
 from zerosearch.episodes.replies import visible
 from zerosearch.episodes.rollout import ErrorRate
 from zerosearch.episodes.search import Quality
@@ -49,21 +49,16 @@ class Judged:
 def judge_messages(page: RecordedPage) -> list[Message]:
     """The chat that asks for a verdict on `page`; no field of it can speak for another."""
     answers = "; ".join(field_text(answer) for answer in page.question.golden_answers[:5])
-    return [
-        {"role": "system", "content": _SYSTEM},
-        {
-            "role": "user",
-            "content": (
-                "Someone who wants to answer the question below has sent a query to a search engine, perhaps as one "
-                "step on the way. Does the result page hold, correctly and concretely, the facts that the query asks "
-                "for, so that it helps with the question? A page that only shares words or a subject with the query "
-                "does not.\n\n"
-                f"Question: {field_text(page.question.text)}\nIts answer: {answers}\n"
-                f"Query: {field_text(page.query)}\n\n"
-                f"Result page:\n{format_page(page.documents)}\n\nAnswer yes or no."
-            ),
-        },
-    ]
+    return chat(
+        _SYSTEM,
+        "Someone who wants to answer the question below has sent a query to a search engine, perhaps as one "
+        "step on the way. Does the result page hold, correctly and concretely, the facts that the query asks "
+        "for, so that it helps with the question? A page that only shares words or a subject with the query "
+        "does not.\n\n"
+        f"Question: {field_text(page.question.text)}\nIts answer: {answers}\n"
+        f"Query: {field_text(page.query)}\n\n"
+        f"Result page:\n{format_page(page.documents)}\n\nAnswer yes or no.",
+    )
 
 
 def parse_verdict(text: str) -> Quality | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from zerosearch.episodes.protocol import Message, field_text
+from zerosearch.episodes.protocol import Message, chat, field_text
 from zerosearch.episodes.search import DocumentKind, Noise, Quality, SearchRequest
 from zerosearch.errors import ConfigError
 
@@ -86,10 +86,9 @@ def simulator_messages(
     Raises `ConfigError` where the style is `tuned` and the page is mixed or its noise is not plain: tuned simulators
     have learned the words useful and noisy, for whole pages.
     """
-    system, user = (
-        (_TUNED_SYSTEM, _tuned(request)) if style == "tuned" else (_INSTRUCT_SYSTEM, _instruct(request, words))
+    return (
+        chat(_TUNED_SYSTEM, _tuned(request)) if style == "tuned" else chat(_INSTRUCT_SYSTEM, _instruct(request, words))
     )
-    return [{"role": "system", "content": system}, {"role": "user", "content": user}]
 
 
 def _tuned(request: SearchRequest) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from zerosearch.episodes.protocol import Message, field_text
+from zerosearch.episodes.protocol import Message, chat, field_text
 from zerosearch.episodes.replies import bare_line, visible
 from zerosearch.episodes.rollout import ErrorRate
 from zerosearch.episodes.scoring import exact_match, normalize, token_f1
@@ -42,16 +42,11 @@ class Reading:
 def reader_messages(question: str, page: SearchPage) -> list[Message]:
     """The chat that asks for the answer to `question` from `page` alone; no field of it can speak for another."""
     documents = "\n".join(map(field_text, format_page(page.documents).split("\n")))
-    return [
-        {"role": "system", "content": _SYSTEM},
-        {
-            "role": "user",
-            "content": (
-                f"Result page:\n{documents}\n\nQuestion: {field_text(question)}\n\n"
-                f"Answer from this page alone. Where it does not hold the answer, write: {UNKNOWN}"
-            ),
-        },
-    ]
+    return chat(
+        _SYSTEM,
+        f"Result page:\n{documents}\n\nQuestion: {field_text(question)}\n\n"
+        f"Answer from this page alone. Where it does not hold the answer, write: {UNKNOWN}",
+    )
 
 
 def parse_answer(text: str) -> str:

@@ -16,6 +16,8 @@ _ANSWER = (
     "write only the answer itself, as short as possible, inside <answer> and </answer>, for example "
     "<answer> Lake Titicaca </answer>."
 )
+_PAGE = "<information>\n{page}\n</information>\n\nQuestion: {question}"
+"""A page before its question: to be filled in by `format`, like what is in braces everywhere below."""
 
 DIRECT = f"""Answer the question. Do not explain, {_ANSWER}
 
@@ -32,20 +34,12 @@ Question: {{question}}"""
 
 RAG = f"""Answer the question. The documents may help; where they do not, use what you know. Do not explain, {_ANSWER}
 
-<information>
-{{page}}
-</information>
-
-Question: {{question}}"""
+{_PAGE}"""
 
 READER = f"""Answer the question. The documents may help; where they do not, use what you know. Think step by step \
 first, in a few sentences. Then {_ANSWER}
 
-<information>
-{{page}}
-</information>
-
-Question: {{question}}"""
+{_PAGE}"""
 
 REACT = """Answer the question in turns. In each turn, write exactly two lines, a thought and one action:
 Thought: what you know and what you still have to find out
@@ -96,47 +90,31 @@ Reasoning so far: {reasoning}
 Query: {query}"""
 NO_REASONING = "(none)"
 
-IRCOT = """You answer a question by reasoning, one sentence at a time, with the help of documents. Write only the next \
-sentence of the reasoning. It names one new fact that leads on to the answer. Once the answer is clear, write: So the \
-answer is: ... Example of a whole reasoning:
+IRCOT = f"""You answer a question by reasoning, one sentence at a time, with the help of documents. Write only the \
+next sentence of the reasoning. It names one new fact that leads on to the answer. Once the answer is clear, write: So \
+the answer is: ... Example of a whole reasoning:
 
 Question: In which country was the author of the novel Emma born?
 Emma was written by Jane Austen. Jane Austen was born in Steventon, a village in England. So the answer is: England.
 
-<information>
-{page}
-</information>
-
-Question: {question}
-Reasoning so far: {reasoning}
+{_PAGE}
+Reasoning so far: {{reasoning}}
 Next sentence:"""
 
 TREE = f"""Take the next step towards answering the question. If a fact is missing, write a short query for it inside \
 <search> and </search>, for example <search> highest lake navigable by large ships </search>. If you know enough, \
 {_ANSWER} Write one of the two and nothing else.
 
-<information>
-{{page}}
-</information>
-
-Question: {{question}}"""
-RATE_ANSWER = """How likely is it that the proposed answer is right? Use the documents and what you know. Write one \
+{_PAGE}"""
+RATE_ANSWER = f"""How likely is it that the proposed answer is right? Use the documents and what you know. Write one \
 whole number from 0 (certainly wrong) to 10 (certainly right) and nothing else.
 
-<information>
-{page}
-</information>
+{_PAGE}
+Proposed answer: {{answer}}"""
+RATE_PAGES = f"""How likely is it that the question can be answered with these documents? Write one whole number from \
+0 (not at all) to 10 (certainly) and nothing else.
 
-Question: {question}
-Proposed answer: {answer}"""
-RATE_PAGES = """How likely is it that the question can be answered with these documents? Write one whole number from 0 \
-(not at all) to 10 (certainly) and nothing else.
-
-<information>
-{page}
-</information>
-
-Question: {question}"""
+{_PAGE}"""
 
 NO_DOCUMENTS = "(no documents)"
 
