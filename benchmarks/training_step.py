@@ -21,7 +21,7 @@ import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from canned import Lengths, Shape, describe, read_rollouts
 from metering import relative_difference
@@ -29,12 +29,8 @@ from metering import relative_difference
 HERE = Path(__file__).parent
 AGREEMENT = 1e-3
 """Relative. TRL adds 1e-4 to the standard deviation that divides advantages, zerosearch 1e-6: about 3e-4 by itself."""
-MALLOC_AS_ZEROSEARCH = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(2**31 - 1)}
-"""What `zerosearch.process.runtime.prepare` sets."""
 MALLOC_OF_GLIBC = {"GLIBC_TUNABLES": "glibc.malloc.mxfast=128"}
 """The default value, written out: zerosearch leaves malloc alone where the environment sets something."""
-
-Malloc = Literal["own", "plain", "tuned"]
 
 
 @dataclass(frozen=True)
@@ -50,20 +46,12 @@ class Arm:
 
 def arms_of(args: argparse.Namespace) -> list[Arm]:
     """zerosearch first, once a micro-batch size, then TRL."""
-    own, other = environments(args.malloc)
+    malloc = MALLOC_OF_GLIBC if args.plain_malloc else {}
     zero = [
-        Arm(f"zerosearch, {n} tokens", "arm_zerosearch.py", sys.executable, n, own) for n in args.micro_batch_tokens
+        Arm(f"zerosearch, {n} tokens", "arm_zerosearch.py", sys.executable, n, malloc) for n in args.micro_batch_tokens
     ]
-    trl = [Arm(f"TRL, {n} x {args.groups * 4 // n}", "arm_trl.py", args.python, n, other) for n in args.trl_batch]
+    trl = [Arm(f"TRL, {n} x {args.groups * 4 // n}", "arm_trl.py", args.python, n, malloc) for n in args.trl_batch]
     return zero + trl
-
-
-def environments(malloc: Malloc) -> tuple[dict[str, str], dict[str, str]]:
-    """Settings of glibc's malloc for zerosearch and for TRL."""
-    if malloc == "own":  # zerosearch sets its own, TRL has none
-        return {}, {}
-    both = MALLOC_OF_GLIBC if malloc == "plain" else MALLOC_AS_ZEROSEARCH
-    return both, both
 
 
 def measure(arm: Arm, rollouts: Path, args: argparse.Namespace, folder: Path) -> dict[str, Any]:
@@ -140,7 +128,10 @@ def main() -> None:
         rollouts = folder / "rollouts.json"
         _make_rollouts(shape, rollouts, args)
         sizes = describe(read_rollouts(rollouts))
-        print(json.dumps(sizes | {"train": args.train, "kl_coef": args.kl_coef, "malloc": args.malloc}), flush=True)
+        print(
+            json.dumps(sizes | {"train": args.train, "kl_coef": args.kl_coef, "plain_malloc": args.plain_malloc}),
+            flush=True,
+        )
         for repeat in range(args.repeat):
             for arm in arms:
                 result = measure(arm, rollouts, args, folder)
@@ -175,7 +166,7 @@ def _make_rollouts(shape: Shape, path: Path, args: argparse.Namespace) -> None:
 
 
 def _settings(args: argparse.Namespace) -> dict[str, Any]:
-    keys = ("train", "kl_coef", "malloc", "lengths", "tokens", "groups", "threads", "repeat", "seed")
+    keys = ("train", "kl_coef", "plain_malloc", "lengths", "tokens", "groups", "threads", "repeat", "seed")
     return {key: getattr(args, key) for key in keys}
 
 
@@ -185,13 +176,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--model", default="smollm2-135m", help="embedded model or folder")
     parser.add_argument("--train", choices=("full", "lora"), default="full")
     parser.add_argument("--kl-coef", type=float, default=0.0, help="0: no KL and no reference")
-    parser.add_argument(
-        "--malloc",
-        choices=("own", "plain", "tuned"),
-        default="own",
-        help="own: as each comes (zerosearch tells glibc to keep freed memory); plain: neither; tuned: both",
-    )
-    parser.add_argument("--plain-malloc", dest="malloc", action="store_const", const="plain", help="--malloc plain")
+    parser.add_argument("--plain-malloc", action="store_true", help="zerosearch does not tell glibc to keep memory")
     lengths: tuple[Lengths, ...] = ("unequal", "equal")
     parser.add_argument("--lengths", choices=lengths, default="unequal", help="equal: no padding anywhere")
     parser.add_argument(
