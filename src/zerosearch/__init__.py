@@ -15,25 +15,33 @@ from typing import TYPE_CHECKING, Any
 
 from zerosearch.version import __version__
 
-if TYPE_CHECKING:
-    from zerosearch.api import Engine, ask, open_engine
-    from zerosearch.collecting import Collecting, collect
-    from zerosearch.config import TrainConfig
-    from zerosearch.config_file import load_config
-    from zerosearch.engines.bm25 import BM25Engine
-    from zerosearch.environments import play
-    from zerosearch.episodes.questions import Question, load_questions
-    from zerosearch.episodes.scoring import score_answer
-    from zerosearch.episodes.search import Document, SearchEngine, SearchPage, SearchRequest
-    from zerosearch.errors import EngineError, ZeroSearchError
-    from zerosearch.evaluation.entrants import Trials
-    from zerosearch.evaluation.evaluate import evaluate
-    from zerosearch.exporting import export
-    from zerosearch.learning.run import train
-    from zerosearch.learning.tuning import tune
-    from zerosearch.parts import Parts
-    from zerosearch.simulator.engine import SimulatedEngine
-    from zerosearch.tool_episode import ToolEpisode
+if TYPE_CHECKING:  # `as` tells type checkers that these names are the package's own
+    from zerosearch.api import Engine as Engine
+    from zerosearch.api import ask as ask
+    from zerosearch.api import open_engine as open_engine
+    from zerosearch.collecting import Collecting as Collecting
+    from zerosearch.collecting import collect as collect
+    from zerosearch.config import TrainConfig as TrainConfig
+    from zerosearch.config_file import load_config as load_config
+    from zerosearch.engines.bm25 import BM25Engine as BM25Engine
+    from zerosearch.environments import play as play
+    from zerosearch.episodes.questions import Question as Question
+    from zerosearch.episodes.questions import load_questions as load_questions
+    from zerosearch.episodes.scoring import score_answer as score_answer
+    from zerosearch.episodes.search import Document as Document
+    from zerosearch.episodes.search import SearchEngine as SearchEngine
+    from zerosearch.episodes.search import SearchPage as SearchPage
+    from zerosearch.episodes.search import SearchRequest as SearchRequest
+    from zerosearch.errors import EngineError as EngineError
+    from zerosearch.errors import ZeroSearchError as ZeroSearchError
+    from zerosearch.evaluation.entrants import Trials as Trials
+    from zerosearch.evaluation.evaluate import evaluate as evaluate
+    from zerosearch.exporting import export as export
+    from zerosearch.learning.run import train as train
+    from zerosearch.learning.tuning import tune as tune
+    from zerosearch.parts import Parts as Parts
+    from zerosearch.simulator.engine import SimulatedEngine as SimulatedEngine
+    from zerosearch.tool_episode import ToolEpisode as ToolEpisode
 
 _NAMES = {
     "api": ("Engine", "ask", "open_engine"),
@@ -56,36 +64,7 @@ _NAMES = {
     "tool_episode": ("ToolEpisode",),
 }
 _PLACES = {name: module for module, names in _NAMES.items() for name in names}
-
-__all__ = [
-    "BM25Engine",
-    "Collecting",
-    "Document",
-    "Engine",
-    "EngineError",
-    "Parts",
-    "Question",
-    "SearchEngine",
-    "SearchPage",
-    "SearchRequest",
-    "SimulatedEngine",
-    "ToolEpisode",
-    "TrainConfig",
-    "Trials",
-    "ZeroSearchError",
-    "__version__",
-    "ask",
-    "collect",
-    "evaluate",
-    "export",
-    "load_config",
-    "load_questions",
-    "open_engine",
-    "play",
-    "score_answer",
-    "train",
-    "tune",
-]
+__all__ = ["__version__", *_PLACES]
 
 
 def __getattr__(name: str) -> Any:
