@@ -39,7 +39,7 @@ def shown(parameters: Sequence[Any]) -> tuple[list[Any], list[Any]]:
 def usage(command: str, arguments: Sequence[Any], options: Sequence[Any]) -> str:
     """`zerosearch data [SOURCE] [OPTIONS]`: what is needed, and then the word for all options."""
     words = [named(p) if p.required else f"[{named(p)}]" for p in arguments]
-    words += [f"{max(p.opts, key=len)} {value(p)}" for p in options if p.required]
+    words += [f"{long_name(p)} {value(p)}" for p in options if p.required]
     return " ".join([command, *words, *["[OPTIONS]"] * bool(options)])
 
 
@@ -59,6 +59,10 @@ def option_row(option: Any) -> tuple[str, str]:
     if has_default and option.show_default:
         said = f"{said} (default: {getattr(default, 'value', default)})".strip()
     return f"{names} {value(option)}".strip(), f"{said} (required)" if option.required else said
+
+
+def long_name(option: Any) -> str:
+    return str(max(option.opts, key=len))
 
 
 def value(option: Any) -> str:
