@@ -75,8 +75,8 @@ def test_the_process_is_prepared_before_torch_is_imported() -> None:
 
 def test_names_and_types_are_the_same_for_a_type_checker() -> None:
     text = (ROOT / "src" / "zerosearch" / "__init__.py").read_text()
-    checked = re.findall(r"^    from zerosearch\.(\S+) import (.+)$", text, re.M)
-    assert {module: tuple(names.split(", ")) for module, names in checked} == zerosearch._NAMES
+    checked = re.findall(r"^    from zerosearch\.(\S+) import (.+) as (.+)$", text, re.M)
+    assert {name: module for module, name, alias in checked if name == alias} == zerosearch._PLACES
 
 
 @pytest.fixture
