@@ -23,6 +23,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -119,12 +120,18 @@ class Record:
 
 def record_verl() -> None:
     import verl
-    from verl.trainer.config import AlgoConfig
-    from verl.trainer.ppo import core_algos, rollout_corr_helper
-    from verl.utils import torch_functional
-    from verl.workers.config import ActorConfig
 
     record, x = Record("verl", verl.__version__), make_inputs()
+    verl_advantages(record, x)
+    verl_policy_losses(record, x)
+    verl_other_terms(record, x)
+    record.write()
+
+
+def verl_advantages(record: Record, x: dict[str, Tensor]) -> None:
+    from verl.trainer.config import AlgoConfig
+    from verl.trainer.ppo import core_algos
+
     mask, per_row = x["mask"], x["rewards"][:, None] * torch.eye(T)[0]  # verl sums token rewards to rewards
 
     for gamma, lam in [(1.0, 1.0), (0.99, 0.95), (0.9, 0.0)]:
@@ -148,13 +155,21 @@ def record_verl() -> None:
     out = core_algos.compute_rewards(x["token_rewards"], x["logprobs"], x["ref_logprobs"], 0.05)
     record.add("compute_rewards", {"kl_ratio": 0.05}, rewards=out)
 
-    modes = ["token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm"]
+
+MODES = ["token-mean", "seq-mean-token-mean", "seq-mean-token-sum", "seq-mean-token-sum-norm"]
+
+
+def verl_policy_losses(record: Record, x: dict[str, Tensor]) -> None:
+    from verl.trainer.ppo import core_algos, rollout_corr_helper
+    from verl.workers.config import ActorConfig
+
     for mask_name in ["mask", "mask_failed"]:
-        for mode in modes:
+        for mode in MODES:
             out = core_algos.agg_loss(x["advantages"], x[mask_name], mode)
             record.add("agg_loss", {"mask": mask_name, "mode": mode, "max_tokens": T}, loss=out)
 
-    def policy_case(function: str, low: float, high: float, dual: float, mode: str, mask_name: str, tis: bool) -> None:
+    def policy_case(function: str, clip: tuple[float, float, float], mode: str, mask_name: str, tis: bool) -> None:
+        low, high, dual = clip
         config = ActorConfig(
             strategy="fsdp",
             rollout_n=1,
@@ -179,17 +194,24 @@ def record_verl() -> None:
         record.add(function, arguments, loss=loss, gradient=logprobs.grad, **outputs)
 
     vanilla, gspo = "compute_policy_loss_vanilla", "compute_policy_loss_gspo"
-    for mode in modes:
-        policy_case(vanilla, 0.2, 0.2, 3.0, mode, "mask", False)
-    policy_case(vanilla, 0.2, 0.28, 3.0, "token-mean", "mask", False)
-    policy_case(vanilla, 0.2, 0.2, 1.5, "token-mean", "mask", False)
-    policy_case(vanilla, 0.2, 0.2, 3.0, "seq-mean-token-mean", "mask_failed", False)
-    policy_case(vanilla, 0.2, 0.2, 3.0, "token-mean", "mask", True)
-    policy_case(gspo, 0.2, 0.2, 3.0, "seq-mean-token-mean", "mask", False)
-    policy_case(gspo, 0.0003, 0.0004, 3.0, "seq-mean-token-mean", "mask", False)
+    for mode in MODES:
+        policy_case(vanilla, (0.2, 0.2, 3.0), mode, "mask", False)
+    policy_case(vanilla, (0.2, 0.28, 3.0), "token-mean", "mask", False)
+    policy_case(vanilla, (0.2, 0.2, 1.5), "token-mean", "mask", False)
+    policy_case(vanilla, (0.2, 0.2, 3.0), "seq-mean-token-mean", "mask_failed", False)
+    policy_case(vanilla, (0.2, 0.2, 3.0), "token-mean", "mask", True)
+    policy_case(gspo, (0.2, 0.2, 3.0), "seq-mean-token-mean", "mask", False)
+    policy_case(gspo, (0.0003, 0.0004, 3.0), "seq-mean-token-mean", "mask", False)
 
+
+def verl_other_terms(record: Record, x: dict[str, Tensor]) -> None:
+    """The critic's loss, the KL, importance weights, whitening and entropy."""
+    from verl.trainer.ppo import core_algos, rollout_corr_helper
+    from verl.utils import torch_functional
+
+    mask = x["mask"]
     for clip in [0.2, 0.5]:
-        for mode in modes[:2]:
+        for mode in MODES[:2]:
             values = x["new_values"].clone().requires_grad_()
             loss, fraction = core_algos.compute_value_loss(values, x["returns"], x["values"], mask, clip, mode)
             loss.backward()
@@ -207,17 +229,25 @@ def record_verl() -> None:
     record.add("compute_rollout_correction_weights", {"cap": 1.5}, weights=out)
     record.add("masked_whiten", {}, whitened=torch_functional.masked_whiten(x["returns"], mask))
     record.add("entropy_from_logits", {}, entropy=torch_functional.entropy_from_logits(x["logits"]))
-    record.write()
 
 
 def record_trl() -> None:
     import trl
+
+    record = Record("trl", trl.__version__)
+    with tempfile.TemporaryDirectory() as folder:
+        trainer = trl_trainers(folder)
+        trl_advantages(record, trainer)
+        trl_losses(record, make_inputs(), trainer)
+    record.write()
+
+
+def trl_trainers(folder: str) -> Callable[..., Any]:
+    """What builds a trainer around a tiny random model, which is kept in `folder`."""
     from datasets import Dataset
     from tokenizers import Tokenizer, models, pre_tokenizers
     from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
-    from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
-    record, x = Record("trl", trl.__version__), make_inputs()
     words = Tokenizer(models.WordLevel({"<pad>": 0, "<eos>": 1, "<unk>": 2, "a": 3, "b": 4, "c": 5}, unk_token="<unk>"))
     words.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(
@@ -226,15 +256,14 @@ def record_trl() -> None:
     sizes = {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 1, "num_hidden_layers": 1}
     torch.manual_seed(SEED)
     model = LlamaForCausalLM(LlamaConfig(vocab_size=6, bos_token_id=1, eos_token_id=1, pad_token_id=0, **sizes))
-    scratch = tempfile.TemporaryDirectory()  # removed at exit
-    model.save_pretrained(scratch.name)  # a folder, because with a KL term the trainers load the reference by name
+    model.save_pretrained(folder)  # because with a KL term the trainers load the reference by name
 
     def trainer(kind: Any, settings: Any, rewards: list[float | None], group: int, **options: Any) -> Any:
         def reward(prompts: list[str], **_: Any) -> list[float | None]:
             return rewards
 
         arguments = settings(
-            output_dir=scratch.name,
+            output_dir=folder,
             per_device_train_batch_size=len(rewards),
             num_generations=group,
             max_completion_length=T,
@@ -245,12 +274,16 @@ def record_trl() -> None:
             **options,
         )
         data = Dataset.from_list([{"prompt": "a b"}] * len(rewards))
-        built = kind(
-            model=scratch.name, reward_funcs=reward, args=arguments, train_dataset=data, processing_class=tokenizer
-        )
+        built = kind(model=folder, reward_funcs=reward, args=arguments, train_dataset=data, processing_class=tokenizer)
         built.model.train()
         built.current_gradient_accumulation_steps = 1  # set by the training loop, which does not run here
         return built
+
+    return trainer
+
+
+def trl_advantages(record: Record, trainer: Callable[..., Any]) -> None:
+    from trl import GRPOConfig, GRPOTrainer, RLOOConfig, RLOOTrainer
 
     def advantage_case(kind: Any, settings: Any, rewards: list[float | None], group: int, **options: Any) -> None:
         built = trainer(kind, settings, rewards, group, **options)
@@ -265,6 +298,10 @@ def record_trl() -> None:
         for scale in ["group", "batch", "none"]:
             advantage_case(GRPOTrainer, GRPOConfig, rewards, 4, scale_rewards=scale)
         advantage_case(RLOOTrainer, RLOOConfig, rewards, 4, normalize_advantages=False, beta=0.0)
+
+
+def trl_losses(record: Record, x: dict[str, Tensor], trainer: Callable[..., Any]) -> None:
+    from trl import GRPOConfig, GRPOTrainer
 
     def loss_case(mask: Tensor, **options: Any) -> None:
         built = trainer(GRPOTrainer, GRPOConfig, [0.0] * B, B, **options)
@@ -295,7 +332,6 @@ def record_trl() -> None:
     loss_case(x["mask"], loss_type="dapo", beta=0.0, delta=1.5)
     loss_case(x["mask"], loss_type="grpo", beta=0.04, use_bias_correction_kl=False)
     loss_case(x["mask"], loss_type="grpo", beta=0.0, importance_sampling_level="sequence")
-    record.write()
 
 
 if __name__ == "__main__":
