@@ -46,12 +46,25 @@ def test_a_local_simulator_is_refused_by_name(zerosearch: Any, config: str) -> N
         (("--dry-run",), "--on verl"),
         (("--on", "verl", "--verl", "trainer.nnodes"), "key=value"),
         (("--on", "verl", "--seeds", "0,1"), "--seeds"),
+        (("--simulators", "2"), "--on verl"),
+        (("--on", "verl", "--serve", "--max-model-len 4096"), "--simulators"),
+        (("--on", "verl", "--simulators", "2"), "choose one"),  # and `SERVED` names a server
     ],
 )
 def test_a_mistake_is_one_line(zerosearch: Any, config: str, words: tuple[str, ...], said: str) -> None:
     result = zerosearch("train", config, *SERVED, *words)
     assert result.code != 0
     assert said in result.line
+
+
+def test_a_dry_run_shows_how_replicas_are_served(zerosearch: Any, config: str) -> None:
+    own = ("--set", "engine.simulated.adapter=none", "--set", "engine.simulated.model=Qwen/Sim-14B")
+    replicas = ("--simulators", "4x2", "--serve", "--max-model-len 4096")
+    result = zerosearch("train", config, "--on", "verl", "--dry-run", *own, *replicas)
+    assert result.code == 0, result.err
+    (line,) = (line for line in result.out.splitlines() if "vllm serve" in line)
+    assert line.startswith("# 4 times, on free GPUs: vllm serve Qwen/Sim-14B ")
+    assert line.endswith("--tensor-parallel-size 2 --max-model-len 4096")
 
 
 def test_without_verl_it_says_what_to_install(zerosearch: Any, config: str, tmp_path: Path) -> None:

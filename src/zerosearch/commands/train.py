@@ -46,6 +46,15 @@ def train(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="With --on verl: print the settings of verl and stop.")
     ] = False,
+    simulators: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N[xGPUS]", help="With --on verl: serve the simulator with vLLM, on GPUs that the policy leaves."
+        ),
+    ] = None,
+    serve: Annotated[
+        str | None, typer.Option(metavar="WORDS", help="With --simulators: further options of `vllm serve`.")
+    ] = None,
 ) -> None:
     """Teach a policy to search by reinforcement learning, with a simulated (or a real) search engine.
 
@@ -64,10 +73,10 @@ def train(
             "they are taken all the same"
         )
     config = load_config(config_file, [*(set_ or ()), *as_overrides({"name": name, "folder": folder})])
-    if on is not None or verl or dry_run:
-        from zerosearch.commands.train_verl import train_on
+    if on is not None or verl or dry_run or simulators or serve:
+        from zerosearch.commands.train_verl import Words, train_on
 
-        train_on(on, config, verl or [], fresh=fresh, dry_run=dry_run, seeds=seeds)
+        train_on(Words(on, verl or [], dry_run, simulators, serve), config, fresh=fresh, seeds=seeds)
         return
     if seeds is not None:
         _train_seeds(config_file, list(set_ or ()), config, seeds, fresh)

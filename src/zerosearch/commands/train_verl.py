@@ -3,36 +3,60 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from zerosearch.commands.screen import console
 from zerosearch.config import TrainConfig
 from zerosearch.errors import ConfigError
 from zerosearch.scaleout.verl.launch import launch, plan
+from zerosearch.scaleout.verl.served import serve
 from zerosearch.scaleout.verl.translate import Settings
 
 
-def train_on(
-    on: str | None, config: TrainConfig, changes: Sequence[str], *, fresh: bool, dry_run: bool, seeds: str | None
-) -> None:
-    """Raises `ConfigError` for another trainer than verl, for `--seeds`, and for a change that is no `key=value`."""
-    if on != "verl":
+@dataclass(frozen=True)
+class Words:
+    """The options of `train` that are about verl."""
+
+    on: str | None
+    changes: Sequence[str]
+    dry_run: bool
+    simulators: str | None
+    serve: str | None
+
+
+def train_on(words: Words, config: TrainConfig, *, fresh: bool, seeds: str | None) -> None:
+    """Raises `ConfigError` for another trainer than verl, for `--seeds`, for a change that is no `key=value`, and for
+    simulator replicas that cannot be."""
+    if words.on != "verl":
         raise ConfigError(
-            "--verl and --dry-run go with --on verl" if on is None else f"--on {on}: there is verl, and nothing else"
+            "--verl, --dry-run, --simulators and --serve go with --on verl"
+            if words.on is None
+            else f"--on {words.on}: there is verl, and nothing else"
         )
     if seeds is not None:
         raise ConfigError("--seeds does not go with --on verl: start one run a seed, with --set seed=N --name NAME-N")
+    if words.serve is not None and words.simulators is None:
+        raise ConfigError("--serve goes with --simulators")
+    changes = words.changes
+    served = None if words.simulators is None else serve(config, words.simulators, words.serve or "")
     for change in changes:
         if "=" not in change and not change.startswith("~"):
             raise ConfigError(f"--verl {change}: write key=value, as verl does: trainer.n_gpus_per_node=8")
-    if dry_run:
-        settings, left_out, _ = plan(config)
+    if words.dry_run:
+        settings, left_out, _ = plan(config, served)
         for line in lines(settings, changes):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         for text in left_out:
             console.print(f"# left out: {text}", markup=False, highlight=False, soft_wrap=True)
+        if served is not None:
+            told = shlex.join(served.command("vllm", "HOST", 8000))
+            console.print(
+                f"# {served.count} times, on free GPUs: {told}", markup=False, highlight=False, soft_wrap=True
+            )
         return
-    launch(config, changes, fresh=fresh, say=console.print)
+    launch(config, changes, served, fresh=fresh, say=console.print)
 
 
 def lines(settings: Settings, changes: Sequence[str]) -> list[str]:

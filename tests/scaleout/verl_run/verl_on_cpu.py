@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import types
+from collections import Counter
 from typing import Any
 
 import torch
@@ -113,7 +114,11 @@ AutoModelForTokenClassification.from_pretrained = classmethod(_load_with_sdpa)  
 
 
 class Server:
-    """A Ray actor that samples from a transformers model, a request at a time."""
+    """A Ray actor that samples from a transformers model, a request at a time.
+
+    What it draws is a function of the weights' step, the prompt, and how often that prompt was asked before: so a step
+    that is repeated has the same episodes.
+    """
 
     def __init__(self, path: str) -> None:
         from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -122,6 +127,7 @@ class Server:
         self.model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
         self.tokenizer = AutoTokenizer.from_pretrained(path)
         self.steps = 0
+        self.asked: Counter[tuple[int, ...]] = Counter()
         self.lock = asyncio.Lock()
 
     async def generate(
@@ -137,12 +143,14 @@ class Server:
         ids: list[int] = []
         logprobs: list[float] = []
         given, cache = torch.tensor([prompt_ids]), None
+        greedy = params["temperature"] == 0
+        self.asked[tuple(prompt_ids)] += not greedy
+        draw = torch.Generator().manual_seed(hash((self.steps, self.asked[tuple(prompt_ids)], *prompt_ids)) % 2**63)
         while len(ids) < params["max_tokens"]:
             out = self.model(given, past_key_values=cache, use_cache=True)
             cache, logits = out.past_key_values, out.logits[0, -1].float()
-            greedy = params["temperature"] == 0
             logp = (logits if greedy else logits / params["temperature"]).log_softmax(-1)
-            token = int(logp.argmax()) if greedy else int(torch.multinomial(logp.exp(), 1))
+            token = int(logp.argmax()) if greedy else int(torch.multinomial(logp.exp(), 1, generator=draw))
             ids.append(token)
             logprobs.append(float(logp[token]))
             if token == self.tokenizer.eos_token_id:
@@ -160,6 +168,7 @@ class Server:
         assert not unexpected, unexpected
         assert set(missing) <= {"lm_head.weight"}, missing
         self.steps = steps or 0
+        self.asked.clear()
 
     async def nothing(self, *args: Any, **kwargs: Any) -> None:
         return None

@@ -12,9 +12,9 @@ import shutil
 from pathlib import Path
 
 from zerosearch.config_file import load_config
-from zerosearch.errors import CheckpointError
+from zerosearch.errors import CheckpointError, DataError
 from zerosearch.files.folders import settle
-from zerosearch.files.jsonl import write_json
+from zerosearch.files.jsonl import read_metrics, write_json
 from zerosearch.run_folder import STATE, known_settings, step_folders
 
 _MARK = "global_step_"
@@ -23,6 +23,24 @@ _MARK = "global_step_"
 def run_of(checkpoints: Path) -> Path:
     """The run's folder, given `RUN/verl/checkpoints`."""
     return checkpoints.parent.parent
+
+
+def what_was_lost(verl: Path, metrics: Path) -> str:
+    """What a run loses that ends now, and where the same command goes on. `verl` is the run's folder of verl's own
+    things, `metrics` the file of this start."""
+    mark = verl / "checkpoints" / "latest_checkpointed_iteration.txt"
+    saved = int(mark.read_text()) if mark.is_file() else 0
+    try:
+        done = max([saved, *(row["step"] for row in read_metrics(metrics))])
+    except DataError:  # nothing is known of the steps
+        done = saved
+    lost = f"what step {done + 1} had begun"
+    if done > saved:
+        steps = " to ".join(map(str, sorted({saved + 1, done})))
+        lost = f"step{'s' * (done > saved + 1)} {steps} and {lost}"
+    if not saved:
+        return f"Lost: {lost}. There is no checkpoint yet: the same command begins anew"
+    return f"Lost: {lost}. The same command resumes from the checkpoint after step {saved}"
 
 
 def keep_policy(saved: Path, run: Path, *, keep: int = 0) -> Path:

@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,17 @@ from zerosearch.files.jsonl import atomic_write, read_object, write_json
 from zerosearch.models.embedded import resolve_model
 from zerosearch.parts import open_questions
 from zerosearch.run_folder import known_settings
+from zerosearch.scaleout.verl.checkpoints import what_was_lost
 from zerosearch.scaleout.verl.dataset import write_questions
+from zerosearch.scaleout.verl.served import SERVED, Served, asked_at
 from zerosearch.scaleout.verl.translate import AGENT, Places, Settings, translate
 
 _LOOP = "zerosearch.scaleout.verl.agent_loop.SearchAgentLoop"
 _SETTINGS, _FAILURE = "settings.json", "failure.txt"
+_LATER = "http://replica/v1"  # of replicas that are not started yet
 
 
-def plan(config: TrainConfig) -> tuple[Settings, list[str], Places]:
+def plan(config: TrainConfig, served: Served | None = None) -> tuple[Settings, list[str], Places]:
     """What verl would be told, what is left out, and where things lie. Reads the questions; writes and loads nothing.
 
     Raises `ConfigError` that names what cannot be translated, `DataError` for questions that cannot be read.
@@ -40,7 +44,7 @@ def plan(config: TrainConfig) -> tuple[Settings, list[str], Places]:
     count = len(open_questions(config.data.train, config.data.limit, config.data.fields))
     flash = importlib.util.find_spec("flash_attn") is not None
     places = Places(config.run_folder, config.model.name, count, flash, _fused_head(config.model.name))
-    settings, left_out = translate(config, places)
+    settings, left_out = translate(config if served is None else asked_at(config, [_LATER]), places)
     return settings, left_out, places
 
 
@@ -60,14 +64,23 @@ def _fused_head(model: str) -> bool:
     return bool(config.tie_word_embeddings) and not any(getattr(config, name, None) for name in scaled)
 
 
-def launch(config: TrainConfig, changes: Sequence[str], *, fresh: bool, say: Callable[[str], None] = print) -> None:
+def launch(
+    config: TrainConfig,
+    changes: Sequence[str],
+    served: Served | None = None,
+    *,
+    fresh: bool,
+    say: Callable[[str], None] = print,
+) -> None:
     """Train `config` on verl, on the Ray cluster that RAY_ADDRESS names, or on one of this machine's own.
 
     `changes` are verl's settings as `key=value`; they have the last word. A run that verl has begun is gone on with
-    from its last checkpoint. Raises `ConfigError`, `CheckpointError` for a folder of other settings, `FolderError` for
-    one of another trainer, `ModelError` where verl is not installed, `RunError` where the run failed.
+    from its last checkpoint. `served`: simulator replicas to start on GPUs that the policy leaves.
+
+    Raises `ConfigError`, `CheckpointError` for a folder of other settings, `FolderError` for one of another trainer,
+    `ModelError` where verl is not installed, and `RunError` where the run failed or one of its workers died.
     """
-    settings, left_out, places = plan(config)
+    settings, left_out, places = plan(config, served)
     _installed(config, places)
     composed = compose({**settings, "actor_rollout_ref.model.path": resolve_model(config.model.name)}, changes)
     for text in left_out:
@@ -78,10 +91,13 @@ def launch(config: TrainConfig, changes: Sequence[str], *, fresh: bool, say: Cal
             os.rename(config.run_folder, older)
             say(f"the older run is now {older}")
         _check_folder(config)
+        if served is not None:
+            _add(composed, "zerosearch", asdict(served))
         _write(config, composed, say)
-        _for_workers(composed, "VERL_FILE_LOGGER_PATH", _next_metrics(places.verl))
+        metrics = _next_metrics(places.verl)
+        _for_workers(composed, "VERL_FILE_LOGGER_PATH", metrics)
         _for_workers(composed, "TENSORBOARD_DIR", config.run_folder / "tensorboard")
-        _run(composed, places.verl)
+        _run(composed, places.verl, metrics)
     say(f"complete: {config.run_folder}/checkpoints holds the policy (zerosearch evaluate, zerosearch ask --run)")
 
 
@@ -143,7 +159,8 @@ def _write(config: TrainConfig, composed: Any, say: Callable[[str], None]) -> No
     verl.mkdir(parents=True, exist_ok=True)
     write_json(verl / _SETTINGS, {"settings": known_settings(config)})  # first: it says whose folder this is
     atomic_write(folder / "config.toml", config_toml(config).encode())
-    loop = [{"name": AGENT, "_target_": _LOOP, "settings": str((folder / "config.toml").absolute())}]
+    played = folder / "config.toml" if composed.get("zerosearch") is None else verl / SERVED
+    loop = [{"name": AGENT, "_target_": _LOOP, "settings": str(played.absolute())}]
     atomic_write(verl / "agent_loop.yaml", json.dumps(loop, indent=1).encode())  # JSON is YAML too
     atomic_write(verl / "verl.yaml", OmegaConf.to_yaml(composed).encode())
     template = config.protocol.prompt or (PROMPT if config.protocol.max_searches else PROMPT_WITHOUT_SEARCH)
@@ -161,9 +178,13 @@ def _write(config: TrainConfig, composed: Any, say: Callable[[str], None]) -> No
 
 def _for_workers(composed: Any, name: str, path: Path) -> None:
     """Set an environment variable of Ray's workers: on an existing cluster they inherit none of this process."""
+    _add(composed, f"ray_kwargs.ray_init.runtime_env.env_vars.{name}", str(path.absolute()))
+
+
+def _add(composed: Any, name: str, value: Any) -> None:
     from omegaconf import OmegaConf
 
-    OmegaConf.update(composed, f"ray_kwargs.ray_init.runtime_env.env_vars.{name}", str(path.absolute()), force_add=True)
+    OmegaConf.update(composed, name, value, force_add=True)
 
 
 def _next_metrics(verl: Path) -> Path:
@@ -171,27 +192,30 @@ def _next_metrics(verl: Path) -> Path:
     return verl / f"metrics-{len(list(verl.glob('metrics-*.jsonl'))) + 1}.jsonl"
 
 
-def _run(composed: Any, verl: Path) -> None:
+def _run(composed: Any, verl: Path, metrics: Path) -> None:
     from verl.trainer.main_ppo import run_ppo
     from verl.trainer.ppo.utils import need_critic, need_reference_policy
     from verl.utils.config import validate_config
     from verl.utils.device import auto_set_device
 
     from zerosearch.scaleout.verl.trainer import SearchRunner
+    from zerosearch.scaleout.verl.watch import Watch
 
-    try:
-        auto_set_device(composed)
-        validate_config(composed, need_reference_policy(composed), need_critic(composed))
-        run_ppo(composed, task_runner_class=SearchRunner)
-    except Exception as error:  # of Ray, verl, vLLM or CUDA
-        atomic_write(verl / _FAILURE, clean(str(error)).encode())
-        raise RunError(
-            f"the run on verl failed: {_last_line(error)}. All of it is in {verl / _FAILURE}. What verl has saved "
-            "stays; the same command goes on from its last checkpoint"
-        ) from error
+    with Watch(SearchRunner, spared=("SimulatorReplica",)) as watch:
+        try:
+            auto_set_device(composed)
+            validate_config(composed, need_reference_policy(composed), need_critic(composed))
+            run_ppo(composed, task_runner_class=watch)
+        except Exception as error:  # of Ray, verl, vLLM or CUDA
+            dead = [str(death) for death in watch.look()]
+            atomic_write(verl / _FAILURE, clean("\n".join([*dead, str(error)])).encode())
+            raise RunError(
+                f"the run on verl failed: {dead[0] if dead else _last_line(error)}. {what_was_lost(verl, metrics)}. "
+                f"All of the error is in {verl / _FAILURE}"
+            ) from error
 
 
 def _last_line(error: BaseException) -> str:
     """The end of a remote traceback says what happened."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1][:300] if lines else type(error).__name__
+    return lines[-1][:300].rstrip(".") if lines else type(error).__name__

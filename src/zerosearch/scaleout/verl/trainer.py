@@ -12,8 +12,12 @@ from verl.trainer.main_ppo import TaskRunnerV1
 from verl.trainer.ppo.checkpoint_callback import CheckpointCallback
 from verl.trainer.ppo.v1.trainer_base import TRAINER_REGISTRY
 
+from zerosearch.config_file import config_toml, load_config
+from zerosearch.files.jsonl import atomic_write
 from zerosearch.scaleout.verl.checkpoints import keep_policy, run_of
 from zerosearch.scaleout.verl.metrics import step_metrics
+from zerosearch.scaleout.verl.served import SERVED, Served, asked_at
+from zerosearch.scaleout.verl.simulators import Simulators, check_room
 
 log = logging.getLogger(__name__)
 
@@ -38,12 +42,36 @@ def _episodes(batch: Any) -> list[dict[str, float]]:
 
 
 class _Runner(TaskRunnerV1.__ray_metadata__.modified_class):  # type: ignore[misc]
+    simulators: Simulators | None = None
+
     def run(self, config: Any) -> None:
         import zerosearch.scaleout.verl.estimators  # noqa: F401  (registers them in this process)
 
+        if (served := _served(config)) is not None:
+            check_room(served, config.trainer.nnodes * config.trainer.n_gpus_per_node)
         mode = config.trainer.v1.trainer_mode
         TRAINER_REGISTRY[mode] = searching(TRAINER_REGISTRY[mode])
-        super().run(config)
+        try:
+            super().run(config)
+        finally:
+            if self.simulators is not None:
+                self.simulators.close()
+
+    def init_agent_loop_manager(self) -> None:
+        """The policy has its GPUs by now, and nobody plays yet: the simulator gets GPUs that are left."""
+        if (served := _served(self.config)) is not None:
+            run = run_of(Path(self.config.trainer.default_local_dir))
+            self.simulators = Simulators.start(served, run / "verl")
+            print(f"simulator replicas: {', '.join(self.simulators.urls)}", flush=True)
+            asked = asked_at(load_config(run / "config.toml"), self.simulators.urls)
+            atomic_write(run / "verl" / SERVED, config_toml(asked).encode())
+        super().init_agent_loop_manager()
+
+
+def _served(config: Any) -> Served | None:
+    """The replicas that `launch` has put among verl's settings."""
+    told = config.get("zerosearch")
+    return None if told is None else Served(**{**told, "words": tuple(told.words)})
 
 
 SearchRunner = ray.remote(_Runner)
