@@ -74,7 +74,7 @@ def test_replicas_have_the_free_gpus_come_back_and_leave_nothing(four_gpus: Path
     again = lives(four_gpus / "simulator-0.log")[-1]
     assert (again["words"], again["gpus"]) == (first["words"], first["gpus"])
 
-    actor = _process_of("SimulatorReplica")
+    actor = ray._private.state.actors(actor_id=simulators.replicas[1]._actor_id.hex())["Pid"]
     os.kill(actor, signal.SIGKILL)  # a worker of Ray dies: its server is not left behind
     wait_until(lambda: gone(second["processes"]))
     wait_until(lambda: [(death.worker, death.process) for death in deaths()] == [("SimulatorReplica", actor)])
@@ -92,12 +92,6 @@ def _gpus_of(policy: Any) -> list[list[str]]:
 
     strategy = ray.util.scheduling_strategies.PlacementGroupSchedulingStrategy(policy)
     return list(ray.get([gpus.options(scheduling_strategy=strategy).remote() for _ in range(2)]))
-
-
-def _process_of(name: str) -> int:
-    """The last worker of Ray of this class."""
-    table = ray._private.state.actors(actor_state_name="ALIVE").values()
-    return max((row["StartTime"], row["Pid"]) for row in table if row["ActorClassName"] == name)[1]
 
 
 DRIVER = """
