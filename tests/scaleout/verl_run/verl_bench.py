@@ -54,7 +54,6 @@ training = {{ steps = 2, questions_per_step = 2, rollouts = 8, learning_rate = 1
 checkpoint_every = 1, micro_batch_tokens = 2048 }}
 logging.tensorboard = false
 """
-SERVED = 'model = "{folder}/model"'  # by the run itself
 MERGE = "actor_rollout_ref.model.lora.merge=True"
 FULL, LORA = 'full = true, lora = "none"', "lora = { rank = 4, alpha = 8 }"
 
@@ -171,8 +170,8 @@ class Trained:
             self._kill_driver(config, name)
         if name != "rloo-lora-kl":
             return self.bench.train(config)
-        served = config.read_text().replace(f'base_url = "{self.bench.simulator.url}", model = "sim"', SERVED)
-        config.write_text(served.format(folder=self.bench.folder))
+        server = f'base_url = "{self.bench.simulator.url}", model = "sim"'
+        config.write_text(config.read_text().replace(server, f'model = "{self.bench.folder}/model"'))
         return self.bench.train(config, MERGE, options=("--simulators", "2", "--serve", "--max-model-len 4096"))
 
     def _kill_driver(self, config: Path, name: str) -> None:
