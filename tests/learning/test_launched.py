@@ -65,3 +65,16 @@ def test_two_launched_processes_train_like_one(tiny_tokenizer: Any, tmp_path: Pa
         for key in ("reward", "searches", "policy_tokens", "loss", "grad_norm", "entropy", "trained_rows"):
             assert theirs[key] == pytest.approx(ours[key], rel=1e-3, abs=1e-5), key
         assert theirs["sampler_gap_max"] < 1e-4
+
+
+@pytest.mark.parametrize("asked", [1, 2])
+def test_one_process_that_was_to_be_several_is_told(tmp_path: Path, asked: int) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "from zerosearch.learning.parallel import Processes\n"
+        "found = Processes.current()\n"
+        "print(found.size, 'started one' in (found.missed or ''))\n"
+    )
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", str(asked), str(script)]
+    done = subprocess.run(launch, capture_output=True, text=True, timeout=300)
+    assert done.stdout.split() == ["1", str(asked == 2)], done.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,8 @@ from zerosearch.process.runtime import prepare, quiet_libraries
 if TYPE_CHECKING:
     from zerosearch.learning.bench import Measured
     from zerosearch.models.phases import Spent
+
+log = logging.getLogger(__name__)
 
 
 def bench(
@@ -69,6 +72,8 @@ def bench(
 
     processes = Processes.current()
     console.quiet = not processes.first
+    if processes.missed:
+        log.warning(processes.missed)
     config = load_config(config_file, set_ or ())
     cpu = pick_device(config.model.device).type == "cpu"
     if config_file is None and cpu:

@@ -7,6 +7,7 @@ the step is that of one process, up to the order of additions.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -35,6 +36,20 @@ class Processes:
 
         state = PartialState(cpu=not torch.cuda.is_available())
         return cls(state.process_index, state.num_processes)
+
+    @property
+    def missed(self) -> str | None:
+        """What to say where this process is alone and `accelerate launch` was asked for several.
+
+        Without several GPUs it starts one, tells nobody, and leaves only a port for them to meet at.
+        """
+        launched = "ACCELERATE_MIXED_PRECISION" in os.environ and "MASTER_PORT" in os.environ
+        if self.size > 1 or not launched:
+            return None
+        return (
+            "accelerate launch was asked for several processes and started one, as it does without a GPU for each; "
+            "torchrun --nproc_per_node N -m zerosearch ... starts N"
+        )
 
     @property
     def first(self) -> bool:

@@ -100,7 +100,7 @@ def assemble(
     check_run_folder(config.run_folder)
     begin = None if fresh else look(config)
     inputs = trainer_inputs(parts, processes)
-    for warning in _warnings(config, inputs.questions):
+    for warning in _warnings(config, inputs.questions, processes):
         say(f"warning: {warning}")
     folder = config.run_folder
     if begin is not None and begin.whole:
@@ -191,8 +191,10 @@ def _critic(parts: Parts, model: LocalModel) -> Critic:
     return Critic.lora(model, rank=config.model.lora.rank, alpha=config.model.lora.alpha)
 
 
-def _warnings(config: TrainConfig, questions: Sequence[Question]) -> Iterator[str]:
-    """Where a simulator's adapter is asked for something it was not tuned on."""
+def _warnings(config: TrainConfig, questions: Sequence[Question], processes: Processes) -> Iterator[str]:
+    """Where there are fewer processes than wanted, or a simulator's adapter is asked for what it was not tuned on."""
+    if processes.missed:
+        yield processes.missed
     engine, adapter = config.engine, config.engine.simulated.adapter
     if engine.kind == "simulated" and adapter is not None:
         if unknown := embedded_warning(adapter, config.data.train, questions):
