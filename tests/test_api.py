@@ -67,10 +67,14 @@ def test_every_name_is_there_and_none_is_loaded_before_it_is_used() -> None:
 
 
 def test_the_process_is_prepared_before_torch_is_imported() -> None:
-    code = "import os; from zerosearch import train; print(os.environ['OMP_WAIT_POLICY'])"
-    environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+    code = (
+        "import os; from zerosearch import train; from torch._inductor.async_compile import get_compile_threads; "
+        "print(os.environ['OMP_WAIT_POLICY'], get_compile_threads())"
+    )
+    ours = ("OMP_WAIT_POLICY", "TORCHINDUCTOR_COMPILE_THREADS")
+    environment = {key: value for key, value in os.environ.items() if key not in ours}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
-    assert done.stdout.strip() == "PASSIVE"
+    assert done.stdout.split() == ["PASSIVE", "1"]
 
 
 def test_names_and_types_are_the_same_for_a_type_checker() -> None:

@@ -141,7 +141,8 @@ class EvaluationConfig(Section):
     """Benchmarks of `zerosearch evaluate` without --benchmarks: nq, triviaqa, popqa, hotpotqa, 2wikimultihopqa,
     musique, bamboogle, or files. The evaluations during training use `questions`."""
     benchmark_limit: int | None = Field(None, ge=1, json_schema_extra=FREE)
-    """Number of questions to draw from each of `benchmarks`, by seed. none: all."""
+    """Number of questions that `zerosearch evaluate` draws by seed from each of `benchmarks`, or without any from
+    `questions`. With --benchmarks only --limit counts. none: all."""
     engine: EngineConfig | None = None
     """The engine to evaluate with; none: the training engine."""
     transfer_limit: int = Field(0, ge=0)

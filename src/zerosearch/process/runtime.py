@@ -22,6 +22,8 @@ def prepare() -> None:
     - glibc keeps freed buffers of up to 32 MB: handing those of every layer back to the system and faulting them in
       again costs a CPU step up to half of its time.
     - The GPU's memory is handed out in segments that grow: micro-batches of ever new sizes leave no gaps behind.
+    - torch compiles in this process: for the few kernels of `fused.py` it would start up to 32 others, each of which
+      imports torch, and the process would wait for them at its end.
     - Tokenizers do not fork, model hubs are not asked for what is on disk, progress bars of libraries stay off.
     """
     for name, value in {
@@ -31,6 +33,7 @@ def prepare() -> None:
         "HF_HUB_DISABLE_TELEMETRY": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
         "TRANSFORMERS_VERBOSITY": "error",
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",
     }.items():
         os.environ.setdefault(name, value)
     if sys.platform == "linux" and not any(k.startswith(("MALLOC_", "GLIBC_TUNABLES")) for k in os.environ):
