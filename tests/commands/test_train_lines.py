@@ -59,7 +59,8 @@ def test_training_needs_a_configuration(zerosearch: Any) -> None:
 def test_an_odd_name_is_one_line(zerosearch: Any, name: str) -> None:
     refused = zerosearch("train", "--set", "training.steps=1", "--name", name)
     assert refused.code == 2
-    assert "a run's name is a plain folder name" in refused.err.replace("\n", " ")
+    said = "a run's name is a plain folder name" if name else "--name is empty"
+    assert said in refused.err.replace("\n", " ")
 
 
 def test_what_is_offered_next_is_what_a_complete_run_accepts() -> None:

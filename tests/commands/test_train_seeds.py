@@ -129,7 +129,7 @@ def test_mean_and_spread_are_those_of_the_last_evaluations(tmp_path: Path) -> No
     [
         ("0,1,1", "--seeds 0,1,1: names a seed twice"),
         ("0,x", "--seeds 0,x: write whole numbers"),
-        ("", "--seeds : write whole numbers"),
+        ("", "--seeds is empty"),
         ("-1", "--seeds -1: write whole numbers"),
     ],
 )

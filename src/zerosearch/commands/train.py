@@ -13,11 +13,10 @@ import typer
 from rich.table import Table
 
 from zerosearch.commands.screen import Console, console, table
-from zerosearch.commands.train_seeds import SCORES, seeds_of, train_seeds
+from zerosearch.commands.train_seeds import SCORES, evaluations_of, seeds_of, train_seeds
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import as_overrides, load_config
 from zerosearch.errors import ConfigError, first_line
-from zerosearch.files.jsonl import read_object
 from zerosearch.process.runtime import prepare
 from zerosearch.spending.ledger import counted, dollars
 
@@ -181,8 +180,7 @@ def _conclude(config: TrainConfig, complete: bool, report: str = "") -> None:
     """Print the evaluations side by side, say where everything lies, and what to do with it. `report`: about that."""
 
     folder = config.run_folder
-    evaluations = [read_object(path) for path in sorted((folder / "evaluations").glob("step-[0-9]*.json"))]
-    if evaluations:
+    if evaluations := evaluations_of(folder):
         alike = [e for e in evaluations if _made_as(e) == _made_as(evaluations[-1])]
         console.print(results_table(alike))
         if others := [e["step"] for e in evaluations if e not in alike]:

@@ -142,7 +142,7 @@ class _Runs:
 
 def summary(runs: dict[int, TrainConfig]) -> Table | None:
     """The last evaluation of each run, their mean and standard deviation; None where there is none."""
-    last = {seed: found for seed, config in runs.items() if (found := last_evaluation(config.run_folder)) is not None}
+    last = {seed: found[-1] for seed, config in runs.items() if (found := evaluations_of(config.run_folder))}
     if not last:
         return None
     steps = sorted({evaluation["step"] for evaluation in last.values()})
@@ -162,7 +162,6 @@ def summary(runs: dict[int, TrainConfig]) -> Table | None:
     return shown
 
 
-def last_evaluation(folder: Path) -> dict[str, Any] | None:
-    """The newest evaluation of a run's folder."""
-    files = sorted((folder / "evaluations").glob("step-[0-9]*.json"))
-    return read_object(files[-1]) if files else None
+def evaluations_of(folder: Path) -> list[dict[str, Any]]:
+    """The evaluations of a run's folder, the oldest first."""
+    return [read_object(path) for path in sorted((folder / "evaluations").glob("step-[0-9]*.json"))]
