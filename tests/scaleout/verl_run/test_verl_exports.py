@@ -17,6 +17,8 @@ from scaleout.verl_run.verl_bench import Bench, Trained, weights
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from zerosearch.episodes.protocol import render_prompt
+
 TEXT = "What is the capital of Nepal? <think> x </think>\n<search> capital </search>"
 CLOSE = {"rtol": 0.0, "atol": 1e-5}
 
@@ -79,17 +81,18 @@ def test_an_adapter_is_exported_as_it_is_and_merged(trained: Trained, zerosearch
 def test_ask_answers_with_what_verl_trained(trained: Trained, zerosearch: Any) -> None:
     """Its first turn is the greedy reply of verl's own weights, read by plain transformers."""
     bench = trained.run("grpo")
-    done = zerosearch("ask", "--run", str(bench.run("grpo")), "--json", "What is the capital of Nepal?")
+    question = "What is the capital of Nepal?"
+    done = zerosearch("ask", "--run", str(bench.run("grpo")), "--json", question)
     assert done.code == 0, done.err
     asked = json.loads(done.out)
-    assert len(asked["searches"]) == 1
+    assert [search["query"] for search in asked["searches"]] == ["capital"]
     model = AutoModelForCausalLM.from_pretrained(bench.folder / "model")
     model.load_state_dict(of_verl(bench, "grpo"))
     tokenizer = AutoTokenizer.from_pretrained(bench.folder / "model")
-    start = asked["text"].index("<|im_start|>assistant") + len("<|im_start|>assistant\n")
-    ids = tokenizer(asked["text"][:start], return_tensors="pt", add_special_tokens=False)
-    reply = model.generate(**ids, do_sample=False, max_new_tokens=24)[0, ids["input_ids"].shape[1] :]
-    query = asked["searches"][0]["query"]
-    turn = tokenizer.decode(reply).partition("</search>")[0]
-    assert turn.endswith(f"<search>{query}") or turn.partition("<search>")[2].strip() == query
-    assert asked["text"][start:].startswith(turn)
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": render_prompt(question)}],
+        add_generation_prompt=True, return_tensors="pt", return_dict=True,
+    )  # fmt: skip
+    reply = model.generate(**prompt, do_sample=False, max_new_tokens=24)[0, prompt["input_ids"].shape[1] :]
+    theirs, ours = (text.partition("</search>")[0].strip() for text in (tokenizer.decode(reply), asked["text"]))
+    assert ours == theirs

@@ -2,7 +2,7 @@
 
     keep_policy(Path("runs/mine/verl/checkpoints/global_step_50"), Path("runs/mine"), keep=2)
 
-Full weights are verl's `huggingface` folder; an adapter is gathered from its shards by verl's own merger, on the CPU.
+Full weights are verl's `huggingface` folder; an adapter is gathered from its shards, on the CPU.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 from zerosearch.config_file import load_config
 from zerosearch.errors import CheckpointError, DataError
@@ -101,11 +102,32 @@ def _gather(actor: Path, partial: Path) -> None:
         hf_model_config_path=str(actor / "huggingface"),
     )
     merger = FSDPModelMerger(config)
-    world = merger._get_world_size()
-    mesh, names = merger._extract_device_mesh_info(merger._load_rank_zero_state_dict(world), world)
-    shards, shape = merger._calculate_shard_configuration(mesh, names)
-    state = merger._load_and_merge_state_dicts(world, shards, shape, names)
-    made = merger.save_lora_adapter({name: tensor for name, tensor in state.items() if "lora_" in name})
+    made = merger.save_lora_adapter(_adapter_of(actor, merger))
     if made is None:
         raise CheckpointError(f"{actor}: holds no adapter")
     os.replace(made, partial / "policy")
+
+
+def _adapter_of(actor: Path, merger: Any) -> dict[str, Any]:
+    """The adapter's tensors as they were trained. verl's own merger rounds all weights to bfloat16, which loses small
+    updates, and holds the shards of the whole model in memory."""
+    import torch
+    from torch.distributed.tensor import DTensor
+
+    world = merger._get_world_size()
+    parts: list[dict[str, Any]] = []
+    shards = 1
+    while len(parts) < shards:
+        file = actor / f"model_world_size_{world}_rank_{len(parts)}.pt"
+        state = torch.load(file, map_location="cpu", weights_only=False, mmap=True)
+        if not parts:
+            mesh, names = merger._extract_device_mesh_info(state, world)
+            shards, _ = merger._calculate_shard_configuration(mesh, names)
+        parts.append({name: tensor for name, tensor in state.items() if "lora_" in name})
+    merged = {}
+    for name, tensor in parts[0].items():
+        merged[name] = tensor
+        if isinstance(tensor, DTensor):  # the last dimension of the mesh is that which divides weights
+            locals_ = [part[name]._local_tensor for part in parts]
+            merged[name] = merger._merge_by_placement(locals_, tensor.placements[-1])
+    return {name: tensor.float().contiguous() for name, tensor in merged.items()}
