@@ -6,7 +6,9 @@ than 0: a wrong answer after two searches is no worse than after one, or nobody 
 
 from __future__ import annotations
 
+from zerosearch.episodes.search import holds_answer
 from zerosearch.episodes.trajectory import Trajectory
+from zerosearch.simulator.worlds import compares
 
 
 def reward(trajectory: Trajectory) -> float:
@@ -30,6 +32,20 @@ def rising(trajectory: Trajectory) -> float:
     A second search must be learned before it costs much: with .2 from the first step one run gave it up at once.
     """
     return priced(trajectory, 0.05 + 0.15 * min(max(trajectory.step - 10, 0) / 20, 1.0))
+
+
+def unneeded(trajectory: Trajectory) -> float:
+    """With a price of .2 for each search after a page that holds the answer; the others are free.
+
+    So looking further is never dearer than guessing, from the first step on. A page seldom shows the answer of a
+    question that compares as such: there each search after the first costs .05.
+    """
+    question, searches = trajectory.question, trajectory.searches
+    if compares(question):
+        return priced(trajectory, 0.05)
+    held = [holds_answer(search.documents, question.golden_answers) for search in searches]
+    after = sum(any(held[:place]) for place in range(len(held)))
+    return max(trajectory.scores.f1 - 0.2 * after, 0.0)
 
 
 def priced(trajectory: Trajectory, price: float) -> float:

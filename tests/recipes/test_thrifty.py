@@ -23,3 +23,12 @@ def test_the_price_rises_after_ten_steps(step: int, price: float) -> None:
 def test_a_wrong_answer_earns_nothing_less_than_nothing() -> None:
     wrong = episode(NEPAL, "Lima", search("q", "x"), search("r", "x"))
     assert thrifty.fifth(wrong) == 0.0
+
+
+def test_only_a_search_after_the_answer_was_shown_has_a_price() -> None:
+    missed, shown = search("q", "x"), search("r", "Kathmandu is the capital of Nepal.")
+    assert thrifty.unneeded(episode(NEPAL, "Kathmandu", missed, shown)) == 1.0
+    assert thrifty.unneeded(episode(NEPAL, "Kathmandu", shown, missed)) == pytest.approx(0.8)
+    assert thrifty.unneeded(episode(NEPAL, "Lima", shown, missed)) == 0.0
+    choice = replace(NEPAL, text="Which is higher, Kathmandu or Lima?")
+    assert thrifty.unneeded(episode(choice, "Kathmandu", shown, missed)) == pytest.approx(0.95)
