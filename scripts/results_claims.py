@@ -45,7 +45,17 @@ def beat_rag() -> Claims:
     yield RECIPE, f"{fifth[-1]['cost']['searches']:,} searches, of which {asked:,} asked the simulator"
     yield RECIPE, f"| **price .2** ({len(fifth)} steps) |"
     yield RECIPE, f"| price .1 ({len(tenth)} steps) |"
-    yield BEAT, f"{len(fifth)} steps of {fifth[0]['episodes']} episodes"
+
+    unneeded, more = steps("beat-rag-unneeded"), steps("beat-rag-unneeded-more")
+    yield RECIPE, f"{learned(unneeded)}, sampler gap"
+    yield RECIPE, learned(more)
+    fell, rose = (mean(unneeded[place : place + 1], "searches") for place in (4, 9))
+    yield RECIPE, f"fell to {fell} in steps 4 and 5 and rose to {rose} in step 10"
+    asked = sum(row["engine_calls"] for row in unneeded)
+    yield RECIPE, f"{unneeded[-1]['cost']['searches']:,} searches, of which {asked:,} asked the simulator"
+    yield RECIPE, f"({len(unneeded)} steps) |"
+    yield RECIPE, f"({len(more)} steps more) |"
+    yield BEAT, f"{len(unneeded)} steps of {unneeded[0]['episodes']} episodes"
 
     compared = steps("beat-rag-comparing")
     yield RECIPE, f"{learned(compared)}, every page"
@@ -66,8 +76,8 @@ def beat_rag() -> Claims:
     yield RECIPE, f"{both}, entropy {mean(real[:1], 'entropy')} to {mean(real[-1:], 'entropy')}"
     yield RECIPE, f"sampled episodes searched {mean(real[:1], 'searches')} times"
     yield RECIPE, f"then {len(real)} steps of GRPO"
-    more = steps("beat-rag-two-hop-more")
-    yield RECIPE, f"(gap up to {max(row['sampler_gap'] for row in more):.2f} nats a token".replace("0.", ".")
+    lagged = steps("beat-rag-two-hop-more")
+    yield RECIPE, f"(gap up to {max(row['sampler_gap'] for row in lagged):.2f} nats a token".replace("0.", ".")
     yield RECIPE, f"stopped by the same gap at step {len(steps('beat-rag-prompted-stale'))}"
 
     tuned = steps("beat-rag-tuned")

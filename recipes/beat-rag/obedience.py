@@ -11,13 +11,14 @@ import argparse
 import asyncio
 import time
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from simulated_worlds import second_query
 
 from zerosearch.config_file import load_config
 from zerosearch.episodes.questions import Question, subject
-from zerosearch.episodes.scoring import normalize
+from zerosearch.episodes.scoring import contains_answer, normalize
 from zerosearch.episodes.search import Quality, SearchPage, SearchRequest, holds_answer
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.episodes.statistics import share_interval
@@ -25,7 +26,8 @@ from zerosearch.errors import EngineError
 from zerosearch.files.jsonl import write_jsonl
 from zerosearch.parts import Parts
 from zerosearch.simulator.engine import SimulatedEngine
-from zerosearch.simulator.hits import Asked, kind_of
+from zerosearch.simulator.hits import Asked, kind_of, stems
+from zerosearch.simulator.passages import SENTENCE
 
 
 def share(hits: list[bool]) -> str:
@@ -65,6 +67,27 @@ async def play(
     return [row for of in rows for row in of]
 
 
+def plainness(question: Question, page: SearchPage) -> tuple[float, int] | None:
+    """How plainly a page tells the answer: the largest share of the question's words in a sentence with the answer, and
+    the documents that have it. None where no sentence does."""
+    asked, golds = stems(question.text), question.golden_answers
+    sentences = [s for d in page.documents for s in SENTENCE.split(d.text) if contains_answer(s, golds)]
+    if not asked or not sentences:
+        return None
+    shared = max(len(asked & stems(sentence)) / len(asked) for sentence in sentences)
+    return shared, sum(holds_answer([document], golds) for document in page.documents)
+
+
+def tell_plainness(kinds: Mapping[str, Sequence[tuple[Asked, SearchPage]]]) -> None:
+    for kind in ("whole", "second_hop"):
+        told = [found for a, page in kinds.get(kind, ()) if (found := plainness(a.question, page))]
+        if told:
+            shared, documents = (sum(column) / len(told) for column in zip(*told, strict=True))
+            print(
+                f"{kind}: {shared:.2f} of the question's words in a sentence with the answer, {documents:.2f} documents"
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Do pages keep to what was decided?")
     parser.add_argument("config", type=Path)
@@ -93,6 +116,7 @@ def main() -> None:
         shares = [share([bool(hit) for hit, _ in held])]
         shares += [share([holds for hit, holds in held if hit is wanted]) for wanted in (True, False)]
         print(f"{kind:16s} {len(found):5d}  {'    '.join([*shares, share(named)])}")
+    tell_plainness(kinds)
     documents = [d for _, _, page in pages for d in page.documents]
     words = sum(len(normalize(f"{d.title} {d.text}").split()) for d in documents)
     print(f"{len(pages)} pages in {seconds:.1f} s; {len(rows) - len(pages)} failed")

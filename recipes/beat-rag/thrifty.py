@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from zerosearch.episodes.search import holds_answer
 from zerosearch.episodes.trajectory import Trajectory
-from zerosearch.simulator.worlds import compares
 
 
 def reward(trajectory: Trajectory) -> float:
@@ -26,14 +25,6 @@ def fifth(trajectory: Trajectory) -> float:
     return priced(trajectory, 0.2)
 
 
-def rising(trajectory: Trajectory) -> float:
-    """With a price of .05 in the first ten steps, which rises to .2 in the twenty after them.
-
-    A second search must be learned before it costs much: with .2 from the first step one run gave it up at once.
-    """
-    return priced(trajectory, 0.05 + 0.15 * min(max(trajectory.step - 10, 0) / 20, 1.0))
-
-
 def unneeded(trajectory: Trajectory) -> float:
     """With a price of .2 for each search after a page that holds the answer; the others are free.
 
@@ -41,7 +32,7 @@ def unneeded(trajectory: Trajectory) -> float:
     question that compares as such: there each search after the first costs .05.
     """
     question, searches = trajectory.question, trajectory.searches
-    if compares(question):
+    if question.compares:
         return priced(trajectory, 0.05)
     held = [holds_answer(search.documents, question.golden_answers) for search in searches]
     after = sum(any(held[:place]) for place in range(len(held)))

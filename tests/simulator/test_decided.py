@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -203,6 +204,22 @@ def test_titles_and_plans() -> None:
     assert both.states[0].fact == " ".join(FACTS)
     assert plan_page(EMMA, "Jane Austen", "second_hop", world, hit=True, noisy=False).states[0].title == "Jane Austen"
     assert plan_page(EMMA, "steam", "beside", world, hit=False, noisy=False).states == ()
+
+
+def test_as_many_passages_state_the_answer_as_bm25_finds() -> None:
+    kathmandu = Question("k", "what is the capital of Nepal", ("Kathmandu",), 1)
+    world = World(facts=("Kathmandu is the capital of Nepal, below the Himalayas.",))
+    counts = Counter(
+        len(plan_page(replace(kathmandu, id=str(n)), kathmandu.text, "whole", world, hit=True, noisy=False).states)
+        for n in range(1000)
+    )
+    assert [counts[n] for n in (1, 2, 3)] == pytest.approx([270, 730, 0], abs=50)  # it has two names for titles
+    born, world = "Jane Austen born", World("Jane Austen", FACTS)
+    asked = [replace(EMMA, id=str(n)) for n in range(200)]
+    hops = [plan_page(question, born, "second_hop", world, hit=True, noisy=False) for question in asked]
+    titles = {tuple(told.title for told in plan.states) for plan in hops}
+    assert titles == {("Jane Austen",), ("Jane Austen", "Steventon")}
+    assert all(told.fact == FACTS[1] for plan in hops for told in plan.states)
 
 
 def test_metrics_say_what_was_decided_and_whether_pages_kept_to_it() -> None:

@@ -132,8 +132,8 @@ def test_mixed_pages_and_pages_that_nobody_decides_are_refused(tmp_path: Path) -
 LONG = "The house was built in 1790. She was born in the rectory of Steventon in Hampshire, England, on a winter day."
 
 
-def pages(count: int) -> list[RecordedPage]:
-    asked = [replace(EMMA, id=str(n), text=f"{EMMA.text} {n}") for n in range(count)]
+def pages(count: int, facts: tuple[str, ...] = ()) -> list[RecordedPage]:
+    asked = [replace(EMMA, id=str(n), text=f"{EMMA.text} {n}", facts=facts) for n in range(count)]
     held = (Document("Jane Austen", LONG), Document("Emma Lake", "A lake."), Document("", "Without a title."))
     missed = (Document("Emma", "A novel by Jane Austen. It is long."), Document("Emma", "A name."))
     return [RecordedPage(f"{q.text} {d[0].title}", d, question=q) for q in asked for d in (held, missed)]
@@ -151,6 +151,15 @@ def test_each_passage_is_learned_with_what_it_states() -> None:
     assert len({fact for fact in facts if "England" in fact}) == 2  # the sentence, or the words around the answer
     assert sum(text.startswith(f"Jane Austen: {LONG}") for text in learned) == FEWEST
     assert not any("Fact" in text or "Query" in text for text in learned)
+
+
+def test_facts_of_the_question_are_what_its_passages_are_learned_from() -> None:
+    model = tiny_local_model(tiny_tokenizer())
+    texts = [model.codec.decode(e.ids) for e in passage_examples(model, pages(FEWEST, FACTS), top_k=3, max_tokens=500)]
+    facts = {t.partition("Fact: ")[2].partition("\n")[0]: t for t in texts if "Fact: " in t}
+    assert set(facts) == set(FACTS)
+    assert facts[FACTS[1]].rpartition("Jane Austen: ")[2].startswith(LONG)  # in words of its own
+    assert "A novel by Jane Austen." in facts[FACTS[0]]
 
 
 def test_too_few_passages_are_refused() -> None:

@@ -17,7 +17,7 @@ from zerosearch.episodes.questions import Question, subject
 from zerosearch.episodes.scoring import contains_answer
 from zerosearch.episodes.search import Document, holds_answer
 from zerosearch.episodes.seeds import derive_seed
-from zerosearch.simulator.hits import QueryKind
+from zerosearch.simulator.hits import QueryKind, stems
 from zerosearch.simulator.worlds import World
 
 _SYSTEM = "You write passages of an encyclopaedia, in its sober style. A search engine shows them."
@@ -54,6 +54,10 @@ _NAME_RUNS = re.compile(r"[A-Z][\w'â€™.-]*\w(?: (?:of |the |and )?[A-Z0-9][\w'â€
 _SENTENCE = re.compile(r"(?<=[.!?;])\s+")
 _YEAR = re.compile(r"\b\d{4}\b")
 _FOUND_TOGETHER, _FOUND_ALONE = 0.67, 0.82
+_AGAIN_ONE_HOP, _AGAIN = (0.73, 0.65), (0.56, 0.4)
+"""How often a second and a third passage state the answer where the fact has names for their titles. With the facts of
+3,104 training questions, of which half have one name, two passages do on .40 and three on .15 of the pages for
+questions of one hop (.24 and .05 of the others): as often as on BM25's pages with the answer (3,360 and 2,318)."""
 _FIRST_RANK = 0.6
 """How often the passage that states something is ranked first; else second, else third, by the same chance."""
 
@@ -92,15 +96,19 @@ class PagePlan:
 def plan_page(question: Question, query: str, kind: QueryKind, world: World, *, hit: bool, noisy: bool) -> PagePlan:
     """The plan of the page for a query. A `noisy` page states nothing, and its answer is absent.
 
-    A page that hits states the fact with the answer; one that misses the bridge, where the query is the whole question
-    or a first hop, and nothing where it is a second one.
+    A page that hits states the fact with the answer, in as many passages as BM25 has the answer in, if the fact has
+    names enough for their titles. One that misses states the bridge, where the query is the whole question or a first
+    hop, and nothing where it is a second one.
     """
     golds = absent = question.golden_answers
     facts, bridge = world.facts, world.bridge
     if hit and not noisy:
         fact = " ".join(facts) if kind == "whole_multi_hop" else facts[-1] if facts else ""
-        title = bridge if kind == "second_hop" else title_of(fact, question)
-        return PagePlan(True, query, (Statement(title, fact, (golds,)),))
+        titles = titles_of(fact, question, bridge if kind == "second_hop" else title_of(fact, question))
+        two, three = _AGAIN_ONE_HOP if kind in ("whole", "part") else _AGAIN
+        drawn = _draw("again", question.id, query)
+        told = titles[: 3 if drawn < three else 2 if drawn < two else 1]
+        return PagePlan(True, query, tuple(Statement(title, fact, (golds,)) for title in told))
     if not noisy and bridge and len(facts) > 1 and kind in ("whole_multi_hop", "first_hop"):
         told = Statement(subject(facts[0]), facts[0], ((bridge,),))
         return PagePlan(False, told.title or query, (told,), absent)
@@ -161,6 +169,21 @@ def title_of(fact: str, question: Question) -> str:
         return title
     names = [name for name in _NAME_RUNS.findall(fact) if not contains_answer(name, answers) and not _DATE.match(name)]
     return max(names, key=len, default=title or answers[0])
+
+
+def titles_of(fact: str, question: Question, first: str) -> list[str]:
+    """`first`, then the other names in `fact` that are not an answer: what further passages with the fact are about.
+
+    >>> power = Question("p", "who wrote the theme of power rangers", ("Ron Wasserman",))
+    >>> titles_of("Ron Wasserman wrote the theme of Power Rangers for the BBC.", power, "Power Rangers")
+    ['Power Rangers', 'BBC']
+    """
+    titles = [first]
+    for name in _NAME_RUNS.findall(fact):
+        other = stems(name) and not any(stems(name) & stems(title) for title in titles)
+        if other and not contains_answer(name, question.golden_answers) and not _DATE.match(name):
+            titles.append(name)
+    return titles
 
 
 def decided_messages(plan: PagePlan, top_k: int, words: int) -> list[Message]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from zerosearch.engines.page_rows import RecordedPage
 from zerosearch.episodes.examples import Example
 from zerosearch.episodes.protocol import Message, one_line
+from zerosearch.episodes.questions import Question
 from zerosearch.episodes.scoring import contains_answer
 from zerosearch.episodes.search import Document, holds_answer
 from zerosearch.errors import DataError
@@ -27,9 +28,11 @@ def passage_examples(
 ) -> list[Example]:
     """What `tune --by passages` learns from, the loss on the passage alone: each passage of the pages once a query.
 
-    A passage with the answer, or on a page without it the one with the bridge, is asked for by its title and the
-    sentence that has it; the others by the query. Passages of more than `max_tokens` tokens are left out, which the
-    simulator may not write. Raises `DataError` for fewer than `FEWEST` of a kind.
+    A passage with the answer, or on a page without it the one with the bridge, is asked for by its title and a fact;
+    the others by the query. The fact is the question's own where it has `facts`: it says plainly what the passage may
+    say in any other way, and so are the facts of training. Else it is the sentence of the passage. Passages of more
+    than `max_tokens` tokens are left out, which the simulator may not write. Raises `DataError` for fewer than
+    `FEWEST` of a kind.
     """
     drawn = random.Random(seed)
     orders: dict[tuple[str, Document], tuple[list[Message], str, bool]] = {}
@@ -37,13 +40,15 @@ def passage_examples(
         answers = page.question.evident_answers
         documents = page.documents[:top_k]
         bridge = (page.question.bridge,) if page.question.bridge else ()
-        wanted = answers if holds_answer(documents, answers) else bridge
+        held = holds_answer(documents, answers)
+        wanted = answers if held else bridge
+        plain = _plain_fact(page.question, held=held)
         for rank, document in enumerate(documents, start=1):
             if not answers or not document.title.strip():
                 continue
             states = bool(wanted) and holds_answer([document], wanted)
             if states:
-                fact = _fact(document, wanted, drawn)
+                fact = plain or _fact(document, wanted, drawn)
                 messages = stating_messages(page.query, document.title, fact) if fact else None
             else:
                 messages = beside_messages(page.query, rank)
@@ -57,6 +62,14 @@ def passage_examples(
         )
     made = [_example(model, messages, document, key) for (_, document), (messages, key, _) in orders.items()]
     return [example for example in made if sum(example.mask) <= max_tokens]
+
+
+def _plain_fact(question: Question, *, held: bool) -> str:
+    """The fact that tells the answer (`held`), or the one that tells the bridge; empty where the data has none."""
+    facts = question.facts
+    if held:
+        return facts[-1] if facts and contains_answer(facts[-1], question.evident_answers) else ""
+    return facts[0] if len(facts) > 1 and contains_answer(facts[0], [question.bridge]) else ""
 
 
 def _fact(document: Document, wanted: Sequence[str], drawn: random.Random) -> str:
