@@ -183,6 +183,23 @@ def make_simulator() -> Claims:
     yield page, f"noise to {100 * drift[-1]['noise']:.0f} %"
 
 
+def verl() -> Claims:
+    page, run = "recipes/verl-offline/README.md", [row["data"] for row in steps("verl-two-gpus")]
+    f1, searches = ([short(run[place][f"search/{key}"]) for place in (0, -1)] for key in ("f1", "searches"))
+    yield (
+        page,
+        f"{f1[0]} in the first step, {f1[1]} in the fifteenth; searches an episode {searches[0]} and {searches[1]}",
+    )
+    alone = run[3:]
+    middle = [f"{median(row[f'timing_s/{key}'] for row in alone):.1f}" for key in ("step", "gen", "update_actor")]
+    yield page, f"| {middle[0]} seconds: 15 episodes a second |"
+    yield page, f"| {middle[1]} |"
+    yield page, f"| {middle[2]} |"
+    agree = [row["training/rollout_actor_probs_pearson_corr"] for row in alone]
+    yield page, f"| {short(max(agree), 4)} to {short(min(agree), 4)}: it falls with the entropy"
+    yield page, f"at most {max(row['actor/perf/max_memory_allocated_gb'] for row in run):.1f}"
+
+
 def machines() -> Claims:
     one, two = (median(seconds(steps(f"two-gpus-{name}"))) for name in ("one-process", "two-processes"))
     yield "docs/results/two-gpus.md", f"two GPUs make **{one / two:.1f}** times the episodes"
@@ -274,7 +291,20 @@ def other_pages() -> Claims:
     yield "docs/simulator.md", f"EM *with BM25* from {em['episode']:.1f} to {em['zerosearch']:.1f}"
 
 
-GROUPS = (readme, other_pages, beat_rag, demo_gpu, methods, embedded, tuned, make_simulator, machines, demo, learnable)
+GROUPS = (
+    readme,
+    other_pages,
+    beat_rag,
+    demo_gpu,
+    methods,
+    embedded,
+    tuned,
+    make_simulator,
+    machines,
+    verl,
+    demo,
+    learnable,
+)
 
 
 def main() -> None:
