@@ -185,11 +185,9 @@ def make_simulator() -> Claims:
 
 def verl() -> Claims:
     page, run = "recipes/verl-offline/README.md", [row["data"] for row in steps("verl-two-gpus")]
-    f1, searches = ([short(run[place][f"search/{key}"]) for place in (0, -1)] for key in ("f1", "searches"))
-    yield (
-        page,
-        f"{f1[0]} in the first step, {f1[1]} in the fifteenth; searches an episode {searches[0]} and {searches[1]}",
-    )
+    f1, searches = ([short(run[place][f"search/{key}"], 2) for place in (0, -1)] for key in ("f1", "searches"))
+    yield page, f"{f1[0]} in the first step, {f1[1]} in the fifteenth"
+    yield page, f"searches an episode {searches[0]} and {searches[1]}"
     alone = run[3:]
     middle = [f"{median(row[f'timing_s/{key}'] for row in alone):.1f}" for key in ("step", "gen", "update_actor")]
     yield page, f"| {middle[0]} seconds: 15 episodes a second |"
