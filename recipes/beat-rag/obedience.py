@@ -18,7 +18,7 @@ from simulated_worlds import second_query
 
 from zerosearch.config_file import load_config
 from zerosearch.episodes.questions import Question, subject
-from zerosearch.episodes.scoring import contains_answer, normalize
+from zerosearch.episodes.scoring import normalize
 from zerosearch.episodes.search import Quality, SearchPage, SearchRequest, holds_answer
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.episodes.statistics import share_interval
@@ -26,8 +26,8 @@ from zerosearch.errors import EngineError
 from zerosearch.files.jsonl import write_jsonl
 from zerosearch.parts import Parts
 from zerosearch.simulator.engine import SimulatedEngine
-from zerosearch.simulator.hits import Asked, kind_of, stems
-from zerosearch.simulator.passages import SENTENCE
+from zerosearch.simulator.hits import Asked, kind_of
+from zerosearch.simulator.style import mean, plainness
 
 
 def share(hits: list[bool]) -> str:
@@ -67,25 +67,13 @@ async def play(
     return [row for of in rows for row in of]
 
 
-def plainness(question: Question, page: SearchPage) -> tuple[float, int] | None:
-    """How plainly a page tells the answer: the largest share of the question's words in a sentence with the answer, and
-    the documents that have it. None where no sentence does."""
-    asked, golds = stems(question.text), question.golden_answers
-    sentences = [s for d in page.documents for s in SENTENCE.split(d.text) if contains_answer(s, golds)]
-    if not asked or not sentences:
-        return None
-    shared = max(len(asked & stems(sentence)) / len(asked) for sentence in sentences)
-    return shared, sum(holds_answer([document], golds) for document in page.documents)
-
-
 def tell_plainness(kinds: Mapping[str, Sequence[tuple[Asked, SearchPage]]]) -> None:
     for kind in ("whole", "second_hop"):
-        told = [found for a, page in kinds.get(kind, ()) if (found := plainness(a.question, page))]
-        if told:
-            shared, documents = (sum(column) / len(told) for column in zip(*told, strict=True))
-            print(
-                f"{kind}: {shared:.2f} of the question's words in a sentence with the answer, {documents:.2f} documents"
-            )
+        held = [(a.question, page.documents) for a, page in kinds.get(kind, ()) if page.hit]
+        shared = mean([plainness(question, page) for question, page in held])
+        if shared is not None:
+            documents = mean([float(sum(holds_answer([d], q.golden_answers) for d in page)) for q, page in held])
+            print(f"{kind}, pages that hit: plainness {shared:.2f}, {documents:.2f} documents with the answer")
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from zerosearch.episodes.scoring import Scores
 from zerosearch.episodes.search import Document, Quality, SearchPage, SearchRequest, holds_answer
 from zerosearch.episodes.trajectory import SearchRecord, Trajectory
 from zerosearch.errors import EngineError
-from zerosearch.simulator.fidelity import Compared, FidelityQuery, Leak, compare, fidelity, leak
+from zerosearch.simulator.fidelity import SIDES, Compared, FidelityQuery, Leak, compare, fidelity, leak
 from zerosearch.simulator.gallery import page
 from zerosearch.simulator.reader import Reading
 from zerosearch.usage import Usage
@@ -249,6 +249,18 @@ def test_nothing_of_a_page_can_become_markup(real: BM25Engine) -> None:
     assert "<b>Lima" not in html
     assert "It is &lt;b&gt;Lima&lt;/b&gt;." in html
     assert 'class="holds"' in html
+
+
+def test_how_plainly_the_answer_is_told_is_measured_on_pages_that_hold_it() -> None:
+    def told(*texts: str) -> SearchPage:
+        return SearchPage(tuple(Document("Andes", text) for text in texts), "x")
+
+    real = told("The capital of Peru is large. Lima lies at the sea.")
+    useful = told("Lima is the capital of Peru.", "Lima.")
+    compared = [Compared(FidelityQuery("capital of Peru", PERU), real, useful, told("A country."))]
+    pages = fidelity(compared, top_k=2)["pages"]
+    assert [pages[side]["documents_with_answer"] for side in SIDES] == [1.0, 2.0, None]
+    assert [pages[side]["plainness"] for side in SIDES] == [0.0, pytest.approx(1 / 3), None]
 
 
 def test_how_often_the_answer_stands_in_a_title_is_told_of_pages_that_hold_it() -> None:

@@ -94,6 +94,8 @@ def look_table(report: dict[str, Any]) -> Table:
     for key, label in (
         ("documents", "documents a page"),
         ("words_per_document", "words a document"),
+        ("documents_with_answer", "documents with the answer, of pages that contain it"),
+        ("plainness", "of the question's words, in a sentence with the answer"),
         ("overlap_within_page", "overlap of a page's documents"),
         ("copies_the_question", "documents that repeat the question"),
     ):

@@ -5,6 +5,7 @@ No model is needed: word counts do, and what they can tell apart is apart.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from itertools import combinations
@@ -12,12 +13,14 @@ from itertools import combinations
 import numpy as np
 import numpy.typing as npt
 
-from zerosearch.episodes.scoring import normalize
+from zerosearch.episodes.questions import Question
+from zerosearch.episodes.scoring import contains_answer, normalize
 from zerosearch.episodes.search import Document
 
 _COMMON_WORDS = "of in to is was and for on with which what who when where how that by as at from it give tell"
 _COMMON = frozenset(normalize(_COMMON_WORDS).split())
 _FOLDS = 5
+_SENTENCE_END = re.compile(r"(?<=[.!?;])\s+")
 
 
 def words(document: Document) -> list[str]:
@@ -74,6 +77,20 @@ def _evidence(document: Sequence[str], counts: Sequence[Counter[str]], totals: S
     """Mean log odds a word that the document is simulated."""
     odds = [np.log((counts[1][w] + 1) / totals[1]) - np.log((counts[0][w] + 1) / totals[0]) for w in document]
     return float(np.mean(odds)) if odds else 0.0
+
+
+def plainness(question: Question, page: Sequence[Document]) -> float | None:
+    """How plainly a page tells the answer: the largest share of the question's words, without common ones, that a
+    sentence with a golden answer has. None where no sentence has one.
+
+    >>> emma = Question("1", "Who wrote the novel Emma?", ("Jane Austen",))
+    >>> plainness(emma, [Document("Emma", "Emma is a novel. Jane Austen wrote the novel Emma in 1815.")])
+    1.0
+    """
+    asked = set(normalize(question.text).split()) - _COMMON
+    sentences = [sentence for document in page for sentence in _SENTENCE_END.split(document.text)]
+    telling = [set(normalize(s).split()) for s in sentences if contains_answer(s, question.golden_answers)]
+    return max(len(asked & said) / len(asked) for said in telling) if asked and telling else None
 
 
 def overlap(page: Sequence[Document]) -> float | None:
