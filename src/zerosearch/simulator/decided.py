@@ -107,8 +107,8 @@ def plan_page(question: Question, query: str, kind: QueryKind, world: World, *, 
         titles = titles_of(fact, question, bridge if kind == "second_hop" else title_of(fact, question))
         two, three = _AGAIN_ONE_HOP if kind in ("whole", "part") else _AGAIN
         drawn = _draw("again", question.id, query)
-        told = titles[: 3 if drawn < three else 2 if drawn < two else 1]
-        return PagePlan(True, query, tuple(Statement(title, fact, (golds,)) for title in told))
+        count = 3 if drawn < three else 2 if drawn < two else 1
+        return PagePlan(True, query, tuple(Statement(title, fact, (golds,)) for title in titles[:count]))
     if not noisy and bridge and len(facts) > 1 and kind in ("whole_multi_hop", "first_hop"):
         told = Statement(subject(facts[0]), facts[0], ((bridge,),))
         return PagePlan(False, told.title or query, (told,), absent)
