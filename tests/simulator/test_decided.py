@@ -213,7 +213,8 @@ def test_as_many_passages_state_the_answer_as_bm25_finds() -> None:
         len(plan_page(replace(kathmandu, id=str(n)), kathmandu.text, "whole", world, hit=True, noisy=False).states)
         for n in range(1000)
     )
-    assert [counts[n] for n in (1, 2, 3)] == pytest.approx([270, 730, 0], abs=50)  # it has two names for titles
+    assert [counts[n] for n in (1, 2, 3)] == pytest.approx([270, 600, 130], abs=50)
+    # the fact has two names for titles, and the answer as a third in one of five
     born, world = "Jane Austen born", World("Jane Austen", FACTS)
     asked = [replace(EMMA, id=str(n)) for n in range(200)]
     hops = [plan_page(question, born, "second_hop", world, hit=True, noisy=False) for question in asked]
