@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from engines.conftest import Endpoint, Reply, completion, endpoint
+from small_run import write_config
 from tiny import save_chain
 
 import zerosearch
@@ -25,31 +26,10 @@ from zerosearch.simulator.page_text import format_page
 __all__ = ["endpoint"]
 ROOT = Path(__file__).parent.parent
 PAGE = format_page([Document("Nepal", "Kathmandu is the capital.")])
-TINY = """
-[data]
-train = "questions.jsonl"
-[model]
-name = "model"
-device = "cpu"
-lora = {rank = 2, alpha = 4.0}
-[protocol]
-max_searches = 0
-max_turn_tokens = 12
-max_context_tokens = 400
-[engine]
-kind = "bm25"
-top_k = 1
-bm25 = {corpus = "corpus.jsonl"}
-[evaluation]
-questions = "questions.jsonl"
-[training]
-questions_per_step = 2
-rollouts = 2
-[algorithm]
-name = "reinforce"
-[logging]
-tensorboard = false
-"""
+TINY = {
+    "name": None, "folder": None, "model.lora.rank": 2, "model.lora.alpha": 4.0, "protocol.max_searches": 0,
+    "engine.top_k": 1, "training.steps": None, "algorithm.name": "reinforce",
+}  # fmt: skip
 
 
 def test_every_name_is_there_and_none_is_loaded_before_it_is_used() -> None:
@@ -92,7 +72,7 @@ def place(tiny_tokenizer: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     rows = [{"id": f"q{n}", "question": f"Capital {n}?", "golden_answers": ["Kathmandu"]} for n in range(4)]
     write_jsonl(tmp_path / "questions.jsonl", rows)
     (tmp_path / "corpus.jsonl").write_text('{"id": "1", "title": "Nepal", "text": "Kathmandu."}\n')
-    (tmp_path / "demo").write_text(TINY)
+    write_config(tmp_path / "demo", TINY)
     return tmp_path
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from engines.conftest import Endpoint, Reply, completion
+from small_run import SIMULATED, write_config
 from tiny import save_chain
 
 from zerosearch.files.jsonl import write_jsonl
@@ -17,31 +18,10 @@ from zerosearch.simulator.label import read_labels
 from zerosearch.simulator.pairs import MIN_CLASS
 
 COUNT = 2 * MIN_CLASS + 4
-CONFIG = """
-[data]
-train = "{folder}/questions.jsonl"
-[model]
-name = "{folder}/model"
-device = "cpu"
-[protocol]
-max_searches = 1
-max_turn_tokens = 12
-max_page_tokens = 40
-max_context_tokens = 500
-[engine]
-top_k = 2
-[engine.simulated]
-model = "{folder}/model"
-style = "tuned"
-max_tokens = 16
-[evaluation]
-questions = "{folder}/questions.jsonl"
-[evaluation.engine]
-kind = "bm25"
-top_k = 2
-[evaluation.engine.bm25]
-corpus = "{folder}/corpus.jsonl"
-"""
+CHANGES = {
+    "protocol.max_page_tokens": 40, "protocol.max_context_tokens": 500, "engine.simulated.model": "{folder}/model",
+    "engine.simulated.style": "tuned",
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +36,7 @@ def place(tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path
         for n in range(COUNT)
     ]
     write_jsonl(folder / "questions.jsonl", asked)
-    (folder / "config.toml").write_text(CONFIG.format(folder=folder))
+    write_config(folder / "config.toml", SIMULATED, CHANGES)
     return folder
 
 
@@ -162,6 +142,8 @@ def test_mistakes_are_one_line(zerosearch: Any, place: Path, tmp_path: Path) -> 
     assert "choose one" in zerosearch("tune", config, str(tmp_path / "none.jsonl"), *both).line
     judge = ("--set", "label.judge.base_url=http://localhost:1/v1")
     assert "label.judge: base_url is set without model" in zerosearch("label", config, str(tmp_path), *judge).line
+    reader = ("--set", "fidelity.reader.base_url=http://h/v1")
+    assert "fidelity.reader: base_url is set without model" in zerosearch("fidelity", config, *reader).line
     real = ("--set", "engine.kind=bm25", "--set", f"engine.bm25.corpus={place / 'corpus.jsonl'}")
     assert "engine.kind must be 'simulated'" in zerosearch("fidelity", config, *real).line
 
@@ -245,9 +227,3 @@ def test_fidelity_reads_its_questions_as_an_evaluation_does(zerosearch: Any, pla
     done = zerosearch("fidelity", str(place / "config.toml"), "--json", "--set", told[0], "--set", told[1])
     assert done.code == 0, done.err
     assert json.loads(done.out)["whole_pages"] is not None
-
-
-def test_options_of_fidelity_that_cannot_work_are_one_line(zerosearch: Any, place: Path) -> None:
-    config = str(place / "config.toml")
-    reader = ("--set", "fidelity.reader.base_url=http://h/v1")
-    assert "fidelity.reader: base_url is set without model" in zerosearch("fidelity", config, *reader).line

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import socket
-import subprocess
-import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -22,7 +20,6 @@ from zerosearch.errors import ModelError
 from zerosearch.files.jsonl import write_jsonl
 from zerosearch.parts import Parts
 
-ROOT = Path(__file__).parents[2]
 EPISODE = (
     "<think>Which city?</think><search> capital of Nepal </search>\n"
     "<information>\n[1] Nepal: The capital is Kathmandu.\n</information>\n"
@@ -76,27 +73,6 @@ def test_an_episode_is_split_masked_scored_and_rewarded(check: Any) -> None:
     assert "-> answer 'Kathmandu', well formed" in result.out
     assert "EM 1.00   F1 1.00   cover-EM 1.00   format 1.00" in result.out
     assert "reward   1.000 (f1, format 0): the answer is right" in result.out
-
-
-@pytest.mark.parametrize(
-    ("text", "why"),
-    [
-        ("<think>Kathmandu</think>", "no answer: in turn 1, there is neither <search> nor <answer> in it"),
-        (
-            EPISODE.replace("> Kathmandu <", "> Pokhara <"),
-            "no word is shared: 'pokhara' against 'kathmandu' / 'katmandu'",
-        ),
-        (EPISODE.partition("<think>There")[0] + "so", "a golden answer stands on page 1, but only the policy's own"),
-        ("<think>x</think><Answer>Kathmandu</Answer>", "'<Answer>' is not a tag"),
-        ("<answer></answer>", "the answer is empty"),
-    ],
-)
-def test_a_reward_of_0_says_why(check: Any, text: str, why: str) -> None:
-    result = check(*ASK, "--text", text)
-    assert result.code == 0
-    (line,) = [line for line in result.out.splitlines() if line.startswith("reward ")]
-    assert line.startswith("reward   0.000")
-    assert why in line
 
 
 def test_the_reward_is_the_configs(check: Any) -> None:
@@ -354,19 +330,3 @@ def test_every_config_that_ships_is_checked(zerosearch: Any, config: str) -> Non
         assert f"note: model {model}: its tokenizer is not on this machine" in result.out or (
             f"tokens of {model}" in result.out
         )
-
-
-def test_the_command_line_starts_without_the_heavy_packages() -> None:
-    code = "import sys, zerosearch.commands.app; print(sorted(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    for heavy in ("torch", "transformers", "peft", "numpy", "pydantic"):
-        assert f"'{heavy}'" not in done.stdout, heavy
-
-
-def test_a_real_process_reads_standard_input(spawn: Any, tokenizer_folder: Path) -> None:
-    result = spawn("check", *ASK, "--file", "-", "--set", f"model.name={tokenizer_folder}", stdin=EPISODE)
-    assert (result.code, result.err) == (0, "")
-    assert "reward   1.000" in result.out
-    wrong = spawn("check", "--set", "reward.nmae=f1")
-    assert wrong.code == 2
-    assert wrong.line == "error: --set: unknown setting reward.nmae; did you mean reward.name?"

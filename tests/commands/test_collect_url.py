@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import zstandard
 from engines.conftest import Endpoint, Reply, completion
+from small_run import write_config
 
 from zerosearch.files.jsonl import write_jsonl
 from zerosearch.learning.learner import _check_finite
@@ -17,20 +18,8 @@ from zerosearch.models.endpoint import OWN
 from zerosearch.simulator.collect import list_parts, read_collection
 from zerosearch.spending.books import spent
 
-CONFIG = """
-[data]
-train = "{folder}/questions.jsonl"
-[model]
-name = "served-7b"
-base_url = "{url}"
-[protocol]
-max_searches = 2
-[engine]
-kind = "bm25"
-top_k = 1
-[engine.bm25]
-corpus = "{folder}/corpus.jsonl"
-"""
+LIMITS = ("protocol.max_turn_tokens", "protocol.max_page_tokens", "protocol.max_context_tokens", "model.device")
+CHANGES = {"model.name": "served-7b", "protocol.max_searches": 2, "engine.top_k": 1, **dict.fromkeys(LIMITS)}
 CITIES = {"Nepal": "Kathmandu", "Peru": "Lima", "Österreich": "Wien"}
 USAGE = {"prompt_tokens": 200, "completion_tokens": 10}
 
@@ -57,9 +46,7 @@ def config(server: Endpoint, tmp_path: Path) -> Path:
     asked = [{"id": c, "question": c, "golden_answers": [city]} for c, city in CITIES.items()]
     write_jsonl(tmp_path / "corpus.jsonl", passages)
     write_jsonl(tmp_path / "questions.jsonl", asked)
-    path = tmp_path / "config.toml"
-    path.write_text(CONFIG.format(folder=tmp_path, url=server.url))
-    return path
+    return write_config(tmp_path / "config.toml", CHANGES, {"model.base_url": server.url})
 
 
 def test_a_policy_behind_a_url_answers_with_a_real_engine(zerosearch: Any, config: Path, tmp_path: Path) -> None:

@@ -166,19 +166,6 @@ def test_a_changed_data_file_is_refused_before_anything_is_asked(
     assert (data / "out" / "nq" / "direct.jsonl").read_bytes() == before
 
 
-def test_other_prompts_make_other_predictions(
-    zerosearch: Any, local: Any, arguments: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from zerosearch.evaluation.methods import prompts
-
-    local("direct")
-    monkeypatch.setitem(prompts.USED_BY, "direct", ("What is it? {question}",))
-    result = zerosearch(*arguments, "--methods", "direct")
-    assert result.code == 2
-    assert "settings" in result.err
-    assert "prompts" in result.err
-
-
 def test_several_tries_are_rows_of_their_own(local: Any) -> None:
     local("direct", "--samples", "2", "--temperature", "0.01")
     rows = read_predictions(Path("out/nq/direct.jsonl")).rows

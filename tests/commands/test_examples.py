@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_run import write_config
 from tiny import save_chain
 
 from zerosearch.episodes.trajectory import read_trajectories
@@ -17,37 +18,12 @@ from zerosearch.files.jsonl import read_rows
 
 ROOT = Path(__file__).parents[2]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
-CONFIG = """
-name = "own"
-folder = "runs"
-[data]
-train = "questions.jsonl"
-[model]
-name = "model"
-device = "cpu"
-[protocol]
-max_searches = 1
-max_turn_tokens = 12
-max_page_tokens = 60
-max_context_tokens = 500
-[engine]
-kind = "examples.engine:Notes"
-top_k = 2
-settings = { folder = "notes" }
-[evaluation]
-questions = "questions.jsonl"
-[reward]
-name = "examples.reward:brief"
-[algorithm]
-name = "examples.algorithm:median"
-entropy_coef = 0.1
-[training]
-steps = 1
-questions_per_step = 2
-rollouts = 2
-[logging]
-tensorboard = false
-"""
+CHANGES = {
+    "name": "own", "folder": "runs", "model.name": "model", "protocol.max_page_tokens": 60,
+    "protocol.max_context_tokens": 500, "engine.kind": "examples.engine:Notes", "engine.settings.folder": "notes",
+    "engine.bm25.corpus": None, "reward.name": "examples.reward:brief", "algorithm.name": "examples.algorithm:median",
+    "algorithm.entropy_coef": 0.1,
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -58,7 +34,7 @@ def place(tmp_path: Path, tiny_tokenizer: Any, questions_file: Path, monkeypatch
     (tmp_path / "notes" / "nepal.txt").write_text("Kathmandu is the capital of nepal")
     (tmp_path / "notes" / "peru.txt").write_text("Lima is the capital of Peru")
     (tmp_path / "questions.jsonl").write_bytes(questions_file.read_bytes())
-    (tmp_path / "own.toml").write_text(CONFIG)
+    write_config(tmp_path / "own.toml", CHANGES)
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from small_run import SIMULATED, write_config
 
 from zerosearch.engines.page_rows import RecordedPage
 from zerosearch.episodes.questions import Question
@@ -14,29 +15,12 @@ from zerosearch.episodes.search import Document, Quality
 from zerosearch.files.folders import owned
 from zerosearch.simulator.label import write_labels
 
-CONFIG = """
-name = "run"
-folder = "{folder}"
-[data]
-train = "{folder}/questions.jsonl"
-[model]
-name = "{folder}/model"
-[engine]
-kind = "bm25"
-[engine.bm25]
-corpus = "{folder}/corpus.jsonl"
-[logging]
-tensorboard = false
-[evaluation]
-questions = "{folder}/questions.jsonl"
-"""
-
 
 @pytest.fixture
 def place(tmp_path: Path, questions_file: Path) -> Path:
     """A configuration and labels; no command here comes so far as to load the model."""
     (tmp_path / "corpus.jsonl").write_text(json.dumps({"id": "1", "title": "Nepal", "text": "Kathmandu"}) + "\n")
-    (tmp_path / "config.toml").write_text(CONFIG.format(folder=tmp_path))
+    write_config(tmp_path / "config.toml", {"name": "run", "folder": "{folder}"})
     pages = [
         RecordedPage(
             f"query {n}", (Document("Peru", f"Lima {n}"),), "bm25",
@@ -87,8 +71,7 @@ def test_an_adapter_is_not_written_over_what_is_not_one(
 def commands(place: Path) -> dict[str, tuple[list[str], Path]]:
     config = str(place / "config.toml")
     (place / "pages").mkdir()
-    real = (place / "config.toml").read_text().replace("[engine", "[evaluation.engine")
-    (place / "simulated.toml").write_text(real)
+    write_config(place / "simulated.toml", SIMULATED)
     return {
         "train": (["train", config], place / "run"),
         "evaluate": (["evaluate", config, "--out", str(place / "out")], place / "out"),

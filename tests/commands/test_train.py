@@ -13,6 +13,7 @@ import zstandard
 from engines.conftest import PAGE, Endpoint, Reply, completion
 from learning.test_sinks import written
 from safetensors.torch import load_file, save_file
+from small_run import write_config
 from tiny import save_chain
 
 from zerosearch.commands.train import clock, results_table
@@ -21,36 +22,11 @@ from zerosearch.episodes.trajectory import read_trajectories
 from zerosearch.files.jsonl import read_rows
 
 SECRET = "sk-mustnotbewrittenanywhere"
-CONFIG = """
-name = "small"
-folder = "{folder}"
-[data]
-train = "{questions}"
-[model]
-name = "{model}"
-device = "cpu"
-[protocol]
-max_searches = 1
-max_turn_tokens = 12
-max_page_tokens = 24
-max_context_tokens = 400
-[engine]
-top_k = 2
-attempts = 1
-[engine.simulated]
-model = "served"
-base_url = "{url}"
-api_key_env = "ZS_TEST_KEY"
-[evaluation]
-questions = "{questions}"
-[algorithm]
-entropy_coef = 0.1
-[training]
-steps = 2
-questions_per_step = 2
-rollouts = 2
-learning_rate = 0.01
-"""
+CHANGES = {
+    "engine.kind": "simulated", "engine.bm25.corpus": None, "engine.attempts": 1, "engine.simulated.model": "served",
+    "engine.simulated.api_key_env": "ZS_TEST_KEY", "algorithm.entropy_coef": 0.1, "logging.tensorboard": None,
+    "training.steps": 2, "training.learning_rate": 0.01,
+}  # fmt: skip
 
 
 def serve() -> Endpoint:
@@ -89,9 +65,8 @@ def config(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ZS_TEST_KEY", SECRET)
     monkeypatch.setenv("COLUMNS", "300")  # no line is broken at a word that a test looks for
-    path = tmp_path / "small.toml"
-    path.write_text(CONFIG.format(folder=tmp_path / "runs", questions=questions_file, model=models[0], url=server.url))
-    return path
+    found = {"model.name": str(models[0]), "engine.simulated.base_url": server.url}
+    return write_config(tmp_path / "small.toml", CHANGES, found)
 
 
 @pytest.fixture
@@ -164,26 +139,21 @@ def test_a_run_ends_with_its_report_or_says_why_there_is_none(zerosearch: Any, c
     assert (run_folder / "report.html").read_text() == "my own notes"
 
 
-def test_a_complete_run_run_again_does_nothing(zerosearch: Any, config: Path, run_folder: Path) -> None:
-    assert zerosearch("train", str(config)).code == 0
-    kept = ("metrics", "trajectories", "evaluations", "checkpoints")
-    before = {name: data for name, data in everything(run_folder).items() if name.startswith(kept)}
-    result = zerosearch("train", str(config))
-    assert (result.code, result.err) == (0, "")
-    assert f"{run_folder} is complete: 2 steps" in result.out
-    assert "step 1/2" not in result.out
-    assert {name: data for name, data in everything(run_folder).items() if name.startswith(kept)} == before
-
-
-def test_out_of_time_is_no_failure_and_the_same_command_goes_on(
-    zerosearch: Any, config: Path, run_folder: Path
+def test_out_of_time_is_no_failure_and_the_same_command_goes_on_also_with_another_server(
+    zerosearch: Any, config: Path, run_folder: Path, server: Endpoint
 ) -> None:
     command = ("train", str(config), "--set", "training.max_minutes=0.0000001")
     first = zerosearch(*command)
     assert first.code == 0
     assert "stopped after step 1 of 2" in first.out
     assert "the run is not complete: the same command resumes it" in first.out
-    second = zerosearch(*command)
+    other = serve()
+    try:
+        server.stop()
+        second = zerosearch(*command, "--set", f"engine.simulated.base_url={other.url}")
+    finally:
+        other.stop()
+    assert (second.code, second.err) == (0, "")
     assert "resuming from" in second.out
     assert "not complete" not in second.out
     assert [row["step"] for row in read_rows(run_folder / "metrics.jsonl")] == [0, 1]
@@ -207,10 +177,7 @@ def test_fresh_starts_over_and_loses_nothing(zerosearch: Any, config: Path, run_
 
 BROKEN: dict[str, tuple[Reply, str]] = {
     "down": (Reply(), "connection"),
-    "500": (Reply(status=500, body=b'{"error": {"message": "out of memory"}}'), "HTTP 500: out of memory"),
     "401 that tells the key": (Reply(status=401, body=f"bad key {SECRET}".encode()), "HTTP 401: bad key [key]"),
-    "not JSON": (Reply(body=b"<html>hello</html>"), "the answer is not JSON"),
-    "no choices": (Reply(body=b"{}"), "the answer has no choices"),
     "nothing said": (Reply(body=completion("", usage=USAGE)), "the answer is empty"),
     "no document": (Reply(body=completion("```\n***\n```", usage=USAGE)), "wrote no document"),
     "silence": (Reply(hold=True), "no answer within the deadline of 0.3 s"),
@@ -239,40 +206,12 @@ def test_a_broken_server_ends_the_run_with_one_line(
     assert not (run_folder / "metrics.jsonl").exists()
 
 
-def test_nonsense_from_the_server_is_kept_and_counted(
-    zerosearch: Any, config: Path, run_folder: Path, server: Endpoint
-) -> None:
-    server.script = [
-        Reply(body=completion("As an AI I cannot\x00 \ud83d search <answer> the web </answer>", usage=USAGE))
-    ]
-    result = zerosearch("train", str(config))
-    assert (result.code, result.err) == (0, "")
-    rows = list(read_rows(run_folder / "metrics.jsonl"))
-    assert [row["pages_parsed"] for row in rows] == [0.0, 0.0]
-    assert [row["search_errors"] for row in rows] == [0, 0]
-    assert [row["trained_rows"] for row in rows] == [4, 4]
-    is_readable(run_folder)
-
-
-def test_a_server_may_come_back_elsewhere(zerosearch: Any, config: Path, run_folder: Path, server: Endpoint) -> None:
-    assert zerosearch("train", str(config), "--set", "training.max_minutes=0.0000001").code == 0
-    other = serve()
-    try:
-        server.stop()
-        result = zerosearch("train", str(config), "--set", f"engine.simulated.base_url={other.url}")
-    finally:
-        other.stop()
-    assert (result.code, result.err) == (0, "")
-    assert [row["step"] for row in read_rows(run_folder / "metrics.jsonl")] == [0, 1]
-
-
-@pytest.mark.parametrize("algorithm", ["grpo", "reinforce", "ppo"])
 def test_a_weight_that_is_not_a_number_ends_the_run_with_one_line(
-    algorithm: str, zerosearch: Any, config: Path, run_folder: Path, models: tuple[Path, Path]
+    zerosearch: Any, config: Path, run_folder: Path, models: tuple[Path, Path]
 ) -> None:
     result = zerosearch(
-        "train", str(config), "--set", f"model.name={models[1]}", "--set", f"algorithm.name={algorithm}",
-        "--set", "algorithm.entropy_coef=0", "--set", "algorithm.kl=none",
+        "train", str(config), "--set", f"model.name={models[1]}", "--set", "algorithm.entropy_coef=0",
+        "--set", "algorithm.kl=none",
     )  # fmt: skip
     assert result.code == 2  # the evaluation before the first step
     assert f"model {models[1]}" in result.line

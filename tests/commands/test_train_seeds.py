@@ -13,39 +13,12 @@ from typing import Any
 
 import pytest
 import torch
+from small_run import write_config
 from tiny import save_chain
 
 from zerosearch.commands import train_seeds
 from zerosearch.config_file import config_from_dict, load_config
 from zerosearch.files.jsonl import read_object, write_json, write_jsonl
-
-CONFIG = """
-name = "small"
-folder = "{folder}/runs"
-[data]
-train = "{folder}/questions.jsonl"
-[model]
-name = "{folder}/model"
-device = "cpu"
-[protocol]
-max_searches = 1
-max_turn_tokens = 12
-max_page_tokens = 24
-max_context_tokens = 400
-[engine]
-kind = "bm25"
-top_k = 2
-[engine.bm25]
-corpus = "{folder}/questions.jsonl"
-[evaluation]
-questions = "{folder}/questions.jsonl"
-[training]
-steps = 1
-questions_per_step = 2
-rollouts = 2
-[logging]
-tensorboard = false
-"""
 
 
 @pytest.fixture
@@ -56,9 +29,7 @@ def config(tmp_path: Path, tiny_tokenizer: Any) -> Path:
         for c in ("Nepal", "Peru")
     ]
     write_jsonl(tmp_path / "questions.jsonl", rows)
-    path = tmp_path / "small.toml"
-    path.write_text(CONFIG.format(folder=tmp_path))
-    return path
+    return write_config(tmp_path / "small.toml", {"engine.bm25.corpus": "{folder}/questions.jsonl"})
 
 
 def test_a_run_that_fails_stops_no_other_and_the_command_fails_after_all_have_ended(

@@ -8,10 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from engines.passages import write_corpus
 from fakes import FakeEngine
 
-from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.engines.cache import Cached
 from zerosearch.episodes.search import Document, Quality, SearchPage, SearchRequest, close_connections
 from zerosearch.errors import ConfigError, EngineError
@@ -178,18 +176,6 @@ def test_a_simulated_page_is_never_recorded(path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be cached"):
         search(cached, "a")
     assert not search(cached, "a")[0].cached
-
-
-def test_two_corpora_of_one_name_do_not_share_their_pages(tmp_path: Path) -> None:
-    engines = []
-    for folder, text in (("one", "Kathmandu lies in Nepal."), ("two", "Kathmandu is a city.")):
-        (tmp_path / folder).mkdir()
-        corpus = write_corpus(tmp_path / folder / "c.jsonl", [("1", "Kathmandu", text)])
-        engines.append(BM25Engine.open(corpus, tmp_path / "cache"))
-    assert engines[0].name == engines[1].name
-    pages = [search(Cached(e, tmp_path / "pages.sqlite"), "Kathmandu")[0] for e in engines]
-    assert [page.documents[0].text for page in pages] == ["Kathmandu lies in Nepal.", "Kathmandu is a city."]
-    assert not any(page.cached for page in pages)
 
 
 def test_closing_a_cache_closes_the_connections_of_what_it_stands_before(path: Path) -> None:

@@ -206,16 +206,6 @@ def test_an_index_that_no_longer_fits_is_refused_when_it_is_opened(
         DenseEngine.open(corpus, WordCounter(), cache)
 
 
-def test_a_malformed_line_is_named_before_anything_is_embedded(tmp_path: Path, cache: Path) -> None:
-    corpus = write_corpus(tmp_path / "c.jsonl", PASSAGES)
-    with corpus.open("a") as file:
-        file.write("not json\n")
-    encoder = WordCounter()
-    with pytest.raises(DataError, match=r"c\.jsonl:8: not valid JSON"):
-        DenseEngine.open(corpus, encoder, cache)
-    assert encoder.asked == []
-
-
 @pytest.mark.parametrize(
     ("broken", "said"),
     [

@@ -99,18 +99,6 @@ def test_an_answer_that_is_of_no_use_is_paid_for(service: Service) -> None:
 
 
 @every_kind
-def test_a_server_that_stays_broken_is_asked_so_often_and_no_more(kind: str, service: Service) -> None:
-    error = failure(service.open(kind, Reply(503, b"busy"), retry=Retry(attempts=3)))
-    assert (error.kind, error.attempts, len(service.requests)) == ("http", 3, 3)
-
-
-@every_kind
-def test_a_silent_server_costs_one_deadline(kind: str, service: Service) -> None:
-    error = failure(service.open(kind, Reply(hold=True), retry=Retry(deadline_seconds=0.05)))
-    assert (error.kind, error.attempts) == ("deadline", 1)
-
-
-@every_kind
 def test_silence_in_one_attempt_is_followed_by_another(kind: str, service: Service) -> None:
     page = search(service.open(kind, Reply(hold=True), answer(kind, [NEPAL]), timeout_seconds=0.2))
     assert (len(page.documents), page.attempts) == (1, 2)

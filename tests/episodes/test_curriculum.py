@@ -38,10 +38,6 @@ def test_exponential_follows_equation_4(start: float, end: float, base: float, s
     assert Curriculum("exponential", start, end, base).noise(step, 200) == pytest.approx(p, rel=1e-9, abs=1e-12)
 
 
-def test_the_default_is_the_papers_shape() -> None:
-    assert Curriculum() == Curriculum("exponential", base=4.0)
-
-
 @pytest.mark.parametrize(("step", "p"), [(0, 0.1), (50, 0.2), (200, 0.5), (300, 0.5)])
 def test_linear_goes_straight_and_fixed_stays_at_start(step: int, p: float) -> None:
     assert Curriculum("linear", 0.1, 0.5).noise(step, 200) == pytest.approx(p)
@@ -84,14 +80,6 @@ def test_seeds_differ_where_any_part_differs() -> None:
     seeds = [derive_seed(*p) for p in parts]
     assert len(set(seeds)) == len(parts)
     assert all(0 <= seed < 2**63 for seed in seeds)
-
-
-def test_neighbouring_queries_are_drawn_apart() -> None:
-    # a draw per query, not per episode or per step: all sixteen outcomes of four queries turn up
-    outcomes = {
-        tuple(draw_quality(0.5, derive_seed(0, 9, f"q{i}", 0, "page", index)) for index in range(4)) for i in range(300)
-    }
-    assert len(outcomes) == 16
 
 
 def test_adaptive_noise_rises_with_success_falls_without_and_stays_within_its_ends() -> None:

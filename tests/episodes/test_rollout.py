@@ -7,7 +7,6 @@ import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from episodes.rolled import (
@@ -346,30 +345,6 @@ def test_reward_settings_reach_the_score(byte_codec: Codec) -> None:
     assert [t.reward for t in roll(byte_codec, write, of=QUESTIONS[4:], **told)] == [1.0, 0.1]
     silent = roll(byte_codec, lambda *asked: "Lake Titicaca", of=QUESTIONS[:1], format_reward=0.1)
     assert [t.reward for t in silent] == [0.0]
-
-
-@pytest.mark.parametrize("continuous", [True, False])
-def test_episodes_of_the_real_generator_are_the_same_in_every_run(continuous: bool, tiny_tokenizer: Any) -> None:
-    from tiny import give_adapter, tiny_local_model
-
-    from zerosearch.models.worker import TransformersGenerator, Worker
-
-    def real(step: int) -> tuple[list[Trajectory], dict[str | None, tuple[int, int]]]:
-        model = tiny_local_model(tiny_tokenizer)
-        give_adapter(model, "policy")
-        worker = Worker(model, max_batch_rows=5, continuous=continuous)
-        limits = replace(LIMITS, max_turn_tokens=12, max_context_tokens=400)
-        told = {"prompt": model.codec.encode, "limits": limits, "seed": 0}
-        generator = TransformersGenerator(worker, "policy")
-        out = roll(model.codec, generator, simulated, rollouts=2, noise=0.5, step=step, **told)
-        worker.close()
-        return timeless(out), {lane: (t.batches, t.tokens) for lane, t in worker.totals.items()}
-
-    one, again, other = real(0), real(0), real(1)
-    assert one == again  # the log-probs too: the batches were made up alike
-    assert all(a.ids != b.ids for a, b in zip(one[0], other[0], strict=True))
-    assert all(len(t.turns) == 3 for t in one[0])
-    assert sum(t.policy_tokens for t in one[0]) == one[1]["policy"][1]
 
 
 def test_an_episode_has_what_its_policys_server_counted_and_an_unfinished_one_too(byte_codec: Codec) -> None:

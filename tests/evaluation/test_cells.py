@@ -86,22 +86,6 @@ def test_an_interrupted_evaluation_goes_on_and_asks_nothing_twice(tmp_path: Path
     assert third.asked == []
 
 
-@pytest.mark.parametrize("cut", [2, 40, 200])
-def test_a_torn_last_line_is_asked_again_and_nothing_else(tmp_path: Path, cut: int) -> None:
-    with pytest.raises(RunError):
-        run(cell(tmp_path, Counting(until=70)))
-    path = tmp_path / FILE
-    whole = path.read_bytes()
-    last = read_predictions(path).rows[-1].key
-    path.write_bytes(whole[:-cut])
-    second = Counting()
-    run(cell(tmp_path, second))
-    assert last in second.asked
-    assert len(second.asked) == 125 - 69
-    found = read_predictions(path)
-    assert sorted(row.id for row in found.rows) == [q.id for q in QUESTIONS]
-
-
 def test_each_try_is_a_row_of_its_own(tmp_path: Path) -> None:
     with pytest.raises(RunError):
         run(cell(tmp_path, Counting(until=100), QUESTIONS[:40], samples=3, temperature=0.7))

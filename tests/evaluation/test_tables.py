@@ -168,14 +168,3 @@ def test_a_narrow_screen_cuts_no_number_off(tmp_path: Path, width: int) -> None:
         for line in shown.lines:
             assert all(cell in text for cell in line)
     assert text.count("search-o1") == len(rich_tables(table, width))  # each piece says whose numbers it holds
-
-
-def test_tables_on_the_screen_hold_the_same_numbers(tmp_path: Path) -> None:
-    table = build_table([made(tmp_path, [1, 0, 0, 0], searches=2)])
-    out = io.StringIO()
-    for part in rich_tables(table):
-        Console(file=out, width=200).print(part)
-    assert "NQ (4)" in out.getvalue()
-    assert "25.0 [0.6, 80.6]" in out.getvalue()
-    assert "│     2.00 │" in out.getvalue()
-    assert "macro" not in out.getvalue()  # of one benchmark there is no average

@@ -6,41 +6,16 @@ import json
 import random
 import shutil
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import zstandard
+from small_run import write_config
 
-CONFIG = """
-name = "run"
-folder = "{place}/runs"
-[data]
-train = "{place}/questions.jsonl"
-[model]
-name = "{place}/model"
-device = "cpu"
-[protocol]
-max_searches = 1
-max_turn_tokens = 12
-max_page_tokens = 24
-max_context_tokens = 400
-[engine]
-kind = "bm25"
-top_k = 2
-[engine.bm25]
-corpus = "{place}/corpus.jsonl"
-[evaluation]
-questions = "{place}/questions.jsonl"
-limit = 1
-[training]
-steps = 2
-questions_per_step = 1
-rollouts = 2
-checkpoint_every = 1
-[logging]
-tensorboard = false
-"""
+CHANGES = {
+    "name": "run", "evaluation.limit": 1, "training.steps": 2, "training.questions_per_step": 1,
+    "training.checkpoint_every": 1,
+}  # fmt: skip
 TEXTS = ("", "null", "7", "[1]", '"x"', "{}", "\0" * 300, "\ufeff{}", "{" + '"a": ' + "9" * 6_000 + "}", "[" * 200_000)
 VALUES: tuple[Any, ...] = (None, 7, -1, 10**400, 1e300, "x", "", [], [1], {}, {"a": 1}, True)
 
@@ -123,12 +98,9 @@ def restore(path: Path, data: bytes) -> None:
 
 def make_place(place: Path, run: Callable[..., Any]) -> None:
     """Everything that zerosearch writes, made by `run("command", ...)` with a tiny model."""
-    from tiny import chain_model, tiny_tokenizer
+    from tiny import save_chain, tiny_tokenizer
 
-    tokenizer = tiny_tokenizer()
-    ids = tokenizer.encode("\n<search>nepal</search>", add_special_tokens=False)
-    chain_model(tokenizer, dict(pairwise(ids))).base.save_pretrained(place / "model")
-    tokenizer.save_pretrained(place / "model")
+    save_chain(tiny_tokenizer(), "\n<search>nepal</search>", place / "model")
     passages = [
         ("Nepal", "Kathmandu is the capital of Nepal."),
         ("Nepal: Hills", "Nepal has hills."),
@@ -142,8 +114,7 @@ def make_place(place: Path, run: Callable[..., Any]) -> None:
     ]
     _lines(place / "questions.jsonl", asked)
     _lines(place / "few.jsonl", asked[:3])
-    config = place / "config.toml"
-    config.write_text(CONFIG.format(place=place))
+    config = write_config(place / "config.toml", CHANGES)
     few = f"--questions={place / 'few.jsonl'}"
     run("train", str(config))
     run("collect", str(config), "--out", str(place / "pages"), few)

@@ -13,44 +13,22 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny import chain_model
+from small_run import write_config
+from tiny import save_chain
 
 from zerosearch.commands import screen
 
 Tally = Callable[..., AbstractContextManager[None]]
 Tries = Callable[[int, int], int]
 ZS = f'zs() {{ "{sys.executable}" -m zerosearch "$@"; }}\n'
-CONFIG = """
-name = "run"
-folder = "{folder}/runs"
-[data]
-train = "{folder}/questions.jsonl"
-[model]
-name = "{folder}/model"
-device = "cpu"
-[protocol]
-max_searches = 1
-max_turn_tokens = 24
-max_page_tokens = 60
-max_context_tokens = 500
-[engine]
-kind = "bm25"
-[engine.bm25]
-corpus = "{folder}/corpus.jsonl"
-[evaluation]
-questions = "{folder}/questions.jsonl"
-[training]
-steps = 500
-questions_per_step = 2
-rollouts = 2
-[logging]
-tensorboard = false
-"""
+CHANGES = {
+    "name": "run", "protocol.max_turn_tokens": 24, "protocol.max_page_tokens": 60, "protocol.max_context_tokens": 500,
+    "training.steps": 500,
+}  # fmt: skip
 COMMANDS = (
     "train", "data", "models", "check", "doctor", "cost", "evaluate", "collect", "record", "label", "tune",
     "fidelity", "compare", "ask",
@@ -61,13 +39,11 @@ COMMANDS = (
 def place(tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that searches, a corpus, questions, and a configuration of many short steps."""
     folder = tmp_path_factory.mktemp("terminal")
-    ids = tiny_tokenizer.encode("\n<search>nepal</search>", add_special_tokens=False)
-    chain_model(tiny_tokenizer, dict(pairwise(ids))).base.save_pretrained(folder / "model")
-    tiny_tokenizer.save_pretrained(folder / "model")
+    save_chain(tiny_tokenizer, "\n<search>nepal</search>", folder / "model")
     (folder / "corpus.jsonl").write_text('{"id": "1", "title": "Nepal", "text": "Kathmandu is its capital."}\n')
     rows = [{"id": str(n), "question": f"Capital {n}?", "golden_answers": ["kathmandu"]} for n in range(4)]
     (folder / "questions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    (folder / "config.toml").write_text(CONFIG.format(folder=folder))
+    write_config(folder / "config.toml", CHANGES)
     return folder
 
 

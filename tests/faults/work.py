@@ -10,45 +10,20 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
+
+from small_run import write_config
 
 from zerosearch.episodes.trajectory import read_trajectories, to_dict
 from zerosearch.files.jsonl import read_rows
 from zerosearch.models.adapters import resolve_adapter
 from zerosearch.simulator.collect import list_parts
 
-CONFIG = """
-name = "run"
-[data]
-train = "questions.jsonl"
-[model]
-name = "model"
-device = "cpu"
-[protocol]
-max_searches = 1
-max_turn_tokens = 12
-max_page_tokens = 24
-max_context_tokens = 400
-[engine]
-kind = "bm25"
-top_k = 2
-[engine.bm25]
-corpus = "corpus.jsonl"
-[evaluation]
-questions = "questions.jsonl"
-limit = 4
-every = 3
-[training]
-steps = 6
-questions_per_step = 2
-rollouts = 2
-learning_rate = 0.01
-checkpoint_every = 2
-[logging]
-tensorboard = false
-"""
+CHANGES = {
+    "name": "run", "folder": None, "evaluation.limit": 4, "evaluation.every": 3, "training.steps": 6,
+    "training.learning_rate": 0.01, "training.checkpoint_every": 2,
+}  # fmt: skip
 PPO = ('--set=algorithm.name="ppo"', "--set=algorithm.kl=loss")
 SIMULATED = ("--set=engine.kind=simulated", "--set=engine.simulated.model=model")
 SIMULATED += ("--set=engine.simulated.max_tokens=16", "--set=evaluation.engine.kind=bm25")
@@ -181,15 +156,12 @@ def make_base(place: Path, *, model: bool) -> Path:
         place / "traces.jsonl",
         [{**row, "query": "nepal", "engine": "bm25", "results": passages_of(row)} for row in asked * 5],
     )
-    (place / "config.toml").write_text(CONFIG)
+    write_config(place / "config.toml", CHANGES, folder=".")
     (place / "disk").mkdir()
     if model:
-        from tiny import chain_model, tiny_tokenizer
+        from tiny import save_chain, tiny_tokenizer
 
-        tokenizer = tiny_tokenizer()
-        ids = tokenizer.encode("\n<search>nepal</search>", add_special_tokens=False)
-        chain_model(tokenizer, dict(pairwise(ids))).base.save_pretrained(place / "model")
-        tokenizer.save_pretrained(place / "model")
+        save_chain(tiny_tokenizer(), "\n<search>nepal</search>", place / "model")
     return place
 
 

@@ -47,8 +47,9 @@ def rows(path: Path) -> list[Any]:
         ("q.csv", CSV.replace(",", ";").replace("Île;", "Île,")),  # as Excel writes it in many countries
     ],
 )
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le"])
-@pytest.mark.parametrize("ends", ["\n", "\r\n"])
+@pytest.mark.parametrize(
+    ("encoding", "ends"), [("utf-8", "\n"), ("utf-8-sig", "\r\n"), ("utf-16", "\n"), ("utf-16-le", "\r\n")]
+)
 def test_a_file_is_read_whatever_wrote_it(tmp_path: Path, name: str, text: str, encoding: str, ends: str) -> None:
     data = text.replace("\n", ends).encode(encoding)
     (tmp_path / name).write_bytes(data)

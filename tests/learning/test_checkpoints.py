@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from zerosearch.errors import CheckpointError
 from zerosearch.learning.checkpoints import (
     changes,
     check_settings,
-    known_settings,
     list_checkpoints,
     load_checkpoint,
     save_checkpoint,
@@ -151,16 +149,6 @@ def test_the_length_binds_where_the_curriculum_goes_by_it(
         check_settings(saved, longer)
 
 
-def test_settings_that_bind_are_flat_and_hold_no_place() -> None:
-    settings = known_settings(changed(CONFIG, engine__kind="simulated"))
-    assert settings["training.steps"] == 9
-    assert settings["engine.simulated.model"] == "smollm2-135m"
-    free = {"name", "folder", "engine.attempts", "engine.simulated.base_url", "engine.simulated.request.extra"}
-    assert not free & settings.keys()
-    assert not any(key.startswith(("logging.", "engine.bm25.")) for key in settings)
-    assert known_settings(CONFIG)["engine.bm25.corpus"] == "none.jsonl"
-
-
 DAMAGE = {
     "empty": b"",
     "text": b"this is no checkpoint\n",
@@ -191,8 +179,3 @@ def test_a_damaged_state_file_is_one_line(saved: Checkpoint, text: str) -> None:
     with pytest.raises(CheckpointError) as caught:
         check_settings(saved, CONFIG)
     assert "\n" not in str(caught.value)
-
-
-def test_the_state_file_says_how_far_the_run_was(saved: Checkpoint) -> None:
-    assert json.loads((saved.folder / "state.json").read_text())["step"] == 3
-    assert (saved.folder / "policy" / "config.json").is_file()  # what a user loads

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import socket
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from learning.toy import toy_config, toy_trainer
+from learning.toy import by_two, toy_config, toy_trainer
 from torch import distributed
 
 from zerosearch.files.jsonl import read_rows
@@ -39,17 +37,7 @@ def _one_of_two(rank: int, port: int, folder: Path, algorithm: str) -> None:
 @pytest.mark.parametrize("algorithm", SETTINGS)
 def test_two_processes_train_like_one(algorithm: str, tmp_path: Path) -> None:
     toy_trainer(_config(tmp_path / "one", algorithm)).run()
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["learning.toy"])
-    workers = [context.Process(target=_one_of_two, args=(r, port, tmp_path / "two", algorithm)) for r in range(2)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-        assert worker.exitcode == 0
+    assert by_two(_one_of_two, tmp_path / "two", algorithm) == [0, 0]
     one, two = (list(read_rows(tmp_path / name / "toy" / "metrics.jsonl")) for name in ("one", "two"))
     assert len(one) == len(two) == 3
     for ours, theirs in zip(one, two, strict=True):

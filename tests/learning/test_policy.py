@@ -21,7 +21,7 @@ from zerosearch.learning.batches import MicroBatch, Sequences, micro_batches
 from zerosearch.learning.critic import Critic
 from zerosearch.learning.learner import Learner
 from zerosearch.learning.logprobs import Sampled
-from zerosearch.learning.policy import POLICY, REFERENCE, Policy
+from zerosearch.learning.policy import POLICY, Policy
 from zerosearch.models.local import LocalModel
 from zerosearch.models.worker import TransformersGenerator, Worker
 from zerosearch.playing import rollout_settings
@@ -197,39 +197,6 @@ def test_a_state_is_a_copy_and_goes_back_whole(kind: str, tiny_tokenizer: Any) -
     assert all(torch.equal(state[key], kept[key]) for key in kept)
     policy.load_state(state)
     assert all(torch.equal(a, b) for a, b in zip(policy.state().values(), kept.values(), strict=True))
-
-
-@pytest.mark.parametrize("start", [None, "adapter"])
-def test_the_reference_costs_no_second_model(start: str | None, adapter_folder: Path) -> None:
-    model = toy_model()
-    Policy.lora(model, adapter_folder if start else None, rank=4, alpha=8.0)
-    assert model.adapters == ([REFERENCE, POLICY] if start else [POLICY])
-
-
-def test_gradient_checkpointing_gives_the_same_gradients(tiny_tokenizer: Any) -> None:
-    found = []
-    for checkpointing in (False, True):
-        model = tiny_local_model(tiny_tokenizer)
-        policy = Policy.lora(model, None, rank=4, alpha=8.0)
-        calls = _count_forwards(model)
-        if checkpointing:
-            model.base.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-        policy.train_mode()
-        policy.logprobs(one_batch(model), Sampled()).logprobs_N.sum().backward()  # type: ignore[no-untyped-call]
-        found.append([p.grad for p in policy.parameters().values() if p.grad is not None])
-        assert calls[0] == (2 if checkpointing else 1)  # the layer is run again on the way back
-    assert len(found[0]) == len(found[1]) > 0
-    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(*found, strict=True))
-
-
-def _count_forwards(model: LocalModel) -> list[int]:
-    calls = [0]
-
-    def count(*_: Any) -> None:
-        calls[0] += 1
-
-    model.base.model.layers[0].mlp.register_forward_pre_hook(count)
-    return calls
 
 
 @pytest.mark.parametrize("kind", ["GPT2", "OPT"])

@@ -24,9 +24,12 @@ def gradients(model: LocalModel, *, full: bool, packed: bool, checkpointing: boo
     assert policy.packs
     if checkpointing:
         recompute_layers(model, full=full)
+    runs: list[int] = []
+    model.base.model.layers[0].mlp.register_forward_pre_hook(lambda *_: runs.append(1))
     policy.train_mode()
     (micro,) = micro_batches(Sequences(IDS, MASKS), 100, model.device, packed=packed)
     policy.logprobs(micro, Sampled()).logprobs_N.sum().backward()  # type: ignore[no-untyped-call]
+    assert len(runs) == 1 + checkpointing  # the layer is run again on the way back
     assert model.base.config._attn_implementation == "sdpa"
     return [p.grad.float() for p in policy.parameters().values() if p.grad is not None]
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from learning.toy import changed
-from tiny import give_adapter, save_chain, tiny_local_model
+from tiny import give_adapter, save_chain
 from torch import Tensor
 
 from zerosearch import __version__
@@ -19,7 +19,7 @@ from zerosearch.config import TrainConfig
 from zerosearch.config_file import load_config
 from zerosearch.episodes.questions import load_questions, questions_digest
 from zerosearch.episodes.trajectory import read_trajectories
-from zerosearch.errors import CheckpointError, ConfigError, ZeroSearchError
+from zerosearch.errors import ConfigError, ZeroSearchError
 from zerosearch.files.jsonl import read_rows, write_jsonl
 from zerosearch.learning.run import assemble, set_aside
 from zerosearch.learning.trainer import Trainer
@@ -92,10 +92,6 @@ def build(config: TrainConfig, said: list[str] | None = None, **options: Any) ->
     run = assemble(Parts(config), sinks=sinks, say=(said if said is not None else []).append, **options)
     assert len(starts) == 1
     return run
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(p.relative_to(folder)): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
 def weights(model: LocalModel) -> dict[str, Tensor]:
@@ -292,42 +288,7 @@ def test_what_is_missing_is_one_line_and_nothing_is_written(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_checkpoint_of_other_settings_is_refused_and_left_as_it_is(values: dict[str, Any]) -> None:
-    config = changed(values, training__steps=1)
-    run = build(config)
-    assert run.run()
-    before = contents(config.run_folder)
-    with pytest.raises(CheckpointError, match=r"training\.learning_rate = 0\.01, now it is 0\.5") as caught:
-        build(changed(values, training__steps=1, training__learning_rate=0.5))
-    assert "\n" not in str(caught.value)
-    assert contents(config.run_folder) == before
-
-
 # ---- starting over
-
-
-def test_a_fresh_run_sets_the_older_one_aside_whole(values: dict[str, Any]) -> None:
-    config = changed(values, training__steps=1)
-    run = build(config)
-    assert run.run()
-    before = contents(config.run_folder)
-    said: list[str] = []
-    other = changed(values, training__steps=1, training__learning_rate=0.5)
-    build(other, said, fresh=True)
-    aside = config.run_folder.with_name("small.old-1")
-    assert said == [f"the older run is now {aside}"]
-    assert contents(aside) == before
-    assert sorted(contents(config.run_folder)) == ["config.toml", "manifest.json"]
-
-
-def test_a_fresh_run_that_cannot_start_leaves_the_older_one_where_it_is(values: dict[str, Any]) -> None:
-    config = changed(values)
-    build(config)
-    before = contents(config.run_folder)
-    with pytest.raises(ZeroSearchError):
-        build(changed(values, model__adapter="nowhere"), fresh=True)
-    assert contents(config.run_folder) == before
-    assert [p.name for p in config.run_folder.parent.iterdir()] == ["small"]
 
 
 def test_older_runs_are_numbered(tmp_path: Path) -> None:
@@ -341,15 +302,3 @@ def test_older_runs_are_numbered(tmp_path: Path) -> None:
         assert aside is not None
         names.append((aside.name, (aside / "n").read_text()))
     assert names == [("run.old-1", "0"), ("run.old-2", "1"), ("run.old-3", "2")]
-
-
-def test_a_model_of_another_shape_refuses_the_adapter(
-    values: dict[str, Any], adapters: tuple[Path, Path], tiny_tokenizer: Any, tmp_path: Path
-) -> None:
-    other = tiny_local_model(tiny_tokenizer)
-    other.base.save_pretrained(tmp_path / "other")
-    tiny_tokenizer.save_pretrained(tmp_path / "other")
-    with pytest.raises(ZeroSearchError, match="does not fit the model") as caught:
-        build(changed(values, model__name=str(tmp_path / "other"), model__adapter=str(adapters[0])))
-    assert "\n" not in str(caught.value)
-    assert not (tmp_path / "runs").exists()

@@ -11,45 +11,30 @@ from typing import Any
 
 import pytest
 import torch
+from small_run import write_config
 from tiny import save_chain, tiny_llama
 
 from zerosearch.config import TrainConfig
-from zerosearch.config_file import config_from_dict, config_toml
+from zerosearch.config_file import load_config
 from zerosearch.errors import ConfigError
 from zerosearch.files.jsonl import read_rows, write_jsonl
 from zerosearch.learning.run import train
 from zerosearch.models.local import LocalModel
 
+CHANGES = {
+    "model.full": True, "model.lora": "none", "engine.kind": "simulated", "engine.bm25.corpus": None, "engine.top_k": 1,
+    "engine.simulated.model": "{folder}/model", "engine.simulated.max_tokens": 16, "evaluation.limit": 3,
+    "algorithm.name": "reinforce", "algorithm.baseline": "batch", "algorithm.kl": "loss", "algorithm.entropy_coef": 0.1,
+    "training.steps": 2, "training.questions_per_step": 3, "training.learning_rate": 1e-3,
+    "training.micro_batch_tokens": 700, "training.checkpoint_every": 1,
+}  # fmt: skip
+
 
 def _config(folder: Path, name: str, *, shard: bool) -> TrainConfig:
-    model, questions = str(folder / "model"), str(folder / "questions.jsonl")
-    return config_from_dict(
-        {
-            "folder": str(folder / "runs"),
-            "name": name,
-            "data": {"train": questions},
-            "model": {"name": model, "device": "cpu", "full": True, "lora": "none"},
-            "protocol": {"max_searches": 1, "max_turn_tokens": 12, "max_page_tokens": 16, "max_context_tokens": 400},
-            "engine": {"top_k": 1, "simulated": {"model": model, "max_tokens": 16}},
-            "evaluation": {"questions": questions, "limit": 3},
-            "algorithm": {"name": "reinforce", "baseline": "batch", "kl": "loss", "entropy_coef": 0.1},
-            "training": {
-                "steps": 2,
-                "questions_per_step": 3,
-                "rollouts": 2,
-                "learning_rate": 1e-3,
-                "micro_batch_tokens": 700,
-                "checkpoint_every": 1,
-                "shard": shard,
-            },
-            "logging": {"tensorboard": False},
-        },
-        "test",
-    )
+    return load_config(write_config(folder / f"{name}.toml", CHANGES, {"name": name, "training.shard": shard}))
 
 
-def _train_by_two(config: TrainConfig, file: Path) -> None:
-    file.write_text(config_toml(config))
+def _train_by_two(file: Path) -> None:
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "zerosearch"]
     command = [sys.executable, *launch, "train", str(file)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -80,7 +65,7 @@ def test_divided_weights_learn_what_whole_ones_do_and_resume(tiny_tokenizer: Any
     write_jsonl(tmp_path / "questions.jsonl", rows)
     alone, shared = (_config(tmp_path, name, shard=name == "two") for name in ("one", "two"))
     train(alone, say=lambda text: None)
-    _train_by_two(shared, tmp_path / "two.toml")
+    _train_by_two(tmp_path / "two.toml")
     one, two = _learner(alone.run_folder), _learner(shared.run_folder)
     start = dict(model.named_parameters())
     assert all(float((start[key] - value).abs().max()) > 1e-3 for key, value in one["policy"].items())  # it has learned
@@ -98,7 +83,8 @@ def test_divided_weights_learn_what_whole_ones_do_and_resume(tiny_tokenizer: Any
     for name in ("again", "by-one"):  # killed after its first step
         shutil.copytree(shared.run_folder, tmp_path / "runs" / name)
         shutil.rmtree(tmp_path / "runs" / name / "checkpoints" / "step-000002")
-    _train_by_two(_config(tmp_path, "again", shard=True), tmp_path / "again.toml")
+    _config(tmp_path, "again", shard=True)
+    _train_by_two(tmp_path / "again.toml")
     _assert_close(two, _learner(tmp_path / "runs" / "again"), rtol=0, atol=0)
     train(_config(tmp_path, "by-one", shard=False), say=lambda text: None)
     _assert_close(two, _learner(tmp_path / "runs" / "by-one"), rtol=1e-3, atol=1e-5)

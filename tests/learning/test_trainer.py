@@ -89,14 +89,6 @@ def writes(text: str) -> SimulatedEngine:
     return SimulatedEngine(TextWriter(lambda chat, seed: text))
 
 
-class SilentWriter:
-    model = identity = "silent"
-
-    async def write(self, messages: Sequence[Message], sampling: Sampling) -> Written:
-        await asyncio.Event().wait()
-        raise AssertionError
-
-
 class DyingEngine(ToyEngine):
     """A toy engine that fails from the `lives`-th search on."""
 
@@ -359,17 +351,6 @@ def test_the_share_of_searches_that_the_cache_answered_is_a_metric(tmp_path: Pat
 # ---- engines that fail
 
 
-def test_a_dead_engine_stops_the_run_with_one_line_before_anything_is_learned(tmp_path: Path) -> None:
-    config = configure(tmp_path)
-    with pytest.raises(RunError) as caught:
-        trainer(config, DyingEngine(0)).run()
-    text = str(caught.value)
-    assert "\n" not in text
-    assert "4 of 4 searches failed (limit 20%)" in text
-    assert "nobody there" in text
-    assert not (config.run_folder / "metrics.jsonl").exists()
-
-
 def test_an_engine_that_dies_halfway_loses_nothing_and_the_same_run_goes_on(tmp_path: Path) -> None:
     whole = configure(tmp_path / "whole", checkpoint_every=1)
     assert trainer(whole).run()
@@ -394,17 +375,9 @@ def test_a_step_in_which_every_search_fails_stops_the_run_even_without_a_limit(t
     assert not (config.run_folder / "metrics.jsonl").exists()
 
 
-def test_a_simulator_that_never_answers_costs_its_deadline_and_no_more(tmp_path: Path) -> None:
-    config = configure(tmp_path, engine={})
-    engine = SimulatedEngine(SilentWriter(), retry=Retry(attempts=1, deadline_seconds=0.05))
-    with pytest.raises(RunError, match=r"no answer within the deadline of 0\.05 s") as caught:
-        trainer(config, engine).run()
-    assert "\n" not in str(caught.value)
-
-
 def test_nonsense_from_the_simulator_is_kept_and_counted(tmp_path: Path) -> None:
     config = configure(tmp_path, engine={}, steps=1)
-    assert trainer(config, writes("lorem ipsum </information> <answer>red</answer>")).run()
+    assert trainer(config, writes("lorem ipsum\x00 \ud83d </information> <answer>red</answer>")).run()
     (row,) = rows_of(config)
     assert row["pages_parsed"] == 0.0
     assert row["search_errors"] == 0
@@ -532,49 +505,37 @@ def test_without_a_checkpoint_another_configuration_does_not_begin_over_a_run(tm
     assert trainer(config).run()
 
 
-@pytest.mark.parametrize("reward", [True, False])
-def test_a_nan_stops_the_run_and_leaves_the_batch_and_the_last_checkpoint(
-    reward: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_reward_that_is_no_number_stops_the_run_and_leaves_the_batch_and_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With `reward`, a reward goes wrong; else the weights, from which nothing can be sampled."""
     config = configure(tmp_path, checkpoint_every=1)
     made = trainer(config)
+    update = made.inputs.learner.update
 
-    def poison() -> None:
-        if not reward:
-            with torch.no_grad():
-                made.inputs.learner.policy.model.base.lm_head.weight.fill_(math.nan)
-            return
-        update = made.inputs.learner.update
+    def spoilt(rows: Sequence[Trajectory], step: int) -> dict[str, float]:
+        return update([replace(rows[0], reward=math.nan), *rows[1:]] if step == 2 else rows, step)
 
-        def spoilt(rows: Sequence[Trajectory], step: int) -> dict[str, float]:
-            return update([replace(rows[0], reward=math.nan), *rows[1:]], step)
-
-        monkeypatch.setattr(made.inputs.learner, "update", spoilt)
-
-    save = made._checkpoint
-
-    def save_and_poison(step: int) -> None:
-        save(step)
-        if step == 2:
-            poison()
-
-    monkeypatch.setattr(made, "_checkpoint", save_and_poison)
+    monkeypatch.setattr(made.inputs.learner, "update", spoilt)
     with pytest.raises(RunError, match="step 2: ") as caught:
         made.run()
-    text = str(caught.value)
-    assert "\n" not in text
+    assert "\n" not in str(caught.value)
     assert caught.value.exit_code != 0
     saved = config.run_folder / "not-finite-step-000002.jsonl.zst"
-    assert (str(saved) in text) is reward
-    if reward:
-        assert len(list(read_trajectories(saved))) == 12
-    else:
-        assert "model toy gives logits that are not numbers" in text
+    assert str(saved) in str(caught.value)
+    assert len(list(read_trajectories(saved))) == 12
     assert len(rows_of(config)) == 2
-    last = list_checkpoints(config.run_folder / "checkpoints")[-1]
-    state = torch.load(last.folder / "learner.pt", weights_only=True)
-    assert last.step == 2
-    assert all(bool(value.isfinite().all()) for value in state["policy"].values())
+    assert list_checkpoints(config.run_folder / "checkpoints")[-1].step == 2
     assert trainer(config).run()  # the same command, mended
     assert len(rows_of(config)) == 4
+
+
+def test_weights_that_are_no_numbers_stop_the_run_at_the_step_that_samples_from_them(tmp_path: Path) -> None:
+    def poison() -> None:
+        with torch.no_grad():
+            made.inputs.learner.policy.model.base.lm_head.weight.fill_(math.nan)
+
+    config = configure(tmp_path)
+    made = trainer(config, watch=Watch({1: poison}))
+    with pytest.raises(RunError, match=r"step 2: .*logits that are not numbers.*The last checkpoint is as it was"):
+        made.run()
+    assert len(rows_of(config)) == 2

@@ -6,6 +6,9 @@ The whole house is used: episodes over a real generator, the real trainer, a run
 from __future__ import annotations
 
 import copy
+import multiprocessing
+import socket
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -127,6 +130,21 @@ def toy_trainer(config: TrainConfig, model: LocalModel | None = None, processes:
         evaluation=rollout_settings(config, model, temperature=0.0, top_k=1),
     )
     return Trainer(config, parts, say=lambda text: None, processes=processes)
+
+
+def by_two(target: Callable[..., None], *arguments: Any) -> list[int | None]:
+    """Runs `target(rank, port, *arguments)` in two processes, for a group on that port; their exit codes."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["learning.toy"])
+    workers = [context.Process(target=target, args=(rank, port, *arguments)) for rank in range(2)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    return [worker.exitcode for worker in workers]
 
 
 def adapter_formats(model: LocalModel, adapter: str) -> set[torch.dtype]:

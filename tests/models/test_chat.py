@@ -102,27 +102,6 @@ def test_the_key_is_sent_and_told_nobody(
     assert caplog.records  # httpx does log its requests
 
 
-@pytest.mark.parametrize(
-    ("server", "said"),
-    [
-        *((Server(url), "base_url") for url in ("localhost:8000", "ftp://h/v1", "http://", "http://u:pw@h/v1")),
-        (Server("http://h/v1?key=pw"), "base_url"),
-        (Server("http://h/v1", api_key_env="NO_SUCH_KEY"), "NO_SUCH_KEY is not set"),
-    ],
-)
-def test_a_server_that_cannot_be_asked_is_one_line_without_a_password(server: Server, said: str) -> None:
-    with pytest.raises(ConfigError, match=said) as caught:
-        OpenAIWriter(server, "tiny")
-    assert "pw" not in str(caught.value)
-
-
-def test_one_writer_serves_several_event_loops(writer: OpenAIWriter, endpoint: Any) -> None:
-    endpoint.says("a page")
-    # The first loop ends with its connection still open, as a training step does.
-    first = asyncio.run(writer.write(MESSAGES, Sampling(max_tokens=5)))
-    assert (first.text, write(writer).text) == ("a page", "a page")
-
-
 def test_a_stop_is_sent_and_the_text_ends_before_it_even_where_the_server_leaves_it_in(
     writer: OpenAIWriter, endpoint: Any
 ) -> None:

@@ -182,28 +182,6 @@ def test_what_the_sampler_cannot_decode_is_decoded_as_a_batch(tiny_model: LocalM
     assert got == alone(tiny_model, row)
 
 
-def test_an_error_reaches_all_of_its_speaker_and_nobody_else(tiny_model: LocalModel) -> None:
-    give_adapter(tiny_model, "policy")
-    tiny_model.base.double()
-    worker = Worker(tiny_model)
-    good, bad = [5, 6], [len(tiny_model.tokenizer) + 7]  # the second is no token of the model
-    short = Sampling(max_tokens=2)
-
-    async def main() -> tuple[Any, Generation]:
-        first = await asyncio.gather(
-            *(worker.submit(*asked, short) for asked in (("policy", good), ("policy", bad), (None, good))),
-            return_exceptions=True,
-        )
-        return first, await worker.submit("policy", good, short)
-
-    first, later = asyncio.run(main())
-    worker.close()
-    assert [type(result) for result in first] == [IndexError, IndexError, Generation]
-    assert later.token_ids == alone(tiny_model, Row("policy", good, short)).token_ids
-    assert worker._sampler is not None
-    assert worker._sampler._pages.available == worker._sampler._pages.number - 1
-
-
 def test_a_cache_that_there_is_no_memory_for_is_said_to_all_who_wait(
     tiny_model: LocalModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -281,26 +259,6 @@ def test_a_worker_that_is_closed_while_it_decodes_ends_without_a_word(tiny_model
     asyncio.run(main())
     gc.collect()
     assert complaints == []
-
-
-def test_a_listener_that_raises_ends_its_request_alone(tiny_model: LocalModel) -> None:
-    worker = Worker(tiny_model)
-    told: list[int] = []
-
-    def stop(token: int) -> None:
-        told.append(token)
-        if len(told) == 3:
-            raise LookupError("enough")
-
-    async def main() -> list[Any]:
-        asked = (worker.submit(None, [5, 6], Sampling(max_tokens=9, seed=n), stop if n else None) for n in range(2))
-        return await asyncio.gather(*asked, return_exceptions=True)
-
-    other, stopped = asyncio.run(main())
-    worker.close()
-    assert isinstance(stopped, LookupError)
-    assert len(told) == 3
-    assert other.token_ids == alone(tiny_model, Row(None, [5, 6], Sampling(max_tokens=9))).token_ids
 
 
 def test_a_cache_takes_a_share_of_the_memory_that_is_there(

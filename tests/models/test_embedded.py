@@ -10,8 +10,6 @@ import json
 import os
 import re
 import socket
-import subprocess
-import sys
 import zipfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -154,13 +152,6 @@ def test_cache_dir_follows_the_environment_in_order(monkeypatch: pytest.MonkeyPa
     assert cache_dir() == tmp_path / "xdg" / "zerosearch"
     monkeypatch.delenv("XDG_CACHE_HOME")
     assert cache_dir() == tmp_path / ".cache" / "zerosearch"
-
-
-def test_importing_the_module_loads_neither_torch_nor_numpy() -> None:
-    heavy = "{'torch', 'transformers', 'numpy', 'gguf'}"
-    code = f"import sys, zerosearch.models.embedded; print(sorted({heavy} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
 
 
 # Download
@@ -430,21 +421,13 @@ def test_the_real_model_answers_a_question(smollm2: Path) -> None:
 
 
 @pytest.mark.model
-def test_the_real_tokenizer_splits_digits_and_knows_its_special_tokens(smollm2: Path) -> None:
-    pytest.importorskip("torch")
+def test_the_real_tokenizer_is_the_published_one(smollm2: Path) -> None:
+    """HuggingFaceTB/SmolLM2-135M-Instruct's tokenizer.json, but for how the merges are spelled."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(smollm2)
-    ids = tokenizer("  12\n345 a1b2").input_ids
-    assert [tokenizer.decode(id) for id in ids] == ["  ", "1", "2", "\n", "3", "4", "5", " a", "1", "b", "2"]
-    assert tokenizer.convert_tokens_to_ids(["<|endoftext|>", "<|im_start|>", "<|im_end|>"]) == [0, 1, 2]
     assert (tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id) == (1, 2, 2)
     assert tokenizer.clean_up_tokenization_spaces is False
-
-
-@pytest.mark.model
-def test_the_real_tokenizer_is_the_published_one(smollm2: Path) -> None:
-    """HuggingFaceTB/SmolLM2-135M-Instruct's tokenizer.json, but for how the merges are spelled."""
     ours = json.loads((smollm2 / "tokenizer.json").read_text(encoding="utf-8"))
     ours["model"]["merges"] = [" ".join(merge) for merge in ours["model"]["merges"]]
     published = json.dumps(ours, indent=2, ensure_ascii=False).encode()

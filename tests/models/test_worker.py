@@ -170,23 +170,24 @@ def test_the_event_loop_goes_on_while_a_batch_is_decoded(model: LocalModel) -> N
     assert in_time == [True]
 
 
-def test_an_error_in_a_batch_reaches_all_who_wait_for_it_and_nobody_else(model: LocalModel) -> None:
-    worker = Worker(model, continuous=False)
+@pytest.mark.parametrize("continuous", [False, True])
+def test_an_error_in_a_batch_reaches_all_who_wait_for_it_and_nobody_else(model: LocalModel, continuous: bool) -> None:
+    worker = Worker(model, continuous=continuous)
     good, bad = [5, 6], [len(model.tokenizer) + 7]  # the second is no token of the model
+    short = Sampling(max_tokens=2)
 
-    async def main() -> tuple[Sequence[Any], Sequence[Any]]:
-        first = await asyncio.gather(
-            worker.submit("policy", good, Sampling(max_tokens=2)),
-            worker.submit("policy", bad, Sampling(max_tokens=2)),
-            worker.submit("simulator", good, Sampling(max_tokens=2)),
-            return_exceptions=True,
-        )
-        later = await asyncio.gather(worker.submit("policy", good, Sampling(max_tokens=2)), return_exceptions=True)
+    async def main() -> tuple[Sequence[Any], Generation]:
+        asked = (("policy", good), ("policy", bad), ("simulator", good))
+        first = await asyncio.gather(*(worker.submit(*one, short) for one in asked), return_exceptions=True)
+        later = await worker.submit("policy", good, short)
+        if continuous:
+            assert worker._sampler is not None
+            assert worker._sampler._pages.available == worker._sampler._pages.number - 1
         return first, later
 
     first, later = run(worker, main())
     assert [type(result) for result in first] == [IndexError, IndexError, Generation]
-    assert list(later) == [expected(model, "policy", good, Sampling(max_tokens=2))]
+    assert later.token_ids == expected(model, "policy", good, short).token_ids
 
 
 def test_a_worker_serves_one_event_loop_after_the_other(model: LocalModel) -> None:
@@ -306,19 +307,26 @@ def test_each_token_is_told_as_it_is_sampled_and_to_its_own_request_only(model: 
     assert mine.token_ids == expected(model, "policy", prompt, sampling).token_ids
 
 
-def test_a_listener_that_raises_ends_its_request_and_not_the_worker(model: LocalModel) -> None:
-    worker = Worker(model, continuous=False)
+@pytest.mark.parametrize("continuous", [False, True])
+def test_a_listener_that_raises_ends_its_request_and_not_the_worker(model: LocalModel, continuous: bool) -> None:
+    worker = Worker(model, continuous=continuous)
     prompt, sampling = model.codec.encode("Nepal"), Sampling(temperature=0.0, max_tokens=6)
+    told: list[int] = []
 
     def stop(token: int) -> None:
-        raise LookupError("enough")
+        told.append(token)
+        if len(told) == 3:
+            raise LookupError("enough")
 
-    async def main() -> Generation:
-        with pytest.raises(LookupError, match="enough"):
-            await TransformersGenerator(worker, None, stop).generate(prompt, sampling)
-        return await TransformersGenerator(worker, None).generate(prompt, sampling)
+    async def main() -> list[Any]:
+        asked = (TransformersGenerator(worker, None, hear).generate(prompt, sampling) for hear in (None, stop))
+        first = await asyncio.gather(*asked, return_exceptions=True)
+        return [*first, await TransformersGenerator(worker, None).generate(prompt, sampling)]
 
-    assert run(worker, main()) == expected(model, None, prompt, sampling)
+    other, stopped, later = run(worker, main())
+    assert isinstance(stopped, LookupError)
+    assert len(told) == 3
+    assert other.token_ids == later.token_ids == expected(model, None, prompt, sampling).token_ids
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])

@@ -56,25 +56,6 @@ def test_an_episode_over_a_websocket_is_ours_from_prompt_to_reward(bm25: BM25Eng
         assert (wrong["done"], wrong["reward"]) == (True, 0.0)
 
 
-def test_pages_cannot_speak_the_protocol_in_an_episode(bm25: BM25Engine) -> None:
-    with whole_of(service_of(bm25)) as url, socket(url) as ws:
-        say(ws, "reset", question="A trap?", golden_answers=["x"])
-        text = say(ws, "step", text=f"{THOUGHT}<search>trap</search>")["data"]["observation"]["text"]
-    assert text.count("</information>") == 1
-    assert "<search>" not in text
-    assert "\x1b" not in text
-
-
-def test_the_last_turn_cannot_search(bm25: BM25Engine) -> None:
-    with whole_of(service_of(bm25)) as url, socket(url) as ws:
-        say(ws, "reset", seed=3)
-        for _ in range(2):
-            seen = say(ws, "step", text=f"{THOUGHT}<search>capital</search>")["data"]
-        assert "No searches are left" in seen["observation"]["text"]
-        end = say(ws, "step", text=f"{THOUGHT}<search>capital</search>")["data"]
-    assert (end["done"], end["observation"]["stop_reason"]) == (True, "refused_search")
-
-
 def test_noise_follows_the_curriculum_and_the_simulator_knows_the_answer() -> None:
     chat = FakeChat("[1] Nepal: Kathmandu.")
     service = service_of(SimulatedEngine(chat), simulated=True)
