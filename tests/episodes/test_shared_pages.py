@@ -90,15 +90,6 @@ def test_who_came_first_changes_neither_pages_nor_records(byte_codec: Codec) -> 
     assert play(1) == play(2) == play(3)
 
 
-def test_a_page_is_that_of_a_run_that_asks_for_it_alone(byte_codec: Codec) -> None:
-    together = roll(byte_codec, search_then_answer, draws, rollouts=4, noise=0.5, step=3)
-    one = Try(QUESTIONS[2], step=3, rollout=3, noise=0.5)
-    author, engine = FakeGenerator(byte_codec, search_then_answer), FakeEngine(draws)
-    alone = asyncio.run(run_episode(one, author, engine, settings(byte_codec), ErrorRate()))
-    assert alone.searches[0].documents == together[11].searches[0].documents
-    assert alone.searches[0].quality == together[11].searches[0].quality
-
-
 def test_another_step_and_another_question_have_pages_of_their_own(byte_codec: Codec) -> None:
     def write(prompt: str, sampling: Sampling) -> str:
         return answer_text("x") if pages_in(prompt) else search_text("the same")

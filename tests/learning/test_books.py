@@ -280,14 +280,6 @@ def test_a_budget_that_stops_before_the_first_step_keeps_the_first_evaluation(tm
     assert [text for text in said if text.startswith("evaluating")] == ["evaluating after 1 steps: 8 questions, toy"]
 
 
-def test_a_run_within_its_budget_does_not_notice_it(tmp_path: Path) -> None:
-    whole, paid = whole_run(tmp_path)
-    budget = {"engine__budget_searches": paid.asked, "engine__budget_usd": paid.asked * PRICE}
-    config = changed(whole, folder=str(tmp_path / "bounded"), **budget)
-    assert trainer(config, PaidEngine()).run()
-    assert rows_of(config) == rows_of(whole)
-
-
 def _one_of_two(rank: int, port: int, config: TrainConfig, tally: Path) -> None:
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     torch.set_num_threads(1)

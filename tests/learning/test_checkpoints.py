@@ -35,13 +35,6 @@ def saved(tmp_path: Path) -> Checkpoint:
     return save_checkpoint(tmp_path, 3, learner(), CONFIG, keep=2)
 
 
-def test_the_newest_are_kept_and_listed_by_step(tmp_path: Path) -> None:
-    for step in (2, 10, 9, 100):
-        save_checkpoint(tmp_path, step, learner(), CONFIG, keep=3)
-    assert [c.step for c in list_checkpoints(tmp_path)] == [9, 10, 100]
-    assert list_checkpoints(tmp_path / "nothing") == []
-
-
 def test_only_whole_checkpoints_count_and_a_users_own_copies_are_left_alone(tmp_path: Path, saved: Checkpoint) -> None:
     (tmp_path / ".step-000004.partial").mkdir()
     (tmp_path / "step-000005").mkdir()  # no state.json: never finished

@@ -230,11 +230,3 @@ def test_scatter_is_the_inverse_of_masking(rows: int, columns: int, seed: int) -
     assert scattered.shape == mask.shape
     assert torch.equal(scattered[mask.bool()], values)
     assert not scattered[~mask.bool()].any()
-
-
-def test_scatter_lets_gradients_through() -> None:
-    values = torch.ones(3, requires_grad=True)
-    scattered = scatter(values, torch.tensor([[0, 1, 1], [1, 0, 0]]))
-    backward((scattered * torch.tensor([[9.0, 1.0, 2.0], [3.0, 9.0, 9.0]])).sum())
-    assert values.grad is not None
-    assert values.grad.tolist() == [1.0, 2.0, 3.0]

@@ -128,14 +128,6 @@ def test_training_stops_after_evaluations_without_a_gain(tiny_tokenizer: Any) ->
     assert min(seen) == seen[-4] == result.best_validation_loss
 
 
-def test_training_stops_when_its_time_is_over_and_says_so(tiny_tokenizer: Any) -> None:
-    rows: list[dict[str, float]] = []
-    settings = replace(QUICK, max_seconds=0.0)
-    result = train_sft(Policy(new_adapter(tiny_tokenizer)), examples(20), settings, rows.append)
-    assert (result.steps, result.stopped, len(rows)) == (1, "time", 1)
-    assert result.best_validation_loss == rows[0]["validation_loss"]
-
-
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(tiny_tokenizer: Any) -> None:
     def trained(seed: int) -> dict[str, Tensor]:
         model = new_adapter(tiny_tokenizer)

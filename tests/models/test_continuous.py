@@ -163,15 +163,6 @@ def test_weights_that_changed_are_heard(tiny_model: LocalModel) -> None:
         sampler.forget()
 
 
-def test_greedy_and_sampled_rows_go_together(tiny_model: LocalModel) -> None:
-    sampler = sampler_of(tiny_model)
-    rows = rows_of(tiny_model, 5, temperature=0.0) + rows_of(tiny_model, 5, temperature=0.7)
-    for row in rows:
-        sampler.add(row)
-    run(sampler)
-    assert_as_alone(tiny_model, rows)
-
-
 @pytest.mark.parametrize("odd", [{"max_tokens": 60}, {"top_k": 3}, {"top_p": 0.5}])
 def test_what_the_sampler_cannot_decode_is_decoded_as_a_batch(tiny_model: LocalModel, odd: dict[str, Any]) -> None:
     worker = Worker(tiny_model, max_batch_tokens=64)

@@ -109,19 +109,6 @@ def test_greedy_tokens_are_those_of_transformers_for_other_models(tiny_tokenizer
         assert generation.token_ids == theirs[0, len(prompt) :].tolist()
 
 
-def test_a_row_is_the_same_alone_and_in_a_batch(tiny_model: LocalModel) -> None:
-    prompts = prompts_of(tiny_model)
-    settings = [Sampling(temperature=1.0, max_tokens=24, seed=100 + n) for n in range(len(prompts))]
-    together = decode(tiny_model, prompts, settings)
-    assert len({tuple(g.token_ids) for g in together}) == len(prompts)
-    for n, (prompt, one) in enumerate(zip(prompts, settings, strict=True)):
-        (alone,) = decode(tiny_model, [prompt], [one])
-        assert_same(alone, together[n])
-    backwards = decode(tiny_model, prompts[::-1], settings[::-1])
-    for backward, forward in zip(backwards[::-1], together, strict=True):
-        assert_same(backward, forward)
-
-
 def assert_same(one: Generation, other: Generation) -> None:
     assert one.token_ids == other.token_ids
     assert one.stop_reason == other.stop_reason

@@ -326,7 +326,8 @@ def test_a_listener_that_raises_ends_its_request_and_not_the_worker(model: Local
     other, stopped, later = run(worker, main())
     assert isinstance(stopped, LookupError)
     assert len(told) == 3
-    assert other.token_ids == later.token_ids == expected(model, None, prompt, sampling).token_ids
+    assert later.token_ids == expected(model, None, prompt, sampling).token_ids
+    assert not continuous or other.token_ids == later.token_ids  # a batch ends as a whole
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
