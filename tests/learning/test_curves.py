@@ -78,7 +78,7 @@ def test_a_moving_mean_looks_back_only() -> None:
     assert moving_mean([], 3) == []
 
 
-@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "no-such-backend", "TkAgg"])
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "no-such-backend"])
 def test_the_backend_of_the_session_does_not_matter(tmp_path: Path, backend: str) -> None:
     """As in a notebook, where MPLBACKEND names one that this environment does not have."""
     code = (

@@ -15,7 +15,7 @@ from zerosearch.episodes.episode import Codec
 from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.replies import visible
-from zerosearch.errors import ConfigError, ModelError
+from zerosearch.errors import ConfigError
 from zerosearch.models.chat import ChatModel, GeneratorWriter, OpenAIWriter, Written, render_messages
 from zerosearch.models.completions import EmptyReply
 from zerosearch.models.config import RequestConfig, Server
@@ -217,11 +217,6 @@ def test_a_template_without_a_system_role_gets_its_text_with_the_users(tiny_toke
     tokenizer = templated(tiny_tokenizer, lambda template: refuses + template)
     shown = tokenizer.decode(render_messages(MESSAGES, tokenizer))
     assert shown == "<|im_start|>user\nWrite.\n\nQuery: Nepal<|im_end|>\n<|im_start|>assistant\n"
-
-
-def test_a_template_that_fails_is_one_clear_line(tiny_tokenizer: Any) -> None:
-    with pytest.raises(ModelError, match="never mind"):
-        render_messages(MESSAGES, templated(tiny_tokenizer, lambda template: "{{ raise_exception('never\nmind') }}"))
 
 
 def test_control_tokens_in_a_message_are_text_to_the_model(tiny_tokenizer: Any) -> None:

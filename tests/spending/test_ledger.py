@@ -27,17 +27,6 @@ def trajectory(*searches: SearchRecord) -> Trajectory:
     return Trajectory(Question("q", "?", ("a",)), (), (), (), 0, (), searches, None, Scores(0, 0, 0, 0), 0.0, "answer")
 
 
-def test_the_papers_table_comes_out_of_its_inputs() -> None:
-    printed = {line.engine: dollars(line.usd, places=1) for line in paper_lines()}
-    assert printed == {
-        "Google by SerpAPI": "$586.70",
-        "Google by Serper": "$64.00",
-        "simulator 3B (paper)": "$17.70",
-        "simulator 7B (paper)": "$35.40",
-        "simulator 14B (paper)": "$70.80",
-    }
-
-
 def test_the_papers_amounts_follow_their_inputs() -> None:
     dear = replace(PRICES, gpu_hour=2.95, serpapi_search=0.02)
     serpapi, serper, small, middle, large = paper_lines(32_000, dear)

@@ -85,14 +85,6 @@ def test_pages_from_a_cache_are_free() -> None:
     assert priced.asked == results.count("SearchPage") == 10  # five that were paid for, and the free ones before them
 
 
-def test_money_is_not_exceeded_though_nobody_said_what_a_search_costs() -> None:
-    """The first search goes alone; what it cost is reserved for each that follows."""
-    priced, meter = Priced(1.0), Meter(Budget(usd=3.0))
-    results = run(priced, meter, 10) + run(priced, meter, 5)
-    assert (results.count("SearchPage"), results.count("BudgetError")) == (3, 12)
-    assert (priced.asked, meter.used.usd) == (3, 3.0)
-
-
 def test_who_is_refused_hears_it_only_after_those_in_flight_are_counted() -> None:
     async def main() -> None:
         priced, meter = Priced(1.0), Meter(Budget(searches=3))
