@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,12 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.episodes.protocol import INVALID_TURN_NOTE, LAST_TURN_NOTE, PROMPT
+from zerosearch.models import decoding
+from zerosearch.models.continuous import Row
 from zerosearch.models.local import LocalModel
+from zerosearch.models.sampling import StopStrings
 
 END, START, TEXT_END = "<|im_end|>", "<|im_start|>", "<|endoftext|>"
 CHAT = (
@@ -106,3 +111,21 @@ def give_adapter(model: LocalModel, name: str, seed: int = 1, scale: float = 0.3
         for key, value in model.adapter_state(name).items()
     }
     model.load_adapter_state(name, state)
+
+
+def decode_batch(
+    model: Any,
+    prompts: Sequence[list[int]],
+    sampling: Sequence[Sampling],
+    *,
+    tokenizer: Any,
+    eos_ids: frozenset[int],
+    on_token: Callable[[int, int], None] | None = None,
+) -> list[Generation]:
+    """The continuation of each prompt, sampled as one static batch; `on_token(i, id)` hears of each token."""
+    rows = [
+        Row(None, prompt, how, None if on_token is None else partial(on_token, i))
+        for i, (prompt, how) in enumerate(zip(prompts, sampling, strict=True))
+    ]
+    decoding.decode_batch(model, rows, cache(partial(StopStrings, tokenizer)), eos_ids)
+    return [row.generation for row in rows]

@@ -23,7 +23,7 @@ from zerosearch.files.jsonl import read_object, write_json
 from zerosearch.models.adapters import read_card, resolve_adapter, shipped_adapters
 from zerosearch.models.embedded import resolve_model
 from zerosearch.models.gguf_writing import GGUFKind, write_gguf
-from zerosearch.models.hub_push import check_repository, push_folder
+from zerosearch.models.hub import check_repository, push_folder
 from zerosearch.process.runtime import prepare
 from zerosearch.run_folder import newest_policy, policy_config, step_folders
 from zerosearch.spending.ledger import counted

@@ -10,8 +10,7 @@ from tiny import tiny_local_model
 
 from zerosearch.learning.batches import Sequences, micro_batches
 from zerosearch.learning.logprobs import Sampled
-from zerosearch.learning.policy import Policy
-from zerosearch.learning.recomputing import recompute_layers
+from zerosearch.learning.policy import Policy, recompute_layers
 from zerosearch.models.local import LocalModel
 
 IDS = [[5, 6, 7, 8, 9], [5, 6, 7, 9, 8, 7, 6], [11, 12, 13]]

@@ -10,12 +10,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tiny import give_adapter, tiny_local_model
+from tiny import decode_batch, give_adapter, tiny_local_model
 
 from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.models.continuous import ContinuousSampler, Row
 from zerosearch.models.decode_steps import rows_for
-from zerosearch.models.decoding import decode_batch
 from zerosearch.models.local import LocalModel
 from zerosearch.models.paged import Layout
 from zerosearch.models.worker import Worker

@@ -9,14 +9,13 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import END, chain_model, give_adapter
+from tiny import END, chain_model, decode_batch, give_adapter
 from transformers import GPT2Config, GPT2LMHeadModel, MistralConfig, MistralForCausalLM
 
 from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.learning.batches import Sequences, micro_batches
 from zerosearch.learning.logprobs import Sampled, token_logprobs
 from zerosearch.models import decoding
-from zerosearch.models.decoding import decode_batch
 from zerosearch.models.local import LocalModel
 
 TEXTS = (

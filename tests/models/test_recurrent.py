@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 import transformers
+from tiny import decode_batch
 
 from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.errors import ModelError
 from zerosearch.models import decoding
-from zerosearch.models.decoding import decode_batch
 from zerosearch.models.paged import cache_argument
 
 SHAPE: dict[str, Any] = {

@@ -7,13 +7,12 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import give_adapter, tiny_local_model
+from tiny import decode_batch, give_adapter, tiny_local_model
 
 from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.errors import ConfigError, ModelError
 from zerosearch.learning.batches import Sequences, micro_batches
 from zerosearch.learning.logprobs import Sampled, token_logprobs
-from zerosearch.models.decoding import decode_batch
 from zerosearch.models.local import LocalModel
 from zerosearch.models.merged import MergedAdapters
 from zerosearch.models.samplers import choose_sampler, open_worker

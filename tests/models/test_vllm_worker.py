@@ -9,12 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from tiny import give_adapter
+from tiny import decode_batch, give_adapter
 
 from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.errors import ModelError
 from zerosearch.models.continuous import Speaker
-from zerosearch.models.decoding import decode_batch
 from zerosearch.models.local import LocalModel
 from zerosearch.models.sampling import next_tokens
 from zerosearch.models.vllm_weights import adapter_rank

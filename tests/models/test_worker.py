@@ -10,11 +10,10 @@ from typing import Any, TypeVar
 
 import pytest
 import torch
-from tiny import give_adapter, tiny_local_model
+from tiny import decode_batch, give_adapter, tiny_local_model
 
 from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.errors import ModelError
-from zerosearch.models.decoding import decode_batch
 from zerosearch.models.local import LocalModel
 from zerosearch.models.worker import TransformersGenerator, Worker
 

@@ -13,7 +13,7 @@ from episodes.rolled import QUESTIONS, always_search, roll, search_then_answer, 
 from zerosearch.episodes.episode import Codec
 from zerosearch.episodes.questions import Question
 from zerosearch.errors import DataError
-from zerosearch.scaleout.verl.dataset import question_of, question_row, read_questions_back, write_questions
+from zerosearch.scaleout.verl.dataset import question_of, question_row, write_questions
 from zerosearch.scaleout.verl.metrics import episode_metrics, step_metrics
 
 ODD = Question("ü/1", 'Who said "naïve"?\n', ("Zoë", "Zoë K.", ""), hops=2, bridge="café", facts=("a: b", "ß"))
@@ -22,7 +22,8 @@ ODD = Question("ü/1", 'Who said "naïve"?\n', ("Zoë", "Zoë K.", ""), hops=2, 
 def test_questions_come_back_from_parquet_as_they_were(tmp_path: Path) -> None:
     asked = [*QUESTIONS, ODD]
     write_questions(tmp_path / "train.parquet", asked, lambda text: f"Answer: {text}", "train")
-    back = read_questions_back(tmp_path / "train.parquet")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    back = [question_of(row) for row in parquet.read_table(tmp_path / "train.parquet").column("extra_info").to_pylist()]
     assert back == asked
     assert (back[-1].hops, back[-1].bridge, back[-1].facts) == (2, "café", ("a: b", "ß"))
 

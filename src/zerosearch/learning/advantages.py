@@ -23,28 +23,17 @@ Scale = Literal["group", "batch", "none"]
 
 
 def reinforce_advantages(
-    rewards_B: Tensor,
-    groups_B: Tensor,
-    baseline: Baseline,
-    valid_B: Tensor | None = None,
+    rewards_B: Tensor, groups_B: Tensor, baseline: Baseline, valid_B: Tensor | None = None
 ) -> Tensor:
-    """Reward minus a baseline, per trajectory.
+    """Reward minus a baseline, per trajectory: (B,), 0 on rows that do not count (`valid_B`; None: all count).
 
-    Args:
-        rewards_B: (B,) reward of each trajectory.
-        groups_B: (B,) integers; rows with the same number answer the same question. Read by `group` only.
-        baseline: `none`: the reward itself. `batch`: minus the mean reward of the batch. `group`: minus the mean
-            reward of the *other* rows of the group (leave-one-out, RLOO: Ahmadian et al. 2024, arXiv 2402.14740,
-            eq. 6), which keeps the gradient unbiased because a row's own reward is not in its baseline. A row with no
-            other valid row in its group has nothing to be compared with and gets advantage 0, as in TRL (verl leaves it
-            its bare reward, many times the size of its neighbours' advantages).
-        valid_B: (B,) bool, rows that count; None means all.
+    Rows of one number in `groups_B` answer the same question; only `group` reads it. `none`: the reward itself.
+    `batch`: minus the mean reward of the batch. `group`: minus the mean reward of the *other* rows of the group
+    (leave-one-out, RLOO: Ahmadian et al. 2024, arXiv 2402.14740, eq. 6), which keeps the gradient unbiased because a
+    row's own reward is not in its baseline. A row with no other valid row in its group has nothing to be compared with
+    and gets advantage 0, as in TRL (verl leaves it its bare reward, many times the size of its neighbours' advantages).
 
-    Returns:
-        (B,) advantages, 0 on rows that do not count.
-
-    Raises:
-        ValueError: a baseline that does not exist, or shapes that do not agree.
+    Raises `ValueError` for a baseline that does not exist, or shapes that do not agree.
     """
     check_choice("baseline", baseline, get_args(Baseline))
     valid_B = _valid(rewards_B, groups_B, valid_B)
@@ -60,30 +49,20 @@ def reinforce_advantages(
 
 
 def grpo_advantages(
-    rewards_B: Tensor,
-    groups_B: Tensor,
-    scale: Scale,
-    valid_B: Tensor | None = None,
-    eps: float = 1e-6,
+    rewards_B: Tensor, groups_B: Tensor, scale: Scale, valid_B: Tensor | None = None, eps: float = 1e-6
 ) -> Tensor:
     """Reward minus its group's mean, over a standard deviation (GRPO: Shao et al. 2024, arXiv 2402.03300, section 4.1).
 
-    Args:
-        rewards_B: (B,) reward of each trajectory.
-        groups_B: (B,) integers; rows with the same number answer the same question.
-        scale: what the centred reward is divided by. `group`: the group's standard deviation + eps. `batch`: the
-            standard deviation of all rewards of the batch + eps (arXiv 2508.08221). `none`: 1 (Dr. GRPO, arXiv
-            2503.20783: no extra weight on questions that are almost always or almost never answered).
-        valid_B: (B,) bool, rows that count; None means all.
-        eps: added to the standard deviation (unbiased, n - 1), above 0; verl has 1e-6, TRL 1e-4.
+    Rows of one number in `groups_B` answer the same question; rows count by `valid_B` (None: all). `scale` is what the
+    centred reward is divided by. `group`: the group's standard deviation + eps. `batch`: that of all rewards of the
+    batch + eps (arXiv 2508.08221). `none`: 1 (Dr. GRPO, arXiv 2503.20783: no extra weight on questions that are almost
+    always or almost never answered). The deviation is unbiased (n - 1); `eps` is above 0, verl has 1e-6, TRL 1e-4.
 
-    Returns:
-        (B,) advantages. Exactly 0 on rows that do not count and in groups whose rewards are all equal, where rounding
-        of the mean divided by eps would otherwise make noise. A group of one is such a group (verl leaves its reward
-        uncentred instead, TRL does not allow it): a question with one surviving row teaches nothing here.
+    Returns (B,). Exactly 0 on rows that do not count and in groups whose rewards are all equal, where rounding of the
+    mean divided by eps would otherwise make noise. A group of one is such a group (verl leaves its reward uncentred
+    instead, TRL does not allow it): a question with one surviving row teaches nothing here.
 
-    Raises:
-        ValueError: a scale that does not exist, or shapes that do not agree.
+    Raises `ValueError` for a scale that does not exist, or shapes that do not agree.
     """
     check_choice("scale", scale, get_args(Scale))
     valid_B = _valid(rewards_B, groups_B, valid_B)
@@ -107,22 +86,11 @@ def spread(advantages_B: Tensor, mask_BT: Tensor) -> Tensor:
     return torch.where(mask_BT.bool(), advantages_B.float()[:, None], 0.0)
 
 
-def token_rewards(
-    rewards_B: Tensor,
-    mask_BT: Tensor,
-    kl_BT: Tensor | None = None,
-    kl_coef: float = 0.0,
-) -> Tensor:
-    """The trajectory's reward on its last policy token, minus the KL penalty on every policy token.
+def token_rewards(rewards_B: Tensor, mask_BT: Tensor, kl_BT: Tensor | None = None, kl_coef: float = 0.0) -> Tensor:
+    """The trajectory's reward on its last policy token, minus the KL penalty on every policy token: (B, T).
 
-    Args:
-        rewards_B: (B,) reward of each trajectory.
-        mask_BT: (B, T) policy tokens. A row without any gets no reward.
-        kl_BT: (B, T) KL estimate for `kl = reward` (use `k1`, see `losses.kl_estimate`); None for none.
-        kl_coef: weight of the penalty, in reward units per nat.
-
-    Returns:
-        (B, T) rewards, zero off the mask. Row sums are `reward - kl_coef * sum of KL`.
+    A row without policy tokens gets no reward. `kl_BT` is the estimate for `kl = reward` (use `k1`, see
+    `losses.kl_estimate`; None: none), `kl_coef` in reward units per nat. Row sums are `reward - kl_coef * sum of KL`.
     """
     policy_BT = mask_BT.bool()
     # The last policy token is the one with no policy token to its right.
@@ -135,15 +103,9 @@ def token_rewards(
 
 
 def returns_to_go(rewards_BT: Tensor, mask_BT: Tensor, gamma: float = 1.0) -> Tensor:
-    """Discounted sum of the rewards from each policy token on; observations are stepped over and not discounted.
+    """Discounted sum of the rewards from each policy token on: (B, T).
 
-    Args:
-        rewards_BT: (B, T) rewards, read on policy tokens only.
-        mask_BT: (B, T) policy tokens.
-        gamma: discount from one policy token to the next.
-
-    Returns:
-        (B, T) returns, zero off the mask.
+    `gamma` discounts from one policy token to the next; observations are stepped over and not discounted.
     """
     policy_BT = mask_BT.bool()
     result_BT = torch.zeros_like(rewards_BT, dtype=torch.float32)
@@ -155,28 +117,16 @@ def returns_to_go(rewards_BT: Tensor, mask_BT: Tensor, gamma: float = 1.0) -> Te
     return result_BT
 
 
-def gae(
-    rewards_BT: Tensor,
-    values_BT: Tensor,
-    mask_BT: Tensor,
-    gamma: float,
-    lam: float,
-) -> tuple[Tensor, Tensor]:
+def gae(rewards_BT: Tensor, values_BT: Tensor, mask_BT: Tensor, gamma: float, lam: float) -> tuple[Tensor, Tensor]:
     """Generalised advantage estimation (arXiv 1506.02438, eq. 16) from policy token to policy token.
 
     The next state of a policy token is the next *policy* token, however many observation tokens stand between: they
     are skipped as though they were not there, and neither discounted nor bootstrapped from. After the last policy
     token the episode is over (next value 0), also when it ended at a length limit. Not whitened: see `whiten`.
 
-    Args:
-        rewards_BT: (B, T) rewards (see `token_rewards`), read on policy tokens only.
-        values_BT: (B, T) the critic's values, read on policy tokens only.
-        mask_BT: (B, T) policy tokens.
-        gamma: discount from one policy token to the next.
-        lam: the lambda of GAE; 1 gives returns minus values, 0 one-step errors.
-
-    Returns:
-        advantages (B, T) and returns (B, T) = advantages + values, the critic's targets; both zero off the mask.
+    Rewards are those of `token_rewards`, values the critic's; `gamma` discounts from one policy token to the next, and
+    `lam` 1 gives returns minus values, 0 one-step errors. Returns advantages (B, T) and returns (B, T) = advantages +
+    values, the critic's targets.
     """
     policy_BT = mask_BT.bool()
     values_BT = torch.where(policy_BT, values_BT.detach().float(), 0.0)
@@ -193,18 +143,11 @@ def gae(
 
 
 def whiten(x_BT: Tensor, mask_BT: Tensor, eps: float = 1e-8) -> Tensor:
-    """Shifts and scales the policy tokens of the whole batch to mean 0 and (unbiased) variance 1.
+    """Shifts and scales advantages or returns of the whole batch to mean 0 and (unbiased) variance 1: (B, T).
 
     Call it once on the whole batch, not per micro-batch. With fewer than two policy tokens there is no variance to
-    divide by: everything is 0.
-
-    Args:
-        x_BT: (B, T) advantages or returns.
-        mask_BT: (B, T) policy tokens.
-        eps: added to the variance (1e-8, as in verl).
-
-    Returns:
-        (B, T), zero off the mask (verl leaves `-mean / std` there, which leaks if a loss forgets its mask).
+    divide by: everything is 0. `eps` is added to the variance (1e-8, as in verl). Zero off the mask (verl leaves
+    `-mean / std` there, which leaks if a loss forgets its mask).
     """
     policy_BT = mask_BT.bool()
     count = policy_BT.sum()

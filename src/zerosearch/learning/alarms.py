@@ -1,8 +1,9 @@
 """Alarms: numbers of a step that show that learning has gone wrong, and limits at which a run stops.
 
     alarms = Alarms(max_gap=0.5, collapses=True)
-    alarms.restore(rows)                     # the rows of the steps before, after a resume
     for alarm in alarms.look(row): ...       # Alarm("sampler_gap", "the sampler ...", stops=True)
+
+After a resume it looks at the rows of the steps before first.
 
 A word on the step's line is a hint; a run stops only where going on would train on nonsense. Limits are far from what
 sound runs show: a mean sampler gap is below .001 in float32 and .015 to .022 with LoRA in bfloat16; with a broken
@@ -12,7 +13,6 @@ of a single token says nothing: 14.6 was seen in a sound run.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,11 +44,6 @@ class Alarms:
         self._valid: list[float] = []
         self._answered = 0.0
         self._lasting: dict[str, int] = {}
-
-    def restore(self, rows: Iterable[dict[str, Any]]) -> None:
-        """Take in the steps of a run that goes on."""
-        for row in rows:
-            self.look(row)
 
     def look(self, row: dict[str, Any]) -> list[Alarm]:
         """The alarms of this step, worst first. Steps come in order, each once."""

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zerosearch.learning.losses import token_weights
+from zerosearch.learning.losses import Aggregation, token_weights
 from zerosearch.learning.packing import Packing, pack, prompt_length
 from zerosearch.learning.parallel import ALONE, Processes
 
@@ -31,14 +31,6 @@ class Sequences:
 
     def only(self, rows: Sequence[int]) -> Sequences:
         return Sequences([self.ids[row] for row in rows], [self.mask[row] for row in rows])
-
-    @property
-    def lengths(self) -> list[int]:
-        return [len(row) for row in self.ids]
-
-    @property
-    def target_counts(self) -> list[int]:
-        return [sum(row) for row in self.mask]
 
 
 @dataclass(frozen=True)
@@ -81,7 +73,7 @@ def micro_batches(
     batches = [micro([own[row] for row in rows]) for rows in cut(sequences.only(own), max_tokens)]
     if even and processes.size > 1:
         most = max(len(cut(sequences.only(share), max_tokens)) for share in shares)
-        shortest = sequences.lengths.index(min(sequences.lengths))
+        shortest = min(range(len(sequences.ids)), key=lambda row: len(sequences.ids[row]))
         batches += [micro([shortest], counts=False)] * (most - len(batches))
     return batches
 
@@ -154,18 +146,17 @@ def pad(
     rows: Sequence[Sequence[int] | Sequence[float]],
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
-    width: int | None = None,
 ) -> Tensor:
-    """Right-pad with 0 to the longest row (or `width`): (B, T)."""
-    padded = np.zeros((len(rows), width or max(map(len, rows))), np.result_type(*{type(row[0]) for row in rows if row}))
+    """Right-pad with 0 to the longest row: (B, T)."""
+    padded = np.zeros((len(rows), max(map(len, rows))), np.result_type(*{type(row[0]) for row in rows if row}))
     for place, row in enumerate(rows):
         padded[place, : len(row)] = row
     given = torch.from_numpy(padded)
     return given.to(device, dtype or (torch.float32 if given.is_floating_point() else torch.int64))
 
 
-def token_mean(mask_BT: Tensor, rows: Tensor) -> Tensor:
-    """(B, T) weights of a mean over the policy tokens of `rows`."""
+def weights_of(rows: Tensor, mask_BT: Tensor, aggregation: Aggregation, max_tokens: int | None = None) -> Tensor:
+    """(B, T): the `token_weights` of some rows of a batch, 0 in all others."""
     weights = torch.zeros_like(mask_BT, dtype=torch.float32)
-    weights[rows] = token_weights(mask_BT[rows], "token-mean")
+    weights[rows] = token_weights(mask_BT[rows], aggregation, max_tokens)
     return weights

@@ -28,8 +28,7 @@ from zerosearch.errors import ConfigError
 from zerosearch.learning.estimate import Work, memory, plan_of
 from zerosearch.learning.learner import Learner
 from zerosearch.learning.parallel import ALONE, Processes
-from zerosearch.learning.policy import POLICY, Policy
-from zerosearch.learning.recomputing import recompute_layers
+from zerosearch.learning.policy import POLICY, Policy, recompute_layers
 from zerosearch.models.cards import GIB, Card, card_named
 from zerosearch.models.devices import multiplying, pick_device
 from zerosearch.models.fused import fuse_norms
@@ -149,19 +148,13 @@ def measure(
         gc.collect()  # what was measured before
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
-    dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     say(f"making {shape} with random weights ...")
-    model = random_model(shape, device, dtype)
-    count = sum(p.numel() for p in model.base.parameters())
-    unread = 0 if model.base.config.tie_word_embeddings else model.base.get_input_embeddings().weight.numel()
-    read = (count - unread) * dtype.itemsize
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
-    measured = Measured(name, str(dtype).removeprefix("torch."), shape, config.model.sampler, count, read, work)
-    measured.processes = processes.size
+    model = random_model(shape, device, torch.float32 if device.type == "cpu" else torch.bfloat16)
     lora, training = config.model.lora, config.training
     rank = lora.rank if lora else 16
+    measured = _nothing_yet(model, config, work, rank)
+    measured.processes = processes.size
     policy = Policy.lora(model, None, rank=rank, alpha=lora.alpha if lora else 32.0)
-    measured.estimated_gib = _estimate(model, config, rank)
     worker = open_worker(
         model,
         config.model.sampler,
@@ -195,13 +188,22 @@ def measure(
     return measured
 
 
-def _estimate(model: LocalModel, config: TrainConfig, rank: int) -> float:
-    """GiB of such a run, as `zerosearch doctor` counts them."""
+def _nothing_yet(model: LocalModel, config: TrainConfig, work: Work, rank: int) -> Measured:
+    """What is known before a step: the model's size, and the memory of such a run as `zerosearch doctor` counts it."""
     shape, gpu = shape_of(model.base.config, model.name), model.device.type == "cuda"
     plan = plan_of(config, gpu=gpu, parameters=shape.parameters)
     plan = replace(plan, item=model.dtype.itemsize, rank=rank, full=False, simulated=True)
     room = torch.cuda.mem_get_info(model.device)[1] if gpu else None
-    return sum(memory(shape, plan, room).values()) / GIB
+    return Measured(
+        device=torch.cuda.get_device_name(model.device) if gpu else "CPU",
+        dtype=str(model.dtype).removeprefix("torch."),
+        shape=model.name,
+        sampler=config.model.sampler,
+        parameters=shape.parameters,
+        read_bytes=(shape.parameters - shape.looked_up) * model.dtype.itemsize,
+        work=work,
+        estimated_gib=sum(memory(shape, plan, room).values()) / GIB,
+    )
 
 
 def _phases(watch: Profile) -> dict[str, Spent]:

@@ -78,8 +78,7 @@ def division(ask: Ask, simulator: int) -> Division:
     """
     shape, work, card = ask.policy, ask.work, ask.card
     policy = ask.gpus - simulator
-    episodes, searches = work.questions * work.rollouts, work.searches
-    turns, pages = episodes * (searches + 1) * work.turn, episodes * searches * work.page
+    episodes, turns, pages, tokens = work.totals
     own = turns * text_seconds(shape, _ITEM, work, card)
     own += 2 * shape.parameters * (episodes * (30 + work.instructions) + pages) / (RATES.prefill * card.rate)
     chain = LONGEST * (work.max_searches + 1) * work.turn * decode_seconds(shape, _ITEM, card)
@@ -88,11 +87,10 @@ def division(ask: Ask, simulator: int) -> Division:
     if ask.simulator is not None:
         writer, parallel = ask.simulator, tensor_parallel(ask.simulator, card, share=0.9)
         theirs = pages * text_seconds(writer, _ITEM, work, card)
-        theirs += 2 * writer.parameters * episodes * searches * 60 / (RATES.prefill * card.rate)
+        theirs += 2 * writer.parameters * episodes * work.searches * 60 / (RATES.prefill * card.rate)
         theirs /= simulator
         waiting = LONGEST * work.max_searches * work.page * decode_seconds(writer, _ITEM, card) / parallel
     own /= policy
-    tokens = episodes * (work.instructions + 30) + turns + pages
     passes = _PASSES + (2 if ask.reference else 0)
     return Division(
         policy=policy,

@@ -57,6 +57,13 @@ class Work:
         """Of an episode, on average."""
         return 1 - 0.5**self.max_searches
 
+    @property
+    def totals(self) -> tuple[int, float, float, float]:
+        """Episodes of a step, the tokens of their turns, of their pages, and all of their tokens."""
+        episodes = self.questions * self.rollouts
+        turns, pages = episodes * (self.searches + 1) * self.turn, episodes * self.searches * self.page
+        return episodes, turns, pages, episodes * (self.instructions + 30) + turns + pages
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -188,8 +195,7 @@ def step_seconds(shape: Shape, plan: Plan, work: Work, card: Card) -> tuple[floa
 
     Pages of a server or a real engine count as no time.
     """
-    episodes, searches = work.questions * work.rollouts, work.searches
-    turns, pages = episodes * (searches + 1) * work.turn, episodes * searches * work.page
+    episodes, turns, pages, tokens = work.totals
     longest = 1.3  # the longest episode of a step, times the mean one of most searches
     writer = plan.simulator or shape
     rollouts = longest * (work.max_searches + 1) * work.turn * decode_seconds(shape, plan.item, card)
@@ -200,8 +206,7 @@ def step_seconds(shape: Shape, plan: Plan, work: Work, card: Card) -> tuple[floa
         item = plan.item if plan.simulator is None else 2
         rollouts += longest * work.max_searches * work.page * decode_seconds(writer, item, card)
         rollouts += pages * text_seconds(writer, item, work, card)
-        rollouts += 2 * writer.parameters * episodes * searches * 60 / (RATES.prefill * card.rate)
-    tokens = episodes * (work.instructions + 30) + turns + pages
+        rollouts += 2 * writer.parameters * episodes * work.searches * 60 / (RATES.prefill * card.rate)
     passes = 6 + (2 if plan.checkpointing else 0) + (2 if plan.reference else 0)
     return rollouts, passes * shape.parameters * tokens / (RATES.update * card.rate)
 

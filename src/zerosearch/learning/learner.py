@@ -15,14 +15,13 @@ from zerosearch.config import TrainConfig
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.learning.algorithms import RewardBatch, estimate, find_algorithm
-from zerosearch.learning.batches import MicroBatch, Sequences, micro_batches, pad, token_mean
+from zerosearch.learning.batches import MicroBatch, Sequences, micro_batches, pad, weights_of
 from zerosearch.learning.critic import Critic, explained_variance
-from zerosearch.learning.logprobs import EntropyUse, Sampled, TokenLogprobs, scatter
+from zerosearch.learning.logprobs import EntropyUse, Sampled, scatter
 from zerosearch.learning.losses import (
     Clip,
     kl_estimate,
     policy_loss,
-    token_weights,
     truncated_importance_weights,
     value_loss,
     weighted_sum,
@@ -35,6 +34,8 @@ from zerosearch.models.phases import phase
 from zerosearch.training_config import default_rates
 
 Metrics = dict[str, float]
+Tally = dict[str, list[tuple[float, float]]]
+"""Values of each metric, with their weights in its mean."""
 
 
 @dataclass(frozen=True)
@@ -86,10 +87,10 @@ class Learner:
         if not rows:
             return {"trained_rows": 0.0}
         _check_finite(rows)
-        metrics: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        metrics: Tally = defaultdict(list)
         batch = self._prepare(rows, metrics)
         self._set_learning_rates(step)
-        own: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        own: Tally = defaultdict(list)
         first = True
         for epoch in range(self.algorithm.epochs):
             for part in self._parts(len(rows), step, epoch):
@@ -104,7 +105,7 @@ class Learner:
                 out[key] = max(v for v, _ in metrics[key])
         return out | {"trained_rows": float(len(rows))}
 
-    def _prepare(self, rows: Sequence[Trajectory], metrics: dict[str, list[tuple[float, float]]]) -> _Batch:
+    def _prepare(self, rows: Sequence[Trajectory], metrics: Tally) -> _Batch:
         algorithm = self.algorithm
         sequences = Sequences([list(t.ids) for t in rows], [list(t.mask) for t in rows])
         mask = pad(sequences.mask, self.device)
@@ -119,7 +120,7 @@ class Learner:
         needed = recomputed or pulled or self.critic is not None
         micros = self._cut(sequences) if needed else []
         if recomputed:
-            old = self._fill(mask, micros, lambda m: self._logprobs(m, "metric").logprobs_N)
+            old = self._fill(mask, micros, lambda m: self.policy.logprobs(m, self.sampled).logprobs_N)
             gap = (old - sampled)[mask.bool()].abs()
             metrics["sampler_gap_max"].append((float(gap.max()), 1.0))
             metrics["sampler_gap"].append((float(gap.mean()), 1.0))
@@ -146,24 +147,14 @@ class Learner:
             sequences, mask, old, recomputed, correction, reference, out.advantages_BT, values, out.returns_BT
         )
 
-    def _update_part(
-        self,
-        batch: _Batch,
-        part: Sequence[int],
-        step: int,
-        metrics: dict[str, list[tuple[float, float]]],
-        *,
-        compare: bool,
-    ) -> None:
+    def _update_part(self, batch: _Batch, part: Sequence[int], step: int, metrics: Tally, *, compare: bool) -> None:
         """One optimizer step of the policy (and the critic) on the rows `part`."""
         index = torch.tensor(part, device=self.device)
-        mask = batch.mask_BT[index]
-        weights = torch.zeros_like(batch.mask_BT, dtype=torch.float32)
-        weights[index] = token_weights(mask, self.algorithm.aggregation, max_tokens=self.max_policy_tokens)
+        weights = weights_of(index, batch.mask_BT, self.algorithm.aggregation, self.max_policy_tokens)
         if batch.correction_BT is not None:
             weights = weights * batch.correction_BT
         if self.critic is not None:
-            self._critic_step(batch, part, token_mean(batch.mask_BT, index), metrics)
+            self._critic_step(batch, part, weights_of(index, batch.mask_BT, "token-mean"), metrics)
             if step < self.algorithm.critic_warmup_steps:
                 return
         self.policy.train_mode()
@@ -172,7 +163,7 @@ class Learner:
             for micro in self._micros(batch, [i for i in part if i not in learned]):
                 self._policy_loss(batch, micro, weights, metrics, compare=compare)
         micros = self._micros(batch, learned)
-        told: dict[str, list[tuple[float, float]]] = defaultdict(list)
+        told: Tally = defaultdict(list)
 
         def losses() -> Iterator[Tensor]:
             told.clear()
@@ -189,18 +180,12 @@ class Learner:
 
     @phase("forward", gpu=True)
     def _policy_loss(
-        self,
-        batch: _Batch,
-        micro: MicroBatch,
-        weights_BT: Tensor,
-        metrics: dict[str, list[tuple[float, float]]],
-        *,
-        compare: bool,
+        self, batch: _Batch, micro: MicroBatch, weights_BT: Tensor, metrics: Tally, *, compare: bool
     ) -> Tensor:
         algorithm = self.algorithm
         rows, width = list(micro.rows), micro.ids_BT.shape[1]
         use: EntropyUse = "loss" if algorithm.entropy_coef > 0 else "metric"
-        out = self._logprobs(micro, use)
+        out = self.policy.logprobs(micro, self.sampled, entropy=use)
         if not rows:
             return 0.0 * out.logprobs_N.sum()
         logprobs = scatter(out.logprobs_N, micro.mask_BT)
@@ -235,12 +220,7 @@ class Learner:
             metrics[key].append((float(getattr(result, key)), tokens))
         return loss
 
-    def _logprobs(self, micro: MicroBatch, entropy: EntropyUse) -> TokenLogprobs:
-        return self.policy.logprobs(micro, self.sampled, entropy=entropy)
-
-    def _critic_step(
-        self, batch: _Batch, part: Sequence[int], weights_BT: Tensor, metrics: dict[str, list[tuple[float, float]]]
-    ) -> None:
+    def _critic_step(self, batch: _Batch, part: Sequence[int], weights_BT: Tensor, metrics: Tally) -> None:
         assert self.critic is not None
         assert self.critic_optimizer is not None
         assert batch.values_BT is not None

@@ -7,7 +7,7 @@ episode's prompt and pages need no logits at all.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -16,18 +16,10 @@ from torch.utils.checkpoint import checkpoint
 from zerosearch.learning.batches import MicroBatch
 from zerosearch.learning.losses import entropy_from_logits
 from zerosearch.learning.packing import hidden_states
+from zerosearch.models.sampling import truncate
 
 EntropyUse = Literal["none", "metric", "loss"]
 CHUNK = 2048
-
-
-@dataclass(frozen=True)
-class TokenLogprobs:
-    """`logprobs_N` and `entropy_N` (None if not asked for) of the N masked tokens of a micro-batch, row by row."""
-
-    logprobs_N: Tensor
-    entropy_N: Tensor | None
-    hidden_N: Tensor
 
 
 @dataclass(frozen=True)
@@ -37,6 +29,16 @@ class Sampled:
     temperature: float = 1.0
     top_k: int = 0
     top_p: float = 1.0
+
+
+class TokenLogprobs(NamedTuple):
+    """`logprobs_N` and `entropy_N` (None if not asked for) of the N masked tokens of a micro-batch, row by row.
+
+    A tuple, as FSDP looks for the tensors of what a forward pass returns.
+    """
+
+    logprobs_N: Tensor
+    entropy_N: Tensor | None
 
 
 def head_is_plain(model: Any) -> bool:
@@ -70,16 +72,13 @@ def token_logprobs(
         raise ValueError("the first token of a sequence has nothing before it to be predicted from")
     predicted = mask_BT[:, 1:].bool()
     targets_N = ids_BT[:, 1:][predicted]
+    head = model.get_output_embeddings() if plain_head else torch.nn.Identity()
     if plain_head and micro.packing is not None:
-        hidden_N, head = hidden_states(model, micro.packing), model.get_output_embeddings()
+        inputs_N = hidden_states(model, micro.packing)
     elif plain_head:
-        hidden_BTH = model.get_decoder()(input_ids=ids_BT, use_cache=False).last_hidden_state
-        hidden_N = hidden_BTH[:, :-1][predicted]
-        head = model.get_output_embeddings()
+        inputs_N = model.get_decoder()(input_ids=ids_BT, use_cache=False).last_hidden_state[:, :-1][predicted]
     else:
-        output = model(input_ids=ids_BT, use_cache=False, output_hidden_states=True)
-        hidden_N, head = output.hidden_states[-1][:, :-1][predicted], torch.nn.Identity()
-    inputs_N = hidden_N if plain_head else output.logits[:, :-1][predicted]
+        inputs_N = model(input_ids=ids_BT, use_cache=False).logits[:, :-1][predicted]
 
     def piece(hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         logits = head(hidden).float() / sampled.temperature
@@ -97,27 +96,17 @@ def token_logprobs(
         logprob, entropy_n = checkpoint(piece, *part, use_reentrant=False) if several else piece(*part)
         chosen.append(logprob)
         entropies.append(entropy_n)
-    return TokenLogprobs(torch.cat(chosen), torch.cat(entropies) if entropy != "none" else None, hidden_N)
+    return TokenLogprobs(torch.cat(chosen), torch.cat(entropies) if entropy != "none" else None)
 
 
 def keep(logits_NV: Tensor, targets_N: Tensor, top_k: int, top_p: float) -> Tensor:
-    """`generators.sampling.truncate` for many rows: -inf for all but the tokens that are kept, and the sampled ones.
+    """-inf for all but the tokens that a sampler keeps (`truncate`), and the sampled ones.
 
     A softmax over what is kept has scores whose mean under the sampler is 0. Without this each token's score is as over
     all tokens, and weight moves from those that are never sampled to those that are, whatever the advantage. A sampled
     token that rounding, or an update, puts just outside is kept with them.
     """
-    with torch.no_grad():
-        kept = logits_NV.detach()
-        if 0 < top_k < kept.shape[1]:
-            kept = kept.masked_fill(kept < torch.topk(kept, top_k).values[:, -1:], float("-inf"))
-        if top_p < 1.0:
-            ordered, order = torch.sort(kept, dim=-1, descending=True)
-            mass_before = torch.softmax(ordered, dim=-1).cumsum(dim=-1).roll(1, dims=-1)
-            mass_before[:, 0] = -1.0  # the likeliest stays, whatever `top_p`
-            dropped = torch.zeros_like(kept, dtype=torch.bool).scatter(1, order, mass_before >= top_p)
-            kept = kept.masked_fill(dropped, float("-inf"))
-        left_out = torch.isneginf(kept).scatter(1, targets_N.unsqueeze(1), False)
+    left_out = torch.isneginf(truncate(logits_NV.detach(), top_k, top_p)).scatter(1, targets_N.unsqueeze(1), False)
     return logits_NV.masked_fill(left_out, float("-inf"))
 
 

@@ -77,11 +77,7 @@ class PolicyLoss:
     approx_kl: Tensor  # mean of log old policy - log policy: estimates KL(old policy, policy)
 
 
-def token_weights(
-    mask_BT: Tensor,
-    aggregation: Aggregation,
-    max_tokens: int | None = None,
-) -> Tensor:
+def token_weights(mask_BT: Tensor, aggregation: Aggregation, max_tokens: int | None = None) -> Tensor:
     """The weight of each token's loss, for the whole batch.
 
     | aggregation | weight of a policy token | used by |
@@ -91,18 +87,11 @@ def token_weights(
     | `seq-mean-token-sum` | 1 / rows | plain REINFORCE |
     | `seq-mean-token-sum-norm` | 1 / (rows x max_tokens) | Dr. GRPO (arXiv 2503.20783), TRL `dr_grpo` |
 
-    Rows are rows with at least one policy token: a failed trajectory has a mask of zeros and is no row.
+    Rows are rows with at least one policy token: a failed trajectory has a mask of zeros and is no row. `max_tokens`,
+    the most tokens a policy may write, is needed for `seq-mean-token-sum-norm`. Returns (B, T) float32, all zero for an
+    empty mask.
 
-    Args:
-        mask_BT: (B, T) policy tokens of the whole batch.
-        aggregation: see the table.
-        max_tokens: the constant of `seq-mean-token-sum-norm`: the most tokens a policy may write. Required there.
-
-    Returns:
-        (B, T) float32, zero off the mask (all zero for an empty mask).
-
-    Raises:
-        ValueError: an aggregation that does not exist, or no `max_tokens` where it is needed.
+    Raises `ValueError` for an aggregation that does not exist, or no `max_tokens` where it is needed.
     """
     check_choice("aggregation", aggregation, get_args(Aggregation))
     mask_BT = (mask_BT != 0).float()
@@ -125,12 +114,7 @@ def weighted_sum(x: Tensor, weights: Tensor) -> Tensor:
 
 
 def policy_loss(
-    logprobs: Tensor,
-    old_logprobs: Tensor,
-    advantages: Tensor,
-    mask: Tensor,
-    weights: Tensor,
-    clip: Clip = Clip(),
+    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, mask: Tensor, weights: Tensor, clip: Clip = Clip()
 ) -> PolicyLoss:
     """Policy gradient through the ratio policy / old policy, clipped as asked.
 
@@ -139,17 +123,11 @@ def policy_loss(
     step after sampling r = 1 and the gradient is exactly that of REINFORCE, `-A * grad logprob`; with all bounds None
     it is REINFORCE with importance sampling.
 
-    Args:
-        logprobs: (B, T) log-probs of the sampled tokens under the policy being trained; with gradient.
-        old_logprobs: (B, T) the same under the policy that sampled.
-        advantages: (B, T).
-        mask: (B, T) policy tokens.
-        weights: (B, T) from `token_weights`. To correct for a sampler whose numbers differ from the trainer's, multiply
-            them by `truncated_importance_weights`.
-        clip: the bounds.
+    All tensors are (B, T). `logprobs`, with gradient, are those of the sampled tokens under the policy in training,
+    `old_logprobs` those under the policy that sampled. `weights` come from `token_weights`: to correct for a sampler
+    whose numbers differ from the trainer's, multiply them by `truncated_importance_weights`.
 
-    Raises:
-        ValueError: shapes that do not agree, or no rows where the ratio is a row's.
+    Raises `ValueError` for shapes that do not agree, or no rows where the ratio is a row's.
     """
     _check_shapes(logprobs=logprobs, old_logprobs=old_logprobs, advantages=advantages, mask=mask, weights=weights)
     policy = mask != 0
@@ -193,25 +171,15 @@ def _clipped(ratio: Tensor, advantages: Tensor, clip: Clip) -> tuple[Tensor, Ten
 
 
 def value_loss(
-    values: Tensor,
-    old_values: Tensor,
-    returns: Tensor,
-    weights: Tensor,
-    clip: float | None = 0.5,
+    values: Tensor, old_values: Tensor, returns: Tensor, weights: Tensor, clip: float | None = 0.5
 ) -> Tensor:
     """Half the squared error of the critic, with the prediction held near its old value (PPO2's value clipping).
 
     Per token: `0.5 * max((v - R)^2, (clip(v, v_old - clip, v_old + clip) - R)^2)`, as in verl.
 
-    Args:
-        values: any shape, the critic's predictions; with gradient.
-        old_values: same shape, its predictions when the trajectories were collected.
-        returns: same shape, the targets (from `advantages.gae`).
-        weights: same shape, from `token_weights`.
-        clip: how far a prediction may move from its old value; None: as far as it likes.
-
-    Returns:
-        the weighted sum, a scalar with gradient.
+    All tensors have one shape, any: the critic's predictions, with gradient; those when the trajectories were
+    collected; the targets (from `advantages.gae`); `token_weights`. `clip` is how far a prediction may move from its
+    old value; None: as far as it likes. Returns the weighted sum, a scalar with gradient.
     """
     _check_shapes(values=values, old_values=old_values, returns=returns, weights=weights)
     counted = weights != 0
@@ -225,11 +193,7 @@ def value_loss(
     return weighted_sum(0.5 * worst, weights)
 
 
-def kl_estimate(
-    logprobs: Tensor,
-    ref_logprobs: Tensor,
-    estimator: KLEstimator,
-) -> Tensor:
+def kl_estimate(logprobs: Tensor, ref_logprobs: Tensor, estimator: KLEstimator) -> Tensor:
     """Estimates KL(policy, reference) at each sampled token, from d = log policy - log reference.
 
     `k1` = d (unbiased, can be negative); `k2` = d^2 / 2 (biased, low variance); `k3` = exp(-d) - 1 + d (unbiased, never
@@ -237,13 +201,7 @@ def kl_estimate(
 
     In `k3` the result is not cut to 10 as in verl: the cut has no gradient just where the policy has drifted most.
 
-    Args:
-        logprobs: any shape, log-probs of the sampled tokens under the policy.
-        ref_logprobs: same shape, under the reference.
-        estimator: `k1`, `k2` or `k3`.
-
-    Returns:
-        same shape, in nats. Not masked: use `weighted_sum`.
+    Takes log-probs of the sampled tokens in any shape, and returns nats in the same. Not masked: use `weighted_sum`.
     """
     check_choice("estimator", estimator, get_args(KLEstimator))
     _check_shapes(logprobs=logprobs, ref_logprobs=ref_logprobs)
@@ -262,14 +220,8 @@ def truncated_importance_weights(logprobs: Tensor, sampled_logprobs: Tensor, mas
     (bf16, another kernel), or when the sampler truncated its distribution (truncated importance sampling, TIS).
     `old_logprobs` in `policy_loss` are then the trainer's own.
 
-    Args:
-        logprobs: any shape, log-probs of the sampled tokens by the trainer, at the weights that sampled.
-        sampled_logprobs: same shape, by the sampler.
-        mask: same shape, policy tokens.
-        cap: the largest weight.
-
-    Returns:
-        same shape, zero off the mask; all about 1 where the two agree.
+    Both log-probs are of the sampled tokens, at the weights that sampled. Returns weights of the same shape, which is
+    any: zero off the mask, all about 1 where the two agree.
     """
     _check_shapes(logprobs=logprobs, sampled_logprobs=sampled_logprobs, mask=mask)
     policy = mask != 0

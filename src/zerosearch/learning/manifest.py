@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 from collections.abc import Callable, Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -24,18 +24,12 @@ from zerosearch.version import __version__
 
 def manifest(config: TrainConfig, inputs: TrainerInputs) -> dict[str, Any]:
     """What it takes to know a run again: versions, git commit, machine, seeds, and digests of questions and models."""
-    packages: dict[str, str | None] = {}
-    for name in ("zerosearch", "torch", "transformers", "peft", "accelerate", "bm25s", "tokenizers", "numpy"):
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            packages[name] = None
-    packages["zerosearch"] = __version__  # also where it runs from a source tree that is not installed
+    known = ("torch", "transformers", "peft", "accelerate", "bm25s", "tokenizers", "numpy")
     device = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
     return {
         "schema": 1,
         "seed": config.seed,
-        "packages": packages,
+        "packages": {"zerosearch": __version__, **{name: version(name) for name in known}},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "device": device,

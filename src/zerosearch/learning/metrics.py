@@ -12,6 +12,10 @@ from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.errors import RunError
 from zerosearch.spending.ledger import Ledger
 
+_MEANS = (
+    "reward", "em", "f1", "searches", "valid_actions", "well_formed", "answered", "evidence", "policy_tokens",
+)  # fmt: skip
+
 
 def rollout_metrics(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
     """Means over the episodes of a step. `cost_usd` is their sum, that of failed searches included.
@@ -36,15 +40,7 @@ def rollout_metrics(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
     stops = Counter(t.stop_reason for t in trajectories)
     asked = [kind for s in searches if s.error is None for kind in s.asked]
     return {
-        "reward": summary.reward,
-        "em": summary.em,
-        "f1": summary.f1,
-        "searches": summary.searches,
-        "valid_actions": summary.valid_actions,
-        "well_formed": summary.well_formed,
-        "answered": summary.answered,
-        "evidence": summary.evidence,
-        "policy_tokens": summary.policy_tokens,
+        **{name: getattr(summary, name) for name in _MEANS},
         "episodes": len(trajectories),
         "noisy_pages": share([s.quality == "noisy" for s in searches]),
         "noisy_documents": share([kind != "useful" for kind in asked]),

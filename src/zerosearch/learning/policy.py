@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -76,11 +77,11 @@ class Policy:
 
     def logprobs(self, micro: MicroBatch, sampled: Sampled, *, entropy: EntropyUse = "metric") -> TokenLogprobs:
         """Log-probs of the policy tokens of a micro-batch; call `train_mode` before."""
+        base = self.model.base
+        found = base.sharded_logprobs if self.sharded else partial(token_logprobs, base)
         with training_precision(self.model, full=self.full):
-            if self.sharded:
-                base, plain = self.model.base, self.plain_head
-                return TokenLogprobs(*base.sharded_logprobs(micro, sampled, entropy=entropy, plain_head=plain))
-            return self._token_logprobs(self.model, micro, sampled, entropy)
+            logprobs: TokenLogprobs = found(micro, sampled, entropy=entropy, plain_head=self.plain_head)
+        return logprobs
 
     @torch.no_grad()
     def reference_logprobs(self, micro: MicroBatch, temperature: float) -> Tensor:
@@ -92,12 +93,7 @@ class Policy:
         else:
             model, speaker = self.model, REFERENCE if REFERENCE in self.model.adapters else None
         with model.speaking_as(speaker), training_precision(model, full=self.full):
-            return self._token_logprobs(model, micro, Sampled(temperature), "none").logprobs_N
-
-    def _token_logprobs(
-        self, model: LocalModel, micro: MicroBatch, sampled: Sampled, entropy: EntropyUse
-    ) -> TokenLogprobs:
-        return token_logprobs(model.base, micro, sampled, entropy=entropy, plain_head=self.plain_head)
+            return token_logprobs(model.base, micro, Sampled(temperature), plain_head=self.plain_head).logprobs_N
 
     def state(self, *, keep: bool = True) -> dict[str, Tensor]:
         """Copies of the trained weights on the CPU. All processes must ask for sharded ones; `keep` none: None."""
@@ -167,3 +163,29 @@ def training_precision(model: LocalModel, *, full: bool) -> Iterator[None]:
         fused_rotary(model.base) if model.device.type == "cuda" else nullcontext(),
     ):
         yield
+
+
+def recompute_layers(model: LocalModel, *, full: bool) -> None:
+    """Checkpoint the layers of `model`. `full`: all of its weights are trained.
+
+    How a layer computes (packed attention, compiled rotary embeddings, the precision of adapters) is set for the time
+    of a forward pass alone. A backward pass comes later, so it is set once more for each layer that is recomputed.
+    """
+
+    def contexts() -> tuple[AbstractContextManager[Any], AbstractContextManager[Any]]:
+        return nullcontext(), _as_before(model, full, model.base.config._attn_implementation)
+
+    model.base.gradient_checkpointing_enable(
+        gradient_checkpointing_kwargs={"use_reentrant": False, "context_fn": contexts}
+    )
+
+
+@contextmanager
+def _as_before(model: LocalModel, full: bool, attention: str) -> Iterator[None]:
+    config = model.base.config
+    now, config._attn_implementation = config._attn_implementation, attention
+    try:
+        with training_precision(model, full=full):
+            yield
+    finally:
+        config._attn_implementation = now

@@ -21,8 +21,7 @@ from zerosearch.learning.curves import draw_run
 from zerosearch.learning.learner import Learner
 from zerosearch.learning.manifest import check_engines, identities, manifest
 from zerosearch.learning.parallel import ALONE, Processes
-from zerosearch.learning.policy import POLICY, Policy
-from zerosearch.learning.recomputing import recompute_layers
+from zerosearch.learning.policy import POLICY, Policy, recompute_layers
 from zerosearch.learning.sharding import GatheredGenerator
 from zerosearch.learning.sinks import check_sinks, open_sinks
 from zerosearch.learning.trainer import Sink, Trainer, TrainerInputs

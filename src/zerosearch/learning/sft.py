@@ -146,7 +146,7 @@ def split_by_key(examples: Sequence[Example], share: float, seed: int) -> tuple[
 def _losses(trainee: Policy, batch: Sequence[Example], budget: int) -> Iterator[Tensor]:
     """What each micro-batch adds to the loss of a batch."""
     sequences = Sequences([e.ids for e in batch], [e.mask for e in batch])
-    total = sum(sequences.target_counts)
+    total = sum(map(sum, sequences.mask))
     for micro in micro_batches(sequences, budget, trainee.model.device, packed=trainee.packs):
         targets_BT = micro.mask_BT[:, 1:]
         weights_N = targets_BT[targets_BT.bool()]

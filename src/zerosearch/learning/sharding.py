@@ -49,14 +49,8 @@ def shard(model: LocalModel, processes: Processes) -> None:
         if isinstance(module, FSDPModule):
             module.set_gradient_divide_factor(1.0)
             module.set_force_sum_reduction_for_comms(True)  # gloo knows no other
-    base.sharded_logprobs = MethodType(_sharded_logprobs, base)
+    base.sharded_logprobs = MethodType(token_logprobs, base)
     register_fsdp_forward_method(base, "sharded_logprobs")
-
-
-def _sharded_logprobs(base: Any, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor | None, Tensor]:
-    """`token_logprobs` as a tuple: FSDP looks for the tensors of what a forward pass returns."""
-    found = token_logprobs(base, *args, **kwargs)
-    return found.logprobs_N, found.entropy_N, found.hidden_N
 
 
 def whole(value: Any, *, keep: bool) -> Any:

@@ -321,7 +321,8 @@ class Trainer:
         self.alarms = Alarms(training.max_sampler_gap, training.stop_on_collapse)
         rows = list(read_metrics(self.folder / "metrics.jsonl", rewards=True))
         self._rewards = [float(row["reward"]) for row in rows]
-        self.alarms.restore(rows)
+        for row in rows:
+            self.alarms.look(row)
         return start
 
     def _evaluation_file(self, step: int) -> Path:

@@ -86,17 +86,10 @@ class CompletionServer:
         self._merged = False  # the system's text stands at the head of the user's message
         self._warned = False
         key = key_from(server.api_key_env)
-        self._client = JsonClient(
-            self.url,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout_seconds=server.timeout_seconds,
-            max_connections=server.max_connections,
-        )
-        self._models = JsonClient(
-            str(self.address).rstrip("/") + "/models",
-            headers={"Authorization": f"Bearer {key}"} if key else {},
-            timeout_seconds=min(server.timeout_seconds, _LOOK_SECONDS),
-        )
+        headers, most = {"Authorization": f"Bearer {key}"} if key else {}, server.max_connections
+        seconds, models = server.timeout_seconds, str(self.address).rstrip("/") + "/models"
+        self._client = JsonClient(self.url, headers=headers, timeout_seconds=seconds, max_connections=most)
+        self._models = JsonClient(models, headers=headers, timeout_seconds=min(seconds, _LOOK_SECONDS))
 
     async def write(
         self, prompt: Mapping[str, Any], sampling: Sampling, said: Sequence[str] | None = None

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from itertools import count
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,8 +12,8 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from zerosearch.episodes.generation import Generation, GenerationStop, Sampling
 from zerosearch.errors import ModelError
+from zerosearch.models.continuous import Row
 from zerosearch.models.paged import cache_argument
 from zerosearch.models.sampling import StopStrings, next_tokens
 
@@ -26,35 +24,11 @@ PREFILL_TOKENS = 8192
 _FILLED = ("is_initialized", "is_conv_states_initialized", "is_recurrent_states_initialized")
 
 
-@dataclass
-class _Row:
-    index: int
-    sampling: Sampling
-    stops: StopStrings
-    ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-
-    def take(self, token: int, logprob: float, eos_ids: frozenset[int]) -> GenerationStop | None:
-        self.ids.append(token)
-        self.logprobs.append(logprob)
-        if token in eos_ids:
-            return "eos"
-        if self.stops.completed(self.ids):
-            return "stop"
-        return "length" if len(self.ids) >= self.sampling.max_tokens else None
-
-
 @torch.inference_mode()
 def decode_batch(
-    model: Any,
-    prompts: Sequence[list[int]],
-    sampling: Sequence[Sampling],
-    *,
-    tokenizer: Any,
-    eos_ids: frozenset[int],
-    on_token: Callable[[int, int], None] | None = None,
-) -> list[Generation]:
-    """Sample a continuation for each prompt; `prompts[i]` goes with `sampling[i]`.
+    model: Any, rows: Sequence[Row], stops: Callable[[tuple[str, ...]], StopStrings], eos_ids: frozenset[int]
+) -> None:
+    """Sample each row to its end.
 
     Prompts are padded on the left and prefilled together, equal ones once (the rollouts of one question begin with the
     same prompt). A padded position is masked by the attention mask, never by its id. When more than half of the rows
@@ -63,47 +37,47 @@ def decode_batch(
     A cache that keeps a running state beside keys and values (hybrid and linear-attention models) can do none of this:
     there every prompt is prefilled whole, in one piece; and where the state takes pads for tokens (Mamba), only prompts
     of one length are decoded together. Raises `ModelError` for a model that does not fill the cache.
-
-    `on_token(i, id)` is told of each token of `prompts[i]` as soon as it is sampled; what it raises ends the batch.
-    Raises `FloatingPointError` where a row has logits that are not numbers, before a token of them is taken.
     """
-    cache = DynamicCache(config=model.config)
+    cache, prompts = DynamicCache(config=model.config), [row.prompt for row in rows]
     rows_are_free = all(type(layer) in _KEYS_AND_VALUES for layer in cache.layers)
-    if not rows_are_free and len(set(map(len, prompts))) > 1 and not pads_are_masked(model, max(prompts, key=len)):
-        alike = partial(decode_batch, model, tokenizer=tokenizer, eos_ids=eos_ids)
-        return _by_length(alike, prompts, sampling, on_token)
-    stops: dict[tuple[str, ...], StopStrings] = {}
-    for s in sampling:
-        stops.setdefault(s.stop, StopStrings(tokenizer, s.stop))
-    rows = [_Row(i, s, stops[s.stop]) for i, s in enumerate(sampling)]
-    done: dict[int, Generation] = {}
+    lengths = sorted(set(map(len, prompts)))
+    if not rows_are_free and len(lengths) > 1 and not pads_are_masked(model, max(prompts, key=len)):
+        for length in lengths:
+            decode_batch(model, [row for row in rows if len(row.prompt) == length], stops, eos_ids)
+        return
     logits, attention = _fill(model, prompts, cache, rows_are_free)
     last_positions = _positions(attention)[:, -1]
-    longest = max(s.max_tokens for s in sampling)
-    batch = GrowingBatch(model, cache, attention)
-    alive = list(range(len(rows)))  # rows[i] that sit in the cache, in the cache's order
-    for step in range(longest):
-        ids, logprobs = next_tokens(logits, [rows[i].sampling for i in alive], step)
-        for i, token, logprob in zip(alive, ids.tolist(), logprobs.tolist(), strict=True):
-            if i in done:
-                continue
-            if not math.isfinite(logprob):
-                raise FloatingPointError(f"token {step + 1} of row {i}: its log-prob is {logprob}")
-            if (reason := rows[i].take(token, logprob, eos_ids)) is not None:
-                done[i] = Generation(rows[i].ids, rows[i].logprobs, reason)
-            if on_token is not None:
-                on_token(i, token)
-        if len(done) == len(rows):
-            break
-        unfinished = [place for place, i in enumerate(alive) if i not in done]
+    alive = list(rows)  # those that sit in the cache, in the cache's order
+    for step in count():
+        ids, logprobs = next_tokens(logits, [row.sampling for row in alive], step)
+        for row, token, logprob in zip(alive, ids.tolist(), logprobs.tolist(), strict=True):
+            if row.end is None:
+                row.take(token, logprob, eos_ids, stops(row.sampling.stop))
+        unfinished = [place for place, row in enumerate(alive) if row.end is None]
+        if not unfinished:
+            return
         if rows_are_free and len(unfinished) * 2 <= len(alive):
             keep = torch.tensor(unfinished, device=model.device)
-            batch.keep(keep)
-            ids, last_positions = ids[keep], last_positions[keep]
+            cache.batch_select_indices(keep)
+            ids, last_positions, attention = ids[keep], last_positions[keep], attention[keep]
             alive = [alive[place] for place in unfinished]
         last_positions = last_positions + 1
-        logits = batch.forward(ids, last_positions)
-    return [done[i] for i in range(len(rows))]
+        attention = torch.cat([attention, attention.new_ones(len(ids), 1)], dim=1)
+        logits = _next_logits(model, cache, attention, ids, last_positions)
+
+
+def _next_logits(model: Any, cache: DynamicCache, attention_BT: Tensor, ids_B: Tensor, positions_B: Tensor) -> Tensor:
+    """Logits (B, V) after one more token a row."""
+    argument = cache_argument(model)
+    logits: Tensor = model(
+        input_ids=ids_B.unsqueeze(1),
+        # a state has no columns: Mamba would lay the mask of them all over its one token
+        attention_mask=attention_BT if argument != "cache_params" else None,
+        position_ids=positions_B.unsqueeze(1),
+        use_cache=True,
+        **{argument: cache},
+    ).logits[:, -1]
+    return logits
 
 
 def pads_are_masked(model: Any, prompt: Sequence[int]) -> bool:
@@ -120,53 +94,6 @@ def pads_are_masked(model: Any, prompt: Sequence[int]) -> bool:
         tolerance = 1e-3 if alone.dtype == torch.float32 else 3e-2
         _PADS_ARE_MASKED[model] = bool((alone - padded).abs().max() <= tolerance * alone.abs().max())
     return _PADS_ARE_MASKED[model]
-
-
-def _by_length(
-    decode: Callable[..., list[Generation]],
-    prompts: Sequence[list[int]],
-    sampling: Sequence[Sampling],
-    on_token: Callable[[int, int], None] | None,
-) -> list[Generation]:
-    """Decode prompts of one length at a time."""
-    done: dict[int, Generation] = {}
-    for length in sorted(set(map(len, prompts))):
-        places = [i for i, prompt in enumerate(prompts) if len(prompt) == length]
-
-        def tell(row: int, token: int, places: list[int] = places) -> None:
-            if on_token is not None:
-                on_token(places[row], token)
-
-        generations = decode([prompts[i] for i in places], [sampling[i] for i in places], on_token=tell)
-        done |= dict(zip(places, generations, strict=True))
-    return [done[i] for i in range(len(prompts))]
-
-
-class GrowingBatch:
-    """A batch whose cache grows by a token a step."""
-
-    def __init__(self, model: Any, cache: DynamicCache, attention_BT: Tensor) -> None:
-        self._model, self._cache, self._attention = model, cache, attention_BT
-
-    def keep(self, places: Tensor) -> None:
-        """Go on with the rows `places` only."""
-        self._cache.batch_select_indices(places)
-        self._attention = self._attention[places]
-
-    def forward(self, ids_B: Tensor, positions_B: Tensor) -> Tensor:
-        """Logits (B, V) after one more token a row."""
-        seen = self._attention.new_ones(len(ids_B), 1)
-        self._attention = torch.cat([self._attention, seen], dim=1)
-        argument = cache_argument(self._model)
-        logits: Tensor = self._model(
-            input_ids=ids_B.unsqueeze(1),
-            # a state has no columns: Mamba would lay the mask of them all over its one token
-            attention_mask=self._attention if argument != "cache_params" else None,
-            position_ids=positions_B.unsqueeze(1),
-            use_cache=True,
-            **{argument: self._cache},
-        ).logits[:, -1]
-        return logits
 
 
 def _fill(model: Any, prompts: Sequence[list[int]], cache: DynamicCache, rows_are_free: bool) -> tuple[Tensor, Tensor]:

@@ -7,7 +7,7 @@ to the current device and not to that of their tensors: every thread that comput
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING
 
 from zerosearch.errors import ConfigError
@@ -44,16 +44,13 @@ def pick_device(name: str = "auto") -> torch.device:
     return device
 
 
-@contextmanager
-def on_device(device: torch.device) -> Iterator[None]:
+def on_device(device: torch.device) -> AbstractContextManager[object]:
     """Make `device` this thread's current one for a while; nothing to do where it is no GPU."""
     if device.type != "cuda":
-        yield
-        return
+        return nullcontext()
     import torch
 
-    with torch.cuda.device(device):
-        yield
+    return torch.cuda.device(device)
 
 
 @contextmanager

@@ -29,9 +29,9 @@ def convert_gguf(source: Path, to: Path) -> None:
     for tensor in reader.tensors:
         values = dequantize(tensor.data, tensor.tensor_type)
         if tensor.name.endswith("attn_q.weight"):
-            values = _unpermute(values, fields["llama.attention.head_count"])
+            values = reorder_rotary(values, fields["llama.attention.head_count"], to_gguf=False)
         elif tensor.name.endswith("attn_k.weight"):
-            values = _unpermute(values, fields["llama.attention.head_count_kv"])
+            values = reorder_rotary(values, fields["llama.attention.head_count_kv"], to_gguf=False)
         weights[_hf_name(tensor.name)] = np.ascontiguousarray(values, dtype=np.float32)
     save_file(weights, to / "model.safetensors", metadata={"format": "pt"})
     config = _config(fields)
@@ -42,14 +42,14 @@ def convert_gguf(source: Path, to: Path) -> None:
     shutil.copymode(to / "config.json", to / "model.safetensors")  # safetensors lets nobody else read it
 
 
-def _unpermute(values: Any, heads: int) -> Any:
-    """Undo llama.cpp's interleaving of rotary pairs: rows (heads, half, 2) back to (heads, 2, half); shape unchanged.
+def reorder_rotary(values: Any, heads: int, *, to_gguf: bool) -> Any:
+    """Rows of rotary pairs, (heads, 2, half) in a Hugging Face model, as GGUF has them, (heads, half, 2); or back.
 
-    `values` is (heads * head_dim, width). llama.cpp does the opposite when it makes GGUF: LlamaModel.permute in
-    convert_hf_to_gguf.py.
+    `values` is (heads * head_dim, ...). As LlamaModel.permute in llama.cpp's convert_hf_to_gguf.py.
     """
-    rows, width = values.shape
-    return values.reshape(heads, rows // heads // 2, 2, width).swapaxes(1, 2).reshape(rows, width)
+    half = len(values) // heads // 2
+    pairs = (2, half) if to_gguf else (half, 2)
+    return values.reshape(heads, *pairs, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)
 
 
 def _hf_name(name: str) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from zerosearch.errors import ModelError, install
+from zerosearch.models.gguf import reorder_rotary
 
 GGUFKind = Literal["f16", "q8_0"]
 ARCHITECTURES = {"llama": "llama", "mistral": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
@@ -131,12 +132,7 @@ def _add_tokenizer(writer: Any, tokenizer: Any, description: dict[str, Any], pre
     writer.add_token_list(tokens)
     writer.add_token_types(types)
     writer.add_token_merges([merge if isinstance(merge, str) else " ".join(merge) for merge in merges])
-    ids = {
-        "bos": tokenizer.bos_token_id,
-        "eos": tokenizer.eos_token_id,
-        "pad": tokenizer.pad_token_id,
-        "unk": tokenizer.unk_token_id,
-    }
+    ids = {role: getattr(tokenizer, f"{role}_token_id") for role in ("bos", "eos", "pad", "unk")}
     for role, index in ids.items():
         if index is not None:
             getattr(writer, f"add_{role}_token_id")(index)
@@ -161,9 +157,9 @@ def _tensors(model: Any, architecture: str, kind: GGUFKind) -> Iterator[tuple[st
             raise ModelError(f"GGUF: has no place for the weight {key} of this model; export merged weights")
         values = weight.detach().float().cpu().numpy()
         if architecture == "llama" and ".q_proj." in key:
-            values = _permute(values, config.num_attention_heads)
+            values = reorder_rotary(values, config.num_attention_heads, to_gguf=True)
         elif architecture == "llama" and ".k_proj." in key:
-            values = _permute(values, config.num_key_value_heads)
+            values = reorder_rotary(values, config.num_key_value_heads, to_gguf=True)
         if values.ndim < 2:
             yield named, np.ascontiguousarray(values, dtype=np.float32), None
         elif kind == "q8_0" and values.shape[-1] % 32 == 0:
@@ -178,9 +174,3 @@ def _halved(values: Any, key: str) -> Any:
     if np.abs(values).max(initial=0.0) > np.finfo(np.float16).max:
         raise ModelError(f"GGUF: {key} holds numbers beyond 65504, the largest of float16; export merged weights")
     return values.astype(np.float16)
-
-
-def _permute(values: Any, heads: int) -> Any:
-    """llama.cpp's order of rotary pairs: rows (heads, 2, half) to (heads, half, 2); `models/gguf.py` undoes it."""
-    rows = values.shape[0]
-    return values.reshape(heads, 2, rows // heads // 2, *values.shape[1:]).swapaxes(1, 2).reshape(values.shape)

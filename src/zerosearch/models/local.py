@@ -61,7 +61,10 @@ class LocalModel:
         here = only_here(path)
         chosen = dtype if dtype != "auto" else ("bfloat16" if place.type == "cuda" else "float32")
         try:
-            _check_generation_config(Path(path))
+            if (settings := Path(path) / "generation_config.json").exists():
+                read_object(
+                    settings
+                )  # transformers would do without a damaged one, and without the ids that end a text
             tokenizer = AutoTokenizer.from_pretrained(path, local_files_only=here)
             tokenizer.encode("a")  # a damaged setting shows here, and not in the first prompt
             loaded: Any = AutoModelForCausalLM.from_pretrained(
@@ -134,8 +137,7 @@ class LocalModel:
         if name in self.adapters:
             raise ModelError(f"model {self.name}: already has an adapter {name!r}")
         settings: dict[str, Any] = {"r": rank, "lora_alpha": alpha, "target_modules": LORA_TARGETS}
-        lora = LoraConfig(**settings, task_type="CAUSAL_LM")
-        state = None
+        lora, state = LoraConfig(**settings, task_type="CAUSAL_LM"), None
         if source is not None:
             lora, state = _read_adapter(source)
         before, was_trainable = self._active, self._trainable
@@ -296,13 +298,6 @@ def _read_adapter(source: Path) -> tuple[LoraConfig, dict[str, Tensor]]:
         raise ModelError(f"adapter {source}: adapter_config.json is no LoRA's ({first_line(error)})") from None
     lora.lora_dropout = 0.0  # dropout would part the trainer's log-probs from the generator's
     return lora, {key.removeprefix(prefix): value for key, value in state.items()}
-
-
-def _check_generation_config(folder: Path) -> None:
-    """Raises `DataError` for a damaged one: transformers would do without, and without the ids that end a text."""
-    path = folder / "generation_config.json"
-    if path.exists():
-        read_object(path)
 
 
 def read_adapter_config(source: Path) -> dict[str, Any]:

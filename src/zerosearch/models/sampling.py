@@ -66,19 +66,21 @@ def draw(logits_BV: Tensor, temperatures_B: Tensor, uniforms_B: Tensor) -> tuple
     return ids, logprobs.gather(1, ids.unsqueeze(1)).squeeze(1)
 
 
-def truncate(logits_V: Tensor, top_k: int, top_p: float) -> Tensor:
-    """Keep the `top_k` likeliest tokens (0: all), then the smallest set of mass `top_p`; the rest become -inf. (V,)"""
-    if top_k > 0 and top_k < logits_V.numel():
-        smallest = torch.topk(logits_V, top_k).values[-1]
-        logits_V = logits_V.masked_fill(logits_V < smallest, float("-inf"))
+def truncate(logits_NV: Tensor, top_k: int, top_p: float) -> Tensor:
+    """Keep the `top_k` likeliest tokens (0: all), then the smallest set of mass `top_p`; the rest become -inf.
+
+    (..., V), each row of scores for itself.
+    """
+    if 0 < top_k < logits_NV.shape[-1]:
+        smallest = torch.topk(logits_NV, top_k).values[..., -1:]
+        logits_NV = logits_NV.masked_fill(logits_NV < smallest, float("-inf"))
     if top_p < 1.0:
-        ordered, order = torch.sort(logits_V, descending=True)
-        mass_before = torch.softmax(ordered, dim=-1).cumsum(dim=-1).roll(1)
-        mass_before[0] = -1.0  # the likeliest stays, whatever `top_p`
-        dropped = torch.zeros_like(logits_V, dtype=torch.bool)
-        dropped[order] = mass_before >= top_p
-        logits_V = logits_V.masked_fill(dropped, float("-inf"))
-    return logits_V
+        ordered, order = torch.sort(logits_NV, dim=-1, descending=True)
+        mass_before = torch.softmax(ordered, dim=-1).cumsum(dim=-1).roll(1, dims=-1)
+        mass_before[..., 0] = -1.0  # the likeliest stays, whatever `top_p`
+        dropped = torch.zeros_like(logits_NV, dtype=torch.bool).scatter(-1, order, mass_before >= top_p)
+        logits_NV = logits_NV.masked_fill(dropped, float("-inf"))
+    return logits_NV
 
 
 class StopStrings:
@@ -102,22 +104,7 @@ class StopStrings:
         return any(stop in text for stop in self.stop)
 
 
-def _tokens_with(tokenizer: Any, characters: frozenset[str]) -> frozenset[int]:
-    return _tokens_with_cached(_Hashable(tokenizer), characters)
-
-
-class _Hashable:
-    def __init__(self, tokenizer: Any) -> None:
-        self.tokenizer = tokenizer
-
-    def __hash__(self) -> int:
-        return id(self.tokenizer)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Hashable) and self.tokenizer is other.tokenizer
-
-
 @lru_cache(maxsize=32)
-def _tokens_with_cached(key: _Hashable, characters: frozenset[str]) -> frozenset[int]:
-    texts = key.tokenizer.batch_decode([[i] for i in range(len(key.tokenizer))], clean_up_tokenization_spaces=False)
+def _tokens_with(tokenizer: Any, characters: frozenset[str]) -> frozenset[int]:
+    texts = tokenizer.batch_decode([[i] for i in range(len(tokenizer))], clean_up_tokenization_spaces=False)
     return frozenset(i for i, text in enumerate(texts) if any(c in text for c in characters))

@@ -134,7 +134,7 @@ class VllmEngine:
         positions = getattr(model.base.config, "max_position_embeddings", None) or room.cache_tokens
         length = min(positions, room.cache_tokens - 16)
         folder = _config_folder(model)
-        _give_back(model.device)
+        torch.cuda.empty_cache()  # nothing to do where no GPU is in use
         try:
             with _nothing_else_changes():
                 _sources[folder] = weights or (lambda: base_weights(model))
@@ -196,7 +196,7 @@ class VllmEngine:
         else:
             self._core.shutdown()
         del self._core
-        _give_back(self._model.device)
+        torch.cuda.empty_cache()
 
     def _drain(self) -> None:
         """Finish the step that was begun for requests that are gone."""
@@ -296,11 +296,6 @@ def _free_memory(device: torch.device) -> tuple[int, int]:
         return there // 2, there
     free, total = torch.cuda.mem_get_info(device)
     return free + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device), total
-
-
-def _give_back(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.empty_cache()
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
 from torch import distributed
@@ -23,7 +23,7 @@ from zerosearch.models.devices import on_device
 from zerosearch.models.local import LocalModel
 from zerosearch.models.phases import phase
 from zerosearch.models.vllm_weights import adapter_rank
-from zerosearch.models.waiting import DecodingTotals, Waiting
+from zerosearch.models.waiting import Waiting
 
 _STEPS = 4  # of the engine between two looks at what waits, where no row ends
 
@@ -82,14 +82,10 @@ class VllmWorker(Waiting):
     changed: the policy's adapter, or where all weights are trained the whole model, is copied before the next token.
     """
 
-    model: LocalModel
-    max_batch_rows: int = 256
-    max_batch_tokens: int = 262_144
     open: Callable[[LocalModel, int, int], Engine] = open_vllm
-    totals: dict[Speaker, DecodingTotals] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        super().__init__()
+        super().__post_init__()
         self._stale: set[Speaker] = set()
         # what follows is the decoding thread's
         self._engine: Engine | None = None
@@ -114,30 +110,23 @@ class VllmWorker(Waiting):
 
     # ---- the decoding thread
 
-    def _decode(self, new: list[Row], gone: list[Row]) -> list[Row]:
-        try:
-            with on_device(self.model.device):
-                return self._decode_some(new, gone)
-        except Exception as error:  # of no single request: what the engine is in after it, nobody knows
-            failed = [*new, *self._later, *self._rows.values()]
-            self._later.clear()
-            self._rows.clear()
-            wrong = error if isinstance(error, ZeroSearchError) else ModelError(self._stopped(error))
-            if isinstance(wrong, ModelError):
-                self._broken = wrong
-            for row in failed:
-                row.end = wrong
-            return list(dict.fromkeys(failed))
-
-    def _stopped(self, error: Exception) -> str:
-        return f"model {self.model.name}: vLLM stopped ({type(error).__name__}: {first_line(error)})"
+    def _give_up(self, error: Exception) -> tuple[list[Row], Exception]:
+        held = [*self._later, *self._rows.values()]
+        self._later.clear()
+        self._rows.clear()
+        if not isinstance(error, ZeroSearchError):
+            told = f"{type(error).__name__}: {first_line(error)}"
+            error = ModelError(f"model {self.model.name}: vLLM stopped ({told})")
+        if isinstance(error, ModelError):
+            self._broken = error  # what the engine is in after it, nobody knows
+        return held, error
 
     def _decode_some(self, new: list[Row], gone: list[Row]) -> list[Row]:
         if self._broken is not None:
             raise self._broken
         engine = self._ready(new)
         self._drop(engine, gone)
-        ended = [row for row in self._let_in(engine, new) if row.end is not None]
+        ended = self._let_in(engine, new)
         started, tokens = time.perf_counter(), Counter[Speaker]()
         for _ in range(_STEPS):
             if not self._rows:
@@ -176,6 +165,7 @@ class VllmWorker(Waiting):
         return self._engine
 
     def _let_in(self, engine: Engine, new: list[Row]) -> list[Row]:
+        """The rows that are refused."""
         for row in new:
             if len(row.prompt) + row.sampling.max_tokens > engine.max_length:
                 row.end = ModelError(
@@ -187,7 +177,7 @@ class VllmWorker(Waiting):
             request = f"{self._number}"
             engine.add(request, row.speaker, row.prompt, row.sampling, self.model.eos_ids)
             self._rows[request] = row
-        return new
+        return [row for row in new if row.end is not None]
 
     def _drop(self, engine: Engine, gone: list[Row]) -> None:
         left = {id(row) for row in gone}

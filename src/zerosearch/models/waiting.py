@@ -6,10 +6,11 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.models.continuous import Row, Speaker
+from zerosearch.models.devices import on_device
 from zerosearch.models.local import LocalModel
 from zerosearch.models.sampling import StopStrings
 from zerosearch.process import interrupts
@@ -30,6 +31,7 @@ class DecodingTotals:
     seconds: float = 0.0
 
 
+@dataclass
 class Waiting(ABC):
     """Requests of every speaker of one model, and a thread that decodes them (`_decode`).
 
@@ -38,9 +40,11 @@ class Waiting(ABC):
     """
 
     model: LocalModel
-    totals: dict[Speaker, DecodingTotals]
+    max_batch_rows: int = 256
+    max_batch_tokens: int = 262_144
+    totals: dict[Speaker, DecodingTotals] = field(default_factory=dict, kw_only=True)
 
-    def __init__(self) -> None:
+    def __post_init__(self) -> None:
         self._new: list[Row] = []
         self._results: dict[Row, asyncio.Future[Generation]] = {}
         self._task: asyncio.Task[None] | None = None
@@ -74,9 +78,24 @@ class Waiting(ABC):
         self._executor.shutdown(wait=interrupts.received() is None, cancel_futures=True)
 
     @abstractmethod
-    def _decode(self, new: list[Row], gone: list[Row]) -> list[Row]:
+    def _decode_some(self, new: list[Row], gone: list[Row]) -> list[Row]:
         """Let `new` rows in and `gone` ones out, and decode for a while, in the decoding thread. Returns the rows that
-        ended, those that `_decode` could not go on with among them."""
+        ended."""
+
+    @abstractmethod
+    def _give_up(self, error: Exception) -> tuple[list[Row], Exception]:
+        """Every row that has been let in, now out, and what they end with after `error`, which is of no single one."""
+
+    def _decode(self, new: list[Row], gone: list[Row]) -> list[Row]:
+        try:
+            with on_device(self.model.device):  # the thread is the executor's, and would begin on GPU 0
+                return self._decode_some(new, gone)
+        except Exception as error:  # such as a cache that there is no memory for
+            held, wrong = self._give_up(error)
+            failed = list(dict.fromkeys([*new, *held]))
+            for row in failed:
+                row.end = wrong
+            return failed
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()

@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,14 +19,13 @@ from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.errors import ModelError
 from zerosearch.models.continuous import ContinuousSampler, Row, Speaker
 from zerosearch.models.decoding import decode_batch
-from zerosearch.models.devices import on_device
 from zerosearch.models.fused import fused_rotary
 from zerosearch.models.local import LocalModel
 from zerosearch.models.merged import MergedAdapters
 from zerosearch.models.paged import Layout, PagedMemory, triton_is_there
 from zerosearch.models.pages import PAGE
 from zerosearch.models.phases import phase
-from zerosearch.models.waiting import CACHE_SHARE, DecodingTotals, OnToken, Waiting
+from zerosearch.models.waiting import CACHE_SHARE, OnToken, Waiting
 from zerosearch.process.runtime import memory, release_memory
 
 log = logging.getLogger(__name__)
@@ -42,15 +41,11 @@ class Worker(Waiting):
     text longer than the cache), a batch is decoded to its end before the next one begins.
     """
 
-    model: LocalModel
-    max_batch_rows: int = 256
-    max_batch_tokens: int = 262_144
     merge: bool = False
     continuous: bool = True
-    totals: dict[Speaker, DecodingTotals] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        super().__init__()
+        super().__post_init__()
         # what follows is the decoding thread's
         self._merged = MergedAdapters(self.model)
         self._sampler: ContinuousSampler | None = None
@@ -65,18 +60,10 @@ class Worker(Waiting):
 
     # ---- the decoding thread
 
-    def _decode(self, new: list[Row], gone: list[Row]) -> list[Row]:
-        """Let `new` rows in and `gone` ones out, and decode for a while. Returns the rows that ended."""
-        try:
-            with on_device(self.model.device):  # the thread is the executor's, and would begin on GPU 0
-                return self._decode_some(new, gone)
-        except Exception as error:  # of no batch and no speaker, such as a cache that there is no memory for
-            failed = new + [row for rows in self._batches.values() for row in rows]
-            failed += self._sampler.fail(error) if self._sampler is not None else []
-            self._batches.clear()
-            for row in failed:
-                row.end = error
-            return list(dict.fromkeys(failed))
+    def _give_up(self, error: Exception) -> tuple[list[Row], Exception]:
+        held = [row for rows in self._batches.values() for row in rows]
+        self._batches.clear()
+        return held + (self._sampler.fail(error) if self._sampler is not None else []), error
 
     def _decode_some(self, new: list[Row], gone: list[Row]) -> list[Row]:
         sampler = self._open_sampler() if self.continuous else None
@@ -89,9 +76,15 @@ class Worker(Waiting):
             if sampler is not None:
                 sampler.drop(row)
             self._batches[row.speaker] = [r for r in self._batches.get(row.speaker, ()) if r is not row]
+        ended = []
         if any(self._batches.values()):
-            return self._decode_batch(max(self._batches, key=lambda name: len(self._batches[name])))
-        return self._advance(sampler) if sampler is not None and sampler.busy else []
+            ended = self._decode_batch(max(self._batches, key=lambda name: len(self._batches[name])))
+        elif sampler is not None and sampler.busy:
+            ended = self._advance(sampler)
+        for row in ended:
+            if isinstance(row.end, FloatingPointError):
+                row.end = _not_numbers(self.model, row)
+        return ended
 
     def _open_sampler(self) -> ContinuousSampler | None:
         if self._sampler is None:
@@ -102,7 +95,9 @@ class Worker(Waiting):
                 log.info("%s is decoded batch by batch: %s", self.model.name, why)
                 self.continuous = False
                 return None
-            there = _memory(layout.device)
+            # what a GPU has free, or all that the machine has: a cache there takes no more of it than it uses
+            on_gpu = layout.device.type == "cuda"
+            there = torch.cuda.mem_get_info(layout.device)[0] if on_gpu else memory()[0]
             room = self.max_batch_tokens
             if there is not None:
                 room = min(room, int(CACHE_SHARE * there) // layout.page_bytes * PAGE)
@@ -112,7 +107,7 @@ class Worker(Waiting):
                 self._stops,
                 self.model.eos_ids,
                 max_rows=self.max_batch_rows,
-                record=layout.device.type == "cuda",
+                record=on_gpu,
             )
         return self._sampler
 
@@ -133,41 +128,21 @@ class Worker(Waiting):
         for speaker, tokens in new.items():
             rows = sum(row.speaker == speaker for row in ended)
             self._count(speaker, rows, tokens, seconds * tokens / new.total())
-        for row in ended:
-            if isinstance(row.end, FloatingPointError):
-                row.end = ModelError(_not_numbers(self.model, row.speaker, str(row.end)))
         return ended
 
     def _decode_batch(self, speaker: Speaker) -> list[Row]:
         """Decode a batch of `speaker` to its end."""
         rows = self._cut(self._batches[speaker])
         self._batches[speaker] = self._batches[speaker][len(rows) :]
-
-        def tell(place: int, token: int) -> None:
-            if (listener := rows[place].tell) is not None:
-                listener(token)
-
         started = time.perf_counter()
         try:
             with self._speak(speaker) as model, phase(f"decode, {speaker or 'base'}", gpu=True):
-                generations = decode_batch(
-                    model,
-                    [row.prompt for row in rows],
-                    [row.sampling for row in rows],
-                    tokenizer=self.model.tokenizer,
-                    eos_ids=self.model.eos_ids,
-                    on_token=tell if any(row.tell for row in rows) else None,
-                )
+                decode_batch(model, rows, self._stops, self.model.eos_ids)
         except Exception as error:
-            wrong: Exception = error
-            if isinstance(error, FloatingPointError):
-                wrong = ModelError(_not_numbers(self.model, speaker, str(error)))
             for row in rows:
-                row.end = wrong
+                row.end = error
             return rows
         release_memory()  # a cache that grew by a token a step leaves buffers of every size behind
-        for row, generation in zip(rows, generations, strict=True):
-            row.ids, row.logprobs, row.end = generation.token_ids, generation.logprobs, generation.stop_reason
         self._count(speaker, len(rows), sum(len(row.ids) for row in rows), time.perf_counter() - started)
         return rows
 
@@ -182,16 +157,11 @@ class Worker(Waiting):
         return batch
 
 
-def _memory(device: torch.device) -> int | None:
-    """Bytes: what a GPU has free, or all that the machine has (a cache takes no more of it than it uses), if known."""
-    return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else memory()[0]
-
-
-def _not_numbers(model: LocalModel, adapter: str | None, reason: str) -> str:
-    spoken = f", adapter {adapter}," if adapter is not None else ""
+def _not_numbers(model: LocalModel, row: Row) -> ModelError:
+    spoken = f", adapter {row.speaker}," if row.speaker is not None else ""
     beyond = "; float16 holds no number beyond 65504, bfloat16 and float32 do (model.dtype)"
-    return (
-        f"model {model.name}{spoken} gives logits that are not numbers, nothing can be sampled from them ({reason})"
+    return ModelError(
+        f"model {model.name}{spoken} gives logits that are not numbers, nothing can be sampled from them ({row.end})"
         + beyond * (model.dtype == torch.float16)
     )
 

@@ -37,12 +37,10 @@ def prepare() -> None:
     }.items():
         os.environ.setdefault(name, value)
     if sys.platform == "linux" and not any(k.startswith(("MALLOC_", "GLIBC_TUNABLES")) for k in os.environ):
-        try:
+        with contextlib.suppress(OSError, AttributeError):  # not glibc: nothing to tune
             libc = ctypes.CDLL("libc.so.6")
             libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT)
             libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-        except (OSError, AttributeError):
-            pass  # not glibc: nothing to tune
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers.*")
     logging.getLogger("transformers").setLevel(logging.ERROR)
 

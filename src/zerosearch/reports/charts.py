@@ -117,8 +117,3 @@ def series(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float | None]]:
 def _rounded(value: float | None) -> float | None:
     """Six digits are more than a chart shows."""
     return None if value is None else float(f"{value:.6g}")
-
-
-def charts() -> list[dict[str, str]]:
-    """The charts as the page reads them."""
-    return [vars(chart) for chart in CHARTS]

@@ -24,13 +24,7 @@ MARK = '<meta name="generator" content="zerosearch report">'
 """What tells a report from other people's files."""
 _SCRIPTS = (
     "vendor/uPlot.iife.min.js",
-    "data.js",
-    "elements.js",
-    "charts.js",
-    "tables.js",
-    "episode.js",
-    "list.js",
-    "main.js",
+    *(f"{name}.js" for name in ("data", "elements", "charts", "tables", "episode", "list", "main")),
 )
 _STYLES = ("vendor/uPlot.min.css", "report.css")
 
@@ -68,10 +62,10 @@ def html(summary: dict[str, Any], episodes: dict[str, Any] | None) -> str:
     )
 
 
-def write_report(path: Path, page: str, option: str = "--out") -> None:
+def write_report(path: Path, page: str) -> None:
     """Write the page whole or not at all. Raises `FolderError` where `path` is another's file, `RunError` on a full
     disk."""
-    check_file(path, is_report, option)
+    check_file(path, is_report)
     atomic_write(path, page.encode("utf-8", "replace"))
 
 

@@ -61,7 +61,8 @@ def episodes(target: str, step: int | None = None, question: str | None = None) 
             raise DataError(f"{target}: --step is for a run with trajectories; an evaluation of a run is RUN@STEP")
         if begun(path) and not any((path / "evaluations").glob("step-*")):
             raise DataError(f"{target}: this run has no episodes yet (logging.trajectories_every)")
-        found = _of_files(_trajectories_in(path)) if _trajectories_in(path) else _of_evaluation(target)
+        written = _trajectories_in(path)
+        found = list(_of_files(written) if written else _of_evaluation(target))
         if question is not None:
             found = [one for one in found if one.question.id == question]
     if not found:
@@ -92,15 +93,11 @@ def _trajectories_in(path: Path) -> list[Path]:
     return sorted(path.glob("*.jsonl.zst")) if path.is_dir() else []
 
 
-def _of_files(files: Iterable[Path]) -> list[Played]:
-    return [Played.of_training(t, path.name.partition(".")[0]) for path in files for t in read_trajectories(path)]
+def _of_files(files: Iterable[Path]) -> Iterator[Played]:
+    return (Played.of_training(t, path.name.partition(".")[0]) for path in files for t in read_trajectories(path))
 
 
-def _of_evaluation(target: str) -> list[Played]:
-    return list(_predictions(target))
-
-
-def _predictions(target: str) -> Iterator[Played]:
+def _of_evaluation(target: str) -> Iterator[Played]:
     for file in find_results(target):
         for group, rows in enumerate(file.by_question.values()):
             for row in rows:

@@ -19,7 +19,7 @@ from zerosearch.episodes.predictions import PredictionFile, is_predictions
 from zerosearch.episodes.trajectory import Trajectory, read_trajectories
 from zerosearch.errors import DataError
 from zerosearch.evaluation.results import find_results
-from zerosearch.reports.charts import charts
+from zerosearch.reports.charts import CHARTS
 from zerosearch.reports.played import Played
 from zerosearch.reports.reading import reward_name
 from zerosearch.reports.rows import Decode, Texts, Tokens, page_row
@@ -49,15 +49,11 @@ class _Gathered:
     ) -> None:
         self.rows.append(page_row(one, run, self.texts, score=score, tokens=tokens, after=after))
 
-    def predictions(self, files: Sequence[PredictionFile], number: int, share: int, target: str) -> None:
-        """An evaluation's files, as many rows of each as there is room for."""
-        each = share // max(len(files), 1)
-        for file in files:
-            groups = {name: place for place, name in enumerate(file.by_question)}
-            where = f"{file.header.benchmark}, {file.header.method}"
-            self.told.append(f"{target}, {where}: {min(each, len(file.rows))} of {len(file.rows)}")
-            for row in file.rows[:each]:
-                self.add(Played.of_evaluation(row, where, groups[row.id]), number, score="f1")
+    def predictions(self, file: PredictionFile, most: int, run: int, where: str, after: int | None = None) -> None:
+        """At most `most` rows of a file of an evaluation."""
+        groups = {name: place for place, name in enumerate(file.by_question)}
+        for row in file.rows[:most]:
+            self.add(Played.of_evaluation(row, where, groups[row.id]), run, after=after)
 
 
 class Report:
@@ -92,13 +88,12 @@ class Report:
         for page, run in zip(pages, runs, strict=True):
             page["family"] = families[run.family]
             problems += run.problems
-        made = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
         found = {
             "version": __version__,
-            "made": made,
+            "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
             "targets": self.targets,
             "runs": pages,
-            "charts": charts(),
+            "charts": [vars(chart) for chart in CHARTS],
             "tables": tables,
             "fidelity": fidelity,
             "problems": list(dict.fromkeys(problems)),
@@ -113,7 +108,11 @@ class Report:
         for number, run in enumerate(runs):
             self._of_run(number, run, share, found)
         for place, (target, files) in enumerate(others.items()):
-            found.predictions(files, len(runs) + place, share, target)
+            each = share // max(len(files), 1)
+            for file in files:
+                where = f"{file.header.benchmark}, {file.header.method}"
+                found.told.append(f"{target}, {where}: {min(each, len(file.rows))} of {len(file.rows)}")
+                found.predictions(file, each, len(runs) + place, where)
         self._cache = {key: read for key, read in self._cache.items() if key[0] in found.read}
         names = [run.name for run in runs] + [Path(target).name for target in others]
         return {
@@ -159,14 +158,12 @@ class Report:
     def _of_run(self, number: int, run: Run, share: int, found: _Gathered) -> None:
         """A run: training first, then its first and its last evaluation, which get at most half of `share`."""
         judged = sorted({min(run.evaluations), max(run.evaluations)}) if run.evaluations else []
-        chosen = {step: run.evaluations[step].rows[: min(_EVALUATED, share // 4)] for step in judged}
-        self._trained(number, run, share - sum(map(len, chosen.values())), found)
-        for step, rows in chosen.items():
+        chosen = {step: min(_EVALUATED, share // 4, len(run.evaluations[step].rows)) for step in judged}
+        self._trained(number, run, share - sum(chosen.values()), found)
+        for step, most in chosen.items():
             where = f"{run.name}, evaluation after {step} steps"
-            found.told.append(f"{where}: {len(rows)} of {len(run.evaluations[step].rows)}")
-            groups = {name: place for place, name in enumerate(run.evaluations[step].by_question)}
-            for row in rows:
-                found.add(Played.of_evaluation(row, where, groups[row.id]), number, after=step)
+            found.told.append(f"{where}: {most} of {len(run.evaluations[step].rows)}")
+            found.predictions(run.evaluations[step], most, number, where, after=step)
 
     def _trained(self, number: int, run: Run, share: int, found: _Gathered) -> None:
         if not run.trajectories or share < 1:

@@ -34,11 +34,8 @@ class Tokens:
     """What each token of a model says. `decode` gives ids their text, nothing left out."""
 
     def __init__(self, decode: Decode) -> None:
-        self._decode = decode
+        self.text = decode
         self._known: dict[int, str] = {}
-
-    def text(self, ids: Sequence[int]) -> str:
-        return self._decode(ids)
 
     def pieces(self, ids: Sequence[int], whole: str) -> list[tuple[str, int]]:
         """The pieces of `whole`, the text of `ids`, each with its number of tokens; empty where they do not add up.
@@ -48,7 +45,7 @@ class Tokens:
         said = [self._one(i) for i in ids]
         if "".join(said) == whole and "\ufffd" not in whole:
             return [(text, 1) for text in said]
-        stream = TextStream(self._decode)
+        stream = TextStream(self.text)
         found: list[tuple[str, int]] = []
         waiting = 0
         for i in ids:
@@ -62,7 +59,7 @@ class Tokens:
 
     def _one(self, i: int) -> str:
         if i not in self._known:
-            self._known[i] = self._decode([i])
+            self._known[i] = self.text([i])
         return self._known[i]
 
 
@@ -134,13 +131,11 @@ def _turn(turn: Turn, t: Trajectory | None, texts: Texts, tokens: Tokens | None)
 
 def _page(search: SearchRecord, one: Played, texts: Texts) -> dict[str, Any]:
     held = as_found(search, one.question.golden_answers)
-    asked = (
-        [str(kind) for kind in search.asked] if search.asked else [str(search.quality or "")] * len(search.documents)
-    )
-    kinds = [*asked, *[""] * len(search.documents)]
+    count = len(search.documents)
+    kinds = [*map(str, search.asked or [search.quality or ""] * count), *[""] * count]
     documents = [
-        [texts.number(d.title), texts.number(d.text), texts.number(kinds[n - 1]), int(n in held)]
-        for n, d in enumerate(search.documents, start=1)
+        [texts.number(d.title), texts.number(d.text), texts.number(kind), int(n in held)]
+        for n, (d, kind) in enumerate(zip(search.documents, kinds, strict=False), start=1)
     ]
     return {
         "t": "page",

@@ -45,10 +45,6 @@ class Run:
         return self.folder.resolve().name
 
     @property
-    def seed(self) -> Any:
-        return self.settings.get("seed")
-
-    @property
     def steps(self) -> int | None:
         """How many the run shall have; None where its settings do not say."""
         training = self.settings.get("training")
@@ -83,7 +79,7 @@ class Run:
         return {
             "name": self.name,
             "folder": str(self.folder),
-            "seed": self.seed,
+            "seed": self.settings.get("seed"),
             "steps": [row["step"] + 1 for row in self.rows],
             "of": self.steps,
             "series": series(self.rows),
@@ -99,15 +95,16 @@ class Run:
         for path in sorted((self.folder / "evaluations").glob("step-*.json")):
             try:
                 record = read_object(path)
-                point: dict[str, Any] = {"step": int(record["step"]), **_numbers(record["summary"])}
+                values = {name: read_value(record["summary"], name) for name in record["summary"]}
+                point: dict[str, Any] = {"step": int(record["step"])}
+                point |= {name: value for name, value in values.items() if value is not None}
             except (DataError, KeyError, TypeError, ValueError, AttributeError) as error:
                 self.problems.append(f"{path}: not the summary of an evaluation ({error})")
                 continue
-            file = self.evaluations.get(point["step"])
-            for metric in ("f1", "em") if file is not None else ():
-                assert file is not None
-                within = interval(file, metric)
-                point[f"{metric}_within"] = [within.low, within.high]
+            if (file := self.evaluations.get(point["step"])) is not None:
+                for metric in ("f1", "em"):
+                    within = interval(file, metric)
+                    point[f"{metric}_within"] = [within.low, within.high]
             points.append(point)
         return points
 
@@ -168,7 +165,3 @@ def alarms(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
             entry["last"] = text
             entry["steps"].append(row["step"] + 1)
     return list(found.values())
-
-
-def _numbers(summary: dict[str, Any]) -> dict[str, float]:
-    return {name: value for name in summary if (value := read_value(summary, name)) is not None}

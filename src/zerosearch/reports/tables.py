@@ -38,17 +38,8 @@ def run_tables(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
     lines = [_line(run, step, file) for run in runs for step, file in run.evaluations.items()]
     if not lines:
         return
-    heads = [
-        "run",
-        "after steps",
-        "questions",
-        "engine",
-        "F1",
-        "EM",
-        "searches",
-        "valid actions",
-        "page held the answer",
-    ]
+    heads = ["run", "after steps", "questions", "engine", "F1", "EM", "searches"]
+    heads += ["valid actions", "page held the answer"]
     note = "Percent, [95 % interval], over held-out questions."
     yield table_row("Evaluations", TextTable(heads, lines, names=1), [note])
     for run in runs:

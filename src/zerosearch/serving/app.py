@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 
 from zerosearch.episodes.protocol import one_line
 from zerosearch.episodes.questions import Question
+from zerosearch.episodes.search import SearchPage
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.errors import DataError
 from zerosearch.serving.config import ServeConfig
@@ -109,16 +110,22 @@ class Service:
     async def retrieve(self, asked: RetrieveRequest, episode: OpenEpisode | None = None) -> Response:
         queries = asked.asked()
         pages = await self.searching.find(queries, self.check(queries, asked.topk), episode)
-        result = [retrieve_rows(page, scores=asked.return_scores) for page in pages]
-        knowing = self.searching.knowing(episode)
-        said = about(self.searching.name, knowing)
-        return Json({"result": result, "zerosearch": said}, headers={"X-Zerosearch-Pages": knowing})
+        return self._said({"result": [retrieve_rows(page, scores=asked.return_scores) for page in pages]}, episode)
+
+    async def page(self, query: str, top_k: int | None, episode: OpenEpisode | None) -> SearchPage:
+        """The page for one query. Raises `Fault`."""
+        [page] = await self.searching.find([query], self.check([query], top_k), episode)
+        return page
 
     async def search(self, query: str, count: int | None, name: str, episode: OpenEpisode | None = None) -> Response:
         query = one_line(query)
-        [page] = await self.searching.find([query], self.check([query], count), episode)
+        page = await self.page(query, count, episode)
+        return self._said(serpapi_answer(query, page, name), episode)
+
+    def _said(self, found: dict[str, Any], episode: OpenEpisode | None) -> Response:
+        """`found`, and what its pages know."""
         knowing = self.searching.knowing(episode)
-        said = serpapi_answer(query, page, name) | {"zerosearch": about(self.searching.name, knowing)}
+        said = found | {"zerosearch": about(self.searching.name, knowing)}
         return Json(said, headers={"X-Zerosearch-Pages": knowing})
 
 
@@ -127,7 +134,6 @@ def build_app(service: Service, lifespan: Lifespan | None = None) -> tuple[FastA
 
     `lifespan` is entered with the application while the server runs.
     """
-
     app = FastAPI(title="zerosearch", version=__version__, description=DESCRIPTION, lifespan=lifespan)
     _add_errors(app)
     _add_operations(app, service)
@@ -140,13 +146,14 @@ def _add_errors(app: FastAPI) -> None:
     async def invalid(request: Request, error: Exception) -> Response:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
-        if first["type"] == "json_invalid":
-            return answer(Fault(400, "invalid_json", "the body is not JSON"), _request_id(request))
         where = ".".join(str(part) for part in first["loc"])
-        if where == "body" and "json" not in request.headers.get("Content-Type", ""):  # so says `curl -d`
-            said = "the body has to be JSON and be sent with the header Content-Type: application/json"
-            return answer(Fault(422, "invalid", said), _request_id(request))
-        return answer(Fault(422, "invalid", f"{where}: {first['msg']}"[:500]), _request_id(request))
+        said = Fault(422, "invalid", f"{where}: {first['msg']}"[:500])
+        if first["type"] == "json_invalid":
+            said = Fault(400, "invalid_json", "the body is not JSON")
+        elif where == "body" and "json" not in request.headers.get("Content-Type", ""):  # so says `curl -d`
+            told = "the body has to be JSON and be sent with the header Content-Type: application/json"
+            said = Fault(422, "invalid", told)
+        return answer(said, _request_id(request))
 
     async def fault(request: Request, error: Exception) -> Response:
         assert isinstance(error, Fault)

@@ -14,10 +14,6 @@ from starlette.responses import Response
 from zerosearch.cleaning import clean
 from zerosearch.errors import BudgetError, EngineError
 
-STATUSES = {"deadline": 504, "connection": 502, "http": 502, "empty": 502, "malformed": 502, "refused": 502,
-            "missed": 502}  # fmt: skip
-"""The HTTP status for each kind of `EngineError`: the engine behind this server failed, not the request."""
-
 
 class Fault(Exception):
     """A request that is refused or failed. `retry_after` in seconds becomes the header of that name."""
@@ -39,9 +35,12 @@ class Fault(Exception):
 
 
 def of_engine(error: EngineError) -> Fault:
-    """The fault of a search that failed for good. A query that a recording does not hold is one, too."""
+    """The fault of a search that failed for good: the engine behind this server failed, not the request. A query that
+    a recording does not hold is one, too."""
     kind = error.kind
-    return Fault(STATUSES.get(kind, 502), kind, f"the search failed ({kind}): {' '.join(str(error).split())}")
+    return Fault(
+        504 if kind == "deadline" else 502, kind, f"the search failed ({kind}): {' '.join(str(error).split())}"
+    )
 
 
 def of_budget(error: BudgetError) -> Fault:

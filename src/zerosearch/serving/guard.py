@@ -14,7 +14,6 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass
 from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -53,14 +52,6 @@ class Rate:
         return 0.0 if allowed else (1 - left) / self._per_second
 
 
-@dataclass
-class _Told:
-    """What is known of a request by its end."""
-
-    status: int = 0
-    started: bool = False
-
-
 class Guard:
     """ASGI middleware. `key` empty: none is asked for."""
 
@@ -78,14 +69,15 @@ class Guard:
             await self._app(scope, receive, send)
 
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        began, told = time.perf_counter(), _Told()
+        began, status = time.perf_counter(), 0
         name = _header(scope, b"x-request-id")
         name = name if _ID.fullmatch(name) else secrets.token_hex(8)
         scope.setdefault("state", {})["request_id"] = name
 
         async def tell(message: Message) -> None:
+            nonlocal status
             if message["type"] == "http.response.start":
-                told.status, told.started = message["status"], True
+                status = message["status"]
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", name.encode())]
             await send(message)
 
@@ -100,15 +92,15 @@ class Guard:
         except Fault as raised:
             fault = raised
         except _Gone:
-            told.status = 499  # nobody is there to be answered
+            status = 499  # nobody is there to be answered
         except Exception:
             REQUESTS.exception("a request failed inside of the server", extra={"fields": {"request_id": name}})
             fault = Fault(500, "internal", "a fault of this server; its log has the request id")
         finally:
             self._metrics.requests_under_way -= not open_
-        if fault is not None and not told.started:
+        if fault is not None and not status:
             await answer(fault, name)(scope, receive, tell)
-        self._told(scope, told.status, began)
+        self._told(scope, status, began)
 
     def _refused(self, scope: Scope) -> Fault | None:
         if scope["path"] in OPEN_PATHS:

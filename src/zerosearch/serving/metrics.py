@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 
 from prometheus_client import (
     CollectorRegistry,
@@ -40,7 +40,7 @@ class Metrics:
             "zerosearch_request_seconds", "Seconds a request took.", ("path",), registry=self._registry, buckets=BUCKETS
         )
         self.requests_under_way = 0
-        self.sessions = 0
+        self.sessions: Sized = ()
         self._registry.register(_Parts(self, searching, episodes, meter))
 
     def request(self, method: str, path: str, status: int, seconds: float) -> None:
@@ -71,6 +71,6 @@ class _Parts(Collector):
             ("zerosearch_requests_under_way", "Requests under way.", self._metrics.requests_under_way),
             ("zerosearch_searches_under_way", "Searches under way.", self._searching.under_way),
             ("zerosearch_episodes_open", "Episodes that were opened and have not ended.", len(self._episodes)),
-            ("zerosearch_sessions_open", "OpenEnv sessions.", self._metrics.sessions),
+            ("zerosearch_sessions_open", "OpenEnv sessions.", len(self._metrics.sessions)),
         ):
             yield GaugeMetricFamily(name, said, value=value)

@@ -18,7 +18,6 @@ from starlette.websockets import WebSocketDisconnect
 
 from zerosearch.episodes.scoring import Scores
 from zerosearch.serving.faults import Fault, Json
-from zerosearch.serving.metrics import Metrics
 from zerosearch.serving.play import MAX_TEXT, ResetData, Session
 from zerosearch.serving.sessions import Sessions
 from zerosearch.version import __version__
@@ -27,7 +26,7 @@ NAME = "zerosearch"
 CODES = {422: "VALIDATION_ERROR", 503: "CAPACITY_REACHED", 404: "SESSION_ERROR"}
 """OpenEnv's words for a fault's status; any other is EXECUTION_ERROR."""
 
-Call = Callable[[Session, dict[str, Any]], Awaitable[dict[str, Any]]]
+Call = Callable[[dict[str, Any], Session], Awaitable[dict[str, Any]]]
 
 
 class SearchAction(BaseModel):
@@ -71,14 +70,13 @@ class StepRequest(BaseModel):
     request_id: str | None = Field(None, max_length=255)
 
 
-def add_openenv(app: FastAPI, sessions: Sessions, metrics: Metrics, tool: Call) -> None:
+def add_openenv(app: FastAPI, sessions: Sessions, tool: Call) -> None:
     """OpenEnv's routes. `tool` answers a JSON-RPC request of a session (`tools/list`, `tools/call`)."""
 
     @app.post("/reset", tags=["OpenEnv"])
     async def reset(asked: ResetData) -> Response:
         """Begin an episode: a question of `data.train`, by `seed` or `index`, or one of your own."""
         session = await sessions.open(asked.episode_id)
-        metrics.sessions = len(sessions)
         return Json(await session.reset(asked.model_dump(exclude_unset=True)))
 
     @app.post("/step", tags=["OpenEnv"])
@@ -97,12 +95,8 @@ def add_openenv(app: FastAPI, sessions: Sessions, metrics: Metrics, tool: Call) 
     @app.get("/schema", tags=["OpenEnv"])
     async def schema() -> Response:
         """JSON schemas of action, observation and state."""
-        models: dict[str, type[BaseModel]] = {
-            "action": SearchAction,
-            "observation": SearchObservation,
-            "state": SearchState,
-        }
-        return Json({name: model.model_json_schema() for name, model in models.items()})
+        models = (("action", SearchAction), ("observation", SearchObservation), ("state", SearchState))
+        return Json({name: model.model_json_schema() for name, model in models})
 
     @app.get("/metadata", tags=["OpenEnv"])
     async def metadata(request: Request) -> Response:
@@ -120,15 +114,12 @@ def add_openenv(app: FastAPI, sessions: Sessions, metrics: Metrics, tool: Call) 
         await socket.accept()
         try:
             async with sessions.attached(session_id) as session:
-                metrics.sessions = len(sessions)
                 while (said := await _answer(session, await socket.receive_text(), tool)) is not None:
                     await socket.send_text(json.dumps(said))
         except WebSocketDisconnect:
             return
         except Fault as fault:
             await socket.send_text(json.dumps(_error(fault)))
-        finally:
-            metrics.sessions = len(sessions)
         await socket.close()
 
 
@@ -152,7 +143,7 @@ async def _answer(session: Session, raw: str, tool: Call) -> dict[str, Any] | No
             case "state":
                 return {"type": "state", "data": session.state}
             case "mcp":
-                return {"type": "mcp", "data": await tool(session, data)}
+                return {"type": "mcp", "data": await tool(data, session)}
             case "close":
                 return None
         return _wrong("UNKNOWN_TYPE", f"Unknown message type: {str(kind)[:50]}")

@@ -11,8 +11,9 @@ Prompt, limits, pages, noise, scores and reward are those of `run_episode`; noth
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from itertools import count
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -60,7 +61,7 @@ class Table:
     curriculum: Curriculum
     steps: int
     seconds: float
-    drawn: list[int] = field(default_factory=lambda: [0])
+    drawn: Iterator[int] = field(default_factory=lambda: count(1))
 
     def question(self, told: ResetData) -> Question:
         """Raises `Fault` (422) where there is no such question."""
@@ -70,17 +71,16 @@ class Table:
             except DataError as error:
                 raise Fault(422, "invalid", str(error)) from None
             return Question(asked.id, asked.text, tuple(told.golden_answers))
-        count = len(self.questions)
-        if not count:
+        known = len(self.questions)
+        if not known:
             raise Fault(422, "invalid", "this server has no questions of its own: send question and golden_answers")
         if told.index is not None:
-            if told.index >= count:
-                raise Fault(422, "invalid", f"index is {told.index}; there are {count} questions, counted from 0")
+            if told.index >= known:
+                raise Fault(422, "invalid", f"index is {told.index}; there are {known} questions, counted from 0")
             return self.questions[told.index]
         if told.seed is not None:
-            return self.questions[derive_seed("question", told.seed) % count]
-        self.drawn[0] += 1
-        return self.questions[derive_seed("question", self.settings.seed, "drawn", self.drawn[0]) % count]
+            return self.questions[derive_seed("question", told.seed) % known]
+        return self.questions[derive_seed("question", self.settings.seed, "drawn", next(self.drawn)) % known]
 
     def noise(self, told: ResetData) -> float | None:
         """None with a real engine: it has none to give."""
@@ -134,7 +134,7 @@ class Session:
         """Begin an episode; what the policy sees first. Raises `Fault`, and pydantic's error for other data."""
         told = ResetData.model_validate(data)
         async with self._one:
-            await self._end()
+            await self.close()
             question = self.table.question(told)
             self.steps, self._client, self._errors = 0, _ClientGenerator(), ErrorRate(limit=1)
             self._try = Try(question, step=told.step, noise=self.table.noise(told))
@@ -150,10 +150,6 @@ class Session:
             self.steps += 1
             self._client.texts.put_nowait((text, finish_reason))
             return await self._seen()
-
-    async def close(self) -> None:
-        """End the episode that is being played, if there is one."""
-        await self._end()
 
     async def _seen(self) -> dict[str, Any]:
         """What the episode does next: it asks for a turn, or it is over."""
@@ -189,7 +185,8 @@ class Session:
         seen = {"text": text, "answer": None, "stop_reason": None, "scores": None, **more, "metadata": metadata}
         return {"observation": seen, "reward": reward, "done": done, "metadata": metadata}
 
-    async def _end(self) -> None:
+    async def close(self) -> None:
+        """End the episode that is being played, if there is one."""
         task, self._task = self._task, None
         if task is not None and not task.done():
             task.cancel()

@@ -14,12 +14,12 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from zerosearch.errors import ConfigError
+from zerosearch.process.interrupts import SIGNALS
 from zerosearch.serving.config import ServeConfig
 
 log = logging.getLogger(__name__)
 
 MAX_HEADER_BYTES = 32 * 1024  # all headers of a request together; more are answered with 400
-_STOPPING = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name))
 
 
 class Server(uvicorn.Server):
@@ -33,7 +33,7 @@ class Server(uvicorn.Server):
         if threading.current_thread() is not threading.main_thread():
             yield
             return
-        before = {number: signal.signal(number, self._stop) for number in _STOPPING}
+        before = {number: signal.signal(number, self._stop) for number in SIGNALS}
         try:
             yield
         finally:

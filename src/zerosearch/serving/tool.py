@@ -34,12 +34,7 @@ SCHEMA = {
     "properties": {"query": {"type": "string"}, "top_k": {"type": ["integer", "null"], "default": None}},
     "required": ["query"],
 }
-_NO_REQUEST, _NO_METHOD, _BAD_PARAMS, _FAILED = (
-    -32600,
-    -32601,
-    -32602,
-    -32000,
-)
+_NO_REQUEST, _NO_METHOD, _BAD_PARAMS, _FAILED = -32600, -32601, -32602, -32000
 """JSON-RPC's codes; the last is OpenEnv's for a server's own failure."""
 
 
@@ -62,9 +57,7 @@ def mcp_server(service: Service) -> MCPServer[Any]:
 
 async def found(service: Service, query: str, top_k: int | None, episode: OpenEpisode | None) -> str:
     """The page for `query` as text. Raises `Fault`."""
-    query = one_line(query)
-    [page] = await service.searching.find([query], service.check([query], top_k), episode)
-    return page_text(page)
+    return page_text(await service.page(one_line(query), top_k, episode))
 
 
 class SessionTool:

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp
 
 from zerosearch.serving.app import Service, build_app
 from zerosearch.serving.openenv import add_openenv
-from zerosearch.serving.play import Session, Table
+from zerosearch.serving.play import Table
 from zerosearch.serving.sessions import Sessions
 from zerosearch.serving.tool import SessionTool, mcp_routes, mcp_server
 
@@ -28,12 +28,8 @@ def whole_app(service: Service, table: Table, close: Callable[[], Awaitable[None
             await close()
 
     app, guarded = build_app(service, lifespan)
-    tool = SessionTool(service, sessions)
-
-    async def answer(session: Session, message: dict[str, object]) -> dict[str, object]:
-        return await tool.answer(message, session)
-
-    add_openenv(app, sessions, service.metrics, answer)
+    service.metrics.sessions = sessions
+    add_openenv(app, sessions, SessionTool(service, sessions).answer)
     return guarded
 
 

@@ -32,7 +32,8 @@ class SearchAgentLoop(AgentLoopBase):  # type: ignore[misc]
         if "session_id" not in row:
             raise ConfigError("zerosearch's agent loop needs verl's V1 trainer (trainer.use_v1=True)")
         stage = self._stage
-        step = None if _validating(row) else int(row["global_steps"]) - 1  # verl counts from 1
+        validating = row["extra_info"].get("split") == "validation"  # verl tells a loop by nothing else
+        step = None if validating else int(row["global_steps"]) - 1  # verl counts from 1
         policy = ServedPolicy(self.server_manager, sampling_params, stage.codec, stage.eos_ids)
         timing: dict[str, float] = {}
         with simple_timer("generate_sequences", timing):
@@ -51,8 +52,3 @@ class SearchAgentLoop(AgentLoopBase):  # type: ignore[misc]
         )
         fields = output_fields(trajectory, filler=self.tokenizer.eos_token_id)
         return AgentLoopOutput(**fields, metrics=metrics, extra_fields=told)
-
-
-def _validating(row: dict[str, Any]) -> bool:
-    """verl tells a loop by nothing else: the rows of our two files name their split."""
-    return bool(row["extra_info"].get("split") == "validation")

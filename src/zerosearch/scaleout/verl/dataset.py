@@ -1,7 +1,7 @@
 """Questions as verl reads them: one Parquet row a question, with what its agent loop, its tools and its rewards need.
 
     write_questions(path, questions, render=prompt_of, split="train")
-    questions = read_questions_back(path)
+    question = question_of(row["extra_info"])
 
 Columns: `data_source`, `prompt` (one user's message), `ability`, `reward_model` (rule, golden answers), `extra_info`
 (its index, the question as `Question.as_row` in JSON, and `tools_kwargs` for `tools.SearchTool`).
@@ -55,25 +55,14 @@ def question_of(extra_info: Mapping[str, Any]) -> Question:
 def write_questions(path: Path, questions: Sequence[Question], render: Callable[[str], str], split: str) -> None:
     """Write `questions` as Parquet, whole or not at all. `render` makes a prompt of a question's text.
 
-    Raises `ConfigError` without pyarrow.
+    Raises `DataError` without pyarrow.
     """
-    arrow, parquet = _arrow()
-    rows = [question_row(question, index, render(question.text), split) for index, question in enumerate(questions)]
-    buffer = arrow.BufferOutputStream()
-    parquet.write_table(arrow.Table.from_pylist(rows), buffer)
-    atomic_write(path, buffer.getvalue().to_pybytes())
-
-
-def read_questions_back(path: Path) -> list[Question]:
-    """The questions of a file that `write_questions` wrote, in its order."""
-    _, parquet = _arrow()
-    return [question_of(row) for row in parquet.read_table(path).column("extra_info").to_pylist()]
-
-
-def _arrow() -> tuple[Any, Any]:
     try:
         import pyarrow
-        import pyarrow.parquet
+        from pyarrow.parquet import write_table
     except ImportError:
         raise DataError(f"verl reads Parquet, which needs pyarrow: {install('verl')}") from None
-    return pyarrow, pyarrow.parquet
+    rows = [question_row(question, index, render(question.text), split) for index, question in enumerate(questions)]
+    buffer = pyarrow.BufferOutputStream()
+    write_table(pyarrow.Table.from_pylist(rows), buffer)
+    atomic_write(path, buffer.getvalue().to_pybytes())

@@ -89,17 +89,6 @@ class ServedPolicy:
         return "length" if len(ids) >= sampling.max_tokens else "eos"
 
 
-@dataclass(frozen=True)
-class _Tokens:
-    """A tokenizer without a model, as `rollout_settings` wants it."""
-
-    tokenizer: Any
-
-    @property
-    def codec(self) -> Codec:
-        return codec_of(self.tokenizer)
-
-
 class Stage:
     """Opens what `config` describes once, and plays whatever verl asks for. Use it within one event loop.
 
@@ -108,24 +97,21 @@ class Stage:
 
     def __init__(self, config: TrainConfig, tokenizer: Any) -> None:
         self.config = config
-        self.codec = codec_of(tokenizer)
+        self.tokenizer, self.codec = tokenizer, codec_of(tokenizer)  # as `rollout_settings` wants them
         self.eos_ids = frozenset(i for i in (tokenizer.eos_token_id,) if i is not None)
-        self._tokens = _Tokens(tokenizer)
         self._parts = Parts(config)
-        self._errors = {True: ErrorRate(config.engine.max_error_rate), False: ErrorRate(config.engine.max_error_rate)}
+        self._errors = {training: ErrorRate(config.engine.max_error_rate) for training in (True, False)}
         self._pages: OrderedDict[int, SharedPages] = OrderedDict()
         self._curriculum = config.curriculum.build()
 
     @cached_property
     def _training(self) -> RolloutSettings:
-        return self._settings(self.config.training.temperature, self.config.engine.top_k)
+        temperature, top_k = self.config.training.temperature, self.config.engine.top_k
+        return rollout_settings(self.config, self, temperature=temperature, top_k=top_k)
 
     @cached_property
     def _validation(self) -> RolloutSettings:
-        return self._settings(0.0, self._parts.engine_config("judge").top_k)
-
-    def _settings(self, temperature: float, top_k: int) -> RolloutSettings:
-        return rollout_settings(self.config, self._tokens, temperature=temperature, top_k=top_k)
+        return rollout_settings(self.config, self, temperature=0.0, top_k=self._parts.engine_config("judge").top_k)
 
     def noise(self, step: int | None) -> float | None:
         """The noise probability of a step; None with a real engine. A validation asks a simulator for useful pages."""

@@ -26,8 +26,7 @@ _NEVER = 1e9  # of a clip that verl cannot leave out
 _MOST_WORKERS = 8
 _HOTTEST = 2.0  # temperature that vLLM takes
 _KL = {"k1": "k1", "k2": "k2", "k3": "low_var_kl"}
-_DTYPES = {"auto": "bfloat16", "bfloat16": "bfloat16", "float16": "float16", "float32": "float32"}
-_FSDP_DTYPES = {"bfloat16": "bf16", "float16": "fp16", "float32": "fp32"}
+_FSDP_DTYPES = {"float16": "fp16", "float32": "fp32"}
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,9 @@ def translate(config: TrainConfig, places: Places) -> tuple[Settings, list[str]]
 def refusals(config: TrainConfig, questions: int) -> list[str]:
     """What stands in the way, a phrase each, beginning with the setting's name."""
     model, training, engine = config.model, config.training, config.engine
-    found = [_no_estimator(config), *_no_loss(config)]
+    found = [_no_estimator(config)]
+    if config.algorithm.ratio_level == "sequence" and config.algorithm.aggregation != "seq-mean-token-mean":
+        found.append("algorithm.ratio_level = 'sequence' without aggregation = 'seq-mean-token-mean' (verl's GSPO)")
     if model.base_url is not None:
         found.append("model.base_url (verl trains weights, no server)")
     if model.device not in ("auto", "cuda"):
@@ -105,13 +106,6 @@ def _no_estimator(config: TrainConfig) -> str:
     if algorithm.name == "reinforce" and (algorithm.baseline, algorithm.whiten) not in _REINFORCE:
         return f"algorithm.baseline = {algorithm.baseline!r} with whiten = {str(algorithm.whiten).lower()}"
     return ""
-
-
-def _no_loss(config: TrainConfig) -> list[str]:
-    algorithm = config.algorithm
-    if algorithm.ratio_level == "sequence" and algorithm.aggregation != "seq-mean-token-mean":
-        return ["algorithm.ratio_level = 'sequence' without aggregation = 'seq-mean-token-mean' (verl's GSPO)"]
-    return []
 
 
 def left_out(config: TrainConfig) -> list[str]:
@@ -201,7 +195,7 @@ def _model(config: TrainConfig, places: Places) -> Settings:
     """The policy. Micro-batches are packed, also without flash-attn, where transformers masks by position: padding to
     the longest episode would multiply the tokens that memory is needed for. Logits of the whole vocabulary are made a
     chunk of tokens at a time, where the fused head or the entropy lets them."""
-    dtype, actor = _DTYPES[config.model.dtype], "actor_rollout_ref.actor."
+    dtype, actor = config.model.dtype.replace("auto", "bfloat16"), "actor_rollout_ref.actor."
     return {
         **_weights(config, "actor_rollout_ref.model.", places, packed=True),
         "actor_rollout_ref.model.use_fused_kernels": places.fused_head,
@@ -218,7 +212,7 @@ def _model(config: TrainConfig, places: Places) -> Settings:
 
 def _precision(prefix: str, dtype: str) -> Settings:
     """verl keeps weights in float32 and computes in bfloat16, unless it is told otherwise."""
-    if dtype == "bfloat16":
+    if dtype not in _FSDP_DTYPES:
         return {}
     return {
         f"+{prefix}mixed_precision.param_dtype": _FSDP_DTYPES[dtype],
@@ -253,7 +247,7 @@ def _critic(config: TrainConfig, places: Places) -> Settings:
     return {
         **_weights(config, "critic.model.", places, packed=places.flash_attention),
         "critic.strategy": "fsdp2",
-        **_precision("critic.fsdp.", _DTYPES[config.model.dtype]),
+        **_precision("critic.fsdp.", config.model.dtype),
         "critic.optim.lr": algorithm.critic_learning_rate,
         "critic.optim.weight_decay": training.weight_decay,
         "critic.optim.clip_grad": training.max_grad_norm,
