@@ -396,6 +396,7 @@ def test_a_wrong_override_is_named(tmp_path: Path, override: str, said: str) -> 
     ("content", "said"),
     [
         (b"name = \n", "is not valid TOML ("),
+        (b"name = mine\n", "is not valid TOML (Invalid value (at line 1, column 8)); text stands in quotes"),
         (b"name = 1\nname = 2\n", "is not valid TOML ("),
         (b"\xff\xfe", "is not valid TOML (it is UTF-16 text): save it as UTF-8"),
         ("name = 'é'".encode("utf-16-le"), "is not valid TOML (it is UTF-16-LE text): save it as UTF-8"),

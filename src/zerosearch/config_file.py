@@ -81,6 +81,7 @@ def _read(path: str | Path) -> dict[str, Any]:
     except ValueError as error:  # also a number of thousands of digits
         windows = any(said in str(error) for said in ("Unescaped", "Invalid hex value"))
         hint = "; write paths with / or in single quotes" if windows else ""
+        hint = hint or ("; text stands in quotes" if "Invalid value" in str(error) else "")
         raise ConfigError(f"{path}: is not valid TOML ({error}){hint}") from None
     if not values:
         raise ConfigError(f'{path}: holds no settings; for the defaults write at least name = "run"')

@@ -72,7 +72,7 @@ def test_search_page_and_what_became_of_it_are_shown(zerosearch: Any, place: Pat
     assert done.code == 0, done.err
     lines = done.out.splitlines()
     assert lines[:2] == ["searches  nepal", "finds     [1] Nepal: Kathmandu is the capital of Nepal."]
-    assert "no answer: it wanted to search more than 1 times (protocol.max_searches)" in done.out
+    assert "no answer: it wanted more than 1 search (protocol.max_searches)" in done.out
     assert lines[-1].strip().startswith("1 search, ")
     assert f"{place}/searcher, bm25:corpus, top 2" in done.err
     assert "\x1b" not in done.out

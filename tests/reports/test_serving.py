@@ -18,7 +18,7 @@ from looked import episodes_of, metrics_row, write_run
 
 from zerosearch.episodes.episode import Codec
 from zerosearch.episodes.trajectory import write_trajectories
-from zerosearch.errors import RunError
+from zerosearch.errors import ConfigError
 from zerosearch.files.jsonl import append_jsonl
 from zerosearch.reports.report import Report
 from zerosearch.reports.serving import ReportServer
@@ -105,7 +105,7 @@ def test_a_file_that_is_half_written_is_told_and_the_server_lives(server: Report
 
 
 def test_a_port_that_is_taken_is_one_line(server: ReportServer) -> None:
-    with pytest.raises(RunError, match="--port 0 takes a free one"):
+    with pytest.raises(ConfigError, match="--port 0 takes a free one"):
         ReportServer(server.report, server.server_address[1])
 
 

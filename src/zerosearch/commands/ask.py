@@ -24,7 +24,7 @@ from zerosearch.parts import Parts
 from zerosearch.process.interrupts import giving_up
 from zerosearch.process.runtime import prepare
 from zerosearch.run_folder import policy_config
-from zerosearch.spending.ledger import dollars
+from zerosearch.spending.ledger import counted, dollars
 
 PROMPT = "question> "
 
@@ -183,9 +183,10 @@ def _introduce(parts: Parts, console: Console) -> None:
 def no_answer(asked: Answered, config: TrainConfig) -> str:
     """Why an episode that no search ended has no answer."""
     protocol = config.protocol
+    most = counted(protocol.max_searches, "search", "searches")
     reasons = {
         "no_answer": "its last turn held none",
-        "refused_search": f"it wanted to search more than {protocol.max_searches} times (protocol.max_searches)",
+        "refused_search": f"it wanted more than {most} (protocol.max_searches)",
         "context": f"the episode outgrew {protocol.max_context_tokens} tokens (protocol.max_context_tokens)",
     }
     return f"no answer: {reasons[asked.trajectory.stop_reason]}"

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock
 from typing import Any
 
-from zerosearch.errors import RunError
+from zerosearch.errors import ConfigError
 from zerosearch.reports.page import html
 from zerosearch.reports.report import Report
 
@@ -19,7 +19,7 @@ _NAMES = (HOST, "localhost", "[::1]")
 
 class ReportServer(ThreadingHTTPServer):
     """Serves `report` at `address`: the page at `/`, its data at `/summary` and `/episodes`, and at `/state` a text
-    that changes with the files. `port` 0 takes a free one. Raises `RunError` where the port is taken."""
+    that changes with the files. `port` 0 takes a free one. Raises `ConfigError` where the port is taken."""
 
     daemon_threads = True
 
@@ -27,7 +27,7 @@ class ReportServer(ThreadingHTTPServer):
         try:
             super().__init__((HOST, port), _Handler)
         except OSError as error:
-            raise RunError(
+            raise ConfigError(
                 f"port {port}: cannot be listened on ({error.strerror or error}); --port 0 takes a free one"
             ) from None
         self.report = report
