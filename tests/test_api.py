@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from zerosearch import Document, EngineError, Question, SearchRequest, load_conf
 from zerosearch.commands.train import next_steps
 from zerosearch.errors import CheckpointError, ConfigError
 from zerosearch.files.jsonl import write_jsonl
+from zerosearch.process.runtime import prepare
 from zerosearch.simulator.page_text import format_page
 
 __all__ = ["endpoint"]
@@ -55,6 +57,15 @@ def test_the_process_is_prepared_before_torch_is_imported() -> None:
     environment = {key: value for key, value in os.environ.items() if key not in ours}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.split() == ["PASSIVE", "1"]
+
+
+def test_of_what_libraries_announce_only_what_peft_asks_for_is_kept_back(tiny_model: Any) -> None:
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        prepare()
+        assert tiny_model.base.is_gradient_checkpointing is False
+        warnings.warn_explicit("other", FutureWarning, "modeling.py", 1, module="transformers.modeling")
+    assert [str(one.message) for one in told] == ["other"]
 
 
 def test_names_and_types_are_the_same_for_a_type_checker() -> None:
