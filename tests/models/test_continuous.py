@@ -256,7 +256,7 @@ def test_a_cache_takes_a_share_of_the_memory_that_is_there(
 ) -> None:
     layout = Layout.of(tiny_model.base)
     assert layout is not None
-    monkeypatch.setattr("zerosearch.models.worker._memory", lambda device: 10 * layout.page_bytes)
+    monkeypatch.setattr("zerosearch.models.worker.memory", lambda: (10 * layout.page_bytes, None))
     sampler = Worker(tiny_model)._open_sampler()
     assert sampler is not None
     assert sampler._pages.number - 1 == 4
