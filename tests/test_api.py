@@ -64,6 +64,7 @@ def test_of_what_libraries_announce_only_what_peft_asks_for_is_kept_back(tiny_mo
         warnings.simplefilter("always")
         prepare()
         assert tiny_model.base.is_gradient_checkpointing is False
+        tiny_model.base.gradient_checkpointing_enable()
         warnings.warn_explicit("other", FutureWarning, "modeling.py", 1, module="transformers.modeling")
     assert [str(one.message) for one in told] == ["other"]
 
