@@ -27,7 +27,7 @@ from zerosearch.files.jsonl import write_jsonl
 from zerosearch.parts import Parts
 from zerosearch.simulator.engine import SimulatedEngine
 from zerosearch.simulator.hits import Asked, kind_of
-from zerosearch.simulator.style import mean, plainness
+from zerosearch.simulator.style import documents_with_answer, mean, plainness
 
 
 def share(hits: list[bool]) -> str:
@@ -72,7 +72,7 @@ def tell_plainness(kinds: Mapping[str, Sequence[tuple[Asked, SearchPage]]]) -> N
         held = [(a.question, page.documents) for a, page in kinds.get(kind, ()) if page.hit]
         shared = mean([plainness(question, page) for question, page in held])
         if shared is not None:
-            documents = mean([float(sum(holds_answer([d], q.golden_answers) for d in page)) for q, page in held])
+            documents = mean([documents_with_answer(question, page) for question, page in held])
             print(f"{kind}, pages that hit: plainness {shared:.2f}, {documents:.2f} documents with the answer")
 
 

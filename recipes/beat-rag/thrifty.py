@@ -35,10 +35,12 @@ def unneeded(trajectory: Trajectory) -> float:
     if question.compares:
         return priced(trajectory, 0.05)
     held = [holds_answer(search.documents, question.golden_answers) for search in searches]
-    after = sum(any(held[:place]) for place in range(len(held)))
-    return max(trajectory.scores.f1 - 0.2 * after, 0.0)
+    return charged(trajectory, 0.2 * sum(any(held[:place]) for place in range(len(held))))
 
 
 def priced(trajectory: Trajectory, price: float) -> float:
-    further = max(len(trajectory.searches) - 1, 0)
-    return max(trajectory.scores.f1 - price * further, 0.0)
+    return charged(trajectory, price * max(len(trajectory.searches) - 1, 0))
+
+
+def charged(trajectory: Trajectory, cost: float) -> float:
+    return max(trajectory.scores.f1 - cost, 0.0)

@@ -18,6 +18,7 @@ from zerosearch.episodes.scoring import contains_answer
 from zerosearch.episodes.search import Document, holds_answer
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.simulator.hits import QueryKind, stems
+from zerosearch.simulator.style import SENTENCE_END
 from zerosearch.simulator.worlds import World
 
 _SYSTEM = "You write passages of an encyclopaedia, in its sober style. A search engine shows them."
@@ -51,7 +52,6 @@ _NAMES = re.compile(r"(?<=[^.?!]\s)[\"'“]?[A-Z0-9][\w'’.-]*\w|(?<=[^.?!]\s)[
 _ANSWER_TITLES = 0.2
 _DATE = re.compile(r"(?:January|February|March|April|May|June|July|August|September|October|November|December)\b")
 _NAME_RUNS = re.compile(r"[A-Z][\w'’.-]*\w(?: (?:of |the |and )?[A-Z0-9][\w'’.-]*\w)*")
-_SENTENCE = re.compile(r"(?<=[.!?;])\s+")
 _YEAR = re.compile(r"\b\d{4}\b")
 _FOUND_TOGETHER, _FOUND_ALONE = 0.67, 0.82
 _AGAIN_ONE_HOP, _AGAIN = (0.73, 0.65), (0.56, 0.4)
@@ -217,7 +217,7 @@ def without(answers: Sequence[str], documents: Sequence[Document]) -> tuple[Docu
     """`documents` without the sentences that hold one of `answers`, and without documents named so or left empty."""
     kept = []
     for document in documents:
-        sentences = _SENTENCE.split(document.text)
+        sentences = SENTENCE_END.split(document.text)
         text = " ".join(s for s in sentences if not contains_answer(s, answers))
         changed = document if text == document.text else replace(document, text=text)
         if text and not holds_answer([changed], answers):

@@ -19,7 +19,7 @@ from zerosearch.episodes.seeds import derive_seed
 from zerosearch.episodes.statistics import share_interval
 from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.errors import EngineError
-from zerosearch.simulator.style import copies, mean, overlap, plainness, style_auc, words
+from zerosearch.simulator.style import copies, documents_with_answer, mean, overlap, plainness, style_auc, words
 
 SIDES = ("real", "useful", "noisy")
 
@@ -249,11 +249,10 @@ def _looks(whole: Sequence[Compared], side: str) -> dict[str, float | None]:
     pages = [(c.asked.question, _of(c, side).documents) for c in whole]
     documents = [(question.text, document) for question, page in pages for document in page]
     held = [(question, page) for question, page in pages if shows_answer([page], question)]
-    telling = [[holds_answer([document], question.golden_answers) for document in page] for question, page in held]
     return {
         "documents": mean([float(len(page)) for _, page in pages]),
         "words_per_document": mean([float(len(words(document))) for _, document in documents]),
-        "documents_with_answer": mean([float(sum(holds)) for holds in telling]),
+        "documents_with_answer": mean([documents_with_answer(question, page) for question, page in held]),
         "plainness": mean([plainness(question, page) for question, page in held]),
         "overlap_within_page": mean([overlap(page) for _, page in pages]),
         "copies_the_question": _share(copies(document, question) for question, document in documents),

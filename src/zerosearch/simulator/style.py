@@ -15,12 +15,12 @@ import numpy.typing as npt
 
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.scoring import contains_answer, normalize
-from zerosearch.episodes.search import Document
+from zerosearch.episodes.search import Document, holds_answer
 
 _COMMON_WORDS = "of in to is was and for on with which what who when where how that by as at from it give tell"
 _COMMON = frozenset(normalize(_COMMON_WORDS).split())
 _FOLDS = 5
-_SENTENCE_END = re.compile(r"(?<=[.!?;])\s+")
+SENTENCE_END = re.compile(r"(?<=[.!?;])\s+")
 
 
 def words(document: Document) -> list[str]:
@@ -88,9 +88,14 @@ def plainness(question: Question, page: Sequence[Document]) -> float | None:
     1.0
     """
     asked = set(normalize(question.text).split()) - _COMMON
-    sentences = [sentence for document in page for sentence in _SENTENCE_END.split(document.text)]
+    sentences = [sentence for document in page for sentence in SENTENCE_END.split(document.text)]
     telling = [set(normalize(s).split()) for s in sentences if contains_answer(s, question.golden_answers)]
     return max(len(asked & said) / len(asked) for said in telling) if asked and telling else None
+
+
+def documents_with_answer(question: Question, page: Sequence[Document]) -> float:
+    """How many documents of a page have a golden answer."""
+    return float(sum(holds_answer([document], question.golden_answers) for document in page))
 
 
 def overlap(page: Sequence[Document]) -> float | None:
