@@ -31,16 +31,22 @@ def unneeded(trajectory: Trajectory) -> float:
     So looking further is never dearer than guessing, from the first step on. A page seldom shows the answer of a
     question that compares as such: there each search after the first costs .05.
     """
+    return max(trajectory.scores.f1 - cost_of_unneeded(trajectory), 0.0)
+
+
+def concise(trajectory: Trajectory) -> float:
+    """As `unneeded`, of the mean of F1 and EM: an answer that holds more than the golden one earns less than its F1."""
+    scores = trajectory.scores
+    return max((scores.f1 + scores.em) / 2 - cost_of_unneeded(trajectory), 0.0)
+
+
+def cost_of_unneeded(trajectory: Trajectory) -> float:
     question, searches = trajectory.question, trajectory.searches
     if question.compares:
-        return priced(trajectory, 0.05)
+        return 0.05 * max(len(searches) - 1, 0)
     held = [holds_answer(search.documents, question.golden_answers) for search in searches]
-    return charged(trajectory, 0.2 * sum(any(held[:place]) for place in range(len(held))))
+    return 0.2 * sum(any(held[:place]) for place in range(len(held)))
 
 
 def priced(trajectory: Trajectory, price: float) -> float:
-    return charged(trajectory, price * max(len(trajectory.searches) - 1, 0))
-
-
-def charged(trajectory: Trajectory, cost: float) -> float:
-    return max(trajectory.scores.f1 - cost, 0.0)
+    return max(trajectory.scores.f1 - price * max(len(trajectory.searches) - 1, 0), 0.0)

@@ -32,3 +32,11 @@ def test_only_a_search_after_the_answer_was_shown_has_a_price() -> None:
     assert thrifty.unneeded(episode(NEPAL, "Lima", shown, missed)) == 0.0
     choice = replace(NEPAL, text="Which is higher, Kathmandu or Lima?")
     assert thrifty.unneeded(episode(choice, "Kathmandu", shown, missed)) == pytest.approx(0.95)
+
+
+def test_an_answer_that_holds_more_than_the_golden_one_earns_less_than_its_f1() -> None:
+    shown = search("r", "Kathmandu is the capital of Nepal.")
+    exact, longer = (episode(NEPAL, answer, shown) for answer in ("Kathmandu", "Kathmandu city"))
+    assert (thrifty.concise(exact), thrifty.unneeded(longer)) == (1.0, pytest.approx(2 / 3))
+    assert thrifty.concise(longer) == pytest.approx(1 / 3)
+    assert thrifty.concise(episode(NEPAL, "Kathmandu", shown, shown)) == pytest.approx(0.8)
