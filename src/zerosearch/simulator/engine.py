@@ -58,6 +58,9 @@ from zerosearch.simulator.prompts import LEARNED, WORDS_PER_DOCUMENT, PromptStyl
 from zerosearch.simulator.worlds import Worlds, Write
 from zerosearch.usage import NOTHING, Usage
 
+PAGES_VERSION = 1
+"""Of how pages are made. Raise it with any change of code, words or rates after which a page may be another one: pages
+of two versions are of two engines. `tests/simulator/test_pages_version.py` fails where it was forgotten."""
 _WORD = re.compile(r"\w")
 _DECISION_TOKENS = 12  # "<think>none</think>"
 
@@ -87,6 +90,7 @@ class SimulatedEngine:
         self.identity = with_parts(
             writer.identity,
             kind="simulated",
+            pages_version=PAGES_VERSION,
             style=settings.style,
             prompt=_prompt_digest(settings.style),
             temperature=settings.temperature,
