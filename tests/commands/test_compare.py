@@ -83,6 +83,16 @@ def test_what_cannot_be_compared_is_one_line(zerosearch: Any, out: Path, tmp_pat
     assert "NQ (2)" in unlike.out
 
 
+def test_the_same_predictions_twice_are_no_comparison(zerosearch: Any, out: Path) -> None:
+    file = out / "nq" / "rag.jsonl"
+    (out / "again").symlink_to(out / "nq")
+    for b in (str(file), f"{file.parent}:rag", str(out / "again" / "rag.jsonl")):
+        for more in ((), ("--unlike",)):
+            result = zerosearch("compare", str(file), b, *more)
+            assert (result.code, result.out) == (2, "")
+            assert result.line == f"error: {file} and {b} are the same predictions ({file}): name two different ones"
+
+
 def test_evaluations_of_training_runs_are_compared(zerosearch: Any, tmp_path: Path) -> None:
     """Two runs of the toy, and an evaluation folder of the same questions: all are read alike."""
     for name, seed in (("one", 0), ("two", 1)):

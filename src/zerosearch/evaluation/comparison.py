@@ -98,11 +98,14 @@ def compare_runs(
 ) -> Comparison:
     """Compare two runs, each a file a benchmark; `names` are what the user called them.
 
-    Raises `DataError` where the runs are unlike: other benchmarks, questions, engines or numbers of tries, or
-    predictions missing or failed. With `allow_unlike` the questions that both answered are compared, and the notes say
-    so: what failed is no answer.
+    Raises `DataError` where both are the same file, and where the runs are unlike: other benchmarks, questions, engines
+    or numbers of tries, or predictions missing or failed. With `allow_unlike` the questions that both answered are
+    compared, and the notes say so: what failed is no answer.
     """
     shared = in_order(name for name in a if name in b)
+    same = next((a[name].path for name in shared if a[name].path.resolve() == b[name].path.resolve()), None)
+    if same is not None:
+        raise DataError(f"{names[0]} and {names[1]} are the same predictions ({same}): name two different ones")
     notes = _unlike(a, b, names)
     if notes and not allow_unlike:
         more = f" (and {len(notes) - 1} more)" if len(notes) > 1 else ""
