@@ -145,6 +145,52 @@ def test_a_malformed_data_file_is_an_error_and_a_missing_one_is_listed(check: An
     assert "not here: data.train: gone.jsonl: no such file" in missing.out
 
 
+@pytest.mark.parametrize(
+    ("name", "text", "said"),
+    [
+        (
+            "c.jsonl",
+            '{"id": "1", "text": "x"}\n{"id": "2", "txt": "y"}\n',
+            ":2: the passage has neither a field 'text'",
+        ),
+        ("c.jsonl", '{"id": "1", "text": 5}\n', ":1: the field 'text' must be text, found int"),
+        ("c.jsonl", '{"id": "1", "text": "x"}\n{"id"\n', ":2: not valid JSON"),
+        ("c.csv", "id,title\n1,x\n", ":2: no column is called text"),
+        ("c.json", '[{"id": "1", "title": "x"}]', ":1: the passage has neither a field 'text'"),
+        ("c.jsonl", "", ": holds no passages"),
+        ("c.jsonl", '{"text": " "}\n', ": holds no passages with any text"),
+    ],
+)
+@pytest.mark.parametrize("place", ["engine", "evaluation.engine"])
+def test_a_file_that_is_no_corpus_is_an_error(
+    check: Any, tmp_path: Path, place: str, name: str, text: str, said: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    result = check("--set", f"{place}.kind=bm25", "--set", f"{place}.bm25.corpus={tmp_path / name}")
+    assert result.code == 2
+    assert result.line.startswith(f"error: {tmp_path / name}{said}")
+
+
+def test_the_beginning_of_a_corpus_is_read_and_no_index_is_built(
+    check: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZEROSEARCH_CACHE", str(tmp_path / "cache"))
+    corpus = tmp_path / "c.jsonl"
+    told = ("--set", "engine.kind=bm25", "--set", f"engine.bm25.corpus={corpus}")
+    for rows, rest, said in (
+        (2, "", f"2 passages of {corpus}"),
+        (1000, "no JSON", f"{corpus}, of which the first 1,000 passages were read"),
+    ):
+        corpus.write_text('{"id": "1", "text": "x"}\n' * rows + rest)
+        result = check(*told)
+        assert (result.code, result.err) == (0, "")
+        assert f"engine.bm25.corpus: {said}\n" in result.out.replace("\n ", " ")
+    monkeypatch.setattr("zerosearch.engines.corpus._LARGE", 10)
+    corpus.write_text('[{"id": "1", "text": "x"}]')  # it would have to be read whole
+    assert "is one large JSON document and is not looked into" in check(*told).out.replace("\n", " ")
+    assert not (tmp_path / "cache").exists()
+
+
 def test_what_is_not_here_is_listed(check: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_SUCH_KEY", raising=False)
     result = check(

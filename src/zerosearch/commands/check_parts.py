@@ -14,6 +14,7 @@ from rich.text import Text
 from zerosearch.commands.screen import console
 from zerosearch.config import TrainConfig
 from zerosearch.engines.config import KINDS, EngineConfig
+from zerosearch.engines.corpus import first_passages
 from zerosearch.engines.web import KEY_VARIABLES
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import RolloutSettings
@@ -29,6 +30,7 @@ from zerosearch.parts import Parts
 from zerosearch.registry import load
 from zerosearch.training_config import ALGORITHMS
 
+_PASSAGES = 1000  # of a corpus that are looked at
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
@@ -80,7 +82,10 @@ class Findings:
 
 
 def check_parts(config: TrainConfig, found: Findings) -> None:
-    """Add to `found` what this machine lacks, models, adapters, corpora, keys, packages, and what cannot work."""
+    """Add to `found` what this machine lacks, models, adapters, corpora, keys, packages, and what cannot work.
+
+    Raises `DataError` for a malformed corpus.
+    """
     engines = {"engine": config.engine}
     if config.evaluation.engine is not None:
         engines["evaluation.engine"] = config.evaluation.engine
@@ -123,12 +128,16 @@ def _check_model(section: str, name: str, adapter: str | None, found: Findings) 
 
 
 def _check_engine(place: str, engine: EngineConfig, found: Findings) -> None:
-    """The files, keys and packages of the engine that is set in the table `place`."""
+    """The files, keys and packages of the engine that is set in the table `place`. Raises `DataError`."""
     table, simulator = getattr(engine, engine.kind, None), engine.simulated
     for key in ("corpus", "file"):
         file = getattr(table, key, None)
-        if file is not None and file != "factbook" and not Path(file).expanduser().is_file():
+        if file is None or file == "factbook":
+            continue
+        if not Path(file).expanduser().is_file():
             found.missing.append(f"{place}.{engine.kind}.{key}: {file}: no such file")
+        elif key == "corpus":
+            _read_corpus(f"{place}.{engine.kind}.{key}", file)
     with found.looking(f"{place}.{engine.kind}.api_key_env"):
         key_from(getattr(table, "api_key_env", None) or KEY_VARIABLES.get(engine.kind))
     if engine.kind == "dense":
@@ -147,6 +156,18 @@ def _check_engine(place: str, engine: EngineConfig, found: Findings) -> None:
             lines = tuned_otherwise(simulator.adapter, top_k=engine.top_k, base=simulator.model)
             for key, line in lines.items():
                 (found.wrong if key == "base" else found.warnings).append(f"{place}.simulated: {line}")
+
+
+def _read_corpus(setting: str, file: str) -> None:
+    """Look at the first passages: an index of all takes minutes. Raises `DataError` for a file that is no corpus."""
+    count = first_passages(Path(file).expanduser(), _PASSAGES)
+    if count is None:
+        said = f"{file} is one large JSON document and is not looked into by this check"
+    elif count < _PASSAGES:
+        said = f"{count:,} passages of {file}"
+    else:
+        said = f"{file}, of which the first {count:,} passages were read"
+    console.print(f"{setting}: {said}", markup=False)
 
 
 def read_questions(parts: Parts, found: Findings) -> dict[str, list[Question]]:

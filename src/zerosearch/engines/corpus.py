@@ -14,6 +14,7 @@ import hashlib
 import json
 import threading
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from zerosearch.files.json_rows import parse_json
 _ID = ("id", "docid", "pid", "passageid", "documentid")
 _TITLE = ("title", "wikipediatitle", "doctitle")
 _TEXT = ("text", "contents", "passage", "content", "passagetext", "paragraphtext", "body")
+_LARGE = 32 << 20  # bytes
 
 
 class PassageReader:
@@ -125,17 +127,46 @@ def lies_as_lines(path: Path) -> bool:
 
 def unpack(path: Path, to: Path) -> None:
     """Write the passages of any other file as plain lines to `to`. Raises `DataError`, naming the line."""
+    with to.open("w", encoding="utf-8") as rewritten:
+        for document in _unpacked(path):
+            line = {"id": document.id, "title": document.title, "text": document.text}
+            rewritten.write(json.dumps(line, ensure_ascii=False) + "\n")
+
+
+def first_passages(path: Path, count: int) -> int | None:
+    """Read up to `count` passages of a corpus, as its index will; how many there were. None, and nothing is read, for
+    a large file that is one JSON document: its first passage is there when all are.
+
+    Raises `DataError` for a malformed passage among them, and for a corpus without passages.
+    """
+    if (kind_of(path) == ".json" or b"[" in first_bytes(path)) and path.stat().st_size > _LARGE:
+        return None
+    passages = (document for _, document in scan(path, path)) if lies_as_lines(path) else _unpacked(path)
+    found = list(islice(passages, count))
+    if len(found) < count and not any(map(has_text, found)):
+        raise no_passages(path, empty=len(found))
+    return len(found)
+
+
+def has_text(document: Document) -> bool:
+    """Whether a passage has a title or a text."""
+    return bool(document.title.strip() or document.text.strip())
+
+
+def no_passages(path: Path, *, empty: int) -> DataError:
+    """The complaint about a corpus of `empty` passages that have no text."""
+    return DataError(f"{path}: holds no passages" + (" with any text" if empty else ""))
+
+
+def _unpacked(path: Path) -> Iterator[Document]:
     header: list[str] = []
 
     def is_header(name: str) -> bool:
         header.append(plain_name(name))
         return header[-1] in (*_ID, *_TITLE, *_TEXT)
 
-    with to.open("w", encoding="utf-8") as rewritten:
-        for place, (where, row) in enumerate(read_file(path, is_header=is_header, what="corpus")):
-            document = passage(_of_table(row, header, where) if header else row, where, place)
-            line = {"id": document.id, "title": document.title, "text": document.text}
-            rewritten.write(json.dumps(line, ensure_ascii=False) + "\n")
+    for place, (where, row) in enumerate(read_file(path, is_header=is_header, what="corpus")):
+        yield passage(_of_table(row, header, where) if header else row, where, place)
 
 
 def _of_table(row: Any, header: list[str], where: str) -> dict[str, Any]:

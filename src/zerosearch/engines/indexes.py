@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from zerosearch.engines.corpus import PassageReader, lies_as_lines, scan, sha256_of, unpack
+from zerosearch.engines.corpus import PassageReader, has_text, lies_as_lines, no_passages, scan, sha256_of, unpack
 from zerosearch.episodes.search import Document
 from zerosearch.errors import DataError, RunError
 from zerosearch.files.folders import built_once, sweep
@@ -174,12 +174,12 @@ def _build(work: Path, corpus: Path, digest: str, build: Build, what: str) -> No
         offsets.clear()
         empty.clear()
         for offset, document in scan(source, corpus):
-            if not document.title.strip() and not document.text.strip():
+            if not has_text(document):
                 empty.append(len(offsets))
             offsets.append(offset)
             yield document
         if len(empty) == len(offsets):
-            raise DataError(f"{corpus}: holds no passages" + (" with any text" if offsets else ""))
+            raise no_passages(corpus, empty=len(empty))
 
     notes = build(work, passages)
     np.save(work / _OFFSETS, np.array([*offsets, source.stat().st_size], dtype=np.int64))
