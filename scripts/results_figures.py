@@ -121,8 +121,8 @@ def beat_rag() -> str:
     rows: dict[str, list[Interval | None]] = {}
     for row in (RESULTS / "beat-rag.md").read_text(encoding="utf-8").splitlines():
         cells = [cell.strip(" *") for cell in row.strip("|").split("|")]
-        if len(cells) == 7 and any(map(ESTIMATE.search, cells)):
-            rows[cells[0]] = [_estimate(cells[3]), _estimate(cells[6])]
+        if len(cells) == 6 and any(map(ESTIMATE.search, cells)):
+            rows[cells[0]] = [_estimate(cells[3]), _estimate(cells[5])]
     if not rows:
         raise SystemExit("docs/results/beat-rag.md: no table with differences")
     names = ("trained with the real engine", "trained with simulated pages alone")
@@ -168,11 +168,28 @@ def make_simulator() -> str:
     )
 
 
+def verl_beside_ours() -> str:
+    runs = {"our trainer, one GPU": "one-gpu-beside-verl", "verl, two": "verl-two-gpus", "again": "verl-two-gpus-again"}
+
+    def by_step(key: str) -> dict[str, list[float]]:
+        found = {name: [row.get("data", row) for row in steps(run)] for name, run in runs.items()}
+        return {name: [row.get(key, row.get(f"search/{key}")) for row in rows] for name, rows in found.items()}
+
+    return curves(
+        "Our trainer and verl on the same questions",
+        {
+            "reward (F1)": ((0, 0.2, 0.4, 0.6, 0.8), by_step("f1")),
+            "searches per episode": ((1, 2, 3), by_step("searches")),
+        },
+    )
+
+
 FIGURES: dict[str, Callable[[], str]] = {
     "beat-rag": beat_rag,
     "eight-methods": eight_methods,
     "demo-gpu": demo_gpu,
     "make-simulator": make_simulator,
+    "verl-beside-ours": verl_beside_ours,
 }
 
 
