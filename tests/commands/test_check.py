@@ -56,6 +56,15 @@ def test_without_a_question_the_first_of_the_data_is_shown(check: Any) -> None:
     assert "Question: Capital of Nepal?\n" in check().out
 
 
+def test_with_a_question_the_run_is_checked_all_the_same(check: Any, tmp_path: Path) -> None:
+    alone, asked = check(), check("--question", "Why?")
+    assert [line for line in asked.out.splitlines() if "questions of" in line or "searches at most" in line] == [
+        line for line in alone.out.splitlines() if "questions of" in line or "searches at most" in line
+    ]
+    missing = check("--question", "Why?", "--set", f"data.train={tmp_path / 'none.jsonl'}")
+    assert (missing.code, "not here: data.train" in missing.out) == (1, True)
+
+
 def test_an_episode_is_split_masked_scored_and_rewarded(check: Any) -> None:
     result = check(*ASK, "--text", EPISODE)
     assert result.code == 0

@@ -311,7 +311,7 @@ def test_the_command_is_a_call_of_python(behind_url: list[str], server: Endpoint
         ("rag", 1),
     ]
     assert table.complaint == ""
-    assert said[0] == "6 questions x 2 methods x 1 tries, engine bm25:corpus, into out/"
+    assert said[0] == "6 questions x 2 methods, engine bm25:corpus, into out/"
     assert {line.split()[1] for line in said[1:]} == {"direct", "rag"}
     assert json.loads(Path("out/table.json").read_text())["rows"] == json.loads(json.dumps(table.as_dict()["rows"]))
     asked = len(server.requests)

@@ -67,7 +67,7 @@ def check(
         if whole:
             print_settings(config, where)
             check_parts(config, found)
-        read = read_questions(parts, found) if whole and question is None else {}
+        read = read_questions(parts, found) if whole else {}
         if whole:
             held_out = read.get("evaluation.questions")
             print_searches(config, None if held_out is None else len(held_out))

@@ -201,7 +201,7 @@ class Reading:
             for fact in question.compared_facts
             if not contains_answer(question.text, [subject(fact)])
         ]
-        self.forms.update(found.answers.forms)
+        self.forms.update(sorted(found.answers.forms))  # a set has another order in each process
         self.other_fields.update(dict.fromkeys(found.other))
         self.questions.append(question)
 

@@ -22,6 +22,7 @@ from zerosearch.evaluation.tables import ResultsTable, build_table, markdown
 from zerosearch.files.folders import check_file, owned
 from zerosearch.files.jsonl import atomic_write, holds, write_json
 from zerosearch.parts import Parts
+from zerosearch.spending.ledger import counted
 
 METHODS = "direct,cot,rag,episode"
 _SECONDS_A_LINE = 10.0
@@ -61,7 +62,9 @@ def evaluate(
             cells = [_cell(setup, entrant, one, out) for entrant in map(setup.enter, specs) for one in asked]
             engine = NO_ENGINE if setup.engine is None else setup.engine.name
             count = sum(len(one.questions) for one in asked)
-            say(f"{count} questions x {len(specs)} methods x {trials.samples} tries, engine {engine}, into {out}/")
+            work = f"{counted(count, 'question')} x {counted(len(specs), 'method')}"
+            tries = f" x {trials.samples} tries" if trials.samples > 1 else ""
+            say(f"{work}{tries}, engine {engine}, into {out}/")
             parts.run(fill(cells, concurrency=setup.concurrency, report=_progress(cells, say)))
         made = _write_tables(out, cells, unlike=trials.unlike, say=say)
     rows = [row for cell in cells for row in cell.rows]
