@@ -84,7 +84,8 @@ def test_a_known_set_is_read_as_it_is_published(name: str) -> None:
 def test_forms_of_answers_have_one_order_in_every_process(tmp_path: Path) -> None:
     path = tmp_path / "forms.jsonl"
     path.write_text('{"question": "who?", "golden_answers": ["a", 7, true, "[\'b\', \'c\']", {"value": "d"}]}\n')
-    assert list(read_questions(str(path)).forms) == ["list", "number", "object", "printed list", "text", "true or false"]
+    forms = list(read_questions(str(path)).forms)
+    assert forms == ["list", "number", "object", "printed list", "text", "true or false"]
 
 
 def test_all_known_sets_in_one_file_of_lines_are_read_with_what_was_understood(tmp_path: Path) -> None:
