@@ -6,7 +6,7 @@
 After a resume it looks at the rows of the steps before first.
 
 A word on the step's line is a hint; a run stops only where going on would train on nonsense. Limits are far from what
-sound runs show: a mean sampler gap is below .001 in float32 and .015 to .022 with LoRA in bfloat16; with a broken
+sound runs show: a mean sampler gap is below .001 in float32 and .001 to .030 with LoRA in bfloat16; with a broken
 sampler (a graph recorded on the wrong GPU) it was 2.6, and 38 % of actions were valid instead of 93. The largest gap
 of a single token says nothing: 14.6 was seen in a sound run.
 """
