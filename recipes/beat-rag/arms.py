@@ -51,7 +51,9 @@ class Stage:
 
     @property
     def line(self) -> str:
-        return shlex.join(self.command)
+        """The command as one would type it; the same on every machine."""
+        words = [word.replace(str(HERE), "recipes/beat-rag") for word in self.command]
+        return shlex.join(["python" if word == sys.executable else word for word in words])
 
 
 @dataclass

@@ -50,6 +50,9 @@ def test_every_stage_comes_after_what_it_needs_and_its_settings_are_settings() -
             reward = config.reward.name.partition(":")[2]
             assert callable(getattr(thrifty, reward))
     assert {"train-concise-0", "kinds-unneeded-1"} < seen
+    lines = [stage.line for stage in planned]
+    assert lines[0] == "python recipes/beat-rag/hit_rows.py data/corpus.jsonl.gz data/train work/hit-rows.jsonl"
+    assert not [line for line in lines if str(arms.HERE) in line or sys.executable in line]
 
 
 def test_stages_that_wait_for_nothing_share_the_gpus(tmp_path: Path) -> None:
