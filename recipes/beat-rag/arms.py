@@ -96,9 +96,11 @@ def stages(arms: Sequence[str], model: str | None) -> list[Stage]:
         stage("warm", script("warm_start_simulated.py", *warm), "tune"),
         stage("pages", script("obedience.py", *pages), "tune"),
     ]
+    seeds: dict[str, list[str]] = {}
     for arm in arms:
         reward, _, seed = arm.partition(":")
         name = f"{reward}-{seed}"
+        seeds.setdefault(reward, []).append(name)
         own = (f"name={name}", f"seed={seed}", f"reward.name=thrifty:{reward}", f"training.max_minutes={MINUTES}")
         asked = ("--methods", f"{name}=runs/{name}")
         compared = script("kinds.py", f"out-{name}:{name}", "out-rag:rag")
@@ -107,6 +109,10 @@ def stages(arms: Sequence[str], model: str | None) -> list[Stage]:
             stage(f"evaluate-{name}", evaluate(name, *asked), f"train-{name}"),
             stage(f"kinds-{name}", compared, f"evaluate-{name}", "rag", gpu=False),
         ]
+    for reward, names in seeds.items():
+        if len(names) > 1:
+            pooled = script("kinds.py", ",".join(f"out-{name}:{name}" for name in names), "out-rag:rag")
+            found.append(stage(f"kinds-{reward}", pooled, *(f"evaluate-{name}" for name in names), "rag", gpu=False))
     return found
 
 

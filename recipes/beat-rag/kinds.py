@@ -1,4 +1,6 @@
-"""Two evaluations by kind of question: python kinds.py FOLDER:METHOD FOLDER:METHOD
+"""Two evaluations by kind of question: python kinds.py FOLDER:METHOD[,FOLDER:METHOD...] FOLDER:METHOD
+
+The first may be several seeds: a question's score is their mean.
 
 Questions of several hops fall in two: those that training chose (`simulated_questions.plain`), and those that it left
 out: a choice between two, or yes or no. By kind: EM of both, the difference with its 95 % interval (bootstrap over
@@ -39,27 +41,29 @@ def left_out(row: dict[str, Any]) -> bool:
     return question.yes_or_no or CHOICE.search(question.text) is not None
 
 
-def line(name: str, places: Sequence[tuple[str, str]], ours: Rows, theirs: Rows) -> str:
-    gains = np.array([100 * (ours[place]["em"] - theirs[place]["em"]) for place in places])
+def line(name: str, places: Sequence[tuple[str, str]], ours: Sequence[Rows], theirs: Rows) -> str:
+    scores = np.mean([[rows[place]["em"] for place in places] for rows in ours], axis=0)
+    gains = 100 * (scores - np.array([theirs[place]["em"] for place in places]))
     interval, p = average([gains]), paired_p_value([gains])
     won, lost = int((gains > 0).sum()), int((gains < 0).sum())
 
-    def told(rows: Rows) -> str:
-        saw = [place for place in places if rows[place]["saw_answer"]]
-        right = sum(rows[place]["em"] for place in saw) / max(len(saw), 1)
-        searches = sum(len(rows[place]["searches"]) for place in places) / len(places)
-        em = sum(rows[place]["em"] for place in places) / len(places)
+    def told(runs: Sequence[Rows]) -> str:
+        asked = [rows[place] for rows in runs for place in places]
+        saw = [row for row in asked if row["saw_answer"]]
+        right = sum(row["em"] for row in saw) / max(len(saw), 1)
+        searches = sum(len(row["searches"]) for row in asked) / len(asked)
+        em = sum(row["em"] for row in asked) / len(asked)
         return (
-            f"EM {em:5.1%}  searches {searches:.2f}  held {len(saw) / len(places):5.1%}  right where held {right:5.1%}"
+            f"EM {em:5.1%}  searches {searches:.2f}  held {len(saw) / len(asked):5.1%}  right where held {right:5.1%}"
         )
 
     change = f"{interval.value:+.1f} [{interval.low:+.1f}, {interval.high:+.1f}], p {p:.2g}"
-    return f"{name} ({len(places)}): {change} ({won} won, {lost} lost)\n   A  {told(ours)}\n   B  {told(theirs)}"
+    return f"{name} ({len(places)}): {change} ({won} won, {lost} lost)\n   A  {told(ours)}\n   B  {told([theirs])}"
 
 
 def main() -> None:
-    ours, theirs = (read(spec) for spec in sys.argv[1:3])
-    both = sorted(ours.keys() & theirs.keys())
+    ours, theirs = [read(spec) for spec in sys.argv[1].split(",")], read(sys.argv[2])
+    both = sorted(theirs.keys() & set.intersection(*(set(rows) for rows in ours)))
     kinds: dict[str, Callable[[tuple[str, str]], bool]] = {
         "all": lambda place: True,
         "one hop": lambda place: place[0] in ONE_HOP,

@@ -129,3 +129,20 @@ def test_evaluations_of_training_runs_are_compared(zerosearch: Any, tmp_path: Pa
     for path in (two / "evaluations").glob("*.jsonl"):
         path.unlink()
     assert "a training run without an evaluation that holds predictions" in zerosearch("compare", str(two), "x").line
+
+
+def test_three_seeds_are_one_side_and_each_is_told(zerosearch: Any, tmp_path: Path) -> None:
+    rights = {"x": [1, 1, 0, 0, 1, 0], "y": [1, 0, 0, 1, 1, 0], "z": [1, 1, 0, 0, 0, 0], "rag": [0, 1, 0, 0, 0, 1]}
+    for method, right in rights.items():
+        made(tmp_path / "out", right, method=method)
+    sides = ",".join(f"{tmp_path}/out:{name}" for name in "xyz"), f"{tmp_path}/out:rag"
+    page = tmp_path / "page.md"
+    result = zerosearch("compare", *sides, "--out", str(page))
+    assert (result.code, result.err) == (0, "")
+    line = "A is the mean of 3 runs. Their EM: 50.0, 50.0, 33.3."
+    assert line in result.out.splitlines()
+    assert line in page.read_text().splitlines()
+    assert "A  mean of x, y, z (3 runs)" in result.out.splitlines()
+    result = zerosearch("compare", sides[0], f"{tmp_path}/out:y")
+    assert result.code == 2
+    assert "are the same predictions" in result.line

@@ -35,7 +35,7 @@ def runner(folder: Path, gpus: str = "0", minutes: float = 7.5, within: float | 
 
 
 def test_every_stage_comes_after_what_it_needs_and_its_settings_are_settings() -> None:
-    planned = arms.stages(["concise:0", "unneeded:1"], "some/model")
+    planned = arms.stages(["concise:0", "unneeded:1", "concise:2"], "some/model")
     seen: set[str] = set()
     for stage in planned:
         assert seen.issuperset(stage.needs)
@@ -50,6 +50,8 @@ def test_every_stage_comes_after_what_it_needs_and_its_settings_are_settings() -
             reward = config.reward.name.partition(":")[2]
             assert callable(getattr(thrifty, reward))
     assert {"train-concise-0", "kinds-unneeded-1"} < seen
+    assert planned[-1].name == "kinds-concise"
+    assert "out-concise-0:concise-0,out-concise-2:concise-2" in planned[-1].command
     lines = [stage.line for stage in planned]
     assert lines[0] == "python recipes/beat-rag/hit_rows.py data/corpus.jsonl.gz data/train work/hit-rows.jsonl"
     assert not [line for line in lines if str(arms.HERE) in line or sys.executable in line]

@@ -10,7 +10,7 @@ import typer
 from zerosearch.commands.screen import console, json_text
 from zerosearch.evaluation.comparison import compare_runs
 from zerosearch.evaluation.comparison_text import markdown, rich_parts
-from zerosearch.evaluation.results import one_run
+from zerosearch.evaluation.results import runs_of
 from zerosearch.files.jsonl import atomic_write
 
 
@@ -19,7 +19,8 @@ def compare(
         str,
         typer.Argument(
             metavar="A",
-            help="A file of predictions, a folder of one method, FOLDER:METHOD, RUN (its last evaluation) or RUN@STEP.",
+            help="A file of predictions, a folder of one method, FOLDER:METHOD, RUN (its last evaluation) or RUN@STEP; "
+            "several with commas between them, such as three seeds: their mean.",
         ),
     ],
     b: Annotated[str, typer.Argument(metavar="B", help="The same for the other side.")],
@@ -39,7 +40,7 @@ def compare(
     permutation test. Evaluations with other questions, another engine, another number of tries or failed
     predictions are refused; --unlike compares the questions that both answered.
     """
-    found = compare_runs(one_run(a), one_run(b), (a, b), allow_unlike=unlike, examples=examples)
+    found = compare_runs(runs_of(a), runs_of(b), (a, b), allow_unlike=unlike, examples=examples)
     if out is not None:
         atomic_write(out, markdown(found).encode("utf-8", "replace"))
     if as_json:

@@ -171,16 +171,25 @@ class Prediction(Outcome):
 
 @dataclass(frozen=True)
 class PredictionFile:
-    """A file read back: its header, and its rows in the order in which they were written."""
+    """A file read back: its header, and its rows in the order in which they were written.
+
+    `also` are the files of further runs that were pooled with it (`evaluation.results.pooled`); their rows follow.
+    """
 
     path: Path
     header: Header
     rows: tuple[Prediction, ...]
+    also: tuple[Path, ...] = ()
+
+    @property
+    def tries(self) -> int:
+        """How often a question was asked, by all runs together."""
+        return self.header.samples * (1 + len(self.also))
 
     @property
     def missing(self) -> int:
         """How many predictions the header promises that are not there: the evaluation was interrupted."""
-        return self.header.count * self.header.samples - len(self.rows)
+        return self.header.count * self.tries - len(self.rows)
 
     @property
     def failures(self) -> dict[str, int]:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Comparison:
-    """`macro` and `micro` are None where there is one benchmark. `notes` say what was unlike and what was left out."""
+    """`macro` and `micro` are None where there is one benchmark. `notes` say what was unlike and what was left out.
+
+    `a_runs` and `b_runs`: EM over all questions of each run where a side is the mean of several.
+    """
 
     a: str
     b: str
@@ -83,6 +87,8 @@ class Comparison:
     a_wins: tuple[Disagreement, ...]
     b_wins: tuple[Disagreement, ...]
     notes: tuple[str, ...]
+    a_runs: tuple[float, ...] = ()
+    b_runs: tuple[float, ...] = ()
 
     @property
     def questions(self) -> int:
@@ -103,7 +109,7 @@ def compare_runs(
     compared, and the notes say so: what failed is no answer.
     """
     shared = in_order(name for name in a if name in b)
-    same = next((a[name].path for name in shared if a[name].path.resolve() == b[name].path.resolve()), None)
+    same = next((path for name in shared for path in _paths(a[name]) if path in _paths(b[name])), None)
     if same is not None:
         raise DataError(f"{names[0]} and {names[1]} are the same predictions ({same}): name two different ones")
     notes = _unlike(a, b, names)
@@ -137,7 +143,24 @@ def compare_runs(
         a_wins=tuple(islice(_examples(a, b, a_won, a_won=True), examples)),
         b_wins=tuple(islice(_examples(a, b, b_won, a_won=False), examples)),
         notes=tuple(notes),
+        a_runs=_by_run(a, {name: ids[name] for name in kept}),
+        b_runs=_by_run(b, {name: ids[name] for name in kept}),
     )
+
+
+def _paths(file: PredictionFile) -> list[Path]:
+    return [path.resolve() for path in (file.path, *file.also)]
+
+
+def _by_run(run: Run, ids: Mapping[str, Sequence[str]]) -> tuple[float, ...]:
+    """Mean EM over all questions of each run that was pooled; empty where one run stands alone."""
+    several = 1 + max(len(run[name].also) for name in ids)
+    scores: list[list[float]] = [[] for _ in range(several)]
+    for name, chosen in ids.items():
+        for question in chosen:
+            for row in run[name].by_question[question]:
+                scores[row.sample // run[name].header.samples].append(row.em)
+    return tuple(float(np.mean(of)) for of in scores) if several > 1 else ()
 
 
 def _values(a: PredictionFile, b: PredictionFile, measure: str, ids: Sequence[str]) -> tuple[Values, Values]:
@@ -172,7 +195,7 @@ def _common(a: PredictionFile, b: PredictionFile) -> tuple[list[str], int]:
         return {
             name: (tries[0].question, tries[0].golden_answers)
             for name, tries in file.by_question.items()
-            if len(tries) == file.header.samples and all(row.error is None for row in tries)
+            if len(tries) == file.tries and all(row.error is None for row in tries)
         }
 
     mine, theirs = asked(a), asked(b)

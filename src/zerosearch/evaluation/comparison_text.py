@@ -53,9 +53,16 @@ def p_value(p: float) -> str:
     return "< .001" if p < 0.001 else f"{p:.3f}".lstrip("0") if p < 1 else "1"
 
 
+def seeds(found: Comparison) -> Iterator[str]:
+    """A line for a side that is the mean of several runs."""
+    for name, runs in (("A", found.a_runs), ("B", found.b_runs)):
+        if runs:
+            yield f"{name} is the mean of {len(runs)} runs. Their EM: {', '.join(f'{100 * em:.1f}' for em in runs)}."
+
+
 def markdown(found: Comparison) -> str:
     """The whole comparison."""
-    parts = [f"# A: {found.a}. B: {found.b}", verdict(found), measures(found).markdown()]
+    parts = [f"# A: {found.a}. B: {found.b}", verdict(found), *seeds(found), measures(found).markdown()]
     parts.append(wins(found).markdown())
     if found.notes:
         parts.append("**Unlike runs were compared:**\n\n" + "\n".join(f"- {note}" for note in found.notes))
@@ -74,7 +81,7 @@ def rich_parts(found: Comparison, width: int = 80) -> Iterator[Table | Text]:
     yield Text(f"A  {found.a}\nB  {found.b}\n")
     yield from measures(found).rich(width)
     yield from wins(found).rich(width)
-    yield Text(verdict(found), style="bold")
+    yield Text("\n".join([verdict(found), *seeds(found)]), style="bold")
     for note in found.notes:
         yield Text(f"unlike: {note}", style="yellow")
     for heading, examples in _sides(found):

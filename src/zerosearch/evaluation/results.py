@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +77,41 @@ def one_run(target: str) -> dict[str, PredictionFile]:
             raise DataError(f"{target}: holds several methods ({', '.join(methods)}): write {target}:{methods[0]}")
         raise DataError(f"{target}: holds several files of {methods[0]} on one benchmark: name one of them")
     return run
+
+
+def runs_of(target: str) -> dict[str, PredictionFile]:
+    """`one_run`, or several that are pooled: their targets, separated by commas."""
+    if "," not in target or Path(target).exists():
+        return one_run(target)
+    return pooled([one_run(one) for one in target.split(",")])
+
+
+def pooled(runs: Sequence[Mapping[str, PredictionFile]]) -> dict[str, PredictionFile]:
+    """Runs that differ in their seed, as one run whose score of a question is the mean of theirs.
+
+    Raises `DataError` where they are unlike, or where two are the same file.
+    """
+    found = {}
+    for benchmark, first in runs[0].items():
+        files = [run[benchmark] for run in runs if benchmark in run]
+        paths = [file.path for file in files]
+        if len(files) < len(runs) or any(len(run) != len(runs[0]) for run in runs):
+            raise DataError(f"{first.path}: the runs do not have the same benchmarks")
+        if len({path.resolve() for path in paths}) < len(paths):
+            raise DataError(f"{first.path}: stands twice among the runs")
+        for file in files[1:]:
+            if reasons := unlike(first.header, file.header):
+                raise DataError(f"{first.path} and {file.path} are not seeds of one run: {'; '.join(reasons)}")
+        rows = [
+            replace(row, sample=row.sample + place * first.header.samples)
+            for place, file in enumerate(files)
+            for row in file.rows
+        ]
+        method = f"mean of {', '.join(dict.fromkeys(file.header.method for file in files))} ({len(files)} runs)"
+        found[benchmark] = PredictionFile(
+            first.path, replace(first.header, method=method), tuple(rows), tuple(paths[1:])
+        )
+    return found
 
 
 def unlike(one: Header, other: Header) -> list[str]:
