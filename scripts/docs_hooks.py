@@ -32,6 +32,7 @@ OUTSIDE = {
     "benchmarks/README.md": "benchmarks.md",
     "recipes/README.md": "recipes/index.md",
     **{f"recipes/{p.parent.name}/README.md": f"recipes/{p.parent.name}.md" for p in ROOT.glob("recipes/*/README.md")},
+    "recipes/beat-rag/earlier.md": "recipes/beat-rag-earlier.md",
 }
 SHOWN = {".py": "python", ".toml": "toml", ".sh": "bash", ".yaml": "yaml", ".txt": "text", "": "text"}
 PICTURES = {".png", ".svg"}

@@ -17,12 +17,8 @@ from typing import Any
 from results_tables import fidelity_rows, report, share, short, steps, sweep_scores
 
 ROOT = Path(__file__).parent.parent
-RECIPE, BEAT, OVERVIEW, SPEED = (
-    "recipes/beat-rag/README.md",
-    "docs/results/beat-rag.md",
-    "docs/results.md",
-    "docs/performance.md",
-)
+RECIPE, EARLIER = "recipes/beat-rag/README.md", "recipes/beat-rag/earlier.md"
+BEAT, OVERVIEW, SPEED = "docs/results/beat-rag.md", "docs/results.md", "docs/performance.md"
 
 Run = list[dict[str, Any]]
 Claims = Iterator[tuple[str, str]]
@@ -45,11 +41,11 @@ def learned(run: Run) -> str:
 def beat_rag() -> Claims:
     fifth, tenth = steps("beat-rag-passages-fifth"), steps("beat-rag-passages-tenth")
     gaps = [row["sampler_gap"] for row in fifth]
-    yield RECIPE, f"{learned(fifth)}, sampler gap {short(min(gaps))} to {short(max(gaps))}"
+    yield EARLIER, f"{learned(fifth)}, sampler gap {short(min(gaps))} to {short(max(gaps))}"
     asked = sum(row["engine_calls"] for row in fifth)
-    yield RECIPE, f"{fifth[-1]['cost']['searches']:,} searches, of which {asked:,} asked the simulator"
-    yield RECIPE, f"| **price .2** ({len(fifth)} steps) |"
-    yield RECIPE, f"| price .1 ({len(tenth)} steps) |"
+    yield EARLIER, f"{fifth[-1]['cost']['searches']:,} searches, of which {asked:,} asked the simulator"
+    yield EARLIER, f"| **price .2** ({len(fifth)} steps) |"
+    yield EARLIER, f"| price .1 ({len(tenth)} steps) |"
 
     unneeded, more = steps("beat-rag-unneeded"), steps("beat-rag-unneeded-more")
     yield RECIPE, f"{learned(unneeded)}, sampler gap"
@@ -63,11 +59,14 @@ def beat_rag() -> Claims:
     yield BEAT, f"{len(unneeded)} steps of {unneeded[0]['episodes']} episodes"
 
     compared = steps("beat-rag-comparing")
-    yield RECIPE, f"{learned(compared)}, every page"
+    yield EARLIER, f"{learned(compared)}, every page"
     asked = [mean([row], "searches") for row in compared]
-    yield RECIPE, f"searched {asked[0]} times in the first step, {asked[2]} in the third, {asked[3]} from the fourth on"
-    yield RECIPE, f"fell to {mean(fifth[8:9], 'searches')} in the"
-    yield RECIPE, f"{len(compared)} steps in 8.0 minutes"
+    yield (
+        EARLIER,
+        f"searched {asked[0]} times in the first step, {asked[2]} in the third, {asked[3]} from the fourth on",
+    )
+    yield EARLIER, f"fell to {mean(fifth[8:9], 'searches')} in the"
+    yield EARLIER, f"{len(compared)} steps in 8.0 minutes"
     whole, middle = sum(seconds(compared)) / 60, median(seconds(compared)[3:])
     yield (
         SPEED,
@@ -75,10 +74,10 @@ def beat_rag() -> Claims:
     )
 
     decided = steps("beat-rag-simulated-two-hop")
-    yield RECIPE, learned(decided)
-    yield RECIPE, f"searched {mean(decided[-1:], 'searches')} times in training"
-    yield RECIPE, f"`pages_as_decided` {min(row['pages_as_decided'] for row in decided):.2f}"
-    yield RECIPE, f"{len(decided)} steps of 48 x 8 episodes in 7.6 minutes"
+    yield EARLIER, learned(decided)
+    yield EARLIER, f"searched {mean(decided[-1:], 'searches')} times in training"
+    yield EARLIER, f"`pages_as_decided` {min(row['pages_as_decided'] for row in decided):.2f}"
+    yield EARLIER, f"{len(decided)} steps of 48 x 8 episodes in 7.6 minutes"
 
     real = steps("beat-rag-two-hop")
     ends = [mean(real[:5], "reward"), mean(real[-5:], "reward")]
@@ -87,17 +86,17 @@ def beat_rag() -> Claims:
     yield RECIPE, f"sampled episodes searched {mean(real[:1], 'searches')} times"
     yield RECIPE, f"then {len(real)} steps of GRPO"
     lagged = steps("beat-rag-two-hop-more")
-    yield RECIPE, f"(gap up to {max(row['sampler_gap'] for row in lagged):.2f} nats a token".replace("0.", ".")
-    yield RECIPE, f"stopped by the same gap at step {len(steps('beat-rag-prompted-stale'))}"
+    yield EARLIER, f"(gap up to {max(row['sampler_gap'] for row in lagged):.2f} nats a token".replace("0.", ".")
+    yield EARLIER, f"stopped by the same gap at step {len(steps('beat-rag-prompted-stale'))}"
 
     tuned = steps("beat-rag-tuned")
     fewer = f"({mean(tuned[:1], 'searches')} to {mean(tuned[-1:], 'searches')}; the rate was 1e-4"
-    yield RECIPE, f"{fewer}, entropy {mean(tuned[:1], 'entropy')} to {mean(tuned[-1:], 'entropy')})"
+    yield EARLIER, f"{fewer}, entropy {mean(tuned[:1], 'entropy')} to {mean(tuned[-1:], 'entropy')})"
     first, prompted = steps("beat-rag-real"), steps("beat-rag-prompted")
     for label, run in (("real engine", first), ("prompted simulator", prompted)):
         ends = [f"{mean(run[:5], key, n)} -> {mean(run[-5:], key, n)}" for key, n in (("reward", 3), ("searches", 2))]
-        yield RECIPE, f"| {label} | {len(run)} | {ends[0]} | {ends[1]} |"
-    yield RECIPE, f"({median(seconds(first)):.1f} and {median(seconds(prompted)):.1f} seconds a step)"
+        yield EARLIER, f"| {label} | {len(run)} | {ends[0]} | {ends[1]} |"
+    yield EARLIER, f"({median(seconds(first)):.1f} and {median(seconds(prompted)):.1f} seconds a step)"
 
 
 def demo_gpu() -> Claims:
