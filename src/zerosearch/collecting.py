@@ -78,8 +78,6 @@ def collect(
             if config.model.base_url is not None and (used := parts.meter.used) != Ledger():
                 say(spending(used))
         write_json(out / "progress.json", asdict(done))
-    if done.searches > done.failed:
-        say(f"next: zerosearch label CONFIG {out}")
     if errors.failed:
         raise RunError(f"{errors.complaint()}. The episodes that it ended are kept, and say so")
     return done

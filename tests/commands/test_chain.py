@@ -46,6 +46,7 @@ def test_the_chain_runs_and_each_step_takes_what_the_one_before_wrote(zerosearch
     done = zerosearch("collect", str(config), "--out", str(collection), "--temperature", "0")
     assert done.code == 0, done.err
     assert f"{COUNT}/{COUNT} episodes" in done.out
+    assert f"next: zerosearch label {config} {collection}" in " ".join(done.out.split())
     assert len(list(read_collection(collection))) == COUNT
 
     done = zerosearch("label", str(config), str(collection))

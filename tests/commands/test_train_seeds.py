@@ -50,7 +50,7 @@ def test_a_run_that_fails_stops_no_other_and_the_command_fails_after_all_have_en
     again = zerosearch("train", str(config), "--seeds", "0,1")
     assert (again.code, again.err) == (0, "")
     assert "seed 0  step 1/1" in again.out
-    assert "is complete: 1 steps" in again.out  # seed 1 is resumed, and not trained once more
+    assert "is complete: 1 step;" in again.out  # seed 1 is resumed, and not trained once more
     assert "standard deviation" in again.out
     runs = tmp_path / "runs"
     assert f"zerosearch report {runs}/small-seed0 {runs}/small-seed1" in again.out

@@ -277,7 +277,7 @@ def test_a_budget_that_stops_before_the_first_step_keeps_the_first_evaluation(tm
     made = trainer(changed(config, engine__budget_searches=100), engine)
     made.say = said.append
     assert made.run()
-    assert [text for text in said if text.startswith("evaluating")] == ["evaluating after 1 steps: 8 questions, toy"]
+    assert [text for text in said if text.startswith("evaluating")] == ["evaluating after 1 step: 8 questions, toy"]
 
 
 def _one_of_two(rank: int, port: int, config: TrainConfig, tally: Path) -> None:

@@ -470,7 +470,7 @@ def test_a_complete_run_does_nothing_and_says_so(tmp_path: Path) -> None:
     made = trainer(config, DyingEngine(0), watch=watch)  # would be found out if it were asked
     made.say = said.append
     assert made.run()
-    assert any(line.startswith(f"{config.run_folder} is complete: 1 steps; a larger training.steps") for line in said)
+    assert any(line.startswith(f"{config.run_folder} is complete: 1 step; a larger training.steps") for line in said)
     assert {name: data for name, (data, _) in contents(config.run_folder).items()} == before
     assert not watch.rows
 

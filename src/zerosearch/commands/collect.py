@@ -39,4 +39,6 @@ def collect(
     """
     config = load_config(config_file, set_ or ())
     how = Collecting(limit, fields, rollouts, temperature, concurrency)
-    collect_pages(config, out, questions, how, console.print)
+    done = collect_pages(config, out, questions, how, console.print)
+    if done.searches > done.failed:
+        console.print(f"next: zerosearch label {config_file} {out}", markup=False)

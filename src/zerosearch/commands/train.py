@@ -160,7 +160,8 @@ def describe(config: TrainConfig) -> str:
     episodes = training.questions_per_step * training.rollouts
     return (
         f"[bold]{config.name}[/bold]: {config.algorithm.name} teaches {config.model.name} with a {config.engine.kind} "
-        f"engine, {training.steps} steps of {training.questions_per_step} questions x {training.rollouts} rollouts\n"
+        f"engine, {counted(training.steps, 'step')} of {counted(training.questions_per_step, 'question')} x "
+        f"{counted(training.rollouts, 'rollout')}\n"
         f"  ({episodes} episodes a step, at most {config.protocol.max_searches} searches each); "
         f"evaluated with {judged.kind} on {config.evaluation.questions}"
     )
@@ -223,7 +224,7 @@ def results_table(evaluations: list[dict[str, Any]]) -> Table:
     made = table(
         f"{first['summary']['questions']} held-out questions, {first['engine']}, top {first['top_k']}, greedy",
         "",
-        *(f"after {e['step']} steps" if e["step"] else "before" for e in evaluations),
+        *(f"after {counted(e['step'], 'step')}" if e["step"] else "before" for e in evaluations),
     )
     for key, label in SCORES.items():
         made.add_row(label, *(f"{s[key]:.3f}" for s in summaries))

@@ -146,7 +146,7 @@ def summary(runs: dict[int, TrainConfig]) -> Table | None:
     if not last:
         return None
     steps = sorted({evaluation["step"] for evaluation in last.values()})
-    after = f"after {' or '.join(map(str, steps))} steps"
+    after = f"after {' or '.join(map(str, steps))} {'step' if steps == [1] else 'steps'}"
     first = next(iter(last.values()))
     shown = table(
         f"{first['summary']['questions']} held-out questions, {first['engine']}, {after}",

@@ -32,7 +32,7 @@ from zerosearch.process.loops import Loop
 from zerosearch.process.runtime import release_memory
 from zerosearch.simulator.fidelity import Leak, leak
 from zerosearch.spending.books import numbers, times
-from zerosearch.spending.ledger import Ledger
+from zerosearch.spending.ledger import Ledger, counted
 from zerosearch.spending.meter import Budget
 
 
@@ -97,7 +97,7 @@ class Trainer:
             start = done = self._resume()
             if start >= training.steps and self._evaluation_file(start).exists():
                 self.say(
-                    f"{self.folder} is complete: {start} steps; a larger training.steps continues it, "
+                    f"{self.folder} is complete: {counted(start, 'step')}; a larger training.steps continues it, "
                     "--fresh or another --name starts a new run"
                 )
                 return True
@@ -257,10 +257,10 @@ class Trainer:
             return
         started = time.perf_counter()
         inputs, config, engine = self.inputs, self.config, self.inputs.evaluation_engine
-        kind = (config.evaluation.engine or config.engine).kind
+        kind, asked = (config.evaluation.engine or config.engine).kind, inputs.evaluation_questions
         noise = 0.0 if kind == "simulated" else None
-        self.say(f"evaluating after {step} steps: {len(inputs.evaluation_questions)} questions, {engine.name}")
-        played, used = await self._play(tries(inputs.evaluation_questions, noise=noise), engine, inputs.evaluation)
+        self.say(f"evaluating after {counted(step, 'step')}: {counted(len(asked), 'question')}, {engine.name}")
+        played, used = await self._play(tries(asked, noise=noise), engine, inputs.evaluation)
         header = evaluation_header(config, step, played, engine, inputs.evaluation)
         found, record = evaluation_record(header, step, played)
         limit = config.evaluation.transfer_limit
