@@ -226,6 +226,8 @@ def verl() -> Claims:
     yield page, f"{last} | {min(verls[0][6:9]):.1f} to {max(verls[0][6:9]):.1f} (steps 7 to 9) |"
     yield page, f"{short(ours[17]['f1'], 2)} to {short(ours[19]['f1'], 2)} in two steps"
     yield SPEED, f"a step of 320 episodes took {median(spent[2:18]):.1f} seconds"
+    drift = [row["rollout_corr/k3_kl"] for row in run]
+    yield SPEED, f"(k3 from {short(drift[0], 4)} to {short(max(drift), 4)} in {len(run)} steps)"
 
 
 def machines() -> Claims:
