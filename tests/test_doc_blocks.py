@@ -1,4 +1,4 @@
-"""Code of the documentation parse as what they are: TOML, YAML, JSON, Python. Blocks whose lines were joined do not."""
+"""The code blocks of the documentation parse: TOML, YAML, JSON, Python. Blocks whose lines were joined do not."""
 
 from __future__ import annotations
 
