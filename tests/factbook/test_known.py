@@ -18,19 +18,21 @@ def test_a_question_is_known_by_a_country_that_it_or_its_answer_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("adapter", "source", "questions", "said"),
+    ("model", "adapter", "source", "questions", "said"),
     [
-        ("embedded:simulator", "mine.jsonl", VILLAGE, "and 0% of the questions of mine.jsonl name one"),
-        ("embedded:simulator", "mine.jsonl", COUNTRIES, None),
-        ("embedded:simulator", "hub:my/questions", [], "nothing else: on other questions"),
-        ("embedded:simulator", "factbook:train", VILLAGE, None),
-        ("my/adapter", "mine.jsonl", VILLAGE, None),
-        (None, "mine.jsonl", VILLAGE, None),
+        ("smollm2-135m", "embedded:simulator", "mine.jsonl", VILLAGE, "and 0% of the questions of mine.jsonl name one"),
+        ("smollm2-135m", "embedded:simulator", "mine.jsonl", COUNTRIES, None),
+        ("smollm2-135m", "embedded:simulator", "hub:my/questions", [], "nothing else: on other questions"),
+        ("smollm2-135m", "embedded:simulator", "factbook:train", VILLAGE, None),
+        ("smollm2-135m", "my/adapter", "mine.jsonl", VILLAGE, None),
+        ("smollm2-135m", None, "factbook:train", COUNTRIES, "has no adapter"),
+        ("org/larger", None, "mine.jsonl", VILLAGE, None),
+        (None, None, "mine.jsonl", VILLAGE, None),
     ],
 )
 def test_own_questions_and_the_embedded_simulator(
-    adapter: str | None, source: str, questions: list[Question], said: str | None
+    model: str | None, adapter: str | None, source: str, questions: list[Question], said: str | None
 ) -> None:
-    warning = embedded_warning(adapter, source, questions)
+    warning = embedded_warning(model, adapter, source, questions)
     assert (warning is None) is (said is None)
     assert said is None or said in (warning or "")

@@ -193,7 +193,9 @@ def read_questions(parts: Parts, found: Findings) -> dict[str, list[Question]]:
         if name in read:
             console.print(f"{name}: {len(read[name]):,} questions of {source}", markup=False)
     if config.engine.kind == "simulated" and ("data.train" in read or config.data.train.startswith("hub:")):
-        unknown = embedded_warning(config.engine.simulated.adapter, config.data.train, read.get("data.train", ()))
+        simulator = config.engine.simulated
+        local = None if simulator.base_url else simulator.model
+        unknown = embedded_warning(local, simulator.adapter, config.data.train, read.get("data.train", ()))
         found.warnings += [unknown] if unknown else []
     return read
 

@@ -12,17 +12,25 @@ from zerosearch.episodes.scoring import normalize
 from zerosearch.factbook.questions import PREFIX
 from zerosearch.factbook.shipped import manifest
 
-EMBEDDED_SIMULATOR = "embedded:simulator"
+EMBEDDED_MODEL, EMBEDDED_SIMULATOR = "smollm2-135m", "embedded:simulator"
 ENOUGH = 0.5
 _LOOKED_AT = 500  # questions
 
 
-def embedded_warning(adapter: str | None, source: str, questions: Sequence[Question]) -> str | None:
-    """What to say where the embedded simulator is asked questions that it knows nothing of; None: nothing.
+def embedded_warning(model: str | None, adapter: str | None, source: str, questions: Sequence[Question]) -> str | None:
+    """What to say where the embedded simulator is asked questions that it knows nothing of, or its model lacks the
+    adapter; None: nothing.
 
+    `model` None: it is behind a URL.
     `source` is where the questions are from. Those of the Factbook itself are known; of others at least half must name
     a country of it. Give no questions where they cannot be looked at yet.
     """
+    if model == EMBEDDED_MODEL and adapter is None:
+        return (
+            f"the simulator {model} has no adapter: it was not taught to write pages. Set "
+            f'engine.simulated.adapter = "{EMBEDDED_SIMULATOR}" for questions about countries, or take another model '
+            "(docs/simulator.md, Your own data)"
+        )
     if adapter != EMBEDDED_SIMULATOR or source.startswith(PREFIX):
         return None
     countries = {name for names in manifest()["countries"].values() for name in names}

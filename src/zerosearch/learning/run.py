@@ -194,11 +194,14 @@ def _warnings(config: TrainConfig, questions: Sequence[Question], processes: Pro
     """Where there are fewer processes than wanted, or a simulator's adapter is asked for what it was not tuned on."""
     if processes.missed:
         yield processes.missed
-    engine, adapter = config.engine, config.engine.simulated.adapter
-    if engine.kind == "simulated" and adapter is not None:
-        if unknown := embedded_warning(adapter, config.data.train, questions):
-            yield unknown
-        for line in tuned_otherwise(adapter, top_k=engine.top_k, base=engine.simulated.model).values():
+    engine, simulator = config.engine, config.engine.simulated
+    if engine.kind != "simulated":
+        return
+    local = None if simulator.base_url else simulator.model
+    if unknown := embedded_warning(local, simulator.adapter, config.data.train, questions):
+        yield unknown
+    if simulator.adapter is not None:
+        for line in tuned_otherwise(simulator.adapter, top_k=engine.top_k, base=simulator.model).values():
             yield f"the simulator {line}"
 
 
