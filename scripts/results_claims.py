@@ -193,7 +193,7 @@ def make_simulator() -> Claims:
 
 
 def verl() -> Claims:
-    page, run = "recipes/verl-offline/README.md", [row["data"] for row in steps("verl-two-gpus")]
+    page, run = "recipes/verl-offline/README.md", steps("verl-two-gpus")
     f1, searches = ([short(run[place][f"search/{key}"], 2) for place in (0, -1)] for key in ("f1", "searches"))
     yield page, f"{f1[0]} in the first step, {f1[1]} in the fifteenth"
     yield page, f"searches an episode {searches[0]} and {searches[1]}"
@@ -206,8 +206,7 @@ def verl() -> Claims:
     yield page, f"| {short(max(agree), 4)} to {short(min(agree), 4)}: it falls with the entropy"
     yield page, f"at most {max(row['actor/perf/max_memory_allocated_gb'] for row in run):.1f}"
 
-    ours = steps("one-gpu-beside-verl")
-    again = [row["data"] for row in steps("verl-two-gpus-again")]
+    ours, again = steps("one-gpu-beside-verl"), steps("verl-two-gpus-again")
     for label, key in (
         ("F1 of the sampled episodes, step 1, 5, 10, 15, 20", "f1"),
         ("searches an episode, the same steps", "searches"),

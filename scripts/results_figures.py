@@ -172,8 +172,7 @@ def verl_beside_ours() -> str:
     runs = {"our trainer, one GPU": "one-gpu-beside-verl", "verl, two": "verl-two-gpus", "again": "verl-two-gpus-again"}
 
     def by_step(key: str) -> dict[str, list[float]]:
-        found = {name: [row.get("data", row) for row in steps(run)] for name, run in runs.items()}
-        return {name: [row.get(key, row.get(f"search/{key}")) for row in rows] for name, rows in found.items()}
+        return {name: [row.get(key, row.get(f"search/{key}")) for row in steps(run)] for name, run in runs.items()}
 
     return curves(
         "Our trainer and verl on the same questions",

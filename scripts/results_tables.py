@@ -45,8 +45,9 @@ def report(name: str) -> Any:
 
 
 def steps(run: str) -> list[dict[str, Any]]:
-    """The rows of a run's metrics, one a step."""
-    return [json.loads(line) for line in (RESULTS / f"{run}.jsonl").read_text(encoding="utf-8").splitlines()]
+    """The rows of a run's metrics, one a step; of verl's rows what they hold under `data`."""
+    rows = [json.loads(line) for line in (RESULTS / f"{run}.jsonl").read_text(encoding="utf-8").splitlines()]
+    return [row.get("data", row) for row in rows]
 
 
 def methods() -> str:
