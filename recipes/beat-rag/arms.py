@@ -14,13 +14,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -204,13 +204,10 @@ class Runner:
     def log(self, stage: Stage) -> Path:
         return self.folder / "work/log" / f"{stage.name}.log"
 
-    @contextmanager
-    def ending_children(self) -> Iterator[None]:
-        try:
-            yield
-        finally:
-            for one in self.running:
-                os.killpg(one.process.pid, signal.SIGTERM)
+    def end(self) -> None:
+        """End what still runs, with all that it started."""
+        for one in self.running:
+            os.killpg(one.process.pid, signal.SIGTERM)
 
 
 def main() -> int:
@@ -222,15 +219,21 @@ def main() -> int:
     parser.add_argument("--within", type=float, metavar="MINUTES", help="for everything: arms get what is left")
     parser.add_argument("--dry-run", action="store_true")
     asked = parser.parse_args()
-    planned = stages(asked.arms.split(","), asked.model)
+    arms = asked.arms.split(",")
+    for arm in arms:
+        if not re.fullmatch(r"\w+:\d+", arm):  # it would fail when it trains, long after the first stages
+            parser.error(f"--arms: {arm!r} is not REWARD:SEED")
+    planned = stages(arms, asked.model)
     if asked.dry_run:
         print("\n".join(stage.line for stage in planned))
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     within = None if asked.within is None else 60 * asked.within
     runner = Runner(Path.cwd(), asked.gpus.split(","), asked.minutes, within)
-    with runner.ending_children():
+    try:
         missing = runner.run(planned)
+    finally:
+        runner.end()
     for stage in planned:
         if stage.name.startswith("kinds-") and stage.name not in missing:
             print(f"\n{stage.name.removeprefix('kinds-')} against rag\n{runner.log(stage).read_text(encoding='utf-8')}")

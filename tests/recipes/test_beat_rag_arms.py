@@ -138,3 +138,17 @@ def test_a_killed_command_ends_what_it_runs(tmp_path: Path) -> None:
             return
         time.sleep(0.05)
     raise AssertionError("the child lives on")
+
+
+@pytest.mark.parametrize("wrong", ["concise", "concise:", ":0", "concise:0,unneeded:one"])
+def test_an_arm_that_is_none_is_told_before_anything_runs(
+    wrong: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["arms.py", "--arms", wrong])
+    monkeypatch.setattr(Runner, "run", lambda *_: [])
+    with pytest.raises(SystemExit) as stop:
+        arms.main()
+    assert stop.value.code == 2
+    assert "is not REWARD:SEED" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
