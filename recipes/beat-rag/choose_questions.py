@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import re
-import sys
 from pathlib import Path
+
+from script import arguments, run
 
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.episodes.questions import Question, load_questions
@@ -58,7 +59,7 @@ def second_search(engine: BM25Engine, question: Question, page: tuple[Document, 
 
 
 def main() -> None:
-    corpus, out, *files = map(Path, sys.argv[1:])
+    corpus, out, *files = map(Path, arguments(__doc__, 3, more=True))
     engine = BM25Engine.open(corpus)
     out.mkdir(parents=True, exist_ok=True)
     rows: dict[str, list[str]] = {"hit": [], "two": [], "yes": []}
@@ -78,4 +79,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

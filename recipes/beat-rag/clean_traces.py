@@ -5,15 +5,16 @@ from __future__ import annotations
 import gzip
 import json
 import re
-import sys
 from pathlib import Path
+
+from script import arguments, run
 
 WORDS, TOP = 110, 3
 ONE_HOP = ("nq", "triviaqa", "popqa")
 
 
 def main() -> None:
-    out, *files = map(Path, sys.argv[1:])
+    out, *files = map(Path, arguments(__doc__, 2, more=True))
     ids: dict[str, int] = {}
     policies: dict[str, int] = {}
     with out.open("w", encoding="utf-8") as lines:
@@ -42,4 +43,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

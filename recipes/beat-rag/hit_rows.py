@@ -13,7 +13,6 @@ import gzip
 import json
 import random
 import re
-import sys
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from choose_questions import LITTLE, bare
+from script import arguments, run
 
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.episodes.questions import Question, load_questions
@@ -165,11 +165,11 @@ def rows(corpus: Path, folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def main() -> None:
-    corpus, folder, out = map(Path, sys.argv[1:])
+    corpus, folder, out = map(Path, arguments(__doc__, 3))
     made = [json.dumps(row, ensure_ascii=False) + "\n" for row in rows(corpus, folder)]
     out.write_text("".join(made), encoding="utf-8")
     print(f"{out}: {len(made)} pages")
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -10,10 +10,10 @@ right where one did.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+from script import arguments, run
 from simulated_questions import CHOICE
 
 from zerosearch.episodes.predictions import Prediction
@@ -56,7 +56,7 @@ def line(name: str, places: Sequence[tuple[str, str]], ours: Tries, theirs: Trie
 
 
 def main() -> None:
-    ours, theirs = (read(spec) for spec in sys.argv[1:3])
+    ours, theirs = map(read, arguments(__doc__, 2))
     both = sorted(ours.keys() & theirs.keys())
     kinds: dict[str, Callable[[tuple[str, str]], bool]] = {
         "all": lambda place: True,
@@ -71,4 +71,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -18,12 +18,12 @@ import gzip
 import json
 import random
 import re
-import sys
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
 from choose_questions import LITTLE, any_page_answers, bare, names_on
+from script import arguments, run
 
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.episodes.questions import Question, load_questions
@@ -103,7 +103,7 @@ def plain(row: Row, hops: int | None = None) -> Row:
 
 
 def main() -> None:
-    corpus_file, folder, out = map(Path, sys.argv[1:])
+    corpus_file, folder, out = map(Path, arguments(__doc__, 3))
     out.mkdir(parents=True, exist_ok=True)
     rng = random.Random(7)
     corpus = Corpus(corpus_file)
@@ -189,4 +189,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -16,12 +16,12 @@ from __future__ import annotations
 import json
 import random
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 from comparing_facts import facts_of
+from script import arguments, run
 
 from zerosearch.episodes.questions import Question, load_questions
 from zerosearch.episodes.scoring import contains_answer
@@ -67,7 +67,7 @@ def of_two_hops(question: Question) -> bool:
 
 
 def main() -> None:
-    folder, out = map(Path, sys.argv[1:])
+    folder, out = map(Path, arguments(__doc__, 2))
     out.mkdir(parents=True, exist_ok=True)
     rng, hits = random.Random(11), HitPredictor.open("default")
 
@@ -99,4 +99,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import sys
 import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from script import arguments, run
 from simulated_questions import short_comparison
 
 from zerosearch.config_file import load_config
@@ -59,8 +59,9 @@ def with_facts(rows: list[dict[str, Any]], worlds: dict[str, World]) -> list[dic
 
 
 def main() -> None:
-    config_file, folder = map(Path, sys.argv[1:3])
-    config = load_config(config_file, ["model.adapter=none", *sys.argv[3:]])
+    words = arguments(__doc__, 2, more=True)
+    (config_file, folder), settings = map(Path, words[:2]), words[2:]
+    config = load_config(config_file, ["model.adapter=none", *settings])
     simulator = config.engine.simulated
     with Parts(config) as parts:
         chat = parts.chat(ModelRef(simulator.model, simulator.adapter))
@@ -92,4 +93,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

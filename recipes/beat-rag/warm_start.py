@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from script import arguments, run
 
 from recipes.embedded.scripted import Find, Script, encode_script, held_answer
 from zerosearch.config import TrainConfig
@@ -86,8 +87,9 @@ def learn(config: TrainConfig, played: Iterable[tuple[str, Script | str]], out: 
 
 
 def main() -> None:
-    config_file, warm, out = map(Path, sys.argv[1:4])
-    seconds = float(sys.argv[4]) if len(sys.argv) > 4 else None
+    words = arguments(__doc__, 3, more=True)
+    config_file, warm, out = map(Path, words[:3])
+    seconds = float(words[3]) if len(words) > 3 else None
     config = load_config(config_file, ["model.adapter=none"])
     torch.manual_seed(config.seed)
     assert config.engine.bm25.corpus is not None
@@ -101,4 +103,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

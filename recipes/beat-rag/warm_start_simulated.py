@@ -7,10 +7,10 @@ names the bridge, a second one asks for it. Only episodes whose last page has th
 from __future__ import annotations
 
 import asyncio
-import sys
 from pathlib import Path
 
 import torch
+from script import arguments, run
 from simulated_worlds import second_query
 from warm_start import learn
 
@@ -56,9 +56,10 @@ async def play(questions: list[Question], engine: SearchEngine, top_k: int) -> l
 
 
 def main() -> None:
-    config_file, worlds, out = map(Path, sys.argv[1:4])
-    seconds = float(sys.argv[4]) if len(sys.argv) > 4 else None
-    config = load_config(config_file, ["model.adapter=none", *sys.argv[5:]])
+    words = arguments(__doc__, 3, more=True)
+    config_file, worlds, out = map(Path, words[:3])
+    seconds = float(words[3]) if len(words) > 3 else None
+    config = load_config(config_file, ["model.adapter=none", *words[4:]])
     torch.manual_seed(config.seed)
     with Parts(config) as parts:
         questions = parts.questions(str(worlds))
@@ -67,4 +68,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -14,6 +14,7 @@ from zerosearch.commands.screen import console, json_text, table
 from zerosearch.config_file import load_config
 from zerosearch.measuring import check_failures, measure
 from zerosearch.simulator.fidelity import SIDES
+from zerosearch.spending.ledger import counted
 
 
 def fidelity(
@@ -109,7 +110,8 @@ def rest_table(report: dict[str, Any]) -> Table:
     """Form, failures, time and cost."""
     made = Table(title="other numbers", show_header=False)
     blind, price = report["answer_in_prompt"], report["usd_per_page"]
-    held = f"useful page contains the answer ({blind['queries']} queries), answer in the prompt"
+    asked = counted(blind["queries"], "query", "queries")
+    held = f"useful page contains the answer ({asked}), answer in the prompt"
     made.add_row("pages with all documents in form", *_shares(report["whole_pages"]))
     made.add_row(held, *_shares(blind["with"]))
     made.add_row("the same without question and answer in the prompt", *_shares(blind["without"]))
@@ -124,7 +126,8 @@ def rest_table(report: dict[str, Any]) -> Table:
 def reader_table(report: dict[str, Any]) -> Table:
     """What a reader answers from the pages."""
     failed = f", {report['failed']} could not be asked ({report['error']})" if report["failed"] else ""
-    title = Text(f"what does {report['model']} answer from the page? {report['queries']} queries{failed}")
+    asked = counted(report["queries"], "query", "queries")
+    title = Text(f"what does {report['model']} answer from the page? {asked}{failed}")
     made = table(title, "", *SIDES)
     for key, label in (("em", "EM"), ("f1", "F1"), ("unknown", "says that the page does not tell")):
         made.add_row(label, *_shares(*(report["pages"][side][key] for side in SIDES)))

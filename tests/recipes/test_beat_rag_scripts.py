@@ -1,0 +1,42 @@
+"""The scripts of recipes/beat-rag: how they are used, and one line for what is wrong."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[2] / "recipes/beat-rag"
+SCRIPTS = [file for file in sorted(FOLDER.glob("*.py")) if "__main__" in file.read_text() and file.name != "arms.py"]
+
+
+def ran(script: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(FOLDER / script), *words], capture_output=True, text=True, timeout=120)
+
+
+@pytest.mark.parametrize("file", SCRIPTS, ids=lambda file: file.stem)
+def test_an_error_is_one_line_and_the_docstring_tells_the_usage(file: Path) -> None:
+    text = file.read_text()
+    assert text.endswith('if __name__ == "__main__":\n    run(main)\n')
+    assert re.match(rf'"""[^\n]*\b{file.name} [A-Za-z]', text)
+
+
+def test_without_its_words_a_script_prints_its_docstring() -> None:
+    found = ran("clean_traces.py", "OUT.jsonl")
+    assert (found.returncode, found.stdout) == (2, "")
+    assert "clean_traces.py OUT.jsonl TRACE.jsonl.gz ..." in found.stderr
+    assert "Traceback" not in found.stderr
+    assert ran("clean_traces.py", "--help").stdout == found.stderr
+
+
+def test_words_too_many_are_refused() -> None:
+    assert ran("hit_rows.py", "corpus", "train", "out", "more").returncode == 2
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+    found = ran("hit_rows.py", str(tmp_path / "corpus.jsonl.gz"), str(tmp_path), str(tmp_path / "out.jsonl"))
+    assert found.returncode == 1
+    assert found.stderr == f"error: {tmp_path / 'corpus.jsonl.gz'}: no such file\n"
