@@ -15,7 +15,7 @@ from zerosearch.engines.recorded import read_recordings
 from zerosearch.episodes.questions import Fields, Reading, read_questions
 from zerosearch.errors import ZeroSearchError
 from zerosearch.files.formats import read_file
-from zerosearch.simulator.label import read_labels
+from zerosearch.simulator.label import VERSION, read_labels
 
 QUESTIONS: list[dict[str, Any]] = [
     {"id": "1", "question": "Größe?", "golden_answers": ["Île", "“a”"]},
@@ -30,8 +30,8 @@ RESULTS = [{"title": "t", "snippet": "s"}]
 RECORDING = [{"query": "q", "engine": "e", "results": RESULTS, "question": "q", "golden_answers": ["a"]}]
 QUESTION = {"id": "1", "question": "q", "golden_answers": ["a"]}
 LABELS = [
-    {"version": 1, "question": QUESTION, "query": "q", "documents": [{"title": "t", "text": "x", "id": "1"}],
-     "engine": "e", "rollout": 0, "turn": 0, "labels": {"outcome": "useful"}},
+    {**QUESTION, "version": VERSION, "query": "q", "engine": "e", "turn": 0, "rollout": 0, "results": RESULTS,
+     "labels": {"outcome": "useful"}, "verdicts": ["noisy"]},
 ]  # fmt: skip
 TOML = 'name = "é"\n[training]\nsteps = 3\n[engine]\nkind = "bm25"\n[engine.bm25]\ncorpus = "c.jsonl"\n'
 ODD: list[Any] = [

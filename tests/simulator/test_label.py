@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,17 @@ def test_a_failed_search_is_no_page_and_no_ones_fault() -> None:
     assert page.query == "a"
     assert page.labels == {CONTAINMENT: NOISY, EVIDENCE: NOISY}
     assert label_pages([episode(NEPAL, None, search("a"))]) == []  # an empty page
+
+
+def test_a_document_without_text_is_no_document_as_in_a_file_that_is_read(tmp_path: Path) -> None:
+    """Else the verdicts on a page would move to its other documents on the way through a file."""
+    blank = replace(search("a", "Kathmandu."), documents=(Document(" ", "", "http://x"), *documents("Kathmandu.")))
+    (page,) = label_pages([episode(NEPAL, "Kathmandu", blank)])
+    assert page.documents == documents("Kathmandu.")
+    assert label_pages([episode(NEPAL, None, replace(blank, documents=blank.documents[:1]))]) == []
+    page = replace(page, verdicts=(USEFUL,))
+    write_labels(tmp_path / "labels.jsonl", [page])
+    assert list(read_labels(tmp_path / "labels.jsonl")) == [page]
 
 
 def test_kappa_is_that_of_a_worked_example() -> None:
@@ -125,7 +137,10 @@ def test_labels_are_read_as_they_were_written(query: str, text: str) -> None:
     from tempfile import TemporaryDirectory
 
     nepal = Question(NEPAL.id, NEPAL.text, NEPAL.golden_answers, 2)
-    page = RecordedPage(query, documents(text), "bm25:x", "bm25 k1=1", nepal, 1, 2, {OUTCOME: NOISY, JUDGE: USEFUL})
+    page = RecordedPage(
+        query, documents(text, "b", "c"), "bm25:x", "bm25 k1=1", nepal, 1, 2, {OUTCOME: NOISY, JUDGE: USEFUL},
+        (USEFUL, None),
+    )  # fmt: skip
     with TemporaryDirectory() as folder:
         path = Path(folder) / "labels.jsonl"
         write_labels(path, [page])
@@ -137,8 +152,11 @@ def test_labels_are_read_as_they_were_written(query: str, text: str) -> None:
 @pytest.mark.parametrize(
     ("change", "complaint"),
     [
-        ({"version": 9}, "labels of version 9; this release reads 2"),
-        ({"version": "x" * 999}, f'labels of version "{"x" * 39}...; this release reads 2'),
+        ({"version": 9}, "labels of version 9; this release reads 3. Label the pages again"),
+        ({"version": "x" * 999}, f'labels of version "{"x" * 39}...; this release reads 3'),
+        ({"version": 2}, "labels of version 2; this release reads 3"),
+        ({"verdicts": ["fine"]}, "not a labelled page"),
+        ({"verdicts": ["useful", None]}, r"not a labelled page \(2 verdicts on 1 documents\)"),
         ({"labels": {"outcome": "fine"}}, "not a labelled page"),
         ({"results": [{"title": 7}]}, "result 1: the field 'title' must be text"),
         ({"question": None}, "not a labelled page"),

@@ -8,19 +8,23 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from simulator.rows import NEPAL, PERU, documents, episode, search
 
 from zerosearch.engines.page_rows import RecordedPage
 from zerosearch.episodes.questions import Question
-from zerosearch.episodes.search import Quality, SearchRequest
+from zerosearch.episodes.search import Document, Quality, SearchRequest
 from zerosearch.errors import ConfigError, DataError
 from zerosearch.models.chat import render_messages
 from zerosearch.models.local import LocalModel
-from zerosearch.simulator.label import CONTAINMENT, EVIDENCE, OUTCOME, label_pages
+from zerosearch.simulator.judge import page_label
+from zerosearch.simulator.label import CONTAINMENT, EVIDENCE, JUDGE, OUTCOME, label_pages
 from zerosearch.simulator.page_text import answer_spans, format_plan, parse_page
-from zerosearch.simulator.pairs import MIN_CLASS, RANK, misdirected, page_example, tuning_pairs
+from zerosearch.simulator.pairs import MIN_CLASS, RANK, _found, _noisy_twin, misdirected, page_example, tuning_pairs
 from zerosearch.simulator.prompts import simulator_messages
 
+USEFUL, NOISY = Quality.USEFUL, Quality.NOISY
 PLAN = "<think>[1] Title 0: Katmandu; [3] Title 2: The city of Kathmandu</think>\n"
 
 
@@ -122,6 +126,69 @@ def test_twins_hold_nothing_that_the_query_names() -> None:
     pages = deep(MIN_CLASS, holds=False, hops=2, query="about Title 4 {n}")
     with pytest.raises(DataError, match="20 useful and 0 noisy"):
         tuning_pairs(pages, EVIDENCE, top_k=2)
+
+
+def judged(page: RecordedPage, *verdicts: Quality | None) -> RecordedPage:
+    return replace(page, verdicts=verdicts).with_label(JUDGE, page_label(verdicts))
+
+
+def test_with_a_judge_its_verdicts_say_what_noise_is() -> None:
+    """What it called useful is in no twin, though it holds no answer; what it did not may be, though it stood beside
+    the useful one, or though the query names it."""
+    named_by_query = [judged(page, USEFUL, NOISY) for page in deep(MIN_CLASS, query="Title 1, Title 4? {n}")]
+    other = [
+        judged(replace(p, engine="web", documents=documents("Seas.", "Capes.")), USEFUL, NOISY) for p in named_by_query
+    ]
+    again = [replace(page, verdicts=(), labels={}) for page in named_by_query]  # takes no verdict back
+    pairs = tuning_pairs([*named_by_query, *other, *again], JUDGE, top_k=2)
+    twins = [pair for pair in pairs if pair.request.quality is NOISY]
+    assert len(pairs) == 2 * len(twins) == 4 * MIN_CLASS
+    texts = {document.text.split()[0] for twin in twins for document in twin.documents}
+    assert texts == {"Peaks", "Lakes", "Capes."}  # Seas: useful; Woods: named by the query, without a verdict
+
+
+def test_other_ways_leave_the_verdicts_of_a_judge_alone() -> None:
+    pages = deep(MIN_CLASS)
+    told = [judged(page, NOISY, NOISY, NOISY, USEFUL, USEFUL) for page in pages]
+    for way in (CONTAINMENT, EVIDENCE, RANK):
+        assert tuning_pairs(told, way, top_k=2) == tuning_pairs(pages, way, top_k=2)
+
+
+def test_a_question_of_yes_or_no_has_twins_of_what_was_judged_alone() -> None:
+    question = Question("y", "Is Lima in Peru?", ("yes",))
+    made = [
+        RecordedPage(f"lima {n}", documents("Yes.", "No.", "Yes, hills.", "Hm."), "bm25:x", question=question)
+        for n in range(MIN_CLASS)
+    ]
+    twins = tuning_pairs([judged(page, USEFUL, NOISY, NOISY) for page in made], JUDGE, top_k=2)
+    assert {tuple(d.text for d in p.documents) for p in twins if p.request.quality is Quality.NOISY} == {
+        ("No.", "Yes, hills.")
+    }
+
+
+@given(st.data())
+def test_a_twin_has_no_useful_document_and_is_never_its_page(data: st.DataObject) -> None:
+    """Whatever was found for a query, by several engines under ids of their own, and however it was judged."""
+    texts = st.sampled_from(["Hills", "Lakes", "Seas", "It is answer", "Woods"])
+    one = st.tuples(texts, st.sampled_from(["", "id"]), st.sampled_from([USEFUL, NOISY, None]))
+    pages = []
+    for page in data.draw(st.lists(st.lists(one, min_size=1, max_size=5), min_size=1, max_size=3)):
+        made = tuple(Document("T", text, name) for text, name, _ in page)
+        shown = data.draw(st.integers(0, len(page)))
+        found = RecordedPage("q", made, "e", question=Question("q", "Which?", ("answer",)))
+        pages.append(judged(found, *(verdict for *_, verdict in page[:shown])))
+    found = _found(pages, judged=True)["q", "q"]
+    useful = {d.text for p in pages for d, v in zip(p.documents, p.verdicts, strict=False) if v is USEFUL}
+    for page in pages:
+        top_k = data.draw(st.integers(1, 5))
+        twin = _noisy_twin(page, found, top_k, random.Random(0))
+        if twin is None:
+            continue
+        held = [d.text for d in twin.documents]
+        assert not useful & set(held)
+        assert "It is answer" not in held
+        assert len(held) == len(set(held)) == len(page.documents[:top_k])
+        assert set(held) != {d.text for d in page.documents[:top_k]}
 
 
 def test_twins_go_before_pages_that_were_noisy_by_themselves() -> None:

@@ -24,7 +24,7 @@ from zerosearch.simulator.collect import read_collection
 from zerosearch.simulator.config import LabelConfig
 from zerosearch.simulator.judge import judge
 from zerosearch.simulator.label import (
-    JUDGE,
+    VERSION,
     WAYS,
     agreements,
     balance,
@@ -59,8 +59,9 @@ def label(
 
     outcome: a page is useful if its trajectory ended with the right answer. evidence: it is useful if it contains a
     golden answer or, for questions of several hops, is about what the query names. judge (with label.judge): a
-    language model decides whether the page contains what its query asks for. containment (to compare with
-    evidence): it is useful if it contains a golden answer. The first engine.top_k documents decide.
+    language model decides for each document whether it contains what the query asks for, and a page with one such
+    document is useful. containment (to compare with evidence): it is useful if it contains a golden answer. The first
+    engine.top_k documents decide.
     """
     prepare()
     config = load_config(config_file, set_ or ())
@@ -110,20 +111,29 @@ def judged(
 ) -> tuple[list[RecordedPage], str]:
     """`pages` with the verdicts on their first `engine.top_k` documents, and what failed.
 
-    Verdicts are kept beside `target` as they come: the same command asks only for those that lack.
+    Verdicts are kept beside `target` as they come: the same command asks only for those that lack. Those of another
+    version, which were about whole pages, are counted and not used.
     """
     kept = target.with_suffix(".verdicts.jsonl")
-    held = {str(row.get("key")): Quality(row["verdict"]) for row in read_rows(kept) if row.get("verdict") in _VERDICTS}
+    rows = [row for row in read_rows(kept) if row.get("verdict") in _VERDICTS]
+    held = {str(row.get("key")): Quality(row["verdict"]) for row in rows if row.get("version") == VERSION}
+    if others := sum(row.get("version") != VERSION for row in rows):
+        console.print(f"{kept}: {counted(others, 'verdict')} of another version, not used (older ones: on whole pages)")
     with Parts(config, spending=target.with_suffix(".spending"), work="label") as parts:
         judging = judge(
             [replace(page, documents=page.documents[: config.engine.top_k]) for page in pages],
             parts.chat(model),
             held=held,
-            keep=lambda key, verdict: append_jsonl(kept, {"key": key, "judge": model.name, "verdict": verdict.value}),
+            keep=lambda key, verdict: append_jsonl(
+                kept, {"version": VERSION, "key": key, "judge": model.name, "verdict": verdict.value}
+            ),
         )
         done = parts.run(judging)
-    console.print(f"judge {model}: {done.unclear} pages without a clear verdict, {done.failed} could not be asked")
-    labelled = [page.with_label(JUDGE, seen.labels.get(JUDGE)) for page, seen in zip(pages, done.pages, strict=True)]
+    console.print(
+        f"judge {model}: {counted(done.documents, 'document')} on {counted(len(pages), 'page')}, {done.useful} useful, "
+        f"{done.unclear} without a clear verdict, {done.failed} could not be asked"
+    )
+    labelled = [replace(seen, documents=page.documents) for page, seen in zip(pages, done.pages, strict=True)]
     return labelled, done.complaint
 
 
@@ -143,6 +153,8 @@ def _show(pages: Sequence[RecordedPage], top_k: int) -> None:
     for page in pages[::step][:_SHOWN]:
         labels = ", ".join(f"{way}: {quality}" for way, quality in page.labels.items())
         console.print(f"\n[bold]{labels}[/bold]")
+        if page.verdicts:
+            console.print(f"judge, document by document: {', '.join(said or 'no verdict' for said in page.verdicts)}")
         console.print(f"question: {page.question.text}  ({'; '.join(page.question.golden_answers)})", markup=False)
         console.print(f"query: {page.query}\n{format_page(page.documents[:top_k])}", markup=False)
     console.print()

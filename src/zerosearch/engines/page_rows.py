@@ -1,7 +1,8 @@
 """A page that an engine returned for a query, as a row of a file: for caches, recordings and labels.
 
     {"query", "engine", "identity", "id", "question", "golden_answers", "turn", "rollout",
-     "results": [{"title", "text" or "snippet", "id" or "url"}, ...], "labels": {"judge": "useful"}}
+     "results": [{"title", "text" or "snippet", "id" or "url"}, ...], "labels": {"judge": "useful"},
+     "verdicts": ["useful", "noisy", null]}
 
 Only `query` and `results` must be there: search traces from elsewhere have little more.
 """
@@ -25,7 +26,8 @@ class RecordedPage:
 
     `question` is the one that the query was asked for, and `NO_QUESTION` where nobody noted it; `turn` counts the
     searches before it in rollout `rollout`. Name and identity of the engine are empty where nobody noted them.
-    `labels` say by the way they were made (`simulator/label.py`) whether the page is useful.
+    `labels` say by the way they were made (`simulator/label.py`) whether the page is useful, `verdicts` what the judge
+    said of its first documents, one each; None: nothing clear.
     """
 
     query: str
@@ -36,6 +38,7 @@ class RecordedPage:
     turn: int = 0
     rollout: int = 0
     labels: Mapping[str, Quality] = field(default_factory=dict)
+    verdicts: tuple[Quality | None, ...] = ()
 
     def with_label(self, way: str, quality: Quality | None) -> RecordedPage:
         return self if quality is None else replace(self, labels={**self.labels, way: quality})
@@ -51,6 +54,7 @@ class RecordedPage:
             "rollout": self.rollout,
             "results": [asdict(document) for document in self.documents],
             **({"labels": {way: str(quality) for way, quality in self.labels.items()}} if self.labels else {}),
+            **({"verdicts": list(self.verdicts)} if self.verdicts else {}),
         }
 
 

@@ -31,7 +31,7 @@ class LabelConfig(Section):
     snippet_words: int | None = Field(None, ge=1)
     """Cut recorded documents to snippets, as `engine.snippet_words` does."""
     judge: ChatConfig = ChatConfig()
-    """The model that decides whether a page contains what its query asks for."""
+    """The model that decides for each document of a page whether it contains what the query asks for."""
 
 
 class TuneConfig(Section):

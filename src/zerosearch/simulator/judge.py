@@ -1,7 +1,8 @@
-"""A language model as judge: does this page contain what its query asks for? (ZeroSearch, second version.)
+"""A language model as judge: does this document contain what the query asks for? (ZeroSearch, second version.)
 
-The judge sees query, question, golden answers and the page, and answers with one word. Prose is not guessed at: where
-no clear yes or no comes, it is asked once more; then the page counts as unclear and gets no label of this way.
+The judge sees query, question, golden answers and one document of the page, and answers with one word. Prose is not
+guessed at: where no clear yes or no comes, it is asked once more; then the document counts as unclear and has no
+verdict. A page is useful if one of its documents is.
 """
 
 from __future__ import annotations
@@ -10,13 +11,13 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from zerosearch.engines.page_rows import RecordedPage
 from zerosearch.episodes.protocol import Message, chat, field_text
 from zerosearch.episodes.replies import visible
 from zerosearch.episodes.rollout import ErrorRate
-from zerosearch.episodes.search import Quality
+from zerosearch.episodes.search import Document, Quality
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.episodes.tasks import for_each
 from zerosearch.errors import EngineError, RunError
@@ -31,34 +32,51 @@ _SYSTEM = "You judge the results of a search engine. You answer with one word: y
 
 
 ATTEMPTS = 2
-"""How often a page is asked about, until a verdict is clear."""
+"""How often a document is asked about, until a verdict is clear."""
 MAX_UNCLEAR = 0.5
-"""A judge that leaves a larger share of the pages without a verdict is stopped."""
+"""A judge that leaves a larger share of the documents without a verdict is stopped."""
 
 
 @dataclass(frozen=True)
 class Judged:
-    """The pages with their labels, in order, and how the judge did. `complaint`: what failed and why, if anything."""
+    """The pages in order, with the verdict on each document and the label that follows, and how the judge did.
+
+    Pairs of query and document that the judge sees alike count once: `documents` is all of them, `useful`, `unclear`
+    and `failed` are some. `complaint`: what failed and why, if anything.
+    """
 
     pages: list[RecordedPage]
+    documents: int
+    useful: int
     unclear: int
     failed: int
     complaint: str = ""
 
 
-def judge_messages(page: RecordedPage) -> list[Message]:
-    """The chat that asks for a verdict on `page`; no field of it can speak for another."""
+def judge_messages(page: RecordedPage, document: Document) -> list[Message]:
+    """The chat that asks for a verdict on a document of `page`; no field of it can speak for another."""
     answers = "; ".join(field_text(answer) for answer in page.question.golden_answers[:5])
     return chat(
         _SYSTEM,
         "Someone who wants to answer the question below has sent a query to a search engine, perhaps as one "
-        "step on the way. Does the result page hold, correctly and concretely, the facts that the query asks "
-        "for, so that it helps with the question? A page that only shares words or a subject with the query "
+        "step on the way. Does this result hold, correctly and concretely, the facts that the query asks "
+        "for, so that it helps with the question? A result that only shares words or a subject with the query "
         "does not.\n\n"
         f"Question: {field_text(page.question.text)}\nIts answer: {answers}\n"
         f"Query: {field_text(page.query)}\n\n"
-        f"Result page:\n{format_page(page.documents)}\n\nAnswer yes or no.",
+        f"Result:\n{format_page([document])}\n\nAnswer yes or no.",
     )
+
+
+def page_label(verdicts: Sequence[Quality | None]) -> Quality | None:
+    """A page is useful if one of its documents is, and noisy if none is. None where a verdict lacks that could decide.
+
+    >>> page_label([Quality.NOISY, None, Quality.USEFUL]), page_label([Quality.NOISY, None])
+    (<Quality.USEFUL: 'useful'>, None)
+    """
+    if Quality.USEFUL in verdicts:
+        return Quality.USEFUL
+    return Quality.NOISY if verdicts and None not in verdicts else None
 
 
 def parse_verdict(text: str) -> Quality | None:
@@ -82,30 +100,31 @@ async def judge(
     held: Mapping[str, Quality] | None = None,
     keep: Callable[[str, Quality], None] = lambda key, verdict: None,
 ) -> Judged:
-    """Ask for a verdict on each page, `concurrency` at a time. Pages that the judge would see alike are judged once.
+    """Ask for a verdict on each document of each page, `concurrency` at a time; on those that the judge would see alike
+    only once.
 
     `held` are verdicts that are there already, by `verdict_key`; `keep` is given each new one as it comes. Raises
-    `RunError` where more than `MAX_UNCLEAR` of the first fifty pages, or of all, got no verdict, and where the server
-    stays away.
+    `RunError` where more than `MAX_UNCLEAR` of the first fifty documents, or of all, got no verdict (those in `held`
+    have one), and where the server stays away.
     """
-    keys = [verdict_key(writer, page) for page in pages]
-    verdicts = {key: verdict for key in keys if (verdict := (held or {}).get(key)) is not None}
-    wanted = {key: page for key, page in zip(keys, pages, strict=True) if key not in verdicts}
+    keys = [[verdict_key(writer, page, document) for document in page.documents] for page in pages]
+    asked = {
+        key: (page, document)
+        for page, row in zip(pages, keys, strict=True)
+        for key, document in zip(row, page.documents, strict=True)
+    }
+    verdicts = {key: verdict for key in asked if (verdict := (held or {}).get(key)) is not None}
+    wanted = {key: one for key, one in asked.items() if key not in verdicts}
     asker = Asker(writer, retry)
-    errors = ErrorRate(what="pages to judge", at_fault="the judge's server")
+    errors = ErrorRate(what="documents to judge", at_fault="the judge's server")
     done, unclear, last = 0, 0, ""
 
-    async def ask(one: tuple[str, RecordedPage]) -> tuple[str, Quality | None, str | EngineError]:
-        key, page = one
-        for attempt in range(ATTEMPTS):
-            seed, heat = derive_seed(0, "judge", page.question.id, page.query, attempt), 0.7 * (attempt > 0)
-            try:
-                text = await asker.ask(judge_messages(page), heat=heat, seed=seed, read=parse_verdict)
-            except EngineError as error:
-                return key, None, error
-            if (verdict := parse_verdict(text)) is not None:
-                break
-        return key, verdict, text
+    async def ask(one: tuple[str, tuple[RecordedPage, Document]]) -> tuple[str, Quality | None, str | EngineError]:
+        key, (page, document) = one
+        try:
+            return key, *await _verdict(asker, judge_messages(page, document), key)
+        except EngineError as error:
+            return key, None, error
 
     def note(judged: tuple[str, Quality | None, str | EngineError]) -> None:
         nonlocal done, unclear, last
@@ -122,18 +141,33 @@ async def judge(
         else:
             last = " ".join(str(said).split())[:120]
         lost = unclear + errors.failed
-        if done in (50, len(wanted)) and lost > MAX_UNCLEAR * done:
+        if done in (50, len(wanted)) and lost > MAX_UNCLEAR * (lost + len(verdicts)):
             raise RunError(
-                f"the judge {writer.model} gave no verdict on {lost} of {done} pages (last: {last!r}); it must answer "
-                "yes or no. Take another model, or label by outcome"
+                f"the judge {writer.model} gave no verdict on {lost} of {lost + len(verdicts)} documents (last: "
+                f"{last!r}); it must answer yes or no. Take another model, or label by outcome"
             )
 
     await for_each(wanted.items(), ask, note, limit=concurrency)
-    labelled = [page.with_label(JUDGE, verdicts.get(key)) for key, page in zip(keys, pages, strict=True)]
-    return Judged(labelled, unclear, errors.failed, errors.complaint())
+    labelled = [_judged(page, [verdicts.get(key) for key in row]) for page, row in zip(pages, keys, strict=True)]
+    useful = sum(verdict is Quality.USEFUL for verdict in verdicts.values())
+    return Judged(labelled, len(asked), useful, unclear, errors.failed, errors.complaint())
 
 
-def verdict_key(writer: ChatModel, page: RecordedPage) -> str:
+async def _verdict(asker: Asker, messages: Sequence[Message], key: str) -> tuple[Quality | None, str]:
+    """The verdict, None where no attempt brought one, and what was said last. Raises `EngineError`."""
+    for attempt in range(ATTEMPTS):
+        seed, heat = derive_seed(0, "judge", key, attempt), 0.7 * (attempt > 0)
+        text = await asker.ask(messages, heat=heat, seed=seed, read=parse_verdict)
+        if (verdict := parse_verdict(text)) is not None:
+            break
+    return verdict, text
+
+
+def _judged(page: RecordedPage, verdicts: Sequence[Quality | None]) -> RecordedPage:
+    return replace(page, verdicts=tuple(verdicts)).with_label(JUDGE, page_label(verdicts))
+
+
+def verdict_key(writer: ChatModel, page: RecordedPage, document: Document) -> str:
     """What a verdict depends on: who judges, and all that the judge is shown."""
-    told = [writer.identity, judge_messages(page)]
+    told = [writer.identity, judge_messages(page, document)]
     return hashlib.sha256(json.dumps(told, ensure_ascii=True).encode()).hexdigest()[:32]

@@ -1,7 +1,8 @@
 """Label the pages of trajectories and recordings: useful or noisy. Four ways, and how far they agree.
 
 - `outcome` (ZeroSearch, first version): pages of a trajectory that ends right are useful, of one that ends wrong noisy.
-- `judge` (second version): a language model says whether a page suffices for its query; see `judge.py`.
+- `judge` (second version): a language model says of each document whether it has what the query asks for, and a page
+  with one that has it is useful; see `judge.py`.
 - `containment`: the page holds a golden answer. Free; a fallback for the judge, and a check on it. Blind to first hops,
   whose pages are useful without the final answer.
 - `evidence`: the page holds a golden answer or, for a question of several hops, is about something that the query
@@ -27,7 +28,7 @@ from zerosearch.errors import DataError
 from zerosearch.files.formats import read_jsonl
 from zerosearch.files.jsonl import read_rows, shown, write_jsonl
 
-VERSION = 2
+VERSION = 3
 OUTCOME, JUDGE, CONTAINMENT, EVIDENCE = "outcome", "judge", "containment", "evidence"
 _BRACKETS = re.compile(r"\(.*?\)")
 _SITE = re.compile(r"(?<=\S)\s+(?:[-–—|·•»]|::)\s+\S+(?:\s+\S+){0,3}$")  # " - Wikipedia", " | Britannica"
@@ -44,14 +45,15 @@ def label_pages(trajectories: Iterable[Trajectory], *, top_k: int | None = None)
     for t in trajectories:
         outcome = Quality.USEFUL if t.scores.f1 == 1.0 else Quality.NOISY
         for turn, search in enumerate(t.searches):
-            if not search.documents:  # nothing was found, or the search failed
+            documents = tuple(d for d in search.documents if d.title.strip() or d.text.strip())  # as a row is read
+            if not documents:  # nothing was found, or the search failed
                 continue
-            labels = free_labels(t.question, search.query, search.documents[:top_k])
+            labels = free_labels(t.question, search.query, documents[:top_k])
             if t.valid:  # one whose last search failed did not end wrong by its pages' fault
                 labels[OUTCOME] = outcome
             pages.append(
                 RecordedPage(
-                    search.query, search.documents, search.engine,
+                    search.query, documents, search.engine,
                     question=t.question, turn=turn, rollout=t.rollout, labels=labels,
                 )
             )  # fmt: skip
@@ -183,12 +185,17 @@ def read_labels(path: Path) -> Iterator[RecordedPage]:
     for where, row in read_jsonl(path):
         if not isinstance(row, dict) or row.get("version") != VERSION:
             version = row.get("version") if isinstance(row, dict) else None
-            raise DataError(f"{where}: labels of version {shown(version)}; this release reads {VERSION}")
+            raise DataError(
+                f"{where}: labels of version {shown(version)}; this release reads {VERSION}. Label the pages again"
+            )
         try:
-            found, question = parse_page_row(row, where), Question.from_row(row)
+            page = replace(parse_page_row(row, where), question=Question.from_row(row))
             if type(row["rollout"]) is not int or type(row["turn"]) is not int:
                 raise TypeError("a rollout or turn that is no whole number")
             labels = {way: Quality(label) for way, label in row["labels"].items()}
+            verdicts = tuple(None if said is None else Quality(said) for said in row.get("verdicts", ()))
+            if len(verdicts) > len(page.documents):
+                raise ValueError(f"{len(verdicts)} verdicts on {len(page.documents)} documents")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{where}: not a labelled page ({str(error)[:200]})") from None
-        yield replace(found, question=question, turn=row["turn"], rollout=row["rollout"], labels=labels)
+        yield replace(page, turn=row["turn"], rollout=row["rollout"], labels=labels, verdicts=verdicts)

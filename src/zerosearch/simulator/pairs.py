@@ -7,8 +7,9 @@ the page that the real engine returned. The word in the prompt is the page's lab
 from __future__ import annotations
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import zip_longest
 from typing import Any
 
 from zerosearch.engines.lexical import Lexicon
@@ -18,7 +19,7 @@ from zerosearch.episodes.search import Document, Quality, SearchRequest, holds_a
 from zerosearch.errors import ConfigError, DataError
 from zerosearch.models.chat import render_messages
 from zerosearch.models.local import LocalModel
-from zerosearch.simulator.label import named
+from zerosearch.simulator.label import JUDGE, named
 from zerosearch.simulator.page_text import QUOTED_WORDS, answer_spans, format_page, format_plan
 from zerosearch.simulator.prompts import simulator_messages
 
@@ -49,10 +50,11 @@ def tuning_pairs(
     """As many useful as noisy pages, by the labels of `way`; the larger class gives up pages by seeded draw.
 
     A page is cut to `top_k` documents, and its prompt asks for as many as it has. Equal pages of one query and one
-    label count once; those labelled both ways are left out. The documents found for the query of a useful page that are
-    not on it make a second, noisy page, without those that hold an answer or that the query names: only one word of
-    the prompt tells the two pages apart. With `way` = `rank` every page is useful as it was returned, and these are the
-    only noisy ones. `misdirected_share` adds useful pages under another question, as a share of them (`misdirected`).
+    label count once; those labelled both ways are left out. Of the documents found for the query of a useful page,
+    those that may be noise (`_noise`) make a second, noisy page: only one word of the prompt tells the two pages apart.
+    With `way` = `judge` the verdicts of the judge say what is noise. With `way` = `rank` every page is useful as it was
+    returned, and these are the only noisy ones. `misdirected_share` adds useful pages under another question, as a
+    share of them (`misdirected`).
 
     Raises `DataError` where a class has fewer than `MIN_CLASS` pages.
     """
@@ -60,10 +62,8 @@ def tuning_pairs(
     rng = random.Random(seed)
     useful = [page for page, quality in labelled if quality is Quality.USEFUL]
     useful += misdirected(useful, round(misdirected_share * len(useful)), rng)
-    found: dict[tuple[str, str], list[Document]] = {}
-    for page in pages:
-        found.setdefault((page.question.id, page.query), []).extend(page.documents)
-    candidates = (_noisy_twin(page, found.get((page.question.id, page.query), ()), top_k, rng) for page in useful)
+    found = _found(pages, judged=way == JUDGE)
+    candidates = (_noisy_twin(page, found.get((page.question.id, page.query), {}), top_k, rng) for page in useful)
     twins = [twin for twin in candidates if twin is not None]
     others = [_pair(page, Quality.NOISY, top_k) for page, quality in labelled if quality is Quality.NOISY]
     fewest = min(len(useful), len(twins) + len(others))
@@ -99,16 +99,50 @@ def _pair(page: RecordedPage, quality: Quality, top_k: int) -> TuningPair:
     return TuningPair(SearchRequest(page.query, len(documents), page.question, quality), documents)
 
 
-def _noisy_twin(page: RecordedPage, found: Sequence[Document], top_k: int, rng: random.Random) -> TuningPair | None:
-    """A noisy page for the query of `page`, of the other documents `found` for it; None where they are too few."""
-    golden, shown = page.question.golden_answers, page.documents[:top_k]
-    rest = [
-        d for d in dict.fromkeys(found) if d not in shown and not holds_answer([d], golden) and not named(d, page.query)
-    ]
-    if page.question.yes_or_no or len(rest) < len(shown):
+def _found(pages: Sequence[RecordedPage], *, judged: bool) -> dict[tuple[str, str], dict[Document, Quality | None]]:
+    """By question and query the documents found for it, in order and without their ids, and with `judged` the verdict
+    on each. Where two judges differ, it is useful.
+    """
+    found: dict[tuple[str, str], dict[Document, Quality | None]] = {}
+    for page in pages:
+        documents = found.setdefault((page.question.id, page.query), {})
+        for document, verdict in zip_longest(map(_bare, page.documents), page.verdicts if judged else ()):
+            if documents.get(document) is not Quality.USEFUL:
+                documents[document] = verdict or documents.get(document)
+    return found
+
+
+def _noisy_twin(
+    page: RecordedPage, found: Mapping[Document, Quality | None], top_k: int, rng: random.Random
+) -> TuningPair | None:
+    """A noisy page for the query of `page`, of the documents `found` for it; None where they are too few.
+
+    Those that are on the page already are left out, unless the judge told them from a useful one beside them.
+    """
+    shown = [_bare(document) for document in page.documents[:top_k]]
+    told = Quality.USEFUL in map(found.get, shown)
+    rest = [d for d, verdict in found.items() if (told or d not in shown) and _noise(page, d, verdict)]
+    if len(rest) < len(shown):
         return None
     documents = tuple(rest[place] for place in sorted(rng.sample(range(len(rest)), len(shown))))
     return TuningPair(SearchRequest(page.query, len(documents), page.question, Quality.NOISY), documents)
+
+
+def _bare(document: Document) -> Document:
+    """The document as a judge and a policy see it: two engines know it by different ids."""
+    return replace(document, id="")
+
+
+def _noise(page: RecordedPage, document: Document, verdict: Quality | None) -> bool:
+    """Whether a noisy page for the query of `page` may hold `document`: not if it was judged useful, or holds a golden
+    answer.
+
+    Without a verdict neither if the query names it, nor for a question of yes or no, whose answer any text may hold.
+    """
+    if verdict is None and (page.question.yes_or_no or named(document, page.query)):
+        return False
+    answers = () if page.question.yes_or_no else page.question.golden_answers
+    return verdict is not Quality.USEFUL and not holds_answer([document], answers)
 
 
 def misdirected(pages: Sequence[RecordedPage], count: int, rng: random.Random) -> list[RecordedPage]:
