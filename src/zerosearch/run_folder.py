@@ -40,9 +40,9 @@ def policy_config(
         return load_config(config, overrides, base=EMBEDDED)
     path = Path(run) / "config.toml"
     if not path.parent.is_dir():
-        raise ConfigError(f"--run {path.parent}: no such folder")
+        raise ConfigError(f"{path.parent}: no such folder")
     if not path.is_file():
-        raise ConfigError(f"--run {path.parent}: holds no config.toml: not the folder of a run (runs/NAME)")
+        raise ConfigError(f"{path.parent}: holds no config.toml: not the folder of a run (runs/NAME)")
     return _newest(path.parent, load_config(path, overrides), overrides)
 
 

@@ -26,6 +26,7 @@ ONLY_PARSED = {
     "record": "continues what collect made; test_chain.py",
     "label": "continues what record made; test_chain.py",
     "tune": "trains an adapter; test_chain.py",
+    "refresh": "plays and tunes; test_refresh.py does so with tiny models",
     "fidelity": "a simulator writes hundreds of pages; test_chain.py",
     "serve": "serves until it is stopped; test_serve.py",
     "export": "loads a model; test_export.py",

@@ -41,4 +41,4 @@ def collect(
     how = Collecting(limit, fields, rollouts, temperature, concurrency)
     done = collect_pages(config, out, questions, how, console.print)
     if done.searches > done.failed:
-        console.print(f"next: zerosearch label {config_file} {out}", markup=False)
+        console.next(f"zerosearch label {config_file} {out}")

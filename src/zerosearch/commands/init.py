@@ -27,4 +27,4 @@ def init(
         return
     copy(from_, file)
     console.print(f"{file} is a copy of {from_}; its runs lie in runs/{file.stem}", markup=False)
-    console.print(f"next: zerosearch check {file}, zerosearch train {file}", markup=False)
+    console.next(f"zerosearch check {file}, zerosearch train {file}")

@@ -79,7 +79,7 @@ def label(
     _show(pages, top_k)
     console.print(f"{counted(len(pages), 'page')} in {target}")
     way = "judge" if judge is not None else "outcome" if collection else "evidence"
-    console.print(f"next: zerosearch tune {config_file} {target} --by {way} --out simulator")
+    console.next(f"zerosearch tune {config_file} {target} --by {way} --out simulator")
     if complaint:
         raise RunError(f"{complaint}. The same command asks again for the verdicts that lack")
 

@@ -29,6 +29,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "record": "keep what a real engine returns for many queries, with more documents",
         "label": "label each page as useful or noisy",
         "tune": "tune a model to write such pages, useful or noisy on demand",
+        "refresh": "tune a run's simulator on what its policy asks by now: these four at once",
         "fidelity": "compare a simulator with the engine it imitates",
     },
     "Check the machine": {
@@ -40,7 +41,7 @@ GROUPS: dict[str, dict[str, str]] = {
 SUMMARIES = {name: said for group in GROUPS.values() for name, said in group.items()}
 KEEPING = {
     name: "what was written so far is kept"
-    for name in ("train", "evaluate", "collect", "record", "label", "tune", "fidelity")
+    for name in ("train", "evaluate", "collect", "record", "label", "tune", "refresh", "fidelity")
 }
 """What is said where one of these is stopped."""
 

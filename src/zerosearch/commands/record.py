@@ -66,7 +66,7 @@ def record(
         done = parts.run(recording)
     console.print(conclusion(done))
     if done.recorded:
-        console.print(f"next: zerosearch label {config_file} --recorded {out} --out labels.jsonl")
+        console.next(f"zerosearch label {config_file} --recorded {out} --out labels.jsonl")
     if done.failed:
         raise RunError(f"{errors.complaint()}. The same command asks again what is not recorded")
 
@@ -81,7 +81,7 @@ def conclusion(done: Recorded) -> str:
 
 def open_recordable(parts: Parts, source: str, limit: int | None, fields: str | None = None) -> list[Query]:
     """The queries of a collection's trajectories or of recorded pages; or questions, each asked whole, which may be
-    without answers (BEIR's queries)."""
+    without answers (BEIR's queries). Raises `DataError` where there are none."""
     path = Path(source)
     if path.is_dir():
         found = [Query(s.query, t.question, turn) for t in read_collection(path) for turn, s in enumerate(t.searches)]
@@ -89,6 +89,8 @@ def open_recordable(parts: Parts, source: str, limit: int | None, fields: str | 
         found = [Query(page.query, page.question, page.turn) for page in read_recorded_pages(path)[0]]
     else:
         found = [Query(q.text, q) for q in parts.questions(source, limit, fields=fields, answered=False)]
+    if not found:
+        raise DataError(f"{source}: holds no query; does the policy search?")
     distinct = {(q.question.id, q.text): q for q in found}
     return list(distinct.values())[:limit]
 

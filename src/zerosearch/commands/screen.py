@@ -12,7 +12,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import rich.console
@@ -35,6 +35,7 @@ class Console(rich.console.Console):
 
     def __init__(self, *, stderr: bool = False) -> None:
         super().__init__(stderr=stderr, highlight=False, emoji=False)
+        self._guided = False
 
     @property
     def size(self) -> rich.console.ConsoleDimensions:
@@ -53,6 +54,20 @@ class Console(rich.console.Console):
             else:
                 options["soft_wrap"] = True
         super().print(*objects, **options)
+
+    def next(self, command: str) -> None:
+        """Say what to type next; nothing within `guiding`."""
+        if not self._guided:
+            self.print(f"next: {command}", markup=False)
+
+    @contextlib.contextmanager
+    def guiding(self) -> Iterator[None]:
+        """Within this block commands are the stages of another one, which knows itself what comes next."""
+        self._guided = True
+        try:
+            yield
+        finally:
+            self._guided = False
 
     def render(
         self, renderable: rich.console.RenderableType, options: rich.console.ConsoleOptions | None = None

@@ -43,11 +43,11 @@ def tune(
 
         made = tune_hits(config, labels, out, console.print).made
         console.print(decision_table(made["held_out"], "queries of questions that were not fitted on"))
-        console.print(f"next: zerosearch fidelity {config_file} --set engine.simulated.hits={out}")
+        console.next(f"zerosearch fidelity {config_file} --set engine.simulated.hits={out}")
         return
     from zerosearch.learning.tuning import tune as tune_simulator
 
     tune_simulator(config, labels, out, console.print)
     use = f"engine.simulated.{'model' if config.tune.full else 'adapter'}={out}"
     style = "passages --set engine.simulated.hits=default" if config.tune.by == "passages" else "tuned"
-    console.print(f"next: zerosearch fidelity {config_file} --set {use} --set engine.simulated.style={style}")
+    console.next(f"zerosearch fidelity {config_file} --set {use} --set engine.simulated.style={style}")
