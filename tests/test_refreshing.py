@@ -10,7 +10,7 @@ from small_run import SIMULATED, write_config
 
 from zerosearch.config_file import config_toml, load_config
 from zerosearch.errors import CheckpointError, ConfigError
-from zerosearch.refreshing import QUESTIONS, going_on, open_refresh, stages
+from zerosearch.refreshing import QUESTIONS, going_on, notes, open_refresh, stages
 
 
 @pytest.fixture
@@ -104,13 +104,37 @@ def test_the_policy_plays_as_it_was_trained_and_no_more_questions_than_it_had(ru
 
 def test_an_older_checkpoint_can_be_named_and_what_refreshing_may_spend_is_not_the_runs(run: Path) -> None:
     older = f"model.adapter={run}/checkpoints/step-000002/policy"
-    asked = open_refresh(run, changes=[*HITS, older, "engine.budget_searches=9", "engine.budget_usd=2"])
+    asked = open_refresh(
+        run, changes=[*HITS, older, "engine.budget_searches=9", "engine.budget_usd=2", "tune.epochs=1"]
+    )
     collect, last = stages(asked)[0].command, going_on(asked)
     assert collect.count("model.adapter=") == last.count("model.adapter=") == 1
     assert older in collect
     assert older in last
     assert "engine.budget_searches=9" in collect
     assert "budget" not in last
+    assert "tune." not in last
+
+
+def test_a_new_adapter_begins_at_the_runs_unless_it_is_told_otherwise(run: Path) -> None:
+    def tuned(*changes: str) -> list[str]:
+        every = [*TUNED, *HITS, "engine.simulated.adapter=embedded:simulator", *changes]
+        return [stage.command for stage in stages(open_refresh(run, changes=every)) if stage.words[0] == "tune"]
+
+    hits, adapter = tuned()
+    assert "tune.start" not in hits
+    assert adapter.endswith(" --set tune.start=embedded:simulator")
+    assert tuned("tune.start=none")[1].count("tune.start=") == tuned("tune.start=none")[1].count("tune.start=none") == 1
+    assert "tune.start" not in tuned("tune.full=true")[1]
+
+
+def test_what_a_refresh_leaves_out_is_said(run: Path) -> None:
+    def said(*changes: str, pages: Sequence[Path] = (Path("old.jsonl"),)) -> str:
+        return "; ".join(notes(open_refresh(run, pages=pages, changes=changes)))
+
+    assert said(*HITS) == said(*TUNED) == ""
+    assert "of this round alone" in said(*HITS, pages=())
+    assert "stays as it is: only its hits are tuned" in said(*PASSAGES, *SERVED)
 
 
 def test_a_whole_model_is_named_as_one_and_a_run_of_verl_goes_on_there(run: Path) -> None:

@@ -60,14 +60,24 @@ class Refresh:
         name, value = ("model.name", model.name) if model.full else ("model.adapter", model.adapter)
         return [] if value is None else [f"{name}={value}"]
 
+    @property
+    def start(self) -> list[str]:
+        """The setting that lets a new adapter begin at the run's; none where there is none, or the user has set it."""
+        adapter = self.config.engine.simulated.adapter
+        told = any(_setting(change) == "tune.start" for change in self.changes)
+        return [] if adapter is None or told or self.config.tune.full else [f"tune.start={adapter}"]
+
     def made(self, way: str) -> Path:
         """What `tune --by` writes."""
         return self.out / ("hits.json" if way == "hits" else "simulator")
 
-    def words(self, name: str, *words: str | Path, settings: Sequence[str] = (), but: Sequence[str] = ()) -> list[str]:
-        """A command on the run's configuration with `settings` and all changes of others, without those of `but`."""
-        dropped = {*but, "tune.by", *map(_setting, settings)}
-        kept = [change for change in self.changes if _setting(change) not in dropped]
+    def words(
+        self, name: str, *words: str | Path, settings: Sequence[str] = (), but: tuple[str, ...] = ()
+    ) -> list[str]:
+        """A command on the run's configuration with `settings` and all changes of others, without those whose names
+        begin as one of `but`."""
+        dropped = {"tune.by", *map(_setting, settings)}
+        kept = [c for c in self.changes if _setting(c) not in dropped and not _setting(c).startswith(but)]
         options = [word for change in [*kept, *settings] for word in ("--set", change)]
         return [name, str(self.run / "config.toml"), *map(str, words), *options]
 
@@ -153,7 +163,8 @@ def stages(refresh: Refresh) -> list[Stage]:
         made.append(Stage(refresh.words("label", *collection, *of, "--out", labels), labels))
     for way in refresh.ways:
         source, target = [labels] if way in _FROM_LABELS else files, refresh.made(way)
-        made.append(Stage(refresh.words("tune", *source, "--by", way, "--out", target), target))
+        start = [] if way == "hits" else refresh.start
+        made.append(Stage(refresh.words("tune", *source, "--by", way, "--out", target, settings=start), target))
     return made
 
 
@@ -166,8 +177,8 @@ def going_on(refresh: Refresh) -> str:
         if place == "model" and config.engine.simulated.adapter is not None:
             settings.append("engine.simulated.adapter=none")
     on = ("--on", "verl") if (refresh.run / "verl").is_dir() else ()
-    budget = ("engine.budget_usd", "engine.budget_searches")  # what refreshing may spend is not what a run may
-    words = refresh.words("train", "--name", f"{config.name}-2", *on, settings=settings, but=budget)
+    refreshing = ("label.", "tune.", "engine.budget_")  # what a refresh may spend is not what a run may
+    words = refresh.words("train", "--name", f"{config.name}-2", *on, settings=settings, but=refreshing)
     return shlex.join(["zerosearch", *words])
 
 
@@ -180,10 +191,8 @@ def perform(refresh: Refresh, call: Callable[[Sequence[str]], Any], say: Callabl
     """
     out, todo = refresh.out, stages(refresh)
     check_pages(refresh.pages, say)
-    if not refresh.pages:
-        say("no --pages: what is tuned learns from the pages of this round alone")
-    if refresh.config.engine.simulated.style != "instruct" and refresh.ways == ("hits",):
-        say("the simulator's model is behind a URL and stays as it is: only its hits are tuned")
+    for note in notes(refresh):
+        say(note)
     with owned(out, "refresh"):
         files = {str(path): _digest(path) for path in (refresh.run / "config.toml", *refresh.pages)}
         done = _done(out, files)
@@ -198,6 +207,16 @@ def perform(refresh: Refresh, call: Callable[[Sequence[str]], Any], say: Callabl
             call(stage.words)
             done.append(stage.command)
             write_json(out / _STATE, {"files": files, "done": done})
+
+
+def notes(refresh: Refresh) -> list[str]:
+    """What a user may not expect of this refresh, a line each."""
+    found = []
+    if not refresh.pages:
+        found.append("no --pages: what is tuned sees the pages of this round alone")
+    if refresh.config.engine.simulated.style != "instruct" and refresh.ways == ("hits",):
+        found.append("the simulator's model is behind a URL and stays as it is: only its hits are tuned")
+    return found
 
 
 def check_pages(pages: Sequence[Path], say: Callable[[str], None] = print) -> None:

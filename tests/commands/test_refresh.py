@@ -116,6 +116,10 @@ def test_a_refresh_does_what_its_dry_run_prints_and_training_goes_on_with_the_re
     assert str(out / "hits.json") in config
     assert policy in config
 
+    third = zerosearch("refresh", str(place / "runs" / "small-2"), "--pages", str(place / "old.jsonl"), "--limit", "4")
+    assert third.code == 0, third.err
+    assert read_card(place / "runs" / "small-2" / "refreshed" / "simulator")["start"] == card
+
 
 def test_labels_are_made_where_the_tuned_style_learns_from_them(zerosearch: Any, place: Path, tmp_path: Path) -> None:
     out = tmp_path / "round"
