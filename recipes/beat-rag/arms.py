@@ -50,6 +50,10 @@ class Stage:
         return any(MINUTES in word for word in self.command)
 
     @property
+    def compares(self) -> bool:
+        return self.name.startswith("kinds-")
+
+    @property
     def line(self) -> str:
         """The command as one would type it; the same on every machine."""
         words = [word.replace(str(HERE), "recipes/beat-rag") for word in self.command]
@@ -142,8 +146,10 @@ class Runner:
     def run(self, asked: Sequence[Stage]) -> list[str]:
         """Run all that can be run. Returns the names of the stages that are not done."""
         finished = self.done(asked)
-        for name in sorted(finished):
-            self.say(f"{name}: was done before")
+        for stage in asked:
+            if stage.name in finished:
+                self.say(f"{stage.name}: was done before")
+                self.show(stage)
         waiting = [stage for stage in asked if stage.name not in finished]
         failed: list[str] = []
         while waiting or self.running:
@@ -164,7 +170,9 @@ class Runner:
 
     def start(self, stage: Stage, arms: int) -> None:
         gpu = self.free.pop(0) if stage.gpu else None
-        command = [word.replace(MINUTES, f"{self.share(arms):.2f}") for word in stage.command]
+        command = list(stage.command)
+        if stage.trains:
+            command = [word.replace(MINUTES, f"{self.share(arms):.2f}") for word in command]
         paths = os.pathsep.join([str(HERE.parents[1]), str(HERE), os.environ.get("PYTHONPATH", "")])
         environment = os.environ | {"PYTHONPATH": paths, "PYTHONUNBUFFERED": "1"}
         if gpu is not None:  # two processes that compile into one cache wait for each other
@@ -188,13 +196,20 @@ class Runner:
         if code == 0:
             (self.folder / "work/done" / one.stage.name).write_text(one.stage.line, encoding="utf-8")
             self.say(f"{one.stage.name} done in {seconds:.0f} s")
+            self.show(one.stage)
             return True
         self.say(f"{one.stage.name} FAILED with {code} after {seconds:.0f} s; {self.log(one.stage)} ends with")
         print(self.log(one.stage).read_text(encoding="utf-8", errors="replace")[-1500:], flush=True)
         return False
 
+    def show(self, stage: Stage) -> None:
+        """Print a comparison as soon as there is one: what comes after it can fail."""
+        if stage.compares:
+            table = self.log(stage).read_text(encoding="utf-8")
+            print(f"\n{stage.name.removeprefix('kinds-')} against rag\n{table}", flush=True)
+
     def share(self, arms: int) -> float:
-        """Minutes for an arm that begins now; so many are not yet trained, this one included."""
+        """Minutes for an arm that begins now; so many (at least 1) are not yet trained, this one included."""
         if self.within is None:
             return self.minutes
         rounds = -(-arms // self.gpus)
@@ -234,9 +249,6 @@ def main() -> int:
         missing = runner.run(planned)
     finally:
         runner.end()
-    for stage in planned:
-        if stage.name.startswith("kinds-") and stage.name not in missing:
-            print(f"\n{stage.name.removeprefix('kinds-')} against rag\n{runner.log(stage).read_text(encoding='utf-8')}")
     if missing:
         print(f"not done: {', '.join(missing)}", file=sys.stderr)
     return 1 if missing else 0

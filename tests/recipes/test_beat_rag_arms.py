@@ -107,6 +107,28 @@ def test_arms_share_the_time_that_is_left(tmp_path: Path) -> None:
     assert runner(tmp_path).share(9) == 7.5
 
 
+def test_stages_after_the_last_arm_run_within_a_time_too(tmp_path: Path) -> None:
+    asked = [
+        Stage("train", (*writes("train"), f"max={arms.MINUTES}")),
+        Stage("evaluate", writes("evaluate"), ("train",)),
+        Stage("other", writes("other")),
+    ]
+    assert runner(tmp_path, within=60).run(asked) == []
+    assert (tmp_path / "evaluate").exists()
+
+
+def test_a_comparison_is_shown_before_what_comes_after_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = [
+        Stage("kinds-a", python("print('the table')"), gpu=False),
+        Stage("late", python("import sys; sys.exit(1)"), ("kinds-a",)),
+    ]
+    for _ in range(2):  # the second call finds it done
+        assert runner(tmp_path).run(asked) == ["late"]
+        told = capsys.readouterr().out
+        assert told.count("a against rag\nthe table\n") == 1
+        assert told.index("the table") < told.index("late begins")
+
+
 def test_an_arm_is_told_its_minutes_and_its_mark_does_not_hold_them(tmp_path: Path) -> None:
     says = Stage("train", (*python("import sys; print(sys.argv[1], file=open('told', 'a'))"), f"max={arms.MINUTES}"))
     assert says.trains
