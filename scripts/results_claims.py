@@ -206,23 +206,25 @@ def verl() -> Claims:
     yield page, f"| {short(max(agree), 4)} to {short(min(agree), 4)}: it falls with the entropy"
     yield page, f"at most {max(row['actor/perf/max_memory_allocated_gb'] for row in run):.1f}"
 
-    ours, again = steps("one-gpu-beside-verl"), steps("verl-two-gpus-again")
+    ours, again, third = (steps(name) for name in ("one-gpu-beside-verl", "verl-two-gpus-again", "verl-two-gpus-third"))
     for label, key in (
         ("F1 of the sampled episodes, step 1, 5, 10, 15, 20", "f1"),
         ("searches an episode, the same steps", "searches"),
     ):
-        cells = [[row[key] for row in ours], *([row[f"search/{key}"] for row in rows] for rows in (run, again))]
+        cells = [[row[key] for row in ours], *([row[f"search/{key}"] for row in rows] for rows in (run, again, third))]
         told = [
             ", ".join(short(values[step - 1], 2) for step in (1, 5, 10, 15, 20) if step <= len(values))
             for values in cells
         ]
         yield page, f"| {label} | {' | '.join(told)} |"
     spent = seconds(ours)
-    verls = [[row["timing_s/step"] for row in rows] for rows in (run, again)]
+    verls = [[row["timing_s/step"] for row in rows] for rows in (run, again, third)]
     first = f"| {median(spent[2:18]):.1f} (steps 3 to 18) | {median(verls[0][3:6]):.1f} (steps 4 to 6)"
-    yield page, f"{first} | {median(verls[1][1:]):.1f} (steps 2 to 6) |"
+    yield page, f"{first} | {median(verls[1][1:]):.1f} (steps 2 to 6) | {median(verls[2][3:6]):.1f} (steps 4 to 6) |"
     last = f"| {spent[18]:.1f} and {spent[19]:.1f} (steps 19 and 20)"
-    yield page, f"{last} | {min(verls[0][6:9]):.1f} to {max(verls[0][6:9]):.1f} (steps 7 to 9) |"
+    two, shared = (f"{min(some):.1f} to {max(some):.1f}" for some in (verls[0][6:9], verls[2][7:]))
+    yield page, f"{last} | {two} (steps 7 to 9) | | {shared}, GPUs shared (steps 8 to 13) |"
+    yield page, f"of the first {len(third)} steps: F1 {' to '.join(short(third[n]['search/f1'], 2) for n in (0, -1))}"
     yield page, f"{short(ours[17]['f1'], 2)} to {short(ours[19]['f1'], 2)} in two steps"
     yield SPEED, f"a step of 320 episodes took {median(spent[2:18]):.1f} seconds"
     drift = [row["rollout_corr/k3_kl"] for row in run]

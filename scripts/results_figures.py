@@ -169,7 +169,12 @@ def make_simulator() -> str:
 
 
 def verl_beside_ours() -> str:
-    runs = {"our trainer, one GPU": "one-gpu-beside-verl", "verl, two": "verl-two-gpus", "again": "verl-two-gpus-again"}
+    runs = {
+        "our trainer, one GPU": "one-gpu-beside-verl",
+        "verl, two": "verl-two-gpus",
+        "again": "verl-two-gpus-again",
+        "third start": "verl-two-gpus-third",
+    }
 
     def by_step(key: str) -> dict[str, list[float]]:
         return {name: [row.get(key, row.get(f"search/{key}")) for row in steps(run)] for name, run in runs.items()}
