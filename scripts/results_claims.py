@@ -47,6 +47,9 @@ def beat_rag() -> Claims:
     yield EARLIER, f"| **price .2** ({len(fifth)} steps) |"
     yield EARLIER, f"| price .1 ({len(tenth)} steps) |"
 
+    seeds = [steps(f"beat-rag-concise-{seed}") for seed in (0, 1)]
+    told = " and ".join(f"{rows[0]['searches']:.2f} to {rows[-1]['searches']:.2f}" for rows in seeds)
+    yield RECIPE, f"searches an episode {told}"
     unneeded, more = steps("beat-rag-unneeded"), steps("beat-rag-unneeded-more")
     yield RECIPE, f"{learned(unneeded)}, sampler gap"
     yield RECIPE, learned(more)

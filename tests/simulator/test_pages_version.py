@@ -14,14 +14,14 @@ from zerosearch.files.identity import differences, digest_of
 from zerosearch.simulator import engine
 from zerosearch.simulator.engine import SimulatedEngine
 
-VERSION = 1
+VERSION = 2
 CODE = {
     "asked": "4c445006dcfa6c1c",
     "decided": "2f4ca209e7c5e671",
-    "engine": "a4123999335354c1",
+    "engine": "0adfb58df1690a93",
     "hits": "ed7c730ee0a8c659",
     "page_text": "8f1c1375d59edb52",
-    "passages": "fcff1d438ee207d0",
+    "passages": "b6b8f65e777f30cd",
     "prompts": "2dbabbfc7fd5b555",
     "style": "b1db8b0ce5ce1408",
     "worlds": "40697a6f1ab6ccd9",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,13 +16,15 @@ from tiny import tiny_local_model, tiny_tokenizer
 
 from zerosearch.engines.config import SimulatedConfig
 from zerosearch.engines.page_rows import RecordedPage
+from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Document, Noise, Quality, SearchPage, SearchRequest, holds_answer
 from zerosearch.errors import ConfigError, DataError, EngineError
-from zerosearch.simulator.decided import plan_comparison
+from zerosearch.simulator.decided import PagePlan, Statement, plan_comparison
 from zerosearch.simulator.engine import SimulatedEngine
 from zerosearch.simulator.hits import HitPredictor
 from zerosearch.simulator.passage_training import FEWEST, passage_examples
+from zerosearch.simulator.passages import write_page
 
 FACTS = ("Emma is an 1815 novel by Jane Austen.", "Jane Austen was born in Steventon, England.")
 EMMA = Question("e", "In which country was the author of Emma born?", ("England",), 2, "Jane Austen", FACTS)
@@ -88,6 +91,46 @@ def test_a_fact_that_is_not_written_is_put_in(tmp_path: Path, rewrites: int) -> 
     assert [d.title for d in page.documents].count("Lake") == 1  # one passage of a title
     (told,) = [d for d in page.documents if d.title == "Jane Austen"]
     assert FACTS[1] in told.text
+
+
+TITLES = ("Jane Austen", "Steventon", "Hampshire")
+
+
+@given(st.lists(st.booleans(), min_size=3, max_size=3), st.integers(1, 3), st.integers(1, 3), st.integers(0, 3))
+def test_a_fact_is_put_in_only_where_no_passage_of_the_page_states_it(
+    obeys: list[bool], count: int, tries: int, seed: int
+) -> None:
+    """`obeys`: whether the passage of each title states the fact, in other words, in its last writing."""
+    told = [Statement(title, FACTS[1], (("England",),)) for title in TITLES[:count]]
+    asked: dict[str, int] = {}
+
+    async def tell(messages: Sequence[Message], number: int) -> str:
+        order = messages[-1]["content"]
+        title = order.partition("Title: ")[2].partition("\n")[0] or f"Other {number}"
+        asked[title] = asked.get(title, 0) + 1
+        states = title in TITLES and obeys[TITLES.index(title)] and asked[title] == tries
+        return f"{title}: It is old. {'That is in England.' if states else 'That is far.'}"
+
+    plan = PagePlan(True, SECOND, tuple(told))
+    documents, written = asyncio.run(write_page(plan, SECOND, 3, tries, seed, tell))
+    assert [d.title for d in documents[:count]] == list(TITLES[:count])
+    assert len(documents) == 3
+    assert written == count * (tries - 1)
+    stated = ["That is in England." in d.text for d in documents[:count]]
+    assert stated == obeys[:count]
+    put_in = [FACTS[1] in d.text for d in documents[:count]]
+    assert put_in == [False] * count if any(stated) else all(put_in[:1])
+    assert plan.kept(documents)
+
+
+def test_two_facts_are_both_on_the_page() -> None:
+    told = (Statement("Ann", "Ann is 30.", (("30",),)), Statement("Bob", "Bob is 40.", (("40",),)))
+
+    async def tell(messages: Sequence[Message], number: int) -> str:
+        return "Ann is 30, they say." if "Ann" in messages[-1]["content"] else "Bob is young."
+
+    documents, _ = asyncio.run(write_page(PagePlan(None, "ages", told), "ages", 2, 1, 0, tell))
+    assert [d.text for d in documents] == ["Ann is 30, they say.", "Bob is young. Bob is 40."]
 
 
 @given(st.text(max_size=60), st.booleans(), st.integers(0, 5))
@@ -160,6 +203,30 @@ def test_facts_of_the_question_are_what_its_passages_are_learned_from() -> None:
     assert set(facts) == set(FACTS)
     assert facts[FACTS[1]].rpartition("Jane Austen: ")[2].startswith(LONG)  # in words of its own
     assert "A novel by Jane Austen." in facts[FACTS[0]]
+
+
+def test_a_passage_with_another_answer_than_its_fact_is_not_learned_with_it() -> None:
+    answers = ("England", "Hampshire")
+    chance = Document("Hampshire", "A county of the south.")
+    told = [replace(page, question=replace(page.question, golden_answers=answers)) for page in pages(FEWEST, FACTS)]
+    told[::2] = [replace(page, documents=(*page.documents, chance)) for page in told[::2]]  # those with the answer
+    model = tiny_local_model(tiny_tokenizer())
+    texts = [model.codec.decode(e.ids) for e in passage_examples(model, told, top_k=4, max_tokens=500)]
+    assert not any("A county of the south" in text for text in texts)
+    assert sum("Fact: " in text for text in texts) == 2 * FEWEST
+
+
+def test_as_many_other_passages_are_learned() -> None:
+    many = tuple(Document(f"Lake {n}", f"A lake, number {n}.") for n in range(4))
+    more = [replace(page, documents=(*page.documents[:1], *many)) for page in pages(FEWEST, FACTS)]
+    model = tiny_local_model(tiny_tokenizer())
+    drawn = [
+        [model.codec.decode(e.ids) for e in passage_examples(model, more, top_k=5, max_tokens=500, seed=seed)]
+        for seed in (0, 0, 1)
+    ]
+    assert sum("Fact: " in text for text in drawn[0]) == sum("Fact: " not in text for text in drawn[0]) == 2 * FEWEST
+    assert drawn[0] == drawn[1] != drawn[2]
+    assert {f"number {n}." in " ".join(drawn[0]) for n in range(4)} == {True}
 
 
 def test_too_few_passages_are_refused() -> None:

@@ -58,7 +58,7 @@ from zerosearch.simulator.prompts import LEARNED, WORDS_PER_DOCUMENT, PromptStyl
 from zerosearch.simulator.worlds import Worlds, Write
 from zerosearch.usage import NOTHING, Usage
 
-PAGES_VERSION = 1
+PAGES_VERSION = 2
 """Of how pages are made. Raise it with any change of code, words or rates after which a page may be another one: pages
 of two versions are of two engines. `tests/simulator/test_pages_version.py` fails where it was forgotten."""
 _WORD = re.compile(r"\w")

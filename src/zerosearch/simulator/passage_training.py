@@ -29,10 +29,11 @@ def passage_examples(
     """What `tune --by passages` learns from, the loss on the passage alone: each passage of the pages once a query.
 
     A passage with the answer, or on a page without it the one with the bridge, is asked for by its title and a fact;
-    the others by the query. The fact is the question's own where it has `facts`: it says plainly what the passage may
-    say in any other way, and so are the facts of training. Else it is the sentence of the passage. Passages of more
-    than `max_tokens` tokens are left out, which the simulator may not write. Raises `DataError` for fewer than
-    `FEWEST` of a kind.
+    as many of the others, drawn at random, by the query. The fact is the question's own where it has `facts`: it says
+    plainly what the passage may say in any other way, and so are the facts of training. Else it is the sentence of the
+    passage. A passage that has another of several answers than the fact teaches to leave the fact out, and is left
+    out. So are those of more than `max_tokens` tokens, which the simulator may not write. Raises `DataError` for fewer
+    than `FEWEST` of a kind.
     """
     drawn = random.Random(seed)
     orders: dict[tuple[str, Document], tuple[list[Message], str, bool]] = {}
@@ -49,18 +50,25 @@ def passage_examples(
             states = bool(wanted) and holds_answer([document], wanted)
             if states:
                 fact = plain or _fact(document, wanted, drawn)
-                messages = stating_messages(page.query, document.title, fact) if fact else None
+                told = [name for name in wanted if contains_answer(fact, [name])]
+                states_it = contains_answer(document.text, told)
+                messages = stating_messages(page.query, document.title, fact) if states_it else None
             else:
                 messages = beside_messages(page.query, rank)
             if messages is not None:
                 orders.setdefault((page.query, document), (messages, page.question.id, states))
-    stated = sum(states for _, _, states in orders.values())
-    if min(stated, len(orders) - stated) < FEWEST:
+    others = [place for place, (_, _, states) in orders.items() if not states]
+    stated = len(orders) - len(others)
+    if min(stated, len(others)) < FEWEST:
         raise DataError(
-            f"{stated} passages with an answer or a bridge and {len(orders) - stated} without: tuning needs {FEWEST} "
-            "of each"
+            f"{stated} passages with an answer or a bridge and {len(others)} without: tuning needs {FEWEST} of each"
         )
-    made = [_example(model, messages, document, key) for (_, document), (messages, key, _) in orders.items()]
+    left_out = set(drawn.sample(others, max(len(others) - stated, 0)))
+    made = [
+        _example(model, messages, place[1], key)
+        for place, (messages, key, _) in orders.items()
+        if place not in left_out
+    ]
     return [example for example in made if sum(example.mask) <= max_tokens]
 
 

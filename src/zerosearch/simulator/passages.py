@@ -50,33 +50,39 @@ async def write_page(
 ) -> tuple[tuple[Document, ...], int]:
     """The documents of a page as planned, those that state something first, and how many passages were written anew.
 
-    A passage that does not state its fact in `tries` writings gets the fact as a sentence of its own, at a place that
-    `seed` draws. Sentences with what must be absent are taken out; a passage that is left empty is left out, as is a
-    second one of the same title.
+    A passage that does not state its fact is written `tries` - 1 times more, all at once, and the first that does is
+    taken. What no passage states then stands as a sentence of its own in the passage that was to state it, at a
+    place that `seed` draws. Such a sentence tells a fact more plainly than an engine's passages do. So a passage that
+    leaves out what another one of the page states stays as it is. Sentences with what must be absent are taken out; a
+    passage that is left empty is left out, as is a second one of the same title.
     """
     told = plan.states[:top_k]
     written = 0
 
-    async def stating(place: int) -> Document:
+    async def writing(place: int, number: int) -> Document:
         nonlocal written
         said = told[place]
-        document = Document(said.title, "")
-        for number in range(tries):
-            text = await tell(
-                stating_messages(query, said.title, said.fact or said.named[0][0]), place * tries + number
-            )
-            written += 1
-            document = _passage(text, said.title)
-            (document,) = without(plan.absent, [document]) or (Document(said.title, ""),)
-            if said.kept([document]):
-                return document
-        return _with_fact(document, said, derive_seed("fact", place, seed) if place else seed)
+        text = await tell(stating_messages(query, said.title, said.fact or said.named[0][0]), place * tries + number)
+        written += 1
+        (document,) = without(plan.absent, [_passage(text, said.title)]) or (Document(said.title, ""),)
+        return document
+
+    async def stating(place: int) -> Document:
+        document = await writing(place, 0)
+        if told[place].kept([document]) or tries == 1:
+            return document
+        more = await asyncio.gather(*(writing(place, number) for number in range(1, tries)))
+        return next((document for document in more if told[place].kept([document])), more[-1])
 
     async def beside(rank: int) -> Document:
         return _passage(await tell(beside_messages(query, rank), rank * tries), "")
 
     places, ranks = range(len(told)), range(len(told) + 1, top_k + 1)
     stated, others = await asyncio.gather(asyncio.gather(*map(stating, places)), asyncio.gather(*map(beside, ranks)))
+    for place, said in enumerate(told):
+        if not said.kept(stated):
+            stated[place] = _with_fact(stated[place], said, derive_seed("fact", place, seed) if place else seed)
+    stated = [document for document in stated if _WORD.search(document.text)]
     titles = {document.title for document in stated}
     kept = [document for document in _distinct(others) if document.title not in titles]
     return (*stated, *without(plan.absent, kept)), written - len(told)
