@@ -16,6 +16,7 @@ from tiny import tiny_local_model, tiny_tokenizer
 
 from zerosearch.engines.config import SimulatedConfig
 from zerosearch.engines.page_rows import RecordedPage
+from zerosearch.episodes.examples import Example
 from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import Document, Noise, Quality, SearchPage, SearchRequest, holds_answer
@@ -214,6 +215,26 @@ def test_a_passage_with_another_answer_than_its_fact_is_not_learned_with_it() ->
     texts = [model.codec.decode(e.ids) for e in passage_examples(model, told, top_k=4, max_tokens=500)]
     assert not any("A county of the south" in text for text in texts)
     assert sum("Fact: " in text for text in texts) == 2 * FEWEST
+
+
+def test_what_the_fact_tells_counts_more_and_the_length_stays_the_length() -> None:
+    model = tiny_local_model(tiny_tokenizer())
+
+    def examples(weight: int, longest: int = 500) -> list[Example]:
+        return passage_examples(model, pages(FEWEST, FACTS), top_k=3, max_tokens=longest, answer_weight=weight)
+
+    even, more = examples(1), examples(5)
+    assert [e.ids for e in even] == [e.ids for e in more]
+    assert [[min(m, 1) for m in e.mask] for e in more] == [e.mask for e in even]
+    weighted = {
+        model.codec.decode([i for i, m in zip(e.ids, e.mask, strict=True) if m == 5]) for e in more if 5 in e.mask
+    }
+    assert {text.strip() for text in weighted} == {
+        "rectory of Steventon in Hampshire, England",
+        "Emma: A novel by Jane Austen",
+    }
+    assert {m for e in more for m in e.mask} == {0, 1, 5}
+    assert [e.ids for e in examples(5, 40)] == [e.ids for e in examples(1, 40)]
 
 
 def test_as_many_other_passages_are_learned() -> None:

@@ -148,11 +148,12 @@ def _pages(config: TrainConfig, files: Sequence[Path]) -> _Made:
 
 def _passages(config: TrainConfig, files: Sequence[Path]) -> _Made:
     pages = [page for path in files for page in read_recorded_pages(path)[0]]
-    limit, seed, longest = config.tune.pages, config.seed, config.engine.simulated.max_tokens
+    limit, weight, seed = config.tune.pages, config.tune.answer_weight, config.seed
+    top_k, longest = config.engine.top_k, config.engine.simulated.max_tokens
     pages = pages if limit is None else random.Random(seed).sample(pages, min(limit, len(pages)))
 
     def make(model: LocalModel) -> list[Example]:
-        return passage_examples(model, pages, top_k=config.engine.top_k, max_tokens=longest, seed=seed)
+        return passage_examples(model, pages, top_k=top_k, max_tokens=longest, answer_weight=weight, seed=seed)
 
     return pages, make
 

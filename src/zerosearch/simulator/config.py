@@ -52,7 +52,7 @@ class TuneConfig(Section):
     plan: bool = True
     """Before each page the simulator writes which documents will contain the answer."""
     answer_weight: int = Field(1, ge=1)
-    """Weight of the plan, and of golden answers in the page, in the loss."""
+    """Weight of the plan, and of golden answers in the page, in the loss. By passages: of what the fact tells."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "float32"
     """Number format of the base weights. auto: bfloat16 on a GPU."""
     rank: int = Field(8, ge=1)

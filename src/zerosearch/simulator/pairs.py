@@ -186,13 +186,16 @@ def page_example(
     mask = [1] * len(page)
     if answer_weight > 1:
         spans = [(0, len(note)), *answer_spans(text, golden, before=QUOTED_WORDS)]
-        mask = _weights(model.tokenizer, text, page, spans, answer_weight)
+        mask = weights(model.tokenizer, text, page, spans, answer_weight)
     key = request.question.id if request.question is not None else ""
     return Example([*before, *page, int(model.tokenizer.eos_token_id)], [0] * len(before) + mask + [1], key)
 
 
-def _weights(tokenizer: Any, text: str, ids: Sequence[int], spans: Sequence[tuple[int, int]], weight: int) -> list[int]:
-    """`weight` for every token that shares a character with a span, else 1."""
+def weights(tokenizer: Any, text: str, ids: Sequence[int], spans: Sequence[tuple[int, int]], weight: int) -> list[int]:
+    """`weight` for every token of `text` that shares a character with a span, else 1.
+
+    Raises `ConfigError` for a tokenizer that does not tell where its tokens stand.
+    """
     if not tokenizer.is_fast:
         raise ConfigError("an answer weight needs a fast tokenizer, which tells where its tokens stand")
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)

@@ -14,6 +14,8 @@ from zerosearch.episodes.search import Document, holds_answer
 from zerosearch.errors import DataError
 from zerosearch.models.chat import render_messages
 from zerosearch.models.local import LocalModel
+from zerosearch.simulator.page_text import QUOTED_WORDS, answer_spans
+from zerosearch.simulator.pairs import weights
 from zerosearch.simulator.passages import SENTENCE, beside_messages, stating_messages
 
 FEWEST = 40
@@ -24,7 +26,13 @@ _ALONE = 0.5
 
 
 def passage_examples(
-    model: LocalModel, pages: Sequence[RecordedPage], *, top_k: int, max_tokens: int, seed: int = 0
+    model: LocalModel,
+    pages: Sequence[RecordedPage],
+    *,
+    top_k: int,
+    max_tokens: int,
+    answer_weight: int = 1,
+    seed: int = 0,
 ) -> list[Example]:
     """What `tune --by passages` learns from, the loss on the passage alone: each passage of the pages once a query.
 
@@ -32,11 +40,11 @@ def passage_examples(
     as many of the others, drawn at random, by the query. The fact is the question's own where it has `facts`: it says
     plainly what the passage may say in any other way, and so are the facts of training. Else it is the sentence of the
     passage. A passage that has another of several answers than the fact teaches to leave the fact out, and is left
-    out. So are those of more than `max_tokens` tokens, which the simulator may not write. Raises `DataError` for fewer
-    than `FEWEST` of a kind.
+    out. So are those of more than `max_tokens` tokens, which the simulator may not write. What the fact tells, with the
+    words before it, counts `answer_weight` times in the loss. Raises `DataError` for fewer than `FEWEST` of a kind.
     """
     drawn = random.Random(seed)
-    orders: dict[tuple[str, Document], tuple[list[Message], str, bool]] = {}
+    orders: dict[tuple[str, Document], tuple[list[Message], str, list[str]]] = {}
     for page in pages:
         answers = page.question.evident_answers
         documents = page.documents[:top_k]
@@ -47,17 +55,16 @@ def passage_examples(
         for rank, document in enumerate(documents, start=1):
             if not answers or not document.title.strip():
                 continue
-            states = bool(wanted) and holds_answer([document], wanted)
-            if states:
+            told: list[str] = []
+            messages = beside_messages(page.query, rank)
+            if wanted and holds_answer([document], wanted):
                 fact = plain or _fact(document, wanted, drawn)
                 told = [name for name in wanted if contains_answer(fact, [name])]
-                states_it = contains_answer(document.text, told)
-                messages = stating_messages(page.query, document.title, fact) if states_it else None
-            else:
-                messages = beside_messages(page.query, rank)
-            if messages is not None:
-                orders.setdefault((page.query, document), (messages, page.question.id, states))
-    others = [place for place, (_, _, states) in orders.items() if not states]
+                if not contains_answer(document.text, told):
+                    continue
+                messages = stating_messages(page.query, document.title, fact)
+            orders.setdefault((page.query, document), (messages, page.question.id, told))
+    others = [place for place, (_, _, told) in orders.items() if not told]
     stated = len(orders) - len(others)
     if min(stated, len(others)) < FEWEST:
         raise DataError(
@@ -65,11 +72,11 @@ def passage_examples(
         )
     left_out = set(drawn.sample(others, max(len(others) - stated, 0)))
     made = [
-        _example(model, messages, place[1], key)
-        for place, (messages, key, _) in orders.items()
+        _example(model, messages, place[1], key, told, answer_weight)
+        for place, (messages, key, told) in orders.items()
         if place not in left_out
     ]
-    return [example for example in made if sum(example.mask) <= max_tokens]
+    return [example for example in made if sum(map(bool, example.mask)) <= max_tokens]
 
 
 def _plain_fact(question: Question, *, held: bool) -> str:
@@ -92,8 +99,12 @@ def _fact(document: Document, wanted: Sequence[str], drawn: random.Random) -> st
     return " ".join(words[max(start - _BEFORE, 0) : end + _AFTER])
 
 
-def _example(model: LocalModel, messages: Sequence[Message], document: Document, key: str) -> Example:
+def _example(
+    model: LocalModel, messages: Sequence[Message], document: Document, key: str, told: Sequence[str], weight: int
+) -> Example:
     before = render_messages(messages, model.tokenizer)
-    text = model.codec.encode(f"{one_line(document.title)}: {one_line(document.text)}")
-    ids = [*before, *text, int(model.tokenizer.eos_token_id)]
-    return Example(ids, [0] * len(before) + [1] * (len(text) + 1), key)
+    text = f"{one_line(document.title)}: {one_line(document.text)}"
+    ids = model.codec.encode(text)
+    spans = answer_spans(text, told, before=QUOTED_WORDS) if weight > 1 else []
+    mask = weights(model.tokenizer, text, ids, spans, weight) if spans else [1] * len(ids)
+    return Example([*before, *ids, int(model.tokenizer.eos_token_id)], [0] * len(before) + mask + [1], key)
