@@ -228,3 +228,30 @@ def test_fidelity_reads_its_questions_as_an_evaluation_does(zerosearch: Any, pla
     done = zerosearch("fidelity", str(place / "config.toml"), "--json", "--set", told[0], "--set", told[1])
     assert done.code == 0, done.err
     assert json.loads(done.out)["whole_pages"] is not None
+
+
+def test_single_passages_are_learned_and_the_card_has_what_was_used(
+    zerosearch: Any, place: Path, tmp_path: Path
+) -> None:
+    told, other = {"title": "City", "text": "It lies in Nepal."}, {"title": "Lake", "text": "It is deep."}
+    rows = [
+        {
+            "query": f"where is {n}", "question": f"Where is city {n}?", "id": str(n), "golden_answers": ["Nepal"],
+            "results": [told, other],
+        }
+        for n in range(45)
+    ]  # fmt: skip
+    write_jsonl(tmp_path / "pages.jsonl", rows)
+    adapter = tmp_path / "adapter"
+    options = [f"tune.{one}" for one in ("epochs=.1", "rank=2", "answer_weight=3", "misdirected=.2")]
+    done = zerosearch(
+        *("tune", str(place / "config.toml"), str(tmp_path / "pages.jsonl"), "--by", "passages", "--out", str(adapter)),
+        *(word for option in options for word in ("--set", option)),
+        *("--set", "engine.simulated.max_tokens=64"),
+    )
+    assert done.code == 0, done.err
+    assert "simulator: 90 texts" in done.out
+    assert "tune.misdirected is not used" in done.out
+    card = read_card(adapter)
+    assert (card["style"], card["answer_weight"]) == ("passages", 3)
+    assert not {"plan", "misdirected"} & card.keys()

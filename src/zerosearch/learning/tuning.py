@@ -115,6 +115,8 @@ def tune(
     """
     prepare()
     settings, files = config.tune, [Path(path) for path in labels]
+    if settings.by == PASSAGES and settings.misdirected:
+        say("tune.misdirected is not used: single passages have no question that could be another one")
     with output(Path(out), "tune", full=settings.full), Parts(config) as parts:
         torch.manual_seed(config.seed)
         pages, make = _passages(config, files) if settings.by == PASSAGES else _pages(config, files)
@@ -192,8 +194,7 @@ def _card(config: TrainConfig, files: Sequence[Path], labelled: Sequence[Recorde
         "engine": sorted({page.engine for page in labelled}),
         "questions": len({page.question.id for page in labelled}),
         "top_k": config.engine.top_k,
-        "misdirected": settings.misdirected,
-        "plan": settings.plan,
+        **({} if settings.by == PASSAGES else {"misdirected": settings.misdirected, "plan": settings.plan}),
         "answer_weight": settings.answer_weight,
         "style": "passages" if settings.by == PASSAGES else "tuned",
         "start": read_card(resolve_adapter(settings.start)) if settings.start else None,
