@@ -35,7 +35,7 @@ class SimulatedConfig(ServerConfig):
     """Maximal tokens of a page (style passages: of a passage)."""
     rewrites: int = Field(0, ge=0)
     """How many times to rewrite a page that breaks its promise: a noisy page that contains the answer, or a useful page
-    without what its plan announces."""
+    without what its plan announces. Style passages: a passage without its fact, all times at once."""
     plan_temperature: float | None = Field(None, ge=0)
     """Temperature for deciding, before a useful page is written, whether it contains the answer. 0: always the likelier
     choice. The decision is kept for the page's rewrites. none: decided with the page. For style tuned."""
