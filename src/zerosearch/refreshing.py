@@ -7,7 +7,6 @@ print(going_on(refresh))
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from zerosearch.config import TrainConfig
+from zerosearch.engines.corpus import sha256_of
 from zerosearch.errors import ConfigError, DataError, FolderError
 from zerosearch.files.folders import listed, owned
 from zerosearch.files.jsonl import read_object, write_json
@@ -194,7 +194,7 @@ def perform(refresh: Refresh, call: Callable[[Sequence[str]], Any], say: Callabl
     for note in notes(refresh):
         say(note)
     with owned(out, "refresh"):
-        files = {str(path): _digest(path) for path in (refresh.run / "config.toml", *refresh.pages)}
+        files = {str(path): sha256_of(path) for path in (refresh.run / "config.toml", *refresh.pages)}
         done = _done(out, files)
         for place, stage in enumerate(todo):
             head = f"{place + 1}/{len(todo)}"
@@ -245,8 +245,3 @@ def _done(out: Path, files: dict[str, str]) -> list[str]:
 
 def _setting(change: str) -> str:
     return change.partition("=")[0].strip()
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -15,6 +15,7 @@ from typing import Any
 from zerosearch.engines.lexical import Lexicon
 from zerosearch.engines.page_rows import RecordedPage
 from zerosearch.episodes.examples import Example
+from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.search import Document, Quality, SearchRequest, holds_answer
 from zerosearch.errors import ConfigError, DataError
 from zerosearch.models.chat import render_messages
@@ -178,24 +179,33 @@ def page_example(
     `answer_weight`. They are a few of 300 tokens, and decide whether the page is what was asked for. Raises
     `ConfigError` for a weight with a tokenizer that does not tell where its tokens stand.
     """
-    before = render_messages(simulator_messages(request, "tuned"), model.tokenizer)
     golden = request.question.golden_answers if request.question is not None else ()
     note = format_plan(documents, golden) if plan else ""
     text = note + format_page(documents)
-    page = model.codec.encode(text)
-    mask = [1] * len(page)
-    if answer_weight > 1:
-        spans = [(0, len(note)), *answer_spans(text, golden, before=QUOTED_WORDS)]
-        mask = weights(model.tokenizer, text, page, spans, answer_weight)
+    spans = [(0, len(note)), *answer_spans(text, golden, before=QUOTED_WORDS)]
     key = request.question.id if request.question is not None else ""
-    return Example([*before, *page, int(model.tokenizer.eos_token_id)], [0] * len(before) + mask + [1], key)
+    return chat_example(model, simulator_messages(request, "tuned"), text, key, spans, answer_weight)
 
 
-def weights(tokenizer: Any, text: str, ids: Sequence[int], spans: Sequence[tuple[int, int]], weight: int) -> list[int]:
-    """`weight` for every token of `text` that shares a character with a span, else 1.
+def chat_example(
+    model: LocalModel,
+    messages: Sequence[Message],
+    text: str,
+    key: str,
+    spans: Sequence[tuple[int, int]],
+    weight: int,
+) -> Example:
+    """`messages` (mask 0), `text` and the end of text (mask 1; tokens of `text` in `spans` of characters: `weight`).
 
-    Raises `ConfigError` for a tokenizer that does not tell where its tokens stand.
+    Raises `ConfigError` for a weight with a tokenizer that does not tell where its tokens stand.
     """
+    before, ids = render_messages(messages, model.tokenizer), model.codec.encode(text)
+    mask = _weights(model.tokenizer, text, ids, spans, weight) if weight > 1 and spans else [1] * len(ids)
+    return Example([*before, *ids, int(model.tokenizer.eos_token_id)], [0] * len(before) + mask + [1], key)
+
+
+def _weights(tokenizer: Any, text: str, ids: Sequence[int], spans: Sequence[tuple[int, int]], weight: int) -> list[int]:
+    """`weight` for every token of `text` that shares a character with a span, else 1."""
     if not tokenizer.is_fast:
         raise ConfigError("an answer weight needs a fast tokenizer, which tells where its tokens stand")
     encoded = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)

@@ -12,10 +12,9 @@ from zerosearch.episodes.questions import Question
 from zerosearch.episodes.scoring import contains_answer
 from zerosearch.episodes.search import Document, holds_answer
 from zerosearch.errors import DataError
-from zerosearch.models.chat import render_messages
 from zerosearch.models.local import LocalModel
 from zerosearch.simulator.page_text import QUOTED_WORDS, answer_spans
-from zerosearch.simulator.pairs import weights
+from zerosearch.simulator.pairs import chat_example
 from zerosearch.simulator.passages import SENTENCE, beside_messages, stating_messages
 
 FEWEST = 40
@@ -102,9 +101,5 @@ def _fact(document: Document, wanted: Sequence[str], drawn: random.Random) -> st
 def _example(
     model: LocalModel, messages: Sequence[Message], document: Document, key: str, told: Sequence[str], weight: int
 ) -> Example:
-    before = render_messages(messages, model.tokenizer)
     text = f"{one_line(document.title)}: {one_line(document.text)}"
-    ids = model.codec.encode(text)
-    spans = answer_spans(text, told, before=QUOTED_WORDS) if weight > 1 else []
-    mask = weights(model.tokenizer, text, ids, spans, weight) if spans else [1] * len(ids)
-    return Example([*before, *ids, int(model.tokenizer.eos_token_id)], [0] * len(before) + mask + [1], key)
+    return chat_example(model, messages, text, key, answer_spans(text, told, before=QUOTED_WORDS), weight)
