@@ -131,8 +131,6 @@ VALID: list[dict[str, Any]] = [
     {"engine": {"simulated": {"plan_temperature": "none"}}},
     {"engine": {"simulated": {"plan_temperature": 0.0, "style": "tuned"}}},
     {"protocol": {"prompt": 'Say "{question}"\n\tnow\\ é 😀'}},
-    {"curriculum": {"pages": "mixed", "noise_kinds": ["near-miss", "plain", "near-miss"]}},
-    {"curriculum": {"pages": "mixed"}, "engine": {"simulated": {"style": "tuned"}}},
     {"curriculum": {"end": 0.9}, "engine": {"kind": "bm25", "bm25": {"corpus": "c"}}},
 ]
 
@@ -242,22 +240,6 @@ def test_the_written_file_names_every_setting() -> None:
         ({"curriculum": {"end": 1.5}}, "curriculum.end: Input should be less than or equal to 1 (found 1.5)"),
         ({"curriculum": {"base": math.inf}}, "curriculum.base: Input should be a finite number"),
         ({"curriculum": {"kind": "exponentail"}}, "curriculum.kind: Input should be 'exponential'"),
-        ({"curriculum": {"pages": "half"}}, "curriculum.pages: Input should be 'whole' or 'mixed' (found 'half')"),
-        ({"curriculum": {"noise_kinds": []}}, "curriculum.noise_kinds: List should have at least 1 item"),
-        ({"curriculum": {"noise_kinds": ["plain", "wrong"]}}, "noise_kinds.1: Input should be 'plain', 'off-topic',"),
-        (
-            {"curriculum": {"noise_kinds": ["plain", "outdated"]}, "engine": {"simulated": {"style": "tuned"}}},
-            "curriculum.noise_kinds asks for outdated, but a simulator of style 'tuned' has learned the words",
-        ),
-        (
-            {"curriculum": {"pages": "mixed"}, "engine": {"kind": "bm25", "bm25": {"corpus": "c"}}},
-            "curriculum.pages = 'mixed' is set, but engine bm25 is real and has no noise",
-        ),
-        (
-            {"curriculum": {"noise_kinds": ["near-miss"]}, "engine": {"kind": "bm25", "bm25": {"corpus": "c"}}},
-            "curriculum.noise_kinds = ['near-miss'] is set, but engine bm25 is real",
-        ),
-        ({"curriculum": {"pages": "mixed"}, "engine": {"top_k": 1}}, "curriculum.pages = 'mixed' mixes nothing on"),
         ({"engine": {"kind": "bm25"}}, 'engine: kind bm25 needs bm25.corpus, such as "factbook"'),
         ({"evaluation": {"engine": {"kind": "bm25"}}}, "evaluation.engine: kind bm25 needs bm25.corpus"),
         ({"evaluation": {"engine": {"budget_usd": 1}}}, "a run has one budget, its evaluations included"),

@@ -12,7 +12,7 @@ from zerosearch.config import TrainConfig
 from zerosearch.config_file import config_from_dict
 from zerosearch.engines.config import KINDS, EngineConfig
 from zerosearch.episodes.questions import Question
-from zerosearch.episodes.search import PageQuality, Quality, SearchPage, SearchRequest
+from zerosearch.episodes.search import Quality, SearchPage, SearchRequest
 from zerosearch.parts import Parts
 from zerosearch.process.loops import Loop
 from zerosearch.process.runtime import prepare
@@ -40,7 +40,7 @@ class Engine:
         return await self._engine.search(request)
 
     def find(
-        self, query: str, question: Question | None = None, quality: PageQuality = Quality.USEFUL, seed: int = 0
+        self, query: str, question: Question | None = None, quality: Quality = Quality.USEFUL, seed: int = 0
     ) -> SearchPage:
         """`search` for scripts: the page for `query`, of `engine.top_k` documents."""
         return self.run(self.search(SearchRequest(query, self.top_k, question, quality, seed)))

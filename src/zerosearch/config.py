@@ -9,10 +9,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field, model_validator
 
 from zerosearch.engines.config import EngineConfig
-from zerosearch.episodes.curriculum import Curriculum, CurriculumKind, PageDraw, PageKind
+from zerosearch.episodes.curriculum import Curriculum, CurriculumKind
 from zerosearch.episodes.episode import EpisodeLimits
 from zerosearch.episodes.question_rows import Fields
-from zerosearch.episodes.search import Noise
 from zerosearch.errors import ConfigError
 from zerosearch.models.config import FREE, Address, Section, ServerConfig
 from zerosearch.models.samplers import SamplerName
@@ -164,14 +163,6 @@ class CurriculumConfig(Section):
     """adaptive: noise rises after a step with at least this mean reward, and falls after any other."""
     rate: float = Field(0.02, gt=0, le=1)
     """adaptive: change of the noise probability a step."""
-    pages: PageKind = "whole"
-    """`whole` (the paper's): one draw decides for all documents of a page. `mixed`: each document has its own draw."""
-    noise_kinds: list[Noise] = Field([Noise.PLAIN], min_length=1)
-    """Kinds of noise, drawn evenly for each noisy page (whole) or document (mixed). A kind that is listed twice is
-    drawn twice as often. `plain` is the paper's; the others need a simulator of style `instruct`."""
-
-    def page_draw(self) -> PageDraw:
-        return PageDraw(self.pages, tuple(self.noise_kinds))
 
     def build(self) -> Curriculum:
         return Curriculum(self.kind, self.start, self.end, self.base, self.target, self.rate)
@@ -262,7 +253,6 @@ class TrainConfig(Section):
                 raise ValueError(f"protocol.chat = '{wrong}' contradicts model.endpoint = '{self.model.endpoint}'")
         if self.protocol.answer_reserve_tokens >= self.protocol.max_context_tokens:
             raise ValueError("protocol.answer_reserve_tokens leaves no room in protocol.max_context_tokens")
-        self._noise_can_be_made()
         self._choose_rates()
         judge = self.evaluation.engine
         if judge is not None and (judge.budget_usd is not None or judge.budget_searches is not None):
@@ -277,21 +267,6 @@ class TrainConfig(Section):
         if self.algorithm.critic_learning_rate is None:
             update = {"critic_learning_rate": critic_rate}
             object.__setattr__(self, "algorithm", self.algorithm.model_copy(update=update))
-
-    def _noise_can_be_made(self) -> None:
-        curriculum, engine = self.curriculum, self.engine
-        kinds = [kind.value for kind in curriculum.noise_kinds if kind is not Noise.PLAIN]
-        if engine.kind != "simulated":
-            for setting, on in (("pages = 'mixed'", curriculum.pages == "mixed"), (f"noise_kinds = {kinds}", kinds)):
-                if on:
-                    raise ValueError(f"curriculum.{setting} is set, but engine {engine.kind} is real and has no noise")
-        if kinds and engine.simulated.style == "tuned":
-            raise ValueError(
-                f"curriculum.noise_kinds asks for {kinds[0]}, but a simulator of style 'tuned' has learned the words "
-                "useful and noisy only: use engine.simulated.style = 'instruct', or plain noise"
-            )
-        if curriculum.pages == "mixed" and engine.top_k == 1:
-            raise ValueError("curriculum.pages = 'mixed' mixes nothing on pages of one document (engine.top_k = 1)")
 
     @property
     def run_folder(self) -> Path:

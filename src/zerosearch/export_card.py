@@ -167,7 +167,7 @@ def _run_rows(run: Path, config: TrainConfig, step: int | None) -> Iterator[tupl
     yield "engine", f"{manifest.get('engine', config.engine.kind)}, top {config.engine.top_k}"
     if config.engine.kind == "simulated":
         plan = config.curriculum
-        yield "curriculum", f"{plan.kind}, noise from {plan.start:g} to {plan.end:g}, {plan.pages} pages"
+        yield "curriculum", f"{plan.kind}, noise from {plan.start:g} to {plan.end:g}"
     if config.model.adapter is not None:
         yield "start", f"the adapter {_data_name(config.model.adapter)}"
     yield "algorithm", f"{config.algorithm.name}, learning rate {config.training.learning_rate:g}"

@@ -58,6 +58,5 @@ def rollout_settings(
         reward=find_reward(config.reward.name),
         format_reward=config.reward.format,
         seed=config.seed,
-        pages=config.curriculum.page_draw(),
         remembers=config.engine.simulated.remembers,
     )

@@ -41,7 +41,6 @@ def open_service(parts: Parts, role: Role) -> Service:
     searching = Searching(
         parts.engine(role),
         simulated=engine.kind == "simulated",
-        pages=config.curriculum.page_draw(),
         config=config.serve,
         seed=config.seed,
     )

@@ -12,11 +12,11 @@ from __future__ import annotations
 import time
 from functools import partial
 
-from zerosearch.episodes.curriculum import PageDraw
+from zerosearch.episodes.curriculum import draw_quality
 from zerosearch.episodes.protocol import CONTROL_TEXTS, neutralize, render_document
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.scoring import Scores, score_answer
-from zerosearch.episodes.search import SearchEngine, SearchRequest, page_quality
+from zerosearch.episodes.search import SearchEngine, SearchRequest
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.episodes.shared_pages import same_query
 from zerosearch.episodes.trajectory import SearchRecord
@@ -45,8 +45,7 @@ class ToolEpisode:
         `EngineError` if the search failed: let the trainer count it, and do not show it as a page.
         """
         seed = derive_seed(self._seed, self.question.id, "page", same_query(query))
-        kinds = PageDraw().draw(self._noise, self._top_k, seed)
-        request = SearchRequest(query, self._top_k, self.question, page_quality(kinds), seed, kinds)
+        request = SearchRequest(query, self._top_k, self.question, draw_quality(self._noise, seed), seed)
         started = time.perf_counter()
         try:
             page = await self._engine.search(request)

@@ -308,19 +308,6 @@ def test_the_curriculum_is_shown_at_the_quarters(check: Any) -> None:
     assert "noise: none" in check("--set", "engine.kind=bm25", "--set", "engine.bm25.corpus=factbook").out
 
 
-def test_pages_and_noise_other_than_the_papers_are_said(check: Any) -> None:
-    assert "drawn for each" not in check().out
-    kinds = '["near-miss", "plain", "near-miss", "near-miss"]'
-    given = ("--set", f"curriculum.noise_kinds={kinds}")
-    assert "drawn for each page; noisy ones are: near-miss 75%, plain 25%" in check(*given).out
-    out = check(*given, "--set", "curriculum.pages=mixed").out
-    assert "drawn for each document; noisy ones are: near-miss 75%, plain 25%" in out
-    assert "noise_kinds = near-miss, plain, near-miss, near-miss" in " ".join(out.split())
-    assert "two whole pages" not in out
-    tuned = ("--set", "curriculum.pages=mixed", "--set", "engine.simulated.style=tuned")
-    assert "a tuned simulator writes two whole pages for a mixed one" in check(*tuned).out
-
-
 def test_searches_and_their_price_are_counted() -> None:
     paper = config_from_dict({"evaluation": {"limit": 100, "every": 50}}, "test")
     # before, after, and after 50, 100, 150 of 200 steps

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zerosearch.episodes.curriculum import Curriculum, CurriculumKind, PageDraw, PageKind, draw_quality
-from zerosearch.episodes.search import DocumentKind, Noise, Quality
+from zerosearch.episodes.curriculum import Curriculum, CurriculumKind, draw_quality
+from zerosearch.episodes.search import Quality
 from zerosearch.episodes.seeds import derive_seed
 
 probability = st.floats(0.0, 1.0)
@@ -109,93 +108,29 @@ def test_adaptive_noise_may_fall_from_noisy_to_clean() -> None:
 
 
 a_seed = st.integers(0, 2**63 - 1)
-some_kinds = st.lists(st.sampled_from(list(Noise)), min_size=1, max_size=4).map(tuple)
-a_draw = st.builds(PageDraw, st.sampled_from(["whole", "mixed"]), some_kinds)
 
 
-def noisy(kinds: tuple[DocumentKind, ...]) -> list[bool]:
-    return [kind is not Quality.USEFUL for kind in kinds]
+@given(a_seed)
+def test_without_noise_pages_are_useful_and_with_nothing_else_noisy(seed: int) -> None:
+    assert {draw_quality(0.0, seed), draw_quality(None, seed)} == {Quality.USEFUL}
+    assert draw_quality(1.0, seed) is Quality.NOISY
 
 
-def tolerance(p: float, n: int) -> float:
-    return 4 * math.sqrt(p * (1 - p) / n)
-
-
-@given(probability, st.integers(1, 9), a_seed)
-def test_whole_pages_of_plain_noise_are_drawn_as_they_always_were(p: float, top_k: int, seed: int) -> None:
-    kind = Noise.PLAIN if draw_quality(p, seed) is Quality.NOISY else Quality.USEFUL
-    assert PageDraw().draw(p, top_k, seed) == (kind,) * top_k
-
-
-@given(a_draw, probability, st.integers(1, 9), a_seed)
-def test_a_page_is_drawn_of_top_k_documents_by_the_seed_alone(draw: PageDraw, p: float, top_k: int, seed: int) -> None:
-    kinds = draw.draw(p, top_k, seed)
-    assert len(kinds) == top_k
-    assert kinds == PageDraw(draw.pages, draw.noise_kinds).draw(p, top_k, seed)
-    assert {kind for kind in kinds if kind is not Quality.USEFUL} <= set(draw.noise_kinds)
-    assert draw.draw(p, top_k + 1, seed)[:top_k] == kinds  # a longer page begins like a shorter one
-    if draw.pages == "whole":
-        assert len(set(kinds)) == 1
-
-
-@given(a_draw, st.integers(1, 9), a_seed)
-def test_without_noise_and_with_nothing_else_pages_are_whole(draw: PageDraw, top_k: int, seed: int) -> None:
-    assert not any(noisy(draw.draw(0.0, top_k, seed)))
-    assert all(noisy(draw.draw(1.0, top_k, seed)))
-
-
-@pytest.mark.parametrize("pages", ["whole", "mixed"])
-def test_the_largest_number_that_can_be_drawn_is_below_one(pages: PageKind, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_largest_number_that_can_be_drawn_is_below_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "zerosearch.episodes.curriculum.derive_seed", lambda *parts: 2**63 - 1
     )  # / 2**63 is 1.0 as a float
-    assert PageDraw(pages, (Noise.PLAIN, Noise.OUTDATED)).draw(1.0, 2, 0) == (Noise.OUTDATED,) * 2
+    assert draw_quality(1.0, 0) is Quality.NOISY
 
 
-@given(a_draw, probability, probability, st.integers(1, 9), a_seed)
-def test_more_noise_adds_noisy_documents_and_changes_none(
-    draw: PageDraw, p: float, q: float, top_k: int, seed: int
-) -> None:
-    less, more = (draw.draw(chance, top_k, seed) for chance in sorted((p, q)))
-    assert all(after == before for before, after in zip(less, more, strict=True) if before is not Quality.USEFUL)
+@given(probability, probability, a_seed)
+def test_more_noise_keeps_the_noisy_pages_of_less(p: float, q: float, seed: int) -> None:
+    less, more = (draw_quality(chance, seed) for chance in sorted((p, q)))
+    assert (less, more) != (Quality.NOISY, Quality.USEFUL)
 
 
-@pytest.mark.parametrize("pages", ["whole", "mixed"])
 @pytest.mark.parametrize("p", [0.1, 0.25, 0.5, 0.9])
-def test_documents_are_noisy_as_often_as_asked_at_every_rank(pages: PageKind, p: float) -> None:
+def test_pages_are_noisy_as_often_as_asked(p: float) -> None:
     n = 4000
-    drawn = [noisy(PageDraw(pages).draw(p, 3, derive_seed(5, i))) for i in range(n)]
-    for rank in range(3):
-        assert abs(sum(page[rank] for page in drawn) / n - p) < tolerance(p, n)
-
-
-def test_documents_of_a_mixed_page_are_drawn_apart_from_each_other() -> None:
-    n = 8000
-    outcomes = Counter(tuple(noisy(PageDraw("mixed").draw(0.5, 3, derive_seed(6, i)))) for i in range(n))
-    assert len(outcomes) == 8  # each of them about as often as the others
-    assert all(abs(count / n - 1 / 8) < tolerance(1 / 8, n) for count in outcomes.values())
-
-
-@pytest.mark.parametrize("pages", ["whole", "mixed"])
-def test_kinds_of_noise_are_drawn_evenly_and_one_that_stands_twice_twice_as_often(pages: PageKind) -> None:
-    draw, n = PageDraw(pages, (Noise.NEAR_MISS, Noise.OUTDATED, Noise.NEAR_MISS)), 6000
-    first = Counter(draw.draw(1.0, 2, derive_seed(7, i))[0] for i in range(n))
-    assert first.keys() == {Noise.NEAR_MISS, Noise.OUTDATED}
-    assert abs(first[Noise.NEAR_MISS] / n - 2 / 3) < tolerance(2 / 3, n)
-
-
-def test_the_kind_of_a_document_does_not_hang_on_its_being_drawn_noisy() -> None:
-    """A threshold and a choice from one number would make the first kind the only one at little noise."""
-    draw, n = PageDraw("mixed", (Noise.NEAR_MISS, Noise.OUTDATED)), 8000
-    found = Counter(kind for i in range(n) for kind in draw.draw(0.1, 5, derive_seed(8, i)))
-    few = found[Noise.NEAR_MISS] + found[Noise.OUTDATED]
-    assert abs(found[Noise.NEAR_MISS] / few - 0.5) < tolerance(0.5, few)
-
-
-def test_mixed_pages_are_the_same_in_every_process_and_release() -> None:
-    draw = PageDraw("mixed", (Noise.PLAIN, Noise.NEAR_MISS, Noise.OUTDATED))
-    assert [",".join(draw.draw(0.5, 4, seed)) for seed in (0, 1, 2)] == [
-        "plain,outdated,plain,useful",
-        "useful,outdated,plain,useful",
-        "useful,near-miss,outdated,plain",
-    ]
+    drawn = [draw_quality(p, derive_seed(5, i)) for i in range(n)]
+    assert abs(drawn.count(Quality.NOISY) / n - p) < 4 * math.sqrt(p * (1 - p) / n)

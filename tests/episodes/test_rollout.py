@@ -29,20 +29,18 @@ from episodes.rolled import (
 )
 from fakes import FakeEngine, FakeGenerator
 
-from zerosearch.episodes.curriculum import PageDraw
+from zerosearch.episodes.curriculum import draw_quality
 from zerosearch.episodes.episode import Codec
 from zerosearch.episodes.generation import Generation, Sampling
 from zerosearch.episodes.protocol import STOP_STRINGS
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rewards import REWARDS
 from zerosearch.episodes.rollout import ErrorRate, run_episode
-from zerosearch.episodes.search import Document, Noise, SearchPage, SearchRequest
+from zerosearch.episodes.search import Document, SearchPage, SearchRequest
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.episodes.trajectory import Trajectory, Try, tries
 from zerosearch.errors import EngineError, PolicyError, RunError
 from zerosearch.usage import Usage
-
-WHOLE, MIXED = PageDraw(), PageDraw("mixed", (Noise.NEAR_MISS, Noise.OUTDATED))
 
 
 def test_each_query_is_answered_for_its_own_question_whatever_finished_first(byte_codec: Codec) -> None:
@@ -109,7 +107,7 @@ def test_a_query_asked_again_gets_the_page_it_got_before_and_costs_nothing(byte_
     assert len(out.engine.requests) == 2 * len(QUESTIONS)  # whichever rollout asks
     for trajectory in out:
         first, again, other = trajectory.searches
-        assert (first.documents, first.quality, first.asked) == (again.documents, again.quality, again.asked)
+        assert (first.documents, first.quality) == (again.documents, again.quality)
         assert again.query == "who is it?"
         assert other.documents != first.documents
         paid = trajectory.rollout == 0  # the first in order, whoever was sooner
@@ -154,13 +152,12 @@ def test_a_failed_search_ends_its_episode_and_is_on_record(byte_codec: Codec) ->
     assert all(s.error is None for t in out if t.valid for s in t.searches)
 
 
-@pytest.mark.parametrize("pages", [WHOLE, MIXED])
-def test_a_failure_keeps_what_was_asked_for(byte_codec: Codec, pages: PageDraw) -> None:
-    out = roll(byte_codec, always_search, EngineError("deadline", "slow"), QUESTIONS[:2], noise=0.4, pages=pages)
+def test_a_failure_keeps_what_was_asked_for(byte_codec: Codec) -> None:
+    out = roll(byte_codec, always_search, EngineError("deadline", "slow"), QUESTIONS[:2], noise=0.4)
     for t in out:
         (search,) = t.searches
-        order = pages.draw(0.4, 3, derive_seed(11, 0, t.question.id, "page", search.query.casefold()))
-        assert (search.asked, search.documents, search.error, search.noise) == (order, (), "deadline", 0.4)
+        drawn = draw_quality(0.4, derive_seed(11, 0, t.question.id, "page", search.query.casefold()))
+        assert (search.quality, search.documents, search.error, search.noise) == (drawn, (), "deadline", 0.4)
 
 
 def test_too_many_failures_stop_the_run_with_one_line_and_cancel_the_others(byte_codec: Codec) -> None:
@@ -294,12 +291,9 @@ def test_tries_are_numbered_by_question_and_rollout_and_know_what_was_there_befo
 def test_the_quality_that_was_drawn_is_asked_for_and_recorded_and_a_real_engine_has_none(
     byte_codec: Codec, noise: float | None, quality: str | None
 ) -> None:
-    out = roll(byte_codec, always_search, page_of if noise is None else simulated, noise=noise, pages=MIXED)
+    out = roll(byte_codec, always_search, page_of if noise is None else simulated, noise=noise)
     assert {(s.quality, s.noise) for t in out for s in t.searches} == {(quality, noise)}
-    if noise is None:
-        assert {request.kinds for request in out.engine.requests} == {()}
-    else:
-        assert {request.quality for request in out.engine.requests} == {quality}
+    assert {request.quality for request in out.engine.requests} == {quality or "useful"}
 
 
 def test_noise_is_drawn_for_each_query_by_itself(byte_codec: Codec) -> None:
@@ -308,32 +302,6 @@ def test_noise_is_drawn_for_each_query_by_itself(byte_codec: Codec) -> None:
     assert abs(qualities.count("noisy") / len(qualities) - 0.25) < 4 * (0.25 * 0.75 / len(qualities)) ** 0.5
     both = Counter((t.searches[0].quality, t.searches[1].quality) for t in out)
     assert len(both) == 4  # a page's quality does not decide the next one's
-
-
-def test_what_each_document_was_asked_for_is_drawn_with_the_pages_seed_and_recorded(byte_codec: Codec) -> None:
-    def whole(request: SearchRequest) -> SearchPage:
-        documents = tuple(Document("d", f"{kind} {rank}") for rank, kind in enumerate(request.asked))
-        return SearchPage(documents, "test", request.quality, asked=request.asked)
-
-    out = roll(byte_codec, always_search, whole, questions(48), noise=0.4, pages=MIXED)
-    for request in out.engine.requests:
-        assert request.kinds == MIXED.draw(0.4, 3, request.seed)
-    for t in out:
-        for place, search in enumerate(t.searches):
-            seed = derive_seed(11, 0, t.question.id, "page", f"try {place} what is number {t.question.id[1:]}")
-            assert search.asked == MIXED.draw(0.4, 3, seed)
-            assert [d.text for d in search.documents] == [f"{kind} {n}" for n, kind in enumerate(search.asked)]
-            noisy = sum(kind != "useful" for kind in search.asked)
-            assert search.quality == {0: "useful", 3: "noisy"}.get(noisy, "mixed")
-    assert {search.quality for t in out for search in t.searches} == {"useful", "mixed", "noisy"}
-
-
-def test_mixed_pages_do_not_change_the_seeds_of_pages_and_turns(byte_codec: Codec) -> None:
-    def seeds(pages: PageDraw) -> tuple[list[int], list[int]]:
-        out = roll(byte_codec, of=QUESTIONS[:3], noise=0.5, pages=pages)
-        return sorted(s.seed for _, s in out.author.asked), sorted(r.seed for r in out.engine.requests)
-
-    assert seeds(MIXED) == seeds(WHOLE)
 
 
 def test_reward_settings_reach_the_score(byte_codec: Codec) -> None:

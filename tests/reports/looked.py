@@ -11,14 +11,13 @@ from typing import Any
 
 from episodes.rolled import QUESTIONS, always_search, answer_text, page_of, pages_in, roll, search_text
 
-from zerosearch.episodes.curriculum import Noise
 from zerosearch.episodes.episode import Codec
 from zerosearch.episodes.generation import Sampling
 from zerosearch.episodes.search import Quality, SearchPage, SearchRequest
 from zerosearch.episodes.trajectory import Trajectory, write_trajectories
 from zerosearch.errors import EngineError
 
-__all__ = ["Noise", "Quality", "always_search", "episodes_of", "write_run"]
+__all__ = ["Quality", "always_search", "episodes_of", "write_run"]
 
 
 def learns(prompt: str, sampling: Sampling) -> str:
@@ -34,7 +33,7 @@ def simulated(request: SearchRequest) -> SearchPage:
     page = page_of(request, request.quality)
     if request.quality == Quality.NOISY:
         page = replace(page, documents=(replace(page.documents[0], text="nothing of the kind"),))
-    return replace(page, asked=request.asked[:1])
+    return page
 
 
 def broken(request: SearchRequest) -> SearchPage:

@@ -18,16 +18,16 @@ from zerosearch.episodes.predictions import Outcome, Prediction
 from zerosearch.episodes.protocol import INVALID_TURN_NOTE
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import ErrorRate
-from zerosearch.episodes.search import Document, Noise
+from zerosearch.episodes.search import Document
 from zerosearch.episodes.trajectory import SearchRecord
 from zerosearch.errors import DataError
-from zerosearch.reports.played import Played, as_asked, blocks, told_page, why
+from zerosearch.reports.played import Played, blocks, told_page, why
 from zerosearch.reports.reading import episodes
 from zerosearch.reports.rows import Texts, Tokens, page_row
 
 NEPAL = Question("n", "Capital of Nepal?", ("Kathmandu",))
-GOOD = SearchRecord((Document("Nepal", "Kathmandu."),), "x", "useful", asked=("useful",), query="a")
-BAD = SearchRecord((Document("Peru", "Lima."),), "x", "noisy", asked=(Noise.PLAIN,), query="b")
+GOOD = SearchRecord((Document("Nepal", "Kathmandu."),), "x", "useful", query="a")
+BAD = SearchRecord((Document("Peru", "Lima."),), "x", "noisy", query="b")
 
 
 def predicted(text: str, *searches: SearchRecord) -> Played:
@@ -72,12 +72,9 @@ def test_no_search_is_lost_where_the_transcript_does_not_tell_of_it() -> None:
 def test_a_page_says_what_was_asked_for_and_what_was_found() -> None:
     assert told_page(GOOD, NEPAL) == "asked for as useful; holds a golden answer in [1]"
     assert told_page(BAD, NEPAL) == "asked for as noisy; holds no golden answer"
-    assert told_page(replace(BAD, quality=None, asked=()), NEPAL) == "holds no golden answer"
+    assert told_page(replace(BAD, quality=None), NEPAL) == "holds no golden answer"
     assert told_page(replace(BAD, error="deadline"), NEPAL) == "the search failed (deadline)"
     assert "cannot be said" in told_page(BAD, replace(NEPAL, golden_answers=("yes",)))
-    assert as_asked(replace(BAD, asked=(Noise.OUTDATED,))) == "noisy (outdated)"
-    mixed = replace(GOOD, quality="mixed", asked=("useful", Noise.NEAR_MISS))
-    assert as_asked(mixed) == "mixed, [1] useful, [2] near-miss"
 
 
 def test_why_names_the_answer_or_what_stood_in_its_way(byte_codec: Codec) -> None:

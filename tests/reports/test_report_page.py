@@ -232,7 +232,7 @@ def many(codec: Codec, folder: Path, steps: int) -> Path:
 
     def search(request: Any) -> SearchPage:
         documents = tuple(Document(f"Title {n}", " ".join(draw.choices(words, k=50))) for n in range(3))
-        return SearchPage(documents, "test", request.quality, asked=request.asked)
+        return SearchPage(documents, "test", request.quality)
 
     def write(prompt: str, sampling: Any) -> str:
         thought = f"<think>I wonder about {sampling.seed}, and where to look for it next.</think>"

@@ -16,7 +16,6 @@ from engines.passages import write_corpus
 
 from zerosearch.config import ProtocolConfig, TrainConfig
 from zerosearch.engines.bm25 import BM25Engine
-from zerosearch.episodes.curriculum import PageDraw
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import SearchEngine
 from zerosearch.playing import rollout_settings
@@ -46,7 +45,7 @@ def service_of(
     """A service with two documents a page."""
     meter, config = Meter(budget), ServeConfig(port=0, **settings)
     metered = Metered(engine, meter)
-    searching = Searching(metered, simulated=simulated, pages=PageDraw(), config=config, seed=1)
+    searching = Searching(metered, simulated=simulated, config=config, seed=1)
     return Service(searching, meter, config, 2, key)
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from zerosearch.engines.config import SimulatedConfig
 from zerosearch.episodes.questions import Question, subject
 from zerosearch.episodes.search import Document, Quality, SearchPage, SearchRequest, holds_answer
-from zerosearch.errors import ConfigError, EngineError
+from zerosearch.errors import EngineError
 from zerosearch.learning.metrics import rollout_metrics
 from zerosearch.simulator.decided import plan_page, without
 from zerosearch.simulator.engine import SimulatedEngine
@@ -173,12 +173,6 @@ def test_questions_without_a_clear_answer_are_written_as_before(tmp_path: Path) 
     page = find(tmp_path, chat, "is it so", hit=True, question=Question("y", "Is it so?", ("yes",)))
     assert page.hit is None
     assert len(chat.calls) == 1
-
-
-def test_a_page_of_mixed_noise_is_refused(tmp_path: Path) -> None:
-    kinds = (Quality.USEFUL, "plain", "plain")
-    with pytest.raises(ConfigError, match="whole pages"):
-        find(tmp_path, writer(), "Emma", hit=True, quality="mixed", kinds=kinds)
 
 
 def test_the_engine_is_another_one_with_another_predictor(tmp_path: Path) -> None:

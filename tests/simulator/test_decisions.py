@@ -12,7 +12,7 @@ from fakes import ChatCall, FakeChat
 from zerosearch.config import TrainConfig
 from zerosearch.engines.config import EngineConfig, SimulatedConfig
 from zerosearch.episodes.questions import Question
-from zerosearch.episodes.search import Noise, Quality, SearchPage, SearchRequest
+from zerosearch.episodes.search import Quality, SearchPage, SearchRequest
 from zerosearch.errors import EngineError
 from zerosearch.models.chat import Written, cut_anywhere
 from zerosearch.parts import Parts
@@ -94,13 +94,6 @@ def test_nothing_is_decided_where_nothing_is_to_be_decided(change: dict[str, Any
     search(chat, replace(USEFUL, **change))
     assert decided(chat) == []
     assert chat.calls[0].messages[-1]["role"] == "user"
-
-
-def test_the_useful_half_of_a_mixed_page_is_decided_on() -> None:
-    mixed = SearchRequest("capital of Nepal", 2, NEPAL, "mixed", 7, (Quality.USEFUL, Noise.PLAIN))
-    chat = scribe("<think>none", "[1] Nepal: Hills.\n[2] Peru: Lima.")
-    search(chat, mixed)
-    assert len(decided(chat)) == 1
 
 
 def test_a_decision_that_fails_is_a_failed_attempt() -> None:

@@ -145,3 +145,8 @@ def test_the_answer_of_a_question_never_enters_the_prompt_of_a_search_without_on
     scribe = FakeChat(GOOD)
     search(SimulatedEngine(scribe), SearchRequest("capital of Nepal", 2))
     assert "Kathmandu" not in json.dumps(scribe.calls[0].messages)
+
+
+def test_a_writer_that_breaks_is_no_failed_search() -> None:
+    with pytest.raises(FloatingPointError):
+        asyncio.run(SimulatedEngine(FakeChat(FloatingPointError("broken"))).search(SearchRequest("q", 1)))

@@ -56,13 +56,6 @@ def measure(real: BM25Engine, *episodes: Trajectory, top_k: int = 1) -> Leak:
     return asyncio.run(leak(episodes, real, top_k))
 
 
-def mixed(query: str, *documents: tuple[str, str]) -> SearchRecord:
-    """A mixed page from (what was asked for, text)."""
-    asked = tuple(kind for kind, _ in documents)
-    page = tuple(Document("", text) for _, text in documents)
-    return SearchRecord(page, "simulated:x", "mixed", query=query, noise=0.5, asked=asked)
-
-
 @pytest.mark.parametrize(
     ("question", "searches", "found"),
     [
@@ -84,11 +77,6 @@ def mixed(query: str, *documents: tuple[str, str]) -> SearchRecord:
         ),
         (PERU, [search("llamas", "Lima"), search("llamas", "", error="http")], Leak(1, 1)),
         (PERU, [search("llamas", "Lima", quality="noisy"), search("llamas", "Lima", quality=None)], Leak(0, 0)),
-        # of a mixed page only the documents asked for as useful can leak
-        (PERU, [mixed("llamas", ("plain", "Hills."), ("useful", "Lima is the capital."))], Leak(1, 1)),
-        (PERU, [mixed("llamas", ("near-miss", "Lima is the capital."), ("useful", "Peru has llamas."))], Leak(1, 0)),
-        (PERU, [mixed("mountains", ("useful", "Lima"), ("plain", "The sea."))], Leak(0, 0)),  # BM25 finds Lima too
-        (PERU, [mixed("llamas", ("plain", "Lima"))], Leak(0, 0)),  # short of useful ones
     ],
 )
 def test_what_leaks(real: BM25Engine, question: Question, searches: list[SearchRecord], found: Leak) -> None:
@@ -169,7 +157,7 @@ def test_every_share_has_its_interval(real: BM25Engine) -> None:
 
 def test_a_first_hop_that_names_a_wrong_bridge_is_seen() -> None:
     def found(*texts: str) -> SearchPage:
-        return SearchPage(tuple(Document("", text) for text in texts), "x", asked=())
+        return SearchPage(tuple(Document("", text) for text in texts), "x")
 
     asked = FidelityQuery("country with llamas", PERU, "first_hop", "Peru", ("Chad", "Nepal", "Peru"))
     pages = [
@@ -190,7 +178,7 @@ def test_a_first_hop_that_names_a_wrong_bridge_is_seen() -> None:
 
 
 def test_what_stands_on_many_pages_by_chance_is_no_answer_there(real: BM25Engine) -> None:
-    found = SearchPage((Document("", "There are no 2 alike."),), "x", asked=())
+    found = SearchPage((Document("", "There are no 2 alike."),), "x")
     unclear = [Question("y", "Is Lima in Chad?", ("no",)), Question("n", "How many?", ("2",))]
     pages = [Compared(FidelityQuery(question.text, question, "whole"), found, found, found) for question in unclear]
     pages.append(Compared(FidelityQuery("capital nepal", NEPAL, "whole"), found, found, found))

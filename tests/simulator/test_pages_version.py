@@ -16,13 +16,13 @@ from zerosearch.simulator.engine import SimulatedEngine
 
 VERSION = 2
 CODE = {
-    "asked": "4c445006dcfa6c1c",
+    "asked": "ee929f6988987d36",
     "decided": "2f4ca209e7c5e671",
-    "engine": "0adfb58df1690a93",
+    "engine": "7fb761da4561f9a6",
     "hits": "ed7c730ee0a8c659",
     "page_text": "8f1c1375d59edb52",
     "passages": "b6b8f65e777f30cd",
-    "prompts": "2dbabbfc7fd5b555",
+    "prompts": "1c3b46d528c4b711",
     "style": "b1db8b0ce5ce1408",
     "worlds": "40697a6f1ab6ccd9",
 }

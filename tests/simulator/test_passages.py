@@ -19,8 +19,8 @@ from zerosearch.engines.page_rows import RecordedPage
 from zerosearch.episodes.examples import Example
 from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.questions import Question
-from zerosearch.episodes.search import Document, Noise, Quality, SearchPage, SearchRequest, holds_answer
-from zerosearch.errors import ConfigError, DataError, EngineError
+from zerosearch.episodes.search import Document, Quality, SearchPage, SearchRequest, holds_answer
+from zerosearch.errors import DataError, EngineError
 from zerosearch.simulator.decided import PagePlan, Statement, plan_comparison
 from zerosearch.simulator.engine import SimulatedEngine
 from zerosearch.simulator.hits import HitPredictor
@@ -159,18 +159,9 @@ def test_nothing_written_is_an_error_and_no_page(tmp_path: Path) -> None:
         find(tmp_path, FakeChat(lambda call: "..."), SECOND, hit=False)
 
 
-def test_mixed_pages_and_pages_that_nobody_decides_are_refused(tmp_path: Path) -> None:
+def test_pages_that_nobody_decides_are_refused() -> None:
     with pytest.raises(ValidationError, match="hits"):
         SimulatedConfig(style="passages")
-    with pytest.raises(ConfigError, match="whole pages"):
-        find(
-            tmp_path,
-            FakeChat(obedient),
-            SECOND,
-            hit=True,
-            kinds=(Quality.USEFUL, Noise.PLAIN, Noise.PLAIN),
-            quality="mixed",
-        )
 
 
 LONG = "The house was built in 1790. She was born in the rectory of Steventon in Hampshire, England, on a winter day."

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from zerosearch.engines.config import SimulatedConfig
 from zerosearch.episodes.questions import Question
-from zerosearch.episodes.search import Document, Noise, Quality, SearchPage, SearchRequest
+from zerosearch.episodes.search import Document, Quality, SearchPage, SearchRequest
 from zerosearch.errors import EngineError
 from zerosearch.simulator.engine import SimulatedEngine
 from zerosearch.simulator.page_text import announces_answer, format_page, format_plan, parse_page
@@ -83,24 +83,6 @@ def test_the_first_plan_counts_and_not_the_one_that_is_easier_to_keep() -> None:
 def test_the_word_in_the_prompt_goes_before_the_plan_of_a_noisy_page() -> None:
     scribe = Scribe(ANNOUNCED + HOLDS, ANNOUNCED + LACKS)
     assert search(scribe, NOISY).documents[0].text == "A country with hills."
-
-
-@pytest.mark.parametrize("kind", [kind for kind in Noise if kind is not Noise.PLAIN])
-def test_no_kind_of_noise_may_hold_the_answer(kind: Noise) -> None:
-    scribe = Scribe(HOLDS, LACKS)
-    search(scribe, replace(NOISY, kinds=(kind,)), style="instruct")
-    assert len(scribe.seeds) == 2
-
-
-def test_both_pages_of_a_mixed_one_keep_their_word_and_one_written_at_once_is_not_looked_at() -> None:
-    kinds = (Quality.USEFUL, Noise.PLAIN)
-    mixed = SearchRequest("capital of Nepal", 2, NEPAL, "mixed", 7, kinds)
-    scribe = Scribe("[1] Nepal: Kathmandu.\n[2] Peru: Lima.")
-    search(scribe, mixed, rewrites=1)
-    assert len(scribe.seeds) == 3  # the noisy page twice
-    scribe = Scribe(NONE + "[1] Nepal: Kathmandu.\n[2] Peru: Lima.")
-    search(scribe, mixed, rewrites=1, style="instruct")
-    assert len(scribe.seeds) == 1
 
 
 @pytest.mark.parametrize(

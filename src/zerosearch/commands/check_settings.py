@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -42,19 +41,6 @@ def print_settings(config: TrainConfig, where: str) -> None:
         console.print(f"noise, by the share of training done ({config.curriculum.kind})   {points}")
     else:
         console.print("noise: none, the engine is a real one and the curriculum is not used")
-    if config.engine.kind == "simulated":
-        print_noise_kinds(config)
-
-
-def print_noise_kinds(config: TrainConfig) -> None:
-    """One line where pages or noise are others than the paper's."""
-    kinds = Counter(kind.value for kind in config.curriculum.noise_kinds)
-    mixed = config.curriculum.pages == "mixed"
-    if mixed or set(kinds) != {"plain"}:
-        shares = ", ".join(f"{kind} {count / kinds.total():.0%}" for kind, count in kinds.items())
-        console.print(f"drawn for each {'document' if mixed else 'page'}; noisy ones are: {shares}")
-    if mixed and config.engine.simulated.style == "tuned":
-        console.print("a tuned simulator writes two whole pages for a mixed one: about twice the tokens")
 
 
 def print_searches(config: TrainConfig, held_out: int | None) -> None:

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from zerosearch.episodes.search import DocumentKind, Noise, Quality
+from zerosearch.episodes.search import Quality
 from zerosearch.episodes.seeds import derive_seed
 
 CurriculumKind = Literal["exponential", "linear", "fixed", "adaptive"]
-PageKind = Literal["whole", "mixed"]
 
 
 @dataclass(frozen=True)
@@ -65,39 +64,7 @@ class Curriculum:
         return math.expm1(progress * growth) / math.expm1(growth)  # (b^x - 1) / (b - 1), exact near b = 1 too
 
 
-def draw_quality(noise: float, seed: int) -> Quality:
-    """NOISY with probability `noise`, decided by `seed` alone."""
-    return Quality.NOISY if _chance("quality", seed) < noise else Quality.USEFUL
-
-
-@dataclass(frozen=True)
-class PageDraw:
-    """How noise falls on the documents of a page. Whatever is drawn is decided by the seed alone.
-
-    `whole` is the paper's: a page is noisy from its first document to its last, or not at all, and has noise of one
-    kind. `mixed` draws for each rank by itself: every document is noisy with the noise probability, and each noisy one
-    has a kind of its own. Kinds are drawn evenly from `noise_kinds`; one that stands there twice is drawn twice as
-    often. With more noise the same seed gives the same noisy documents, and more.
-    """
-
-    pages: PageKind = "whole"
-    noise_kinds: tuple[Noise, ...] = (Noise.PLAIN,)
-
-    def draw(self, noise: float, top_k: int, seed: int) -> tuple[DocumentKind, ...]:
-        """What each of `top_k` documents is asked for, by rank."""
-        if self.pages == "whole":
-            noisy = draw_quality(noise, seed) is Quality.NOISY
-            kind: DocumentKind = self._kind("page", seed) if noisy else Quality.USEFUL
-            return (kind,) * top_k
-        return tuple(
-            self._kind(rank, seed) if _chance("document", rank, seed) < noise else Quality.USEFUL
-            for rank in range(1, top_k + 1)
-        )
-
-    def _kind(self, place: str | int, seed: int) -> Noise:
-        return self.noise_kinds[int(_chance("noise kind", place, seed) * len(self.noise_kinds))]
-
-
-def _chance(*parts: str | int) -> float:
-    """A number in [0, 1), from the parts alone."""
-    return min(derive_seed(*parts) / 2**63, 1 - 2**-53)  # the division may round up to 1
+def draw_quality(noise: float | None, seed: int) -> Quality:
+    """NOISY with probability `noise`, decided by `seed` alone. None is that of a real engine, which has no noise."""
+    chance = min(derive_seed("quality", seed) / 2**63, 1 - 2**-53)  # the division may round up to 1
+    return Quality.NOISY if chance < (noise or 0.0) else Quality.USEFUL

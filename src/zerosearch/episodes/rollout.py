@@ -8,16 +8,16 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 
-from zerosearch.episodes.curriculum import PageDraw
+from zerosearch.episodes.curriculum import draw_quality
 from zerosearch.episodes.episode import Codec, Done, Episode, EpisodeLimits, Generate, Search
 from zerosearch.episodes.generation import Generator, Sampling
 from zerosearch.episodes.protocol import STOP_STRINGS
 from zerosearch.episodes.rewards import REWARDS
 from zerosearch.episodes.scoring import with_format
-from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest, page_quality
+from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.episodes.shared_pages import Answer, SharedPages, credit_the_first, same_query
 from zerosearch.episodes.tasks import together
@@ -36,8 +36,8 @@ _ENOUGH, _MOST = 20, 0.5  # searches from which on misses are judged; the share 
 class RolloutSettings:
     """What all episodes of a run have in common. `prompt` turns a question's text into the prompt's ids.
 
-    `pages` says how noise falls on simulated pages. `remembers`: equal queries of a question get one page in a step,
-    noisy if it is, whichever of its rollouts asks; else each search of a simulator is another draw.
+    `remembers`: equal queries of a question get one page in a step, noisy if it is, whichever of its rollouts asks;
+    else each search of a simulator is another draw.
     """
 
     codec: Codec
@@ -48,7 +48,6 @@ class RolloutSettings:
     reward: Reward = REWARDS["f1"]
     format_reward: float = 0.0
     seed: int = 0
-    pages: PageDraw = field(default_factory=PageDraw)
     remembers: bool = True
 
     def shares(self, one: Try) -> bool:
@@ -186,8 +185,7 @@ async def _search(
     shared, same = settings.shares(one), same_query(action.query)
     place = (one.step, one.question.id, "page", same) if shared else (*one.key, "page", action.index)
     seed = derive_seed(settings.seed, *place)
-    kinds = settings.pages.draw(one.noise, settings.top_k, seed) if one.noise is not None else ()
-    request = SearchRequest(action.query, settings.top_k, one.question, page_quality(kinds), seed, kinds)
+    request = SearchRequest(action.query, settings.top_k, one.question, draw_quality(one.noise, seed), seed)
     started = time.perf_counter()
     ask = partial(_ask, engine, request, errors)
     answer, again = await pages.get((one.question.id, same), ask) if shared else (await ask(), False)

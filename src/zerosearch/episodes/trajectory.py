@@ -27,8 +27,7 @@ class Try:
     """One try at a question: what an episode is played for.
 
     `group` counts the questions of a batch, `rollout` the tries at one of them, and `repeat` the times that the batch
-    had this question before. `noise` is the chance that a page (or where pages are mixed: a document) is noisy; None:
-    the engine is a real one.
+    had this question before. `noise` is the chance that a page is noisy; None: the engine is a real one.
     """
 
     question: Question
@@ -58,22 +57,14 @@ def tries(questions: Sequence[Question], rollouts: int = 1, *, step: int = 0, no
 @dataclass(frozen=True, kw_only=True)
 class SearchRecord(SearchPage):
     """One search of an episode: the page that it got. `error` is None, or the kind of the failure that ended the
-    episode; then there are no documents, and `asked` is the whole order.
+    episode; then there are no documents.
 
-    `noise` is the probability in force when the page was drawn. With a real engine there is no quality, no noise, and
-    nothing `asked`.
+    `noise` is the probability in force when the page was drawn. With a real engine there is no quality and no noise.
     """
 
     query: str
     noise: float | None = None
     error: str | None = None
-
-    @property
-    def useful_documents(self) -> tuple[Document, ...]:
-        """The documents that were asked for as useful ones: all or none where the engine does not tell them apart."""
-        if not self.asked:
-            return self.documents if self.quality == "useful" else ()
-        return tuple(d for d, kind in zip(self.documents, self.asked, strict=False) if kind == "useful")
 
     @classmethod
     def of(cls, query: str, page: SearchPage, noise: float | None) -> SearchRecord:
@@ -84,10 +75,9 @@ class SearchRecord(SearchPage):
         cls, request: SearchRequest, engine: str, error: EngineError, seconds: float, noise: float | None = None
     ) -> SearchRecord:
         """A search that failed. `noise` is None where the engine is a real one, or is asked for useful pages only."""
-        asked, quality = (request.kinds, request.quality) if noise is not None else ((), None)
         return cls(
-            (), engine, quality, seconds=seconds, usage=Usage() + error.usage, attempts=error.attempts, asked=asked,
-            query=request.query, noise=noise, error=error.kind,
+            (), engine, None if noise is None else request.quality, seconds=seconds, usage=Usage() + error.usage,
+            attempts=error.attempts, query=request.query, noise=noise, error=error.kind,
         )  # fmt: skip
 
     @classmethod
@@ -97,8 +87,9 @@ class SearchRecord(SearchPage):
         texts = (row["query"], *(text for d in documents for text in (d.title, d.text)))
         if not all(isinstance(text, str) for text in texts):
             raise TypeError("a query, title or text that is no text")
-        values = {"documents": documents, "usage": Usage.from_row(row["usage"]), "asked": tuple(row["asked"])}
-        return cls(**{**row, **values})
+        values = {**row, "documents": documents, "usage": Usage.from_row(row["usage"])}
+        values.pop("asked", None)  # older rows say of each document what the page's quality says
+        return cls(**values)
 
 
 @dataclass(frozen=True)

@@ -21,11 +21,9 @@ def rollout_metrics(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
     """Means over the episodes of a step. `cost_usd` is their sum, that of failed searches included.
 
     `cache_hits` is the share of pages that were known already, from a cache or because a rollout of the same question
-    had asked for them in this step; `engine_calls` counts the searches that were not. `noisy_pages` are those that are
-    noisy as a whole; `noisy_documents` is a share of all simulated documents, which `documents` counts by what they
-    were asked for. `pages_hit` is the share of pages that were decided to hold the answer, `pages_as_decided` of those
-    that do or do not hold it as was decided; None where nothing is decided. `misses` are queries that a recorded engine
-    had no page for.
+    had asked for them in this step; `engine_calls` counts the searches that were not. `pages_hit` is the share of pages
+    that were decided to hold the answer, `pages_as_decided` of those that do or do not hold it as was decided; None
+    where nothing is decided. `misses` are queries that a recorded engine had no page for.
 
     Raises `ValueError` for no trajectories.
     """
@@ -38,13 +36,10 @@ def rollout_metrics(trajectories: Sequence[Trajectory]) -> dict[str, Any]:
         if s.error is None and s.hit is not None
     ]
     stops = Counter(t.stop_reason for t in trajectories)
-    asked = [kind for s in searches if s.error is None for kind in s.asked]
     return {
         **{name: getattr(summary, name) for name in _MEANS},
         "episodes": len(trajectories),
         "noisy_pages": share([s.quality == "noisy" for s in searches]),
-        "noisy_documents": share([kind != "useful" for kind in asked]),
-        "documents": dict(sorted(Counter(asked).items())),
         "pages_parsed": share([s.parsed for s in searches if s.error is None]),
         "pages_hit": share([hit for hit, _ in decided]),
         "pages_as_decided": share([hit is held for hit, held in decided]),

@@ -11,7 +11,7 @@ from zerosearch.episodes.predictions import Prediction
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.reasons import comparison, elsewhere
 from zerosearch.episodes.scoring import SCORES, Scores
-from zerosearch.episodes.search import Quality, holds_answer
+from zerosearch.episodes.search import holds_answer
 from zerosearch.episodes.streaming import PieceKind, TagStream
 from zerosearch.episodes.trajectory import SearchRecord, Trajectory
 from zerosearch.episodes.transcript import turn_fault
@@ -147,16 +147,6 @@ def blocks(text: str) -> list[tuple[PieceKind, str]]:
     return joined
 
 
-def as_asked(search: SearchRecord) -> str:
-    """What the page was asked for: `useful`, `noisy`, or of a mixed one each document; empty with a real engine."""
-    if search.quality is None:
-        return ""
-    if search.quality == "mixed":
-        return "mixed, " + ", ".join(f"[{rank}] {kind}" for rank, kind in enumerate(search.asked, start=1))
-    kinds = sorted({str(kind) for kind in search.asked} - {*Quality, "plain"})
-    return f"{search.quality} ({', '.join(kinds)})" if kinds else str(search.quality)
-
-
 def as_found(search: SearchRecord, golden_answers: Sequence[str]) -> list[int]:
     """The ranks (from 1) of the documents that hold a golden answer."""
     return [n for n, document in enumerate(search.documents, start=1) if holds_answer([document], golden_answers)]
@@ -168,7 +158,7 @@ def told_page(search: SearchRecord, question: Question) -> str:
         return f"the search failed ({search.error})"
     if search.missed:
         return "the recordings have no page for this query"
-    asked, places = as_asked(search), as_found(search, question.golden_answers)
+    asked, places = str(search.quality or ""), as_found(search, question.golden_answers)
     where = ", ".join(f"[{place}]" for place in places)
     found = f"holds a golden answer in {where}" if places else "holds no golden answer"
     if not question.evident_answers:

@@ -131,11 +131,8 @@ def _turn(turn: Turn, t: Trajectory | None, texts: Texts, tokens: Tokens | None)
 
 def _page(search: SearchRecord, one: Played, texts: Texts) -> dict[str, Any]:
     held = as_found(search, one.question.golden_answers)
-    count = len(search.documents)
-    kinds = [*map(str, search.asked or [search.quality or ""] * count), *[""] * count]
     documents = [
-        [texts.number(d.title), texts.number(d.text), texts.number(kind), int(n in held)]
-        for n, (d, kind) in enumerate(zip(search.documents, kinds, strict=False), start=1)
+        [texts.number(d.title), texts.number(d.text), int(n in held)] for n, d in enumerate(search.documents, start=1)
     ]
     return {
         "t": "page",

@@ -1,6 +1,6 @@
 """The engine behind the server: limited in number and time, with the question of an episode if there is one.
 
-searching = Searching(engine, simulated=True, pages=PageDraw(), config=ServeConfig(), seed=0)
+searching = Searching(engine, simulated=True, config=ServeConfig(), seed=0)
 pages = await searching.find(["capital of Nepal"], top_k=5)
 """
 
@@ -12,8 +12,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
-from zerosearch.episodes.curriculum import PageDraw
-from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest, page_quality
+from zerosearch.episodes.curriculum import draw_quality
+from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.episodes.shared_pages import same_query
 from zerosearch.episodes.tasks import together
@@ -27,7 +27,7 @@ _SLICE_SECONDS = 0.02  # an engine that never waits, such as BM25, lets others h
 
 
 class Searching:
-    """A `SearchEngine` that asks `engine`. `pages` says how noise falls on simulated pages; a real engine gets none.
+    """A `SearchEngine` that asks `engine`; a real one gets no noise.
 
     The pages of a question are a function of the server's seed, the episode's seed, the question and the query, as far
     as the engine's are: a trainer's rollouts of one question get equal pages for equal queries.
@@ -35,10 +35,8 @@ class Searching:
     `outcomes` counts searches by what came of them: `ok`, or a fault's kind.
     """
 
-    def __init__(
-        self, engine: SearchEngine, *, simulated: bool, pages: PageDraw, config: ServeConfig, seed: int = 0
-    ) -> None:
-        self.engine, self.simulated, self._pages, self._config, self._seed = engine, simulated, pages, config, seed
+    def __init__(self, engine: SearchEngine, *, simulated: bool, config: ServeConfig, seed: int = 0) -> None:
+        self.engine, self.simulated, self._config, self._seed = engine, simulated, config, seed
         self._slots = asyncio.Semaphore(config.searches)
         self._yielded = 0.0
         self.outcomes: Counter[str] = Counter()
@@ -77,8 +75,8 @@ class Searching:
         if episode is None:
             return SearchRequest(query, top_k, seed=derive_seed(self._seed, "served", same))
         seed = derive_seed(self._seed, "served", episode.seed, episode.question.id, same)
-        kinds = self._pages.draw(episode.noise, top_k, seed) if self.simulated else ()
-        return SearchRequest(query, top_k, episode.question, page_quality(kinds), seed, kinds)
+        quality = draw_quality(episode.noise if self.simulated else None, seed)
+        return SearchRequest(query, top_k, episode.question, quality, seed)
 
     async def search(self, request: SearchRequest) -> SearchPage:
         """The page for `request`, once there is room for another search. Raises `EngineError` and `BudgetError`."""

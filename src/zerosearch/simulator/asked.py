@@ -1,17 +1,8 @@
-"""What is asked of a page: whether it can hold an answer, whether it should, and in which documents.
-
-A page of documents of two kinds is asked for as two whole pages where a simulator knows only those, and put together
-again here.
-"""
+"""What is asked of a page: whether it can hold an answer, and whether it should."""
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
-from collections.abc import Sequence
-from dataclasses import replace
-
-from zerosearch.episodes.search import Document, DocumentKind, Noise, Quality, SearchPage, SearchRequest, holds_answer
-from zerosearch.episodes.seeds import derive_seed
+from zerosearch.episodes.search import Quality, SearchPage, SearchRequest, holds_answer
 from zerosearch.simulator.page_text import NO_PLAN, PLAN_BEGIN, announces_answer
 
 
@@ -24,12 +15,9 @@ def decided_beginning(request: SearchRequest, hit: bool) -> str:
 
 def should_hold(request: SearchRequest, text: str) -> bool | None:
     """Whether the page of `text` should hold a golden answer; None where that is not known."""
-    kinds = set(request.asked)
     if not can_tell(request):
         return None
-    if Quality.USEFUL not in kinds:
-        return False
-    return announces_answer(text) if len(kinds) == 1 else None
+    return announces_answer(text) if request.quality is Quality.USEFUL else False
 
 
 def can_tell(request: SearchRequest) -> bool:
@@ -45,31 +33,3 @@ def has_facts(request: SearchRequest) -> bool:
 
 def holds_answer_to(request: SearchRequest, page: SearchPage) -> bool:
     return request.question is not None and holds_answer(page.documents, request.question.golden_answers)
-
-
-def whole_pages(request: SearchRequest) -> list[SearchRequest]:
-    """The pages that a simulator which knows only whole ones is asked for: a useful and a noisy one for a mixed page.
-
-    Both are of `top_k` documents, as it has never been asked for fewer, and have seeds of their own.
-    """
-    if set(request.asked) != {Quality.USEFUL, Noise.PLAIN}:
-        return [request]
-    return [
-        replace(request, quality=quality, kinds=(), seed=derive_seed("page", quality, request.seed))
-        for quality in Quality
-    ]
-
-
-def ranked_documents(
-    order: Sequence[DocumentKind], pages: Sequence[tuple[Sequence[DocumentKind], SearchPage]]
-) -> tuple[tuple[Document, ...], tuple[DocumentKind, ...]]:
-    """The page in `order`, from what was written and what that was asked for: always the first of a kind that is left.
-
-    A document that was not written is left out, its rank with it.
-    """
-    left: dict[DocumentKind, deque[Document]] = defaultdict(deque)
-    for asked, page in pages:
-        for kind, document in zip(asked, page.documents, strict=False):
-            left[kind].append(document)
-    ranked = [(left[kind].popleft(), kind) for kind in order if left[kind]]
-    return tuple(document for document, _ in ranked), tuple(kind for _, kind in ranked)

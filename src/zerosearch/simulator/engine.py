@@ -8,13 +8,11 @@ The prompt is made from the request and from nothing else, so a query is always 
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
 
 from zerosearch.engines.config import SimulatedConfig
 from zerosearch.episodes.generation import Sampling
@@ -22,14 +20,13 @@ from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import (
     Document,
-    Noise,
     Quality,
     SearchPage,
     SearchRequest,
     close_connections,
 )
 from zerosearch.episodes.seeds import derive_seed
-from zerosearch.errors import ConfigError, EngineError
+from zerosearch.errors import EngineError
 from zerosearch.files.identity import digest_of, with_parts
 from zerosearch.models.chat import ChatModel
 from zerosearch.models.retry import AttemptError, Retry, with_retry
@@ -38,9 +35,7 @@ from zerosearch.simulator.asked import (
     decided_beginning,
     has_facts,
     holds_answer_to,
-    ranked_documents,
     should_hold,
-    whole_pages,
 )
 from zerosearch.simulator.decided import (
     PagePlan,
@@ -54,7 +49,7 @@ from zerosearch.simulator.decided import (
 from zerosearch.simulator.hits import Asked, HitPredictor, kind_of
 from zerosearch.simulator.page_text import NO_PLAN, PLAN_BEGIN, parse_page
 from zerosearch.simulator.passages import beside_messages, stating_messages, write_page
-from zerosearch.simulator.prompts import LEARNED, WORDS_PER_DOCUMENT, PromptStyle, simulator_messages
+from zerosearch.simulator.prompts import WORDS_PER_DOCUMENT, PromptStyle, simulator_messages
 from zerosearch.simulator.worlds import Worlds, Write
 from zerosearch.usage import NOTHING, Usage
 
@@ -75,9 +70,6 @@ class SimulatedEngine:
 
     With `settings.hits` a predictor decides, before the page of a useful request is written, whether it contains the
     answer. A noisy page never does. `worlds` has the facts that all pages of a question agree with.
-
-    A `tuned` simulator can only write whole pages. For a mixed page it writes a useful and a noisy one at once, and the
-    first documents of each are used at the ranks that requested them.
     """
 
     def __init__(
@@ -103,47 +95,29 @@ class SimulatedEngine:
         self._writer, self._settings, self._retry = writer, settings, retry or Retry()
 
     async def search(self, request: SearchRequest) -> SearchPage:
-        """The page for `request`. Raises `EngineError` once the attempts or the deadline are used up.
-
-        Raises `ConfigError` if the style cannot request these documents.
-        """
+        """The page for `request`. Raises `EngineError` once the attempts or the deadline are used up."""
         if not _WORD.search(request.query):
             return SearchPage((), self.name, request.quality)
         style = self._settings.style
-        if self._hits is not None and style != "tuned" and request.quality == "mixed":
-            raise ConfigError("engine.simulated.hits decides whole pages (curriculum.pages = 'whole')")
-        parts = whole_pages(request) if style == "tuned" else [request]
-        prompts = [
-            [] if style == "passages" else simulator_messages(part, style, self._settings.words) for part in parts
-        ]
-        pages: dict[int, SearchPage] = {}
+        prompt = [] if style == "passages" else simulator_messages(request, style, self._settings.words)
         started = time.perf_counter()
         bill = _Bill()
 
-        async def write(place: int, number: int) -> None:
-            pages[place] = await self._write(parts[place], prompts[place], number, bill)
-
-        async def attempt(number: int) -> None:
-            await _together([write(place, number) for place in range(len(parts)) if place not in pages])
+        async def attempt(number: int) -> SearchPage:
+            return await self._write(request, prompt, number, bill)
 
         try:
-            _, attempts = await with_retry(attempt, self._retry)
+            page, attempts = await with_retry(attempt, self._retry)
         except EngineError as error:
             error.usage = bill.usage
             raise
-        documents, asked = ranked_documents(
-            request.asked, [(part.asked, pages[place]) for place, part in enumerate(parts)]
-        )
-        return SearchPage(
-            documents,
-            self.name,
-            request.quality,
+        return replace(
+            page,
+            engine=self.name,
+            quality=request.quality,
             seconds=time.perf_counter() - started,
             usage=bill.usage,
             attempts=attempts + bill.rewrites,
-            parsed=all(page.parsed for page in pages.values()),
-            asked=asked,
-            hit=pages[0].hit,
         )
 
     async def _write(
@@ -285,19 +259,5 @@ def _prompt_digest(style: PromptStyle) -> str:
     if style == "passages":
         return digest_of([stating_messages("query", "title", "fact"), beside_messages("query", 1)])
     example = Question("example", "question", ("answer",))
-    kinds = LEARNED if style == "tuned" else tuple(Noise)
-    requests = [SearchRequest("query", 2, example)] + [
-        SearchRequest("query", 2, example, Quality.NOISY, kinds=(kind, kind)) for kind in kinds if kind in Noise
-    ]
+    requests = [SearchRequest("query", 2, example, quality) for quality in Quality]
     return digest_of([simulator_messages(request, style) for request in requests])
-
-
-async def _together(tasks: Sequence[Coroutine[Any, Any, None]]) -> None:
-    """Await all, whichever fails, and only then raise the first error: what was written is paid for and kept."""
-    if len(tasks) == 1:
-        await tasks[0]
-        return
-    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
-    for error in outcomes:
-        if error is not None:
-            raise error

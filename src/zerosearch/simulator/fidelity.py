@@ -39,16 +39,14 @@ class Leak:
 async def leak(trajectories: Sequence[Trajectory], real: SearchEngine, top_k: int) -> Leak:
     """Of the useful simulated pages whose query finds no answer in the `real` engine: how many hold the answer?
 
-    A mixed page counts where a document of it was asked for as a useful one, and only such documents are looked at: an
-    answer in a noisy document is a failure of control, not a leak. Questions whose answer is yes, no or a bare number
+    An answer on a noisy page is a failure of control, not a leak. Questions whose answer is yes, no or a bare number
     are left out: such words stand on many pages by chance.
     """
     queries = leaked = 0
     for trajectory in trajectories:
         golden = trajectory.question.evident_answers
         for search in trajectory.searches:
-            useful = search.useful_documents
-            if not golden or search.error is not None or not (useful or search.quality == "useful"):
+            if not golden or search.error is not None or search.quality != "useful":
                 continue
             try:
                 page = await real.search(SearchRequest(search.query, top_k))
@@ -57,7 +55,7 @@ async def leak(trajectories: Sequence[Trajectory], real: SearchEngine, top_k: in
             if holds_answer(page.documents, golden):
                 continue
             queries += 1
-            leaked += holds_answer(useful, golden)
+            leaked += holds_answer(search.documents, golden)
     return Leak(queries, leaked)
 
 

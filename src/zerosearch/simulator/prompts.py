@@ -12,8 +12,7 @@ from __future__ import annotations
 from typing import Literal
 
 from zerosearch.episodes.protocol import Message, chat, field_text
-from zerosearch.episodes.search import DocumentKind, Noise, Quality, SearchRequest
-from zerosearch.errors import ConfigError
+from zerosearch.episodes.search import Quality, SearchRequest
 
 PromptStyle = Literal["instruct", "tuned", "passages"]
 
@@ -24,36 +23,16 @@ _INSTRUCT_SYSTEM = (
     "You play a web search engine. Given a query, you write the page of results that such an engine would return: "
     "short excerpts of documents in the sober style of encyclopaedias, news and reference sites."
 )
-_MEANING: dict[DocumentKind, str] = {
+_MEANING = {
     Quality.USEFUL: (
         "Useful means: the documents state, correctly and concretely, facts that this query asks for, as the best "
         "pages of the web would."
     ),
-    Noise.PLAIN: (
+    Quality.NOISY: (
         "Noisy means: the documents look like results for this query and share its words or its subject, but none of "
         "them holds the facts it asks for. They mislead by being beside the point, not by being nonsense."
     ),
-    Noise.OFF_TOPIC: (
-        "Off-topic means: the documents are about something else altogether, as if the engine had taken a word of the "
-        "query in another sense. They are good pages on their own subject and hold nothing of what the query asks for."
-    ),
-    Noise.NEAR_MISS: (
-        "Near-miss means: the documents tell, concretely, the kind of fact that the query asks for, but of another "
-        "entity that is easily taken for the right one: a namesake, a neighbour, a sequel, a relative. They name that "
-        "entity plainly, so that a careful reader can tell, and say nothing of the right one."
-    ),
-    Noise.OUTDATED: (
-        "Outdated means: the documents tell what the query asks for as it was at an earlier time and no longer is: a "
-        "former holder, an old name, an old figure. They read as if written then and name the time or the year, so "
-        "that a careful reader can tell. The present state stands in none of them."
-    ),
-    Noise.CONTRADICTING: (
-        "Contradicting means: the documents state, firmly and concretely, something else than the truth about what the "
-        "query asks for: a wrong name, number, date or place of the right kind. They never state the true one."
-    ),
 }
-LEARNED: frozenset[DocumentKind] = frozenset((Quality.USEFUL, Noise.PLAIN))  # what tuned simulators know
-_WORD = {kind: "noisy" if kind is Noise.PLAIN else kind.value for kind in _MEANING}
 _IN_THE_END = (
     "The question and its golden answer below only tell you what the searcher wants in the end; the query may be one "
     "step on the way there, or miss the point."
@@ -61,10 +40,6 @@ _IN_THE_END = (
 _FIT_THE_QUERY = (
     f"Every document must fit the query. {_IN_THE_END} Let the golden answer appear only where a real document found "
     "with this very query would state it, and never in a noisy document."
-)
-_FIT_THE_WORDS = (  # where there are documents that shall not fit the query
-    f"What a document shall be goes by the query, not by the question. {_IN_THE_END} Let the golden answer appear only "
-    "in a useful document, and there only where a real document found with this very query would state it."
 )
 _FIT_THE_QUERY_ALONE = (
     "Every document must fit the query. The question below only tells you what the searcher wants in the end; the "
@@ -82,9 +57,6 @@ def simulator_messages(
     Query, question and golden answers are put on one line each and neutralised, so that none of them can add a line,
     a protocol tag or a turn of the chat. At most `MAX_ANSWERS_SHOWN` golden answers are shown. Without a question
     (`request.question is None`) only the query is, and a question without golden answers comes without their line.
-
-    Raises `ConfigError` where the style is `tuned` and the page is mixed or its noise is not plain: tuned simulators
-    have learned the words useful and noisy, for whole pages.
     """
     return (
         chat(_TUNED_SYSTEM, _tuned(request)) if style == "tuned" else chat(_INSTRUCT_SYSTEM, _instruct(request, words))
@@ -92,10 +64,6 @@ def simulator_messages(
 
 
 def _tuned(request: SearchRequest) -> str:
-    kinds = set(request.asked)
-    if len(kinds) > 1 or not kinds <= LEARNED:
-        named = ", ".join(sorted(kinds))
-        raise ConfigError(f"the prompt style 'tuned' asks for useful or plain noisy pages, not for {named}")
     # The query and the order stand last, next to the page: a small model heeds best what it read last.
     lines = []
     if request.question is not None:
@@ -109,19 +77,9 @@ def _instruct(request: SearchRequest, words: int) -> str:
     count = request.top_k
     noun = "document" if count == 1 else "documents"
     shape = "\n".join(f"[{rank}] Title: text" for rank in range(1, count + 1))
-    kinds = sorted(set(request.asked), key=list(_MEANING).index)
-    if len(kinds) == 1:
-        paragraphs = [f"Write {count} {_WORD[kinds[0]]} {noun} for the query below. {_MEANING[kinds[0]]}"]
-    else:
-        order = ", ".join(f"[{rank}] {_WORD[kind]}" for rank, kind in enumerate(request.asked, start=1))
-        paragraphs = [
-            f"Write {count} {noun} for the query below, in this order: {order}.",
-            *(_MEANING[kind] for kind in kinds),
-            "These words are for you alone: no document says which of them it is.",
-        ]
+    paragraphs = [f"Write {count} {request.quality} {noun} for the query below. {_MEANING[request.quality]}"]
     if request.question is not None:
-        known = _FIT_THE_QUERY if request.question.golden_answers else _FIT_THE_QUERY_ALONE
-        paragraphs.append(known if LEARNED.issuperset(kinds) else _FIT_THE_WORDS)
+        paragraphs.append(_FIT_THE_QUERY if request.question.golden_answers else _FIT_THE_QUERY_ALONE)
     paragraphs.append(
         f"Give each document one line of about {words} words, in exactly this form, with nothing before, "
         f"between or after:\n{shape}"

@@ -54,9 +54,8 @@ function turnElement(part, texts) {
 }
 
 function pageElement(part, texts) {
-  const documents = part.docs.map(([title, text, kind, held]) => make("li", { class: held ? "holds" : null },
+  const documents = part.docs.map(([title, text, held]) => make("li", { class: held ? "holds" : null },
     make("b", {}, texts[title] ? `${texts[title]}: ` : ""), texts[text],
-    texts[kind] && part.quality === "mixed" ? make("span", { class: "badge" }, texts[kind]) : null,
     held ? make("span", { class: "badge good" }, "answer") : null));
   const tokens = part.n === undefined ? "page" : `page, masked: ${part.n} tokens`;
   return make("div", { class: `page ${part.quality}` }, make("span", { class: "side" }, tokens),

@@ -27,9 +27,10 @@ from verl.tools.schemas import OpenAIFunctionToolSchema, ToolResponse
 
 from zerosearch.api import open_engine
 from zerosearch.config_file import load_config
+from zerosearch.episodes.curriculum import draw_quality
 from zerosearch.episodes.protocol import render_document
 from zerosearch.episodes.questions import Question
-from zerosearch.episodes.search import DocumentKind, SearchPage, SearchRequest, page_quality
+from zerosearch.episodes.search import SearchPage, SearchRequest
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.episodes.shared_pages import same_query
 from zerosearch.errors import ConfigError, EngineError
@@ -94,10 +95,8 @@ class SearchTool(BaseTool):  # type: ignore[misc]
     def _request(self, query: str, question: Question | None) -> SearchRequest:
         settings = self._settings
         seed = derive_seed(settings.seed, question.id if question else "", "page", same_query(query))
-        kinds: tuple[DocumentKind, ...] = ()
-        if settings.engine.kind == "simulated":
-            kinds = settings.curriculum.page_draw().draw(self._noise, settings.engine.top_k, seed)
-        return SearchRequest(query, settings.engine.top_k, question, page_quality(kinds), seed, kinds)
+        quality = draw_quality(self._noise if settings.engine.kind == "simulated" else None, seed)
+        return SearchRequest(query, settings.engine.top_k, question, quality, seed)
 
     async def release(self, instance_id: str, **kwargs: Any) -> None:
         self._asked.pop(instance_id, None)
