@@ -23,7 +23,6 @@ from zerosearch.simulator.fidelity import Compared, FidelityQuery, compare, fide
 from zerosearch.simulator.gallery import page
 from zerosearch.simulator.hit_training import HitExample, decisions
 from zerosearch.simulator.hits import Asked, HitPredictor
-from zerosearch.simulator.reader import Reading, read_pages, reader_report
 from zerosearch.spending.ledger import counted
 
 
@@ -42,32 +41,24 @@ def measure(
     prepare()
     if config.engine.kind != "simulated":
         raise ConfigError("fidelity compares a simulator: engine.kind must be 'simulated'")
-    reader_ref = config.fidelity.reader.ref()
     with Parts(config) as parts, owned(out, "fidelity") if out is not None else nullcontext():
         parts.engine_config("real")
         if out is not None:
             for name in ("fidelity.json", "fidelity.html", "pages.jsonl"):  # other files of that name stay
                 check_file(out / name, lambda _: holds(out / "fidelity.json", "simulator", "engine"))
         asked = _queries(parts, queries or config.evaluation.questions, limit)
-        reader = parts.chat(reader_ref) if reader_ref else None
         simulated, real = parts.engine("train"), parts.engine("real")
         top_k, count = config.engine.top_k, counted(len(asked), "query", "queries")
         say(f"{count}: {simulated.name} against {real.name}, {top_k} documents a page")
 
-        async def ask_all() -> tuple[list[Compared], list[Reading]]:
-            blind = config.fidelity.blind
-            compared = await compare(asked, simulated, real, top_k=top_k, seed=config.seed, blind=blind)
-            return compared, await read_pages(compared, reader, seed=config.seed) if reader else []
-
-        compared, readings = parts.run(ask_all())
+        blind = config.fidelity.blind
+        compared = parts.run(compare(asked, simulated, real, top_k=top_k, seed=config.seed, blind=blind))
         report = _report(parts, compared)
         if config.engine.simulated.hits is not None:
             report["decision"] = _decisions(HitPredictor.open(config.engine.simulated.hits), compared)
-        if reader:
-            report["reader"] = reader_report(readings, reader.model)
         if out is not None:
             write_json(out / "fidelity.json", report)
-            atomic_write(out / "fidelity.html", page(report, compared, readings).encode())
+            atomic_write(out / "fidelity.html", page(report, compared).encode())
             write_jsonl(out / "pages.jsonl", map(page_row, compared))
     return report
 
@@ -102,13 +93,8 @@ def _decisions(hits: HitPredictor, compared: Sequence[Compared]) -> dict[str, An
 
 def check_failures(report: dict[str, Any]) -> None:
     """Raises `RunError` where the figures lack what failed."""
-    reader = report.get("reader", {"failed": 0})
-    if report["failed"] or reader["failed"]:
-        why = f" ({reader['error']})" if reader["failed"] else ""
-        raise RunError(
-            f"{report['failed']} searches failed, {reader['failed']} queries could not be read{why}: "
-            "the figures are of the others"
-        )
+    if report["failed"]:
+        raise RunError(f"{report['failed']} searches failed: the figures are of the others")
 
 
 def _queries(parts: Parts, source: str, limit: int) -> list[FidelityQuery]:

@@ -143,46 +143,8 @@ def test_mistakes_are_one_line(zerosearch: Any, place: Path, tmp_path: Path) -> 
     assert "choose one" in zerosearch("tune", config, str(tmp_path / "none.jsonl"), *both).line
     judge = ("--set", "label.judge.base_url=http://localhost:1/v1")
     assert "label.judge: base_url is set without model" in zerosearch("label", config, str(tmp_path), *judge).line
-    reader = ("--set", "fidelity.reader.base_url=http://h/v1")
-    assert "fidelity.reader: base_url is set without model" in zerosearch("fidelity", config, *reader).line
     real = ("--set", "engine.kind=bm25", "--set", f"engine.bm25.corpus={place / 'corpus.jsonl'}")
     assert "engine.kind must be 'simulated'" in zerosearch("fidelity", config, *real).line
-
-
-def test_fidelity_reads_where_it_is_asked_to(zerosearch: Any, place: Path, tmp_path: Path) -> None:
-    """The simulator and the reader are servers, the real engine is an index."""
-
-    def answer(request: dict[str, Any]) -> Reply:
-        said = request["messages"][-1]["content"]
-        if "Result page:" not in said:
-            return Reply(body=completion("[1] Nepal: Kathmandu.\n[2] Peru: Lima."))
-        return Reply(body=completion("Kathmandu" if "Kathmandu" in said else "unknown"))
-
-    answers = ("Kathmandu", "Lima") * 2
-    rows = [{"id": str(n), "question": f"nepal {n}?", "golden_answers": [a]} for n, a in enumerate(answers)]
-    write_jsonl(tmp_path / "asked.jsonl", rows)
-    server = Endpoint()
-    server.answer = answer
-    command = (
-        "fidelity", str(place / "config.toml"), "--queries", str(tmp_path / "asked.jsonl"), "--set", "fidelity.blind=0",
-        "--set", f"engine.simulated.base_url={server.url}", "--set", "engine.simulated.model=served",
-    )  # fmt: skip
-    try:
-        plain = zerosearch(*command, "--json")
-        read = ("--set", "fidelity.reader.model=reader", "--set", f"fidelity.reader.base_url={server.url}")
-        full = zerosearch(*command, *read, "--json", "--out", str(tmp_path))
-        shown = zerosearch(*command, *read)
-    finally:
-        server.stop()
-    assert plain.code == full.code == shown.code == 0, full.err
-    without, report = json.loads(plain.out), json.loads(full.out)
-    reader = report.pop("reader")
-    assert report.keys() == without.keys()
-    assert [r["model"] for r in server.requests if "Result page:" in r["messages"][-1]["content"]] == ["reader"] * 24
-    assert (reader["queries"], reader["failed"]) == (4, 0)
-    assert reader["pages"]["useful"] == {"em": 0.5, "f1": 0.5, "unknown": 0.0}  # every other answer is Lima
-    assert (tmp_path / "fidelity.html").read_text().count("reader: Kathmandu") >= 8
-    assert "what does reader answer from the page? 4 queries" in shown.out
 
 
 def test_a_hit_predictor_is_fitted_on_recorded_pages_and_measured(zerosearch: Any, place: Path, tmp_path: Path) -> None:

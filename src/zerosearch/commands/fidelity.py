@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
-from rich.text import Text
 
 from zerosearch.commands.screen import console, json_text, table
 from zerosearch.config_file import load_config
@@ -53,9 +52,8 @@ def fidelity(
 
 def tables(report: dict[str, Any]) -> list[Table]:
     """The report for the screen."""
-    reader = [reader_table(report["reader"])] if "reader" in report else []
     decided = [decision_table(report["decision"], "queries of this report")] if "decision" in report else []
-    return [answer_table(report), *decided, look_table(report), rest_table(report), *reader]
+    return [answer_table(report), *decided, look_table(report), rest_table(report)]
 
 
 def decision_table(decision: dict[str, Any], of: str) -> Table:
@@ -120,20 +118,6 @@ def rest_table(report: dict[str, Any]) -> Table:
     made.add_row("seconds a page, waiting in line included", *_shares(report["seconds_per_page"]))
     made.add_row("seconds of decoding a page, of all at once", *_shares(report["decoding_seconds_per_page"]))
     made.add_row("US dollars a page", "-" if price is None else f"{price:.6f}")
-    return made
-
-
-def reader_table(report: dict[str, Any]) -> Table:
-    """What a reader answers from the pages."""
-    failed = f", {report['failed']} could not be asked ({report['error']})" if report["failed"] else ""
-    asked = counted(report["queries"], "query", "queries")
-    title = Text(f"what does {report['model']} answer from the page? {asked}{failed}")
-    made = table(title, "", *SIDES)
-    for key, label in (("em", "EM"), ("f1", "F1"), ("unknown", "says that the page does not tell")):
-        made.add_row(label, *_shares(*(report["pages"][side][key] for side in SIDES)))
-    agreement = report["agreement"]
-    made.add_row("same answer as from the real page", "", *_shares(agreement["same"]), "")
-    made.add_row("right or wrong alike (Cohen's kappa)", "", *_shares(agreement["kappa"]), "")
     return made
 
 

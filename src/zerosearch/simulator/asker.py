@@ -1,4 +1,4 @@
-"""Ask a judge or a reader: retries, room for thoughts, cost counting.
+"""Ask a judge: retries, room for thoughts, cost counting.
 
 asker = Asker(writer)
 text = await asker.ask(messages, seed=7, read=parse_verdict)

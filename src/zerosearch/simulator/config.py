@@ -81,5 +81,3 @@ class FidelityConfig(Section):
 
     blind: int = Field(50, ge=0)
     """Number of queries to repeat without the answer in the prompt."""
-    reader: ChatConfig = ChatConfig()
-    """The model that answers the question from each page alone."""

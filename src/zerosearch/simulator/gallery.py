@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from html import escape
 from typing import Any
 
 from zerosearch.episodes.scoring import contains_answer
 from zerosearch.episodes.search import SearchPage
 from zerosearch.simulator.fidelity import Compared
-from zerosearch.simulator.reader import Reading
 
 EXAMPLES = 30
 _STYLE = """
@@ -24,7 +23,6 @@ h2 { font-size: 1rem; margin: 2.2rem 0 .3rem }
 .page h3 { font-size: .8rem; margin: .4rem 0 }
 .page ol { padding-left: 1.3rem; margin: 0 }
 .page li { margin-bottom: .5rem; overflow-wrap: anywhere }
-.answer { margin: .3rem 0; font-style: italic }
 .holds { background: #e7f4ea }
 b { font-weight: 600 }
 table { border-collapse: collapse }
@@ -40,15 +38,13 @@ _SHARES = (
 )
 
 
-def page(report: dict[str, Any], compared: Sequence[Compared], readings: Sequence[Reading] = ()) -> str:
+def page(report: dict[str, Any], compared: Sequence[Compared]) -> str:
     """The report's first figures, and at most `EXAMPLES` queries evenly over all, with their three pages.
 
-    Below a page stands what the reader answered from it, where there are `readings`. A document that holds the golden
-    answer is marked. Everything that came from a model or an engine is escaped.
+    A document that holds the golden answer is marked. Everything that came from a model or an engine is escaped.
     """
     step = max(1, len(compared) // EXAMPLES)
-    answers = {id(r.compared): r.answers for r in readings}
-    rows = "\n".join(_example(c, answers.get(id(c), {})) for c in list(compared)[::step][:EXAMPLES])
+    rows = "\n".join(map(_example, list(compared)[::step][:EXAMPLES]))
     cells = (f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in figures(report))
     title = escape(f"{report['simulator']} against {report['engine']}")
     return (
@@ -72,17 +68,12 @@ def figures(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
         right, wrong = (_within(bridge["useful"][key], within["bridge"]["useful"][key]) for key in ("right", "wrong"))
         yield f"{named} that name the bridge", right
         yield f"{named} that name a wrong one and not it", wrong
-    if (reader := report.get("reader")) is not None:
-        f1 = ", ".join(f"{side} {_share(row['f1'])}" for side, row in reader["pages"].items())
-        yield f"F1 of what {reader['model']} answers from the page", f1
-        yield "its answer from the useful page is the one from the real page", _share(reader["agreement"]["same"])
 
 
-def _example(c: Compared, read: Mapping[str, str | None]) -> str:
+def _example(c: Compared) -> str:
     answers = "; ".join(c.asked.question.golden_answers)
     sides = "".join(
-        f'<div class="page {name}"><h3>{label}</h3>{_documents(side, c.asked.question.golden_answers)}'
-        f"{_answer(read, name)}</div>"
+        f'<div class="page {name}"><h3>{label}</h3>{_documents(side, c.asked.question.golden_answers)}</div>'
         for name, label, side in (
             ("real", "real", c.real),
             ("useful", "simulated, useful", c.useful),
@@ -107,12 +98,6 @@ def _documents(found: SearchPage | None, golden_answers: Sequence[str]) -> str:
         mark = ' class="holds"' if holds else ""
         items.append(f"<li{mark}><b>{escape(document.title)}</b> {escape(document.text)}</li>")
     return f"<ol>{''.join(items)}</ol>"
-
-
-def _answer(answers: Mapping[str, str | None], side: str) -> str:
-    if side not in answers:
-        return ""
-    return f'<p class="answer">reader: {escape(answers[side] or "could not be asked")}</p>'
 
 
 def _within(value: float | None, interval: Sequence[float] | None) -> str:
