@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from zerosearch.usage import Usage
 
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "train": ("torch", "transformers", "accelerate", "peft", "safetensors", "gguf", "tensorboard", "matplotlib"),
+    "train": ("torch", "transformers", "accelerate", "peft", "safetensors", "gguf", "tensorboard"),
     "data": ("pyarrow", "datasets"),
     "vllm": ("vllm",),
     "dense": ("sentence_transformers", "faiss"),

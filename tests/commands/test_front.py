@@ -66,7 +66,7 @@ def test_the_first_page_and_the_help_of_commands_wait_for_nothing() -> None:
     assert not imported("--help") & {"typer", "rich", "pydantic", "numpy", "torch", "httpx"}
     code = "import sys; from zerosearch.commands.app import load; [*map(load, sys.argv[1:])]; print(sys.modules)"
     done = subprocess.run([sys.executable, "-c", code, *SUMMARIES], capture_output=True, text=True, check=True)
-    assert not set(re.findall(r"'(\w+)'", done.stdout)) & {"torch", "transformers", "peft", "datasets", "matplotlib"}
+    assert not set(re.findall(r"'(\w+)'", done.stdout)) & {"torch", "transformers", "peft", "datasets"}
 
 
 def test_a_name_that_is_nearly_right_is_answered_with_the_right_one(zerosearch: Any) -> None:

@@ -107,7 +107,7 @@ def test_a_run_leaves_its_folder_and_says_where_and_its_key_stands_nowhere(
     assert f"{run_folder}/metrics.jsonl" in result.out
     found = everything(run_folder)
     assert found.keys() >= {
-        "config.toml", "manifest.json", "metrics.jsonl", "curves.png", "report.html",
+        "config.toml", "manifest.json", "metrics.jsonl", "report.html",
         "checkpoints/step-000002/state.json",
         "checkpoints/step-000002/policy/adapter_model.safetensors", "trajectories/step-000000.jsonl.zst",
         "trajectories/step-000001.jsonl.zst", "evaluations/step-000000.json", "evaluations/step-000002.json",

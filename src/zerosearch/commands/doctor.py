@@ -47,7 +47,6 @@ PACKAGES: dict[str, tuple[Version, Version]] = {
     "safetensors": ((0, 5), (1,)),
     "gguf": ((0, 17), (1,)),
     "tensorboard": ((2, 18), (3,)),
-    "matplotlib": ((3, 9), (4,)),
 }
 """What training needs: the lowest version that does, and the lowest that is not known to. A test compares this with
 pyproject.toml."""

@@ -190,7 +190,7 @@ def _conclude(config: TrainConfig, complete: bool, report: str = "") -> None:
     if report:
         console.print(f"  report     {report}", markup=False)
     board = f" (or: tensorboard --logdir {folder}/tensorboard)" if config.logging.tensorboard else ""
-    console.print(f"  metrics    {folder}/metrics.jsonl, curves.png{board}")
+    console.print(f"  metrics    {folder}/metrics.jsonl{board}")
     console.print(f"  episodes   {folder}/trajectories/*.jsonl.zst, evaluations/*.jsonl (see zerosearch compare)")
     console.print(f"  cost       {folder}/cost.json (zerosearch cost --run {folder} compares it with Google)")
     console.print(f"  weights    {folder}/checkpoints/step-*/policy")

@@ -14,10 +14,9 @@ from zerosearch.episodes.questions import Question
 from zerosearch.errors import ConfigError, ZeroSearchError
 from zerosearch.factbook.known import embedded_warning
 from zerosearch.files.folders import aside, owned
-from zerosearch.files.jsonl import atomic_write, read_metrics, write_json
+from zerosearch.files.jsonl import atomic_write, write_json
 from zerosearch.learning.beginning import check_run_folder, look
 from zerosearch.learning.critic import Critic
-from zerosearch.learning.curves import draw_run
 from zerosearch.learning.learner import Learner
 from zerosearch.learning.manifest import check_engines, identities, manifest
 from zerosearch.learning.parallel import ALONE, Processes
@@ -57,8 +56,6 @@ def train(
         finally:
             for sink in trainer.sinks:
                 sink.close()
-        if Processes.current().first:
-            draw_run(config.run_folder, read_metrics(config.run_folder / "metrics.jsonl"), say)
     return complete
 
 
