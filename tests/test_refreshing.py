@@ -74,14 +74,29 @@ def test_each_stage_takes_what_the_one_before_made(run: Path) -> None:
         " ".join(f"--set {change}" for change in ("engine.simulated.style=tuned", *HITS)),
     )
     sets += " --set model.device=cpu"
-    policy = f"--set model.adapter={run}/checkpoints/step-000010/policy"
+    policy, cache = f"model.adapter={run}/checkpoints/step-000010/policy", "evaluation.engine.cache=out/searches.sqlite"
+    played, found = "--limit 7 --temperature 1 --depth 20", f"{sets} --set {cache}"
     assert [stage.command for stage in stages(asked)] == [
-        f"zerosearch collect {config} --out out/episodes --limit 7 --temperature 1 {sets} {policy}",
-        f"zerosearch record {config} --queries out/episodes --out out/pages.jsonl {sets}",
+        f"zerosearch collect {config} --out out/episodes {played} {sets} --set {policy} --set {cache}",
+        f"zerosearch record {config} --queries out/episodes --out out/pages.jsonl --depth 20 {found}",
         f"zerosearch label {config} --recorded old.jsonl --recorded out/pages.jsonl --out out/labels.jsonl {sets}",
         f"zerosearch tune {config} old.jsonl out/pages.jsonl --by hits --out out/hits.json {sets}",
         f"zerosearch tune {config} out/labels.jsonl --by evidence --out out/simulator {sets}",
     ]
+
+
+def test_a_cache_is_the_users_own_where_there_is_one_and_a_recording_has_none(run: Path) -> None:
+    def found(*changes: str) -> list[list[str]]:
+        made = stages(open_refresh(run, changes=[*HITS, *changes]))
+        return [[word for word in stage.words if ".cache=" in word] for stage in made]
+
+    own, off = "evaluation.engine.cache=own.sqlite", "evaluation.engine.cache=none"
+    assert found() == [[f"evaluation.engine.cache={run}/refreshed/searches.sqlite"]] * 2 + [[]]
+    assert found(own) == [[own]] * 3
+    assert found(off) == [[off]] * 3
+    assert found("evaluation.engine.kind=recorded", "evaluation.engine.recorded.file=f.jsonl") == [[]] * 3
+    deep = stages(open_refresh(run, changes=[*HITS, "evaluation.engine.top_k=30"]))
+    assert [stage.words[stage.words.index("--depth") + 1] for stage in deep[:2]] == ["30", "30"]
 
 
 def test_outcomes_are_those_of_the_episodes(run: Path) -> None:

@@ -6,7 +6,7 @@ collect(load_config("mine.toml"), Path("pages"), how=Collecting(limit=500, rollo
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 from zerosearch.config import TrainConfig
 from zerosearch.episodes.questions import Question, questions_digest
 from zerosearch.episodes.rollout import ErrorRate, run_episode
+from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest
 from zerosearch.errors import DataError, FolderError, RunError
 from zerosearch.files.folders import listed, owned
 from zerosearch.files.identity import differences
@@ -29,7 +30,7 @@ from zerosearch.spending.ledger import Ledger, counted, dollars
 class Collecting:
     """How episodes are collected: the first `limit` questions (None: all), each `rollouts` times, `concurrency`
     episodes at once. `temperature` 0 is greedy, and all rollouts of a question are the same. `fields`: names of the
-    fields of a file.
+    fields of a file. `depth` documents are asked for where that is more than the policy sees: a cache then holds them.
     """
 
     limit: int | None = None
@@ -37,6 +38,20 @@ class Collecting:
     rollouts: int = 1
     temperature: float = 1.0
     concurrency: int = 64
+    depth: int | None = None
+
+
+class Deeper:
+    """A `SearchEngine` that asks `engine` for `depth` documents and gives those that were wanted."""
+
+    def __init__(self, engine: SearchEngine, depth: int) -> None:
+        self.engine, self.depth = engine, depth
+        self.name, self.identity = engine.name, engine.identity
+
+    async def search(self, request: SearchRequest) -> SearchPage:
+        """Raises what `engine` raises."""
+        page = await self.engine.search(replace(request, top_k=max(self.depth, request.top_k)))
+        return replace(page, documents=page.documents[: request.top_k])
 
 
 def collect(
@@ -61,7 +76,9 @@ def collect(
             temperature=how.temperature, top_k=engine_config.top_k, concurrency=how.concurrency
         )
         engine, errors = parts.engine("real"), ErrorRate(engine_config.max_error_rate)
-        claim(out, described(parts, asked, how.temperature))
+        if how.depth is not None:
+            engine = Deeper(engine, how.depth)
+        claim(out, described(parts, asked, how.temperature), asked)
         rollouts = counted(how.rollouts, "rollout")
         say(f"{counted(len(asked), 'question')} x {rollouts}, {engine.name}, into {out}/")
         collecting = collect_episodes(
@@ -95,7 +112,7 @@ def described(parts: Parts, asked: Sequence[Question], temperature: float) -> di
         "temperature": temperature,
         "seed": config.seed,
         "endpoint": config.model.endpoint if config.model.base_url is not None else None,
-        "questions": {"count": len(asked), "digest": questions_digest(asked)},
+        "questions": _counted(asked),
     }
 
 
@@ -107,8 +124,11 @@ def check_collection(out: Path) -> None:
             raise FolderError(f"--out {out}: holds {listed(found)} and no collect.json; name another folder")
 
 
-def claim(folder: Path, record: dict[str, Any]) -> None:
-    """Write what is collected here, or check that it is what was before. Raises `DataError` naming the difference."""
+def claim(folder: Path, record: dict[str, Any], asked: Sequence[Question]) -> None:
+    """Write what is collected here, or check that it is what was before; more questions after the same ones go on.
+
+    Raises `DataError` naming the difference.
+    """
     path = folder / "collect.json"
     if not path.exists():
         write_json(path, record)
@@ -121,8 +141,21 @@ def claim(folder: Path, record: dict[str, Any]) -> None:
         if key == "engine" and isinstance(was, str) and was != value:
             what = ", ".join(differences(was, value))
             raise DataError(f"{folder}: was collected with another engine ({what}); take another --out")
+        if key == "questions" and isinstance(was, dict) and type(count := was.get("count")) is int and was != value:
+            if was == _counted(asked[:count]):
+                continue
+            held = f"{counted(count, 'question')}, now it is {len(asked):,}"
+            raise DataError(
+                f"{folder}: was collected with {held}, and does not go on with fewer or other ones; take the old "
+                "--limit or a larger one, or another --out"
+            )
         if was != value:
             raise DataError(f"{folder}: was collected with {key} = {was!r}, now it is {value!r}; take another --out")
+    write_json(path, record)
+
+
+def _counted(asked: Sequence[Question]) -> dict[str, Any]:
+    return {"count": len(asked), "digest": questions_digest(asked)}
 
 
 def spending(used: Ledger) -> str:

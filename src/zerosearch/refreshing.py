@@ -14,12 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from zerosearch.config import TrainConfig
+from zerosearch.engines.config import EngineConfig
 from zerosearch.engines.corpus import sha256_of
 from zerosearch.errors import ConfigError, DataError, FolderError
 from zerosearch.files.folders import listed, owned
 from zerosearch.files.jsonl import read_object, write_json
 from zerosearch.run_folder import policy_config
-from zerosearch.simulator.record import read_recorded_pages
+from zerosearch.simulator.record import RecordSettings, read_recorded_pages
 from zerosearch.spending.ledger import counted
 
 QUESTIONS = 1000
@@ -66,6 +67,26 @@ class Refresh:
         adapter = self.config.engine.simulated.adapter
         told = any(_setting(change) == "tune.start" for change in self.changes)
         return [] if adapter is None or told or self.config.tune.full else [f"tune.start={adapter}"]
+
+    @property
+    def depth(self) -> int:
+        """Documents of a recorded page. Collecting asks for as many, so that its search is the only one."""
+        return max(RecordSettings().depth, self.engine.top_k)
+
+    @property
+    def cache(self) -> list[str]:
+        """The setting that lets recording find what collecting has searched; none where the user has one, or where the
+        engine is itself a recording."""
+        told = any(_setting(change) == "evaluation.engine.cache" for change in self.changes)
+        if told or self.engine.cache is not None or self.engine.kind == "recorded":
+            return []
+        return [f"evaluation.engine.cache={self.out / 'searches.sqlite'}"]
+
+    @property
+    def engine(self) -> EngineConfig:
+        """The real engine."""
+        assert self.config.evaluation.engine is not None  # `tuned_by` says so
+        return self.config.evaluation.engine
 
     def made(self, way: str) -> Path:
         """What `tune --by` writes."""
@@ -148,14 +169,17 @@ def _others(but: str = "") -> str:
 
 def stages(refresh: Refresh) -> list[Stage]:
     """The commands from the policy to what is tuned, in their order."""
-    out, config = refresh.out, refresh.config
+    out, config, deep = refresh.out, refresh.config, ("--depth", str(refresh.depth))
     limit = refresh.limit or min(QUESTIONS, config.data.limit or QUESTIONS)
-    played = ("--limit", str(limit), "--temperature", f"{config.training.temperature:g}")
+    played = ("--limit", str(limit), "--temperature", f"{config.training.temperature:g}", *deep)
+    found = [*refresh.policy, *refresh.cache]
     episodes, recorded, labels = out / "episodes", out / "pages.jsonl", out / "labels.jsonl"
     files = [*refresh.pages, recorded]
     made = [
-        Stage(refresh.words("collect", "--out", episodes, *played, settings=refresh.policy), episodes),
-        Stage(refresh.words("record", "--queries", episodes, "--out", recorded), recorded),
+        Stage(refresh.words("collect", "--out", episodes, *played, settings=found), episodes),
+        Stage(
+            refresh.words("record", "--queries", episodes, "--out", recorded, *deep, settings=refresh.cache), recorded
+        ),
     ]
     if any(way in _FROM_LABELS for way in refresh.ways):
         collection = [episodes] if "outcome" in refresh.ways else []

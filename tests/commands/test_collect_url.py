@@ -120,6 +120,22 @@ def test_a_collection_asked_for_in_another_way_is_another(zerosearch: Any, confi
     assert "take another --out" in changed.line
 
 
+def test_a_collection_goes_on_with_more_questions_and_not_with_other_ones(
+    zerosearch: Any, config: Path, server: Endpoint, tmp_path: Path
+) -> None:
+    command = ("collect", str(config), "--out", str(tmp_path / "c"))
+    assert zerosearch(*command, "--limit", "2").code == 0
+    more = zerosearch(*command)
+    assert more.code == 0, more.err
+    assert len(server.requests) == 3 * 2  # each episode of two turns once
+    assert {t.question.id for t in read_collection(tmp_path / "c")} == set(CITIES)
+    rows = (tmp_path / "questions.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "questions.jsonl").write_text("".join([*rows[::-1], rows[0].replace("Nepal", "Chile")]))
+    other = zerosearch(*command)
+    assert other.code == 2
+    assert "was collected with 3 questions, now it is 4, and does not go on with fewer or other ones" in other.line
+
+
 def test_train_refuses_a_policy_behind_a_url(zerosearch: Any, config: Path, tmp_path: Path) -> None:
     done = zerosearch("train", str(config), "--folder", str(tmp_path / "runs"))
     assert done.code == 2

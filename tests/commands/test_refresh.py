@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from engines.conftest import Endpoint, Reply
 from small_run import SIMULATED, write_config
 from tiny import save_chain
 
@@ -160,6 +161,33 @@ def test_what_is_done_is_not_done_again_and_a_change_does_it_anew(zerosearch: An
     assert len(read_recorded_pages(out / "pages.jsonl")[0]) == 4
 
 
+def test_a_query_is_searched_once(zerosearch: Any, place: Path, tmp_path: Path, endpoint: Endpoint) -> None:
+    found = [{"document": {"id": str(n), "title": "Nepal", "text": f"Text {n}."}} for n in range(20)]
+    endpoint.script = [Reply(body=json.dumps({"result": [found]}).encode())]
+    sets = ("--set", "evaluation.engine.kind=remote", "--set", f"evaluation.engine.remote.url={endpoint.url}")
+    out = tmp_path / "round"
+    done = zerosearch(*words_of(place, out, "--limit", "6", *sets))
+    assert done.code == 0, done.err
+    assert [(request["queries"], request["topk"]) for request in endpoint.requests] == [(["nepal"], 20)]
+    assert {len(search.documents) for t in read_collection(out / "episodes") for search in t.searches} == {2}
+    assert {len(page.documents) for page in read_recorded_pages(out / "pages.jsonl")[0]} == {20}
+
+
+def test_more_questions_go_on_from_those_that_were_played(zerosearch: Any, place: Path, tmp_path: Path) -> None:
+    out = tmp_path / "round"
+    assert zerosearch(*words_of(place, out, "--limit", "4")).code == 0
+    (first,) = (out / "episodes").glob("part-*")
+    before = first.read_bytes()
+    more = zerosearch(*words_of(place, out, "--limit", "7"))
+    assert more.code == 0, more.err
+    assert first.read_bytes() == before
+    assert len(list(read_collection(out / "episodes"))) == len(read_recorded_pages(out / "pages.jsonl")[0]) == 7
+    assert read_object(out / "episodes" / "collect.json")["questions"]["count"] == 7
+    fewer = zerosearch(*words_of(place, out, "--limit", "4"))
+    assert fewer.code == 2
+    assert "was collected with 7 questions, now it is 4, and does not go on with fewer or other ones" in fewer.line
+
+
 def test_a_killed_refresh_goes_on_where_it_was(zerosearch: Any, place: Path, tmp_path: Path) -> None:
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     assert zerosearch(*words_of(place, whole, "--limit", "6")).code == 0
@@ -184,7 +212,7 @@ def test_a_stage_that_fails_ends_the_refresh_with_its_line_and_status(
     zerosearch: Any, place: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "round"
-    words = words_of(place, out, "--limit", "8")
+    words = words_of(place, out, "--limit", "8", "--set", "evaluation.engine.cache=none")  # its queries are all one
     spent = zerosearch(*words, "--set", "engine.budget_searches=3")
     assert spent.code == 3
     assert "the budget is spent" in spent.line

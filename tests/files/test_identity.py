@@ -165,12 +165,12 @@ def test_record_and_collect_never_add_pages_of_a_changed_corpus(tmp_path: Path) 
         made = {"policy": "m", "engine": engine.identity, "top_k": 5}
         if text == "Kathmandu.":
             asyncio.run(run)
-            claim(tmp_path / "collected", made)
+            claim(tmp_path / "collected", made, [])
             continue
         with pytest.raises(DataError, match=r"another engine than bm25:c as it is now \(corpus \w+ and \w+\)"):
             asyncio.run(run)
         with pytest.raises(DataError, match=r"was collected with another engine \(corpus \w+ and \w+\)"):
-            claim(tmp_path / "collected", made)
+            claim(tmp_path / "collected", made, [])
     assert len(path.read_text().splitlines()) == 1
 
 

@@ -30,6 +30,14 @@ def collect(
         typer.Option(min=0, help="Sampling temperature; 0 is greedy, and all rollouts of a question are the same."),
     ] = 1.0,
     concurrency: Annotated[int, typer.Option(min=1, help="Number of episodes at once.")] = 64,
+    depth: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Documents to ask for; the policy sees the first top_k. With engine.cache, `record` of the same depth "
+            "then searches nothing twice.",
+        ),
+    ] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
 ) -> None:
     """Collect episodes of a policy with a real engine. Their pages can then be labelled, and a simulator tuned on
@@ -38,7 +46,7 @@ def collect(
     The engine is the configuration's `engine`, or its `evaluation.engine` if `engine` is simulated.
     """
     config = load_config(config_file, set_ or ())
-    how = Collecting(limit, fields, rollouts, temperature, concurrency)
+    how = Collecting(limit, fields, rollouts, temperature, concurrency, depth)
     done = collect_pages(config, out, questions, how, console.print)
     if done.searches > done.failed:
         console.next(f"zerosearch label {config_file} {out}")
