@@ -229,6 +229,10 @@ def verl() -> Claims:
     yield page, f"{last} | {two} (steps 7 to 9) | | {shared}, GPUs shared (steps 8 to 13) |"
     yield page, f"of the first {len(third)} steps: F1 {' to '.join(short(third[n]['search/f1'], 2) for n in (0, -1))}"
     yield page, f"{short(ours[17]['f1'], 2)} to {short(ours[19]['f1'], 2)} in two steps"
+    for seed in (1, 2):
+        rows = steps(f"one-gpu-beside-verl-{seed}")
+        told = [", ".join(short(rows[step - 1][key], 2) for step in (1, 5, 10, 15, 20)) for key in ("f1", "searches")]
+        yield page, f"| {seed} | {told[0]} | {told[1]} |"
     yield SPEED, f"a step of 320 episodes took {median(spent[2:18]):.1f} seconds"
     drift = [row["rollout_corr/k3_kl"] for row in run]
     yield SPEED, f"(k3 from {short(drift[0], 4)} to {short(max(drift), 4)} in {len(run)} steps)"

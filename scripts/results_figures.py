@@ -19,7 +19,7 @@ from results_tables import RESULTS, report, steps
 
 WIDTH = 600
 GREY, FAINT = "#808890", "#80889055"
-COLOURS = ("#2f81c7", "#d9822b", "#3a9d5d", "#b05fc0")
+COLOURS = ("#2f81c7", "#d9822b", "#3a9d5d", "#b05fc0", "#8a6d3b", "#7b8794")
 ESTIMATE = re.compile(r"([+-]?\d*\.?\d+) \[(-?\d*\.?\d+), (-?\d*\.?\d+)\]")
 
 Interval = tuple[float, float, float]
@@ -38,7 +38,7 @@ def line(x1: float, y1: float, x2: float, y2: float, colour: str, width: float =
 
 def legend(names: Sequence[str]) -> list[str]:
     parts, x = [], 8.0
-    for name, colour in zip(names, COLOURS, strict=False):
+    for name, colour in zip(names, COLOURS[: len(names)], strict=True):
         parts += [f'<circle cx="{x:.1f}" cy="13" r="5" fill="{colour}"/>', text(x + 10, 18, name)]
         x += 38 + 7.8 * len(name)
     return parts
@@ -100,7 +100,7 @@ def curves(title: str, panels: dict[str, tuple[Sequence[float], dict[str, list[f
         for step, anchor in ((1, "start"), (last, "end")):
             x = float(at(step, 0).partition(",")[0])
             parts.append(text(x, top + height + 18, f"step {step}", anchor=anchor, size=12))
-        for values, colour in zip(series.values(), COLOURS, strict=False):
+        for values, colour in zip(series.values(), COLOURS[: len(series)], strict=True):
             points = " ".join(at(step, value) for step, value in enumerate(values, 1))
             parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.8"/>')
     return picture(top + height + 28, title, parts)
@@ -170,10 +170,12 @@ def make_simulator() -> str:
 
 def verl_beside_ours() -> str:
     runs = {
-        "our trainer, one GPU": "one-gpu-beside-verl",
-        "verl, two": "verl-two-gpus",
-        "again": "verl-two-gpus-again",
-        "third start": "verl-two-gpus-third",
+        "ours 0": "one-gpu-beside-verl",
+        "ours 1": "one-gpu-beside-verl-1",
+        "ours 2": "one-gpu-beside-verl-2",
+        "verl 1": "verl-two-gpus",
+        "verl 2": "verl-two-gpus-again",
+        "verl 3": "verl-two-gpus-third",
     }
 
     def by_step(key: str) -> dict[str, list[float]]:
