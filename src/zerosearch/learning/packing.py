@@ -129,7 +129,7 @@ def packed_attention(
     queries, keys, values = (x[0].transpose(0, 1) for x in (query, key, value))  # (N, heads, D)
     keys, values = keys[packing.keys], values[packing.keys]
     width = queries.shape[-1]
-    if queries.is_cuda and queries.dtype.itemsize == 2 and width % 8 == 0 and width <= 256:  # else flash attention raises
+    if queries.is_cuda and queries.dtype.itemsize == 2 and width % 8 == 0 and width <= 256:  # flash attention takes it
         out: Tensor = torch.ops.aten._flash_attention_forward(
             queries, keys, values, packing.query_ends, packing.key_ends, *packing.longest, 0.0, True, False, scale=scale
         )[0]
