@@ -185,6 +185,7 @@ def test_files_of_others_and_an_edited_card_are_never_overwritten(
     [
         ({"form": "adapter", "name": "full"}, ConfigError, "has no adapter; use --form merged"),
         ({"form": "onnx"}, ConfigError, "onnx: is none of adapter, merged, gguf, gguf-q8_0"),
+        ({"form": "adapter", "push": "me/mine"}, ConfigError, "nobody else could load the adapter"),
         ({"step": 7}, CheckpointError, r"no checkpoint of step 7 to export; it has those of steps .*2"),
         ({"name": "none"}, ConfigError, "neither the folder of a run"),
     ],

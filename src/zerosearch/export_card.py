@@ -64,13 +64,16 @@ class Trained:
         return self.made.get("role") == "simulator"
 
 
-def model_card(trained: Trained, form: str, say: Callable[[str], None], *, gguf: str | None = None) -> str:
-    """The text of README.md. What a run's folder does not tell is left out, and said. `gguf` is the file's name."""
+def model_card(
+    trained: Trained, form: str, say: Callable[[str], None], *, gguf: str | None = None, push: str | None = None
+) -> str:
+    """The text of README.md. What a run's folder does not tell is left out, and said. `gguf` is the file's name, and
+    `push` the repository that the export goes to."""
     licence = base_licence(trained.base)
     if licence is None:
         say(f"the licence of {_model(trained.base)} was not found out: the model card says so")
     sections = [
-        _head(trained, form, licence), _use(trained, form, gguf), _training(trained),
+        _head(trained, form, licence), _use(trained, form, gguf, push or "PATH/TO/THIS/FOLDER"), _training(trained),
         _scores(trained, say), _cost(trained, say), _commands(trained, form), _licence(licence),
     ]  # fmt: skip
     return "\n\n".join(section for section in sections if section) + "\n"
@@ -103,8 +106,7 @@ def _model(name: str) -> str:
     return Path(name).name if Path(name).expanduser().is_dir() else name
 
 
-def _use(trained: Trained, form: str, gguf: str | None) -> str:
-    place = "PATH/TO/THIS/FOLDER"
+def _use(trained: Trained, form: str, gguf: str | None, place: str) -> str:
     if form == "adapter":
         code = f'from peft import AutoPeftModelForCausalLM\nmodel = AutoPeftModelForCausalLM.from_pretrained("{place}")'
     elif gguf is not None:

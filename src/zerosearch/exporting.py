@@ -1,7 +1,7 @@
 """Write a trained policy for other programs: as an adapter, merged weights, or a GGUF file.
 
-    export("runs/demo")                      # into exports/demo-merged, with a model card
-    export("runs/mine", form="gguf-q8_0")    # one file for llama.cpp
+    export("runs/demo")                                  # into exports/demo-merged, with a model card
+    export("runs/mine", form="gguf-q8_0", push="me/my-search-model")
 
 An export is a folder of its own. What another program made, or what was edited since, is never overwritten.
 """
@@ -23,6 +23,7 @@ from zerosearch.files.jsonl import read_object, write_json
 from zerosearch.models.adapters import read_card, resolve_adapter, shipped_adapters
 from zerosearch.models.embedded import resolve_model
 from zerosearch.models.gguf_writing import GGUFKind, write_gguf
+from zerosearch.models.hub import check_repository, push_folder
 from zerosearch.process.runtime import prepare
 from zerosearch.run_folder import newest_policy, policy_config, step_folders
 from zerosearch.spending.ledger import counted
@@ -43,21 +44,25 @@ def export(
     *,
     form: str | None = None,
     step: int | None = None,
+    push: str | None = None,
     say: Callable[[str], None] = print,
 ) -> Path:
     """Write the policy of a run for other programs, with a model card. Returns the folder.
 
     `run` is a run's folder, a LoRA adapter's, or `embedded:policy`. `out` None: `exports/NAME-FORM`. `form` None: an
     adapter where its base has a hub id, else merged weights. `step`: that checkpoint of the run; None: the newest.
+    `push` uploads the folder to this repository of the hub.
 
     Raises `CheckpointError` for a run without such a checkpoint, `ModelError` for what cannot be loaded or has no such
-    form, and `FolderError` where other things lie in `out`.
+    form, `FolderError` where other things lie in `out` or in the repository, and `RunError` where the upload failed.
     """
     prepare()
     if find_spec("huggingface_hub") is None:
         raise ModelError(f"exporting needs huggingface_hub: {install('train')}")
+    if push is not None:
+        check_repository(push)
     trained = find_trained(run, step)
-    chosen = check_form(trained, form)
+    chosen = check_form(trained, form, push)
     folder = Path(out) if out is not None else Path("exports") / f"{trained.name}-{chosen}"
     with owned(folder, "export"):
         check_ours(folder)
@@ -68,11 +73,14 @@ def export(
         with replacing(folder, EXPORT_FILES) as work:
             _write(trained, chosen, work)
             gguf = next((path.name for path in work.glob("*.gguf")), None)
-            card = model_card(trained, chosen, say, gguf=gguf)
+            card = model_card(trained, chosen, say, gguf=gguf, push=push)
             (work / "README.md").write_text(card, encoding="utf-8")
             if trained.config is not None:
                 (work / CONFIG).write_text(config_toml(trained.config), encoding="utf-8")
             write_json(work / CARD, _marker(trained, chosen, card))
+        if push is not None:
+            message = f"{trained.name} by {MADE_BY} {__version__}"
+            say(f"pushed to {push_folder(folder, push, marker=CARD, made_by=MADE_BY, message=message)}")
     return folder
 
 
@@ -113,8 +121,8 @@ def _of_adapter(source: str) -> Trained:
     return Trained(folder.resolve().name, base, folder, base, config)
 
 
-def check_form(trained: Trained, asked: str | None) -> Form:
-    """The form that is written. Raises `ConfigError` for one that does not exist, or that the policy does not have."""
+def check_form(trained: Trained, asked: str | None, push: str | None) -> Form:
+    """The form that is written. Raises `ConfigError` for one that does not exist, or that nobody could load."""
     if asked is None:
         return "merged" if trained.adapter is None or trained.hub_base is None else "adapter"
     form = next((known for known in get_args(Form) if known == asked), None)
@@ -122,6 +130,11 @@ def check_form(trained: Trained, asked: str | None) -> Form:
         raise ConfigError(f"--form {asked}: is none of {', '.join(get_args(Form))}")
     if form == "adapter" and trained.adapter is None:
         raise ConfigError(f"--form adapter: {trained.name} trained all weights and has no adapter; use --form merged")
+    if form == "adapter" and trained.hub_base is None and push is not None:
+        raise ConfigError(
+            f"--form adapter --push: the base {trained.base} is on this machine alone, and nobody else could load the "
+            "adapter; use --form merged"
+        )
     return cast(Form, form)
 
 

@@ -23,12 +23,18 @@ def export(
         ),
     ] = None,
     step: Annotated[int | None, typer.Option(min=1, help="The checkpoint after N steps. Default: the newest.")] = None,
+    push: Annotated[
+        str | None, typer.Option(metavar="REPO", help="Upload the result to this repository of the hub.")
+    ] = None,
 ) -> None:
     """Write a trained policy in a form that other programs load, with a model card.
 
     adapter is a PEFT folder, merged is one model for transformers or vLLM, gguf (float16) and gguf-q8_0 are one
     file for llama.cpp.
+
+    --push creates a private repository, or replaces an earlier export in it. The token is read from HF_TOKEN, the
+    address of the hub from HF_ENDPOINT.
     """
     say = partial(console.print, markup=False)
-    folder = write_export(run, out, form=form, step=step, say=say)
+    folder = write_export(run, out, form=form, step=step, push=push, say=say)
     console.print(f"model card {folder}/README.md", markup=False)
