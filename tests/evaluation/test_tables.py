@@ -153,7 +153,7 @@ def test_behaviour_counts_every_prediction() -> None:
     assert describe_behaviour([predict(q, "gold 0")]).valid_actions is None
 
 
-@pytest.mark.parametrize("width", [60, 80, 200])
+@pytest.mark.parametrize("width", [60, 80, 99, 100, 104, 200])
 def test_a_narrow_screen_cuts_no_number_off(tmp_path: Path, width: int) -> None:
     names = ["nq", "triviaqa", "popqa", "hotpotqa"]
     files = [made(tmp_path / m, [1, 0, 0, 1], benchmark=name, method=m) for name in names for m in ("rag", "search-o1")]
@@ -164,6 +164,7 @@ def test_a_narrow_screen_cuts_no_number_off(tmp_path: Path, width: int) -> None:
     text = out.getvalue()
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
+    assert all(line.rstrip()[-1] in "┓┃┩│┘" for line in text.splitlines() if line[0] in "┏┃┡│└")
     for shown in (scores(table), behaviour(table)):
         for line in shown.lines:
             assert all(cell in text for cell in line)

@@ -38,14 +38,21 @@ class TextTable:
             if pieces[-1] and sum(sizes[p] + 3 for p in shown) + 1 > width:  # a border and two blanks a column
                 pieces.append([])
             pieces[-1].append(place)
-        return [self._piece(piece, sizes, None if number else title) for number, piece in enumerate(pieces)]
+        return [self._piece(piece, sizes, width, None if number else title) for number, piece in enumerate(pieces)]
 
-    def _piece(self, piece: Sequence[int], sizes: Sequence[int], title: str | None) -> Table:
+    def _piece(self, piece: Sequence[int], sizes: Sequence[int], width: int, title: str | None) -> Table:
+        """The columns get their `sizes`, and of what is left of `width` what they need to show their head in one line.
+
+        Rich would take from all of them alike where a head is too long, and then cut the last column off.
+        """
         table = Table(title=title, title_justify="left")
         shown = (*range(self.names), *piece)
+        left = max(width - sum(sizes[place] + 3 for place in shown) - 1, 0)
         for place in shown:
             aligned: Literal["left", "right"] = "left" if place < self.names else "right"
-            table.add_column(self.heads[place], justify=aligned, min_width=sizes[place])
+            more = min(left, max(len(self.heads[place]) - sizes[place], 0))
+            left -= more
+            table.add_column(self.heads[place], justify=aligned, width=sizes[place] + more)
         for line in self.lines:
             table.add_row(*(Text(line[place], no_wrap=True) for place in shown))
         return table
