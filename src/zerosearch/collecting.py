@@ -16,7 +16,7 @@ from zerosearch.episodes.questions import Question, questions_digest
 from zerosearch.episodes.rollout import ErrorRate, run_episode
 from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest
 from zerosearch.errors import DataError, FolderError, RunError
-from zerosearch.files.folders import listed, owned
+from zerosearch.files.folders import check_no_file, listed, owned
 from zerosearch.files.identity import differences
 from zerosearch.files.jsonl import read_object, write_json
 from zerosearch.parts import Parts
@@ -68,6 +68,7 @@ def collect(
     is spent, and `RunError` at the end where searches failed.
     """
     prepare()
+    check_no_file(out)
     with owned(out, "collect"), Parts(config, spending=out, work="collect") as parts:
         engine_config = parts.engine_config("real")
         check_collection(out)

@@ -14,7 +14,7 @@ from zerosearch.config import TrainConfig
 from zerosearch.episodes.search import shows_answer
 from zerosearch.errors import ConfigError, RunError
 from zerosearch.factbook.queries import factbook_queries
-from zerosearch.files.folders import check_file, owned
+from zerosearch.files.folders import check_file, check_no_file, owned
 from zerosearch.files.jsonl import atomic_write, holds, write_json, write_jsonl
 from zerosearch.parts import Parts
 from zerosearch.process.runtime import prepare
@@ -41,6 +41,8 @@ def measure(
     prepare()
     if config.engine.kind != "simulated":
         raise ConfigError("fidelity compares a simulator: engine.kind must be 'simulated'")
+    if out is not None:
+        check_no_file(out)
     with Parts(config) as parts, owned(out, "fidelity") if out is not None else nullcontext():
         parts.engine_config("real")
         if out is not None:

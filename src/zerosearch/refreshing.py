@@ -17,7 +17,7 @@ from zerosearch.config import TrainConfig
 from zerosearch.engines.config import EngineConfig
 from zerosearch.engines.corpus import sha256_of
 from zerosearch.errors import ConfigError, DataError, FolderError
-from zerosearch.files.folders import listed, owned
+from zerosearch.files.folders import check_no_file, listed, owned
 from zerosearch.files.jsonl import read_object, write_json
 from zerosearch.run_folder import policy_config
 from zerosearch.simulator.record import RecordSettings, read_recorded_pages
@@ -217,6 +217,7 @@ def perform(refresh: Refresh, call: Callable[[Sequence[str]], Any], say: Callabl
     check_pages(refresh.pages, say)
     for note in notes(refresh):
         say(note)
+    check_no_file(out)
     with owned(out, "refresh"):
         files = {str(path): sha256_of(path) for path in (refresh.run / "config.toml", *refresh.pages)}
         done = _done(out, files)

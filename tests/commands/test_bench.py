@@ -59,6 +59,12 @@ def test_samplers_are_measured_one_after_the_other_on_the_same_work(zerosearch: 
     assert native["chains"] == plain["chains"]
     assert "sampler native" in result.out
     assert "sampler plain" in result.out
+    assert zerosearch("bench", *SMALL, "--out", str(out)).code == 0  # its own file is written anew
+    out.write_text('{"mine": 1}')
+    refused = zerosearch("bench", *SMALL, "--out", str(out))
+    assert refused.code == 2
+    assert "was not made by this command" in refused.line
+    assert (refused.out, out.read_text()) == ("", '{"mine": 1}')
     unknown = zerosearch("bench", *SMALL, "--samplers", "fast")
     assert unknown.code == 2
     assert "--samplers fast: known are auto, native, vllm, plain" in unknown.err

@@ -48,6 +48,32 @@ def test_two_methods_of_a_folder(zerosearch: Any, out: Path, tmp_path: Path) -> 
     assert text.count("- golden: ") == 2
 
 
+def test_another_file_is_not_overwritten_and_its_own_is(zerosearch: Any, out: Path, tmp_path: Path) -> None:
+    page, mine = tmp_path / "page.md", tmp_path / "notes.md"
+    mine.write_text("# My notes\n")
+    sides = (f"{out}:react", f"{out}:rag")
+    refused = zerosearch("compare", *sides, "--out", str(mine))
+    assert refused.code == 2
+    assert f"--out {mine}: was not made by this command" in refused.line
+    assert (refused.out, mine.read_text()) == ("", "# My notes\n")
+    for _ in range(2):
+        assert zerosearch("compare", *sides, "--out", str(page)).code == 0
+
+
+def test_a_folder_of_runs_is_told_to_be_one(zerosearch: Any, out: Path, tmp_path: Path) -> None:
+    """Predictions of training steps are the run's; evaluations beside it are still found."""
+    for step in (0, 2):
+        file = made(tmp_path / "made", [1, 0])
+        place = tmp_path / "runs" / "a" / "evaluations" / f"step-{step:06d}.jsonl"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        file.path.rename(place)
+    for name in ("show", "report"):
+        refused = zerosearch(name, str(tmp_path / "runs"))
+        assert refused.code == 2
+        assert f"it holds training runs: name one, such as {tmp_path / 'runs' / 'a'}" in refused.line
+    assert zerosearch("compare", f"{tmp_path}:react", f"{tmp_path}:rag").code == 0
+
+
 def test_json_holds_what_the_screen_shows(zerosearch: Any, out: Path) -> None:
     result = zerosearch("compare", str(out / "nq" / "react.jsonl"), str(out / "nq" / "rag.jsonl"), "--json")
     found = json.loads(result.out)

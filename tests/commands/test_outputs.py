@@ -125,3 +125,41 @@ def test_a_file_that_was_not_made_here_is_not_overwritten(
     assert str((place / there).name) in result.line
     assert "name another" in result.line
     assert listing(place) == before
+
+
+@pytest.mark.parametrize("name", ["evaluate", "collect", "fidelity"])
+def test_a_file_in_place_of_the_folder_is_told_before_the_work(
+    zerosearch: Any, commands: Any, place: Path, name: str
+) -> None:
+    arguments, target = commands[name]
+    target.write_text("mine")
+    before = listing(place)
+    result = zerosearch(*arguments)
+    assert result.code == 2
+    assert f"--out {target}: is a file; name a folder" in result.line
+    assert (result.out, listing(place)) == ("", before)
+
+
+def test_an_evaluation_does_not_go_into_a_runs_folder(zerosearch: Any, commands: Any, place: Path) -> None:
+    arguments, target = commands["evaluate"]
+    target.mkdir()
+    (target / "metrics.jsonl").write_text('{"step": 0, "reward": 0.5}\n')
+    before = listing(place)
+    result = zerosearch(*arguments)
+    assert result.code == 2
+    assert f"--out {target}: is the folder of a training run" in result.line
+    assert listing(place) == before
+
+
+def test_pages_are_not_recorded_into_a_file_of_labels(zerosearch: Any, commands: Any, place: Path) -> None:
+    """The labels are of these very pages, so that nothing else tells the two files apart."""
+    arguments, pages = commands["record"]
+    assert zerosearch(*arguments).code == 0
+    labels = place / "of-pages.jsonl"
+    labelled = zerosearch("label", arguments[1], "--recorded", str(pages), "--out", str(labels))
+    assert labelled.code == 0, labelled.err
+    before = labels.read_bytes()
+    result = zerosearch(*arguments[:-1], str(labels))
+    assert result.code == 2
+    assert "not a row that `zerosearch record` wrote" in result.line
+    assert labels.read_bytes() == before

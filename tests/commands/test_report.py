@@ -142,6 +142,8 @@ def test_another_file_is_not_overwritten(zerosearch: Any, run: Path, tmp_path: P
 
 def test_what_is_no_run_is_one_line(zerosearch: Any, run: Path, tmp_path: Path) -> None:
     assert "no such file" in zerosearch("report", str(tmp_path / "nothing")).line
+    twice = zerosearch("report", str(run), f"{run}/")
+    assert (twice.code, f"{run}/: is named twice" in twice.line) == (2, True)
     assert "leave --out away" in zerosearch("report", str(run), "--live", "--out", "x.html").line
 
 

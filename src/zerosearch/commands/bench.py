@@ -13,7 +13,9 @@ import typer
 from zerosearch.commands.screen import console, json_text, table
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import load_config
-from zerosearch.errors import ConfigError
+from zerosearch.errors import ConfigError, DataError
+from zerosearch.files.folders import check_file
+from zerosearch.files.json_rows import parse_json
 from zerosearch.files.jsonl import write_json
 from zerosearch.models.samplers import SamplerName
 from zerosearch.process.runtime import prepare, quiet_libraries
@@ -65,6 +67,8 @@ def bench(
     """
     prepare()
     quiet_libraries()
+    if out is not None:
+        check_file(out, _is_bench)
     from zerosearch.learning.bench import measure
     from zerosearch.learning.estimate import work_of
     from zerosearch.learning.parallel import Processes
@@ -95,6 +99,16 @@ def bench(
         write_json(out, held)
     if as_json and processes.first:
         print(json_text(held, indent=2))
+
+
+def _is_bench(path: Path) -> bool:
+    """Whether a file is what --out wrote: a measurement, or a list of them with --samplers."""
+    try:
+        held = parse_json(path.read_bytes(), path)
+    except (DataError, OSError):
+        return False
+    rows = held if isinstance(held, list) else [held]
+    return bool(rows) and all(isinstance(row, dict) and "rollout_limit" in row for row in rows)
 
 
 def with_sampler(config: TrainConfig, name: str) -> TrainConfig:

@@ -9,8 +9,9 @@ import typer
 
 from zerosearch.commands.screen import console, json_text
 from zerosearch.evaluation.comparison import compare_runs
-from zerosearch.evaluation.comparison_text import markdown, rich_parts
+from zerosearch.evaluation.comparison_text import is_comparison, markdown, rich_parts
 from zerosearch.evaluation.results import runs_of
+from zerosearch.files.folders import check_file
 from zerosearch.files.jsonl import atomic_write
 
 
@@ -40,6 +41,8 @@ def compare(
     permutation test. Evaluations with other questions, another engine, another number of tries or failed
     predictions are refused; --unlike compares the questions that both answered.
     """
+    if out is not None:
+        check_file(out, is_comparison)
     found = compare_runs(runs_of(a), runs_of(b), (a, b), allow_unlike=unlike, examples=examples)
     if out is not None:
         atomic_write(out, markdown(found).encode("utf-8", "replace"))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from rich.table import Table
 from rich.text import Text
@@ -74,6 +76,15 @@ def markdown(found: Comparison) -> str:
             lines += [f"- {name}: {_plain(_told(side))}" for name, side in (("A", e.a), ("B", e.b))]
             parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
+
+
+def is_comparison(path: Path) -> bool:
+    """Whether a file is what `markdown` makes, by its first line."""
+    try:
+        with path.open("rb") as file:
+            return re.fullmatch(rb"# A: .*\. B: .*\n", file.readline()) is not None
+    except OSError:
+        return False
 
 
 def rich_parts(found: Comparison, width: int = 80) -> Iterator[Table | Text]:

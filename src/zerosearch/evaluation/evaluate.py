@@ -13,13 +13,13 @@ from pathlib import Path
 from zerosearch.config import TrainConfig
 from zerosearch.episodes.predictions import CUT_OFF, Header, PredictionFile
 from zerosearch.episodes.questions import Fields
-from zerosearch.errors import ConfigError
+from zerosearch.errors import ConfigError, FolderError
 from zerosearch.evaluation.benchmarks import Benchmark, distinct, open_benchmark
 from zerosearch.evaluation.cells import Cell, fill
 from zerosearch.evaluation.entrants import Entrant, Setup, Trials, parse_methods
-from zerosearch.evaluation.results import NO_ENGINE, find_results, unlike_files
+from zerosearch.evaluation.results import NO_ENGINE, find_results, is_training_run, unlike_files
 from zerosearch.evaluation.tables import ResultsTable, build_table, markdown
-from zerosearch.files.folders import check_file, owned
+from zerosearch.files.folders import check_file, check_no_file, owned
 from zerosearch.files.jsonl import atomic_write, holds, write_json
 from zerosearch.parts import Parts
 from zerosearch.spending.ledger import counted
@@ -51,6 +51,9 @@ def evaluate(
     named = benchmarks or config.evaluation.benchmarks or config.evaluation.questions
     limit = trials.limit or (None if benchmarks else config.evaluation.benchmark_limit)
     names = [name for name in (named.split(",") if isinstance(named, str) else named) if name.strip()]
+    check_no_file(out)
+    if is_training_run(out):
+        raise FolderError(f"--out {out}: is the folder of a training run; name another folder")
     with owned(out, "evaluate"):
         table = out / "table.json"
         for file in (table, table.with_suffix(".md")):

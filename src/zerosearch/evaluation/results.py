@@ -19,25 +19,26 @@ from zerosearch.files.identity import differences
 NO_ENGINE = "none"
 METRIC_TITLES = {"em": "EM", "f1": "F1", "cover_em": "cover-EM", "searches": "searches"}
 _PASS = "pass@"
+_EVALUATIONS = "evaluations"  # the folder of a training run that holds its own
 
 
 def find_results(target: str) -> list[PredictionFile]:
     """The files of predictions that `target` means, ordered by benchmark and method.
 
-    A file; all of a folder; FOLDER:METHOD, those of one method; RUN, the last evaluation of a training run; RUN@STEP,
-    its evaluation after so many steps. Raises `DataError` where there are none.
+    A file; all of a folder, but none of training runs in it; FOLDER:METHOD, those of one method; RUN, the last
+    evaluation of a training run; RUN@STEP, its evaluation after so many steps. Raises `DataError` where there are none.
     """
     path, method = Path(target), None
     run, _, step = target.rpartition("@")
-    if _is_run(path):
+    if is_training_run(path):
         return [read_predictions(_of_run(path, None))]
-    if run and not path.exists() and _is_run(Path(run)):
+    if run and not path.exists() and is_training_run(Path(run)):
         return [read_predictions(_of_run(Path(run), step))]
     if not path.exists() and ":" in target:
         folder, method = target.rsplit(":", 1)
         path = Path(folder)
     if path.is_dir():
-        files = [read_predictions(found) for found in sorted(path.rglob("*.jsonl")) if is_predictions(found)]
+        files = [read_predictions(found) for found in prediction_files(path)]
     elif path.suffix == ".zst":
         raise DataError(f"{path}: holds episodes of training, no predictions; name the run, or RUN@STEP")
     else:
@@ -48,17 +49,27 @@ def find_results(target: str) -> list[PredictionFile]:
     if not files and method is not None and methods:
         raise DataError(f"{path}: has no predictions of {method!r}; it has {', '.join(methods)}")
     if not files:
-        raise DataError(f"{path}: has no files of predictions (see zerosearch evaluate)")
+        runs = sorted({str(found.parent) for found in path.glob(f"*/{_EVALUATIONS}")})
+        more = f"; it holds training runs: name one, such as {runs[0]}" if runs else " (see zerosearch evaluate)"
+        raise DataError(f"{path}: has no files of predictions{more}")
     return sorted(files, key=lambda file: (file.header.benchmark, file.header.method))
 
 
-def _is_run(path: Path) -> bool:
-    return (path / "evaluations").is_dir() or (path / "metrics.jsonl").is_file()
+def prediction_files(folder: Path) -> list[Path]:
+    """The files of predictions in `folder` and below, sorted; not those that a training run below it made."""
+    of_run = f"{_EVALUATIONS}/step-*.jsonl"
+    found = sorted(folder.rglob("*.jsonl"))
+    return [path for path in found if not path.relative_to(folder).match(of_run) and is_predictions(path)]
+
+
+def is_training_run(path: Path) -> bool:
+    """Whether `path` is the folder of a training run, of which `find_results` takes one evaluation."""
+    return (path / _EVALUATIONS).is_dir() or (path / "metrics.jsonl").is_file()
 
 
 def _of_run(run: Path, step: str | None) -> Path:
     """The predictions of a run's evaluation after `step` steps, or of its last one."""
-    found = {int(path.stem[5:]): path for path in (run / "evaluations").glob("step-*.jsonl") if path.stem[5:].isdigit()}
+    found = {int(path.stem[5:]): path for path in (run / _EVALUATIONS).glob("step-*.jsonl") if path.stem[5:].isdigit()}
     if not found:
         raise DataError(f"{run}: is a training run without an evaluation that holds predictions")
     number = max(found) if step is None else int(step) if step.isdigit() else None

@@ -97,6 +97,12 @@ def check_folder(folder: Path, files: Sequence[str], option: str = "--out") -> N
         raise FolderError(f"{where}: holds {listed(found)}, which this command did not make; name another folder")
 
 
+def check_no_file(folder: Path, option: str = "--out") -> None:
+    """Raises `FolderError` where `folder`, which is to hold files, is a file itself."""
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise FolderError(f"{option} {folder}: is a file; name a folder")
+
+
 def check_file(path: Path, ours: Callable[[Path], bool], option: str = "--out") -> None:
     """Raises `FolderError` where `path` is there, is not empty, and is not `ours`: it would be overwritten."""
     if path.is_dir():

@@ -18,7 +18,7 @@ from zerosearch.cleaning import clean
 from zerosearch.episodes.predictions import PredictionFile, is_predictions
 from zerosearch.episodes.trajectory import Trajectory, read_trajectories
 from zerosearch.errors import DataError
-from zerosearch.evaluation.results import find_results
+from zerosearch.evaluation.results import find_results, prediction_files
 from zerosearch.reports.charts import CHARTS
 from zerosearch.reports.played import Played
 from zerosearch.reports.reading import reward_name
@@ -59,15 +59,17 @@ class _Gathered:
 class Report:
     """What `targets` come to: run folders, and folders or files of evaluations. See the module's text.
 
-    Raises `DataError` for a target that is neither. One that is damaged is told in the report, with file and line, and
-    the others are shown; where none can be shown, `summary` and `episodes` raise it.
+    Raises `DataError` for a target that is neither, or is named twice. One that is damaged is told in the report, with
+    file and line, and the others are shown; where none can be shown, `summary` and `episodes` raise it.
     """
 
     def __init__(self, targets: Sequence[str], decoders: Decoders | None = None, limit: int = LIMIT) -> None:
         self.targets, self._decoders, self._limit = list(targets), decoders, limit
         self._cache: dict[tuple[Path, int, int], list[Trajectory]] = {}
         self._tokens: dict[Path, Tokens | None] = {}
-        for target in targets:
+        for number, target in enumerate(targets):
+            if Path(target).resolve() in (Path(other).resolve() for other in targets[:number]):
+                raise DataError(f"{target}: is named twice")
             if not _usable(target):
                 find_results(target)  # says what is wrong with it
 
@@ -236,8 +238,9 @@ def cleaned(value: Any) -> Any:
 def _usable(target: str) -> bool:
     """Whether `target` is what a report shows, damaged or not."""
     folder = Path(target) if Path(target).exists() else Path(target.rsplit(":", 1)[0])
-    files = folder.rglob("*.jsonl") if folder.is_dir() else [folder]
-    return is_run(folder) or _only_fidelity(folder) or any(map(is_predictions, files))
+    if not folder.is_dir():
+        return is_predictions(folder)
+    return is_run(folder) or _only_fidelity(folder) or bool(prediction_files(folder))
 
 
 def _only_fidelity(folder: Path) -> bool:

@@ -122,7 +122,7 @@ async def record(
 def _held(path: Path, engine: SearchEngine) -> Iterator[tuple[str, str]]:
     """Question and query of each row of `path`. Raises `DataError` for rows that `engine` did not give."""
     for number, row in enumerate(read_rows(path), start=1):
-        if not all(isinstance(row.get(name), str) for name in ("id", "query")):
+        if "labels" in row or not all(isinstance(row.get(name), str) for name in ("id", "query")):
             raise DataError(f"{path}:{number}: not a row that `zerosearch record` wrote; take another --out")
         theirs = row.get("identity")
         if theirs != engine.identity:
