@@ -16,9 +16,8 @@ from zerosearch.simulator.engine import SimulatedEngine
 
 VERSION = 2
 CODE = {
-    "asked": "ee929f6988987d36",
     "decided": "2f4ca209e7c5e671",
-    "engine": "7fb761da4561f9a6",
+    "engine": "0dcf62b3136f0138",
     "hits": "ed7c730ee0a8c659",
     "page_text": "8f1c1375d59edb52",
     "passages": "b6b8f65e777f30cd",

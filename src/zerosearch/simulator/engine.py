@@ -18,25 +18,12 @@ from zerosearch.engines.config import SimulatedConfig
 from zerosearch.episodes.generation import Sampling
 from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.questions import Question
-from zerosearch.episodes.search import (
-    Document,
-    Quality,
-    SearchPage,
-    SearchRequest,
-    close_connections,
-)
+from zerosearch.episodes.search import Document, Quality, SearchPage, SearchRequest, close_connections, holds_answer
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.errors import EngineError
 from zerosearch.files.identity import digest_of, with_parts
 from zerosearch.models.chat import ChatModel
 from zerosearch.models.retry import AttemptError, Retry, with_retry
-from zerosearch.simulator.asked import (
-    can_tell,
-    decided_beginning,
-    has_facts,
-    holds_answer_to,
-    should_hold,
-)
 from zerosearch.simulator.decided import (
     PagePlan,
     beginning,
@@ -47,7 +34,7 @@ from zerosearch.simulator.decided import (
     without,
 )
 from zerosearch.simulator.hits import Asked, HitPredictor, kind_of
-from zerosearch.simulator.page_text import NO_PLAN, PLAN_BEGIN, parse_page
+from zerosearch.simulator.page_text import NO_PLAN, PLAN_BEGIN, announces_answer, parse_page
 from zerosearch.simulator.passages import beside_messages, stating_messages, write_page
 from zerosearch.simulator.prompts import WORDS_PER_DOCUMENT, PromptStyle, simulator_messages
 from zerosearch.simulator.worlds import Worlds, Write
@@ -126,10 +113,14 @@ class SimulatedEngine:
         first = request.seed if attempt == 1 else derive_seed("attempt", attempt, request.seed)
         if self._settings.style == "passages":
             return await self._write_passages(request, first, bill)
-        if self._hits is not None and self._settings.style == "instruct" and (can_tell(request) or has_facts(request)):
+        if (
+            self._hits is not None
+            and self._settings.style == "instruct"
+            and (_can_tell(request) or _has_facts(request))
+        ):
             return await self._write_decided(request, first, bill)
         wanted = hit = self._hit(request)
-        begun = await self._decide(request, messages, first, bill) if hit is None else decided_beginning(request, hit)
+        begun = await self._decide(request, messages, first, bill) if hit is None else _decided_beginning(request, hit)
         if begun:
             messages = [*messages, {"role": "assistant", "content": begun}]
         for rewrite in range(self._settings.rewrites + 1):
@@ -140,8 +131,8 @@ class SimulatedEngine:
             if not page.documents:
                 raise self._nothing(request)
             if wanted is None:
-                wanted = should_hold(request, text)
-            if rewrite == self._settings.rewrites or wanted in (None, holds_answer_to(request, page)):
+                wanted = _should_hold(request, text)
+            if rewrite == self._settings.rewrites or wanted in (None, _holds_answer_to(request, page)):
                 break
             bill.rewrites += 1
         if hit is False and request.question is not None:
@@ -150,7 +141,7 @@ class SimulatedEngine:
 
     def _hit(self, request: SearchRequest) -> bool | None:
         """What is decided of a tuned simulator's page; None where nothing is."""
-        if self._hits is None or request.question is None or not can_tell(request):
+        if self._hits is None or request.question is None or not _can_tell(request):
             return None
         asked = Asked(request.question, request.query, request.question.bridge)
         return request.quality is Quality.USEFUL and self._hits.decide(asked)
@@ -198,9 +189,9 @@ class SimulatedEngine:
     async def _plan(self, request: SearchRequest, write: Write) -> PagePlan:
         """What the page shall be, as the predictor decides. It states nothing where nothing can be decided."""
         question, hits = request.question, self._hits
-        if question is not None and has_facts(request):
+        if question is not None and _has_facts(request):
             return plan_comparison(question, request.query, noisy=request.quality != "useful")
-        if question is None or hits is None or not can_tell(request):
+        if question is None or hits is None or not _can_tell(request):
             return PagePlan(None, request.query)
         world = await self.worlds.of(question, write)
         asked = Asked(question, request.query, world.bridge)
@@ -210,7 +201,7 @@ class SimulatedEngine:
     async def _decide(self, request: SearchRequest, messages: Sequence[Message], seed: int, bill: _Bill) -> str:
         """How the plan of a useful page begins: whether it will hold the answer. Empty where there is no plan."""
         heat = self._settings.plan_temperature
-        if heat is None or request.quality is not Quality.USEFUL or not can_tell(request):
+        if heat is None or request.quality is not Quality.USEFUL or not _can_tell(request):
             return ""
         how = Sampling(heat, max_tokens=_DECISION_TOKENS, stop=("[", "\n"), seed=seed)
         try:
@@ -243,6 +234,35 @@ class SimulatedEngine:
     async def aclose(self) -> None:
         """Close the writer's connections, if it has any."""
         await close_connections(self._writer)
+
+
+def _decided_beginning(request: SearchRequest, hit: bool) -> str:
+    """How a tuned simulator's page begins where it is decided whether it holds the answer."""
+    if request.quality is not Quality.USEFUL:
+        return ""
+    return f"{PLAN_BEGIN}[" if hit else NO_PLAN
+
+
+def _should_hold(request: SearchRequest, text: str) -> bool | None:
+    """Whether the page of `text` should hold a golden answer; None where that is not known."""
+    if not _can_tell(request):
+        return None
+    return announces_answer(text) if request.quality is Quality.USEFUL else False
+
+
+def _can_tell(request: SearchRequest) -> bool:
+    """Whether it can be told of a page if it holds a golden answer: not of `yes`, which any page may hold."""
+    question = request.question
+    return question is not None and bool(question.golden_answers) and not question.yes_or_no
+
+
+def _has_facts(request: SearchRequest) -> bool:
+    """Whether the data has a fact of each thing that the question compares."""
+    return request.question is not None and bool(request.question.compared_facts)
+
+
+def _holds_answer_to(request: SearchRequest, page: SearchPage) -> bool:
+    return request.question is not None and holds_answer(page.documents, request.question.golden_answers)
 
 
 @dataclass

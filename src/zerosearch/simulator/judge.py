@@ -14,27 +14,32 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from zerosearch.engines.page_rows import RecordedPage
+from zerosearch.episodes.generation import Sampling
 from zerosearch.episodes.protocol import Message, chat, field_text
-from zerosearch.episodes.replies import visible
+from zerosearch.episodes.replies import thinking, visible
 from zerosearch.episodes.rollout import ErrorRate
 from zerosearch.episodes.search import Document, Quality
 from zerosearch.episodes.seeds import derive_seed
 from zerosearch.episodes.tasks import for_each
 from zerosearch.errors import EngineError, RunError
-from zerosearch.models.chat import ChatModel
-from zerosearch.models.retry import PATIENT, Retry
-from zerosearch.simulator.asker import Asker
+from zerosearch.models.chat import ChatModel, Written
+from zerosearch.models.completions import EmptyReply
+from zerosearch.models.retry import PATIENT, Retry, with_retry
 from zerosearch.simulator.label import JUDGE
 from zerosearch.simulator.page_text import format_page
 
 _VERDICT = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 _SYSTEM = "You judge the results of a search engine. You answer with one word: yes or no."
-
-
 ATTEMPTS = 2
 """How often a document is asked about, until a verdict is clear."""
 MAX_UNCLEAR = 0.5
 """A judge that leaves a larger share of the documents without a verdict is stopped."""
+_MAX_TOKENS = 256
+"""Room for a word, or a few, and a short thought before."""
+_ROOM_TO_THINK = 8192
+"""Given to a model that was stopped before it had answered."""
+_TRIES = 3
+"""So often room is given to what shows no sign of a thought: one that the template opened shows none."""
 
 
 @dataclass(frozen=True)
@@ -115,14 +120,14 @@ async def judge(
     }
     verdicts = {key: verdict for key in asked if (verdict := (held or {}).get(key)) is not None}
     wanted = {key: one for key, one in asked.items() if key not in verdicts}
-    asker = Asker(writer, retry)
+    asker = _Asker(writer, retry)
     errors = ErrorRate(what="documents to judge", at_fault="the judge's server")
     done, unclear, last = 0, 0, ""
 
     async def ask(one: tuple[str, tuple[RecordedPage, Document]]) -> tuple[str, Quality | None, str | EngineError]:
         key, (page, document) = one
         try:
-            return key, *await _verdict(asker, judge_messages(page, document), key)
+            return key, *await asker.verdict(judge_messages(page, document), key)
         except EngineError as error:
             return key, None, error
 
@@ -153,14 +158,48 @@ async def judge(
     return Judged(labelled, len(asked), useful, unclear, errors.failed, errors.complaint())
 
 
-async def _verdict(asker: Asker, messages: Sequence[Message], key: str) -> tuple[Quality | None, str]:
-    """The verdict, None where no attempt brought one, and what was said last. Raises `EngineError`."""
-    for attempt in range(ATTEMPTS):
-        seed, heat = derive_seed(0, "judge", key, attempt), 0.7 * (attempt > 0)
-        text = await asker.ask(messages, heat=heat, seed=seed, read=parse_verdict)
-        if (verdict := parse_verdict(text)) is not None:
-            break
-    return verdict, text
+class _Asker:
+    """Asks `writer`. A reply that the limit ended before a verdict came is asked for again with room; once that has
+    helped, all that is asked later has it from the start."""
+
+    def __init__(self, writer: ChatModel, retry: Retry) -> None:
+        self._writer, self._retry = writer, retry
+        self._room = _MAX_TOKENS
+        self._in_vain = 0
+
+    async def verdict(self, messages: Sequence[Message], key: str) -> tuple[Quality | None, str]:
+        """The verdict, None where no attempt brought one, and what was said last. Raises `EngineError`."""
+        for attempt in range(ATTEMPTS):
+            text = await self._ask(messages, derive_seed(0, "judge", key, attempt), 0.7 * (attempt > 0))
+            if (verdict := parse_verdict(text)) is not None:
+                break
+        return verdict, text
+
+    async def _ask(self, messages: Sequence[Message], seed: int, heat: float) -> str:
+        """The reply, thoughts and all. Raises `EngineError` once the attempts or the deadline are used up."""
+        written = await self._write(messages, self._room, seed, heat)
+        thought = not written.text.strip() or thinking(written.text)
+        if not written.truncated or parse_verdict(written.text) or self._room >= _ROOM_TO_THINK:
+            return written.text
+        if not thought and self._in_vain >= _TRIES:
+            return written.text  # it is prose, and would go on
+        text = (await self._write(messages, _ROOM_TO_THINK, seed, heat)).text
+        if parse_verdict(text):
+            self._room = _ROOM_TO_THINK
+        else:
+            self._in_vain += 1
+        return text
+
+    async def _write(self, messages: Sequence[Message], room: int, seed: int, heat: float) -> Written:
+        async def attempt(number: int) -> Written:
+            try:
+                return await self._writer.write(messages, Sampling(heat, max_tokens=room, seed=seed))
+            except EmptyReply as error:
+                if not error.truncated:
+                    raise
+                return Written("", truncated=True)
+
+        return (await with_retry(attempt, self._retry))[0]
 
 
 def _judged(page: RecordedPage, verdicts: Sequence[Quality | None]) -> RecordedPage:
