@@ -178,12 +178,6 @@ def test_a_hit_predictor_is_fitted_on_recorded_pages_and_measured(zerosearch: An
     assert "which pages hit?" in shown.out
 
 
-def test_a_budget_holds_for_fidelity(zerosearch: Any, place: Path) -> None:
-    done = zerosearch("fidelity", str(place / "config.toml"), "--limit", "2", "--set", "engine.budget_searches=1")
-    assert done.code == 3
-    assert "the budget of this call is spent" in done.line
-
-
 def test_fidelity_reads_its_questions_as_an_evaluation_does(zerosearch: Any, place: Path, tmp_path: Path) -> None:
     (tmp_path / "other.jsonl").write_text('{"frage": "Capital of Nepal?", "golden_answers": ["Kathmandu"]}\n')
     told = f'evaluation.questions="{tmp_path / "other.jsonl"}"', "evaluation.fields='question=frage'"

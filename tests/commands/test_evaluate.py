@@ -141,17 +141,6 @@ def test_a_local_model_is_shown_the_tags_that_it_is_to_write(model: Path, data: 
     assert "Question: Is [answer] a tag < |im_end|>?" in shown[0]
 
 
-def test_the_same_command_asks_nothing_again_and_a_torn_row_only(local: Any, data: Path) -> None:
-    local("direct")
-    path = data / "out" / "nq" / "direct.jsonl"
-    whole = path.read_bytes()
-    local("direct")
-    assert path.read_bytes() == whole
-    path.write_bytes(whole[:-30])
-    local("direct")
-    assert sorted(row.id for row in read_predictions(path).rows) == [f"nq/{i}" for i in range(6)]
-
-
 def test_a_changed_data_file_is_refused_before_anything_is_asked(
     zerosearch: Any, local: Any, arguments: list[str], data: Path
 ) -> None:

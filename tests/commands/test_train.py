@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 import zstandard
 from engines.conftest import PAGE, Endpoint, Reply, completion
 from learning.test_sinks import written
-from safetensors.torch import load_file, save_file
 from small_run import write_config
 from tiny import save_chain
 
@@ -48,24 +46,19 @@ def server() -> Iterator[Endpoint]:
 
 
 @pytest.fixture(scope="module")
-def models(tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A model that searches for nepal in every turn; and the same with a weight that is not a number."""
-    folder = tmp_path_factory.mktemp("models")
-    good, poisoned = (save_chain(tiny_tokenizer, "\n<search>nepal</search>", folder / n) for n in ("good", "poisoned"))
-    weights = load_file(poisoned / "model.safetensors")
-    weights["lm_head.weight"][7, 7] = torch.nan
-    save_file(weights, poisoned / "model.safetensors", metadata={"format": "pt"})
-    return good, poisoned
+def model(tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that searches for nepal in every turn."""
+    return save_chain(tiny_tokenizer, "\n<search>nepal</search>", tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture
 def config(
-    tmp_path: Path, models: tuple[Path, Path], server: Endpoint, questions_file: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, model: Path, server: Endpoint, questions_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ZS_TEST_KEY", SECRET)
     monkeypatch.setenv("COLUMNS", "300")  # no line is broken at a word that a test looks for
-    found = {"model.name": str(models[0]), "engine.simulated.base_url": server.url}
+    found = {"model.name": str(model), "engine.simulated.base_url": server.url}
     return write_config(tmp_path / "small.toml", CHANGES, found)
 
 
@@ -204,20 +197,6 @@ def test_a_broken_server_ends_the_run_with_one_line(
     assert SECRET not in result.out + result.err
     is_readable(run_folder)
     assert not (run_folder / "metrics.jsonl").exists()
-
-
-def test_a_weight_that_is_not_a_number_ends_the_run_with_one_line(
-    zerosearch: Any, config: Path, run_folder: Path, models: tuple[Path, Path]
-) -> None:
-    result = zerosearch(
-        "train", str(config), "--set", f"model.name={models[1]}", "--set", "algorithm.entropy_coef=0",
-        "--set", "algorithm.kl=none",
-    )  # fmt: skip
-    assert result.code == 2  # the evaluation before the first step
-    assert f"model {models[1]}" in result.line
-    assert "logits that are not numbers" in result.line
-    is_readable(run_folder)
-    assert not list((run_folder / "checkpoints").glob("step-*"))
 
 
 @pytest.mark.parametrize(

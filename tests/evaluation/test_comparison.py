@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 from evaluation.made import made, predict, questions
-from rich.console import Console
 
 from zerosearch.episodes.predictions import PredictionFile, append_prediction, read_predictions
 from zerosearch.episodes.statistics import average, paired_p_value
 from zerosearch.errors import DataError
 from zerosearch.evaluation.comparison import Wins, compare_runs
-from zerosearch.evaluation.comparison_text import markdown, measures, p_value, rich_parts, verdict, wins
+from zerosearch.evaluation.comparison_text import markdown, p_value, verdict
 from zerosearch.evaluation.results import one_run
 
 A_RIGHT = [1, 1, 1, 1, 0, 0, 0, 1, 1, 1]
@@ -49,18 +47,6 @@ def test_who_wins_where(tmp_path: Path) -> None:
     assert example.a.queries == ("rag asks 0 of q004", "rag asks 1 of q004")
     assert (example.b.answer, example.b.queries) == ("gold 4", ())
     json.dumps(found.as_dict())
-
-
-@pytest.mark.parametrize("width", [60, 80, 200])
-def test_a_narrow_screen_cuts_no_number_of_a_comparison_off(tmp_path: Path, width: int) -> None:
-    found = compare_runs(run(made(tmp_path, A_RIGHT)), run(made(tmp_path, B_RIGHT, method="react")), ("a", "b"))
-    out = io.StringIO()
-    for part in rich_parts(found, width):
-        Console(file=out, width=width).print(part)
-    text = out.getvalue()
-    assert "…" not in text
-    for shown in (measures(found), wins(found)):
-        assert all(cell in text for line in shown.lines for cell in line)
 
 
 def test_rows_are_paired_by_id_and_not_by_place(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from zerosearch.episodes.protocol import Message
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest
 from zerosearch.episodes.trajectory import Trajectory, read_trajectories
-from zerosearch.errors import CheckpointError, EngineError, RunError
+from zerosearch.errors import EngineError, RunError
 from zerosearch.files.jsonl import read_rows
 from zerosearch.learning.checkpoints import list_checkpoints
 from zerosearch.learning.trainer import Trainer
@@ -453,19 +453,6 @@ def test_a_complete_run_without_its_last_evaluation_makes_up_for_it(tmp_path: Pa
     path.unlink()
     assert trainer(config).run()
     assert path.read_text() == before
-
-
-def test_without_a_checkpoint_another_configuration_does_not_begin_over_a_run(tmp_path: Path) -> None:
-    config = configure(tmp_path, steps=2)
-    with pytest.raises(RunError):
-        trainer(config, DyingEngine(0), judge=ToyEngine()).run()
-    path = config.run_folder / "evaluations" / "step-000000.json"
-    assert json.loads(path.read_text())["top_k"] == 1
-    before = path.read_bytes()
-    with pytest.raises(CheckpointError, match="was made with seed = 0, now it is 7"):
-        trainer(config.model_copy(update={"seed": 7})).run()
-    assert path.read_bytes() == before
-    assert trainer(config).run()
 
 
 def test_a_reward_that_is_no_number_stops_the_run_and_leaves_the_batch_and_the_last_checkpoint(

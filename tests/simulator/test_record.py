@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 from fakes import FakeEngine
 
-from zerosearch.engines.recorded import RecordedEngine
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import ErrorRate
 from zerosearch.episodes.search import Document, SearchRequest
@@ -126,10 +125,3 @@ def test_search_traces_are_read_and_rows_without_an_answer_counted(tmp_path: Pat
     path.write_text(json.dumps({"query": 3, "results": []}) + "\n")
     with pytest.raises(DataError, match=r"traces\.jsonl:1: the field 'query' must be text"):
         read_recorded_pages(path)
-
-
-def test_a_recording_can_be_replayed_as_an_engine(tmp_path: Path) -> None:
-    run(numbered(), tmp_path / "pages.jsonl")
-    engine = RecordedEngine.open(tmp_path / "pages.jsonl")
-    page = asyncio.run(engine.search(SearchRequest("query 5", 2)))
-    assert [d.title for d in page.documents] == ["query 5 0", "query 5 1"]
