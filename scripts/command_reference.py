@@ -33,9 +33,9 @@ What `zerosearch COMMAND --help` says, of every command. This page is made from 
 | status | meaning |
 |---|---|
 | 0 | Done. |
-| 1 | Something outside failed: a disk, a missing package, a search. |
+| 1 | Something outside failed: a missing package, standard output. Of `check` and `doctor`: something is missing. |
 | 2 | A setting, a file or an argument is wrong. |
-| 3 | A run had to stop. |
+| 3 | The work had to stop, or a part of it failed: a full disk, failed searches, a spent budget, an alarm. |
 | 128 + N | Ended by signal N: 130 is Ctrl-C, 141 means that nobody reads the output any more. |
 
 ## Overview

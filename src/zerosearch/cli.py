@@ -1,7 +1,7 @@
 """The command line: `zerosearch COMMAND`. Every command ends here, with one line and an exit status.
 
-0: done. 1: something outside failed (a disk, a missing package, a search). 2: a wrong setting, file or argument. 3: a
-run had to stop. 128 + N: ended by signal N (130: Ctrl-C, 141: the output was closed).
+0: done. 1: something outside failed (a missing package, standard output). 2: a wrong setting, file or argument. 3: the
+work had to stop (a full disk, failed searches). 128 + N: ended by signal N (130: Ctrl-C, 141: the output was closed).
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def _failed(error: BaseException, promise: str) -> int:
     if isinstance(error, ZeroSearchError):
         return _error(str(error), error.exit_code)
     if hasattr(error, "format_message"):  # typer's, of an argument that it does not accept
-        command = getattr(getattr(error, "ctx", None), "command_path", "zerosearch").partition("zerosearch")[2]
+        command = next((f" {word}" for word in sys.argv[1:2] if word in SUMMARIES), "")
         return _error(f"{error.format_message()} (see zerosearch{command} --help)", 2)
     if (line := as_line(error)) is not None:
         if getattr(error, "errno", None) in (errno.EMFILE, errno.ENFILE):

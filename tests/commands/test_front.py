@@ -48,6 +48,7 @@ def test_the_listing_is_that_of_the_modules() -> None:
     for name in SUMMARIES:
         assert hasattr(import_module(f"zerosearch.commands.{name}"), name)
     assert set(KEEPING) < set(SUMMARIES)
+    assert "fidelity" not in KEEPING  # it writes when everything is measured
 
 
 def imported(*arguments: str) -> set[str]:
@@ -76,6 +77,7 @@ def test_a_name_that_is_nearly_right_is_answered_with_the_right_one(zerosearch: 
         "error: no such command: trian; did you mean train? (see zerosearch --help)",
     )
     assert "see zerosearch train --help" in zerosearch("train", "--steps").line
+    assert "see zerosearch train --help" in zerosearch("train", "demo", "--set").line
 
 
 @pytest.mark.parametrize(

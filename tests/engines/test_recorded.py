@@ -184,9 +184,13 @@ def test_pages_of_several_engines_are_not_mixed(tmp_path: Path) -> None:
     ("line", "said"),
     [
         ("{", "web.jsonl:2: not valid JSON"),
-        ("[]", "web.jsonl:2: expected an object with 'query' and 'results', found list"),
-        ('{"results": []}', "web.jsonl:2: the field 'query' must be text, found NoneType"),
-        ('{"query": "q"}', "web.jsonl:2: the field 'results' must be a list, found NoneType"),
+        ("[]", "web.jsonl:2: not a recorded page: expected an object with 'query' and 'results', found list"),
+        ('{"results": []}', "expected an object with 'query' and 'results', found fields results"),
+        (
+            '{"question": "q", "answer": 1}',
+            "expected an object with 'query' and 'results', found fields question, answer",
+        ),
+        ('{"query": "q", "results": {}}', "web.jsonl:2: the field 'results' must be a list, found dict"),
         ('{"query": "q", "results": ["x"]}', "web.jsonl:2: result 1 must be an object, found str"),
         ('{"query": "q", "results": [{"text": 3}]}', "web.jsonl:2: result 1: the field 'text' must be text, found int"),
         ('{"query": "q", "results": [], "engine": 1}', "web.jsonl:2: the field 'engine' must be text, found int"),

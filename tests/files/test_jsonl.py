@@ -225,3 +225,13 @@ def test_damage_that_no_kill_makes_is_named(tmp_path: Path, damage: bytes) -> No
     assert next(rows) == ROWS[0]
     with pytest.raises(DataError, match=r"metrics\.jsonl:2: not valid JSON"):
         next(rows)
+
+
+def test_a_first_line_that_is_no_json_is_another_kind_of_file(tmp_path: Path) -> None:
+    path = tmp_path / "notes.jsonl"
+    path.write_text("dear diary\n")
+    with pytest.raises(DataError, match="is this the file that was meant"):
+        list(read_rows(path))
+    path.write_text('{"a": 1}\ndear diary\n')
+    with pytest.raises(DataError, match=f"^{path}:2: .*; remove this line to go on"):
+        list(read_rows(path))

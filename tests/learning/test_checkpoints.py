@@ -66,6 +66,15 @@ def test_weights_and_optimizer_come_back(tmp_path: Path) -> None:
     assert all(torch.equal(ours[key], theirs[key]) for key in ours)
 
 
+def test_all_settings_that_bind_are_named_at_once(saved: Checkpoint) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        check_settings(saved, changed(CONFIG, seed=1, curriculum__end=0.9))
+    said = (
+        "was made with curriculum.end = 0.5, now it is 0.9; seed = 0, now it is 1; take the old settings, another name"
+    )
+    assert said in str(caught.value)
+
+
 @pytest.mark.parametrize(
     ("changes", "named"),
     [

@@ -154,6 +154,7 @@ def test_labels_are_read_as_they_were_written(query: str, text: str) -> None:
     [
         ({"version": 9}, "labels of version 9; this release reads 3. Label the pages again"),
         ({"version": "x" * 999}, f'labels of version "{"x" * 39}...; this release reads 3'),
+        ({"version": None}, "labels of version null"),
         ({"version": 2}, "labels of version 2; this release reads 3"),
         ({"verdicts": ["fine"]}, "not a labelled page"),
         ({"verdicts": ["useful", None]}, r"not a labelled page \(2 verdicts on 1 documents\)"),
@@ -171,6 +172,13 @@ def test_a_row_that_cannot_be_read_is_named(tmp_path: Path, change: dict[str, ob
     first, second = map(json.loads, path.read_text().splitlines())
     path.write_text("\n".join(map(json.dumps, (first, second | change))) + "\n")
     with pytest.raises(DataError, match=f"^{path}:2: {complaint}"):
+        list(read_labels(path))
+
+
+def test_pages_without_labels_are_told_from_labels_of_another_version(tmp_path: Path) -> None:
+    path = tmp_path / "pages.jsonl"
+    path.write_text(json.dumps({"query": "Lima", "results": []}) + "\n")
+    with pytest.raises(DataError, match=f"^{path}:1: not a labelled page; `zerosearch label` makes them"):
         list(read_labels(path))
 
 

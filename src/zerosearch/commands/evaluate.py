@@ -30,14 +30,14 @@ def evaluate(
     methods: Annotated[
         str,
         typer.Option(
-            help="direct, cot, rag, react, search-o1, ircot, tree-search, episode; LABEL=FOLDER: a trained policy;  "
+            help="direct, cot, rag, react, search-o1, ircot, tree-search, episode; LABEL=FOLDER: a trained policy; "
             "package.module:Name: your own."
         ),
     ] = METHODS,
     benchmarks: Annotated[
         str | None,
         typer.Option(
-            help="nq, triviaqa, popqa, hotpotqa, 2wikimultihopqa, musique, bamboogle; question files;  "
+            help="nq, triviaqa, popqa, hotpotqa, 2wikimultihopqa, musique, bamboogle; question files; "
             "package.module:Name: your own."
         ),
     ] = None,

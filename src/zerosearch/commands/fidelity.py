@@ -106,7 +106,7 @@ def look_table(report: dict[str, Any]) -> Table:
 
 def rest_table(report: dict[str, Any]) -> Table:
     """Form, failures, time and cost."""
-    made = Table(title="other numbers", show_header=False)
+    made = Table(title="other numbers", title_justify="left", show_header=False)
     blind, price = report["answer_in_prompt"], report["usd_per_page"]
     asked = counted(blind["queries"], "query", "queries")
     held = f"useful page contains the answer ({asked}), answer in the prompt"

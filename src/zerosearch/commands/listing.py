@@ -41,7 +41,7 @@ GROUPS: dict[str, dict[str, str]] = {
 SUMMARIES = {name: said for group in GROUPS.values() for name, said in group.items()}
 KEEPING = {
     name: "what was written so far is kept"
-    for name in ("train", "evaluate", "collect", "record", "label", "tune", "refresh", "fidelity")
+    for name in ("train", "evaluate", "collect", "record", "label", "tune", "refresh")
 }
 """What is said where one of these is stopped."""
 

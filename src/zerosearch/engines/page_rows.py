@@ -16,6 +16,7 @@ from typing import Any
 from zerosearch.episodes.questions import Question, parse_question
 from zerosearch.episodes.search import Document, Quality
 from zerosearch.errors import DataError
+from zerosearch.files.formats import names_of
 
 NO_QUESTION = Question("", "", ())
 
@@ -64,8 +65,9 @@ def parse_page_row(row: Any, where: str) -> RecordedPage:
     A result's text is its `text` or `snippet`, its id its `id` or `url`. Results without any text or title are left
     out. Raises `DataError`.
     """
-    if not isinstance(row, dict):
-        raise DataError(f"{where}: expected an object with 'query' and 'results', found {type(row).__name__}")
+    if not isinstance(row, dict) or not {"query", "results"} <= row.keys():
+        found = f"fields {names_of(row)}" if isinstance(row, dict) else type(row).__name__
+        raise DataError(f"{where}: not a recorded page: expected an object with 'query' and 'results', found {found}")
     query, results = row.get("query"), row.get("results")
     if not isinstance(query, str):
         raise DataError(f"{where}: the field 'query' must be text, found {type(query).__name__}")

@@ -118,7 +118,8 @@ def read_rows(path: Path) -> Iterator[dict[str, Any]]:
                 try:
                     row = parse_json(line, where)
                 except DataError as error:
-                    raise DataError(f"{error}; remove this line to go on") from None
+                    advice = "remove this line to go on" if number > 1 else "is this the file that was meant?"
+                    raise DataError(f"{error}; {advice}") from None
                 if not isinstance(row, dict):
                     raise DataError(f"{where}: not an object of JSON (found {shown(row)})")
                 yield row

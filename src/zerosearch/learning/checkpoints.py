@@ -99,18 +99,21 @@ def load_checkpoint(checkpoint: Checkpoint, learner: Learner, config: TrainConfi
 
 
 def check_settings(checkpoint: Checkpoint, config: TrainConfig, *, name: str = STATE) -> None:
-    """Raises `CheckpointError` that names the first setting in which the checkpoint's run differs from `config`, and
-    `DamagedCheckpoint` where it cannot tell.
+    """Raises `CheckpointError` that names every setting in which the checkpoint's run differs from `config` and may
+    not, and `DamagedCheckpoint` where it cannot tell.
 
     The length of a run binds where the curriculum goes by it; how a run is evaluated never does (`changes`).
     """
-    for key, old, new in _differences(checkpoint, config, name):
+    told = []
+    for key, was, now in _differences(checkpoint, config, name):
         if _binds(key, config):
             why = " (the curriculum goes by it: the noise of every step would be another one)" * (key == _LENGTH)
-            raise CheckpointError(
-                f"{checkpoint.folder}: was made with {key} = {old!r}, now it is {new!r}{why}; "
-                "take the old setting, another name, or --fresh"
-            )
+            told.append(f"{key} = {was!r}, now it is {now!r}{why}")
+    if told:
+        old = f"the old setting{'s' * (len(told) > 1)}"
+        raise CheckpointError(
+            f"{checkpoint.folder}: was made with {'; '.join(told)}; take {old}, another name, or --fresh"
+        )
 
 
 def changes(checkpoint: Checkpoint, config: TrainConfig) -> list[str]:

@@ -9,6 +9,7 @@ from typing import Any
 from zerosearch.episodes.scoring import contains_answer
 from zerosearch.episodes.search import SearchPage
 from zerosearch.simulator.fidelity import Compared
+from zerosearch.spending.ledger import counted
 
 EXAMPLES = 30
 _STYLE = """
@@ -64,7 +65,7 @@ def figures(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
         yield label, _within(report[name][side], within[name][side])
     yield "pages with all documents in form", _share(report["whole_pages"])
     if (bridge := report["bridge"])["queries"]:
-        named = f"useful pages of {bridge['queries']} first hops"
+        named = f"useful pages of {counted(bridge['queries'], 'first hop')}"
         right, wrong = (_within(bridge["useful"][key], within["bridge"]["useful"][key]) for key in ("right", "wrong"))
         yield f"{named} that name the bridge", right
         yield f"{named} that name a wrong one and not it", wrong

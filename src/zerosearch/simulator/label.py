@@ -183,11 +183,11 @@ def read_labels(path: Path) -> Iterator[RecordedPage]:
     A label is missing where its way could not tell: a judge that answered prose, a trajectory whose search failed.
     """
     for where, row in read_jsonl(path):
-        if not isinstance(row, dict) or row.get("version") != VERSION:
-            version = row.get("version") if isinstance(row, dict) else None
-            raise DataError(
-                f"{where}: labels of version {shown(version)}; this release reads {VERSION}. Label the pages again"
-            )
+        if not isinstance(row, dict) or "version" not in row:
+            raise DataError(f"{where}: not a labelled page; `zerosearch label` makes them, of recorded pages too")
+        if row["version"] != VERSION:
+            theirs = shown(row["version"])
+            raise DataError(f"{where}: labels of version {theirs}; this release reads {VERSION}. Label the pages again")
         try:
             page = replace(parse_page_row(row, where), question=Question.from_row(row))
             if type(row["rollout"]) is not int or type(row["turn"]) is not int:

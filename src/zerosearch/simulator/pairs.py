@@ -20,7 +20,7 @@ from zerosearch.episodes.search import Document, Quality, SearchRequest, holds_a
 from zerosearch.errors import ConfigError, DataError
 from zerosearch.models.chat import render_messages
 from zerosearch.models.local import LocalModel
-from zerosearch.simulator.label import JUDGE, named
+from zerosearch.simulator.label import CONTAINMENT, JUDGE, named
 from zerosearch.simulator.page_text import QUOTED_WORDS, answer_spans, format_page, format_plan
 from zerosearch.simulator.prompts import simulator_messages
 
@@ -57,7 +57,7 @@ def tuning_pairs(
     returned, and these are the only noisy ones. `misdirected_share` adds useful pages under another question, as a
     share of them (`misdirected`).
 
-    Raises `DataError` where a class has fewer than `MIN_CLASS` pages.
+    Raises `DataError` where a class has fewer than `MIN_CLASS` pages, or where no page has such a label.
     """
     labelled = _distinct(pages, way, top_k)
     rng = random.Random(seed)
@@ -68,6 +68,11 @@ def tuning_pairs(
     twins = [twin for twin in candidates if twin is not None]
     others = [_pair(page, Quality.NOISY, top_k) for page, quality in labelled if quality is Quality.NOISY]
     fewest = min(len(useful), len(twins) + len(others))
+    if not labelled:
+        there = ", ".join(sorted({name for page in pages for name in page.labels} - {CONTAINMENT})) or "none"
+        raise DataError(
+            f"no page has a label by {way} (there are labels by: {there}); take another --by, or label the pages again"
+        )
     if fewest < MIN_CLASS:
         raise DataError(
             f"labels by {way}: {len(useful)} useful and {len(twins) + len(others)} noisy pages, too unbalanced to tune "
