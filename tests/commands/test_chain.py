@@ -161,6 +161,11 @@ def test_a_hit_predictor_is_fitted_on_recorded_pages_and_measured(zerosearch: An
     done = zerosearch("tune", config, str(tmp_path / "pages.jsonl"), "--by", "hits", "--out", hits)
     assert done.code == 0, done.err
     assert "600 pages of 600 questions" in done.out
+    assert "not used" not in done.out
+    idle = ("--set", "tune.rank=2", "--set", "tune.epochs=.1", "--set", "tune.plan=true")  # a plan is the default
+    told = zerosearch("tune", config, str(tmp_path / "pages.jsonl"), "--by", "hits", "--out", hits, *idle)
+    assert told.code == 0, told.err
+    assert "not used: tune.rank, tune.epochs (a predictor of hits is fitted, and no model is tuned)\n" in told.out
     server = Endpoint()
     server.answer = lambda request: Reply(body=completion("[1] Nepal: A country.\n[2] Peru: Another."))
     write_jsonl(tmp_path / "asked.jsonl", [{"id": "1", "question": "nepal 1?", "golden_answers": ["Kathmandu"]}])

@@ -155,9 +155,13 @@ def tune_hits(
     """`zerosearch tune --by hits`: fit on files of recorded pages, `engine.top_k` documents each, and write `out`. What
     was recorded is kept there, and decided so.
 
-    Raises `DataError` for pages that cannot be used, `FolderError` where `out` is something else's.
+    Says which settings of `[tune]` are not used: all but `by`. Raises `DataError` for pages that cannot be used,
+    `FolderError` where `out` is something else's.
     """
     target, paths = Path(out), [Path(path) for path in recorded]
+    tuned, told = type(config.tune).model_fields, config.tune
+    if idle := [f"tune.{key}" for key in tuned if key != "by" and getattr(told, key) != tuned[key].default]:
+        say(f"not used: {', '.join(idle)} (a predictor of hits is fitted, and no model is tuned)")
     with owned(target, "tune"):
         check_file(target, lambda path: holds(path, "hits"))
         pages = [page for path in paths for page in read_recorded_pages(path)[0]]
