@@ -154,5 +154,5 @@ def test_what_a_complete_run_offers_next_works(place: Path) -> None:
     (offered,) = [line for line in next_steps(short) if "trains its policy further" in line]
     words = offered.split()
     name, change = words[words.index("--name") + 1], words[words.index("--set") + 1]
-    assert train(load_config("demo", [*simulated, f"name={name}", change]))
+    assert train(load_config(words[2], [f"name={name}", change]))
     assert (place / "runs" / "short-2" / "checkpoints" / "step-000001" / "policy").is_dir()

@@ -227,7 +227,7 @@ class TrainConfig(Section):
     def _agree(self) -> TrainConfig:
         algorithm, training = self.algorithm, self.training
         if not plain_name(self.name):
-            raise ValueError(f"name is {self.name!r}: a run's name is a plain folder name")
+            raise ValueError(f"name is {self.name!r}: a run's name is a plain folder name of at most 200 bytes")
         grouped = (algorithm.name == "grpo" and algorithm.scale != "batch") or (
             algorithm.name == "reinforce" and algorithm.baseline == "group"
         )

@@ -45,7 +45,7 @@ def test_a_local_simulator_is_refused_by_name(zerosearch: Any, config: str) -> N
         (("--on", "slurm"), "there is verl"),
         (("--dry-run",), "--on verl"),
         (("--on", "verl", "--verl", "trainer.nnodes"), "key=value"),
-        (("--on", "verl", "--seeds", "0,1"), "--seeds"),
+        (("--on", "verl", "--seeds", "3,4"), "--set seed=3 --name run-seed3"),
         (("--simulators", "2"), "--on verl"),
         (("--on", "verl", "--serve", "--max-model-len 4096"), "--simulators"),
         (("--on", "verl", "--simulators", "2"), "choose one"),  # and `SERVED` names a server

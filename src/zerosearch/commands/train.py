@@ -203,14 +203,18 @@ def _conclude(config: TrainConfig, complete: bool, report: str = "") -> None:
 
 
 def next_steps(config: TrainConfig) -> list[str]:
-    """What can be done with a complete run. One whose noise goes by its length cannot be made longer."""
+    """What can be done with a complete run. One whose noise goes by its length cannot be made longer.
+
+    The commands hold wherever the run came from, also as one of `--seeds`: they name its own `config.toml`.
+    """
     folder, steps = config.run_folder, config.training.steps
+    again = f"zerosearch train {folder}/config.toml"
     use = [f'zerosearch ask --run {folder} "..."', f"zerosearch export {folder}, for transformers, vLLM or llama.cpp"]
     if config.engine.kind != "simulated" or not config.curriculum.build().follows_length:
-        return [*use, f"the same command with --set training.steps={2 * steps} trains on"]
+        return [*use, f"{again} --set training.steps={2 * steps} trains on"]
     whose = "model.name" if config.model.full else "model.adapter"
     policy = f"{folder}/checkpoints/step-{steps:06d}/policy"
-    return [*use, f"the same command with --name {config.name}-2 --set {whose}={policy} trains its policy further"]
+    return [*use, f"{again} --name {config.name}-2 --set {whose}={policy} trains its policy further"]
 
 
 def _made_as(evaluation: dict[str, Any]) -> tuple[Any, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from zerosearch.commands.screen import console
+from zerosearch.commands.train_seeds import seeds_of
 from zerosearch.config import TrainConfig
 from zerosearch.errors import ConfigError
 from zerosearch.scaleout.verl.launch import launch, plan
@@ -36,7 +37,11 @@ def train_on(words: Words, config: TrainConfig, *, fresh: bool, seeds: str | Non
             else f"--on {words.on}: there is verl, and nothing else"
         )
     if seeds is not None:
-        raise ConfigError("--seeds does not go with --on verl: start one run a seed, with --set seed=N --name NAME-N")
+        first = seeds_of(seeds)[0]
+        raise ConfigError(
+            "--seeds does not go with --on verl: start one run for each seed, the first with "
+            f"--set seed={first} --name {config.name}-seed{first}"
+        )
     if words.serve is not None and words.simulators is None:
         raise ConfigError("--serve goes with --simulators")
     changes = words.changes
