@@ -180,10 +180,32 @@ def test_a_file_that_is_no_corpus_is_an_error(
     assert result.line.startswith(f"error: {tmp_path / name}{said}")
 
 
-def test_the_beginning_of_a_corpus_is_read_and_no_index_is_built(
+def test_a_broken_line_late_in_a_corpus_or_in_a_recording_is_told_with_its_number(check: Any, tmp_path: Path) -> None:
+    corpus, pages = tmp_path / "c.jsonl", tmp_path / "p.jsonl"
+    corpus.write_text('{"id": "1", "text": "x"}\n' * 1500 + '{"id": "2", "text"\n')
+    late = check("--set", "engine.kind=bm25", "--set", f"engine.bm25.corpus={corpus}")
+    assert late.code == 2
+    assert late.line.startswith(f"error: {corpus}:1501: not valid JSON")
+    told = ("--set", "evaluation.engine.kind=recorded", "--set", f"evaluation.engine.recorded.file={pages}")
+    page = '{"query": "q", "results": [], "engine": "a"}\n'
+    for rest, said in (
+        ('{"query": "q"}\n', ":1501: not a recorded page"),
+        (page.replace('"a"', '"b"'), ": holds pages of 2 engines (a, b): say which to replay"),
+    ):
+        pages.write_text(page * 1500 + rest)
+        result = check(*told)
+        assert result.code == 2
+        assert result.line.startswith(f"error: {pages}{said}")
+    one = check(*told, "--set", "evaluation.engine.recorded.source=a")
+    assert (one.code, one.err) == (0, "")
+    assert f"evaluation.engine.recorded.file: 1,500 pages of {pages}\n" in one.out.replace("\n ", " ")
+
+
+def test_the_beginning_of_a_large_corpus_is_read_and_no_index_is_built(
     check: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ZEROSEARCH_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("zerosearch.commands.check_parts._PASSAGES", 1000)
     corpus = tmp_path / "c.jsonl"
     told = ("--set", "engine.kind=bm25", "--set", f"engine.bm25.corpus={corpus}")
     for rows, rest, said in (

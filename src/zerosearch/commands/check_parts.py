@@ -15,6 +15,7 @@ from zerosearch.commands.screen import console
 from zerosearch.config import TrainConfig
 from zerosearch.engines.config import KINDS, EngineConfig
 from zerosearch.engines.corpus import first_passages
+from zerosearch.engines.recorded import count_recordings
 from zerosearch.engines.web import KEY_VARIABLES
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.rollout import RolloutSettings
@@ -28,9 +29,10 @@ from zerosearch.models.embedded import EMBEDDED_MODELS
 from zerosearch.models.samplers import vllm_is_installed
 from zerosearch.parts import Parts
 from zerosearch.registry import load
+from zerosearch.spending.ledger import counted
 from zerosearch.training_config import ALGORITHMS
 
-_PASSAGES = 1000  # of a corpus that are looked at
+_PASSAGES = 1_000_000  # of a corpus that are read: ten seconds
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
@@ -84,7 +86,7 @@ class Findings:
 def check_parts(config: TrainConfig, found: Findings) -> None:
     """Add to `found` what this machine lacks, models, adapters, corpora, keys, packages, and what cannot work.
 
-    Raises `DataError` for a malformed corpus.
+    Raises `DataError` for a malformed corpus or recording.
     """
     engines = {"engine": config.engine}
     if config.evaluation.engine is not None:
@@ -138,6 +140,9 @@ def _check_engine(place: str, engine: EngineConfig, found: Findings) -> None:
             found.missing.append(f"{place}.{engine.kind}.{key}: {file}: no such file")
         elif key == "corpus":
             _read_corpus(f"{place}.{engine.kind}.{key}", file)
+        else:
+            count = count_recordings(Path(file).expanduser(), engine.recorded.source)
+            console.print(f"{place}.recorded.file: {counted(count, 'page')} of {file}", markup=False)
     with found.looking(f"{place}.{engine.kind}.api_key_env"):
         key_from(getattr(table, "api_key_env", None) or KEY_VARIABLES.get(engine.kind))
     if engine.kind == "dense":
@@ -159,7 +164,7 @@ def _check_engine(place: str, engine: EngineConfig, found: Findings) -> None:
 
 
 def _read_corpus(setting: str, file: str) -> None:
-    """Look at the first passages: an index of all takes minutes. Raises `DataError` for a file that is no corpus."""
+    """Read its passages, the first million of a larger one. Raises `DataError` for a file that is no corpus."""
     count = first_passages(Path(file).expanduser(), _PASSAGES)
     if count is None:
         said = f"{file} is one large JSON document and is not looked into by this check"

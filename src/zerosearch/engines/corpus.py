@@ -134,18 +134,21 @@ def unpack(path: Path, to: Path) -> None:
 
 
 def first_passages(path: Path, count: int) -> int | None:
-    """Read up to `count` passages of a corpus, as its index will; how many there were. None, and nothing is read, for
-    a large file that is one JSON document: its first passage is there when all are.
+    """Read up to `count` passages of a corpus, as its index will, and keep none; how many there were. None, and nothing
+    is read, for a large file that is one JSON document: its first passage is there when all are.
 
     Raises `DataError` for a malformed passage among them, and for a corpus without passages.
     """
     if (kind_of(path) == ".json" or b"[" in first_bytes(path)) and path.stat().st_size > _LARGE:
         return None
     passages = (document for _, document in scan(path, path)) if lies_as_lines(path) else _unpacked(path)
-    found = list(islice(passages, count))
-    if len(found) < count and not any(map(has_text, found)):
-        raise no_passages(path, empty=len(found))
-    return len(found)
+    found = full = 0
+    for document in islice(passages, count):
+        found += 1
+        full += has_text(document)
+    if found < count and not full:
+        raise no_passages(path, empty=found)
+    return found
 
 
 def has_text(document: Document) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -84,27 +84,10 @@ class RecordedEngine:
         """
         path = Path(path)
         found = list(read_recordings(path))
-        if not found:
-            raise DataError(f"{path}: holds no recorded pages")
-        engines = sorted({page.engine or "no name" for page in found})
-        if source is not None:
-            found = [page for page in found if source in (page.engine, page.identity)]
-            if not found:
-                raise DataError(f"{path}: holds no page of {source!r}, but of {listed(engines)}")
-        elif len(engines) > 1:
-            raise DataError(
-                f"{path}: holds pages of {len(engines)} engines ({listed(engines)}): say which to replay "
-                "(engine.recorded.source)"
-            )
-        one, *others = sorted({page.identity for page in found})
-        if others:
-            what = ", ".join(differences(one, others[0]))
-            raise DataError(
-                f"{path}: its pages of {found[0].engine!r} are of {len(others) + 1} engines, which differ in {what}: "
-                f"say which to replay, engine.recorded.source = {one!r} or {others[0]!r}"
-            )
-        name = f"recorded:{found[0].engine or path.name.split('.')[0]}"
-        return cls(found, name=name, match=match, min_overlap=min_overlap)
+        replayed = _replayed(path, {(page.engine, page.identity) for page in found}, source)
+        kept = [page for page in found if (page.engine, page.identity) in replayed]
+        name = f"recorded:{kept[0].engine or path.name.split('.')[0]}"
+        return cls(kept, name=name, match=match, min_overlap=min_overlap)
 
     async def search(self, request: SearchRequest) -> SearchPage:
         """The page for `request.query`; quality, question and seed are for simulators and not looked at."""
@@ -168,6 +151,37 @@ def read_recordings(path: Path) -> Iterator[RecordedPage]:
         raise DataError(f"{path}: unknown kind of recording (use .jsonl, .jsonl.gz, or a file that engine.cache wrote)")
     for where, row in read_jsonl(path):
         yield parse_page_row(row, where)
+
+
+def count_recordings(path: Path, source: str | None = None) -> int:
+    """How many pages of a file `RecordedEngine.open` would replay, read one after the other. Raises what that does."""
+    counts = Counter((page.engine, page.identity) for page in read_recordings(path))
+    return sum(counts[engine] for engine in _replayed(path, counts, source))
+
+
+def _replayed(path: Path, engines: Collection[tuple[str, str]], source: str | None) -> list[tuple[str, str]]:
+    """Which of `engines`, names with identities, are replayed: those of one identity. Raises `DataError`."""
+    if not engines:
+        raise DataError(f"{path}: holds no recorded pages")
+    names = sorted({name or "no name" for name, _ in engines})
+    kept = sorted(engines)
+    if source is not None:
+        kept = [engine for engine in kept if source in engine]
+        if not kept:
+            raise DataError(f"{path}: holds no page of {source!r}, but of {listed(names)}")
+    elif len(names) > 1:
+        raise DataError(
+            f"{path}: holds pages of {len(names)} engines ({listed(names)}): say which to replay "
+            "(engine.recorded.source)"
+        )
+    one, *others = sorted({identity for _, identity in kept})
+    if others:
+        what = ", ".join(differences(one, others[0]))
+        raise DataError(
+            f"{path}: its pages of {kept[0][0]!r} are of {len(others) + 1} engines, which differ in {what}: "
+            f"say which to replay, engine.recorded.source = {one!r} or {others[0]!r}"
+        )
+    return kept
 
 
 def _idf(count: int, queries: int) -> float:
