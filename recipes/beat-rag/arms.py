@@ -4,10 +4,10 @@ python recipes/beat-rag/arms.py                                              # t
 python recipes/beat-rag/arms.py --arms concise:0,concise:1,concise:2 --gpus 0,1 --within 28
 python recipes/beat-rag/arms.py --dry-run                                    # print the commands
 
-Run it in the folder that holds data/ (README.md says what is in it). An arm is a reward of thrifty.py and a seed.
-Stages that do not wait for one another run side by side, one a GPU. A stage that is done is not done again:
-work/done/STAGE has its command. After a failure nothing that needs the stage is begun, and the status is 1. Logs are
-work/log/STAGE.log.
+Run it in the folder that holds data/ (README.md says what is in it). An arm is a reward of thrifty.py and a seed; of
+several seeds of a reward the mean of their weights (soup.py) is evaluated too. Stages that do not wait for one another
+run side by side, one a GPU. A stage that is done is not done again: work/done/STAGE has its command. After a failure
+nothing that needs the stage is begun, and the status is 1. Logs are work/log/STAGE.log.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ BENCHMARKS = (
     *("--data", "data/eval"),
 )
 EVALUATION = 150
-"""Seconds that are kept for the start and the evaluation of an arm; both took 111 on an H200."""
+"""Seconds that are kept for the start and the evaluation of an arm, or of a mean; both took 111 on an H200."""
 MINUTES = "{minutes}"
 
 
@@ -52,6 +52,10 @@ class Stage:
     @property
     def compares(self) -> bool:
         return self.name.startswith("kinds-")
+
+    @property
+    def evaluates_a_mean(self) -> bool:
+        return self.name.startswith("evaluate-mean-")
 
     @property
     def line(self) -> str:
@@ -116,7 +120,21 @@ def stages(arms: Sequence[str], model: str | None) -> list[Stage]:
     for reward, names in seeds.items():
         if len(names) > 1:
             pooled = script("kinds.py", ",".join(f"out-{name}:{name}" for name in names), "out-rag:rag")
-            found.append(stage(f"kinds-{reward}", pooled, *(f"evaluate-{name}" for name in names), "rag", gpu=False))
+            mean, adapter = f"mean-{reward}", f"work/mean-{'-'.join(names)}"
+            soup = script("soup.py", adapter, *(f"runs/{name}" for name in names))
+            asked = ("--methods", "episode", *sets(f"model.adapter={adapter}"))
+            found += [
+                stage(f"kinds-{reward}", pooled, *(f"evaluate-{name}" for name in names), "rag", gpu=False),
+                stage(mean, soup, *(f"train-{name}" for name in names), gpu=False),
+                stage(f"evaluate-{mean}", evaluate(mean, *asked), mean),
+                stage(
+                    f"kinds-{mean}",
+                    script("kinds.py", f"out-{mean}:episode", "out-rag:rag"),
+                    f"evaluate-{mean}",
+                    "rag",
+                    gpu=False,
+                ),
+            ]
     return found
 
 
@@ -155,9 +173,11 @@ class Runner:
         while waiting or self.running:
             for stage in [stage for stage in waiting if finished.issuperset(stage.needs)]:
                 if self.free or not stage.gpu:
-                    arms = sum(other.trains for other in [*waiting, *(one.stage for one in self.running)])
+                    left = [*waiting, *(one.stage for one in self.running)]
                     waiting.remove(stage)
-                    self.start(stage, arms)
+                    self.start(
+                        stage, sum(other.trains for other in left), sum(other.evaluates_a_mean for other in left)
+                    )
             if not self.running:
                 break
             time.sleep(0.05)
@@ -168,11 +188,11 @@ class Runner:
                 (finished.add if self.ended(one) else failed.append)(one.stage.name)
         return [*failed, *(stage.name for stage in waiting)]
 
-    def start(self, stage: Stage, arms: int) -> None:
+    def start(self, stage: Stage, arms: int, means: int) -> None:
         gpu = self.free.pop(0) if stage.gpu else None
         command = list(stage.command)
         if stage.trains:
-            command = [word.replace(MINUTES, f"{self.share(arms):.2f}") for word in command]
+            command = [word.replace(MINUTES, f"{self.share(arms, means):.2f}") for word in command]
         paths = os.pathsep.join([str(HERE.parents[1]), str(HERE), os.environ.get("PYTHONPATH", "")])
         environment = os.environ | {"PYTHONPATH": paths, "PYTHONUNBUFFERED": "1"}
         if gpu is not None:  # two processes that compile into one cache wait for each other
@@ -208,12 +228,14 @@ class Runner:
             table = self.log(stage).read_text(encoding="utf-8")
             print(f"\n{stage.name.removeprefix('kinds-')} against rag\n{table}", flush=True)
 
-    def share(self, arms: int) -> float:
-        """Minutes for an arm that begins now; so many (at least 1) are not yet trained, this one included."""
+    def share(self, arms: int, means: int = 0) -> float:
+        """Minutes for an arm that begins now; so many (at least 1) are not yet trained, this one included, and so many
+        means are not yet evaluated.
+        """
         if self.within is None:
             return self.minutes
         rounds = -(-arms // self.gpus)
-        left = self.within - (time.monotonic() - self.began)
+        left = self.within - (time.monotonic() - self.began) - EVALUATION * -(-means // self.gpus)
         return max(min(self.minutes, (left / rounds - EVALUATION) / 60), 0.1)
 
     def log(self, stage: Stage) -> Path:

@@ -50,8 +50,11 @@ def test_every_stage_comes_after_what_it_needs_and_its_settings_are_settings() -
             reward = config.reward.name.partition(":")[2]
             assert callable(getattr(thrifty, reward))
     assert {"train-concise-0", "kinds-unneeded-1"} < seen
-    assert planned[-1].name == "kinds-concise"
-    assert "out-concise-0:concise-0,out-concise-2:concise-2" in planned[-1].command
+    commands = {stage.name: stage.command for stage in planned}
+    assert "out-concise-0:concise-0,out-concise-2:concise-2" in commands["kinds-concise"]
+    assert commands["mean-concise"][2:] == ("work/mean-concise-0-concise-2", "runs/concise-0", "runs/concise-2")
+    assert "model.adapter=work/mean-concise-0-concise-2" in commands["evaluate-mean-concise"]
+    assert "mean-unneeded" not in commands
     lines = [stage.line for stage in planned]
     assert lines[0] == "python recipes/beat-rag/hit_rows.py data/corpus.jsonl.gz data/train work/hit-rows.jsonl"
     assert not [line for line in lines if str(arms.HERE) in line or sys.executable in line]
@@ -102,6 +105,7 @@ def test_arms_share_the_time_that_is_left(tmp_path: Path) -> None:
     two.minutes = 100
     assert two.share(2) == pytest.approx(30 - arms.EVALUATION / 60, abs=0.01)
     assert [two.share(3), two.share(4)] == pytest.approx([15 - arms.EVALUATION / 60] * 2, abs=0.01)
+    assert two.share(2, 1) == pytest.approx(30 - 2 * arms.EVALUATION / 60, abs=0.01)
     two.within = 0
     assert two.share(1) == 0.1
     assert runner(tmp_path).share(9) == 7.5
