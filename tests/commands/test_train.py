@@ -14,6 +14,7 @@ from learning.test_sinks import written
 from small_run import write_config
 from tiny import save_chain
 
+from zerosearch.commands.screen import Console
 from zerosearch.commands.train import clock, results_table
 from zerosearch.config_file import load_config
 from zerosearch.episodes.trajectory import read_trajectories
@@ -233,3 +234,25 @@ def test_the_table_has_a_column_for_each_evaluation_and_rows_for_the_transfer() 
     assert both.row_count == plain.row_count + 2
     assert list(both.columns[2].cells)[-2:] == ["-0.500", "-"]
     assert list(both.columns[1].cells)[-2:] == ["-", "-"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "lines"),
+    [
+        ("80", ["24 held-out questions, bm25:corpus/snippets-15, top 3, greedy"]),
+        ("49", ["24 held-out questions,", "bm25:corpus/snippets-15, top 3, greedy"]),
+    ],
+)
+def test_the_title_of_the_demos_table_is_broken_only_where_the_screen_is_too_narrow(
+    columns: str, lines: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    summary = dict.fromkeys(("f1", "em", "cover_em", "searches", "evidence", "valid_actions", "answered"), 0.25)
+    made = {"engine": "bm25:corpus/snippets-15", "top_k": 3, "summary": summary | {"questions": 24}}
+    console = Console()
+    monkeypatch.setattr("zerosearch.commands.screen.console", console)
+    console.print(results_table([{"step": 0, **made}, {"step": 3, **made}]))
+    shown = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert shown[: len(lines)] == lines
+    assert shown[len(lines)].startswith("┏")
+    assert len(shown[len(lines)]) == 49

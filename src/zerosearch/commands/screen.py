@@ -90,6 +90,12 @@ def table(title: str | Text, first: str, *columns: str) -> Table:
     return made
 
 
+def heading(what: str, how: str) -> Text:
+    """A table's title: one line where the screen has room for it, also beside a narrower table, else a line each."""
+    whole = Text(f"{what}, {how}", style="table.title", no_wrap=True, overflow="ignore")
+    return whole if whole.cell_len <= console.width else Text(f"{what},\n{how}", style="table.title")
+
+
 class LogLines(logging.Handler):
     """Log records as lines on standard error."""
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from zerosearch.commands.screen import Console, console, table
+from zerosearch.commands.screen import Console, console, heading, table
 from zerosearch.commands.train_seeds import SCORES, evaluations_of, seeds_of, train_seeds
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import as_overrides, load_config
@@ -226,7 +226,9 @@ def results_table(evaluations: list[dict[str, Any]]) -> Table:
     """Before, in between, after: one column an evaluation."""
     first, summaries = evaluations[0], [e["summary"] for e in evaluations]
     made = table(
-        f"{first['summary']['questions']} held-out questions, {first['engine']}, top {first['top_k']}, greedy",
+        heading(
+            f"{first['summary']['questions']} held-out questions", f"{first['engine']}, top {first['top_k']}, greedy"
+        ),
         "",
         *(f"after {counted(e['step'], 'step')}" if e["step"] else "before" for e in evaluations),
     )

@@ -17,7 +17,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from zerosearch.commands.screen import console, table
+from zerosearch.commands.screen import console, heading, table
 from zerosearch.config import TrainConfig
 from zerosearch.errors import ConfigError, RunError
 from zerosearch.files.jsonl import read_object
@@ -149,7 +149,7 @@ def summary(runs: dict[int, TrainConfig]) -> Table | None:
     after = f"after {' or '.join(map(str, steps))} {'step' if steps == [1] else 'steps'}"
     first = next(iter(last.values()))
     shown = table(
-        f"{first['summary']['questions']} held-out questions, {first['engine']}, {after}",
+        heading(f"{first['summary']['questions']} held-out questions", f"{first['engine']}, {after}"),
         "",
         *(f"seed {seed}" for seed in last),
         "mean",
