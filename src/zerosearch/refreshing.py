@@ -15,9 +15,9 @@ from typing import Any
 
 from zerosearch.config import TrainConfig
 from zerosearch.engines.config import EngineConfig
-from zerosearch.engines.corpus import sha256_of
 from zerosearch.errors import ConfigError, DataError, FolderError
 from zerosearch.files.folders import check_no_file, listed, owned
+from zerosearch.files.identity import sha256_of
 from zerosearch.files.jsonl import read_object, write_json
 from zerosearch.run_folder import policy_config
 from zerosearch.simulator.record import RecordSettings, read_recorded_pages

@@ -199,8 +199,8 @@ def read_questions(parts: Parts, found: Findings) -> dict[str, list[Question]]:
             console.print(f"{name}: {len(read[name]):,} questions of {source}", markup=False)
     if config.engine.kind == "simulated" and ("data.train" in read or config.data.train.startswith("hub:")):
         simulator = config.engine.simulated
-        local = None if simulator.base_url else simulator.model
-        unknown = embedded_warning(local, simulator.adapter, config.data.train, read.get("data.train", ()))
+        asked = read.get("data.train", ())
+        unknown = embedded_warning(simulator.local_model, simulator.adapter, config.data.train, asked)
         found.warnings += [unknown] if unknown else []
     return read
 

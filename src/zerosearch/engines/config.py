@@ -48,6 +48,11 @@ class SimulatedConfig(ServerConfig):
     """Give equal queries of a question the same page in a step, whichever rollout asks, as a real engine does. false: a
     new page for each search, as in the published method. The value in `[engine]` is used for evaluations too."""
 
+    @property
+    def local_model(self) -> str | None:
+        """The model that writes the pages here; None: it is behind a URL."""
+        return self.model if self.base_url is None else None
+
     def servers(self, *, timeout_seconds: float = 600.0) -> list[Server]:
         """One for each address; none: the model is a local one. Of several each may be silent half of the time."""
         urls = [self.base_url] if isinstance(self.base_url, str) else list(self.base_url or ())

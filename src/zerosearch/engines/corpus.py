@@ -10,7 +10,6 @@ quotes or not. A table without a header has two columns, id and text (MS MARCO).
 
 from __future__ import annotations
 
-import hashlib
 import json
 import threading
 from collections.abc import Iterator
@@ -178,11 +177,6 @@ def _of_table(row: Any, header: list[str], where: str) -> dict[str, Any]:
     if isinstance(row, list) or not set(header) & set(_TEXT):
         raise DataError(f"{where}: no column is called text; write a first line such as id, title, text")
     return row if set(map(plain_name, row)) & set(_TEXT) else {**row, "text": ""}  # an empty cell
-
-
-def sha256_of(path: Path) -> str:
-    with reading(path), path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _string(row: dict[str, Any], name: str, where: str) -> str:

@@ -24,11 +24,12 @@ from typing import Any
 
 import numpy as np
 
-from zerosearch.engines.corpus import PassageReader, has_text, lies_as_lines, no_passages, scan, sha256_of, unpack
+from zerosearch.engines.corpus import PassageReader, has_text, lies_as_lines, no_passages, scan, unpack
 from zerosearch.episodes.search import Document
 from zerosearch.errors import DataError, RunError
 from zerosearch.files.folders import built_once, sweep
 from zerosearch.files.formats import reading, stem_of
+from zerosearch.files.identity import sha256_of
 from zerosearch.files.jsonl import write_json
 
 log = logging.getLogger(__name__)

@@ -11,8 +11,9 @@ from zerosearch.episodes.questions import Question
 from zerosearch.episodes.scoring import normalize
 from zerosearch.factbook.questions import PREFIX
 from zerosearch.factbook.shipped import manifest
+from zerosearch.models.embedded import EMBEDDED
 
-EMBEDDED_MODEL, EMBEDDED_SIMULATOR = "smollm2-135m", "embedded:simulator"
+EMBEDDED_SIMULATOR = "embedded:simulator"
 ENOUGH = 0.5
 _LOOKED_AT = 500  # questions
 
@@ -25,7 +26,7 @@ def embedded_warning(model: str | None, adapter: str | None, source: str, questi
     `source` is where the questions are from. Those of the Factbook itself are known; of others at least half must name
     a country of it. Give no questions where they cannot be looked at yet.
     """
-    if model == EMBEDDED_MODEL and adapter is None:
+    if model == EMBEDDED and adapter is None:
         return (
             f"the simulator {model} has no adapter: it was not taught to write pages. Set "
             f'engine.simulated.adapter = "{EMBEDDED_SIMULATOR}" for questions about countries, or take another model '

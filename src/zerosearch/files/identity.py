@@ -12,9 +12,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import httpx
+from zerosearch.files.formats import reading
+
+if TYPE_CHECKING:
+    import httpx
 
 _KIND = "kind"
 
@@ -70,3 +74,9 @@ def address_of(url: httpx.URL) -> str:
 def digest_of(value: Any) -> str:
     """16 hexadecimal digits of the sha256 of a JSON value."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def sha256_of(path: Path) -> str:
+    """The sha256 of a file, in hexadecimal digits. Raises `DataError` where it cannot be read."""
+    with reading(path), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

