@@ -26,6 +26,14 @@ def test_an_empty_cache_is_said_and_nothing_is_fetched(
     assert not (tmp_path / "cache").exists()
 
 
+def test_a_narrow_screen_cuts_no_name_off(spawn: Any) -> None:
+    wide, narrow = (spawn("models", COLUMNS=width) for width in ("200", "50"))
+    assert "embedded:simulator" in wide.out
+    assert "…" not in narrow.out
+    rows = (line.split("│")[1].strip() for line in narrow.out.splitlines() if line.startswith("│"))
+    assert "embedded:simulator" in "".join(rows)
+
+
 @pytest.mark.model
 def test_a_cached_model_is_said_with_its_path(zerosearch: Any) -> None:
     from zerosearch.models.embedded import ensure

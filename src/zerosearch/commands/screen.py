@@ -31,6 +31,7 @@ class Console(rich.console.Console):
     """A rich console that prints words as they are: no colours for numbers, no `:train:` as a picture.
 
     Text is wrapped at spaces in a terminal, whatever its width, and not at all elsewhere: a line in a file is a line.
+    In a table a word that is longer than its column is broken; nothing is cut off.
     """
 
     def __init__(self, *, stderr: bool = False) -> None:
@@ -53,6 +54,9 @@ class Console(rich.console.Console):
                 options = {"overflow": "ignore", "crop": False} | options  # a path longer than a line stays whole
             else:
                 options["soft_wrap"] = True
+        for shown in objects:
+            for column in shown.columns if isinstance(shown, Table) else ():
+                column.overflow = "fold"
         super().print(*objects, **options)
 
     def next(self, command: str) -> None:
