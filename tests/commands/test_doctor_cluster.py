@@ -18,6 +18,17 @@ def test_a_cluster_is_divided_and_the_command_told(zerosearch: Any) -> None:
     assert "estimated" in result.out
 
 
+def test_the_command_starts_the_servers_that_nobody_else_does(zerosearch: Any) -> None:
+    asked = ("doctor", "--on", "verl", "--gpus", "8", "--config", "one-gpu-3b", "--gpu", "H100")
+    line = zerosearch(*asked).out.splitlines()[-1]
+    servers = line.partition(" --simulators ")[2]
+    assert servers.endswith("x1")
+    taken = zerosearch("train", "one-gpu-3b", *line.split()[3:], "--dry-run")
+    assert f"# {servers.removesuffix('x1')} times, on free GPUs: vllm serve" in taken.out, taken.err
+    elsewhere = zerosearch(*asked, "--set", "engine.simulated.base_url=http://127.0.0.1:9/v1")
+    assert "--simulators" not in elsewhere.out
+
+
 def test_too_few_gpus_end_with_status_1(zerosearch: Any) -> None:
     result = zerosearch("doctor", "--on", "verl", "--gpus", "2", "--model", "qwen2.5-32b", "--gpu", "A100")
     assert result.code == 1

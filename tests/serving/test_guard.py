@@ -86,6 +86,8 @@ def test_paths_that_lead_elsewhere_lead_nowhere(bm25: BM25Engine) -> None:
             said = raw(client, f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
             assert b" 404 " in said.splitlines()[0], path
         assert client.post("/e/%2e%2e%2fx/retrieve", json={"query": "a"}).status_code == 404
+        assert client.get("/").json()["error"]["message"] == "Not Found; GET /docs lists what there is"
+        assert client.get("/docs").status_code == 200
         assert client.get("/retrieve").status_code == 405
 
 

@@ -18,6 +18,7 @@ from zerosearch.models.cards import CARDS, GIB, Card, card_named
 from zerosearch.models.devices import pick_device
 from zerosearch.models.shapes import Shape, config_named, shape_of
 from zerosearch.process import runtime
+from zerosearch.spending.ledger import counted
 
 _MODELS = {"3b": "qwen2.5-3b", "7b": "qwen2.5-7b", "14b": "qwen2.5-14b", "32b": "qwen2.5-32b", "1.5b": "qwen2.5-1.5b"}
 
@@ -147,9 +148,12 @@ def show_cluster(config: TrainConfig, on: str | None, gpus: int | None, gpu: str
     shown = table(f"{shape.name} on {gpus} {card.name}, estimated", "", "")
     shown.add_row("GPUs of the policy", str(found.policy))
     shown.add_row("  of one vLLM engine (tensor_model_parallel_size)", str(found.tensor_parallel))
+    servers = ""
     if writer is not None:
         replicas = found.simulator // found.simulator_parallel
-        shown.add_row(f"GPUs of the simulator, {writer.name}", f"{found.simulator} ({replicas} servers)")
+        if config.engine.simulated.base_url is None:  # the run has to start them
+            servers = f" --simulators {replicas}x{found.simulator_parallel}"
+        shown.add_row(f"GPUs of the simulator, {writer.name}", f"{found.simulator} ({counted(replicas, 'server')})")
     shown.add_row("seconds of rollouts", f"{found.rollouts:.1f}")
     shown.add_row("  more waiting for pages", f"{found.pages:.1f}")
     shown.add_row("seconds of the update", f"{found.update:.1f}")
@@ -159,7 +163,8 @@ def show_cluster(config: TrainConfig, on: str | None, gpus: int | None, gpu: str
     console.print(
         "by rates of one GPU and our own sampler; without NCCL, vLLM's own speed, its sleep, weights sent to it"
     )
-    console.print(f"zerosearch train CONFIG --on verl{flags(found.policy, found.tensor_parallel)}", markup=False)
+    divided = flags(found.policy, found.tensor_parallel) + servers
+    console.print(f"zerosearch train CONFIG --on verl{divided}", markup=False)
     return True
 
 

@@ -162,7 +162,8 @@ def _add_errors(app: FastAPI) -> None:
     async def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
         kind = {404: "no_such_path", 405: "method"}.get(error.status_code, "http")
-        return answer(Fault(error.status_code, kind, str(error.detail)), _request_id(request), error.headers)
+        more = "; GET /docs lists what there is" if error.status_code in (404, 405) else ""
+        return answer(Fault(error.status_code, kind, f"{error.detail}{more}"), _request_id(request), error.headers)
 
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(Fault, fault)
