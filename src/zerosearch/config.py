@@ -206,7 +206,7 @@ class TrainConfig(Section):
     """The run's folder is `folder/name`."""
     folder: str = Field("runs", json_schema_extra=FREE)
     """The folder that contains run folders."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=1 << 63)
     """Seed of everything random in the run."""
     data: DataConfig = DataConfig()
     model: ModelConfig = ModelConfig()

@@ -103,6 +103,7 @@ def test_mean_and_spread_are_those_of_the_last_evaluations(tmp_path: Path) -> No
         ("0,x", "--seeds 0,x: write whole numbers"),
         ("", "--seeds is empty"),
         ("-1", "--seeds -1: write whole numbers"),
+        ("0,9223372036854775808", "seed: Input should be less than 9223372036854775808"),
     ],
 )
 def test_what_is_no_list_of_seeds_is_refused(zerosearch: Any, seeds: str, said: str) -> None:
