@@ -286,6 +286,17 @@ def test_the_simulator_that_ships_is_told_from_one_that_knows_the_questions(chec
     assert "nothing else" not in check(*own).out
 
 
+def test_an_evaluation_on_what_training_asks_is_told(check: Any, tmp_path: Path) -> None:
+    rows = [{"id": str(n), "question": f"Who made {n}?", "golden_answers": ["x"]} for n in range(3)]
+    write_jsonl(tmp_path / "train.jsonl", rows[:2])
+    write_jsonl(tmp_path / "test.jsonl", [{**rows[1], "id": "other", "question": "who made  1?"}, rows[2]])
+    train = ("--set", f"data.train={tmp_path / 'train.jsonl'}")
+    both = check(*train, "--set", f"evaluation.questions={tmp_path / 'test.jsonl'}")
+    assert "note: 1 of 2 questions of evaluation.questions are also in data.train" in both.out
+    write_jsonl(tmp_path / "test.jsonl", rows[2:])
+    assert "also in" not in check(*train, "--set", f"evaluation.questions={tmp_path / 'test.jsonl'}").out
+
+
 def test_questions_that_are_too_long_are_counted(check: Any, tmp_path: Path) -> None:
     rows = [{"id": "s", "question": "Who?", "golden_answers": ["x"]}]
     rows += [{"id": f"l{n}", "question": "lorem ipsum " * 3000, "golden_answers": ["x"]} for n in range(2)]

@@ -235,9 +235,12 @@ def test_it_is_said_where_an_adapter_was_trained_for_something_else(
 ) -> None:
     said: list[str] = []
     build(changed(values, engine__simulated__adapter=str(adapters[0])), said)
-    assert said == [f"warning: the simulator {adapters[0]} was tuned with top_k = 3, this run asks for 1"]
+    tuned = f"warning: the simulator {adapters[0]} was tuned with top_k = 3, this run asks for 1"
+    seen, *others = said
+    assert others == [tuned]
+    assert seen.startswith("warning: 2 of 2 questions of evaluation.questions are also in data.train")
     build(changed(values, engine__simulated__adapter=str(adapters[1]), name="other"), said)
-    assert len(said) == 1  # without a card there is nothing to compare
+    assert said == [seen, tuned, seen]  # without a card there is nothing to compare
 
 
 # ---- what is refused, before anything is written

@@ -17,7 +17,7 @@ from zerosearch.engines.config import KINDS, EngineConfig
 from zerosearch.engines.corpus import first_passages
 from zerosearch.engines.recorded import count_recordings
 from zerosearch.engines.web import KEY_VARIABLES
-from zerosearch.episodes.questions import Question
+from zerosearch.episodes.questions import Question, seen_in_training
 from zerosearch.episodes.rollout import RolloutSettings
 from zerosearch.episodes.scoring import SCORES
 from zerosearch.errors import EXTRAS, ModelError, ZeroSearchError, install
@@ -197,6 +197,8 @@ def read_questions(parts: Parts, found: Findings) -> dict[str, list[Question]]:
             read[name] = open_them()
         if name in read:
             console.print(f"{name}: {len(read[name]):,} questions of {source}", markup=False)
+    if len(read) == 2 and (seen := seen_in_training(read["data.train"], read["evaluation.questions"])):
+        found.warnings.append(seen)
     if config.engine.kind == "simulated" and ("data.train" in read or config.data.train.startswith("hub:")):
         simulator = config.engine.simulated
         asked = read.get("data.train", ())

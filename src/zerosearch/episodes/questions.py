@@ -7,7 +7,7 @@ import json
 import logging
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import chain, count
 from pathlib import Path
@@ -251,6 +251,22 @@ def questions_digest(questions: Iterable[Question]) -> str:
         digest.update(json.dumps(question.as_dict(), ensure_ascii=False, sort_keys=True).encode())
         digest.update(b"\n")
     return digest.hexdigest()
+
+
+def seen_in_training(training: Iterable[Question], evaluation: Sequence[Question]) -> str | None:
+    """What to say where questions of an evaluation are asked in training too, by their text; None: none are."""
+
+    def plain(question: Question) -> str:
+        return " ".join(question.text.casefold().split())
+
+    asked = set(map(plain, training))
+    seen = sum(plain(question) in asked for question in evaluation)
+    if not seen:
+        return None
+    return (
+        f"{seen:,} of {len(evaluation):,} questions of evaluation.questions are also in data.train: their scores do not"
+        " tell what was learned for other questions"
+    )
 
 
 def _hub_rows(source: str) -> Iterator[tuple[str, Any]]:

@@ -10,7 +10,7 @@ import torch
 
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import config_toml
-from zerosearch.episodes.questions import Question
+from zerosearch.episodes.questions import seen_in_training
 from zerosearch.errors import ConfigError, ZeroSearchError
 from zerosearch.factbook.known import embedded_warning
 from zerosearch.files.folders import aside, owned
@@ -96,7 +96,7 @@ def assemble(
     check_run_folder(config.run_folder)
     begin = None if fresh else look(config)
     inputs = trainer_inputs(parts, processes)
-    for warning in _warnings(config, inputs.questions, processes):
+    for warning in _warnings(config, inputs, processes):
         say(f"warning: {warning}")
     folder = config.run_folder
     if begin is not None and begin.whole:
@@ -187,14 +187,17 @@ def _critic(parts: Parts, model: LocalModel) -> Critic:
     return Critic.lora(model, rank=config.model.lora.rank, alpha=config.model.lora.alpha)
 
 
-def _warnings(config: TrainConfig, questions: Sequence[Question], processes: Processes) -> Iterator[str]:
-    """Where there are fewer processes than wanted, or a simulator's adapter is asked for what it was not tuned on."""
+def _warnings(config: TrainConfig, inputs: TrainerInputs, processes: Processes) -> Iterator[str]:
+    """Where there are fewer processes than wanted, where training asks what the evaluation asks, or where a simulator's
+    adapter is asked for what it was not tuned on."""
     if processes.missed:
         yield processes.missed
+    if seen := seen_in_training(inputs.questions, inputs.evaluation_questions):
+        yield seen
     engine, simulator = config.engine, config.engine.simulated
     if engine.kind != "simulated":
         return
-    if unknown := embedded_warning(simulator.local_model, simulator.adapter, config.data.train, questions):
+    if unknown := embedded_warning(simulator.local_model, simulator.adapter, config.data.train, inputs.questions):
         yield unknown
     if simulator.adapter is not None:
         for line in tuned_otherwise(simulator.adapter, top_k=engine.top_k, base=simulator.model).values():
