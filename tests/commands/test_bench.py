@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +84,46 @@ def test_the_table_names_the_work_and_its_rates(zerosearch: Any) -> None:
     assert "tiny (0 million random weights, float32) on CPU: 2 questions x 3 episodes" in result.out
     for row in ("rollouts", "update", "step"):
         assert row in result.out
+
+
+WHOLE = ("--set", "model.full=true", "--set", "model.lora=none", "--set", "model.adapter=none")
+
+
+@pytest.mark.parametrize(
+    ("words", "trained", "dtype"),
+    [
+        ((), "LoRA of rank 8", "float32"),
+        (("--set", "algorithm.name=ppo"), "LoRA of rank 8, with a critic", "float32"),
+        (WHOLE, "all weights", "float32"),
+        (("--set", "model.dtype=bfloat16"), "LoRA of rank 8", "bfloat16"),
+    ],
+)
+def test_what_the_settings_say_is_trained(zerosearch: Any, words: tuple[str, ...], trained: str, dtype: str) -> None:
+    result = zerosearch("bench", *SMALL, "--json", *words)
+    assert result.code == 0, result.err
+    found = json.loads(result.out[result.out.index("{") :])
+    assert (found["trained"], found["dtype"]) == (trained, dtype)
+    assert min(found["policy_tokens"] + found["update_tokens"]) > 0
+    assert sum(found["simulator_tokens"]) > 0
+    assert max(found["sampler_gaps"]) < 0.01
+
+
+def test_weights_are_divided_among_the_processes(tmp_path: Path) -> None:
+    out = tmp_path / "two.json"
+    command = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "zerosearch", "bench")
+    divided = ("--set", "training.shard=true", "--out", str(out))
+    done = subprocess.run([*command, *SMALL, *WHOLE, *divided], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(out.read_text())
+    assert (found["processes"], found["trained"]) == (2, "all weights, divided")
+    assert max(found["sampler_gaps"]) < 0.01
+    assert found["estimated_gib"] is None  # doctor counts one process
+
+
+def test_one_process_cannot_divide_its_weights(zerosearch: Any) -> None:
+    result = zerosearch("bench", *SMALL, *WHOLE, "--set", "training.shard=true")
+    assert result.code == 2
+    assert "training.shard = true: there is only one process" in result.err
 
 
 def test_a_shape_that_is_unknown_is_told_the_known_ones(zerosearch: Any) -> None:

@@ -124,7 +124,7 @@ def _show(found: Measured, repeats: int) -> None:
     console.print(
         f"{found.shape} ({found.parameters / 1e6:,.0f} million random weights, {found.dtype}) on {gpus}: "
         f"{work.questions} questions x {work.rollouts} episodes, at most {work.max_searches} searches, sampler "
-        f"{found.sampler}"
+        f"{found.sampler}, trained: {found.trained}"
     )
     shown = table("", "", "seconds", "first", "limit", "tokens", "tokens a second")
     sampled = [a + b for a, b in zip(found.policy_tokens, found.simulator_tokens, strict=True)]
@@ -148,9 +148,10 @@ def _show(found: Measured, repeats: int) -> None:
     gaps = found.sampler_gaps
     console.print(f"sampler gap: {gaps[0]:.4f} nats a token in the first step, {gaps[-1]:.4f} in the last")
     if found.peak_gib is not None:
+        estimate = found.estimated_gib
+        told = "" if estimate is None else f"; estimated by zerosearch doctor: {estimate:.1f} GiB"
         console.print(
-            f"memory at its highest: {found.peak_gib:.1f} GiB in tensors, {found.held_gib:.1f} GiB held; estimated by "
-            f"zerosearch doctor: {found.estimated_gib:.1f} GiB"
+            f"memory at its highest: {found.peak_gib:.1f} GiB in tensors, {found.held_gib:.1f} GiB held{told}"
         )
     _show_phases("where the rollouts' time goes", found.phases(found.rollout_phases))
     _show_phases("where the update's time goes", found.phases(found.update_phases))

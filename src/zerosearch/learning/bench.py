@@ -26,17 +26,16 @@ from zerosearch.episodes.scoring import Scores
 from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.errors import ConfigError
 from zerosearch.learning.estimate import Work, memory, plan_of
-from zerosearch.learning.learner import Learner
-from zerosearch.learning.parallel import ALONE, Processes
-from zerosearch.learning.policy import POLICY, Policy, recompute_layers
+from zerosearch.learning.opening import open_learner
+from zerosearch.learning.parallel import Processes
+from zerosearch.learning.sharding import GatheredGenerator
 from zerosearch.models.cards import GIB, Card, card_named
 from zerosearch.models.devices import multiplying, pick_device
 from zerosearch.models.fused import fuse_norms
-from zerosearch.models.local import LocalModel
+from zerosearch.models.loaded import LocalModels
+from zerosearch.models.local import DtypeName, LocalModel
 from zerosearch.models.phases import Profile, Spent, longest_first
-from zerosearch.models.samplers import open_worker
 from zerosearch.models.shapes import SHAPES, config_named, shape_of
-from zerosearch.models.waiting import Waiting
 from zerosearch.models.worker import TransformersGenerator
 
 
@@ -48,6 +47,7 @@ class Measured:
     dtype: str
     shape: str
     sampler: str
+    trained: str
     parameters: int
     read_bytes: int
     """Weights that a decoding step reads."""
@@ -129,6 +129,16 @@ def random_model(shape: str, device: torch.device, dtype: torch.dtype) -> LocalM
     return LocalModel(model, _NoTokenizer(), shape, device)
 
 
+class RandomModels(LocalModels):
+    """The models of a run, each of random weights; a name is a shape."""
+
+    def load(self, name: str, dtype: DtypeName | None = None) -> LocalModel:
+        device, chosen = pick_device(self.device), dtype or self.dtype
+        if chosen == "auto":
+            chosen = "bfloat16" if device.type == "cuda" else "float32"
+        return random_model(name, device, getattr(torch, chosen))
+
+
 def measure(
     shape: str,
     config: TrainConfig,
@@ -138,43 +148,44 @@ def measure(
     profile: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Measured:
-    """Play and learn `repeats` times, with the sizes, device and sampler of `config`; `profile`: say in what phases.
+    """Play and learn `repeats` times, with the models, sampler and sizes of `config`; `profile`: say in what phases.
 
-    Processes that are started together share the work, as those of a run do.
+    Processes that are started together share the work, as those of a run do. Raises `ConfigError`.
     """
     processes = Processes.current()
+    config.model.check_trainable()
+    config = config.model_copy(update={"model": config.model.model_copy(update={"name": shape, "adapter": None})})
     device = pick_device(config.model.device)
     if device.type == "cuda":
         gc.collect()  # what was measured before
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     say(f"making {shape} with random weights ...")
-    model = random_model(shape, device, torch.float32 if device.type == "cpu" else torch.bfloat16)
-    lora, training = config.model.lora, config.training
-    rank = lora.rank if lora else 16
-    measured = _nothing_yet(model, config, work, rank)
-    measured.processes = processes.size
-    policy = Policy.lora(model, None, rank=rank, alpha=lora.alpha if lora else 32.0)
-    worker = open_worker(
-        model,
+    training = config.training
+    models = RandomModels(
+        config.model.device,
+        config.model.dtype,
+        training.max_batch_rows,
+        training.max_batch_tokens,
+        training.merge_adapters,
         config.model.sampler,
-        max_batch_rows=training.max_batch_rows,
-        max_batch_tokens=training.max_batch_tokens,
-        merge=training.merge_adapters,
     )
-    learner = Learner(policy, None, config, processes)
-    if config.model.gradient_checkpointing:
-        recompute_layers(model, full=False)
+    learner, policy = open_learner(config, models, processes)
+    simulator = TransformersGenerator(models.get(shape)[1])
+    sampled = policy.generator if isinstance(policy, GatheredGenerator) else policy
+    measured = _nothing_yet(learner.policy.model, sampled.worker.model.dtype, config, work)
+    measured.processes = processes.size
     watch = Profile(device)
     with multiplying(config.model.matmul_precision), watch if profile else nullcontext():
         for repeat in range(repeats):
             say(f"step {repeat + 1} of {repeats} ...")
             processes.wait()
             started = time.perf_counter()
-            own = asyncio.run(_rollouts(worker, work, model.base.config.vocab_size, repeat, processes))
+            words = config_named(shape).vocab_size
+            own = asyncio.run(_rollouts(policy, simulator, work, words, repeat, processes))
             batch = sorted(processes.gather(own), key=lambda t: (t.group, t.rollout))
             measured.rollout_seconds.append(time.perf_counter() - started)
-            measured.rollout_phases += [_phases(watch)] if profile else []
+            measured.rollout_phases += [_phases(watch, full=config.model.full)] if profile else []
             started = time.perf_counter()
             measured.sampler_gaps.append(float(learner.update(batch, repeat)["sampler_gap"]))
             if device.type == "cuda":
@@ -182,50 +193,64 @@ def measure(
                 measured.peak_gib = torch.cuda.max_memory_allocated(device) / GIB
                 measured.held_gib = torch.cuda.max_memory_reserved(device) / GIB
             measured.update_seconds.append(time.perf_counter() - started)
-            measured.update_phases += [_phases(watch)] if profile else []
-            _count(measured, batch, worker, processes)
-    worker.close()
+            measured.update_phases += [_phases(watch, full=config.model.full)] if profile else []
+            _count(measured, batch, (sampled, simulator), processes)
+    models.close()
     return measured
 
 
-def _nothing_yet(model: LocalModel, config: TrainConfig, work: Work, rank: int) -> Measured:
+def _nothing_yet(model: LocalModel, sampled: torch.dtype, config: TrainConfig, work: Work) -> Measured:
     """What is known before a step: the model's size, and the memory of such a run as `zerosearch doctor` counts it."""
     shape, gpu = shape_of(model.base.config, model.name), model.device.type == "cuda"
     plan = plan_of(config, gpu=gpu, parameters=shape.parameters)
-    plan = replace(plan, item=model.dtype.itemsize, rank=rank, full=False, simulated=True)
+    plan = replace(plan, simulated=True, simulator=shape if plan.full else None)
     room = torch.cuda.mem_get_info(model.device)[1] if gpu else None
     return Measured(
         device=torch.cuda.get_device_name(model.device) if gpu else "CPU",
         dtype=str(model.dtype).removeprefix("torch."),
         shape=model.name,
         sampler=config.model.sampler,
+        trained=_trained(config),
         parameters=shape.parameters,
-        read_bytes=(shape.parameters - shape.looked_up) * model.dtype.itemsize,
+        read_bytes=(shape.parameters - shape.looked_up) * sampled.itemsize,
         work=work,
-        estimated_gib=sum(memory(shape, plan, room).values()) / GIB,
+        estimated_gib=None if config.training.shard else sum(memory(shape, plan, room).values()) / GIB,
     )
 
 
-def _phases(watch: Profile) -> dict[str, Spent]:
-    """Who speaks with the bare base is the simulator here."""
-    return {name.replace(", base", ", simulator"): spent for name, spent in watch.take().items()}
+def _trained(config: TrainConfig) -> str:
+    lora, critic = config.model.lora, ", with a critic" if config.algorithm.name == "ppo" else ""
+    what = f"LoRA of rank {lora.rank}" if lora else "all weights"
+    return f"{what}{', divided' if config.training.shard else ''}{critic}"
 
 
-def _count(measured: Measured, batch: list[Trajectory], worker: Waiting, processes: Processes) -> None:
-    """The tokens of a step, by all processes."""
+def _phases(watch: Profile, *, full: bool) -> dict[str, Spent]:
+    """Who speaks with a bare base is the simulator here, and with `full` the policy too."""
+    speaker = "policy and simulator" if full else "simulator"
+    return {name.replace(", base", f", {speaker}"): spent for name, spent in watch.take().items()}
+
+
+def _count(
+    measured: Measured, batch: list[Trajectory], speakers: tuple[TransformersGenerator, ...], processes: Processes
+) -> None:
+    """The tokens of a step, by all processes. `speakers` are policy and simulator."""
     measured.update_tokens.append(sum(len(t.ids) for t in batch))
     measured.chains.append(max(len(t.ids) - t.prompt_length for t in batch))
-    totals = {speaker: worker.totals[speaker].tokens if speaker in worker.totals else 0 for speaker in (POLICY, None)}
-    for counts, decoded in ((measured.policy_tokens, totals[POLICY]), (measured.simulator_tokens, totals[None])):
-        counts.append(sum(processes.gather([decoded])) - sum(counts))
+    for counts, speaker in zip((measured.policy_tokens, measured.simulator_tokens), speakers, strict=True):
+        total = speaker.worker.totals.get(speaker.adapter)
+        counts.append(sum(processes.gather([total.tokens if total else 0])) - sum(counts))
 
 
 async def _rollouts(
-    worker: Waiting, work: Work, words: int, step: int, processes: Processes = ALONE
+    policy: TransformersGenerator | GatheredGenerator,
+    simulator: TransformersGenerator,
+    work: Work,
+    words: int,
+    step: int,
+    processes: Processes,
 ) -> list[Trajectory]:
     """This process's episodes as of a run: prompts of shared instructions, turns, pages that the same weights write."""
     rng = random.Random(step)
-    policy, simulator = TransformersGenerator(worker, POLICY), TransformersGenerator(worker, None)
     policy.sync()
 
     def text(length: int, of: random.Random) -> list[int]:

@@ -16,18 +16,13 @@ from zerosearch.factbook.known import embedded_warning
 from zerosearch.files.folders import aside, owned
 from zerosearch.files.jsonl import atomic_write, write_json
 from zerosearch.learning.beginning import check_run_folder, look
-from zerosearch.learning.critic import Critic
-from zerosearch.learning.learner import Learner
 from zerosearch.learning.manifest import check_engines, identities, manifest
+from zerosearch.learning.opening import open_learner
 from zerosearch.learning.parallel import ALONE, Processes
-from zerosearch.learning.policy import POLICY, Policy, recompute_layers
-from zerosearch.learning.sharding import GatheredGenerator
 from zerosearch.learning.sinks import check_sinks, open_sinks
 from zerosearch.learning.trainer import Sink, Trainer, TrainerInputs
-from zerosearch.models.adapters import resolve_adapter, tuned_otherwise
+from zerosearch.models.adapters import tuned_otherwise
 from zerosearch.models.devices import multiplying
-from zerosearch.models.local import LocalModel
-from zerosearch.models.worker import TransformersGenerator
 from zerosearch.parts import Parts
 from zerosearch.playing import rollout_settings
 from zerosearch.process.runtime import prepare
@@ -113,7 +108,7 @@ def assemble(
 
 def trainer_inputs(parts: Parts, processes: Processes = ALONE) -> TrainerInputs:
     """Everything that the trainer of `parts.config` works with."""
-    config, full = parts.config, parts.config.model.full
+    config = parts.config
     torch.manual_seed(config.seed)
     questions, held_out = parts.questions(), parts.evaluation_questions()
     if processes.size > 1 and config.model.device.startswith("cuda:"):
@@ -121,26 +116,14 @@ def trainer_inputs(parts: Parts, processes: Processes = ALONE) -> TrainerInputs:
             f"model.device = {config.model.device!r} names one GPU for {processes.size} processes; "
             '"auto" gives each its own'
         )
-    # Full fine-tuning keeps float32 weights (an update of 1e-6 would round away in bfloat16), and shares them with no
-    # simulator: it would change with the policy.
-    if config.training.shard:
-        if processes.size == 1:
-            raise ConfigError(
-                "training.shard = true: there is only one process; start several with "
-                "accelerate launch --num_processes N -m zerosearch train ..., or leave it out"
-            )
-        speaking, worker = parts.models.get(config.model.name, alone=True)
-        model = parts.models.load(config.model.name, "float32")
-    else:
-        model, worker = parts.models.get(config.model.name, dtype="float32" if full else None, alone=full)
-    learner = _learner(parts, model, processes)
-    generator = TransformersGenerator(worker, None if full else POLICY)
+    learner, generator = open_learner(config, parts.models, processes)
+    model = learner.policy.model
     temperature, top_k, judge_k = config.training.temperature, config.engine.top_k, parts.engine_config("judge").top_k
     engine, judge = parts.engine("train", metered=False), parts.engine("judge", metered=False)
     return TrainerInputs(
         questions=questions,
         evaluation_questions=held_out,
-        generator=GatheredGenerator(generator, speaking, model) if config.training.shard else generator,
+        generator=generator,
         engine=engine,
         evaluation_engine=judge,
         learner=learner,
@@ -148,43 +131,6 @@ def trainer_inputs(parts: Parts, processes: Processes = ALONE) -> TrainerInputs:
         evaluation=rollout_settings(config, model, temperature=0.0, top_k=judge_k),
         simulator_seconds=parts.models.simulator_seconds if parts.models.simulating else None,
     )
-
-
-def _learner(parts: Parts, model: LocalModel, processes: Processes) -> Learner:
-    config = parts.config
-    steady, context = model.steady_context, config.protocol.max_context_tokens
-    if steady is not None and context > steady:
-        raise ConfigError(
-            f"protocol.max_context_tokens = {context}: beyond {steady} tokens {config.model.name} turns its positions "
-            f"by the text's length, and the trainer would not see what was sampled; use at most {steady}"
-        )
-    policy = _policy(parts, model)
-    critic = _critic(parts, model) if config.algorithm.name == "ppo" else None
-    if config.model.gradient_checkpointing:
-        for trained in {id(part.model): part.model for part in (policy, critic) if part is not None}.values():
-            recompute_layers(trained, full=config.model.full)
-    if config.training.shard:
-        policy.shard(processes)
-    return Learner(policy, critic, config, processes)
-
-
-def _policy(parts: Parts, model: LocalModel) -> Policy:
-    config = parts.config
-    if not config.model.full:
-        source = resolve_adapter(config.model.adapter) if config.model.adapter else None
-        lora = config.model.lora
-        assert lora is not None  # the config's own check
-        return Policy.lora(model, source, rank=lora.rank, alpha=lora.alpha)
-    pulled = config.algorithm.kl != "none" and config.algorithm.kl_coef > 0
-    return Policy.full_weights(model, parts.models.load(config.model.name) if pulled else None)
-
-
-def _critic(parts: Parts, model: LocalModel) -> Critic:
-    config = parts.config
-    if config.model.full:
-        return Critic.full_weights(parts.models.load(config.model.name, "float32"))
-    assert config.model.lora is not None
-    return Critic.lora(model, rank=config.model.lora.rank, alpha=config.model.lora.alpha)
 
 
 def _warnings(config: TrainConfig, inputs: TrainerInputs, processes: Processes) -> Iterator[str]:
