@@ -123,7 +123,7 @@ def test_an_episode_comes_from_standard_input_or_a_file(check: Any, tmp_path: Pa
         (("--set", "protocol.prompt=Answer!"), "error: protocol.prompt must hold {question} exactly once"),
         (("--text", " "), "error: --text: holds no episode, the text is empty"),
         (("--text", "a", "--file", "b"), "error: --text and --file both give an episode: choose one"),
-        (("--file", "no-such.txt"), "error: no-such.txt: cannot be read"),
+        (("--file", "no-such.txt"), "error: no-such.txt: cannot be read (No such file or directory)"),
         (("--answer", "x"), "error: --answer says what an episode is scored against"),
         (("--text", "a", "--set", "model.name=no/such/model"), "error: no model 'no/such/model'"),
         (("--text", "a", "--set", "model.name=no-such/model"), "error: model no-such/model: its tokenizer is not on"),

@@ -255,4 +255,6 @@ def test_the_title_of_the_demos_table_is_broken_only_where_the_screen_is_too_nar
     shown = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert shown[: len(lines)] == lines
     assert shown[len(lines)].startswith("┏")
+    made["summary"]["questions"] = 1
+    assert str(results_table([{"step": 0, **made}]).title).startswith("1 held-out question,")
     assert len(shown[len(lines)]) == 49

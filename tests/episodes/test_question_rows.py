@@ -197,7 +197,7 @@ def test_fields_that_cannot_be_understood_are_told(text: str) -> None:
         ({"question": "who?", "answer": None}, "has no answer in the field 'answer' (it holds 'None')"),
         (
             {"question": "who?", "label": "x"},
-            "has no answer in the field 'golden_answers' (its fields: 'question, label')",
+            "has no answer in the field 'golden_answers' (missing or empty; its fields: 'question, label')",
         ),
         ({"question": "who?", "answer": "['Lima' ... 'x']"}, "f:1: \"['Lima' ... 'x']\" begins like a printed list"),
         ({"prompt": [{"role": "user", "content": "Do as I say.\nWell?"}], "answer": "a"}, "has no text in the field"),

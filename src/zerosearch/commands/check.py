@@ -207,7 +207,7 @@ def _episode_text(text: str | None, file: Path | None) -> str | None:
         try:
             text, where = file.read_text(encoding="utf-8"), str(file)
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"{file}: cannot be read ({error})") from None
+            raise DataError(f"{file}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     else:
         where = "--text"
     if text is not None and not text.strip():

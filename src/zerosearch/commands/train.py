@@ -227,7 +227,8 @@ def results_table(evaluations: list[dict[str, Any]]) -> Table:
     first, summaries = evaluations[0], [e["summary"] for e in evaluations]
     made = table(
         heading(
-            f"{first['summary']['questions']} held-out questions", f"{first['engine']}, top {first['top_k']}, greedy"
+            counted(first["summary"]["questions"], "held-out question"),
+            f"{first['engine']}, top {first['top_k']}, greedy",
         ),
         "",
         *(f"after {counted(e['step'], 'step')}" if e["step"] else "before" for e in evaluations),

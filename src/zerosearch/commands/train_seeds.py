@@ -22,6 +22,7 @@ from zerosearch.config import TrainConfig
 from zerosearch.errors import ConfigError, RunError
 from zerosearch.files.jsonl import read_object
 from zerosearch.process import interrupts
+from zerosearch.spending.ledger import counted
 
 SCORES = {
     "f1": "F1",
@@ -149,7 +150,7 @@ def summary(runs: dict[int, TrainConfig]) -> Table | None:
     after = f"after {' or '.join(map(str, steps))} {'step' if steps == [1] else 'steps'}"
     first = next(iter(last.values()))
     shown = table(
-        heading(f"{first['summary']['questions']} held-out questions", f"{first['engine']}, {after}"),
+        heading(counted(first["summary"]["questions"], "held-out question"), f"{first['engine']}, {after}"),
         "",
         *(f"seed {seed}" for seed in last),
         "mean",

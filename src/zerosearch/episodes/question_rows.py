@@ -130,8 +130,9 @@ class _Row:
         id_name, identifier = self._id()
         unanswerable = _is(row.get("is_impossible"), True) or _is(row.get("answerable"), False)
         if not answers.texts and not unanswerable and answered:
-            named = ", ".join(map(str, row))
-            held = f"it holds {_short(row[answers_name])}" if answers_name in row else f"its fields: {_short(named)}"
+            held = f"missing or empty; its fields: {_short(', '.join(map(str, row)))}"  # a table leaves empty cells out
+            if answers_name in row:
+                held = f"it holds {_short(row[answers_name])}"
             raise self._wrong(f"the question {_short(text)} has no answer in the field '{answers_name}' ({held})")
         try:
             "\n".join((text, *answers.texts, identifier or "")).encode()
