@@ -18,7 +18,18 @@ from small_run import write_config
 from tiny import save_chain
 
 import zerosearch
-from zerosearch import Document, EngineError, Question, SearchRequest, load_config, open_engine, train
+from zerosearch import (
+    Document,
+    EngineError,
+    Question,
+    SearchRequest,
+    Trials,
+    collect,
+    evaluate,
+    load_config,
+    open_engine,
+    train,
+)
 from zerosearch.commands.train import next_steps
 from zerosearch.errors import CheckpointError, ConfigError
 from zerosearch.files.jsonl import write_jsonl
@@ -156,3 +167,14 @@ def test_what_a_complete_run_offers_next_works(place: Path) -> None:
     name, change = words[words.index("--name") + 1], words[words.index("--set") + 1]
     assert train(load_config(words[2], [f"name={name}", change]))
     assert (place / "runs" / "short-2" / "checkpoints" / "step-000001" / "policy").is_dir()
+
+
+def test_a_place_may_be_given_as_text(place: Path) -> None:
+    config = load_config("demo", ["model.name=model"])
+    (place / "sets").mkdir()
+    (place / "questions.jsonl").rename(place / "sets" / "mine.jsonl")
+    table = evaluate(config, "episode", "mine", out="scores", trials=Trials(data="sets"))
+    assert table.rows[0].cells["mine"].value == 1.0
+    assert (place / "scores" / "mine" / "episode.jsonl").is_file()
+    assert collect(config, "pages", questions="sets/mine.jsonl").done == 4
+    assert (place / "pages" / "collect.json").is_file()

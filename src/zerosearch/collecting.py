@@ -56,7 +56,7 @@ class Deeper:
 
 def collect(
     config: TrainConfig,
-    out: Path,
+    out: str | Path,
     questions: str | None = None,
     how: Collecting = Collecting(),
     say: Callable[[str], None] = print,
@@ -68,6 +68,7 @@ def collect(
     is spent, and `RunError` at the end where searches failed.
     """
     prepare()
+    out = Path(out)
     check_no_file(out)
     with owned(out, "collect"), Parts(config, spending=out, work="collect") as parts:
         engine_config = parts.engine_config("real")

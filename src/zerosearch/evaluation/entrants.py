@@ -47,7 +47,7 @@ class Trials:
     samples: int = 1
     temperature: float = 0.0
     limit: int | None = None
-    data: Path | None = None
+    data: str | Path | None = None
     fields: str | None = None
     max_tokens: int | None = None
     label: str | None = None

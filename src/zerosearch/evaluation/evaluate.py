@@ -32,7 +32,7 @@ def evaluate(
     config: TrainConfig,
     methods: str | Iterable[str] = METHODS,
     benchmarks: str | Iterable[str] | None = None,
-    out: Path = Path("evaluation"),
+    out: str | Path = "evaluation",
     trials: Trials = Trials(),  # noqa: B008 (frozen)
     say: Callable[[str], None] = print,
 ) -> ResultsTable:
@@ -51,6 +51,7 @@ def evaluate(
     named = benchmarks or config.evaluation.benchmarks or config.evaluation.questions
     limit = trials.limit or (None if benchmarks else config.evaluation.benchmark_limit)
     names = [name for name in (named.split(",") if isinstance(named, str) else named) if name.strip()]
+    out = Path(out)
     check_no_file(out)
     if is_training_run(out):
         raise FolderError(f"--out {out}: is the folder of a training run; name another folder")
@@ -59,7 +60,8 @@ def evaluate(
         for file in (table, table.with_suffix(".md")):
             check_file(file, lambda _: holds(table, "benchmarks", "digests", "rows"))
         fields = Fields.parse(trials.fields or config.evaluation.fields)
-        asked = distinct([open_benchmark(name, trials.data, limit, config.seed, fields) for name in names])
+        data = None if trials.data is None else Path(trials.data)
+        asked = distinct([open_benchmark(name, data, limit, config.seed, fields) for name in names])
         with Parts(config, spending=out, work="evaluate") as parts:
             setup = Setup(parts, specs, trials)
             cells = [_cell(setup, entrant, one, out) for entrant in map(setup.enter, specs) for one in asked]
