@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
@@ -55,6 +56,27 @@ def test_adapters_of_another_scale_or_base_are_refused(tmp_path: Path) -> None:
         assert found.stderr.startswith(f"error: {name} of {one} is ")
         assert found.stderr.count("\n") == 1
         assert not (tmp_path / "soup").exists()
+
+
+@pytest.mark.parametrize("setting", [{"use_rslora": True}, {"rank_pattern": {"up_proj": 4}}])
+def test_adapters_whose_scale_would_be_another_are_refused(tmp_path: Path, setting: dict[str, Any]) -> None:
+    found = made(tmp_path / "soup", *(write_adapter(tmp_path / f"a{seed}", seed, **setting) for seed in range(2)))
+    assert found.returncode == 1
+    assert (
+        found.stderr
+        == f"error: {tmp_path / 'a0'} has {', '.join(setting)}: the mean of such adapters is not made here\n"
+    )
+    assert not (tmp_path / "soup").exists()
+
+
+def test_weights_that_are_no_factor_are_refused(tmp_path: Path) -> None:
+    adapters = [write_adapter(tmp_path / f"a{seed}", seed) for seed in range(2)]
+    for adapter in adapters:
+        file = adapter / "adapter_model.safetensors"
+        save_file(load_file(file) | {"base_model.model.lm_head.weight": torch.ones(3, 3)}, file)
+    found = made(tmp_path / "soup", *adapters)
+    assert (found.returncode, (tmp_path / "soup").exists()) == (1, False)
+    assert "the adapters hold base_model.model.lm_head.weight, which is no factor of a LoRA" in found.stderr
 
 
 def test_a_folder_that_is_there_is_left_alone(tmp_path: Path) -> None:
