@@ -285,6 +285,14 @@ def test_the_written_file_names_every_setting() -> None:
         ({"model": {**FULL, "adapter": "a"}}, "model.adapter is a LoRA adapter and cannot be trained with model.full"),
         ({"algorithm": {"updates_per_batch": 321}}, "algorithm.updates_per_batch is larger than the number of"),
         ({"protocol": {"max_context_tokens": 64, "answer_reserve_tokens": 64}}, "protocol.answer_reserve_tokens"),
+        (
+            {"curriculum": {"pages": "whole", "noise_kinds": ["plain"]}, "fidelity": {"reader": {}}},
+            "no settings any more: curriculum.pages, curriculum.noise_kinds, fidelity.reader; delete them",
+        ),
+        (
+            {"evaluation": {"engine": {"recorded": {"on_miss": "empty"}}}},
+            "any more: evaluation.engine.recorded.on_miss",
+        ),
     ],
     ids=str,
 )

@@ -141,6 +141,19 @@ def _settings(section: type[BaseModel], name: str = "") -> Iterator[tuple[str, A
 _KNOWN = dict(_settings(TrainConfig))
 _CALLED_ELSEWHERE = {"extra_body": "request.extra", "max_new_tokens": "protocol.max_turn_tokens"}
 """What OpenAI's client and transformers call some settings."""
+_GONE = {
+    "curriculum": ("noise_kinds", "pages", "stages"),
+    "engine.recorded": ("on_miss",),
+    "fidelity": ("encoder", "reader"),
+    "label": ("right",),
+}
+"""Settings of older versions, by their section. The configurations in run folders name them."""
+
+
+def is_gone(place: str) -> bool:
+    """Whether a setting, such as `curriculum.pages`, was one of an older version and is none any more."""
+    section, _, last = place.removeprefix("evaluation.").rpartition(".")
+    return last in _GONE.get(section, ())
 
 
 def _nearest(place: str) -> str:
@@ -160,6 +173,9 @@ def _first_problem(error: ValidationError) -> str:
     problems = error.errors()
     first = problems[0]
     place = ".".join(str(part) for part in first["loc"])
+    places = [".".join(map(str, problem["loc"])) for problem in problems if problem["type"] == "extra_forbidden"]
+    if gone := list(filter(is_gone, places)):
+        return f"of an older version, and no settings any more: {', '.join(gone)}; delete them"
     if first["type"] == "extra_forbidden":
         text = f"unknown setting {_short(place)}{_nearest(place[:200])}"
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,16 @@ def test_all_settings_that_bind_are_named_at_once(saved: Checkpoint) -> None:
         "was made with curriculum.end = 0.5, now it is 0.9; seed = 0, now it is 1; take the old settings, another name"
     )
     assert said in str(caught.value)
+
+
+def test_a_run_with_a_setting_that_is_gone_is_not_told_to_take_it(saved: Checkpoint) -> None:
+    state = saved.folder / "state.json"
+    held = json.loads(state.read_text())
+    held["settings"]["curriculum.pages"] = "mixed"
+    state.write_text(json.dumps(held))
+    with pytest.raises(CheckpointError) as caught:
+        check_settings(saved, CONFIG)
+    assert "curriculum.pages = 'mixed', no setting any more; take another name, or --fresh" in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from zerosearch.config import TrainConfig
+from zerosearch.config_file import is_gone
 from zerosearch.errors import CheckpointError, DataError, RunError, first_line
 from zerosearch.files.folders import flush, settle, unwritten
 from zerosearch.files.jsonl import read_object, write_json
@@ -104,16 +105,15 @@ def check_settings(checkpoint: Checkpoint, config: TrainConfig, *, name: str = S
 
     The length of a run binds where the curriculum goes by it; how a run is evaluated never does (`changes`).
     """
-    told = []
-    for key, was, now in _differences(checkpoint, config, name):
-        if _binds(key, config):
-            why = " (the curriculum goes by it: the noise of every step would be another one)" * (key == _LENGTH)
-            told.append(f"{key} = {was!r}, now it is {now!r}{why}")
+    told, ways = [], "another name, or --fresh"
+    binding = [difference for difference in _differences(checkpoint, config, name) if _binds(difference[0], config)]
+    for key, was, now in binding:
+        why = " (the curriculum goes by it: the noise of every step would be another one)" * (key == _LENGTH)
+        told.append(f"{key} = {was!r}, {'no setting any more' if is_gone(key) else f'now it is {now!r}{why}'}")
+    if not any(is_gone(key) for key, _, _ in binding):
+        ways = f"the old setting{'s' * (len(told) > 1)}, {ways}"
     if told:
-        old = f"the old setting{'s' * (len(told) > 1)}"
-        raise CheckpointError(
-            f"{checkpoint.folder}: was made with {'; '.join(told)}; take {old}, another name, or --fresh"
-        )
+        raise CheckpointError(f"{checkpoint.folder}: was made with {'; '.join(told)}; take {ways}")
 
 
 def changes(checkpoint: Checkpoint, config: TrainConfig) -> list[str]:
