@@ -23,6 +23,7 @@ from zerosearch.evaluation.tables import (
     rich_tables,
     scores,
 )
+from zerosearch.evaluation.text_table import TextTable
 from zerosearch.usage import Usage
 
 
@@ -169,3 +170,13 @@ def test_a_narrow_screen_cuts_no_number_off(tmp_path: Path, width: int) -> None:
         for line in shown.lines:
             assert all(cell in text for cell in line)
     assert text.count("search-o1") == len(rich_tables(table, width))  # each piece says whose numbers it holds
+
+
+@pytest.mark.parametrize("width", [16, 24, 38])
+def test_a_screen_that_is_too_narrow_breaks_cells_and_cuts_nothing_off(width: int) -> None:
+    line = ("hotpotqa", "search-o1", "12.3 [10.1, 14.5]")
+    (part,) = TextTable(("benchmark", "method", "EM in percent"), [line], names=2).rich(width)
+    out = io.StringIO()
+    Console(file=out, width=width).print(part)
+    rows = [row.split("│")[1:-1] for row in out.getvalue().splitlines() if row[0] == "│"]
+    assert ["".join(cells).replace(" ", "") for cells in zip(*rows, strict=True)] == [c.replace(" ", "") for c in line]

@@ -43,16 +43,20 @@ class TextTable:
     def _piece(self, piece: Sequence[int], sizes: Sequence[int], width: int, title: str | None) -> Table:
         """The columns get their `sizes`, and of what is left of `width` what they need to show their head in one line.
 
-        Rich would take from all of them alike where a head is too long, and then cut the last column off.
+        Rich would take from all of them alike where a head is too long, and then cut the last column off. On a screen
+        too narrow for the `sizes`, cells are broken.
         """
         table = Table(title=title, title_justify="left")
         shown = (*range(self.names), *piece)
-        left = max(width - sum(sizes[place] + 3 for place in shown) - 1, 0)
+        left = width - sum(sizes[place] + 3 for place in shown) - 1
+        fits = left >= 0
         for place in shown:
             aligned: Literal["left", "right"] = "left" if place < self.names else "right"
             more = min(left, max(len(self.heads[place]) - sizes[place], 0))
             left -= more
-            table.add_column(self.heads[place], justify=aligned, width=sizes[place] + more)
+            table.add_column(
+                self.heads[place], justify=aligned, overflow="fold", width=sizes[place] + more if fits else None
+            )
         for line in self.lines:
-            table.add_row(*(Text(line[place], no_wrap=True) for place in shown))
+            table.add_row(*(Text(line[place], no_wrap=fits) for place in shown))
         return table
