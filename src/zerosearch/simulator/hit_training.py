@@ -159,8 +159,10 @@ def tune_hits(
     `FolderError` where `out` is something else's.
     """
     target, paths = Path(out), [Path(path) for path in recorded]
-    tuned, told = type(config.tune).model_fields, config.tune
-    if idle := [f"tune.{key}" for key in tuned if key != "by" and getattr(told, key) != tuned[key].default]:
+    settings = type(config.tune).model_fields
+    if idle := [
+        f"tune.{key}" for key, field in settings.items() if key != "by" and getattr(config.tune, key) != field.default
+    ]:
         say(f"not used: {', '.join(idle)} (a predictor of hits is fitted, and no model is tuned)")
     with owned(target, "tune"):
         check_file(target, lambda path: holds(path, "hits"))
