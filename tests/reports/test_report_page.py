@@ -164,6 +164,23 @@ def test_an_episode_is_read_with_the_keyboard_token_by_token(two_seeds: Path, op
     assert page.evaluate("document.activeElement.id") == "detail"
 
 
+def test_the_last_values_of_several_runs_stand_beside_or_below_the_title(
+    byte_codec: Codec, tmp_path: Path, opened: Any
+) -> None:
+    runs = [write_run(tmp_path / f"run{number}", byte_codec, 2, lr=number / 10) for number in range(1, 5)]
+    for run in runs:
+        write_evaluation(run, 2, episodes_of(byte_codec, rollouts=1))
+    page = opened(page_of(byte_codec, tmp_path / "report.html", *runs), viewport={"width": 700, "height": 900}).ready()
+    for figure in page.locator("figure").all():
+        title, lasts, card = (
+            part.bounding_box() for part in (figure.locator(".asks"), figure.locator(".lasts"), figure)
+        )
+        assert lasts["x"] >= title["x"] + title["width"] or lasts["y"] >= title["y"] + title["height"]
+        for last in figure.locator(".last").all():
+            box = last.bounding_box()
+            assert card["x"] <= box["x"] <= box["x"] + box["width"] <= card["x"] + card["width"]
+
+
 def test_a_phone_has_no_sideways_scrolling(two_seeds: Path, opened: Any) -> None:
     page = opened(two_seeds, viewport={"width": 380, "height": 800}).ready()
     page.locator("#list .row").first.click()
