@@ -175,7 +175,7 @@ def _first_problem(error: ValidationError) -> str:
     place = ".".join(str(part) for part in first["loc"])
     places = [".".join(map(str, problem["loc"])) for problem in problems if problem["type"] == "extra_forbidden"]
     if gone := list(filter(is_gone, places)):
-        return f"of an older version, and no settings any more: {', '.join(gone)}; delete them"
+        return f"only older versions had {', '.join(gone)}: leave {'it' if len(gone) == 1 else 'them'} out"
     if first["type"] == "extra_forbidden":
         text = f"unknown setting {_short(place)}{_nearest(place[:200])}"
     else:
