@@ -317,9 +317,28 @@ def test_a_path_of_windows_is_told_how_to_be_written(tmp_path: Path, folder: str
         load_config(path)
 
 
-def test_further_problems_are_counted() -> None:
-    with pytest.raises(ConfigError, match=r"^x: .*, and 2 more problem\(s\)$"):
-        config_from_dict({"a": 1, "b": 2, "seed": -1}, "x")
+def test_each_wrong_setting_has_a_line_and_five_are_named() -> None:
+    wrong = {"stepz": 1, "seed": -1, "training": {"steps": 0}, "model": {"request": {"drop": [3, 4]}}}
+    with pytest.raises(ConfigError) as caught:
+        config_from_dict({**wrong, "engine": {"simulated": {"base_url": 3}}}, "x", ["seed"])
+    assert sorted(str(caught.value).splitlines()) == [
+        "--set: seed: Input should be greater than or equal to 0 (found -1)",
+        "x: engine.simulated.base_url: Input should be a valid string; put it in quotes",
+        "x: model.request.drop.0: Input should be a valid string (found 3); put it in quotes",
+        "x: training.steps: Input should be greater than or equal to 1 (found 0)",
+        "x: unknown setting stepz; did you mean training.steps?",
+    ]
+    with pytest.raises(ConfigError) as caught:
+        config_from_dict({letter: 1 for letter in "abcdefg"}, "x")
+    assert [line[:17] for line in str(caught.value).splitlines()] == ["x: unknown settin"] * 5 + ["and 2 more"]
+
+
+def test_of_several_types_the_nearest_one_is_asked_for() -> None:
+    for address, said in (
+        ("h", "base_url: 'h' is not"), (["h"], "base_url.0: 'h' is not"), ([3], "base_url.0: Input"),
+    ):  # fmt: skip
+        with pytest.raises(ConfigError, match=f"^x: engine.simulated.{said}"):
+            config_from_dict({"engine": {"simulated": {"base_url": address}}}, "x")
 
 
 @pytest.mark.parametrize(

@@ -11,10 +11,12 @@ from copy import deepcopy
 from datetime import date, time
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from itertools import filterfalse
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
 
 from zerosearch.cleaning import clean
 from zerosearch.config import TrainConfig, plain_name
@@ -25,6 +27,7 @@ from zerosearch.models.config import UNSET, Section
 
 _PRESET = "preset:"
 _NOT_SHOWN = ("base_url", "url", "api_key_env")  # of these not even a wrong value is shown: it may be a secret
+_LISTED = 5  # wrong settings that are named at once
 
 
 def load_config(
@@ -49,16 +52,20 @@ def as_overrides(values: Mapping[str, Any]) -> list[str]:
 
 
 def config_from_dict(values: dict[str, Any], where: str, changed: Sequence[str] = ()) -> TrainConfig:
-    """Raises `ConfigError` that names the setting, after `where` or, for one of `changed`, after `--set`."""
+    """Raises `ConfigError` with a line for each wrong setting, at most five, after `where` or, for one of `changed`,
+    after `--set`."""
     try:
         return TrainConfig.model_validate(values)
     except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"]))
-        if any(place == key or place.startswith(f"{key}.") for key in changed):
-            where = "--set"
-        elif any(not place or key.startswith(f"{place}.") for key in changed):
-            where = f"{where} with --set"
-        raise ConfigError(f"{where}: {_first_problem(error)}") from None
+        lines = [f"{_blamed(place, where, changed)}: {text}" for place, text in _problems(error)]
+        more = [f"and {len(lines) - _LISTED} more"] if len(lines) > _LISTED else []
+        raise ConfigError("\n".join([*lines[:_LISTED], *more])) from None
+
+
+def _blamed(place: str, where: str, changed: Sequence[str]) -> str:
+    if any(place == key or place.startswith(f"{key}.") for key in changed):
+        return "--set"
+    return f"{where} with --set" if any(not place or key.startswith(f"{place}.") for key in changed) else where
 
 
 def _read(path: str | Path) -> dict[str, Any]:
@@ -169,24 +176,36 @@ def _nearest(place: str) -> str:
     return f"; did you mean {' or '.join(near[:3])}?" if near else ""
 
 
-def _first_problem(error: ValidationError) -> str:
-    problems = error.errors()
-    first = problems[0]
-    place = ".".join(str(part) for part in first["loc"])
-    places = [".".join(map(str, problem["loc"])) for problem in problems if problem["type"] == "extra_forbidden"]
-    if gone := list(filter(is_gone, places)):
-        return f"only older versions had {', '.join(gone)}: leave {'it' if len(gone) == 1 else 'them'} out"
-    if first["type"] == "extra_forbidden":
-        text = f"unknown setting {_short(place)}{_nearest(place[:200])}"
-    else:
-        message = first["msg"].removeprefix("Value error, ")
-        text = f"{place}: {message}" if place else message
-        if first["type"] != "value_error" and str(first["loc"][-1]) not in _NOT_SHOWN:
-            found = first["input"]
-            text += f" (found {found if isinstance(found, (date, time)) else _short(repr(found))})"
-        if first["type"] == "string_type":
-            text += "; put it in quotes"
-    return text + (f", and {len(problems) - 1} more problem(s)" if len(problems) > 1 else "")
+def _problems(error: ValidationError) -> Iterator[tuple[str, str]]:
+    """Each wrong setting with what to say of it. Where it may have several types, what its nearest type says."""
+    found: dict[str, ErrorDetails] = {}
+    for detail in error.errors():
+        place = _place_of(detail)
+        while detail["type"] != "extra_forbidden" and place not in _KNOWN and place:
+            place = place.rpartition(".")[0]
+        if place not in found or len(found[place]["loc"]) < len(detail["loc"]):
+            found[place] = detail
+    if gone := list(filter(is_gone, found)):
+        yield gone[0], f"only older versions had {', '.join(gone)}: leave {'it' if len(gone) == 1 else 'them'} out"
+    for setting in filterfalse(is_gone, found):
+        yield setting, _problem(setting, found[setting])
+
+
+def _place_of(detail: ErrorDetails) -> str:
+    """Without the types among which pydantic chose, such as `list[str]`."""
+    return ".".join(str(part) for part in detail["loc"] if detail["type"] == "extra_forbidden" or "[" not in str(part))
+
+
+def _problem(setting: str, detail: ErrorDetails) -> str:
+    place = _place_of(detail)
+    if detail["type"] == "extra_forbidden":
+        return f"unknown setting {_short(place)}{_nearest(place[:200])}"
+    message = detail["msg"].removeprefix("Value error, ")
+    text = f"{place}: {message}" if place else message
+    if detail["type"] != "value_error" and setting.rpartition(".")[2] not in _NOT_SHOWN:
+        found = detail["input"]
+        text += f" (found {found if isinstance(found, (date, time)) else _short(repr(found))})"
+    return f"{text}; put it in quotes" if detail["type"] == "string_type" else text
 
 
 def _short(text: str) -> str:

@@ -54,7 +54,7 @@ class ZeroSearchError(Exception):
 
 
 class ConfigError(ZeroSearchError):
-    """A setting is unknown, out of range, or contradicts another."""
+    """A setting is unknown, out of range, or contradicts another. Several wrong settings have a line each."""
 
 
 class DataError(ZeroSearchError):
