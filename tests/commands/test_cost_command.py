@@ -66,6 +66,7 @@ def test_without_a_run_it_is_the_papers_table(zerosearch: Any) -> None:
         "simulator 14B (paper)": ("64,000", "$70.80"),
     }
     assert "arXiv 2505.04588" in result.out
+    assert "Sources and dates: docs/cost.md" in result.out  # no file that only a checkout has
     assert cells(result.out)["simulator 14B (paper)"][1] == "4 x 12 h x $1.475"
 
 

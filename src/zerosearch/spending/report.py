@@ -81,8 +81,7 @@ def of_paper(searches: int | None, prices: Prices) -> CostReport:
     notes = [
         "Inputs: about 64,000 searches; simulators on 1, 2 and 4 A100 for 12 hours. Serper is not in the paper.",
         f"SerpAPI: {dollars(prices.serpapi_search * 30_000)} buys 30,000 searches. Serper: "
-        f"{dollars(prices.serper_search * 50_000)} buys 50,000. Prices and their dates: "
-        "src/zerosearch/spending/ledger.py",
+        f"{dollars(prices.serper_search * 50_000)} buys 50,000. Sources and dates: docs/cost.md",
     ]
     if as_printed:
         notes.append("Amounts to ten cents, as the paper prints them.")
