@@ -14,6 +14,7 @@ from transformers import AutoTokenizer
 from zerosearch.commands.check_settings import differences, most_searches
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import config_from_dict, load_config, names
+from zerosearch.engines.corpus import first_passages
 from zerosearch.episodes.encoding import encode_prompt
 from zerosearch.episodes.protocol import PROMPT, render_prompt
 from zerosearch.errors import ModelError
@@ -199,6 +200,24 @@ def test_a_broken_line_late_in_a_corpus_or_in_a_recording_is_told_with_its_numbe
     one = check(*told, "--set", "evaluation.engine.recorded.source=a")
     assert (one.code, one.err) == (0, "")
     assert f"evaluation.engine.recorded.file: 1,500 pages of {pages}\n" in one.out.replace("\n ", " ")
+
+
+def test_a_corpus_that_both_engines_name_is_read_once(
+    check: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[Path] = []
+
+    def counting(path: Path, count: int) -> int | None:
+        read.append(path)
+        return first_passages(path, count)
+
+    monkeypatch.setattr("zerosearch.commands.check_parts.first_passages", counting)
+    corpus = tmp_path / "c.jsonl"
+    corpus.write_text('{"id": "1", "text": "x"}\n' * 3)
+    settings = ("kind=bm25", f"bm25.corpus={corpus}")
+    result = check(*(f"--set={place}.{setting}" for place in ("engine", "evaluation.engine") for setting in settings))
+    assert result.out.replace("\n ", " ").count(f"engine.bm25.corpus: 3 passages of {corpus}\n") == 2
+    assert read == [corpus]
 
 
 def test_the_beginning_of_a_large_corpus_is_read_and_no_index_is_built(

@@ -107,8 +107,9 @@ def check_parts(config: TrainConfig, found: Findings) -> None:
         if name not in known:
             with found.looking():
                 load(name, setting)
+    read: dict[tuple[str, str | None], str] = {}
     for place, engine in engines.items():
-        _check_engine(place, engine, found)
+        _check_engine(place, engine, found, read)
     with found.looking():
         check_sinks(config)
 
@@ -129,8 +130,9 @@ def _check_model(section: str, name: str, adapter: str | None, found: Findings) 
                     raise ModelError(f"{adapter}: holds no {file}: not an adapter of PEFT")
 
 
-def _check_engine(place: str, engine: EngineConfig, found: Findings) -> None:
-    """The files, keys and packages of the engine that is set in the table `place`. Raises `DataError`."""
+def _check_engine(place: str, engine: EngineConfig, found: Findings, read: dict[tuple[str, str | None], str]) -> None:
+    """The files, keys and packages of the engine that is set in the table `place`. `read`: what was said of files that
+    an engine before it names too, which are not read again. Raises `DataError`."""
     table, simulator = getattr(engine, engine.kind, None), engine.simulated
     for key in ("corpus", "file"):
         file = getattr(table, key, None)
@@ -138,11 +140,11 @@ def _check_engine(place: str, engine: EngineConfig, found: Findings) -> None:
             continue
         if not Path(file).expanduser().is_file():
             found.missing.append(f"{place}.{engine.kind}.{key}: {file}: no such file")
-        elif key == "corpus":
-            _read_corpus(f"{place}.{engine.kind}.{key}", file)
-        else:
-            count = count_recordings(Path(file).expanduser(), engine.recorded.source)
-            console.print(f"{place}.recorded.file: {counted(count, 'page')} of {file}", markup=False)
+            continue
+        known = (file, engine.recorded.source)
+        if known not in read:
+            read[known] = _passages_of(file) if key == "corpus" else _pages_of(*known)
+        console.print(f"{place}.{engine.kind}.{key}: {read[known]}", markup=False)
     with found.looking(f"{place}.{engine.kind}.api_key_env"):
         key_from(getattr(table, "api_key_env", None) or KEY_VARIABLES.get(engine.kind))
     if engine.kind == "dense":
@@ -163,16 +165,18 @@ def _check_engine(place: str, engine: EngineConfig, found: Findings) -> None:
                 (found.wrong if key == "base" else found.warnings).append(f"{place}.simulated: {line}")
 
 
-def _read_corpus(setting: str, file: str) -> None:
-    """Read its passages, the first million of a larger one. Raises `DataError` for a file that is no corpus."""
+def _passages_of(file: str) -> str:
+    """Read a corpus, the first million of a larger one; what it holds. Raises `DataError` for a file that is none."""
     count = first_passages(Path(file).expanduser(), _PASSAGES)
     if count is None:
-        said = f"{file} is one large JSON document and is not looked into by this check"
-    elif count < _PASSAGES:
-        said = f"{count:,} passages of {file}"
-    else:
-        said = f"{file}, of which the first {count:,} passages were read"
-    console.print(f"{setting}: {said}", markup=False)
+        return f"{file} is one large JSON document and is not looked into by this check"
+    if count < _PASSAGES:
+        return f"{count:,} passages of {file}"
+    return f"{file}, of which the first {count:,} passages were read"
+
+
+def _pages_of(file: str, source: str | None) -> str:
+    return f"{counted(count_recordings(Path(file).expanduser(), source), 'page')} of {file}"
 
 
 def read_questions(parts: Parts, found: Findings) -> dict[str, list[Question]]:
