@@ -18,7 +18,7 @@ from zerosearch.config import TrainConfig
 from zerosearch.engines.page_rows import RecordedPage
 from zerosearch.episodes.examples import Example
 from zerosearch.errors import FolderError
-from zerosearch.files.folders import ADAPTER_FILES, MODEL_FILES, check_folder, owned, restore, strangers
+from zerosearch.files.folders import ADAPTER_FILES, MODEL_FILES, aside, check_folder, owned, restore, strangers
 from zerosearch.learning.policy import Policy
 from zerosearch.learning.sft import SFTResult, SFTSettings, train_sft
 from zerosearch.models.adapters import read_card, resolve_adapter
@@ -71,10 +71,16 @@ def tune_model(
 ) -> SFTResult:
     """Tune, say a line now and then, and write weights and card to `out` at the end.
 
-    The best weights so far are kept in `unfinished(out)`; a tuning that stops early leaves them there.
+    The best weights so far are kept in `unfinished(out)`; a tuning that stops early leaves them there. The next one
+    begins anew: it renames them, and says so.
     """
     tokens = sum(len(t.ids) for t in texts)
     say(f"{card['role']}: {len(texts)} texts, {tokens} tokens, {sum(m > 0 for t in texts for m in t.mask)} to learn")
+
+    if unfinished(out).is_dir():
+        older = aside(unfinished(out))
+        unfinished(out).rename(older)
+        say(f"this begins anew: the best weights of the tuning that was stopped are now in {older}")
 
     def report(row: dict[str, float]) -> None:
         validation = f"  validation {row['validation_loss']:.4f}" if "validation_loss" in row else ""
