@@ -33,6 +33,12 @@ def test_a_dry_run_prints_verls_settings_and_starts_nothing(zerosearch: Any, con
     assert not (tmp_path / "runs").exists()
 
 
+def test_questions_that_are_asked_in_training_and_evaluation_are_told(zerosearch: Any, config: str) -> None:
+    own = ("--set", f"evaluation.questions={Path(config).with_name('q.jsonl')}", "--set", "evaluation.limit=3")
+    result = zerosearch("train", config, "--on", "verl", "--dry-run", *SERVED, *own)
+    assert "# warning: 3 of 3 questions of evaluation.questions are also in data.train" in result.out
+
+
 def test_a_local_simulator_is_refused_by_name(zerosearch: Any, config: str) -> None:
     result = zerosearch("train", config, "--on", "verl", "--dry-run")
     assert result.code != 0

@@ -50,11 +50,11 @@ def train_on(words: Words, config: TrainConfig, *, fresh: bool, seeds: str | Non
         if "=" not in change and not change.startswith("~"):
             raise ConfigError(f"--verl {change}: write key=value, as verl does: trainer.n_gpus_per_node=8")
     if words.dry_run:
-        settings, left_out, _ = plan(config, served)
+        settings, notes, _ = plan(config, served)
         for line in lines(settings, changes):
             console.print(line, markup=False, highlight=False, soft_wrap=True)
-        for text in left_out:
-            console.print(f"# left out: {text}", markup=False, highlight=False, soft_wrap=True)
+        for text in notes:
+            console.print(f"# {text}", markup=False, highlight=False, soft_wrap=True)
         if served is not None:
             told = shlex.join(served.command("vllm", "HOST", 8000))
             console.print(

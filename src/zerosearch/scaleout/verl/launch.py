@@ -20,6 +20,7 @@ from zerosearch.cleaning import clean
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import config_toml
 from zerosearch.episodes.protocol import PROMPT, PROMPT_WITHOUT_SEARCH, neutralize, render_prompt
+from zerosearch.episodes.questions import Question, seen_in_training
 from zerosearch.errors import CheckpointError, ConfigError, FolderError, ModelError, RunError, first_line, install
 from zerosearch.files.folders import aside, listed, owned
 from zerosearch.files.jsonl import atomic_write, read_object, write_json
@@ -37,15 +38,28 @@ _LATER = "http://replica/v1"  # of replicas that are not started yet
 
 
 def plan(config: TrainConfig, served: Served | None = None) -> tuple[Settings, list[str], Places]:
-    """What verl would be told, what is left out, and where things lie. Reads the questions; writes and loads nothing.
+    """What verl would be told, what is left out and warned of, and where things lie. Reads the questions; writes and
+    loads nothing.
 
     Raises `ConfigError` that names what cannot be translated, `DataError` for questions that cannot be read.
     """
-    count = len(open_questions(config.data.train, config.data.limit, config.data.fields))
+    questions, held_out = _questions(config)
     flash = importlib.util.find_spec("flash_attn") is not None
-    places = Places(config.run_folder, config.model.name, count, flash, _fused_head(config.model.name))
+    places = Places(config.run_folder, config.model.name, len(questions), flash, _fused_head(config.model.name))
     settings, left_out = translate(config if served is None else asked_at(config, [_LATER]), places)
-    return settings, left_out, places
+    notes = [f"left out: {text}" for text in left_out]
+    if seen := seen_in_training(questions, held_out):
+        notes.append(f"warning: {seen}")
+    return settings, notes, places
+
+
+def _questions(config: TrainConfig) -> tuple[list[Question], list[Question]]:
+    """Those of training, and those of the evaluation."""
+    data, judged = config.data, config.evaluation
+    return (
+        open_questions(data.train, data.limit, data.fields),
+        open_questions(judged.questions, judged.limit, judged.fields),
+    )
 
 
 def _fused_head(model: str) -> bool:
@@ -80,11 +94,11 @@ def launch(
     Raises `ConfigError`, `CheckpointError` for a folder of other settings, `FolderError` for one of another trainer,
     `ModelError` where verl is not installed, and `RunError` where the run failed or one of its workers died.
     """
-    settings, left_out, places = plan(config, served)
+    settings, notes, places = plan(config, served)
     _installed(config, places)
     composed = compose({**settings, "actor_rollout_ref.model.path": resolve_model(config.model.name)}, changes)
-    for text in left_out:
-        say(f"left out: {text}")
+    for text in notes:
+        say(text)
     with owned(config.run_folder, "train --on verl"):
         if fresh and config.run_folder.exists():
             older = aside(config.run_folder)
@@ -168,9 +182,7 @@ def _write(config: TrainConfig, composed: Any, say: Callable[[str], None]) -> No
     def render(question: str) -> str:
         return render_prompt(neutralize(question, ()), template=template)
 
-    data, judged = config.data, config.evaluation
-    questions = open_questions(data.train, data.limit, data.fields)
-    held_out = open_questions(judged.questions, judged.limit, judged.fields)
+    questions, held_out = _questions(config)
     write_questions(verl / "train.parquet", questions, render, "train")
     write_questions(verl / "validation.parquet", held_out, render, "validation")
     say(f"{len(questions)} questions to train on, {len(held_out)} to evaluate with; run folder {folder}/")
