@@ -15,7 +15,7 @@ from zerosearch.config import TrainConfig
 from zerosearch.episodes.questions import Question, questions_digest
 from zerosearch.episodes.rollout import ErrorRate, run_episode
 from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest
-from zerosearch.errors import DataError, FolderError, RunError
+from zerosearch.errors import ConfigError, DataError, FolderError, RunError
 from zerosearch.files.folders import check_no_file, listed, owned
 from zerosearch.files.identity import differences
 from zerosearch.files.jsonl import read_object, write_json
@@ -30,7 +30,7 @@ from zerosearch.spending.ledger import Ledger, counted, dollars
 class Collecting:
     """How episodes are collected: the first `limit` questions (None: all), each `rollouts` times, `concurrency`
     episodes at once. `temperature` 0 is greedy, and all rollouts of a question are the same. `fields`: names of the
-    fields of a file. `depth` documents are asked for where that is more than the policy sees: a cache then holds them.
+    fields of a file. `depth`: documents to ask for, of which the policy sees the first `top_k`; a cache holds all.
     """
 
     limit: int | None = None
@@ -50,7 +50,7 @@ class Deeper:
 
     async def search(self, request: SearchRequest) -> SearchPage:
         """Raises what `engine` raises."""
-        page = await self.engine.search(replace(request, top_k=max(self.depth, request.top_k)))
+        page = await self.engine.search(replace(request, top_k=self.depth))
         return replace(page, documents=page.documents[: request.top_k])
 
 
@@ -72,6 +72,8 @@ def collect(
     check_no_file(out)
     with owned(out, "collect"), Parts(config, spending=out, work="collect") as parts:
         engine_config = parts.engine_config("real")
+        if how.depth is not None and how.depth < engine_config.top_k:
+            raise ConfigError(f"--depth {how.depth}: the policy sees more, {engine_config.top_k} documents (top_k)")
         check_collection(out)
         asked = parts.questions(questions, how.limit or config.data.limit, fields=how.fields)
         generator, playing = parts.policy(

@@ -135,6 +135,9 @@ def test_mistakes_are_one_line(zerosearch: Any, place: Path, tmp_path: Path) -> 
     config = str(place / "config.toml")
     only_simulated = ("--set", "evaluation.engine=none")
     assert "a real engine is needed" in zerosearch("collect", config, "--out", str(tmp_path), *only_simulated).line
+    shallow = ("--depth", "1", "--set", "evaluation.engine.top_k=2")
+    told = zerosearch("collect", config, "--out", str(tmp_path), *shallow).line
+    assert told == "error: --depth 1: the policy sees more, 2 documents (top_k)"
     assert "holds no part-" in zerosearch("label", config, str(tmp_path)).line
     assert "no such file" in zerosearch("tune", config, str(tmp_path / "none.jsonl"), "--out", str(tmp_path / "a")).line
     assert "a folder that `zerosearch collect` wrote, or --recorded" in zerosearch("label", config).line

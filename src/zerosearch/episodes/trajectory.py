@@ -88,7 +88,7 @@ class SearchRecord(SearchPage):
         if not all(isinstance(text, str) for text in texts):
             raise TypeError("a query, title or text that is no text")
         values = {**row, "documents": documents, "usage": Usage.from_row(row["usage"])}
-        values.pop("asked", None)  # older rows say of each document what the page's quality says
+        values.pop("asked", None)  # of older rows: what each document was to be
         return cls(**values)
 
 
