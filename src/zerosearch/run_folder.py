@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from zerosearch.config import TrainConfig
-from zerosearch.config_file import load_config
+from zerosearch.config_file import is_gone, load_config
 from zerosearch.errors import CheckpointError, ConfigError
 from zerosearch.models.config import Section
 
@@ -97,6 +97,26 @@ def known_settings(config: TrainConfig) -> dict[str, Any]:
     engines than the one used, are left out.
     """
     return dict(_flat("", config))
+
+
+def differing_settings(theirs: Mapping[str, Any], config: TrainConfig) -> list[tuple[str, Any, Any]]:
+    """The `known_settings` that differ: name, value in `theirs` and in `config`; None where it is not there."""
+    ours = known_settings(config)
+    keys = sorted(theirs.keys() | ours.keys())
+    return [(key, theirs.get(key), ours.get(key)) for key in keys if theirs.get(key) != ours.get(key)]
+
+
+def made_otherwise(
+    made: Path, differing: Sequence[tuple[str, Any, Any]], why: Mapping[str, str] | None = None
+) -> CheckpointError:
+    """The refusal to go on with what was `made` with other settings; `why` is added to a setting of that name."""
+    told, gone, reasons = [], False, why or {}
+    for key, was, now in differing:
+        gone |= is_gone(key)
+        told.append(f"{key} = {was!r}, " + ("no setting any more" if is_gone(key) else f"now it is {now!r}"))
+        told[-1] += reasons.get(key, "")
+    old = "" if gone else "the old setting, " if len(told) == 1 else "the old settings, "
+    return CheckpointError(f"{made}: was made with {'; '.join(told)}; take {old}another --name, or --fresh")
 
 
 def _flat(prefix: str, section: Section) -> Iterator[tuple[str, Any]]:

@@ -10,9 +10,10 @@ import pytest
 
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import config_from_dict, load_config
-from zerosearch.errors import ConfigError
-from zerosearch.files.jsonl import write_jsonl
-from zerosearch.scaleout.verl.launch import plan
+from zerosearch.errors import CheckpointError, ConfigError
+from zerosearch.files.jsonl import write_json, write_jsonl
+from zerosearch.run_folder import known_settings
+from zerosearch.scaleout.verl.launch import check_folder, plan
 from zerosearch.scaleout.verl.translate import Places, refusals, translate
 
 SERVED = "engine.simulated.base_url=http://sim:8000/v1"
@@ -157,3 +158,16 @@ def test_what_verl_has_no_word_for_is_refused_by_name(name: str) -> None:
 
 def test_all_refusals_are_told_at_once() -> None:
     assert len(refusals(made(algorithm={"baseline": "batch"}, training={"max_minutes": 5.0}), 10)) == 3
+
+
+def test_a_folder_of_other_settings_is_refused_and_all_of_them_are_named(tmp_path: Path) -> None:
+    config = made(folder=str(tmp_path), name="x")
+    held = known_settings(config) | {"seed": 7, "training.rollouts": 3, "evaluation.limit": 9}
+    (tmp_path / "x/verl").mkdir(parents=True)
+    write_json(tmp_path / "x/verl/settings.json", {"settings": held})
+    with pytest.raises(CheckpointError) as raised:
+        check_folder(config)
+    told = (
+        "seed = 7, now it is 0; training.rollouts = 3, now it is 5; take the old settings, another --name, or --fresh"
+    )
+    assert str(raised.value) == f"{tmp_path / 'x'}: was made with {told}"

@@ -11,16 +11,16 @@ from typing import Any
 import torch
 
 from zerosearch.config import TrainConfig
-from zerosearch.config_file import is_gone
 from zerosearch.errors import CheckpointError, DataError, RunError, first_line
 from zerosearch.files.folders import flush, settle, unwritten
 from zerosearch.files.jsonl import read_object, write_json
 from zerosearch.learning.learner import Learner
 from zerosearch.learning.sharding import divided_state, whole
-from zerosearch.run_folder import STATE, Checkpoint, known_settings, step_folders
+from zerosearch.run_folder import STATE, Checkpoint, differing_settings, known_settings, made_otherwise, step_folders
 
 START = "start.json"  # the settings of a run that has no checkpoint yet
 _LENGTH = "training.steps"
+_BY_LENGTH = " (the curriculum goes by it: the noise of every step would be another one)"
 
 
 class DamagedCheckpoint(CheckpointError):
@@ -80,8 +80,7 @@ def mark_start(root: Path, config: TrainConfig) -> None:
 def load_checkpoint(checkpoint: Checkpoint, learner: Learner, config: TrainConfig) -> None:
     """Put weights and optimizer states back.
 
-    Raises `CheckpointError` for a checkpoint of another configuration (naming the first setting that differs) or one
-    that cannot be read.
+    Raises `CheckpointError` for a checkpoint of another configuration (`check_settings`) or one that cannot be read.
     """
     check_settings(checkpoint, config)
     try:
@@ -105,15 +104,9 @@ def check_settings(checkpoint: Checkpoint, config: TrainConfig, *, name: str = S
 
     The length of a run binds where the curriculum goes by it; how a run is evaluated never does (`changes`).
     """
-    told, ways = [], "another name, or --fresh"
     binding = [difference for difference in _differences(checkpoint, config, name) if _binds(difference[0], config)]
-    for key, was, now in binding:
-        why = " (the curriculum goes by it: the noise of every step would be another one)" * (key == _LENGTH)
-        told.append(f"{key} = {was!r}, {'no setting any more' if is_gone(key) else f'now it is {now!r}{why}'}")
-    if not any(is_gone(key) for key, _, _ in binding):
-        ways = f"the old setting{'s' * (len(told) > 1)}, {ways}"
-    if told:
-        raise CheckpointError(f"{checkpoint.folder}: was made with {'; '.join(told)}; take {ways}")
+    if binding:
+        raise made_otherwise(checkpoint.folder, binding, {_LENGTH: _BY_LENGTH})
 
 
 def changes(checkpoint: Checkpoint, config: TrainConfig) -> list[str]:
@@ -130,9 +123,7 @@ def _differences(checkpoint: Checkpoint, config: TrainConfig, name: str = STATE)
         raise DamagedCheckpoint(str(error)) from None
     if not isinstance(theirs, dict):
         raise DamagedCheckpoint(f"{path}: holds no settings")
-    ours = known_settings(config)
-    keys = sorted(theirs.keys() | ours.keys())
-    return [(key, theirs.get(key), ours.get(key)) for key in keys if theirs.get(key) != ours.get(key)]
+    return differing_settings(theirs, config)
 
 
 def _binds(key: str, config: TrainConfig) -> bool:

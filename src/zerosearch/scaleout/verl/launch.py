@@ -21,12 +21,12 @@ from zerosearch.config import TrainConfig
 from zerosearch.config_file import config_toml
 from zerosearch.episodes.protocol import PROMPT, PROMPT_WITHOUT_SEARCH, neutralize, render_prompt
 from zerosearch.episodes.questions import Question, seen_in_training
-from zerosearch.errors import CheckpointError, ConfigError, FolderError, ModelError, RunError, first_line, install
+from zerosearch.errors import ConfigError, FolderError, ModelError, RunError, first_line, install
 from zerosearch.files.folders import aside, listed, owned
 from zerosearch.files.jsonl import atomic_write, read_object, write_json
 from zerosearch.models.embedded import resolve_model
 from zerosearch.parts import open_questions
-from zerosearch.run_folder import known_settings
+from zerosearch.run_folder import differing_settings, known_settings, made_otherwise
 from zerosearch.scaleout.verl.checkpoints import what_was_lost
 from zerosearch.scaleout.verl.dataset import write_questions
 from zerosearch.scaleout.verl.served import SERVED, Served, asked_at
@@ -104,7 +104,7 @@ def launch(
             older = aside(config.run_folder)
             os.rename(config.run_folder, older)
             say(f"the older run is now {older}")
-        _check_folder(config)
+        check_folder(config)
         if served is not None:
             _add(composed, "zerosearch", asdict(served))
         _write(config, composed, say)
@@ -148,21 +148,17 @@ def _installed(config: TrainConfig, places: Places) -> None:
         raise ConfigError("algorithm.name = 'ppo': verl's critic needs the package flash_attn, which is not installed")
 
 
-def _check_folder(config: TrainConfig) -> None:
-    """A folder of another trainer, or of other settings, is left as it is."""
+def check_folder(config: TrainConfig) -> None:
+    """A folder of another trainer, or of other settings, is left as it is. Raises `FolderError`, `CheckpointError`."""
     folder = config.run_folder
     held = sorted(path.name for path in folder.glob("*") if not path.name.startswith("."))
     if not held:
         return
     if not (folder / "verl" / _SETTINGS).is_file():
         raise FolderError(f"{folder}: holds {listed(held)}, and not of a run on verl; take another --name, or --fresh")
-    theirs, ours = read_object(folder / "verl" / _SETTINGS)["settings"], known_settings(config)
-    for key in sorted(theirs.keys() | ours.keys()):
-        if theirs.get(key) != ours.get(key) and not key.startswith("evaluation."):
-            raise CheckpointError(
-                f"{folder}: was made with {key} = {theirs.get(key)!r}, now it is {ours.get(key)!r}; take the old "
-                "setting, another name, or --fresh"
-            )
+    differing = differing_settings(read_object(folder / "verl" / _SETTINGS)["settings"], config)
+    if binding := [difference for difference in differing if not difference[0].startswith("evaluation.")]:
+        raise made_otherwise(folder, binding)
 
 
 def _write(config: TrainConfig, composed: Any, say: Callable[[str], None]) -> None:
