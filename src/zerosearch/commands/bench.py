@@ -19,6 +19,7 @@ from zerosearch.files.json_rows import parse_json
 from zerosearch.files.jsonl import write_json
 from zerosearch.models.samplers import SamplerName
 from zerosearch.process.runtime import prepare, quiet_libraries
+from zerosearch.spending.ledger import counted
 
 if TYPE_CHECKING:
     from zerosearch.learning.bench import Measured
@@ -121,10 +122,10 @@ def with_sampler(config: TrainConfig, name: str) -> TrainConfig:
 def _show(found: Measured, repeats: int) -> None:
     work = found.work
     gpus = found.device if found.processes == 1 else f"{found.processes} x {found.device}"
+    played = f"{counted(work.questions, 'question')} x {counted(work.rollouts, 'episode')}"
     console.print(
-        f"{found.shape} ({found.parameters / 1e6:,.0f} million random weights, {found.dtype}) on {gpus}: "
-        f"{work.questions} questions x {work.rollouts} episodes, at most {work.max_searches} searches, sampler "
-        f"{found.sampler}, trained: {found.trained}"
+        f"{found.shape} ({found.parameters / 1e6:,.0f} million random weights, {found.dtype}) on {gpus}: {played}, at "
+        f"most {counted(work.max_searches, 'search', 'searches')}, sampler {found.sampler}, trained: {found.trained}"
     )
     shown = table("", "", "seconds", "first", "limit", "tokens", "tokens a second")
     sampled = [a + b for a, b in zip(found.policy_tokens, found.simulator_tokens, strict=True)]

@@ -32,7 +32,7 @@ from zerosearch.registry import load
 from zerosearch.spending.ledger import counted
 from zerosearch.training_config import ALGORITHMS
 
-_PASSAGES = 1_000_000  # of a corpus that are read: ten seconds
+_PASSAGES = 1_000_000  # of a corpus that are read: some ten seconds
 _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 

@@ -23,6 +23,7 @@ from zerosearch.evaluation.benchmarks import benchmark_name
 from zerosearch.evaluation.methods import EPISODE
 from zerosearch.learning.metrics import share
 from zerosearch.simulator.fidelity import Leak
+from zerosearch.spending.ledger import counted
 
 _SHOWN = ("engine", "top_k", "temperature", "seed", "questions_digest")
 
@@ -34,7 +35,7 @@ def evaluation_header(
     return Header(
         benchmark=benchmark_name(config.evaluation.questions),
         method=EPISODE,
-        model=f"{config.model.name} of {config.name} after {step} steps",
+        model=f"{config.model.name} of {config.name} after {counted(step, 'step')}",
         engine=engine.name,
         engine_identity=engine.identity,
         top_k=settings.top_k,

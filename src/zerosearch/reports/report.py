@@ -25,6 +25,7 @@ from zerosearch.reports.reading import reward_name
 from zerosearch.reports.rows import Decode, Texts, Tokens, page_row
 from zerosearch.reports.runs import Run, is_run
 from zerosearch.reports.tables import evaluation_tables, fidelity_table, run_tables
+from zerosearch.spending.ledger import counted
 from zerosearch.version import __version__
 
 LIMIT = 5000
@@ -163,7 +164,7 @@ class Report:
         chosen = {step: min(_EVALUATED, share // 4, len(run.evaluations[step].rows)) for step in judged}
         self._trained(number, run, share - sum(chosen.values()), found)
         for step, most in chosen.items():
-            where = f"{run.name}, evaluation after {step} steps"
+            where = f"{run.name}, evaluation after {counted(step, 'step')}"
             found.told.append(f"{where}: {most} of {len(run.evaluations[step].rows)}")
             found.predictions(run.evaluations[step], most, number, where, after=step)
 

@@ -17,6 +17,7 @@ from zerosearch.evaluation.text_table import TextTable
 from zerosearch.files.jsonl import read_object
 from zerosearch.reports.runs import Run, interval
 from zerosearch.simulator.gallery import figures
+from zerosearch.spending.ledger import counted
 
 MOST_PAIRS = 6  # of runs that are tested against each other
 
@@ -45,12 +46,12 @@ def run_tables(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
     for run in runs:
         if len(run.evaluations) > 1:
             first, last = min(run.evaluations), max(run.evaluations)
-            names = (f"{run.name} after {last} steps", "before" if first == 0 else f"after {first} steps")
+            names = (_after(run, last), "before" if first == 0 else f"after {counted(first, 'step')}")
             yield paired(names, (run.evaluations[last], run.evaluations[first]))
     others = list(combinations([run for run in runs if run.evaluations], 2))
     for a, b in others[:MOST_PAIRS]:
         (one, mine), (other, theirs) = (max(run.evaluations.items()) for run in (a, b))
-        yield paired((f"{a.name} after {one} steps", f"{b.name} after {other} steps"), (mine, theirs))
+        yield paired((_after(a, one), _after(b, other)), (mine, theirs))
     if len(others) > MOST_PAIRS:
         left = len(others) - MOST_PAIRS
         yield table_row("Further pairs", TextTable([], []), [f"{left} more pairs of runs: see zerosearch compare."])
@@ -105,6 +106,10 @@ def fidelity_table(folder: Path) -> dict[str, Any] | None:
                 raise DataError(f"{path}: not a report of this release's zerosearch fidelity (lacks {error})") from None
             return table_row(f"Fidelity: {title}", TextTable(["", "share"], lines), [f"From {path}."])
     return None
+
+
+def _after(run: Run, steps: int) -> str:
+    return f"{run.name} after {counted(steps, 'step')}"
 
 
 def _line(run: Run, step: int, file: PredictionFile) -> list[str]:

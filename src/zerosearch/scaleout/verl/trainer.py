@@ -18,6 +18,7 @@ from zerosearch.scaleout.verl.checkpoints import keep_policy, run_of
 from zerosearch.scaleout.verl.metrics import step_metrics
 from zerosearch.scaleout.verl.served import SERVED, Served, asked_at
 from zerosearch.scaleout.verl.simulators import Simulators, check_room
+from zerosearch.spending.ledger import counted
 
 log = logging.getLogger(__name__)
 
@@ -92,4 +93,4 @@ class KeepPolicy(CheckpointCallback):  # type: ignore[misc]
         except Exception:
             log.exception("the policy of %s was not put into the run's folder; the checkpoint stands", checkpoint_dir)
         else:
-            print(f"policy after {global_step} steps: {made}", flush=True)
+            print(f"policy after {counted(global_step, 'step')}: {made}", flush=True)
