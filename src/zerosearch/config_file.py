@@ -258,8 +258,11 @@ def find(name: str | Path) -> Path | Traversable:
 def copy(name: str, to: Path) -> None:
     """Write the configuration `name` to the new file `to`, which names its runs too.
 
-    Raises `ConfigError` where `name` is unknown or `to` is there already.
+    Raises `ConfigError` where `name` is unknown, `to` is there already, or would hide a configuration that ships.
     """
+    if str(to) in names():
+        mine = f"{str(to).removeprefix(_PRESET)}.toml"
+        raise ConfigError(f"{to}: ships with the package; for your copy of it: zerosearch init {mine} --from {to}")
     if name not in names():
         find(Path(name).name)
         raise ConfigError(f"{name}: is a file of yours; --from takes one of {', '.join(names())}")
