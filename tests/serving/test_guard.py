@@ -46,6 +46,10 @@ def test_the_key_comes_as_bearer_or_parameter_and_health_needs_none(bm25: BM25En
         wrong = client.post("/retrieve", json=asked, headers={"Authorization": f"Bearer {KEY}x"})
         assert (without.status_code, wrong.status_code) == (401, 401)
         assert without.headers["WWW-Authenticate"] == "Bearer"
+        how = ": Authorization: Bearer KEY, or the parameter api_key=KEY"  # and not: api_key=[key]
+        assert without.json()["error"]["message"] == "a key is needed" + how
+        assert wrong.json()["error"]["message"] == "this is not the server's key" + how
+        assert client.get("/search.json?" + "a=1&" * 101).status_code == 401
         assert client.get("/metrics").status_code == client.get("/docs").status_code == 401
         assert client.get("/nowhere").status_code == 401
         assert client.get("/health").status_code == 200

@@ -14,6 +14,7 @@ import secrets
 import time
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
 from urllib.parse import parse_qs
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -105,20 +106,15 @@ class Guard:
     def _refused(self, scope: Scope) -> Fault | None:
         if scope["path"] in OPEN_PATHS:
             return None
-        if self._key and not self._knows_key(scope):
-            return Fault(401, "key", "a key is needed: Authorization: Bearer KEY, or ?api_key=KEY")
+        if self._key and not any(hmac.compare_digest(key, self._key) for key in _keys(scope)):
+            said = "this is not the server's key" if any(_keys(scope)) else "a key is needed"
+            return Fault(401, "key", f"{said}: Authorization: Bearer KEY, or the parameter api_key=KEY")
         if wait := self._rate.take(_client(scope)):
             most = self._config.requests_per_second
             return Fault(429, "rate", f"more than {most:g} requests a second from one address", retry_after=wait)
         if self._metrics.requests_under_way > self._config.concurrency:
             return Fault(503, "busy", f"{self._config.concurrency} requests are under way", retry_after=1)
         return None
-
-    def _knows_key(self, scope: Scope) -> bool:
-        scheme, _, given = _header(scope, b"authorization").partition(" ")
-        offered = [given.strip()] if scheme.lower() == "bearer" else []
-        offered += parse_qs(scope.get("query_string", b"").decode("latin-1"), max_num_fields=100).get("api_key", [])
-        return any(hmac.compare_digest(one.encode("utf-8", "replace"), self._key) for one in offered)
 
     async def _body(self, scope: Scope, receive: Receive) -> bytes:
         """The whole body. Raises `Fault` (413, 408), and `_Gone` where the client went away."""
@@ -160,6 +156,15 @@ class Guard:
 
 class _Gone(Exception):
     """The client went away before its request was whole."""
+
+
+def _keys(scope: Scope) -> list[bytes]:
+    """The keys that a request offers, in its header and in its address."""
+    scheme, _, given = _header(scope, b"authorization").partition(" ")
+    offered = [given.strip()] if scheme.lower() == "bearer" else []
+    with suppress(ValueError):  # more than 100 parameters
+        offered += parse_qs(scope.get("query_string", b"").decode("latin-1"), max_num_fields=100).get("api_key", [])
+    return [key.encode("utf-8", "replace") for key in offered]
 
 
 def _header(scope: Scope, name: bytes) -> str:
