@@ -440,7 +440,10 @@ def test_a_file_of_any_editor_is_read(tmp_path: Path, mark: bytes, end: bytes) -
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"gone\.toml: no such configuration file"):
         load_config(tmp_path / "gone.toml")
-    with pytest.raises(ConfigError, match="cannot be read"):
+    with pytest.raises(ConfigError, match=r"is a folder, not a configuration$"):
+        load_config(tmp_path)
+    (tmp_path / "config.toml").touch()
+    with pytest.raises(ConfigError, match=r"its settings are .*/config\.toml, its policy is what ask --run"):
         load_config(tmp_path)
 
 

@@ -73,6 +73,10 @@ def _read(path: str | Path) -> dict[str, Any]:
         data = find(path).read_bytes()
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such configuration file") from None
+    except IsADirectoryError:
+        run = f"; its settings are {path}/config.toml, its policy is what ask --run {path} and evaluate --methods "
+        run = f"{run}NAME={path} take" if (Path(path) / "config.toml").is_file() else ""
+        raise ConfigError(f"{path}: is a folder, not a configuration{run}") from None
     except (OSError, ValueError) as error:  # ValueError: a name that holds a zero byte
         raise ConfigError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     encoding = encoding_of(data[:4])

@@ -12,6 +12,7 @@ from zerosearch.episodes.trajectory import read_trajectories
 from zerosearch.errors import DataError
 from zerosearch.evaluation.results import find_results
 from zerosearch.reports.played import Played
+from zerosearch.spending.ledger import counted
 
 _STEP = re.compile(r"step-(\d+)\.jsonl\.zst")
 
@@ -74,8 +75,8 @@ def _of_run(target: str, files: dict[int, Path], step: int | None, question: str
     if step is not None and step not in files:
         steps = sorted(files)
         raise DataError(
-            f"{target}: has no episodes of step {step + 1}; it has {len(steps)} steps, from {steps[0] + 1} to "
-            f"{steps[-1] + 1} (logging.trajectories_every)"
+            f"{target}: has no episodes of step {step + 1}; it has {counted(len(steps), 'step')}, from {steps[0] + 1} "
+            f"to {steps[-1] + 1} (logging.trajectories_every)"
         )
     for number in [step] if step is not None else sorted(files, reverse=True):
         found = [Played.of_training(t) for t in read_trajectories(files[number])]
