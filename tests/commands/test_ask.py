@@ -103,6 +103,8 @@ def test_a_word_alone_is_a_question_unless_it_is_a_configuration(place: Path) ->
     assert told_apart(["Why?"]) == (None, "Why?")
     assert told_apart(["demo"]) == ("demo", None)
     assert told_apart(["gone.toml"]) == ("gone.toml", None)
+    assert told_apart([str(place)]) == (str(place), None)  # a run's folder without --run is told so, and no question
+    assert told_apart(["?" * 5000]) == (None, "?" * 5000)
     assert told_apart(["runs/x/config.toml", "demo"]) == ("runs/x/config.toml", "demo")
     with pytest.raises(ConfigError, match="goes in quotes"):
         told_apart(["What", "is", "this?"])

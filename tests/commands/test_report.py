@@ -145,6 +145,7 @@ def test_what_is_no_run_is_one_line(zerosearch: Any, run: Path, tmp_path: Path) 
     twice = zerosearch("report", str(run), f"{run}/")
     assert (twice.code, f"{run}/: is named twice" in twice.line) == (2, True)
     assert "leave --out away" in zerosearch("report", str(run), "--live", "--out", "x.html").line
+    assert "--port goes with --live" in zerosearch("report", str(run), "--port", "8000").line
 
 
 def test_of_too_many_episodes_whole_steps_are_kept(zerosearch: Any, run: Path) -> None:

@@ -54,3 +54,8 @@ def test_beyond_loopback_without_a_key_it_does_not_start(
     result = zerosearch("serve", str(configuration(tmp_path)), "--set", "serve.host=0.0.0.0")
     assert result.code == 2
     assert "ZEROSEARCH_API_KEY" in result.line
+
+
+def test_an_option_that_stdio_would_ignore_is_refused(tmp_path: Path, zerosearch: Callable[..., Any]) -> None:
+    result = zerosearch("serve", str(configuration(tmp_path)), "--stdio", "--port", "8000")
+    assert (result.code, result.line) == (2, "error: --stdio listens on no port: leave --port and --open away")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -82,14 +83,15 @@ def ask(
 
 
 def told_apart(words: Sequence[str]) -> tuple[str | None, str | None]:
-    """CONFIG and QUESTION. One word alone is a configuration where it ends as one or is the name of one that ships."""
+    """CONFIG and QUESTION. One word alone is a configuration where it ends as one, or is the name of one that ships, of a
+    file or of a folder."""
     if len(words) > 2:
         raise ConfigError(f"{len(words)} arguments: a question of several words goes in quotes")
     if len(words) == 2:
         if not words[0].strip():
             raise ConfigError("CONFIG is empty (is a variable of the shell not set?)")
         return words[0], words[1]
-    if words and (words[0].endswith(".toml") or words[0] in names()):
+    if words and (words[0].endswith(".toml") or words[0] in names() or os.path.exists(words[0])):
         return words[0], None
     return None, words[0] if words else None
 

@@ -50,6 +50,8 @@ def report(
     prepare()
     if live and out is not None:
         raise ConfigError("--live serves the report and writes no file: leave --out away")
+    if port and not live:
+        raise ConfigError("--port goes with --live")
     if live:
         _wait_for(targets)
     shown = Report(targets, decoders(lambda line: console.print(line, style="yellow", markup=False)), episodes)

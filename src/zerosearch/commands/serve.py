@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from zerosearch.config_file import load_config
+from zerosearch.errors import ConfigError
 from zerosearch.parts import Parts
 from zerosearch.process.runtime import prepare
 from zerosearch.serving.config import check_reach
@@ -40,6 +41,8 @@ def serve(
     requests first.
     """
     prepare()
+    if stdio and (port is not None or open_):
+        raise ConfigError("--stdio listens on no port: leave --port and --open away")
     config = load_config(Path(config_file), [*(set_ or ()), *([f"serve.port={port}"] if port is not None else [])])
     from zerosearch.served import key_of, open_service, open_table
     from zerosearch.serving import logs, server, whole
