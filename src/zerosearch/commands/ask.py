@@ -83,8 +83,8 @@ def ask(
 
 
 def told_apart(words: Sequence[str]) -> tuple[str | None, str | None]:
-    """CONFIG and QUESTION. One word alone is a configuration where it ends as one, or is the name of one that ships, of a
-    file or of a folder."""
+    """CONFIG and QUESTION. One word alone is a configuration where it ends as one, or names one that ships, a file or a
+    folder."""
     if len(words) > 2:
         raise ConfigError(f"{len(words)} arguments: a question of several words goes in quotes")
     if len(words) == 2:

@@ -30,8 +30,8 @@ _FILE_COLUMNS = 400
 class Console(rich.console.Console):
     """A rich console that prints words as they are: no colours for numbers, no `:train:` as a picture.
 
-    Text is wrapped at spaces in a terminal, whatever its width, and not at all elsewhere: a line in a file is a line.
-    In a table a word that is longer than its column is broken; nothing is cut off.
+    Text is not wrapped: a line in a file is a line, and a command or a path that a terminal breaks is copied whole. In
+    a table a word that is longer than its column is broken; nothing is cut off.
     """
 
     def __init__(self, *, stderr: bool = False) -> None:
