@@ -65,6 +65,7 @@ def test_init_on_the_command_line(place: Path, zerosearch: Any) -> None:
     assert "next: zerosearch check mine.toml" in done.out
     again = zerosearch("init", "mine.toml")
     assert (again.code, again.line) == (2, "error: mine.toml: is there already; name another file")
+    assert "next: zerosearch check 'a b.toml', zerosearch train" in zerosearch("init", "a b.toml").out
     said = zerosearch("init", "preset:r1").line  # a file of that name would hide it, and be a copy of demo
     assert said.endswith("ships with the package; for your copy of it: zerosearch init r1.toml --from preset:r1")
     assert not (place / "preset:r1").exists()

@@ -71,3 +71,6 @@ def test_what_is_offered_next_is_what_a_complete_run_accepts() -> None:
     assert said.startswith("zerosearch train runs/r/config.toml --name r-2 --set model.")
     assert "runs/r/checkpoints/step-000200/policy" in said
     assert "training.steps" not in said
+    spaced = next_steps(config_from_dict({"name": "my run"}, "test"))
+    assert spaced[0] == "zerosearch ask --run 'runs/my run' \"...\""
+    assert spaced[2].startswith("zerosearch train 'runs/my run/config.toml' --")

@@ -10,7 +10,7 @@ import typer
 from zerosearch.collecting import Collecting
 from zerosearch.collecting import collect as collect_pages
 from zerosearch.commands.data import FIELDS_HELP
-from zerosearch.commands.screen import console
+from zerosearch.commands.screen import console, typed
 from zerosearch.config_file import load_config
 
 
@@ -49,4 +49,4 @@ def collect(
     how = Collecting(limit, fields, rollouts, temperature, concurrency, depth)
     done = collect_pages(config, out, questions, how, console.print)
     if done.searches > done.failed:
-        console.next(f"zerosearch label {config_file} {out}")
+        console.next(typed("label", config_file, out))

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from zerosearch.commands.screen import console
+from zerosearch.commands.screen import console, typed
 from zerosearch.config_file import copy, names, summary
 
 
@@ -27,4 +27,4 @@ def init(
         return
     copy(from_, file)
     console.print(f"{file} is a copy of {from_}; its runs lie in runs/{file.stem}", markup=False)
-    console.next(f"zerosearch check {file}, zerosearch train {file}")
+    console.next(f"{typed('check', file)}, {typed('train', file)}")

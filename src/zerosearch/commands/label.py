@@ -9,7 +9,7 @@ from typing import Annotated, cast
 
 import typer
 
-from zerosearch.commands.screen import console, table
+from zerosearch.commands.screen import console, table, typed
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import load_config
 from zerosearch.engines.page_rows import RecordedPage
@@ -79,7 +79,7 @@ def label(
     _show(pages, top_k)
     console.print(f"{counted(len(pages), 'page')} in {target}")
     way = "judge" if judge is not None else "outcome" if collection else "evidence"
-    console.next(f"zerosearch tune {config_file} {target} --by {way} --out simulator")
+    console.next(typed("tune", config_file, target, "--by", way, "--out", "simulator"))
     if complaint:
         raise RunError(f"{complaint}. The same command asks again for the verdicts that lack")
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from zerosearch.commands.data import FIELDS_HELP
-from zerosearch.commands.screen import console
+from zerosearch.commands.screen import console, typed
 from zerosearch.config_file import load_config
 from zerosearch.episodes.rollout import ErrorRate
 from zerosearch.errors import DataError, RunError
@@ -66,7 +66,7 @@ def record(
         done = parts.run(recording)
     console.print(conclusion(done))
     if done.recorded:
-        console.next(f"zerosearch label {config_file} --recorded {out} --out labels.jsonl")
+        console.next(typed("label", config_file, "--recorded", out, "--out", "labels.jsonl"))
     if done.failed:
         raise RunError(f"{errors.complaint()}. The same command asks again what is not recorded")
 

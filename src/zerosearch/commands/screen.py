@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import re
+import shlex
 import sys
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -83,6 +84,11 @@ class Console(rich.console.Console):
 
 console = Console()
 """Standard output, of every command."""
+
+
+def typed(command: str, *words: object) -> str:
+    """A command as it is typed: a name with a blank stands in quotes."""
+    return shlex.join(["zerosearch", command, *map(str, words)])
 
 
 def table(title: str | Text, first: str, *columns: str) -> Table:

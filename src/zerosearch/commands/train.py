@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from zerosearch.commands.screen import Console, console, heading, table
+from zerosearch.commands.screen import Console, console, heading, table, typed
 from zerosearch.commands.train_seeds import SCORES, evaluations_of, seeds_of, train_seeds
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import as_overrides, load_config
@@ -174,7 +174,7 @@ def _write_report(folder: Path) -> str:
     try:
         return f"{write_run_report(folder)} (open it in a browser; zerosearch report overlays several runs)"
     except Exception as error:  # of whatever it is made: the run itself is whole
-        return f"could not be written ({first_line(error)}); zerosearch report {folder} tries again"
+        return f"could not be written ({first_line(error)}); {typed('report', folder)} tries again"
 
 
 def _conclude(config: TrainConfig, complete: bool, report: str = "") -> None:
@@ -192,7 +192,7 @@ def _conclude(config: TrainConfig, complete: bool, report: str = "") -> None:
     board = f" (or: tensorboard --logdir {folder}/tensorboard)" if config.logging.tensorboard else ""
     console.print(f"  metrics    {folder}/metrics.jsonl{board}")
     console.print(f"  episodes   {folder}/trajectories/*.jsonl.zst, evaluations/*.jsonl (see zerosearch compare)")
-    console.print(f"  cost       {folder}/cost.json (zerosearch cost --run {folder} compares it with Google)")
+    console.print(f"  cost       {folder}/cost.json ({typed('cost', '--run', folder)} compares it with Google)")
     console.print(f"  weights    {folder}/checkpoints/step-*/policy")
     if not complete:
         console.print("the run is not complete: the same command resumes it", style="yellow")
@@ -208,13 +208,13 @@ def next_steps(config: TrainConfig) -> list[str]:
     The commands hold wherever the run came from, also as one of `--seeds`: they name its own `config.toml`.
     """
     folder, steps = config.run_folder, config.training.steps
-    again = f"zerosearch train {folder}/config.toml"
-    use = [f'zerosearch ask --run {folder} "..."', f"zerosearch export {folder}, for transformers, vLLM or llama.cpp"]
+    again = ("train", folder / "config.toml")
+    use = [f'{typed("ask", "--run", folder)} "..."', f"{typed('export', folder)}, for transformers, vLLM or llama.cpp"]
     if config.engine.kind != "simulated" or not config.curriculum.build().follows_length:
-        return [*use, f"{again} --set training.steps={2 * steps} trains on"]
+        return [*use, f"{typed(*again, '--set', f'training.steps={2 * steps}')} trains on"]
     whose = "model.name" if config.model.full else "model.adapter"
-    policy = f"{folder}/checkpoints/step-{steps:06d}/policy"
-    return [*use, f"{again} --name {config.name}-2 --set {whose}={policy} trains its policy further"]
+    policy = f"{whose}={folder}/checkpoints/step-{steps:06d}/policy"
+    return [*use, f"{typed(*again, '--name', f'{config.name}-2', '--set', policy)} trains its policy further"]
 
 
 def _made_as(evaluation: dict[str, Any]) -> tuple[Any, ...]:

@@ -17,7 +17,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from zerosearch.commands.screen import console, heading, table
+from zerosearch.commands.screen import console, heading, table, typed
 from zerosearch.config import TrainConfig
 from zerosearch.errors import ConfigError, RunError
 from zerosearch.files.jsonl import read_object
@@ -73,8 +73,8 @@ def train_seeds(configs: dict[int, TrainConfig], options: Sequence[str]) -> None
     if (shown := summary(done)) is not None:
         console.print(shown)
     if len(done) > 1:
-        folders = " ".join(str(config.run_folder) for config in done.values())
-        console.print(f"their curves over each other: zerosearch report {folders}", markup=False)
+        told = typed("report", *(config.run_folder for config in done.values()))
+        console.print(f"their curves over each other: {told}", markup=False)
     if failed := {seed: status for seed, status in statuses.items() if status}:
         said = ", ".join(f"seed {seed} (status {status})" for seed, status in failed.items())
         raise RunError(f"{len(failed)} of {len(configs)} runs failed: {said}; the same command resumes them")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from zerosearch.commands.fidelity import decision_table
-from zerosearch.commands.screen import console
+from zerosearch.commands.screen import console, typed
 from zerosearch.config_file import as_overrides, load_config
 from zerosearch.process.runtime import prepare
 
@@ -43,11 +43,12 @@ def tune(
 
         made = tune_hits(config, labels, out, console.print).made
         console.print(decision_table(made["held_out"], "queries of questions that were not fitted on"))
-        console.next(f"zerosearch fidelity {config_file} --set engine.simulated.hits={out}")
+        console.next(typed("fidelity", config_file, "--set", f"engine.simulated.hits={out}"))
         return
     from zerosearch.learning.tuning import tune as tune_simulator
 
     tune_simulator(config, labels, out, console.print)
-    use = f"engine.simulated.{'model' if config.tune.full else 'adapter'}={out}"
-    style = "passages --set engine.simulated.hits=default" if config.tune.by == "passages" else "tuned"
-    console.next(f"zerosearch fidelity {config_file} --set {use} --set engine.simulated.style={style}")
+    use = [f"{'model' if config.tune.full else 'adapter'}={out}"]
+    use += ["style=passages", "hits=default"] if config.tune.by == "passages" else ["style=tuned"]
+    settings = [word for setting in use for word in ("--set", f"engine.simulated.{setting}")]
+    console.next(typed("fidelity", config_file, *settings))
