@@ -180,3 +180,13 @@ def test_a_screen_that_is_too_narrow_breaks_cells_and_cuts_nothing_off(width: in
     Console(file=out, width=width).print(part)
     rows = [row.split("│")[1:-1] for row in out.getvalue().splitlines() if row[0] == "│"]
     assert ["".join(cells).replace(" ", "") for cells in zip(*rows, strict=True)] == [c.replace(" ", "") for c in line]
+
+
+def test_a_title_is_broken_only_where_the_screen_is_too_narrow() -> None:
+    said = "EM in percent, [95 % interval]; engine: none"
+    for width, lines in ((60, 1), (30, 3)):
+        (part,) = TextTable(("method", "nq"), [("rag", "1.0")]).rich(width, said)
+        out = io.StringIO()
+        Console(file=out, width=width).print(part)
+        head = [line.strip() for line in out.getvalue().partition("┏")[0].splitlines()]
+        assert (len(head), " ".join(head)) == (lines, said)

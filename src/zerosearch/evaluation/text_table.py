@@ -46,7 +46,9 @@ class TextTable:
         Rich would take from all of them alike where a head is too long, and then cut the last column off. On a screen
         too narrow for the `sizes`, cells are broken.
         """
-        table = Table(title=title, title_justify="left")
+        whole = len(title or "") <= width  # rich would break it at the table's width
+        said = Text(title or "", "table.title", no_wrap=whole, overflow="ignore" if whole else None)
+        table = Table(title=said if title else None, title_justify="left")
         shown = (*range(self.names), *piece)
         left = width - sum(sizes[place] + 3 for place in shown) - 1
         fits = left >= 0
