@@ -51,8 +51,11 @@ def test_old_file_is_left_when_the_disk_is_full(tmp_path: Path, monkeypatch: pyt
     path = tmp_path / "metrics.json"
     atomic_write(path, b"old")
     monkeypatch.setattr(os, call, full_disk)
-    with pytest.raises(RunError, match=r"metrics\.json: could not be written \(No space left on device\)"):
+    said = r"\.json: could not be written \(No space left on device\)"
+    with pytest.raises(RunError, match=f"metrics{said}; what was there before is kept$"):
         atomic_write(path, b"new")
+    with pytest.raises(RunError, match=f"other{said}$"):
+        atomic_write(tmp_path / "other.json", b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 

@@ -34,9 +34,8 @@ def atomic_write(path: Path, data: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             partial.unlink()
-        raise RunError(
-            f"{path}: could not be written ({error.strerror or error}); what was there before is kept"
-        ) from None
+        kept = "; what was there before is kept" if os.path.exists(path) else ""
+        raise RunError(f"{path}: could not be written ({error.strerror or error}){kept}") from None
 
 
 def write_json(path: Path, value: Any) -> None:
