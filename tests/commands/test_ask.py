@@ -106,8 +106,10 @@ def test_a_word_alone_is_a_question_unless_it_is_a_configuration(place: Path) ->
     assert told_apart([str(place)]) == (str(place), None)  # a run's folder without --run is told so, and no question
     assert told_apart(["?" * 5000]) == (None, "?" * 5000)
     assert told_apart(["runs/x/config.toml", "demo"]) == ("runs/x/config.toml", "demo")
-    with pytest.raises(ConfigError, match="goes in quotes"):
-        told_apart(["What", "is", "this?"])
+    for words in (["What", "is", "this?"], ["Who", "won?"]):
+        with pytest.raises(ConfigError, match="goes in quotes"):
+            told_apart(words)
+    assert told_apart(["dmeo", "Who won?"]) == ("dmeo", "Who won?")  # whose nearest name is then told
 
 
 @pytest.mark.parametrize(("args", "said"), [((" ",), "the question is empty"), ((), "no question: give one")])

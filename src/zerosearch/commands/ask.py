@@ -19,7 +19,7 @@ from zerosearch.commands.screen import Console, json_text, read_input
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import names
 from zerosearch.episodes.questions import Question
-from zerosearch.errors import ConfigError, DataError, RunError, ZeroSearchError
+from zerosearch.errors import ConfigError, DataError, RunError, ZeroSearchError, nearest
 from zerosearch.models.embedded import cache_dir
 from zerosearch.parts import Parts
 from zerosearch.process.interrupts import giving_up
@@ -90,10 +90,17 @@ def told_apart(words: Sequence[str]) -> tuple[str | None, str | None]:
     if len(words) == 2:
         if not words[0].strip():
             raise ConfigError("CONFIG is empty (is a variable of the shell not set?)")
+        if not _configures(words[0]) and len(words[1].split()) == 1:
+            near = nearest(words[0], names())
+            raise ConfigError(f"{words[0]}: no such configuration{near}; a question of several words goes in quotes")
         return words[0], words[1]
-    if words and (words[0].endswith(".toml") or words[0] in names() or os.path.exists(words[0])):
+    if words and _configures(words[0]):
         return words[0], None
     return None, words[0] if words else None
+
+
+def _configures(word: str) -> bool:
+    return word.endswith(".toml") or word in names() or os.path.exists(word)
 
 
 def _shown(asker: Asker, question: Question, config: TrainConfig, screen: Console) -> Answered:
