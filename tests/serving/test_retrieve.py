@@ -119,6 +119,12 @@ def test_noise_of_an_episode_is_asked_of_the_simulator() -> None:
     assert [request.quality for request in engine.requests] == ["useful", "noisy"]
 
 
+def test_a_misspelt_field_of_an_episode_is_refused(bm25: BM25Engine) -> None:
+    with client_of(service_of(bm25)) as client:
+        refused = client.post("/episodes", json={"question": "Q?", "golden_answer": ["x"]})
+    assert (refused.status_code, refused.json()["error"]["message"]) == (422, "body.golden_answer: unknown field")
+
+
 def test_episodes_end_by_time_by_number_and_by_delete(bm25: BM25Engine) -> None:
     now = 0.0
     episodes = OpenEpisodes(2, 10.0, lambda: now)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp
@@ -55,6 +55,8 @@ class RetrieveRequest(BaseModel):
 
 class EpisodeRequest(BaseModel):
     """A question whose queries will be asked at `/e/<id>/retrieve`."""
+
+    model_config = ConfigDict(extra="forbid")  # with a misspelt `golden_answers` pages would not know the answer
 
     question: str = Field(min_length=1, max_length=10_000)
     golden_answers: list[str] = Field(default_factory=list, max_length=1000)
@@ -147,7 +149,8 @@ def _add_errors(app: FastAPI) -> None:
         assert isinstance(error, RequestValidationError)
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
-        said = Fault(422, "invalid", f"{where}: {first['msg']}"[:500])
+        what = "unknown field" if first["type"] == "extra_forbidden" else first["msg"]
+        said = Fault(422, "invalid", f"{where}: {what}"[:500])
         if first["type"] == "json_invalid":
             said = Fault(400, "invalid_json", "the body is not JSON")
         elif where == "body" and "json" not in request.headers.get("Content-Type", ""):  # so says `curl -d`
