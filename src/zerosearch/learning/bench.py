@@ -20,7 +20,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from zerosearch.config import TrainConfig
-from zerosearch.episodes.generation import Sampling
+from zerosearch.episodes.generation import Generator, Sampling, TrainedGenerator
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.scoring import Scores
 from zerosearch.episodes.trajectory import Trajectory
@@ -242,12 +242,7 @@ def _count(
 
 
 async def _rollouts(
-    policy: TransformersGenerator | GatheredGenerator,
-    simulator: TransformersGenerator,
-    work: Work,
-    words: int,
-    step: int,
-    processes: Processes,
+    policy: TrainedGenerator, simulator: Generator, work: Work, words: int, step: int, processes: Processes
 ) -> list[Trajectory]:
     """This process's episodes as of a run: prompts of shared instructions, turns, pages that the same weights write."""
     rng = random.Random(step)
