@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "scripts" / "terminal_recording.py"
-PICTURES = {"ask": "zerosearch ask, after the demo", "demo": "make demo, on two CPU cores that other work shared"}
+PICTURES = {"ask": "zerosearch ask, after the demo", "demo": "make demo, on two CPU cores"}
 
 
 def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
