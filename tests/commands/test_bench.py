@@ -108,6 +108,7 @@ def test_what_the_settings_say_is_trained(zerosearch: Any, words: tuple[str, ...
     assert max(found["sampler_gaps"]) < 0.01
 
 
+@pytest.mark.slow
 def test_weights_are_divided_among_the_processes(tmp_path: Path) -> None:
     out = tmp_path / "two.json"
     command = (sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "-m", "zerosearch", "bench")

@@ -386,7 +386,7 @@ def test_a_directory_and_a_hub_id_resolve_to_themselves(tmp_path: Path) -> None:
     [
         *(
             (name, f"{EMBEDDED}.*not a directory.*hub id")
-            for name in ("", "gpt5", "runs/a/b", "/no/such/folder", "../x", "org/", "a b/c", "org/name\n")
+            for name in ("", "gpt5", "runs/a/b", "/no/such/folder", "../no-such-folder", "org/", "a b/c", "org/name\n")
         ),
         ("embedded:qwen", f"no embedded model 'qwen': there is {EMBEDDED}"),
         (__file__, "is a file"),
