@@ -51,6 +51,13 @@ class NotFetched(ModelError):
     """A model of the hub that is not on this machine: a run fetches it."""
 
 
+def local_models(config: TrainConfig, kind: type[LocalModels] = LocalModels) -> LocalModels:
+    """Those that `config` asks for: nothing is loaded yet."""
+    model, training = config.model, config.training
+    rows, tokens = training.max_batch_rows, training.max_batch_tokens
+    return kind(model.device, model.dtype, rows, tokens, training.merge_adapters, model.sampler)
+
+
 class Parts:
     """Everything that `config` describes. A part is opened once, when it is first needed. All are closed in reverse
     order.
@@ -63,16 +70,8 @@ class Parts:
     """
 
     def __init__(self, config: TrainConfig, *, spending: Path | None = None, work: str = "") -> None:
-        training = config.training
         self.config = config
-        self.models = LocalModels(
-            config.model.device,
-            config.model.dtype,
-            training.max_batch_rows,
-            training.max_batch_tokens,
-            training.merge_adapters,
-            config.model.sampler,
-        )
+        self.models = local_models(config)
         self._spending, self._work = spending, work
         self._engines: dict[str, SearchEngine] = {}
         self._connected: list[object] = []  # what may hold connections, in the order of opening

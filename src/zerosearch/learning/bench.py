@@ -33,10 +33,11 @@ from zerosearch.models.cards import GIB, Card, card_named
 from zerosearch.models.devices import multiplying, pick_device
 from zerosearch.models.fused import fuse_norms
 from zerosearch.models.loaded import LocalModels
-from zerosearch.models.local import DtypeName, LocalModel
+from zerosearch.models.local import DtypeName, LocalModel, number_format
 from zerosearch.models.phases import Profile, Spent, longest_first
 from zerosearch.models.shapes import SHAPES, config_named, shape_of
 from zerosearch.models.worker import TransformersGenerator
+from zerosearch.parts import local_models
 
 
 @dataclass
@@ -133,10 +134,8 @@ class RandomModels(LocalModels):
     """The models of a run, each of random weights; a name is a shape."""
 
     def load(self, name: str, dtype: DtypeName | None = None) -> LocalModel:
-        device, chosen = pick_device(self.device), dtype or self.dtype
-        if chosen == "auto":
-            chosen = "bfloat16" if device.type == "cuda" else "float32"
-        return random_model(name, device, getattr(torch, chosen))
+        device = pick_device(self.device)
+        return random_model(name, device, number_format(dtype or self.dtype, device))
 
 
 def measure(
@@ -161,27 +160,18 @@ def measure(
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(device)
     say(f"making {shape} with random weights ...")
-    training = config.training
-    models = RandomModels(
-        config.model.device,
-        config.model.dtype,
-        training.max_batch_rows,
-        training.max_batch_tokens,
-        training.merge_adapters,
-        config.model.sampler,
-    )
+    models = local_models(config, RandomModels)
     learner, policy = open_learner(config, models, processes)
     simulator = TransformersGenerator(models.get(shape)[1])
     sampled = policy.generator if isinstance(policy, GatheredGenerator) else policy
     measured = _nothing_yet(learner.policy.model, sampled.worker.model.dtype, config, work)
     measured.processes = processes.size
-    watch = Profile(device)
+    words, watch = config_named(shape).vocab_size, Profile(device)
     with multiplying(config.model.matmul_precision), watch if profile else nullcontext():
         for repeat in range(repeats):
             say(f"step {repeat + 1} of {repeats} ...")
             processes.wait()
             started = time.perf_counter()
-            words = config_named(shape).vocab_size
             own = asyncio.run(_rollouts(policy, simulator, work, words, repeat, processes))
             batch = sorted(processes.gather(own), key=lambda t: (t.group, t.rollout))
             measured.rollout_seconds.append(time.perf_counter() - started)

@@ -31,6 +31,13 @@ DtypeName = Literal["auto", "float32", "bfloat16", "float16"]
 LORA_TARGETS = "all-linear"
 
 
+def number_format(dtype: DtypeName, device: torch.device) -> torch.dtype:
+    """Of a model's weights: auto is bfloat16 on a GPU and float32 on a CPU, where bfloat16 is slower."""
+    auto = "bfloat16" if device.type == "cuda" else "float32"
+    found: torch.dtype = getattr(torch, auto if dtype == "auto" else dtype)
+    return found
+
+
 class LocalModel:
     """A causal language model, its tokenizer, and the LoRA adapters on it.
 
@@ -52,14 +59,14 @@ class LocalModel:
     def load(cls, name: str, *, dtype: DtypeName = "auto", device: str = "auto") -> LocalModel:
         """Load an embedded model, a folder or a hub id.
 
-        `dtype` auto is bfloat16 on a GPU and float32 on a CPU, where bfloat16 is slower. Its GPU becomes this thread's
-        current one. Raises `ConfigError` for a device that is not there, and `ModelError` for what cannot be loaded
-        whole (a weight that is in no file would be random), within seconds where a hub id cannot be fetched.
+        `dtype`: see `number_format`. Its GPU becomes this thread's current one. Raises `ConfigError` for a device that
+        is not there, and `ModelError` for what cannot be loaded whole (a weight that is in no file would be random),
+        within seconds where a hub id cannot be fetched.
         """
         path = resolve_model(name)
         place = pick_device(device)
         here = only_here(path)
-        chosen = dtype if dtype != "auto" else ("bfloat16" if place.type == "cuda" else "float32")
+        numbers = number_format(dtype, place)
         try:
             if (settings := Path(path) / "generation_config.json").exists():
                 read_object(
@@ -69,7 +76,7 @@ class LocalModel:
             tokenizer.encode("a")  # a damaged setting shows here, and not in the first prompt
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 path,
-                dtype=getattr(torch, chosen),
+                dtype=numbers,
                 local_files_only=here,
                 output_loading_info=True,
                 ignore_mismatched_sizes=True,
@@ -80,7 +87,7 @@ class LocalModel:
                 torch.cuda.set_device(place)  # this thread trains it
                 fuse_norms(model)
             model.to(place).eval()
-            if chosen == "float16":
+            if numbers == torch.float16:
                 _check_range(model)
         except Exception as error:  # for a damaged file its reader raises whatever it stumbles over
             raise ModelError(f"model {name}: could not be loaded ({first_line(error)})") from None
