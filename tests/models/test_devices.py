@@ -86,3 +86,29 @@ def test_recorded_steps_on_the_second_gpu_are_the_models_own(
         ours = policy.logprobs(micro, Sampled()).logprobs_N.detach().cpu()
         torch.testing.assert_close(ours, theirs, atol=1e-3, rtol=0)
     assert not caplog.messages
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU: only there are steps recorded")
+def test_two_models_on_one_gpu_sample_side_by_side_with_recorded_steps(
+    tiny_tokenizer: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("WARNING")
+    workers = []
+    for _ in range(2):
+        model = tiny_local_model(tiny_tokenizer)
+        model.device = torch.device("cuda", 0)
+        model.base.to(model.device)
+        workers.append(Worker(model, continuous=True))
+
+    async def main() -> list[Generation]:
+        generators = [TransformersGenerator(worker, None) for worker in workers]
+        wanted = [Sampling(temperature=1.0, max_tokens=20 + n, seed=n) for n in range(40)]
+        asked = (generators[n % 2].generate([5] * (n + 1), sampling) for n, sampling in enumerate(wanted))
+        return await asyncio.gather(*asked)
+
+    try:
+        assert len(asyncio.run(main())) == 40
+    finally:
+        for worker in workers:
+            worker.close()
+    assert not caplog.messages

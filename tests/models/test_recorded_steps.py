@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from typing import Any
 
 import pytest
 import torch
 from recorded import recorded_sampler, recording
 from test_continuous import assert_as_alone, rows_of, run
-from tiny import give_adapter
+from tiny import give_adapter, tiny_local_model
 
 from zerosearch.episodes.generation import Sampling
+from zerosearch.models import decode_steps
 from zerosearch.models.continuous import Row
 from zerosearch.models.local import LocalModel
 from zerosearch.models.worker import TransformersGenerator, Worker
@@ -104,3 +107,34 @@ def test_a_worker_serves_policy_and_simulator_with_them(
         assert ids == asyncio.run(alone).token_ids
     for made in (worker, plain):
         made.close()
+
+
+def test_two_models_record_one_after_the_other(
+    tiny_model: LocalModel, tiny_tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each has a thread. Seen on a GPU: both recorded at once, CUDA refused, and neither had graphs."""
+    recording(monkeypatch)
+    record, inside, found = decode_steps._Step.record, [0], [0]
+
+    def slowly(step: Any, pool: Any, *, prompts: bool) -> None:
+        inside[0] += 1
+        found.append(inside[0])
+        time.sleep(0.05)
+        record(step, pool, prompts=prompts)
+        inside[0] -= 1
+
+    monkeypatch.setattr(decode_steps._Step, "record", slowly)
+    other = tiny_local_model(tiny_tokenizer)
+    workers = [Worker(model) for model in (tiny_model, other)]
+
+    async def both() -> None:
+        for worker in workers:
+            recorded_sampler(worker)
+        asked = [TransformersGenerator(worker, None).generate([5, 6, 7], Sampling(max_tokens=9)) for worker in workers]
+        await asyncio.gather(*asked)
+
+    asyncio.run(both())
+    for worker in workers:
+        worker.close()
+    assert len(found) > 4
+    assert max(found) == 1

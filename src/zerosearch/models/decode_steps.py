@@ -9,6 +9,7 @@ own, side by side.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -27,6 +28,8 @@ from zerosearch.models.phases import phase
 from zerosearch.models.sampling import draw
 
 log = logging.getLogger(__name__)
+_RECORDING = threading.Lock()
+"""CUDA refuses to wait for a device while any thread records on it, as a second model's thread does to record."""
 
 PROMPT_TOKENS = 2048  # of a step over prompts, of which at most `PROMPTS` end in it
 PROMPTS = 128
@@ -112,9 +115,10 @@ class DecodeSteps:
             ends, block = (min(count, PROMPTS), 1) if prompts else (count, self._block)
             self._steps[key] = step = _Step(self._memory, speak, _Shape(count, ends, block, _columns(width)), flat=True)
             try:
-                with phase("recording", gpu=True):
+                with _RECORDING, phase("recording", gpu=True):
                     self._pools[speaker] = step.record(self._pools.get(speaker), prompts=prompts)
             except RuntimeError as error:  # such as a model whose forward pass waits for the GPU
+                self._pools.pop(speaker, None)  # what failed can have left it open for ever
                 log.warning("decoding without CUDA graphs, which is slow: %s", first_line(error))
         return self._steps[key]
 
