@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from math import sqrt
 from pathlib import Path
-from statistics import fmean, median
+from statistics import fmean, median, stdev
 from typing import Any
 
 from results_tables import fidelity_rows, report, share, short, steps, sweep_scores
@@ -19,6 +20,7 @@ from results_tables import fidelity_rows, report, share, short, steps, sweep_sco
 ROOT = Path(__file__).parent.parent
 RECIPE, EARLIER = "recipes/beat-rag/README.md", "recipes/beat-rag/earlier.md"
 BEAT, OVERVIEW, SPEED = "docs/results/beat-rag.md", "docs/results.md", "docs/performance.md"
+SCALE = "docs/scale.md"
 
 Run = list[dict[str, Any]]
 Claims = Iterator[tuple[str, str]]
@@ -209,24 +211,29 @@ def verl() -> Claims:
     yield page, f"| {short(max(agree), 4)} to {short(min(agree), 4)}: it falls with the entropy"
     yield page, f"at most {max(row['actor/perf/max_memory_allocated_gb'] for row in run):.1f}"
 
-    ours, again, third = (steps(name) for name in ("one-gpu-beside-verl", "verl-two-gpus-again", "verl-two-gpus-third"))
+    ours = steps("one-gpu-beside-verl")
+    again, third, fourth = (steps(f"verl-two-gpus-{name}") for name in ("again", "third", "fourth"))
     for label, key in (
         ("F1 of the sampled episodes, step 1, 5, 10, 15, 20", "f1"),
         ("searches an episode, the same steps", "searches"),
     ):
-        cells = [[row[key] for row in ours], *([row[f"search/{key}"] for row in rows] for rows in (run, again, third))]
+        starts = ([row[f"search/{key}"] for row in rows] for rows in (run, again, third, fourth))
+        cells = [[row[key] for row in ours], *starts]
         told = [
             ", ".join(short(values[step - 1], 2) for step in (1, 5, 10, 15, 20) if step <= len(values))
             for values in cells
         ]
         yield page, f"| {label} | {' | '.join(told)} |"
     spent = seconds(ours)
-    verls = [[row["timing_s/step"] for row in rows] for rows in (run, again, third)]
+    verls = [[row["timing_s/step"] for row in rows] for rows in (run, again, third, fourth)]
     first = f"| {median(spent[2:18]):.1f} (steps 3 to 18) | {median(verls[0][3:6]):.1f} (steps 4 to 6)"
-    yield page, f"{first} | {median(verls[1][1:]):.1f} (steps 2 to 6) | {median(verls[2][3:6]):.1f} (steps 4 to 6) |"
+    yield page, f"{first} | {median(verls[1][1:]):.1f} (steps 2 to 6) | {median(verls[2][3:6]):.1f} (steps 4 to 6) | |"
     last = f"| {spent[18]:.1f} and {spent[19]:.1f} (steps 19 and 20)"
-    two, shared = (f"{min(some):.1f} to {max(some):.1f}" for some in (verls[0][6:9], verls[2][7:]))
-    yield page, f"{last} | {two} (steps 7 to 9) | | {shared}, GPUs shared (steps 8 to 13) |"
+    two, shared, late = (f"{min(some):.1f} to {max(some):.1f}" for some in (verls[0][6:9], verls[2][7:], verls[3][12:]))
+    yield page, f"{last} | {two} (steps 7 to 9) | | {shared}, GPUs shared (steps 8 to 13) | {late} (steps 13 to 20) |"
+    f1 = [short(fourth[place]["search/f1"], 2) for place in (0, -1)]
+    yield page, f"F1 {' to '.join(f1)}, with metrics of all {len(fourth)} steps"
+    yield SCALE, f"20 steps of 320 episodes: F1 from {f1[0]} to {f1[1]}"
     yield page, f"of the first {len(third)} steps: F1 {' to '.join(short(third[n]['search/f1'], 2) for n in (0, -1))}"
     yield page, f"{short(ours[17]['f1'], 2)} to {short(ours[19]['f1'], 2)} in two steps"
     for seed in (1, 2):
@@ -242,6 +249,15 @@ def machines() -> Claims:
     one, two = (median(seconds(steps(f"two-gpus-{name}"))) for name in ("one-process", "two-processes"))
     yield "docs/results/two-gpus.md", f"two GPUs make **{one / two:.1f}** times the episodes"
     yield OVERVIEW, f"Two GPUs make {one / two:.1f} times the episodes of one"
+    last = {
+        name: [fmean(row["reward"] for row in steps(f"two-gpus-{name}{seed}")[5:]) for seed in ("", "-1", "-2")]
+        for name in ("one-process", "two-processes")
+    }
+    gains = [two - one for one, two in zip(*last.values(), strict=True)]
+    half = 4.303 * stdev(gains) / sqrt(3)  # t with two degrees of freedom
+    low, high = (short(fmean(gains) + side * half, 3) for side in (-1, 1))
+    told = f"mean +{short(fmean(gains), 3)} [{low}, {high}]"
+    yield "docs/results/two-gpus.md", f"{', '.join(f'+{short(gain, 3)}' for gain in gains)}; {told}"
 
 
 def demo() -> Claims:

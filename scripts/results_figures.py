@@ -174,8 +174,8 @@ def verl_beside_ours() -> str:
         "ours 1": "one-gpu-beside-verl-1",
         "ours 2": "one-gpu-beside-verl-2",
         "verl 1": "verl-two-gpus",
-        "verl 2": "verl-two-gpus-again",
         "verl 3": "verl-two-gpus-third",
+        "verl 4": "verl-two-gpus-fourth",
     }
 
     def by_step(key: str) -> dict[str, list[float]]:

@@ -197,21 +197,23 @@ def qwen_training() -> str:
 
 
 def two_gpus() -> str:
-    runs = {"one process": steps("two-gpus-one-process"), "two processes": steps("two-gpus-two-processes")}
-    seconds = [[row["timing"]["seconds"] for row in run] for run in runs.values()]
-    per_step = [" ".join(short(row["reward"], 2) for row in run) for run in runs.values()]
-    means = {key: [fmean(row[key] for row in run) for run in runs.values()] for key in ("reward", "valid_actions")}
-    gaps = [[row["sampler_gap"] for row in run] for run in runs.values()]
+    """Seconds are those of seed 0: the runs of the other seeds shared their GPUs."""
+    names = [f"{name}{seed}" for seed in ("", "-1", "-2") for name in ("one-process", "two-processes")]
+    runs = [steps(f"two-gpus-{name}") for name in names]
+    gaps = [[row["sampler_gap"] for row in run] for run in runs]
+    seconds = [[row["timing"]["seconds"] for row in run] for run in runs[:2]]
     rows = [
-        ["mean reward of the ten steps", *map(short, means["reward"])],
-        ["reward by step", *per_step],
+        ["mean reward of the ten steps", *(short(fmean(row["reward"] for row in run)) for run in runs)],
+        ["of the last five", *(short(fmean(row["reward"] for row in run[5:])) for run in runs)],
+        ["searches an episode, last step", *(short(run[-1]["searches"], 2) for run in runs)],
         ["sampler gap, nats a token: mean", *(short(fmean(gap), 4) for gap in gaps)],
         ["sampler gap: largest of a step", *(short(max(gap), 4) for gap in gaps)],
-        ["valid actions", *(f"{value:.1%}" for value in means["valid_actions"])],
-        ["seconds a step, median", *(f"{median(run):.1f}" for run in seconds)],
-        ["episodes a second, median", *(f"{median(160 / second for second in run):.1f}" for run in seconds)],
+        ["valid actions", *(f"{fmean(row['valid_actions'] for row in run):.1%}" for run in runs)],
+        ["seconds a step, median", *(f"{median(run):.1f}" for run in seconds), *[""] * 4],
+        ["episodes a second, median", *(f"{median(160 / second for second in run):.1f}" for run in seconds), *[""] * 4],
     ]
-    return table(["", *runs], rows)
+    heads = [f"{number}, seed {seed}" for seed in range(3) for number in ("one process", "two")]
+    return table(["", *heads], rows)
 
 
 def demo() -> str:
