@@ -50,18 +50,27 @@ def beat_rag() -> Claims:
     yield EARLIER, f"| price .1 ({len(tenth)} steps) |"
 
     seeds = [steps(f"beat-rag-concise-{seed}") for seed in (0, 1)]
-    told = " and ".join(f"{rows[0]['searches']:.2f} to {rows[-1]['searches']:.2f}" for rows in seeds)
-    yield RECIPE, f"searches an episode {told}"
+    for seed, rows in enumerate(seeds):
+        yield RECIPE, f"Seed {seed}: {learned(rows)}."
+        yield RECIPE, f"| seed {seed} ({len(rows)} steps) |"
+        yield BEAT, f"| seed {seed} ({len(rows)} steps) |"
+    yield BEAT, f"{len(seeds[0])} and {len(seeds[1])} steps of {seeds[0][0]['episodes']} episodes"
+    gaps = [row["sampler_gap"] for rows in seeds for row in rows]
+    yield RECIPE, f"Sampler gap {short(min(gaps))} to {short(max(gaps))}"
+    total, asked = (
+        sum(rows[-1]["cost"]["searches"] for rows in seeds),
+        sum(r["engine_calls"] for s in seeds for r in s),
+    )
+    yield RECIPE, f"{total:,} searches, of which {asked:,} asked the simulator"
     unneeded, more = steps("beat-rag-unneeded"), steps("beat-rag-unneeded-more")
-    yield RECIPE, f"{learned(unneeded)}, sampler gap"
-    yield RECIPE, learned(more)
+    yield EARLIER, f"{learned(unneeded)}, sampler gap"
+    yield EARLIER, learned(more)
     fell, rose = (mean(unneeded[place : place + 1], "searches") for place in (4, 9))
-    yield RECIPE, f"fell to {fell} in steps 4 and 5 and rose to {rose} in step 10"
+    yield EARLIER, f"fell to {fell} in steps 4 and 5 and rose to {rose} in step 10"
     asked = sum(row["engine_calls"] for row in unneeded)
-    yield RECIPE, f"{unneeded[-1]['cost']['searches']:,} searches, of which {asked:,} asked the simulator"
-    yield RECIPE, f"({len(unneeded)} steps) |"
-    yield RECIPE, f"({len(more)} steps more) |"
-    yield BEAT, f"{len(unneeded)} steps of {unneeded[0]['episodes']} episodes"
+    yield EARLIER, f"{unneeded[-1]['cost']['searches']:,} searches, of which {asked:,} asked the simulator"
+    yield EARLIER, f"({len(unneeded)} steps) |"
+    yield EARLIER, f"({len(more)} steps more) |"
 
     compared = steps("beat-rag-comparing")
     yield EARLIER, f"{learned(compared)}, every page"

@@ -1,6 +1,6 @@
 """The arms with simulated pages, from the data to the comparison with rag, in one command.
 
-python recipes/beat-rag/arms.py                                              # the arm of the README, one GPU
+python recipes/beat-rag/arms.py                                              # two seeds and their mean, one GPU
 python recipes/beat-rag/arms.py --arms concise:0,concise:1,concise:2 --gpus 0,1 --within 28
 python recipes/beat-rag/arms.py --dry-run                                    # print the commands
 
@@ -249,10 +249,10 @@ class Runner:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--arms", default="unneeded:0", help="REWARD:SEED,...")
+    parser.add_argument("--arms", default="concise:0,concise:1", help="REWARD:SEED,...")
     parser.add_argument("--gpus", default="0", help="0,1: those of CUDA_VISIBLE_DEVICES that are used")
     parser.add_argument("--model", help="instead of the configuration's, for policy and simulator")
-    parser.add_argument("--minutes", type=float, default=7.5, help="of training an arm, at most")
+    parser.add_argument("--minutes", type=float, default=11, help="of training an arm, at most")
     parser.add_argument("--within", type=float, metavar="MINUTES", help="for everything: arms get what is left")
     parser.add_argument("--dry-run", action="store_true")
     asked = parser.parse_args()

@@ -19,6 +19,7 @@ from simulated_questions import CHOICE
 from zerosearch.episodes.predictions import Prediction
 from zerosearch.episodes.questions import Question
 from zerosearch.episodes.statistics import average, paired_p_value
+from zerosearch.errors import DataError
 from zerosearch.evaluation.results import runs_of
 
 ONE_HOP = {"nq", "triviaqa", "popqa"}
@@ -58,6 +59,8 @@ def line(name: str, places: Sequence[tuple[str, str]], ours: Tries, theirs: Trie
 def main() -> None:
     ours, theirs = map(read, arguments(__doc__, 2))
     both = sorted(ours.keys() & theirs.keys())
+    if not both:
+        raise DataError("the two have no question in common")
     kinds: dict[str, Callable[[tuple[str, str]], bool]] = {
         "all": lambda place: True,
         "one hop": lambda place: place[0] in ONE_HOP,
@@ -67,7 +70,8 @@ def main() -> None:
         "all but those left out": lambda place: place[0] in ONE_HOP or not left_out(theirs[place][0]),
     }
     for name, of in kinds.items():
-        print(line(name, [place for place in both if of(place)], ours, theirs))
+        places = [place for place in both if of(place)]
+        print(line(name, places, ours, theirs) if places else f"{name}: no questions")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from zerosearch.episodes.predictions import Header, Outcome, Prediction, write_predictions
+from zerosearch.episodes.questions import Question, questions_digest
+
 FOLDER = Path(__file__).parents[2] / "recipes/beat-rag"
 SCRIPTS = [file for file in sorted(FOLDER.glob("*.py")) if "__main__" in file.read_text() and file.name != "arms.py"]
 
@@ -40,3 +43,26 @@ def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     found = ran("hit_rows.py", str(tmp_path / "corpus.jsonl.gz"), str(tmp_path), str(tmp_path / "out.jsonl"))
     assert found.returncode == 1
     assert found.stderr == f"error: {tmp_path / 'corpus.jsonl.gz'}: no such file\n"
+
+
+def predictions(folder: Path, benchmark: str, answers: dict[str, str]) -> None:
+    asked = {question: Question(question, f"Who wrote {question}?", ("Ann",)) for question in answers}
+    digest = questions_digest(list(asked.values()))
+    header = Header(benchmark, "rag", "some/model", "bm25", 3, digest, len(asked))
+    rows = [Prediction.scored(asked[one], Outcome(answer), benchmark, "rag") for one, answer in answers.items()]
+    (folder / benchmark).mkdir(parents=True)
+    write_predictions(folder / benchmark / "rag.jsonl", header, rows)
+
+
+def test_kinds_of_question_are_compared_and_a_kind_without_any_is_said(tmp_path: Path) -> None:
+    predictions(tmp_path / "ours", "nq", {"a": "Ann", "b": "Ann", "c": "Bob"})
+    predictions(tmp_path / "theirs", "nq", {"a": "Bob", "b": "Ann", "c": "Bob"})
+    predictions(tmp_path / "other", "popqa", {"a": "Ann"})
+    found = ran("kinds.py", f"{tmp_path}/ours:rag", f"{tmp_path}/theirs:rag")
+    assert (found.returncode, found.stderr) == (0, "")
+    assert re.search(
+        r"^one hop \(3\): \+33\.3 .* \(1 won, 0 lost\)\n   A  EM 66\.7% .*\n   B  EM 33\.3%", found.stdout, re.M
+    )
+    assert "several hops: no questions\n" in found.stdout
+    found = ran("kinds.py", f"{tmp_path}/ours:rag", f"{tmp_path}/other:rag")
+    assert (found.returncode, found.stderr) == (1, "error: the two have no question in common\n")
