@@ -2,6 +2,7 @@
 
 python recipes/beat-rag/arms.py                                              # two seeds and their mean, one GPU
 python recipes/beat-rag/arms.py --arms concise:0,concise:1,concise:2 --gpus 0,1 --within 28
+python recipes/beat-rag/arms.py --simulator recipes/beat-rag/simulator       # tune none: take this one
 python recipes/beat-rag/arms.py --dry-run                                    # print the commands
 
 Run it in the folder that holds data/ (README.md says what is in it). An arm is a reward of thrifty.py and a seed; of
@@ -72,8 +73,8 @@ class Running:
     began: float
 
 
-def stages(arms: Sequence[str], model: str | None) -> list[Stage]:
-    """All stages, each after those that it needs."""
+def stages(arms: Sequence[str], model: str | None, simulator: str | None = None) -> list[Stage]:
+    """All stages, each after those that it needs. With the adapter of a `simulator` none is tuned."""
     pairs = tuple(f"{name}={model}" for name in ("model.name", "engine.simulated.model") if model)
 
     def sets(*pairs: str) -> tuple[str, ...]:
@@ -92,8 +93,11 @@ def stages(arms: Sequence[str], model: str | None) -> list[Stage]:
         return Stage(name, command, needs, gpu)
 
     untuned = sets("engine.simulated.adapter=none", "engine.simulated.style=instruct")
-    pages = (CONFIG, "work/warm.jsonl", "240", *sets("model.adapter=none", *pairs), "--out", "work/pages.jsonl")
-    warm = (CONFIG, "work/warm.jsonl", "work/passages-warm", "40", *pairs)
+    tuned = (f"engine.simulated.adapter={simulator}",) if simulator else ()
+    writer = "worlds" if simulator else "tune"
+    told = sets("model.adapter=none", *tuned, *pairs)
+    pages = (CONFIG, "work/warm.jsonl", "240", *told, "--out", "work/pages.jsonl")
+    warm = (CONFIG, "work/warm.jsonl", "work/passages-warm", "40", *tuned, *pairs)
     rows = script("hit_rows.py", "data/corpus.jsonl.gz", "data/train", "work/hit-rows.jsonl")
     found = [
         stage("rows", rows, gpu=False),
@@ -101,9 +105,11 @@ def stages(arms: Sequence[str], model: str | None) -> list[Stage]:
         stage("worlds", script("simulated_worlds.py", WORLDS, "work", *pairs), "questions"),
         stage("rag", evaluate("rag", "--methods", "rag", *sets("model.adapter=none"))),
         stage("tune", zerosearch("tune", "work/fact-rows.jsonl", "--out", "work/passages", *untuned), "worlds"),
-        stage("warm", script("warm_start_simulated.py", *warm), "tune"),
-        stage("pages", script("obedience.py", *pages), "tune"),
+        stage("warm", script("warm_start_simulated.py", *warm), writer),
+        stage("pages", script("obedience.py", *pages), writer),
     ]
+    if simulator:
+        found = [one for one in found if one.name != "tune"]
     seeds: dict[str, list[str]] = {}
     for arm in arms:
         reward, _, seed = arm.partition(":")
@@ -113,7 +119,7 @@ def stages(arms: Sequence[str], model: str | None) -> list[Stage]:
         asked = ("--methods", f"{name}=runs/{name}")
         compared = script("kinds.py", f"out-{name}:{name}", "out-rag:rag")
         found += [
-            stage(f"train-{name}", zerosearch("train", *sets(*own)), "warm"),
+            stage(f"train-{name}", zerosearch("train", *sets(*own, *tuned)), "warm"),
             stage(f"evaluate-{name}", evaluate(name, *asked), f"train-{name}"),
             stage(f"kinds-{name}", compared, f"evaluate-{name}", "rag", gpu=False),
         ]
@@ -252,6 +258,7 @@ def main() -> int:
     parser.add_argument("--arms", default="concise:0,concise:1", help="REWARD:SEED,...")
     parser.add_argument("--gpus", default="0", help="0,1: those of CUDA_VISIBLE_DEVICES that are used")
     parser.add_argument("--model", help="instead of the configuration's, for policy and simulator")
+    parser.add_argument("--simulator", metavar="ADAPTER", help="a tuned one; without it the first stages tune one")
     parser.add_argument("--minutes", type=float, default=11, help="of training an arm, at most")
     parser.add_argument("--within", type=float, metavar="MINUTES", help="for everything: arms get what is left")
     parser.add_argument("--dry-run", action="store_true")
@@ -260,7 +267,7 @@ def main() -> int:
     for arm in arms:
         if not re.fullmatch(r"\w+:\d+", arm):  # it would fail when it trains, long after the first stages
             parser.error(f"--arms: {arm!r} is not REWARD:SEED")
-    planned = stages(arms, asked.model)
+    planned = stages(arms, asked.model, asked.simulator)
     if asked.dry_run:
         print("\n".join(stage.line for stage in planned))
         return 0

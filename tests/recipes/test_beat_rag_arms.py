@@ -55,6 +55,12 @@ def test_every_stage_comes_after_what_it_needs_and_its_settings_are_settings() -
     assert commands["mean-concise"][2:] == ("work/mean-concise-0-concise-2", "runs/concise-0", "runs/concise-2")
     assert "model.adapter=work/mean-concise-0-concise-2" in commands["evaluate-mean-concise"]
     assert "mean-unneeded" not in commands
+    given = {stage.name: stage for stage in arms.stages(["concise:0"], "some/model", "some/adapter")}
+    assert "tune" not in given
+    assert {name for name, stage in given.items() if any("some/adapter" in word for word in stage.command)} == {
+        "warm", "pages", "train-concise-0"
+    }  # fmt: skip
+    assert all(given.keys() >= set(stage.needs) for stage in given.values())
     lines = [stage.line for stage in planned]
     assert lines[0] == "python recipes/beat-rag/hit_rows.py data/corpus.jsonl.gz data/train work/hit-rows.jsonl"
     assert not [line for line in lines if str(arms.HERE) in line or sys.executable in line]
