@@ -2,7 +2,7 @@
 # Another Python: make demo PYTHON=/path/to/python
 
 .DEFAULT_GOAL := help
-.PHONY: help demo docs test test-slow test-faults test-environments test-verl lint format constraints check-constraints clean train-env dev-env docs-env verl-env
+.PHONY: help demo docs test test-slow test-gpu test-faults test-environments test-verl lint format constraints check-constraints clean train-env dev-env docs-env verl-env
 
 # ensurepip is what a Python needs to make a virtual environment; Debian leaves it out of the plain python3.
 SUITABLE := import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
@@ -30,6 +30,11 @@ test: dev-env  ## install, then run the fast tests
 
 test-slow: dev-env  ## install, then run the tests that take minutes each
 	@$(PYTEST) -m slow
+
+test-gpu: dev-env  ## install, then run the tests that need a GPU, on a machine with one
+	@$(PYTEST) tests/models/test_devices.py tests/models/test_continuous.py tests/models/test_paged_kernel.py \
+	  tests/models/test_phases.py tests/models/test_vllm.py tests/learning/test_recomputing.py \
+	  tests/learning/test_ways_of_training.py
 
 test-faults: dev-env  ## install, then break things on purpose for up to an hour, and print what was lost
 	@$(PYTEST) tests/faults --faults -n 2 --dist load
