@@ -161,7 +161,7 @@ def test_foreign_text_never_commands_a_terminal(tally: Tally, tries: Tries, monk
         with tally("escape codes in foreign text", repr(text)):
             shown = io.StringIO()
             monkeypatch.setattr(sys, "stdout", shown)
-            screen.Console().print(text, markup=False)
+            screen.Console().print(text)
             assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", shown.getvalue())
             assert json.loads(screen.json_text({"text": text})) == {"text": text}
             assert not re.search(r"[\x00-\x1f\x7f-\x9f]", screen.json_text({"text": text}))

@@ -121,7 +121,7 @@ def _answer_all(questions: list[str], put: Callable[[str], Answered], screen: Co
     complaint = None
     for number, text in enumerate(questions):
         if screen is not None:
-            screen.print(f"{chr(10) if number else ''}{PROMPT}{text}", style="bold", markup=False)
+            screen.print(f"{chr(10) if number else ''}{PROMPT}{text}", style="bold")
         complaint = put(text).complaint or complaint
     if complaint is not None:
         raise RunError(complaint)
@@ -149,11 +149,11 @@ def _converse(put: Callable[[str], Answered], notes: Console) -> None:
             remember(text)
             try:
                 if complaint := put(text).complaint:
-                    notes.print(complaint, style="red", markup=False)
+                    notes.print(complaint, style="red")
             except (KeyboardInterrupt, asyncio.CancelledError):
                 notes.print("given up", style="yellow")
             except ZeroSearchError as error:
-                notes.print(f"error: {error}", style="red", markup=False)
+                notes.print(f"error: {error}", style="red")
 
 
 @contextlib.contextmanager
@@ -181,7 +181,7 @@ def _introduce(parts: Parts, console: Console) -> None:
     model, engine = parts.config.model, parts.engine_config("judge")
     where = f" at {clean(model.base_url)}" if model.base_url else ""
     policy = model.name + (f" + {model.adapter}" if model.adapter else "") + where
-    console.print(f"{policy}, {parts.engine('judge').name}, top {engine.top_k}", style="dim", markup=False)
+    console.print(f"{policy}, {parts.engine('judge').name}, top {engine.top_k}", style="dim")
     if engine.kind == "simulated":
         console.print(
             "the engine is simulated: a language model makes up the pages, and it does not know the answer either",

@@ -147,8 +147,13 @@ def print_episode(
     transcript = read_transcript(written, Episode(question, prompt, codec, playing.limits), ends=ends)
     ids, mask = transcript.episode.ids, transcript.episode.mask
     console.print(
-        f"\n[bold]episode: {len(ids)} tokens[/bold], [green]{sum(mask)} the policy's own (trained on, mask 1)[/green], "
-        f"[dim]{len(ids) - sum(mask)} masked[/dim]"
+        Text.assemble(
+            (f"\nepisode: {len(ids)} tokens", "bold"),
+            ", ",
+            (f"{sum(mask)} the policy's own (trained on, mask 1)", "green"),
+            ", ",
+            (f"{len(ids) - sum(mask)} masked", "dim"),
+        )
     )
     for segment in transcript.segments:
         own = segment.kind == "turn"

@@ -144,7 +144,7 @@ def _check_engine(place: str, engine: EngineConfig, found: Findings, read: dict[
         known = (file, engine.recorded.source)
         if known not in read:
             read[known] = _passages_of(file) if key == "corpus" else _pages_of(*known)
-        console.print(f"{place}.{engine.kind}.{key}: {read[known]}", markup=False)
+        console.print(f"{place}.{engine.kind}.{key}: {read[known]}")
     with found.looking(f"{place}.{engine.kind}.api_key_env"):
         key_from(getattr(table, "api_key_env", None) or KEY_VARIABLES.get(engine.kind))
     if engine.kind == "dense":
@@ -200,7 +200,7 @@ def read_questions(parts: Parts, found: Findings) -> dict[str, list[Question]]:
         else:
             read[name] = open_them()
         if name in read:
-            console.print(f"{name}: {len(read[name]):,} questions of {source}", markup=False)
+            console.print(f"{name}: {len(read[name]):,} questions of {source}")
     if len(read) == 2 and (seen := seen_in_training(read["data.train"], read["evaluation.questions"])):
         found.warnings.append(seen)
     if config.engine.kind == "simulated" and ("data.train" in read or config.data.train.startswith("hub:")):

@@ -47,7 +47,7 @@ def cost(
         return
     console.print(render(found))
     for note in found.notes:
-        console.print(note, markup=False)
+        console.print(note)
 
 
 def render(found: CostReport) -> Table:

@@ -164,7 +164,7 @@ def show_cluster(config: TrainConfig, on: str | None, gpus: int | None, gpu: str
         "by rates of one GPU and our own sampler; without NCCL, vLLM's own speed, its sleep, weights sent to it"
     )
     divided = flags(found.policy, found.tensor_parallel) + servers
-    console.print(f"zerosearch train CONFIG --on verl{divided}", markup=False)
+    console.print(f"zerosearch train CONFIG --on verl{divided}")
     return True
 
 

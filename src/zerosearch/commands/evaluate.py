@@ -95,7 +95,7 @@ def evaluate(
         samples, temperature, limit, data, fields, max_tokens, label, concurrency, tuple(set_ or ()), unlike
     )
     began = time.perf_counter()
-    table = run(config, methods, benchmarks, out, trials, say=lambda text: console.print(text, markup=False))
+    table = run(config, methods, benchmarks, out, trials, say=console.print)
     for shown in rich_tables(table, console.width):
         console.print(shown)
     console.print(f"table {out}/table.md, {out}/table.json; predictions {out}/BENCHMARK/METHOD.jsonl")

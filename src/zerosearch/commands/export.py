@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 from typing import Annotated, get_args
 
@@ -35,6 +34,5 @@ def export(
     --push creates a private repository, or replaces an earlier export in it. The token is read from HF_TOKEN, the
     address of the hub from HF_ENDPOINT.
     """
-    say = partial(console.print, markup=False)
-    folder = write_export(run, out, form=form, step=step, push=push, say=say)
-    console.print(f"model card {folder}/README.md", markup=False)
+    folder = write_export(run, out, form=form, step=step, push=push, say=console.print)
+    console.print(f"model card {folder}/README.md")

@@ -23,8 +23,8 @@ def init(
     """
     if file is None:
         for name in names():
-            console.print(f"{name:<18}  {summary(name)}", markup=False)
+            console.print(f"{name:<18}  {summary(name)}")
         return
     copy(from_, file)
-    console.print(f"{file} is a copy of {from_}; its runs lie in runs/{file.stem}", markup=False)
+    console.print(f"{file} is a copy of {from_}; its runs lie in runs/{file.stem}")
     console.next(f"{typed('check', file)}, {typed('train', file)}")

@@ -152,9 +152,9 @@ def _show(pages: Sequence[RecordedPage], top_k: int) -> None:
     step = max(1, len(pages) // _SHOWN)
     for page in pages[::step][:_SHOWN]:
         labels = ", ".join(f"{way}: {quality}" for way, quality in page.labels.items())
-        console.print(f"\n[bold]{labels}[/bold]")
+        console.print(f"\n{labels}", style="bold")
         if page.verdicts:
             console.print(f"judge, document by document: {', '.join(said or 'no verdict' for said in page.verdicts)}")
-        console.print(f"question: {page.question.text}  ({'; '.join(page.question.golden_answers)})", markup=False)
-        console.print(f"query: {page.query}\n{format_page(page.documents[:top_k])}", markup=False)
+        console.print(f"question: {page.question.text}  ({'; '.join(page.question.golden_answers)})")
+        console.print(f"query: {page.query}\n{format_page(page.documents[:top_k])}")
     console.print()

@@ -27,8 +27,8 @@ def models(
         table.add_row(row.name, megabytes(row.size_bytes), row.licence, "yes" if row.cached else "no (--fetch)")
     console.print(table)
     for row in rows:
-        console.print(f"{row.name}: {row.note}", markup=False)
-        console.print(f"  {row.path}" + ("" if row.cached else " (not there yet)"), markup=False)
+        console.print(f"{row.name}: {row.note}")
+        console.print(f"  {row.path}" + ("" if row.cached else " (not there yet)"))
     adapters = shipped_adapters()
     if not adapters:
         console.print("\nno adapters ship with this release")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -44,11 +43,11 @@ def refresh(
     last = going_on(asked)
     if dry_run:
         for command in [*(stage.command for stage in stages(asked)), last]:
-            console.print(command, markup=False, soft_wrap=True)
+            console.print(command, soft_wrap=True)
         return
     with console.guiding():
-        perform(asked, call, partial(console.print, markup=False))
-    console.print(f"refreshed: {', '.join(str(asked.made(way)) for way in asked.ways)}", markup=False)
+        perform(asked, call, console.print)
+    console.print(f"refreshed: {', '.join(str(asked.made(way)) for way in asked.ways)}")
     console.next(last)
 
 

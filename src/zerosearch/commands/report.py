@@ -54,7 +54,7 @@ def report(
         raise ConfigError("--port goes with --live")
     if live:
         _wait_for(targets)
-    shown = Report(targets, decoders(lambda line: console.print(line, style="yellow", markup=False)), episodes)
+    shown = Report(targets, decoders(lambda line: console.print(line, style="yellow")), episodes)
     if live:
         _serve(shown, port)
         return
@@ -62,10 +62,10 @@ def report(
     path = out or (only / "report.html" if len(targets) == 1 and only.is_dir() else Path("report.html"))
     summary, browsed = shown.summary(), shown.episodes()
     for problem in dict.fromkeys([*summary["problems"], *browsed["problems"]]):
-        console.print(problem, style="yellow", markup=False)
+        console.print(problem, style="yellow")
     page = html(summary, browsed)
     write_report(path, page)
-    console.print(f"{path}  ({len(page) / 1e6:.1f} MB; open it in a browser)", markup=False)
+    console.print(f"{path}  ({len(page) / 1e6:.1f} MB; open it in a browser)")
 
 
 def write_run_report(folder: Path) -> Path:
@@ -84,7 +84,7 @@ def _wait_for(targets: list[str]) -> None:
         Path(target) for target in targets if not Path(target).exists() and not Path(target.partition(":")[0]).exists()
     ]
     if late:
-        console.print(f"waiting for {', '.join(map(str, late))}: no such folder yet (Ctrl-C ends it)", markup=False)
+        console.print(f"waiting for {', '.join(map(str, late))}: no such folder yet (Ctrl-C ends it)")
     while not all(is_run(folder) for folder in late):
         time.sleep(0.5)
 
@@ -95,7 +95,7 @@ def _serve(shown: Report, port: int) -> None:
 
     server = ReportServer(shown, port)
     with server, interrupts.giving_up():
-        console.print(f"{server.address}  (Ctrl-C ends it)", markup=False)
+        console.print(f"{server.address}  (Ctrl-C ends it)")
         try:
             server.serve_forever(poll_interval=0.2)
         except KeyboardInterrupt:

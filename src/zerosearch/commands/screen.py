@@ -29,14 +29,15 @@ _FILE_COLUMNS = 400
 
 
 class Console(rich.console.Console):
-    """A rich console that prints words as they are: no colours for numbers, no `:train:` as a picture.
+    """A rich console that prints words as they are: no `[bold]` as a style, no `:train:` as a picture, no
+    colours for numbers.
 
     Text is not wrapped: a line in a file is a line, and a command or a path that a terminal breaks is copied whole. In
     a table a word that is longer than its column is broken; nothing is cut off.
     """
 
     def __init__(self, *, stderr: bool = False) -> None:
-        super().__init__(stderr=stderr, highlight=False, emoji=False)
+        super().__init__(stderr=stderr, markup=False, highlight=False, emoji=False)
         self._guided = False
 
     @property
@@ -63,7 +64,7 @@ class Console(rich.console.Console):
     def next(self, command: str) -> None:
         """Say what to type next; nothing within `guiding`."""
         if not self._guided:
-            self.print(f"next: {command}", markup=False)
+            self.print(f"next: {command}")
 
     @contextlib.contextmanager
     def guiding(self) -> Iterator[None]:

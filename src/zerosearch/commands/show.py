@@ -56,12 +56,12 @@ def show(
         _show(one, score, console)
     if len(chosen) < len(found):
         more = "--worst K shows those with the lowest reward, --question ID all tries at one question"
-        console.print(f"\n{len(chosen)} of {len(found)} episodes; {more}", style="dim", markup=False)
+        console.print(f"\n{len(chosen)} of {len(found)} episodes; {more}", style="dim")
 
 
 def _show(one: Played, score: str, screen: Console) -> None:
     """Print one episode."""
-    screen.print(f"{one.where}, question {one.question.id}, try {one.rollout + 1}", style="bold", markup=False)
+    screen.print(f"{one.where}, question {one.question.id}, try {one.rollout + 1}", style="bold")
     shown = Blocks(screen)
     shown.label("asks", one.question.text)
     shown.label("golden", " | ".join(one.question.golden_answers), "green")

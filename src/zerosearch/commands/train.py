@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from rich.text import Text
 
 from zerosearch.commands.screen import Console, console, heading, table, typed
 from zerosearch.commands.train_seeds import SCORES, evaluations_of, seeds_of, train_seeds
@@ -108,7 +109,7 @@ def _train_seeds(config_file: Path | None, changes: list[str], config: TrainConf
 class Lines:
     """One line of the screen a step: a `Sink`."""
 
-    def __init__(self, config: TrainConfig, say: Callable[[str], None]) -> None:
+    def __init__(self, config: TrainConfig, say: Callable[[Text], None]) -> None:
         self._steps, self._say = config.training.steps, say
         self._first: int | None = None
         self._started = time.monotonic()
@@ -138,7 +139,7 @@ class Lines:
         wrong += [f"{row['misses']} queries without a recorded page"] if row["misses"] else []
         line = fitted(said, console.width if console.is_terminal else None)
         line += f"  {dollars(spent)} spent" if spent else ""
-        self._say(line + "".join(f"  [red]{text}[/red]" for text in wrong))
+        self._say(Text.assemble(line, *((f"  {text}", "red") for text in wrong)))
 
     def close(self) -> None:
         pass
@@ -154,16 +155,17 @@ def fitted(said: dict[str, str], width: int | None) -> str:
     return "  ".join(kept.values())
 
 
-def describe(config: TrainConfig) -> str:
+def describe(config: TrainConfig) -> Text:
     """The run in two lines."""
     training, judged = config.training, config.evaluation.engine or config.engine
     episodes = training.questions_per_step * training.rollouts
-    return (
-        f"[bold]{config.name}[/bold]: {config.algorithm.name} teaches {config.model.name} with a {config.engine.kind} "
+    return Text.assemble(
+        (config.name, "bold"),
+        f": {config.algorithm.name} teaches {config.model.name} with a {config.engine.kind} "
         f"engine, {counted(training.steps, 'step')} of {counted(training.questions_per_step, 'question')} x "
         f"{counted(training.rollouts, 'rollout')}\n"
         f"  ({episodes} episodes a step, at most {config.protocol.max_searches} searches each); "
-        f"evaluated with {judged.kind} on {config.evaluation.questions}"
+        f"evaluated with {judged.kind} on {config.evaluation.questions}",
     )
 
 
@@ -188,7 +190,7 @@ def _conclude(config: TrainConfig, complete: bool, report: str = "") -> None:
             console.print(f"not shown, as made with other settings: after {', '.join(map(str, others))} steps")
     console.print(f"run folder   {folder}/")
     if report:
-        console.print(f"  report     {report}", markup=False)
+        console.print(f"  report     {report}")
     board = f" (or: tensorboard --logdir {folder}/tensorboard)" if config.logging.tensorboard else ""
     console.print(f"  metrics    {folder}/metrics.jsonl{board}")
     console.print(f"  episodes   {folder}/trajectories/*.jsonl.zst, evaluations/*.jsonl (see zerosearch compare)")
@@ -197,9 +199,9 @@ def _conclude(config: TrainConfig, complete: bool, report: str = "") -> None:
     if not complete:
         console.print("the run is not complete: the same command resumes it", style="yellow")
         return
-    console.print("next:", markup=False)
+    console.print("next:")
     for line in next_steps(config):
-        console.print(f"  {line}", markup=False)
+        console.print(f"  {line}")
 
 
 def next_steps(config: TrainConfig) -> list[str]:

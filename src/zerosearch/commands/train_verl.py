@@ -52,14 +52,12 @@ def train_on(words: Words, config: TrainConfig, *, fresh: bool, seeds: str | Non
     if words.dry_run:
         settings, notes, _ = plan(config, served)
         for line in lines(settings, changes):
-            console.print(line, markup=False, highlight=False, soft_wrap=True)
+            console.print(line, soft_wrap=True)
         for text in notes:
-            console.print(f"# {text}", markup=False, highlight=False, soft_wrap=True)
+            console.print(f"# {text}", soft_wrap=True)
         if served is not None:
             told = shlex.join(served.command("vllm", "HOST", 8000))
-            console.print(
-                f"# {served.count} times, on free GPUs: {told}", markup=False, highlight=False, soft_wrap=True
-            )
+            console.print(f"# {served.count} times, on free GPUs: {told}", soft_wrap=True)
         return
     launch(config, changes, served, fresh=fresh, say=console.print)
 
