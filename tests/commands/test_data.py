@@ -33,6 +33,22 @@ def test_limit_reads_no_further(zerosearch: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        (("factbook", "--limit", "3"), "error: --limit: the Factbook is several files: name one, such as factbook:dev"),
+        (("--show", "3"), "error: --show: the Factbook is several files: name one, such as factbook:dev"),
+        (
+            ("factbook:dev", "--fields", "question=q"),
+            "error: --fields: the fields of the Factbook are known: leave it out",
+        ),
+    ],
+)
+def test_an_option_that_the_factbook_has_no_use_for_is_refused(zerosearch: Any, command: Any, line: str) -> None:
+    refused = zerosearch("data", *command)
+    assert (refused.code, refused.line) == (2, line)
+
+
+@pytest.mark.parametrize(
     ("text", "line"),
     [
         (GOOD + "{'question': 1}\n", ":2: not valid JSON ("),

@@ -21,6 +21,7 @@ FIELDS_HELP = "Names of the fields, if not the usual ones: question=NAME,answers
 
 
 def data(
+    context: typer.Context,
     source: Annotated[
         list[str] | None,
         typer.Argument(
@@ -45,7 +46,10 @@ def data(
         raise ConfigError(f"data reads one source, found {len(words)}: {', '.join(words)}")
     named = words[0]
     if named == "factbook":
+        _refuse(context, ("show", "limit", "fields"), "the Factbook is several files: name one, such as factbook:dev")
         return print_factbook()
+    if named.startswith("factbook:"):
+        _refuse(context, ("fields",), "the fields of the Factbook are known: leave it out")
     if named.startswith("factbook:"):
         reading = Reading(open_questions(named, limit))
     else:
@@ -67,6 +71,14 @@ def data(
     for question in questions[:show]:
         console.print(Text(f"  {question.text}"))
         console.print(Text(f"    {' | '.join(question.golden_answers)}", style="green"))
+
+
+def _refuse(context: typer.Context, options: tuple[str, ...], why: str) -> None:
+    """Raises `ConfigError` for an option that was typed and that this source has no use for."""
+    for name in options:
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            raise ConfigError(f"--{name}: {why}")
 
 
 def print_factbook() -> None:
