@@ -220,7 +220,7 @@ def verl() -> Claims:
     yield page, f"| {short(max(agree), 4)} to {short(min(agree), 4)}: it falls with the entropy"
     yield page, f"at most {max(row['actor/perf/max_memory_allocated_gb'] for row in run):.1f}"
 
-    ours = steps("one-gpu-beside-verl")
+    ours, one = steps("one-gpu-beside-verl"), steps("one-gpu-beside-verl-1")
     again, third, fourth = (steps(f"verl-two-gpus-{name}") for name in ("again", "third", "fourth"))
     for label, key in (
         ("F1 of the sampled episodes, step 1, 5, 10, 15, 20", "f1"),
@@ -243,6 +243,12 @@ def verl() -> Claims:
     f1 = [short(fourth[place]["search/f1"], 2) for place in (0, -1)]
     yield page, f"F1 {' to '.join(f1)}, with metrics of all {len(fourth)} steps"
     yield SCALE, f"20 steps of 320 episodes: F1 from {f1[0]} to {f1[1]}"
+    begun = [second_search(rows, "search/searches") for rows in (run, again, third, fourth)]
+    yield page, f"verl in steps {', '.join(map(str, begun[:3]))} and {begun[3]} of its four starts"
+    found = [second_search(rows, "searches") for rows in (ours, one)]
+    yield page, f"ours in step {found[0]} (seed 0), in step {found[1]} (seed 1)"
+    low = min(row["training/rollout_actor_probs_pearson_corr"] for row in fourth)
+    yield SCALE, f"correlate by {short(low)} and more in that run"
     yield page, f"of the first {len(third)} steps: F1 {' to '.join(short(third[n]['search/f1'], 2) for n in (0, -1))}"
     yield page, f"{short(ours[17]['f1'], 2)} to {short(ours[19]['f1'], 2)} in two steps"
     for seed in (1, 2):
@@ -252,6 +258,11 @@ def verl() -> Claims:
     yield SPEED, f"a step of 320 episodes took {median(spent[2:18]):.1f} seconds"
     drift = [row["rollout_corr/k3_kl"] for row in run]
     yield SPEED, f"(k3 from {short(drift[0], 4)} to {short(max(drift), 4)} in {len(run)} steps)"
+
+
+def second_search(run: Run, key: str) -> int:
+    """The first step with 1.5 searches an episode."""
+    return next(step for step, row in enumerate(run, 1) if row[key] >= 1.5)
 
 
 def machines() -> Claims:
@@ -266,7 +277,18 @@ def machines() -> Claims:
     half = 4.303 * stdev(gains) / sqrt(3)  # t with two degrees of freedom
     low, high = (short(fmean(gains) + side * half, 3) for side in (-1, 1))
     told = f"mean +{short(fmean(gains), 3)} [{low}, {high}]"
+    yield OVERVIEW, f"last five steps +{short(fmean(gains), 3)} [{low}, {high}]"
     yield "docs/results/two-gpus.md", f"{', '.join(f'+{short(gain, 3)}' for gain in gains)}; {told}"
+    ends = {
+        name: [steps(f"two-gpus-{name}{seed}")[5:] for seed in ("", "-1", "-2")]
+        for name in ("two-processes", "one-process")
+    }
+    noisy = [[f"{100 * fmean(row['noisy_pages'] for row in rows):.1f}" for rows in runs] for runs in ends.values()]
+    drew = f"two processes drew {', '.join(noisy[0][:2])} and {noisy[0][2]} %, one {', '.join(noisy[1][:2])} and"
+    asked = f"{100 * fmean(row['noise'] for row in ends['one-process'][0]):.1f} % noisy pages that were asked for"
+    yield "docs/results/two-gpus.md", f"{asked}, {drew} {noisy[1][2]}"
+    saw = [100 * fmean(row["evidence"] for rows in runs[1:] for row in rows) for runs in ends.values()]
+    yield "docs/results/two-gpus.md", f"saw the answer ({saw[0]:.1f} and {saw[1]:.1f} %)"
 
 
 def demo() -> Claims:
