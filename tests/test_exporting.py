@@ -102,6 +102,25 @@ def test_an_adapter_loads_by_the_place_of_its_base(place: Path, export_run: Call
     assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == str(place / "base")
 
 
+def loaded_by_card(folder: Path, base: Path) -> Any:
+    """The model that the lines of the model card make, with the reader's places put in."""
+    (code,) = re.findall(r"```python\n(.*?)```", (folder / "README.md").read_text(), re.DOTALL)
+    made: dict[str, Any] = {}
+    exec(code.replace("PATH/TO/THIS/FOLDER", str(folder)).replace("PATH/TO/base", str(base)), made)
+    return made["model"]
+
+
+def test_the_lines_of_the_card_load_an_adapter_whose_base_has_moved(
+    place: Path, tmp_path: Path, export_run: Callable[..., Path]
+) -> None:
+    folder, expected = export_run("lora", form="adapter"), of_policy(place, "lora")
+    settings = json.loads((folder / "adapter_config.json").read_text())
+    (folder / "adapter_config.json").write_text(json.dumps(settings | {"base_model_name_or_path": "/gone"}))
+    moved = tmp_path / "moved"
+    shutil.copytree(place / "base", moved)
+    assert (logprobs(loaded_by_card(folder, moved), moved) - expected).abs().max() < 1e-4
+
+
 def test_a_merged_model_has_the_number_format_of_its_base_and_keeps_small_updates(
     tmp_path: Path, tiny_tokenizer: Any
 ) -> None:
@@ -185,7 +204,7 @@ def test_files_of_others_and_an_edited_card_are_never_overwritten(
     [
         ({"form": "adapter", "name": "full"}, ConfigError, "has no adapter; use --form merged"),
         ({"form": "onnx"}, ConfigError, "onnx: is none of adapter, merged, gguf, gguf-q8_0"),
-        ({"form": "adapter", "push": "me/mine"}, ConfigError, "nobody else could load the adapter"),
+        ({"form": "adapter", "push": "me/mine"}, ConfigError, "is on no hub, and peft would not find it"),
         ({"step": 7}, CheckpointError, r"no checkpoint of step 7 to export; it has those of steps .*2"),
         ({"name": "none"}, ConfigError, "neither the folder of a run"),
     ],
@@ -224,6 +243,13 @@ def test_a_simulator_is_not_called_a_policy(place: Path, tmp_path: Path) -> None
     command = " ".join(f"--set engine.simulated.{setting}" for setting in told)
     assert f"    zerosearch fidelity CONFIG {command}\n" in card
     assert json.loads((tmp_path / "out" / "card.json").read_text())["role"] == "simulator"
+
+
+@pytest.mark.model
+def test_an_adapter_of_the_embedded_model_loads_on_any_machine(tmp_path: Path) -> None:
+    folder = export("embedded:policy", tmp_path / "out", form="adapter", say=lambda _: None)
+    assert json.loads((folder / "adapter_config.json").read_text())["base_model_name_or_path"] == "smollm2-135m"
+    assert loaded_by_card(folder, tmp_path).peft_config["default"].r == 8
 
 
 @pytest.mark.model

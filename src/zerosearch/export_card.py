@@ -48,9 +48,15 @@ class Trained:
         return next((name for name, folder in shipped_adapters().items() if folder == self.adapter), "ADAPTER")
 
     @property
+    def embedded_base(self) -> str | None:
+        """The base's name where it is an embedded model, which zerosearch makes on any machine."""
+        name = self.base.removeprefix("embedded:")
+        return name if name in EMBEDDED_MODELS else None
+
+    @property
     def hub_base(self) -> str | None:
         """The base's id on the hub; None for a folder, and for the embedded model, which no hub has."""
-        local = self.base.removeprefix("embedded:") in EMBEDDED_MODELS or Path(self.base).expanduser().is_dir()
+        local = self.embedded_base is not None or Path(self.base).expanduser().is_dir()
         return None if local else self.base
 
     @cached_property
@@ -107,7 +113,9 @@ def _model(name: str) -> str:
 
 
 def _use(trained: Trained, form: str, gguf: str | None, place: str) -> str:
-    if form == "adapter":
+    if form == "adapter" and trained.hub_base is None:
+        code = _load_on_base(trained, place)
+    elif form == "adapter":
         code = f'from peft import AutoPeftModelForCausalLM\nmodel = AutoPeftModelForCausalLM.from_pretrained("{place}")'
     elif gguf is not None:
         code = f"llama-server -m {gguf}"
@@ -127,6 +135,17 @@ def _use(trained: Trained, form: str, gguf: str | None, place: str) -> str:
             f"as `<information> ... </information>`, and the model goes on.\n\n```text\n{prompt.rstrip()}\n```"
         )
     return text
+
+
+def _load_on_base(trained: Trained, place: str) -> str:
+    """Load an adapter whose base no hub has: it is made by zerosearch, or lies somewhere on the reader's machine."""
+    imports = ["from peft import PeftModel", "from transformers import AutoModelForCausalLM"]
+    base = f'"PATH/TO/{Path(trained.base).name}"'
+    if trained.embedded_base is not None:
+        imports.append("from zerosearch.models.embedded import ensure  # pip install 'zerosearch-rl[train]'")
+        base = f'ensure("{trained.embedded_base}")'
+    load = f'model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), "{place}")'
+    return "\n".join([*imports, f"base = {base}", load])
 
 
 def _command(trained: Trained, form: str) -> str:

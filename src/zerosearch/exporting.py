@@ -132,8 +132,8 @@ def check_form(trained: Trained, asked: str | None, push: str | None) -> Form:
         raise ConfigError(f"--form adapter: {trained.name} trained all weights and has no adapter; use --form merged")
     if form == "adapter" and trained.hub_base is None and push is not None:
         raise ConfigError(
-            f"--form adapter --push: the base {trained.base} is on this machine alone, and nobody else could load the "
-            "adapter; use --form merged"
+            f"--form adapter --push: the base {trained.base} is on no hub, and peft would not find it; "
+            "use --form merged"
         )
     return cast(Form, form)
 
@@ -169,9 +169,11 @@ def _write(trained: Trained, form: Form, work: Path) -> None:
 
 
 def _write_adapter(trained: Trained, adapter: Path, work: Path) -> None:
-    """The adapter's own files; its base is named so that peft finds it: by its hub id, or by its folder."""
+    """The adapter's own files. Its base is named so that peft finds it, by its hub id or its folder; an embedded one by
+    its name, which zerosearch knows on every machine."""
     config = read_object(adapter / "adapter_config.json")
-    config["base_model_name_or_path"] = trained.hub_base or str(Path(resolve_model(trained.base)).resolve())
+    known = trained.hub_base or trained.embedded_base
+    config["base_model_name_or_path"] = known or str(Path(resolve_model(trained.base)).resolve())
     (work / "adapter_config.json").write_text(json.dumps(config, indent=2, sort_keys=True) + "\n", encoding="utf-8")
     (work / "adapter_model.safetensors").write_bytes((adapter / "adapter_model.safetensors").read_bytes())
 
