@@ -79,6 +79,23 @@ def test_curves_are_drawn_explained_and_overlaid(two_seeds: Path, opened: Any) -
     assert all(address.startswith(("file://", "data:")) for address in shown.fetched)
 
 
+@pytest.mark.parametrize(
+    ("values", "form", "told"),
+    [
+        ([60, 80, 100], "number", ["60", "80", "100"]),
+        ([0, 0.05, 0.1], "share", ["0 %", "5 %", "10 %"]),
+        ([0, 0.25, 0.5], "number", ["0.00", "0.25", "0.50"]),
+        ([1e-6, 1.1e-6], "number", ["1.0e-6", "1.1e-6"]),
+        ([0], "number", ["0"]),
+        ([800, 1000, 1200], "number", ["800", "1,000", "1,200"]),
+    ],
+)
+def test_the_numbers_beside_an_axis_have_equally_many_decimals(
+    two_seeds: Path, opened: Any, values: list[float], form: str, told: list[str]
+) -> None:
+    assert opened(two_seeds).ready().evaluate(f"marks({values}, '{form}')") == told
+
+
 def test_the_arrow_keys_read_a_curve_and_smoothing_changes_it(two_seeds: Path, opened: Any) -> None:
     page = opened(two_seeds).ready()
     page.locator("#bands").uncheck()

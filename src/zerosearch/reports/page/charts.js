@@ -163,7 +163,7 @@ function drawChart(chart, xs, lines, canvas, tip) {
     width: canvas.clientWidth || 300, height: 170, legend: { show: false }, bands,
     scales: { x: { time: false, range: () => [xs[0] - pad, xs[xs.length - 1] + pad] }, y: { range: () => span(lines, chart.form) } },
     cursor: { sync: { key: "steps", setSeries: false }, drag: { x: false, y: false }, points: { size: 7 } },
-    axes: [{ ...axis, incrs: [1, 2, 5].flatMap((n) => [0, 1, 2, 3, 4, 5].map((p) => n * 10 ** p)).sort((a, b) => a - b), size: 26 }, { ...axis, size: 50, values: (u, splits) => splits.map((v) => shown(v, chart.form)) }],
+    axes: [{ ...axis, incrs: [1, 2, 5].flatMap((n) => [0, 1, 2, 3, 4, 5].map((p) => n * 10 ** p)).sort((a, b) => a - b), size: 26 }, { ...axis, size: 50, values: (u, splits) => marks(splits, chart.form) }],
     series,
     hooks: { draw: [(u) => drawIntervals(u, xs, lines)], setCursor: [(u) => tell(u, chart, xs, lines, tip, canvas)] },
   }, [xs, ...columns], canvas);

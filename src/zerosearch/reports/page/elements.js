@@ -35,6 +35,16 @@ function shown(value, form = "number") {
   return size >= 0.01 ? value.toFixed(size >= 1 ? 2 : 3) : value.toExponential(1);
 }
 
+/** The numbers beside an axis: all with as many decimals as their distance needs. */
+function marks(values, form = "number") {
+  const scale = form === "share" ? 100 : 1;
+  const apart = values.length > 1 ? scale * Math.abs(values[1] - values[0]) : 0;
+  const digits = [0, 1, 2, 3].find((d) => Math.abs(apart - Number(apart.toFixed(d))) < 1e-6 * apart);
+  if (digits === undefined || form === "usd") return values.map((value) => shown(value, form));
+  const told = { minimumFractionDigits: digits, maximumFractionDigits: digits };
+  return values.map((value) => (scale * value || 0).toLocaleString("en-US", told) + (form === "share" ? " %" : ""));
+}
+
 /** `1-3, 7`: steps that follow each other are put together. */
 function ranges(steps) {
   const found = [];
