@@ -30,7 +30,7 @@ TEXT = "Where is Nepal? <think> I look it up. </think> <search> Nepal </search>"
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Any) -> Path:
-    """A base model with a licence, and two runs of it: `lora` of an adapter, `full` of all weights."""
+    """A base model with a licence, and runs of it: `lora` and `other` of an adapter each, `full` of all weights."""
     place = tmp_path_factory.mktemp("place")
     base = tiny_local_model(tiny_tokenizer)
     base.base.save_pretrained(place / "base")
@@ -52,8 +52,11 @@ def place(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Any) -> Path
     model = {"name": str(place / "base"), "device": "cpu"}
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ZEROSEARCH_CACHE", str(place / "cache"))
-        for name, part in (("lora", {"lora": {"rank": 2, "alpha": 4.0}}), ("full", {"full": True, "lora": "none"})):
-            assert train(changed(values | {"name": name, "model": model | part}), say=lambda _: None)
+        adapter = {"lora": {"rank": 2, "alpha": 4.0}}
+        runs = {"lora": (0, adapter), "other": (1, adapter), "full": (0, {"full": True, "lora": "none"})}
+        for name, (seed, part) in runs.items():
+            own = {"name": name, "seed": seed, "model": model | part}
+            assert train(changed(values | own), say=lambda _: None)
     return place
 
 
@@ -179,6 +182,45 @@ def test_the_command_that_the_card_tells_asks_the_export(
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, ""), done.stderr
     assert json.loads(done.stdout)["question"] == "Where is Nepal?"
+
+
+def test_of_several_runs_the_mean_of_their_weights_is_written(place: Path, tmp_path: Path) -> None:
+    runs = [place / "runs" / name for name in ("lora", "other")]
+    alone = [export(run, tmp_path / run.name, form="merged", say=lambda _: None) for run in runs]
+    weights = [AutoModelForCausalLM.from_pretrained(folder).state_dict() for folder in alone]
+    key = "model.layers.0.mlp.up_proj.weight"
+    assert not torch.equal(weights[0][key], weights[1][key])
+    merged = export(runs, tmp_path / "merged", form="merged", say=lambda _: None)
+    for key, weight in AutoModelForCausalLM.from_pretrained(merged).state_dict().items():
+        torch.testing.assert_close(weight, (weights[0][key] + weights[1][key]) / 2, atol=1e-6, rtol=1e-5)
+    folder = export(runs, tmp_path / "adapter", form="adapter", say=lambda _: None)
+    model = AutoPeftModelForCausalLM.from_pretrained(folder)
+    ours = logprobs(AutoModelForCausalLM.from_pretrained(merged), place / "base")
+    torch.testing.assert_close(logprobs(model, place / "base"), ours, atol=1e-4, rtol=0)
+    card = (folder / "README.md").read_text()
+    for said in (
+        "the mean of the weights of 2 policies",
+        "| | lora | other |",
+        "| seed | 0 | 1 |",
+        "zerosearch export runs/lora runs/other --form adapter",
+        "It was taught with this prompt",
+    ):
+        assert said in card, said
+    assert str(place) not in card
+    again = export([folder], tmp_path / "copy", form="adapter", say=lambda _: None)
+    assert (again / "adapter_model.safetensors").read_bytes() == (folder / "adapter_model.safetensors").read_bytes()
+
+
+def test_runs_without_a_mean_are_refused(place: Path, tmp_path: Path) -> None:
+    runs = place / "runs"
+    for others, said in (
+        ([runs / "full"], "full trained all weights: only the mean of adapters is made"),
+        ([runs / "lora"], "one of them is named twice"),
+        (["embedded:policy"], "the base of lora is .*, of .*policy smollm2-135m"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            export([runs / "lora", *others], tmp_path / "out", say=lambda _: None)
+    assert not (tmp_path / "out").exists()
 
 
 def test_files_of_others_and_an_edited_card_are_never_overwritten(

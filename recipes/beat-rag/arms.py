@@ -6,7 +6,7 @@ python recipes/beat-rag/arms.py --simulator recipes/beat-rag/simulator       # t
 python recipes/beat-rag/arms.py --dry-run                                    # print the commands
 
 Run it in the folder that holds data/ (README.md says what is in it). An arm is a reward of thrifty.py and a seed; of
-several seeds of a reward the mean of their weights (soup.py) is evaluated too. Stages that do not wait for one another
+several seeds of a reward the mean of their weights is evaluated too. Stages that do not wait for one another
 run side by side, one a GPU. A stage that is done is not done again: work/done/STAGE has its command. After a failure
 nothing that needs the stage is begun, and the status is 1. Logs are work/log/STAGE.log.
 """
@@ -127,11 +127,12 @@ def stages(arms: Sequence[str], model: str | None, simulator: str | None = None)
         if len(names) > 1:
             pooled = script("kinds.py", ",".join(f"out-{name}:{name}" for name in names), "out-rag:rag")
             mean, adapter = f"mean-{reward}", f"work/mean-{'-'.join(names)}"
-            soup = script("soup.py", adapter, *(f"runs/{name}" for name in names))
+            runs = [f"runs/{name}" for name in names]
+            exported = (sys.executable, "-m", "zerosearch", "export", *runs, "--form", "adapter", "--out", adapter)
             asked = ("--methods", "episode", *sets(f"model.adapter={adapter}"))
             found += [
                 stage(f"kinds-{reward}", pooled, *(f"evaluate-{name}" for name in names), "rag", gpu=False),
-                stage(mean, soup, *(f"train-{name}" for name in names), gpu=False),
+                stage(mean, exported, *(f"train-{name}" for name in names), gpu=False),
                 stage(f"evaluate-{mean}", evaluate(mean, *asked), mean),
                 stage(
                     f"kinds-{mean}",

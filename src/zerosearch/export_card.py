@@ -29,7 +29,8 @@ CONFIG = "zerosearch.toml"
 class Trained:
     """What is exported: a base model with an adapter on it or, where `adapter` is None, the weights in `weights`.
 
-    `base` is the base model's name as a configuration has it. `run` and `step` are those of a run.
+    `base` is the base model's name as a configuration has it. `run` and `step` are those of a run. `parts` are the
+    policies whose mean it is, and `config` is then the first one's.
     """
 
     name: str
@@ -39,10 +40,13 @@ class Trained:
     config: TrainConfig | None = None
     run: Path | None = None
     step: int | None = None
+    parts: tuple[Trained, ...] = ()
 
     @property
     def source(self) -> str:
         """What a command names it by; a folder of somebody's machine is left out."""
+        if self.parts:
+            return " ".join(part.source for part in self.parts)
         if self.run is not None:
             return f"runs/{self.name}"
         return next((name for name, folder in shipped_adapters().items() if folder == self.adapter), "ADAPTER")
@@ -62,6 +66,8 @@ class Trained:
     @cached_property
     def made(self) -> Mapping[str, Any]:
         """The card of an adapter that no run stands behind."""
+        if self.parts:
+            return self.parts[0].made
         return read_card(self.adapter) if self.adapter is not None and self.run is None else {}
 
     @property
@@ -98,6 +104,8 @@ def _head(trained: Trained, form: str, licence: str | None) -> str:
     merged = " merged in" * (form != "adapter")
     what = "all weights trained" if trained.adapter is None else f"a LoRA adapter{merged}"
     steps = f" after {counted(trained.step, 'step')} of training" if trained.step is not None else ""
+    if trained.parts:
+        steps = f", the mean of the weights of {counted(len(trained.parts), 'policy', 'policies')} (arXiv 2203.05482)"
     task = "write the result pages of a search engine" if trained.simulator else "use a search engine"
     return (
         f"---\n{data.to_yaml()}\n---\n# {trained.name}\n\nA language model that was taught to {task} by "
@@ -164,13 +172,19 @@ def _command(trained: Trained, form: str) -> str:
 
 
 def _training(trained: Trained) -> str:
+    policies = trained.parts or (trained,)
+    told = [_training_rows(policy) for policy in policies]
+    names = list(dict.fromkeys(name for rows in told for name in rows))
+    lines = [f"| {name} | {' | '.join(_cell(rows.get(name, '')) for rows in told)} |" for name in names]
+    head = f"| | {' | '.join(policy.name if trained.parts else '' for policy in policies)} |"
+    return "\n".join(["## Training", "", head, "|---" * (len(policies) + 1) + "|", *lines]) if lines else ""
+
+
+def _training_rows(trained: Trained) -> dict[str, str]:
     if trained.run is None or trained.config is None:
         told = {"data": "data", "texts": "texts", "tokens": "tokens", "command": "made by"}
-        rows = [(shown, str(trained.made[key])) for key, shown in told.items() if key in trained.made]
-    else:
-        rows = list(_run_rows(trained.run, trained.config, trained.step))
-    lines = [f"| {name} | {_cell(value)} |" for name, value in rows]
-    return "\n".join(["## Training", "", "| | |", "|---|---|", *lines]) if rows else ""
+        return {shown: str(trained.made[key]) for key, shown in told.items() if key in trained.made}
+    return dict(_run_rows(trained.run, trained.config, trained.step))
 
 
 def _run_rows(run: Path, config: TrainConfig, step: int | None) -> Iterator[tuple[str, str]]:

@@ -2,6 +2,7 @@
 
     export("runs/demo")                                  # into exports/demo-merged, with a model card
     export("runs/mine", form="gguf-q8_0", push="me/my-search-model")
+    export(["runs/mine-seed0", "runs/mine-seed1"])       # the mean of their weights
 
 An export is a folder of its own. What another program made, or what was edited since, is never overwritten.
 """
@@ -10,9 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 from zerosearch.config_file import config_toml, load_config
@@ -39,7 +41,7 @@ _GGUF: dict[str, GGUFKind] = {"gguf": "f16", "gguf-q8_0": "q8_0"}
 
 
 def export(
-    run: str | Path,
+    run: str | Path | Sequence[str | Path],
     out: str | Path | None = None,
     *,
     form: str | None = None,
@@ -49,9 +51,9 @@ def export(
 ) -> Path:
     """Write the policy of a run for other programs, with a model card. Returns the folder.
 
-    `run` is a run's folder, a LoRA adapter's, or `embedded:policy`. `out` None: `exports/NAME-FORM`. `form` None: an
-    adapter where its base has a hub id, else merged weights. `step`: that checkpoint of the run; None: the newest.
-    `push` uploads the folder to this repository of the hub.
+    `run` is a run's folder, a LoRA adapter's, or `embedded:policy`; several, such as seeds: the mean of their weights.
+    `out` None: `exports/NAME-FORM`. `form` None: an adapter where its base has a hub id, else merged weights. `step`:
+    that checkpoint of the run; None: the newest. `push` uploads the folder to this repository of the hub.
 
     Raises `CheckpointError` for a run without such a checkpoint, `ModelError` for what cannot be loaded or has no such
     form, `FolderError` where other things lie in `out` or in the repository, and `RunError` where the upload failed.
@@ -61,8 +63,16 @@ def export(
         raise ModelError(f"exporting needs huggingface_hub: {install('train')}")
     if push is not None:
         check_repository(push)
-    trained = find_trained(run, step)
-    chosen = check_form(trained, form, push)
+    sources = [run] if isinstance(run, str | Path) else list(run)
+    found = [find_trained(source, step) for source in sources]
+    with TemporaryDirectory() as place:
+        trained = found[0] if len(found) == 1 else mean_of(found, Path(place))
+        return _export(trained, check_form(trained, form, push), out, push, say)
+
+
+def _export(
+    trained: Trained, chosen: Form, out: str | Path | None, push: str | None, say: Callable[[str], None]
+) -> Path:
     folder = Path(out) if out is not None else Path("exports") / f"{trained.name}-{chosen}"
     with owned(folder, "export"):
         check_ours(folder)
@@ -110,6 +120,29 @@ def find_trained(source: str | Path, step: int | None = None) -> Trained:
         folder,
         int(policy.parent.name.removeprefix("step-")),
     )
+
+
+def mean_of(found: Sequence[Trained], folder: Path) -> Trained:
+    """The mean of several policies, as an adapter in `folder`. Raises `ConfigError`, `ModelError`."""
+    for one in found:
+        if one.adapter is None:
+            raise ConfigError(f"{one.name} trained all weights: only the mean of adapters is made")
+        if one.base != found[0].base:
+            raise ConfigError(f"the base of {found[0].name} is {found[0].base}, of {one.name} {one.base}")
+        if one.simulator != found[0].simulator:
+            raise ConfigError(f"of {found[0].name} and {one.name} one searches and one writes pages")
+    if len({one.adapter for one in found}) < len(found):
+        raise ConfigError(f"{', '.join(one.name for one in found)}: one of them is named twice")
+    try:
+        from zerosearch.models.mean import write_mean
+    except ImportError as error:
+        raise ModelError(f"the mean of adapters needs {error.name or 'more packages'}: {install('train')}") from None
+    write_mean([(one.name, cast(Path, one.adapter)) for one in found], folder)
+    configs = [one.config for one in found]
+    asked = {config.protocol.model_dump_json() if config else None for config in configs}
+    name = "mean-of-" + "-".join(one.name for one in found)
+    base = found[0].base
+    return Trained(name, base, folder, base, configs[0] if len(asked) == 1 else None, parts=tuple(found))
 
 
 def _of_adapter(source: str) -> Trained:
@@ -208,7 +241,12 @@ def merged_model(trained: Trained) -> LocalModel:
 
 def _marker(trained: Trained, form: Form, card: str) -> dict[str, Any]:
     """`card.json`: what the package itself reads of an adapter, and by what an export is known again."""
-    made = read_card(trained.adapter) if trained.adapter is not None else {}
+    cards = [read_card(part.adapter) for part in trained.parts or (trained,) if part.adapter is not None]
+    made = (
+        {key: value for key, value in cards[0].items() if all(card.get(key) == value for card in cards)}
+        if cards
+        else {}
+    )
     known = {"made_by": MADE_BY, "version": __version__, "form": form, "step": trained.step, "name": trained.name}
     return {**made, "base": trained.base, **known, "readme_sha256": _sha256(card.encode())}
 

@@ -52,7 +52,8 @@ def test_every_stage_comes_after_what_it_needs_and_its_settings_are_settings() -
     assert {"train-concise-0", "kinds-unneeded-1"} < seen
     commands = {stage.name: stage.command for stage in planned}
     assert "out-concise-0:concise-0,out-concise-2:concise-2" in commands["kinds-concise"]
-    assert commands["mean-concise"][2:] == ("work/mean-concise-0-concise-2", "runs/concise-0", "runs/concise-2")
+    told = "-m zerosearch export runs/concise-0 runs/concise-2 --form adapter --out work/mean-concise-0-concise-2"
+    assert " ".join(commands["mean-concise"][1:]) == told
     assert "model.adapter=work/mean-concise-0-concise-2" in commands["evaluate-mean-concise"]
     assert "mean-unneeded" not in commands
     given = {stage.name: stage for stage in arms.stages(["concise:0"], "some/model", "some/adapter")}

@@ -13,7 +13,13 @@ from zerosearch.exporting import export as write_export
 
 
 def export(
-    run: Annotated[str, typer.Argument(metavar="RUN", help="runs/NAME, an adapter's folder, or embedded:policy.")],
+    run: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN...",
+            help="runs/NAME, an adapter's folder, or embedded:policy; of several, such as seeds, the mean.",
+        ),
+    ],
     out: Annotated[Path | None, typer.Option(help="Folder to write. Default: exports/NAME-FORM.")] = None,
     form: Annotated[
         str | None,
@@ -27,6 +33,8 @@ def export(
     ] = None,
 ) -> None:
     """Write a trained policy in a form that other programs load, with a model card.
+
+    Of several policies, such as seeds of one configuration, the mean of their weights is written, as one policy.
 
     adapter is a PEFT folder, merged is one model for transformers or vLLM, gguf (float16) and gguf-q8_0 are one
     file for llama.cpp.

@@ -75,6 +75,10 @@ def train_seeds(configs: dict[int, TrainConfig], options: Sequence[str]) -> None
     if len(done) > 1:
         told = typed("report", *(config.run_folder for config in done.values()))
         console.print(f"their curves over each other: {told}")
+        if not any(config.model.full for config in done.values()):
+            console.print(
+                f"the mean of their weights: {typed('export', *(config.run_folder for config in done.values()))}"
+            )
     if failed := {seed: status for seed, status in statuses.items() if status}:
         said = ", ".join(f"seed {seed} (status {status})" for seed, status in failed.items())
         raise RunError(f"{len(failed)} of {len(configs)} runs failed: {said}; the same command resumes them")
