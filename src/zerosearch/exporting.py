@@ -79,6 +79,8 @@ def _export(
         what = f"an adapter for {trained.base}"
         if trained.step is not None:
             what = f"the policy after {counted(trained.step, 'step')}"
+        if trained.parts:
+            what = f"the mean of {counted(len(trained.parts), 'adapter')} for {trained.base}"
         say(f"{trained.name}: {what}, as {chosen}, into {folder}")
         with replacing(folder, EXPORT_FILES) as work:
             _write(trained, chosen, work)

@@ -16,7 +16,7 @@ def export(
     run: Annotated[
         list[str],
         typer.Argument(
-            metavar="RUN...",
+            metavar="RUN",
             help="runs/NAME, an adapter's folder, or embedded:policy; of several, such as seeds, the mean.",
         ),
     ],
