@@ -5,7 +5,8 @@ The pages are written for GitHub. Four things differ in the site, and each is do
 - CONTRIBUTING.md, CHANGELOG.md, the recipes and the benchmarks lie outside docs/. They become pages as they are.
 - A link to a source file opens a page with its text. A link to anything else outside docs/ stays as plain words.
 - `$...$` and `$$...$$` become MathML, which browsers show by themselves: no script, no network.
-- A list may follow a paragraph without an empty line, `$5` is money, and a `|` in the code of a table is written `\\|`.
+- A list may follow a paragraph without an empty line, `$5` is money, a `|` in the code of a table is written `\\|`, and
+  an interval, `[2.5, 6.4]`, is not broken.
 
 The theme's `offline` plugin loads one script from the network, for the search; it is replaced by ours.
 
@@ -40,6 +41,10 @@ LINK = re.compile(r"(?P<words>!?\[(?:[^][]|\[[^]]*\])*\])\((?P<target>[^)#\s]+)(
 FENCE = re.compile(r"^(```|~~~|\$\$).*?(?:^\1|\$\$$)", re.MULTILINE | re.DOTALL)
 MONEY = re.compile(r"(`[^`]*`|^    .*$)|\$(?=\d[\d.,]*(?:[\s|);:]|$))", re.MULTILINE)
 CELL = re.compile(r"<td.*?</td>", re.DOTALL)
+INTERVAL = re.compile(
+    r'(<(?:code|pre)\b.*?</(?:code|pre)>|<(?:span|div) class="arithmatex">.*?</(?:span|div)>)|(\[[-+]?[\d.]+,) (?=[-+]?[\d.]+\])',
+    re.DOTALL,
+)
 MATHS = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 PARAGRAPH_THEN_ITEM = re.compile(r"^((?![-*#|>] |\d+\. |\s).+)\n(?=[-*] |1\. )", re.MULTILINE)
 LOST = re.compile(r"<p>(?:(?!</p>).)*(?:\n(?:[-*] |\d+\. )|```|\$\$)(?:(?!</p>).)*</p>", re.DOTALL)
@@ -94,6 +99,8 @@ def on_page_content(content: str, page: Any, config: Any, files: Files) -> str:
     """Draw formulas as MathML, and look for what was not understood."""
     for lost in LOST.findall(re.sub(r"<code.*?</code>", "", content, flags=re.DOTALL)):
         log.warning(f"{page.file.src_uri}: a list, a fence or a formula was not understood: {lost[:200]!r}")
+
+    content = INTERVAL.sub(lambda match: match[1] or f"{match[2]}&nbsp;", content)
 
     def drawn(match: re.Match[str]) -> str:
         block = match[1] == "div"

@@ -74,6 +74,16 @@ def test_money_is_no_formula_and_code_stays_as_it_is(site: Path) -> None:
     assert "factbook:SPLIT[:one-hop|two-hop]" in (site / "configuration.html").read_text(encoding="utf-8")
 
 
+def test_an_interval_is_not_broken_but_code_and_formulas_stay(site: Path) -> None:
+    page = (site / "results/beat-rag.html").read_text(encoding="utf-8")
+    assert "+4.5</strong> points [2.5,&nbsp;6.4]" in page
+    assert "<strong>+4.5 [2.5,&nbsp;6.4]</strong></td>" in page
+    pages = [file.read_text(encoding="utf-8") for file in site.rglob("*.html")]
+    assert [
+        page for page in pages if re.search(r"<code[^>]*>(?:(?!</code>).)*&nbsp;|<math(?:(?!</math>).)*nbsp", page)
+    ] == []
+
+
 def test_pages_from_outside_docs_lead_back_into_the_site(site: Path) -> None:
     assert "architecture.html" in Links(site / "contributing.html").leads
     assert "../source/src/zerosearch/api.py.html" in Links(site / "reference" / "python.html").leads
