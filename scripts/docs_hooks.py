@@ -42,7 +42,8 @@ FENCE = re.compile(r"^(```|~~~|\$\$).*?(?:^\1|\$\$$)", re.MULTILINE | re.DOTALL)
 MONEY = re.compile(r"(`[^`]*`|^    .*$)|\$(?=\d[\d.,]*(?:[\s|);:]|$))", re.MULTILINE)
 CELL = re.compile(r"<td.*?</td>", re.DOTALL)
 INTERVAL = re.compile(
-    r'(<(?:code|pre)\b.*?</(?:code|pre)>|<(?:span|div) class="arithmatex">.*?</(?:span|div)>)|(\[[-+]?[\d.]+,) (?=[-+]?[\d.]+\])',
+    r'(<(?:code|pre)\b.*?</(?:code|pre)>|<(?:span|div) class="arithmatex">.*?</(?:span|div)>)'
+    r"|(\[[-+]?[\d.]+,) (?=[-+]?[\d.]+\])",
     re.DOTALL,
 )
 MATHS = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)

@@ -73,7 +73,7 @@ def test_the_chain_runs_and_each_step_takes_what_the_one_before_wrote(zerosearch
     deep, twins, one = place / "deep.jsonl", place / "twins", ("--set", "engine.top_k=1")
     done = zerosearch("label", str(config), "--recorded", str(recording), "--out", str(deep), *one)
     assert done.code == 0, done.err
-    assert "--by evidence" in done.out
+    assert "--by rank" in done.out
     assert {len(page.documents) for page in read_labels(deep)} == {2}
     settings = ("--by", "rank", "--set", "tune.epochs=0.2", "--set", "tune.full=true", *one)
     done = zerosearch("tune", str(config), str(deep), where, "--out", str(twins), *settings)

@@ -24,6 +24,10 @@ from zerosearch.simulator.collect import read_collection
 from zerosearch.simulator.config import LabelConfig
 from zerosearch.simulator.judge import judge
 from zerosearch.simulator.label import (
+    CONTAINMENT,
+    EVIDENCE,
+    JUDGE,
+    OUTCOME,
     VERSION,
     WAYS,
     agreements,
@@ -78,7 +82,7 @@ def label(
     write_labels(target, pages)
     _show(pages, top_k)
     console.print(f"{counted(len(pages), 'page')} in {target}")
-    way = "judge" if judge is not None else "outcome" if collection else "evidence"
+    way = JUDGE if judge is not None else OUTCOME if collection else best_free(pages, top_k)
     console.next(typed("tune", config_file, target, "--by", way, "--out", "simulator"))
     if complaint:
         raise RunError(f"{complaint}. The same command asks again for the verdicts that lack")
@@ -104,6 +108,16 @@ def read_pages(
     if not pages:
         raise DataError(f"{collection or 'the recordings'}: nothing there holds a page; does the policy search?")
     return pages
+
+
+def best_free(pages: Sequence[RecordedPage], top_k: int) -> str:
+    """What to tune recorded pages by without a judge: `evidence`, or `rank` where that is no more than containment.
+
+    Labels by containment teach that a useful page always contains the answer. `rank` needs documents for its noisy
+    pages behind the first `top_k`.
+    """
+    tells_more = any(page.labels[EVIDENCE] != page.labels[CONTAINMENT] for page in pages if EVIDENCE in page.labels)
+    return "rank" if not tells_more and any(len(page.documents) > top_k for page in pages) else EVIDENCE
 
 
 def judged(
