@@ -202,6 +202,7 @@ def test_of_several_runs_the_mean_of_their_weights_is_written(place: Path, tmp_p
         "the mean of the weights of 2 policies",
         "| | lora | other |",
         "| seed | 0 | 1 |",
+        "`zerosearch.toml` is the configuration of lora.",
         "zerosearch export runs/lora runs/other --form adapter",
         "It was taught with this prompt",
     ):

@@ -282,6 +282,8 @@ def _cost(trained: Trained, say: Callable[[str], None]) -> str:
 
 def _commands(trained: Trained, form: str) -> str:
     run = f"`{CONFIG}` is the run's whole configuration.\n\n    zerosearch train {CONFIG}\n" if trained.run else ""
+    if trained.parts and trained.config is not None:
+        run = f"`{CONFIG}` is the configuration of {trained.parts[0].name}.\n\n"
     return f"## The commands that made it\n\n{run}    zerosearch export {trained.source} --form {form}"
 
 
