@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,7 @@ def test_averages_over_benchmarks_have_their_own_tests(tmp_path: Path) -> None:
     assert found.macro["em"].p_value < 0.05 < found.micro["em"].p_value
     assert found.questions == 48
     assert verdict(found).startswith("react is better than rag: macro average")
+    assert re.search(r", p (= \.\d{3}|< \.001)\.$", verdict(found))
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,8 @@ def verdict(found: Comparison) -> str:
     em, over = whole["em"], "macro average of " if found.macro else ""
     ahead, behind = (found.a, found.b) if em.difference.value >= 0 else (found.b, found.a)
     interval = f"[{_points(em.difference.low)}, {_points(em.difference.high)}]"
-    told = f"{over}EM, A - B: {_points(em.difference.value)} points, 95 % interval {interval}, p {p_value(em.p_value)}"
+    p = p_value(em.p_value) if em.p_value < 0.001 else f"= {p_value(em.p_value)}"
+    told = f"{over}EM, A - B: {_points(em.difference.value)} points, 95 % interval {interval}, p {p}"
     if em.p_value > ALPHA:
         return f"No significant difference: {told}."
     return f"{ahead} is better than {behind}: {told}."

@@ -39,7 +39,12 @@ function shown(value, form = "number") {
 function marks(values, form = "number") {
   const scale = form === "share" ? 100 : 1;
   const apart = values.length > 1 ? scale * Math.abs(values[1] - values[0]) : 0;
-  const digits = [0, 1, 2, 3].find((d) => Math.abs(apart - Number(apart.toFixed(d))) < 1e-6 * apart);
+  const keeps = (written, value) => Math.abs(Number(written) - value) < 1e-6 * apart;
+  const digits = [0, 1, 2, 3].find((d) => keeps(apart.toFixed(d), apart));
+  if (digits === undefined && form === "number") {
+    const tiny = [1, 2, 3].find((d) => values.every((value) => keeps(value.toExponential(d), value)));
+    if (tiny !== undefined) return values.map((value) => (value === 0 ? "0" : value.toExponential(tiny)));
+  }
   if (digits === undefined || form === "usd") return values.map((value) => shown(value, form));
   const told = { minimumFractionDigits: digits, maximumFractionDigits: digits };
   return values.map((value) => (scale * value || 0).toLocaleString("en-US", told) + (form === "share" ? " %" : ""));
