@@ -73,7 +73,9 @@ def collect(
     with owned(out, "collect"), Parts(config, spending=out, work="collect") as parts:
         engine_config = parts.engine_config("real")
         if how.depth is not None and how.depth < engine_config.top_k:
-            raise ConfigError(f"--depth {how.depth}: the policy sees more, {engine_config.top_k} documents (top_k)")
+            raise ConfigError(
+                f"--depth {how.depth}: the policy sees more, {counted(engine_config.top_k, 'document')} (top_k)"
+            )
         check_collection(out)
         asked = parts.questions(questions, how.limit or config.data.limit, fields=how.fields)
         generator, playing = parts.policy(
@@ -164,14 +166,14 @@ def _counted(asked: Sequence[Question]) -> dict[str, Any]:
 
 def spending(used: Ledger) -> str:
     """What this call used of a policy behind a URL, and of a priced engine, in one line."""
-    tokens = f"{used.prompt_tokens:,} tokens read and {used.completion_tokens:,} written by the policy"
-    return f"{tokens}, {used.queries:,} searches, {dollars(used.usd)}"
+    tokens = f"{counted(used.prompt_tokens, 'token')} read and {used.completion_tokens:,} written by the policy"
+    return f"{tokens}, {counted(used.queries, 'search', 'searches')}, {dollars(used.usd)}"
 
 
 def line(progress: Progress) -> str:
     """One line of the screen."""
     p, done = progress, max(progress.done, 1)
-    failed = f"  {p.failed} searches failed" if p.failed else ""
+    failed = f"  {counted(p.failed, 'search', 'searches')} failed" if p.failed else ""
     cost = f"  ${p.cost_usd:.2f}" if p.cost_usd else ""
     shares = f"right {p.right / done:.0%}  searches {p.searches / done:.2f} an episode"
-    return f"{p.done}/{p.total} episodes  {shares}{cost}{failed}"
+    return f"{p.done}/{counted(p.total, 'episode')}  {shares}{cost}{failed}"

@@ -194,7 +194,9 @@ def _run_rows(run: Path, config: TrainConfig, step: int | None) -> Iterator[tupl
         manifest = {}
     data = manifest.get("train_questions") or {}
     known = (
-        f", {data['count']} questions, digest {str(data['digest'])[:16]}" if {"count", "digest"} <= data.keys() else ""
+        f", {counted(data['count'], 'question')}, digest {str(data['digest'])[:16]}"
+        if {"count", "digest"} <= data.keys()
+        else ""
     )
     yield "data", _data_name(config.data.train) + known
     yield "engine", f"{manifest.get('engine', config.engine.kind)}, top {config.engine.top_k}"
@@ -206,7 +208,8 @@ def _run_rows(run: Path, config: TrainConfig, step: int | None) -> Iterator[tupl
     yield "algorithm", f"{config.algorithm.name}, learning rate {config.training.learning_rate:g}"
     yield "reward", config.reward.name
     size = config.training
-    yield "size", f"{step} of {size.steps} steps, {size.questions_per_step} questions x {size.rollouts} rollouts a step"
+    each = f"{counted(size.questions_per_step, 'question')} x {counted(size.rollouts, 'rollout')} a step"
+    yield "size", f"{step} of {counted(size.steps, 'step')}, {each}"
     rows = [row for row in read_metrics(run / "metrics.jsonl") if step is None or row["step"] < step]
     if rows and isinstance(rows[-1].get("reward"), float):
         yield "mean reward", f"{rows[0]['reward']:.3f} in the first step, {rows[-1]['reward']:.3f} in the last"
@@ -245,8 +248,8 @@ def _scores(trained: Trained, say: Callable[[str], None]) -> str:
     lines = [
         "## Scores",
         "",
-        f"{header.count} questions of {header.benchmark}, engine {header.engine}, top {header.top_k}, {how}; "
-        "in brackets the 95 % interval over questions.",
+        f"{counted(header.count, 'question')} of {header.benchmark}, engine {header.engine}, top {header.top_k}, "
+        f"{how}; in brackets the 95 % interval over questions.",
         "",
         "| policy | EM | F1 | searches |",
         "|---|---|---|---|",

@@ -51,7 +51,7 @@ def measure(
         asked = _queries(parts, queries or config.evaluation.questions, limit)
         simulated, real = parts.engine("train"), parts.engine("real")
         top_k, count = config.engine.top_k, counted(len(asked), "query", "queries")
-        say(f"{count}: {simulated.name} against {real.name}, {top_k} documents a page")
+        say(f"{count}: {simulated.name} against {real.name}, {counted(top_k, 'document')} a page")
 
         blind = config.fidelity.blind
         compared = parts.run(compare(asked, simulated, real, top_k=top_k, seed=config.seed, blind=blind))
@@ -96,7 +96,7 @@ def _decisions(hits: HitPredictor, compared: Sequence[Compared]) -> dict[str, An
 def check_failures(report: dict[str, Any]) -> None:
     """Raises `RunError` where the figures lack what failed."""
     if report["failed"]:
-        raise RunError(f"{report['failed']} searches failed: the figures are of the others")
+        raise RunError(f"{counted(report['failed'], 'search', 'searches')} failed: the figures are of the others")
 
 
 def _queries(parts: Parts, source: str, limit: int) -> list[FidelityQuery]:

@@ -311,7 +311,7 @@ def test_an_evaluation_on_what_training_asks_is_told(check: Any, tmp_path: Path)
     write_jsonl(tmp_path / "test.jsonl", [{**rows[1], "id": "other", "question": "who made  1?"}, rows[2]])
     train = ("--set", f"data.train={tmp_path / 'train.jsonl'}")
     both = check(*train, "--set", f"evaluation.questions={tmp_path / 'test.jsonl'}")
-    assert "note: 1 of 2 questions of evaluation.questions are also in data.train" in both.out
+    assert "note: 1 of 2 questions of evaluation.questions is also in data.train" in both.out
     write_jsonl(tmp_path / "test.jsonl", rows[2:])
     assert "also in" not in check(*train, "--set", f"evaluation.questions={tmp_path / 'test.jsonl'}").out
 

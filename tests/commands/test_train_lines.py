@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from zerosearch.commands.screen import console
-from zerosearch.commands.train import Lines, _conclude, fitted, next_steps
+from zerosearch.commands.train import Lines, _conclude, describe, fitted, next_steps
 from zerosearch.config_file import config_from_dict
 
 SAID = {
@@ -39,6 +39,13 @@ def test_alarms_and_failed_searches_stand_on_the_steps_line(capsys: pytest.Captu
     }  # fmt: skip
     Lines(config_from_dict({}, "test"), console.print).log(row)
     assert "1 search failed  answered 1%" in capsys.readouterr().out
+
+
+def test_one_is_told_in_singular(capsys: pytest.CaptureFixture[str]) -> None:
+    size = {"steps": 1, "questions_per_step": 1, "rollouts": 2}
+    told = describe(config_from_dict({"training": size, "protocol": {"max_searches": 1}}, "test")).plain
+    assert "1 step of 1 question x 2 rollouts\n" in told
+    assert "(2 episodes a step, at most 1 search each)" in told
 
 
 @pytest.mark.parametrize("board", [True, False])

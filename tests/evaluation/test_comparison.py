@@ -108,7 +108,7 @@ def test_unlike_runs_are_refused_unless_asked_for(tmp_path: Path, changes: dict,
     found = compare_runs(a, b, ("a", "b"), allow_unlike=True)
     assert found.questions == kept
     assert words in "".join(found.notes)
-    assert ("were left out" in "".join(found.notes)) == (kept < 10)
+    assert ("left out: " in "".join(found.notes)) == (kept < 10)
     assert words in markdown(found)
 
 

@@ -426,7 +426,7 @@ def test_out_of_time_it_stops_with_a_checkpoint_and_the_same_run_goes_on(tmp_pat
         made.say = said.append
         assert not made.run()
         assert [c.step for c in list_checkpoints(config.run_folder / "checkpoints")][-1] == step
-        assert said[-1] == f"stopped after step {step} of 4: 1e-09 minutes are over"
+        assert said[-1] == f"stopped after step {step} of 4: training.max_minutes = 1e-09 is reached"
     assert trainer(config).run()
     assert rows_of(config) == rows_of(whole)
 

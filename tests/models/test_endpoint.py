@@ -327,7 +327,7 @@ def test_the_pause_that_a_server_asks_for_counts_towards_the_deadline(endpoint: 
 def test_a_dead_or_silent_endpoint_is_a_clear_end_and_a_bounded_one(endpoint: Any) -> None:
     endpoint.script = [Reply(status=503, body=b'{"error": {"message": "overloaded"}}')]
     said = broken(endpoint)
-    assert "the policy policy-7b gave no text in 6 attempt(s)" in said
+    assert "the policy policy-7b gave no text in 6 attempts: " in said
     assert "HTTP 503: overloaded" in said
     assert "Nothing written so far is lost" in said
     assert len(endpoint.requests) == 6

@@ -157,7 +157,7 @@ def test_labels_are_read_as_they_were_written(query: str, text: str) -> None:
         ({"version": None}, "labels of version null"),
         ({"version": 2}, "labels of version 2; this release reads 3"),
         ({"verdicts": ["fine"]}, "not a labelled page"),
-        ({"verdicts": ["useful", None]}, r"not a labelled page \(2 verdicts on 1 documents\)"),
+        ({"verdicts": ["useful", None]}, r"not a labelled page \(2 verdicts on 1 document\)"),
         ({"labels": {"outcome": "fine"}}, "not a labelled page"),
         ({"results": [{"title": 7}]}, "result 1: the field 'title' must be text"),
         ({"question": None}, "not a labelled page"),
@@ -217,7 +217,7 @@ def test_where_evidence_is_only_containment_it_is_said_with_numbers() -> None:
     untold = labelled(None, "Ning Hao - Wikipedia")
     assert (told.labels["evidence"], untold.labels["evidence"]) == ("useful", "noisy")
     assert evidence_note([told, untold, untold]) == (
-        "evidence differs from containment on 1 of 3 pages; 1 are of questions of several hops "
-        "(2 pages: their questions have no `hops`, and evidence falls back to containment)"
+        "evidence differs from containment on 1 of 3 pages; of questions of several hops: 1 "
+        "(2 pages of questions without `hops`: there evidence falls back to containment)"
     )
     assert evidence_note([]) == ""

@@ -171,7 +171,7 @@ def _passages_of(file: str) -> str:
     if count is None:
         return f"{file} is one large JSON document and is not looked into by this check"
     if count < _PASSAGES:
-        return f"{count:,} passages of {file}"
+        return f"{counted(count, 'passage')} of {file}"
     return f"{file}, of which the first {count:,} passages were read"
 
 
@@ -200,7 +200,7 @@ def read_questions(parts: Parts, found: Findings) -> dict[str, list[Question]]:
         else:
             read[name] = open_them()
         if name in read:
-            console.print(f"{name}: {len(read[name]):,} questions of {source}")
+            console.print(f"{name}: {counted(len(read[name]), 'question')} of {source}")
     if len(read) == 2 and (seen := seen_in_training(read["data.train"], read["evaluation.questions"])):
         found.warnings.append(seen)
     if config.engine.kind == "simulated" and ("data.train" in read or config.data.train.startswith("hub:")):
@@ -221,8 +221,9 @@ def check_lengths(read: dict[str, list[Question]], playing: RolloutSettings, fou
     for name, questions in read.items():
         suspects = (q.text for q in questions if instructions + len(q.text.encode()) > room)
         count = sum(len(playing.prompt(text)) > room for text in suspects)
+        share = f"{count:,} of {counted(len(questions), 'question')} {'is' if count == 1 else 'are'}"
         said = (
-            f"{name}: {count:,} of {len(questions):,} questions are too long: with the instructions they leave less "
+            f"{name}: {share} too long: with the instructions they leave less "
             f"than protocol.answer_reserve_tokens of the {limits.max_context_tokens} in protocol.max_context_tokens"
         )
         if count == len(questions):

@@ -29,6 +29,7 @@ from zerosearch.models.client import checked_url, key_from
 from zerosearch.models.embedded import EMBEDDED_MODELS, cache_dir
 from zerosearch.models.network import certificate_faults, client_options, proxy_faults
 from zerosearch.process.runtime import memory, prepare, quiet_libraries, read_text
+from zerosearch.spending.ledger import counted
 
 Level = Literal["ok", "info", "warning", "missing"]
 _STYLES = {"ok": "green", "info": "dim", "warning": "yellow", "missing": "red"}
@@ -135,7 +136,7 @@ def doctor(
     if missing:
         console.print(Text(f"missing: {', '.join(finding.name for finding in missing)}", style="red"))
         raise typer.Exit(1)
-    console.print(f"nothing is missing, {warnings} warning(s)")
+    console.print(f"nothing is missing, {counted(warnings, 'warning')}")
 
 
 def machine() -> Iterator[Finding]:

@@ -74,11 +74,11 @@ def _show_seconds(config: TrainConfig, shape: Shape, plan: Plan, card: Card) -> 
     work, steps = work_of(config), config.training.steps
     rollouts, update = step_seconds(shape, plan, work, card)
     console.print(
-        f"seconds a step, about: rollouts {rollouts:.1f}, update {update:.1f} ({work.questions} questions x "
-        f"{work.rollouts} episodes, turns of {work.turn} tokens, pages of {work.page})"
+        f"seconds a step, about: rollouts {rollouts:.1f}, update {update:.1f} ({counted(work.questions, 'question')} x "
+        f"{counted(work.rollouts, 'episode')}, turns of {work.turn} tokens, pages of {work.page})"
     )
     hours = steps * (rollouts + update) / 3600
-    console.print(f"{steps} such steps, about: {hours:.1f} hours, evaluations not counted")
+    console.print(f"{counted(steps, 'such step')}, about: {hours:.1f} hours, evaluations not counted")
     if config.engine.kind != "simulated" or config.engine.simulated.base_url is not None:
         console.print("  without the time that pages take: they come from elsewhere")
 

@@ -98,7 +98,7 @@ def read_pages(
         found, without = read_recorded_pages(path, snippet_words=settings.snippet_words)
         pages += label_recorded(found, top_k=top_k)
         nameless += without
-        left_out = f", {without} rows without question and answer left out" if without else ""
+        left_out = f", {counted(without, 'row')} without question and answer left out" if without else ""
         console.print(f"{path}: {counted(len(found), 'page')}{left_out}")
     if not pages and nameless:
         raise DataError(
@@ -162,7 +162,9 @@ def _show(pages: Sequence[RecordedPage], top_k: int) -> None:
         console.print(note)
     for a in agreements(pages):
         kappa = "-" if a.kappa is None else f"{a.kappa:.2f}"
-        console.print(f"{a.first} and {a.second} agree on {a.alike:.0%} of {a.pages} pages, Cohen's kappa {kappa}")
+        console.print(
+            f"{a.first} and {a.second} agree on {a.alike:.0%} of {counted(a.pages, 'page')}, Cohen's kappa {kappa}"
+        )
     step = max(1, len(pages) // _SHOWN)
     for page in pages[::step][:_SHOWN]:
         labels = ", ".join(f"{way}: {quality}" for way, quality in page.labels.items())

@@ -54,7 +54,9 @@ def record(
         context.with_resource(owned(out, "record"))
         asked = open_recordable(parts, queries, limit, fields)
         engine, errors = parts.engine("real"), ErrorRate(engine_config.max_error_rate)
-        console.print(f"{counted(len(asked), 'query', 'queries')}, {engine.name}, {depth} documents each, into {out}")
+        console.print(
+            f"{counted(len(asked), 'query', 'queries')}, {engine.name}, {counted(depth, 'document')} each, into {out}"
+        )
         recording = record_pages(
             asked,
             engine,

@@ -13,6 +13,7 @@ from zerosearch.episodes.streaming import Piece
 from zerosearch.errors import ConfigError
 from zerosearch.reports.played import Played, blocks, told_page, why
 from zerosearch.reports.reading import episodes, reward_name
+from zerosearch.spending.ledger import counted
 
 FIRST = 5  # episodes that are shown where nobody says which
 
@@ -56,7 +57,7 @@ def show(
         _show(one, score, console)
     if len(chosen) < len(found):
         more = "--worst K shows those with the lowest reward, --question ID all tries at one question"
-        console.print(f"\n{len(chosen)} of {len(found)} episodes; {more}", style="dim")
+        console.print(f"\n{len(chosen)} of {counted(len(found), 'episode')}; {more}", style="dim")
 
 
 def _show(one: Played, score: str, screen: Console) -> None:

@@ -136,7 +136,7 @@ class Lines:
         failed, spent = row["search_errors"], row["cost"]["usd"]
         wrong = [f"{counted(failed, 'search', 'searches')} failed"] if failed else []
         wrong += row["alarms"]
-        wrong += [f"{row['misses']} queries without a recorded page"] if row["misses"] else []
+        wrong += [f"{counted(row['misses'], 'query', 'queries')} without a recorded page"] if row["misses"] else []
         line = fitted(said, console.width if console.is_terminal else None)
         line += f"  {dollars(spent)} spent" if spent else ""
         self._say(Text.assemble(line, *((f"  {text}", "red") for text in wrong)))
@@ -164,7 +164,8 @@ def describe(config: TrainConfig) -> Text:
         f": {config.algorithm.name} teaches {config.model.name} with a {config.engine.kind} "
         f"engine, {counted(training.steps, 'step')} of {counted(training.questions_per_step, 'question')} x "
         f"{counted(training.rollouts, 'rollout')}\n"
-        f"  ({episodes} episodes a step, at most {config.protocol.max_searches} searches each); "
+        f"  ({counted(episodes, 'episode')} a step, at most "
+        f"{counted(config.protocol.max_searches, 'search', 'searches')} each); "
         f"evaluated with {judged.kind} on {config.evaluation.questions}",
     )
 

@@ -56,9 +56,9 @@ def train_seeds(configs: dict[int, TrainConfig], options: Sequence[str]) -> None
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         raise ConfigError("--seeds starts processes of its own, one a GPU: run it without accelerate launch")
     places = gpus(next(iter(configs.values())))
+    how = "one after the other" if len(places) == 1 else f"on {len(places)} GPUs side by side"
     console.print(
-        f"{len(configs)} runs, {'one after the other' if len(places) == 1 else f'on {len(places)} GPUs side by side'}: "
-        + ", ".join(str(config.run_folder) for config in configs.values())
+        f"{counted(len(configs), 'run')}, {how}: " + ", ".join(str(config.run_folder) for config in configs.values())
     )
     runs = _Runs(places, options)
     with ThreadPoolExecutor(max_workers=len(places)) as pool:
@@ -81,7 +81,10 @@ def train_seeds(configs: dict[int, TrainConfig], options: Sequence[str]) -> None
             )
     if failed := {seed: status for seed, status in statuses.items() if status}:
         said = ", ".join(f"seed {seed} (status {status})" for seed, status in failed.items())
-        raise RunError(f"{len(failed)} of {len(configs)} runs failed: {said}; the same command resumes them")
+        raise RunError(
+            f"{len(failed)} of {counted(len(configs), 'run')} failed: {said}; their own lines say why, "
+            "and the same command resumes them"
+        )
 
 
 def gpus(config: TrainConfig) -> list[str | None]:

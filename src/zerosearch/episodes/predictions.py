@@ -200,8 +200,9 @@ class PredictionFile:
     def told_failures(self) -> str:
         """The failures in one line that tells what to do about them."""
         kinds = ", ".join(f"{kind} {count}" for kind, count in sorted(self.failures.items()))
+        count = f"{len(self.rows)} prediction{'s' * (len(self.rows) != 1)}"
         return (
-            f"{self.path}: {sum(self.failures.values())} of {len(self.rows)} predictions failed ({kinds}); "
+            f"{self.path}: {sum(self.failures.values())} of {count} failed ({kinds}); "
             "the same zerosearch evaluate asks them again"
         )
 

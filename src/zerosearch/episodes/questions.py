@@ -263,9 +263,10 @@ def seen_in_training(training: Iterable[Question], evaluation: Sequence[Question
     seen = sum(plain(question) in asked for question in evaluation)
     if not seen:
         return None
+    count = f"{len(evaluation):,} question{'s' * (len(evaluation) != 1)}"
     return (
-        f"{seen:,} of {len(evaluation):,} questions of evaluation.questions are also in data.train: their scores do not"
-        " tell what was learned for other questions"
+        f"{seen:,} of {count} of evaluation.questions {'is' if seen == 1 else 'are'} also in data.train: "
+        "their scores do not tell what was learned for other questions"
     )
 
 

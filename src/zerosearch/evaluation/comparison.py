@@ -16,6 +16,7 @@ from zerosearch.episodes.statistics import Interval, Values, average, paired_p_v
 from zerosearch.errors import DataError
 from zerosearch.evaluation.benchmarks import in_order
 from zerosearch.evaluation.results import question_values, unlike
+from zerosearch.spending.ledger import counted
 
 MEASURES = ("em", "f1", "searches")
 Run = Mapping[str, PredictionFile]
@@ -120,7 +121,7 @@ def compare_runs(
     for name in shared:
         ids[name], left_out = _common(a[name], b[name])
         if left_out:
-            notes.append(f"{name}: {left_out} questions that not both answered, or that differ, were left out")
+            notes.append(f"{name}: left out: {counted(left_out, 'question')}, not answered by both or not the same")
     kept = [name for name in shared if ids[name]]
     if not kept:
         raise DataError(f"{names[0]} and {names[1]} have no question in common")

@@ -13,6 +13,7 @@ from zerosearch.evaluation.benchmarks import title
 from zerosearch.evaluation.comparison import Comparison, Difference, Disagreement, Side
 from zerosearch.evaluation.results import metric_title
 from zerosearch.evaluation.text_table import TextTable
+from zerosearch.spending.ledger import counted
 
 ALPHA = 0.05
 
@@ -108,8 +109,8 @@ def rich_parts(found: Comparison, width: int = 80) -> Iterator[Table | Text]:
 
 def _sides(found: Comparison) -> list[tuple[str, tuple[Disagreement, ...]]]:
     sides = (
-        (f"A wins: {found.wins.a_only} questions", found.a_wins),
-        (f"B wins: {found.wins.b_only} questions", found.b_wins),
+        (f"A wins: {counted(found.wins.a_only, 'question')}", found.a_wins),
+        (f"B wins: {counted(found.wins.b_only, 'question')}", found.b_wins),
     )
     return [(heading, examples) for heading, examples in sides if examples]
 

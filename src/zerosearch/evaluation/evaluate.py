@@ -75,16 +75,16 @@ def evaluate(
     rows = [row for cell in cells for row in cell.rows]
     if cut := sum(row.stop_reason == CUT_OFF for row in rows):
         say(
-            f"{cut} predictions have no answer because a thought took all the room of a reply: raise --max-tokens "
-            "(of an episode: protocol.max_turn_tokens)"
+            f"{counted(cut, 'prediction')} {'has' if cut == 1 else 'have'} no answer because a thought took all the "
+            "room of a reply: raise --max-tokens (of an episode: protocol.max_turn_tokens)"
         )
     if not (failed := sum(row.error is not None for row in rows)):
         return made
     last = setup.errors.replies.last or setup.errors.searches.last
     return replace(
         made,
-        complaint=f"{failed} of {len(rows)} predictions failed (the last one: {last}) and count as wrong; run the same "
-        "command again, and they are asked again",
+        complaint=f"{failed} of {counted(len(rows), 'prediction')} failed (the last one: {last}) and count as wrong; "
+        "run the same command again, and they are asked again",
     )
 
 
@@ -121,7 +121,7 @@ def _progress(cells: Sequence[Cell], say: Callable[[str], None]) -> Callable[[Ce
         elif time.monotonic() - last > _SECONDS_A_LINE:
             last = time.monotonic()
             done, total = sum(c.done for c in cells), sum(c.total for c in cells)
-            say(f"{done}/{total} predictions, {last - began:.0f} s")
+            say(f"{done}/{counted(total, 'prediction')}, {last - began:.0f} s")
 
     return report
 
@@ -133,11 +133,12 @@ def _cell_line(cell: Cell) -> str:
     searches = sum(len(row.searches) for row in rows) / len(rows)
     failed = sum(row.error is not None for row in rows)
     missed = sum(search.missed for row in rows for search in row.searches)
+    what = f"{'predictions' if len(rows) != 1 else 'prediction':11}"
     return (
-        f"{cell.header.benchmark:16} {cell.header.method:14} {len(rows):6} predictions  EM {em:6.1%}  "
+        f"{cell.header.benchmark:16} {cell.header.method:14} {len(rows):6} {what}  EM {em:6.1%}  "
         f"searches {searches:.2f}  {cell.seconds:.0f} s"
         + (f"  {failed} failed" if failed else "")
-        + (f"  {missed} queries without a recorded page" if missed else "")
+        + (f"  {counted(missed, 'query', 'queries')} without a recorded page" if missed else "")
     )
 
 
@@ -154,7 +155,7 @@ def _write_tables(out: Path, cells: Sequence[Cell], *, unlike: bool, say: Callab
     if reasons and not unlike:
         mine = {cell.path for cell in cells}
         if others := len(found) - len(mine):
-            say(f"not in the table: {others} files of other calls ({reasons[0]}); --unlike puts them in")
+            say(f"not in the table: {counted(others, 'file')} of other calls ({reasons[0]}); --unlike puts them in")
         found = [file for file in found if file.path in mine]
     table = build_table(found, allow_unlike=unlike)
     write_json(out / "table.json", table.as_dict())

@@ -14,6 +14,7 @@ from zerosearch.errors import DataError
 from zerosearch.evaluation.benchmarks import in_order, title
 from zerosearch.evaluation.results import metric_title, question_values, unlike_files
 from zerosearch.evaluation.text_table import TextTable
+from zerosearch.spending.ledger import counted
 
 NOTHING = "-"
 _DRAWS = 2000
@@ -159,7 +160,9 @@ def _scored(row: Row, files: dict[str, PredictionFile], order: Sequence[str], me
 def _misses(file: PredictionFile) -> str:
     searches = [search for row in file.rows for search in row.searches]
     missed = sum(search.missed for search in searches)
-    return f"{file.path}: {missed} of {len(searches)} queries had no recorded page" if missed else ""
+    return (
+        f"{file.path}: {missed} of {counted(len(searches), 'query', 'queries')} had no recorded page" if missed else ""
+    )
 
 
 def describe_behaviour(rows: Sequence[Prediction]) -> Behaviour:
@@ -270,7 +273,9 @@ def failures(table: ResultsTable) -> list[str]:
     """A line for each method of which predictions failed."""
     lost = [(row.method, sum(row.failed.values()), row.behaviour.predictions) for row in table.rows]
     return [
-        f"{name}: {failed} of {count} predictions failed, and count as wrong" for name, failed, count in lost if failed
+        f"{name}: {failed} of {counted(count, 'prediction')} failed, and count as wrong"
+        for name, failed, count in lost
+        if failed
     ]
 
 

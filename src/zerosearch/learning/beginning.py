@@ -28,6 +28,7 @@ from zerosearch.learning.checkpoints import (
 )
 from zerosearch.learning.learner import Learner
 from zerosearch.run_folder import Checkpoint, step_folders
+from zerosearch.spending.ledger import counted
 
 _OUT = "--fresh sets them aside and starts over, or take another --name"
 
@@ -161,4 +162,6 @@ def take_back(begin: Beginning, start: int | None) -> None:
             record.unlink()
     lost = (start or 0) - len({row["step"] for row in read_metrics(path)})
     if lost > 0:
-        begin.said.append(f"warning: {path} lacks {lost} of the {start} steps before the checkpoint; the run continues")
+        begin.said.append(
+            f"warning: {path} lacks {lost} of {counted(start or 0, 'step')} before the checkpoint; the run continues"
+        )

@@ -20,7 +20,7 @@ from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.errors import BudgetError
 from zerosearch.learning.parallel import Processes
 from zerosearch.spending.books import note_spending, read_books, write_cost
-from zerosearch.spending.ledger import Ledger, dollars
+from zerosearch.spending.ledger import Ledger, counted, dollars
 from zerosearch.spending.meter import Budget, Meter, Metered
 
 T = TypeVar("T")
@@ -112,7 +112,7 @@ class RunBooks:
         said = f"{' and '.join(names)} is reached" if names else "this process's share of the budget is reached"
         if not names and budget.usd is not None:
             said = f"what is left of engine.budget_usd = {budget.usd:g} pays for no further search"
-        return f"{said}: {dollars(used.usd)} and {used.asked:,} searches are spent"
+        return f"{said}: {dollars(used.usd)} and {counted(used.asked, 'search', 'searches')} are spent"
 
     def _note(self, ledger: Ledger) -> None:
         note_spending(self._folder, ledger, self._reason, self._processes.rank)

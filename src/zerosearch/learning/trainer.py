@@ -120,8 +120,8 @@ class Trainer:
                     ):
                         self._checkpoint(done)
                     if out_of_time and done < training.steps:
-                        minutes = training.max_minutes
-                        self.say(f"stopped after step {done} of {training.steps}: {minutes} minutes are over")
+                        limit = f"training.max_minutes = {training.max_minutes}"
+                        self.say(f"stopped after step {done} of {training.steps}: {limit} is reached")
                         return False
                 runner.run(self._evaluate(done))
             except BudgetError as error:
@@ -150,7 +150,7 @@ class Trainer:
         """Few questions are no error, but a step is then not what it says."""
         count, places = len(self.inputs.questions), self.config.training.questions_per_step
         if count < places:
-            self.say(f"{count} questions for the {places} of a step: each step repeats questions")
+            self.say(f"{counted(count, 'question')} for the {places} of a step: each step repeats questions")
 
     def batch(self, step: int) -> list[Question]:
         """The questions of a step."""

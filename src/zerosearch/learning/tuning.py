@@ -29,6 +29,7 @@ from zerosearch.simulator.label import read_labels
 from zerosearch.simulator.pairs import page_example, tuning_pairs
 from zerosearch.simulator.passage_training import passage_examples
 from zerosearch.simulator.record import read_recorded_pages
+from zerosearch.spending.ledger import counted
 
 _ADAPTER = "simulator"
 PASSAGES = "passages"
@@ -74,8 +75,8 @@ def tune_model(
     The best weights so far are kept in `unfinished(out)`; a tuning that stops early leaves them there. The next one
     begins anew: it renames them, and says so.
     """
-    tokens = sum(len(t.ids) for t in texts)
-    say(f"{card['role']}: {len(texts)} texts, {tokens} tokens, {sum(m > 0 for t in texts for m in t.mask)} to learn")
+    tokens, learnt = sum(len(t.ids) for t in texts), sum(m > 0 for t in texts for m in t.mask)
+    say(f"{card['role']}: {counted(len(texts), 'text')}, {tokens} tokens, {learnt} to learn")
 
     if unfinished(out).is_dir():
         older = aside(unfinished(out))
@@ -196,7 +197,7 @@ def _card(config: TrainConfig, files: Sequence[Path], labelled: Sequence[Recorde
     return {
         "role": "simulator",
         "base": config.engine.simulated.model,
-        "data": f"{', '.join(path.name for path in files)}: {len(labelled)} pages, labels by {settings.by}",
+        "data": f"{', '.join(path.name for path in files)}: {counted(len(labelled), 'page')}, labels by {settings.by}",
         "engine": sorted({page.engine for page in labelled}),
         "questions": len({page.question.id for page in labelled}),
         "top_k": config.engine.top_k,

@@ -165,9 +165,10 @@ class OpenAIGenerator:
         except EngineError as error:
             why = str(error).removesuffix(".")
             hint = "; protocol.max_context_tokens may be too large for it" if "context" in why.lower() else ""
+            tries = f"{error.attempts} attempt{'s' * (error.attempts != 1)}"
             raise PolicyError(
                 error.kind,
-                f"the policy {self.model} gave no text in {error.attempts} attempt(s): {why}{hint}. Nothing written "
+                f"the policy {self.model} gave no text in {tries}: {why}{hint}. Nothing written "
                 "so far is lost; mend the endpoint and run the same command again",
                 usage=usage,
             ) from None

@@ -52,9 +52,12 @@ class Replica:
     def line(self) -> str:
         """What it has done, in one line."""
         rate = self.usage.completion_tokens / self.seconds if self.seconds else 0.0
-        told = f"{self.writer.address}: {self.replies} replies, {rate:.0f} tokens a second of asking"
+        replies = f"{self.replies} {'replies' if self.replies != 1 else 'reply'}"
+        told = f"{self.writer.address}: {replies}, {rate:.0f} tokens a second of asking"
         told += f", ${self.usage.usd:.4f}" if self.usage.usd else ""
-        return told + (f", {self.lost} requests lost; the last one: {self.last}" if self.lost else "")
+        return told + (
+            f", {self.lost} request{'s' * (self.lost != 1)} lost; the last one: {self.last}" if self.lost else ""
+        )
 
 
 class PooledChat:

@@ -183,7 +183,7 @@ class Report:
         for step in steps:
             played = self._read(run.trajectories[step], found)
             if len(played) > share:
-                found.told.append(f"{run.name}, step {step + 1}: {share} of {len(played)} episodes")
+                found.told.append(f"{run.name}, step {step + 1}: {share} of {counted(len(played), 'episode')}")
             for t in played[:share]:
                 where = f"{run.name}, step {t.step + 1}"
                 found.add(Played.of_training(t, where), number, score=score, tokens=tokens)

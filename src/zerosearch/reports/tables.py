@@ -54,7 +54,9 @@ def run_tables(runs: Sequence[Run]) -> Iterator[dict[str, Any]]:
         yield paired((_after(a, one), _after(b, other)), (mine, theirs))
     if len(others) > MOST_PAIRS:
         left = len(others) - MOST_PAIRS
-        yield table_row("Further pairs", TextTable([], []), [f"{left} more pairs of runs: see zerosearch compare."])
+        yield table_row(
+            "Further pairs", TextTable([], []), [f"{counted(left, 'more pair')} of runs: see zerosearch compare."]
+        )
 
 
 def evaluation_tables(target: str, files: Sequence[PredictionFile]) -> Iterator[dict[str, Any]]:

@@ -29,6 +29,7 @@ from zerosearch.models.endpoint import generation_of
 from zerosearch.serving.episodes import OpenEpisode
 from zerosearch.serving.faults import Fault, of_budget
 from zerosearch.serving.searching import Searching
+from zerosearch.spending.ledger import counted
 
 MAX_TEXT = 200_000  # characters of a turn
 
@@ -76,7 +77,11 @@ class Table:
             raise Fault(422, "invalid", "this server has no questions of its own: send question and golden_answers")
         if told.index is not None:
             if told.index >= known:
-                raise Fault(422, "invalid", f"index is {told.index}; there are {known} questions, counted from 0")
+                raise Fault(
+                    422,
+                    "invalid",
+                    f"index is {told.index}, counted from 0; this server has {counted(known, 'question')}",
+                )
             return self.questions[told.index]
         if told.seed is not None:
             return self.questions[derive_seed("question", told.seed) % known]

@@ -27,6 +27,7 @@ from zerosearch.files.jsonl import holds
 from zerosearch.simulator.hits import KINDS, Asked, HitPredictor, draw, features, kind_of, matrix, question_key
 from zerosearch.simulator.record import read_recorded_pages
 from zerosearch.simulator.style import auc
+from zerosearch.spending.ledger import counted
 
 FOLDS = 5
 FEWEST = 100
@@ -74,8 +75,8 @@ def fit_hits(examples: Sequence[HitExample]) -> HitPredictor:
     hits = np.array([example.hit for example in examples], dtype=float)
     if min(hits.sum(), len(hits) - hits.sum()) < FEWEST:
         raise DataError(
-            f"{int(hits.sum())} of {len(hits)} pages hold the answer: a hit predictor needs {FEWEST} that do and "
-            f"{FEWEST} that do not"
+            f"{int(hits.sum())} of {counted(len(hits), 'page')} hold the answer: a hit predictor needs "
+            f"{FEWEST} that do and {FEWEST} that do not"
         )
     rows = [features(example.asked) for example in examples]
     names = sorted({name for row in rows for name in row})
@@ -176,5 +177,5 @@ def tune_hits(
             known[question_key(example.asked.question)][same_query(example.asked.query)] = example.hit
         predictor = replace(predictor, recorded=known, made={**made, **predictor.made})
         predictor.save(target)
-    say(f"{target}: {predictor.made['pages']} pages of {predictor.made['questions']} questions")
+    say(f"{target}: {counted(predictor.made['pages'], 'page')} of {counted(predictor.made['questions'], 'question')}")
     return predictor

@@ -27,6 +27,7 @@ from zerosearch.models.completions import EmptyReply
 from zerosearch.models.retry import PATIENT, Retry, with_retry
 from zerosearch.simulator.label import JUDGE
 from zerosearch.simulator.page_text import format_page
+from zerosearch.spending.ledger import counted
 
 _VERDICT = re.compile(r"\b(yes|no)\b", re.IGNORECASE)
 _SYSTEM = "You judge the results of a search engine. You answer with one word: yes or no."
@@ -148,8 +149,8 @@ async def judge(
         lost = unclear + errors.failed
         if done in (50, len(wanted)) and lost > MAX_UNCLEAR * (lost + len(verdicts)):
             raise RunError(
-                f"the judge {writer.model} gave no verdict on {lost} of {lost + len(verdicts)} documents (last: "
-                f"{last!r}); it must answer yes or no. Take another model, or label by outcome"
+                f"the judge {writer.model} gave no verdict on {lost} of {counted(lost + len(verdicts), 'document')} "
+                f"(last: {last!r}); it must answer yes or no. Take another model, or label by outcome"
             )
 
     await for_each(wanted.items(), ask, note, limit=concurrency)

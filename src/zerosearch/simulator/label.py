@@ -27,6 +27,7 @@ from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.errors import DataError
 from zerosearch.files.formats import read_jsonl
 from zerosearch.files.jsonl import read_rows, shown, write_jsonl
+from zerosearch.spending.ledger import counted
 
 VERSION = 3
 OUTCOME, JUDGE, CONTAINMENT, EVIDENCE = "outcome", "judge", "containment", "evidence"
@@ -115,10 +116,10 @@ def evidence_note(pages: Sequence[RecordedPage]) -> str:
     unsaid = sum(page.question.hops is None for page in both)
     several = sum((page.question.hops or 1) > 1 for page in both)
     found = sum(page.labels[CONTAINMENT] != page.labels[EVIDENCE] for page in both)
-    falls_back = f" ({unsaid} pages: their questions have no `hops`, and evidence falls back to containment)"
+    falls_back = f" ({counted(unsaid, 'page')} of questions without `hops`: there evidence falls back to containment)"
     return (
-        f"evidence differs from containment on {found} of {len(both)} pages; {several} are of questions of several hops"
-        + (falls_back if unsaid else "")
+        f"evidence differs from containment on {found} of {counted(len(both), 'page')}; "
+        f"of questions of several hops: {several}" + (falls_back if unsaid else "")
     )
 
 
@@ -195,7 +196,7 @@ def read_labels(path: Path) -> Iterator[RecordedPage]:
             labels = {way: Quality(label) for way, label in row["labels"].items()}
             verdicts = tuple(None if said is None else Quality(said) for said in row.get("verdicts", ()))
             if len(verdicts) > len(page.documents):
-                raise ValueError(f"{len(verdicts)} verdicts on {len(page.documents)} documents")
+                raise ValueError(f"{counted(len(verdicts), 'verdict')} on {counted(len(page.documents), 'document')}")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise DataError(f"{where}: not a labelled page ({str(error)[:200]})") from None
         yield replace(page, turn=row["turn"], rollout=row["rollout"], labels=labels, verdicts=verdicts)

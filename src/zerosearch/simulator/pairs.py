@@ -23,6 +23,7 @@ from zerosearch.models.local import LocalModel
 from zerosearch.simulator.label import CONTAINMENT, JUDGE, named
 from zerosearch.simulator.page_text import QUOTED_WORDS, answer_spans, format_page, format_plan
 from zerosearch.simulator.prompts import simulator_messages
+from zerosearch.spending.ledger import counted
 
 RANK = "rank"
 """Instead of a label: every page is useful as it was returned, and what is ranked behind it is noisy."""
@@ -75,8 +76,8 @@ def tuning_pairs(
         )
     if fewest < MIN_CLASS:
         raise DataError(
-            f"labels by {way}: {len(useful)} useful and {len(twins) + len(others)} noisy pages, too unbalanced to tune "
-            f"on (at least {MIN_CLASS} of each); collect more, or label another way"
+            f"labels by {way}: {len(useful)} useful and {counted(len(twins) + len(others), 'noisy page')}, "
+            f"too unbalanced to tune on (at least {MIN_CLASS} of each); collect more, or label another way"
         )
     count = fewest if limit is None else min(fewest, limit // 2)
     noisy = rng.sample(twins, min(count, len(twins)))  # the ones that part only by the word come first

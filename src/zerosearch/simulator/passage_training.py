@@ -16,6 +16,7 @@ from zerosearch.models.local import LocalModel
 from zerosearch.simulator.page_text import QUOTED_WORDS, answer_spans
 from zerosearch.simulator.pairs import chat_example
 from zerosearch.simulator.passages import SENTENCE, beside_messages, stating_messages
+from zerosearch.spending.ledger import counted
 
 FEWEST = 40
 """Passages of a kind that a tuning needs."""
@@ -67,7 +68,8 @@ def passage_examples(
     stated = len(orders) - len(others)
     if min(stated, len(others)) < FEWEST:
         raise DataError(
-            f"{stated} passages with an answer or a bridge and {len(others)} without: tuning needs {FEWEST} of each"
+            f"{counted(stated, 'passage')} with an answer or a bridge and {len(others)} without: "
+            f"tuning needs {FEWEST} of each"
         )
     left_out = set(drawn.sample(others, max(len(others) - stated, 0)))
     made = [

@@ -88,7 +88,7 @@ def of_paper(searches: int | None, prices: Prices) -> CostReport:
     if searches is not None:
         notes.append(f"GPU hours in proportion to the paper's 12 for {PAPER_SEARCHES:,} searches.")
     count = searches or PAPER_SEARCHES
-    title = f"{count:,} searches, as in ZeroSearch's table of costs (arXiv 2505.04588)"
+    title = f"{counted(count, 'search', 'searches')}, as in ZeroSearch's table of costs (arXiv 2505.04588)"
     return CostReport(title, paper_lines(count, prices), notes, places=1 if as_printed else 2)
 
 
@@ -127,21 +127,22 @@ def of_run(name: str, books: Books, machine: Machine, searches: int | None, pric
     lines.append(CostLine("charged to this run", count, used.usd * scale, f"by {machine.engine}"))
     if used.failed or used.cached:
         known = f"{used.cached:,} cost nothing (from a cache, or asked before in their step)"
-        notes.append(f"Of {used.queries:,} searches {used.failed:,} failed, and {known}.")
+        notes.append(f"Of {counted(used.queries, 'search', 'searches')} {used.failed:,} failed, and {known}.")
     if books.evaluations:
         judged = Ledger.total(books.evaluations)
         notes.append(
-            f"Not compared: {judged.queries:,} searches of {counted(len(books.evaluations), 'evaluation')}, "
-            f"{dollars(judged.usd)}."
+            f"Not compared: {counted(judged.queries, 'search', 'searches')} of "
+            f"{counted(len(books.evaluations), 'evaluation')}, {dollars(judged.usd)}."
         )
     if books.spent.queries > books.standing.queries:
         more = books.spent.queries - books.standing.queries
+        told = f"{counted(more, 'further search', 'further searches')} {'belongs' if more == 1 else 'belong'}"
         notes.append(
-            f"{more:,} further searches belong to repeated or abandoned steps: in all "
-            f"{dollars(books.spent.usd)} for {books.spent.asked:,} searches was spent."
+            f"{told} to repeated or abandoned steps: in all {dollars(books.spent.usd)} for "
+            f"{counted(books.spent.asked, 'search', 'searches')} was spent."
         )
     if searches is not None:
-        notes.append(f"In proportion to the {used.asked:,} searches of the run's training.")
+        notes.append(f"In proportion to the {counted(used.asked, 'search', 'searches')} of the run's training.")
     return CostReport(f"{name}: {counted(len(books.steps), 'step')} of training, {machine.engine}", lines, notes)
 
 

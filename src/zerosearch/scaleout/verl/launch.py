@@ -31,6 +31,7 @@ from zerosearch.scaleout.verl.checkpoints import what_was_lost
 from zerosearch.scaleout.verl.dataset import write_questions
 from zerosearch.scaleout.verl.served import SERVED, Served, asked_at
 from zerosearch.scaleout.verl.translate import AGENT, Places, Settings, translate
+from zerosearch.spending.ledger import counted
 
 _LOOP = "zerosearch.scaleout.verl.agent_loop.SearchAgentLoop"
 _SETTINGS, _FAILURE = "settings.json", "failure.txt"
@@ -181,7 +182,7 @@ def _write(config: TrainConfig, composed: Any, say: Callable[[str], None]) -> No
     questions, held_out = _questions(config)
     write_questions(verl / "train.parquet", questions, render, "train")
     write_questions(verl / "validation.parquet", held_out, render, "validation")
-    say(f"{len(questions)} questions to train on, {len(held_out)} to evaluate with; run folder {folder}/")
+    say(f"{counted(len(questions), 'question')} to train on, {len(held_out)} to evaluate with; run folder {folder}/")
 
 
 def _for_workers(composed: Any, name: str, path: Path) -> None:

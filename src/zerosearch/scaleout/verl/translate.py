@@ -15,6 +15,7 @@ from typing import Any
 
 from zerosearch.config import TrainConfig
 from zerosearch.errors import ConfigError
+from zerosearch.spending.ledger import counted
 
 Settings = dict[str, Any]
 """verl's settings by their dotted names."""
@@ -95,7 +96,7 @@ def refusals(config: TrainConfig, questions: int) -> list[str]:
     if training.questions_per_step % config.algorithm.updates_per_batch:
         found.append("algorithm.updates_per_batch does not divide training.questions_per_step (verl cuts at questions)")
     if questions < training.questions_per_step:
-        found.append(f"training.questions_per_step is larger than the {questions} training questions")
+        found.append(f"training.questions_per_step is larger than the {counted(questions, 'training question')}")
     return [text for text in found if text]
 
 
