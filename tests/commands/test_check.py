@@ -202,6 +202,32 @@ def test_a_broken_line_late_in_a_corpus_or_in_a_recording_is_told_with_its_numbe
     assert f"evaluation.engine.recorded.file: 1,500 pages of {pages}\n" in one.out.replace("\n ", " ")
 
 
+def test_a_cache_a_predictor_and_ones_own_class_are_opened_as_a_run_would(check: Any, tmp_path: Path) -> None:
+    (tmp_path / "mine.sqlite").write_text("no database")
+    (tmp_path / "empty.sqlite").touch()
+    (tmp_path / "hits.json").write_text('{"hits": 1}')
+    bm25 = ("--set", "engine.kind=bm25", "--set", "engine.bm25.corpus=factbook", "--set")
+    for settings, said in (
+        (
+            (*bm25, f"engine.cache={tmp_path}/mine.sqlite"),
+            f"engine.cache: {tmp_path}/mine.sqlite: is no file of recorded",
+        ),
+        (
+            ("--set", f"engine.simulated.hits={tmp_path}/no.json"),
+            "no.json: no such file (zerosearch tune --by hits makes",
+        ),
+        (("--set", f"engine.simulated.hits={tmp_path}/hits.json"), "hits.json: no hit predictor"),
+        (("--set", "engine.kind=json:loads"), "engine.settings of json:loads: missing a required argument: 's'"),
+        (("--set", "algorithm.name=json:loads"), "algorithm.name: json:loads: too many positional arguments"),
+    ):
+        result = check(*settings)
+        assert (result.code, result.err) == (1, "")
+        assert said in " ".join(result.out.split()), result.out
+    for settings in ((*bm25, f"engine.cache={tmp_path}/{name}.sqlite") for name in ("empty", "new")):
+        assert check(*settings).code == 0
+    assert not (tmp_path / "new.sqlite").exists()
+
+
 def test_a_corpus_that_both_engines_name_is_read_once(
     check: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from rich.text import Text
 
 from zerosearch.commands.screen import console
 from zerosearch.config import TrainConfig
+from zerosearch.engines.cache_file import PageStore
 from zerosearch.engines.config import KINDS, EngineConfig
 from zerosearch.engines.corpus import first_passages
 from zerosearch.engines.recorded import count_recordings
@@ -28,7 +29,8 @@ from zerosearch.models.client import key_from
 from zerosearch.models.embedded import EMBEDDED_MODELS
 from zerosearch.models.samplers import vllm_is_installed
 from zerosearch.parts import Parts
-from zerosearch.registry import load
+from zerosearch.registry import check_call, load
+from zerosearch.simulator.hits import HitPredictor
 from zerosearch.spending.ledger import counted
 from zerosearch.training_config import ALGORITHMS
 
@@ -99,14 +101,18 @@ def check_parts(config: TrainConfig, found: Findings) -> None:
             found.missing.append(f"model.sampler: the package vllm is missing ({install('vllm')})")
     with found.looking("model.api_key_env"):
         key_from(config.model.api_key_env)
-    for setting, name, known in (
-        ("reward.name", config.reward.name, SCORES),
-        ("algorithm.name", config.algorithm.name, ALGORITHMS),
-        *((f"{place}.kind", engine.kind, KINDS) for place, engine in engines.items()),
+    for setting, name, known, values in (
+        ("reward.name", config.reward.name, SCORES, (None,)),
+        ("algorithm.name", config.algorithm.name, ALGORITHMS, (None, None)),
     ):
         if name not in known:
             with found.looking():
-                load(name, setting)
+                check_call(load(name, setting), f"{setting}: {name}", *values)
+    for place, engine in engines.items():
+        if engine.kind not in KINDS:
+            with found.looking():
+                own = load(engine.kind, f"{place}.kind")
+                check_call(own, f"{place}.settings of {engine.kind}", **engine.settings)
     read: dict[tuple[str, str | None], str] = {}
     for place, engine in engines.items():
         _check_engine(place, engine, found, read)
@@ -145,6 +151,9 @@ def _check_engine(place: str, engine: EngineConfig, found: Findings, read: dict[
         if known not in read:
             read[known] = _passages_of(file) if key == "corpus" else _pages_of(*known)
         console.print(f"{place}.{engine.kind}.{key}: {read[known]}")
+    if engine.cache is not None and (cache := Path(engine.cache).expanduser()).is_file() and cache.stat().st_size:
+        with found.looking(f"{place}.cache"), PageStore(cache, readonly=True):
+            pass
     with found.looking(f"{place}.{engine.kind}.api_key_env"):
         key_from(getattr(table, "api_key_env", None) or KEY_VARIABLES.get(engine.kind))
     if engine.kind == "dense":
@@ -153,6 +162,9 @@ def _check_engine(place: str, engine: EngineConfig, found: Findings, read: dict[
                 found.missing.append(f"{place}: the package {module} is missing ({install('dense')})")
     if engine.kind != "simulated":
         return
+    if simulator.hits is not None:
+        with found.looking():
+            HitPredictor.open(simulator.hits)
     if simulator.base_url is not None:
         said = f"{place}: the simulator is {simulator.model} at a URL; zerosearch doctor --url asks whether it is up"
         console.print(Text(said))
