@@ -10,6 +10,7 @@ import pytest
 
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import config_from_dict, load_config
+from zerosearch.episodes.questions import Question
 from zerosearch.errors import CheckpointError, ConfigError
 from zerosearch.files.jsonl import write_json, write_jsonl
 from zerosearch.run_folder import known_settings
@@ -129,6 +130,14 @@ def test_the_fused_head_is_for_a_tied_head_that_nothing_scales(tmp_path: Path) -
     assert fused(tie_word_embeddings=False) is False  # FSDP2 divides that weight
     assert fused(model_type="gemma2", final_logit_softcapping=30.0) is False
     assert fused(model_type="no-such-model") is False
+
+
+def test_questions_that_were_read_are_not_read_again(tmp_path: Path) -> None:
+    asked = [Question(str(n), f"What is {n}?", ("a",)) for n in range(64)]
+    gone = str(tmp_path / "gone.jsonl")
+    settings, notes, _ = plan(made(data={"train": gone}, evaluation={"questions": gone}), None, (asked, asked[:2]))
+    assert settings == plan(made(), None, (asked, asked))[0]
+    assert any("2 of 2 questions of evaluation.questions are also in data.train" in note for note in notes)
 
 
 REFUSED: dict[str, dict[str, Any]] = {

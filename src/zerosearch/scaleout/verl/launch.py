@@ -37,14 +37,19 @@ _LOOP = "zerosearch.scaleout.verl.agent_loop.SearchAgentLoop"
 _SETTINGS, _FAILURE = "settings.json", "failure.txt"
 _LATER = "http://replica/v1"  # of replicas that are not started yet
 
+Questions = tuple[list[Question], list[Question]]
+"""Those of training, and those of the evaluation."""
 
-def plan(config: TrainConfig, served: Served | None = None) -> tuple[Settings, list[str], Places]:
-    """What verl would be told, what is left out and warned of, and where things lie. Reads the questions; writes and
-    loads nothing.
+
+def plan(
+    config: TrainConfig, served: Served | None = None, read: Questions | None = None
+) -> tuple[Settings, list[str], Places]:
+    """What verl would be told, what is left out and warned of, and where things lie. Reads the questions,
+    unless they are `read` already; writes and loads nothing.
 
     Raises `ConfigError` that names what cannot be translated, `DataError` for questions that cannot be read.
     """
-    questions, held_out = _questions(config)
+    questions, held_out = _questions(config) if read is None else read
     flash = importlib.util.find_spec("flash_attn") is not None
     places = Places(config.run_folder, config.model.name, len(questions), flash, _fused_head(config.model.name))
     settings, left_out = translate(config if served is None else asked_at(config, [_LATER]), places)
@@ -54,8 +59,7 @@ def plan(config: TrainConfig, served: Served | None = None) -> tuple[Settings, l
     return settings, notes, places
 
 
-def _questions(config: TrainConfig) -> tuple[list[Question], list[Question]]:
-    """Those of training, and those of the evaluation."""
+def _questions(config: TrainConfig) -> Questions:
     data, judged = config.data, config.evaluation
     return (
         open_questions(data.train, data.limit, data.fields),
@@ -95,7 +99,8 @@ def launch(
     Raises `ConfigError`, `CheckpointError` for a folder of other settings, `FolderError` for one of another trainer,
     `ModelError` where verl is not installed, and `RunError` where the run failed or one of its workers died.
     """
-    settings, notes, places = plan(config, served)
+    read = _questions(config)
+    settings, notes, places = plan(config, served, read)
     _installed(config, places)
     composed = compose({**settings, "actor_rollout_ref.model.path": resolve_model(config.model.name)}, changes)
     for text in notes:
@@ -108,7 +113,7 @@ def launch(
         check_folder(config)
         if served is not None:
             _add(composed, "zerosearch", asdict(served))
-        _write(config, composed, say)
+        _write(config, composed, read, say)
         metrics = _next_metrics(places.verl)
         _for_workers(composed, "VERL_FILE_LOGGER_PATH", metrics)
         _for_workers(composed, "TENSORBOARD_DIR", config.run_folder / "tensorboard")
@@ -162,7 +167,7 @@ def check_folder(config: TrainConfig) -> None:
         raise made_otherwise(folder, binding)
 
 
-def _write(config: TrainConfig, composed: Any, say: Callable[[str], None]) -> None:
+def _write(config: TrainConfig, composed: Any, read: Questions, say: Callable[[str], None]) -> None:
     """The run's folder, as verl's workers find it."""
     from omegaconf import OmegaConf
 
@@ -179,7 +184,7 @@ def _write(config: TrainConfig, composed: Any, say: Callable[[str], None]) -> No
     def render(question: str) -> str:
         return render_prompt(neutralize(question, ()), template=template)
 
-    questions, held_out = _questions(config)
+    questions, held_out = read
     write_questions(verl / "train.parquet", questions, render, "train")
     write_questions(verl / "validation.parquet", held_out, render, "validation")
     say(f"{counted(len(questions), 'question')} to train on, {len(held_out)} to evaluate with; run folder {folder}/")
