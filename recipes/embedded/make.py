@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from recipes.embedded.examples import SNIPPET_WORDS, TOP_K, policy_examples, simulator_examples
+from recipes.script import run
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.factbook import corpus_path, factbook_rows
 from zerosearch.learning.policy import Policy
@@ -81,4 +82,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -8,6 +8,7 @@ or run.
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import importlib.util
 import json
@@ -28,6 +29,7 @@ import zstandard
 from recipes.factbook.corpus import Country, Passage, passages_of, read_country
 from recipes.factbook.questions import QuestionMaker, digest, plain
 from recipes.factbook.words import contains_answer
+from recipes.script import run
 from zerosearch.errors import DataError
 from zerosearch.factbook import FactbookQuestion, manifest
 from zerosearch.files.identity import sha256_of
@@ -227,7 +229,9 @@ def pack(paths: FactbookPaths, to: Path) -> None:
 
 def main() -> None:
     """Build, compress, and say whether the files are those that ship."""
-    (out,) = map(Path, sys.argv[1:])
+    parser = argparse.ArgumentParser(description="Build the Factbook data set.")
+    parser.add_argument("out", type=Path, help="a new folder to write it to")
+    out = parser.parse_args().out
     paths = build(out)
     pack(paths, out / "data")
     made = json.loads(paths.manifest.read_text(encoding="utf-8"))
@@ -250,4 +254,4 @@ def _write_jsonl(path: Path, rows: Iterable[Mapping[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

@@ -5,6 +5,7 @@ python -m recipes.factbook.measure
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,6 +14,7 @@ from typing import Any
 
 import Stemmer
 
+from recipes.script import run
 from zerosearch.engines.lexical import bm25s
 from zerosearch.episodes.scoring import contains_answer
 from zerosearch.factbook import FactbookQuestion, corpus_path, factbook_rows
@@ -68,7 +70,13 @@ def _share(hits: Sequence[bool]) -> float:
     return sum(hits) / len(hits)
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print the shares of all splits, for pages of three and of five passages."""
+    argparse.ArgumentParser(description="How hard the Factbook questions are for BM25.").parse_args()
     every = {split: factbook_rows(f"factbook:{split}") for split in SPLITS}
     json.dump({f"top_{k}": measure(corpus_path(), every, k) for k in (3, 5)}, sys.stdout, indent=1)
     print()
+
+
+if __name__ == "__main__":
+    run(main)

@@ -13,6 +13,7 @@ from pathlib import Path
 import torch
 
 from recipes.rejection.episodes import right_episodes
+from recipes.script import run
 from zerosearch.learning.policy import Policy
 from zerosearch.learning.sft import SFTSettings
 from zerosearch.learning.tuning import default_rate, output, tune_model
@@ -68,4 +69,4 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run(main)
