@@ -159,7 +159,11 @@ def test_what_a_complete_run_offers_next_works(place: Path) -> None:
     """Its noise goes by its length, so that it cannot be made longer."""
     simulated = ["engine.kind=simulated", "engine.simulated.model=model", "curriculum.end=0.25", "training.steps=1"]
     short = load_config("demo", [*simulated, "name=short"])
-    assert train(short)
+    said: list[str] = []
+    assert train(short, say=said.append)
+    report = short.run_folder / "report.html"  # as the command writes it
+    assert report.stat().st_size > 10_000
+    assert said[-1].startswith(f"report {report} (")
     with pytest.raises(CheckpointError, match="the curriculum goes by it"):
         train(load_config("demo", [*simulated, "name=short", "training.steps=2"]))
     (offered,) = [line for line in next_steps(short) if "trains its policy further" in line]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # `as` tells type checkers that these names are the package's
     from zerosearch.api import Engine as Engine
     from zerosearch.api import ask as ask
     from zerosearch.api import open_engine as open_engine
+    from zerosearch.api import train as train
     from zerosearch.collecting import Collecting as Collecting
     from zerosearch.collecting import collect as collect
     from zerosearch.config import TrainConfig as TrainConfig
@@ -37,14 +38,13 @@ if TYPE_CHECKING:  # `as` tells type checkers that these names are the package's
     from zerosearch.evaluation.entrants import Trials as Trials
     from zerosearch.evaluation.evaluate import evaluate as evaluate
     from zerosearch.exporting import export as export
-    from zerosearch.learning.run import train as train
     from zerosearch.learning.tuning import tune as tune
     from zerosearch.parts import Parts as Parts
     from zerosearch.simulator.engine import SimulatedEngine as SimulatedEngine
     from zerosearch.tool_episode import ToolEpisode as ToolEpisode
 
 _NAMES = {
-    "api": ("Engine", "ask", "open_engine"),
+    "api": ("Engine", "ask", "open_engine", "train"),
     "collecting": ("Collecting", "collect"),
     "config": ("TrainConfig",),
     "config_file": ("load_config",),
@@ -57,7 +57,6 @@ _NAMES = {
     "evaluation.entrants": ("Trials",),
     "evaluation.evaluate": ("evaluate",),
     "exporting": ("export",),
-    "learning.run": ("train",),
     "learning.tuning": ("tune",),
     "parts": ("Parts",),
     "simulator.engine": ("SimulatedEngine",),
@@ -70,7 +69,7 @@ __all__ = ["__version__", *_PLACES]
 def __getattr__(name: str) -> Any:
     if name not in _PLACES:
         raise AttributeError(f"module 'zerosearch' has no attribute {name!r}")
-    if _PLACES[name].startswith("learning."):  # it imports torch, whose threads go by what is set before
+    if name in ("train", "tune"):  # they import torch, whose threads go by what is set before
         import_module("zerosearch.process.runtime").prepare()
     found = getattr(import_module(f"zerosearch.{_PLACES[name]}"), name)
     globals()[name] = found

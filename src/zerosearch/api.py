@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+import os
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zerosearch.asking import Answered, Asker, Listener
 from zerosearch.config import TrainConfig
@@ -18,6 +19,9 @@ from zerosearch.process.loops import Loop
 from zerosearch.process.runtime import prepare
 from zerosearch.run_folder import policy_config
 from zerosearch.tool_episode import ToolEpisode
+
+if TYPE_CHECKING:  # it needs torch
+    from zerosearch.learning.trainer import Sink
 
 T = TypeVar("T")
 
@@ -116,3 +120,25 @@ def ask(
     asked = Question.asked(question)
     with Parts(policy_config(run=run) if config is None else config) as parts:
         return Asker(parts, temperature=temperature).put(asked, listener)
+
+
+def train(
+    config: TrainConfig, *, fresh: bool = False, sinks: Sequence[Sink] = (), say: Callable[[str], None] = print
+) -> bool:
+    """Teach a policy to search. Everything is written to `config.run_folder`, and at the end `report.html` of it. The
+    same call resumes an interrupted run.
+
+    `fresh` sets an older run folder aside and begins anew. Each step's metrics go to `sinks` as well as to the folder
+    and to what `config.logging` asks for. Returns whether all steps are done: `training.max_minutes` may have ended it.
+
+    Raises `ConfigError`, `ModelError`, `DataError` for what cannot be used, `CheckpointError` for a folder that cannot
+    be resumed, `FolderError` for one that another process writes to, and `RunError` where the run had to stop.
+    """
+    prepare()
+    from zerosearch.learning.run import train as train_policy
+    from zerosearch.reporting import write_run_report
+
+    complete = train_policy(config, fresh=fresh, sinks=sinks, say=say)
+    if os.environ.get("RANK", "0") == "0":  # of several processes the first
+        say(f"report {write_run_report(config.run_folder)}")
+    return complete

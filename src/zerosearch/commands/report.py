@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from zerosearch.commands.screen import console
-from zerosearch.config_file import load_config
-from zerosearch.errors import ConfigError, ZeroSearchError
-from zerosearch.models.endpoint import byte_codec
-from zerosearch.parts import Parts
+from zerosearch.errors import ConfigError
 from zerosearch.process import interrupts
 from zerosearch.process.runtime import prepare
+from zerosearch.reporting import decoders
 from zerosearch.reports.page import html, write_report
-from zerosearch.reports.report import LIMIT, Decoders, Report
-from zerosearch.reports.rows import Decode
+from zerosearch.reports.report import LIMIT, Report
 from zerosearch.reports.runs import is_run
-
-AT_THE_END = 2000  # episodes of the report that a run ends with: it takes a few seconds
 
 
 def report(
@@ -68,16 +62,6 @@ def report(
     console.print(f"{path}  ({len(page) / 1e6:.1f} MB; open it in a browser)")
 
 
-def write_run_report(folder: Path) -> Path:
-    """The report of a run that has ended, as `report.html` of its folder. Raises `ZeroSearchError`, and `OSError`."""
-    problems: list[str] = []
-    shown = Report([str(folder)], decoders(problems.append), AT_THE_END)
-    summary = shown.summary()
-    path = folder / "report.html"
-    write_report(path, html(summary | {"problems": [*summary["problems"], *problems]}, shown.episodes()))
-    return path
-
-
 def _wait_for(targets: list[str]) -> None:
     """Wait for runs that are to be followed and have not begun: a run loads its models before it makes its folder."""
     late = [
@@ -100,24 +84,3 @@ def _serve(shown: Report, port: int) -> None:
             server.serve_forever(poll_interval=0.2)
         except KeyboardInterrupt:
             console.print("ended", style="dim")
-
-
-def decoders(say: Callable[[str], None]) -> Decoders:
-    """How ids become text: by the tokenizer of the run's model, read once a model. `say` is told why there is none."""
-    known: dict[tuple[str, bool], Decode | None] = {}
-
-    def of(folder: Path) -> Decode | None:
-        try:
-            config = load_config(folder / "config.toml")
-            key = (config.model.name, config.model.base_url is not None)
-            if key not in known and config.model.base_url is not None:
-                known[key] = byte_codec().decode
-            elif key not in known:
-                with Parts(config) as parts:
-                    known[key] = parts.tokenizer().codec.decode
-            return known[key]
-        except ZeroSearchError as error:
-            say(f"{folder}: the episodes are shown without probabilities: {error}")
-            return None
-
-    return of

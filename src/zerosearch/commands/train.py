@@ -17,7 +17,7 @@ from zerosearch.commands.screen import Console, console, heading, table, typed
 from zerosearch.commands.train_seeds import SCORES, evaluations_of, seeds_of, train_seeds
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import as_overrides, load_config
-from zerosearch.errors import ConfigError, first_line
+from zerosearch.errors import ConfigError
 from zerosearch.process.runtime import prepare
 from zerosearch.spending.ledger import counted, dollars
 
@@ -84,11 +84,12 @@ def train(
     console.quiet = os.environ.get("RANK", "0") != "0"  # of several processes the first speaks
     console.print("loading models and data ...", style="dim")
     from zerosearch.learning.run import train as train_policy
+    from zerosearch.reporting import write_run_report
 
     console.print(describe(config))
     with Waiting(console) as waiting:
         complete = train_policy(config, fresh=fresh, sinks=[Lines(config, waiting.say)], say=waiting.say)
-    _conclude(config, complete, _write_report(config.run_folder) if not console.quiet else "")
+    _conclude(config, complete, write_run_report(config.run_folder) if not console.quiet else "")
 
 
 def _train_seeds(config_file: Path | None, changes: list[str], config: TrainConfig, seeds: str, fresh: bool) -> None:
@@ -168,16 +169,6 @@ def describe(config: TrainConfig) -> Text:
         f"{counted(config.protocol.max_searches, 'search', 'searches')} each); "
         f"evaluated with {judged.kind} on {config.evaluation.questions}",
     )
-
-
-def _write_report(folder: Path) -> str:
-    """Write the run's report, and say in one line where it is, or why there is none: the run is whole without it."""
-    from zerosearch.commands.report import write_run_report
-
-    try:
-        return f"{write_run_report(folder)} (open it in a browser; zerosearch report overlays several runs)"
-    except Exception as error:  # of whatever it is made: the run itself is whole
-        return f"could not be written ({first_line(error)}); {typed('report', folder)} tries again"
 
 
 def _conclude(config: TrainConfig, complete: bool, report: str = "") -> None:

@@ -31,14 +31,7 @@ from zerosearch.process.runtime import prepare
 def train(
     config: TrainConfig, *, fresh: bool = False, sinks: Sequence[Sink] = (), say: Callable[[str], None] = print
 ) -> bool:
-    """Teach a policy to search. Everything is written to `config.run_folder`. The same call resumes an interrupted run.
-
-    `fresh` sets an older run folder aside and begins anew. Each step's metrics go to `sinks` as well as to the folder
-    and to what `config.logging` asks for. Returns whether all steps are done: `training.max_minutes` may have ended it.
-
-    Raises `ConfigError`, `ModelError`, `DataError` for what cannot be used, `CheckpointError` for a folder that cannot
-    be resumed, `FolderError` for one that another process writes to, and `RunError` where the run had to stop.
-    """
+    """`zerosearch.train` (api.py), which tells of the arguments, without the report at the end."""
     prepare()
     check_sinks(config)
     precise = multiplying(config.model.matmul_precision)
