@@ -32,7 +32,7 @@ from zerosearch.models.waiting import DecodingTotals
 from zerosearch.models.worker import Worker
 from zerosearch.parts import Parts
 from zerosearch.spending.books import ledger_of, numbers, read_books, spent
-from zerosearch.spending.ledger import Ledger
+from zerosearch.spending.ledger import Ledger, counted
 from zerosearch.usage import Usage
 
 PRELOADED = ["zerosearch.learning.trainer", "transformers.models.llama.modeling_llama"]
@@ -236,7 +236,10 @@ def test_a_spent_budget_stops_with_a_checkpoint_and_a_larger_one_goes_on_exactly
         done = list_checkpoints(config.run_folder / "checkpoints")[-1].step
         assert len(rows_of(config)) == done
         assert text.startswith(f"engine.budget_searches = {budget} is reached: ${engine.asked * PRICE:.2f} and ")
-        assert f"{engine.asked} searches are spent. Stopped after step {done} of 5 with a checkpoint" in text
+        assert (
+            f"{counted(engine.asked, 'search', 'searches')} are spent. Stopped after step {done} of 5 with a checkpoint"
+            in text
+        )
         assert "\n" not in text
         assert cost(config)["budget"] == {"usd": None, "searches": budget}
         before = engine.asked
