@@ -162,6 +162,5 @@ def take_back(begin: Beginning, start: int | None) -> None:
             record.unlink()
     lost = (start or 0) - len({row["step"] for row in read_metrics(path)})
     if lost > 0:
-        begin.said.append(
-            f"warning: {path} lacks {lost} of the {counted(start or 0, 'step')} before the checkpoint; the run continues"
-        )
+        steps = counted(start or 0, "step")
+        begin.said.append(f"warning: {path} lacks {lost} of the {steps} before the checkpoint; the run continues")
