@@ -30,6 +30,7 @@ from zerosearch.learning.metrics import weighted_mean
 from zerosearch.learning.parallel import ALONE, Processes
 from zerosearch.learning.policy import Policy
 from zerosearch.learning.scaling import LossScale, NotFinite, descend
+from zerosearch.models.devices import repeatable
 from zerosearch.models.phases import phase
 from zerosearch.training_config import default_rates
 
@@ -83,6 +84,10 @@ class Learner:
 
         Trajectories whose search failed, and those without a policy token, take no part. Raises `NotFinite`.
         """
+        with repeatable(self.device):
+            return self._update(trajectories, step)
+
+    def _update(self, trajectories: Sequence[Trajectory], step: int) -> Metrics:
         rows = [t for t in trajectories if t.valid and t.policy_tokens]
         if not rows:
             return {"trained_rows": 0.0}

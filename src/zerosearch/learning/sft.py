@@ -18,7 +18,7 @@ from zerosearch.learning.batches import Sequences, micro_batches
 from zerosearch.learning.logprobs import Sampled
 from zerosearch.learning.policy import Policy
 from zerosearch.learning.scaling import LossScale, descend
-from zerosearch.models.devices import multiplying
+from zerosearch.models.devices import multiplying, repeatable
 from zerosearch.process.runtime import release_memory
 
 
@@ -72,7 +72,8 @@ def train_sft(
     Stops early after `patience` evaluations without a gain. Raises `RunError` on a loss or a gradient that is
     not finite.
     """
-    with multiplying(settings.matmul_precision):  # log-probs taken later must not lose theirs
+    # log-probs taken later must not lose the precision of theirs
+    with multiplying(settings.matmul_precision), repeatable(trainee.model.device):
         return _train(trainee, examples, settings, report, keep)
 
 

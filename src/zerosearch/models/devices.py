@@ -54,6 +54,28 @@ def on_device(device: torch.device) -> AbstractContextManager[object]:
 
 
 @contextmanager
+def repeatable(device: torch.device) -> Iterator[None]:
+    """On a CPU gradients are added up in the same order each time, however many threads there are.
+
+    Left alone, torch adds some of them as threads arrive, and two runs of one seed part in the last digit. On a GPU
+    nothing changes: there it would cost time, and numbers vary with what is decoded together anyway.
+    """
+    import torch
+    import torch.utils.deterministic as filling
+
+    if device.type != "cpu" or torch.are_deterministic_algorithms_enabled():
+        yield
+        return
+    filled, filling.fill_uninitialized_memory = filling.fill_uninitialized_memory, False  # type: ignore[attr-defined]
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(False)
+        filling.fill_uninitialized_memory = filled  # type: ignore[attr-defined]
+
+
+@contextmanager
 def multiplying(precision: str) -> Iterator[None]:
     """float32 matrices are multiplied with `highest`, `high` or `medium` precision, and then as before."""
     import torch
