@@ -25,6 +25,7 @@ from zerosearch.models.client import PerLoop
 from zerosearch.models.completions import Completion, CompletionServer, end_turn, undecided
 from zerosearch.models.config import Server
 from zerosearch.models.retry import PATIENT, Retry, with_retry
+from zerosearch.spending.ledger import counted
 from zerosearch.usage import Usage
 
 log = logging.getLogger(__name__)
@@ -165,7 +166,7 @@ class OpenAIGenerator:
         except EngineError as error:
             why = str(error).removesuffix(".")
             hint = "; protocol.max_context_tokens may be too large for it" if "context" in why.lower() else ""
-            tries = f"{error.attempts} attempt{'s' * (error.attempts != 1)}"
+            tries = counted(error.attempts, "attempt")
             raise PolicyError(
                 error.kind,
                 f"the policy {self.model} gave no text in {tries}: {why}{hint}. Nothing written "

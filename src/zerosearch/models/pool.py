@@ -19,6 +19,7 @@ from zerosearch.errors import EngineError
 from zerosearch.files.identity import identity_of
 from zerosearch.models.chat import OpenAIWriter, Written
 from zerosearch.models.retry import Retry
+from zerosearch.spending.ledger import counted
 from zerosearch.usage import NOTHING, Usage
 
 log = logging.getLogger(__name__)
@@ -52,12 +53,10 @@ class Replica:
     def line(self) -> str:
         """What it has done, in one line."""
         rate = self.usage.completion_tokens / self.seconds if self.seconds else 0.0
-        replies = f"{self.replies} {'replies' if self.replies != 1 else 'reply'}"
+        replies = counted(self.replies, "reply", "replies")
         told = f"{self.writer.address}: {replies}, {rate:.0f} tokens a second of asking"
         told += f", ${self.usage.usd:.4f}" if self.usage.usd else ""
-        return told + (
-            f", {self.lost} request{'s' * (self.lost != 1)} lost; the last one: {self.last}" if self.lost else ""
-        )
+        return told + (f", {counted(self.lost, 'request')} lost; the last one: {self.last}" if self.lost else "")
 
 
 class PooledChat:
