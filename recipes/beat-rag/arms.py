@@ -94,14 +94,14 @@ def stages(arms: Sequence[str], model: str | None, simulator: str | None = None)
 
     untuned = sets("engine.simulated.adapter=none", "engine.simulated.style=instruct")
     tuned = (f"engine.simulated.adapter={simulator}",) if simulator else ()
-    writer = "worlds" if simulator else "tune"
+    learned, writer = ((), "worlds") if simulator else (("rows",), "tune")
     told = sets("model.adapter=none", *tuned, *pairs)
     pages = (CONFIG, "work/warm.jsonl", "240", *told, "--out", "work/pages.jsonl")
     warm = (CONFIG, "work/warm.jsonl", "work/passages-warm", "40", *tuned, *pairs)
     rows = script("hit_rows.py", "data/corpus.jsonl.gz", "data/train", "work/hit-rows.jsonl")
     found = [
         stage("rows", rows, gpu=False),
-        stage("questions", script("simulated_questions.py", "data/train", "work"), "rows", gpu=False),
+        stage("questions", script("simulated_questions.py", "data/train", "work"), *learned, gpu=False),
         stage("worlds", script("simulated_worlds.py", WORLDS, "work", *pairs), "questions"),
         stage("rag", evaluate("rag", "--methods", "rag", *sets("model.adapter=none"))),
         stage("tune", zerosearch("tune", "work/fact-rows.jsonl", "--out", "work/passages", *untuned), "worlds"),
@@ -109,7 +109,7 @@ def stages(arms: Sequence[str], model: str | None, simulator: str | None = None)
         stage("pages", script("obedience.py", *pages), writer),
     ]
     if simulator:
-        found = [one for one in found if one.name != "tune"]
+        found = [one for one in found if one.name not in ("rows", "tune")]
     seeds: dict[str, list[str]] = {}
     for arm in arms:
         reward, _, seed = arm.partition(":")
