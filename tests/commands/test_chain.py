@@ -177,13 +177,15 @@ def test_a_hit_predictor_is_fitted_on_recorded_pages_and_measured(zerosearch: An
     served += ("--set", "engine.simulated.style=instruct")
     try:
         report = zerosearch(*command, *served, "--json")
-        shown = zerosearch(*command, *served)
+        shown = zerosearch(*command, "--set", "fidelity.blind=1", *served)
     finally:
         server.stop()
     assert report.code == shown.code == 0, report.err
     row = json.loads(report.out)["decision"]["kinds"]["whole"]
     assert (row["queries"], row["engine"]) == (1, 1.0)
     assert "which pages hit?" in shown.out
+    last = " ".join(["next: zerosearch train", config, *command[4:], *served])
+    assert (shown.out.splitlines()[-1], "next:" in report.out) == (last, False)
 
 
 def test_fidelity_reads_its_questions_as_an_evaluation_does(zerosearch: Any, place: Path, tmp_path: Path) -> None:

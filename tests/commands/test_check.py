@@ -18,8 +18,9 @@ from zerosearch.engines.corpus import first_passages
 from zerosearch.episodes.encoding import encode_prompt
 from zerosearch.episodes.protocol import PROMPT, render_prompt
 from zerosearch.errors import ModelError
-from zerosearch.files.jsonl import write_jsonl
+from zerosearch.files.jsonl import write_json, write_jsonl
 from zerosearch.parts import Parts
+from zerosearch.run_folder import known_settings
 
 EPISODE = (
     "<think>Which city?</think><search> capital of Nepal </search>\n"
@@ -36,6 +37,7 @@ def check(zerosearch: Any, tokenizer_folder: Path, questions_file: Path) -> Any:
         "model.name": tokenizer_folder,
         "data.train": questions_file,
         "evaluation.questions": questions_file,
+        "folder": questions_file.parent / "runs",
     }
     given = [argument for key, value in settings.items() for argument in ("--set", f"{key}={value}")]
     return lambda *args, **more: zerosearch("check", *given, *args, **more)
@@ -329,6 +331,24 @@ def test_the_simulator_that_ships_is_told_from_one_that_knows_the_questions(chec
     assert unknown.count("Factbook") == 1  # said once
     assert "nothing else" in check(*shipped, "--set", "data.train=hub:some/where:part:split").out  # not read here
     assert "nothing else" not in check(*own).out
+
+
+def test_a_run_folder_that_training_refuses_is_wrong(check: Any, tmp_path: Path) -> None:
+    settings = known_settings(config_from_dict(tomllib.loads(check("--toml", "--set", "seed=1").out), "test"))
+    other = tmp_path / "runs" / "notes"
+    (other / "mine").mkdir(parents=True)
+    held = {"run": "checkpoints/step-000002/state.json", "cluster": "verl/settings.json"}
+    for name, file in held.items():
+        (tmp_path / "runs" / name / file).parent.mkdir(parents=True)
+        write_json(tmp_path / "runs" / name / file, {"step": 2, "settings": settings})
+        (tmp_path / "runs" / name / file).with_name("learner.pt").write_bytes(b"PK\5\6" + bytes(18))  # an empty archive
+        assert check("--set", f"name={name}", "--set", "seed=1").code == 0, name
+        refused = check("--set", f"name={name}", "--set", "seed=2")
+        assert refused.code == 2
+        assert "was made with seed = 1, now it is 2; take the old setting, another --name, or --fresh" in refused.out
+    refused = check("--set", "name=notes")
+    assert refused.code == 2
+    assert f"wrong: {other}: holds mine and no manifest of a run; take another --name" in refused.out
 
 
 def test_an_evaluation_on_what_training_asks_is_told(check: Any, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import typer
 from rich.text import Text
 
 from zerosearch.cleaning import clean
-from zerosearch.commands.check_parts import Findings, check_lengths, check_parts, read_questions
+from zerosearch.commands.check_parts import Findings, check_folder, check_lengths, check_parts, read_questions
 from zerosearch.commands.check_settings import print_searches, print_settings
 from zerosearch.commands.screen import console, read_input
 from zerosearch.config import TrainConfig
@@ -67,6 +67,7 @@ def check(
         if whole:
             print_settings(config, where)
             check_parts(config, found)
+            check_folder(config, found)
         read = read_questions(parts, found) if whole else {}
         if whole:
             held_out = read.get("evaluation.questions")

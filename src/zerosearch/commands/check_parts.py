@@ -223,6 +223,27 @@ def read_questions(parts: Parts, found: Findings) -> dict[str, list[Question]]:
     return read
 
 
+def check_folder(config: TrainConfig, found: Findings) -> None:
+    """Add to `found` why training, native or on verl, refuses the run folder: it holds other things, or a run of other
+    settings."""
+    folder = config.run_folder
+    if not folder.exists():
+        return
+    with suppress(ImportError):  # torch is missing: that is found elsewhere
+        try:
+            if (folder / "verl").is_dir():
+                from zerosearch.scaleout.verl import launch
+
+                launch.check_folder(config)
+            else:
+                from zerosearch.learning import beginning
+
+                beginning.check_run_folder(folder)
+                beginning.look(config)
+        except ZeroSearchError as error:
+            found.wrong.append(str(error))
+
+
 def check_lengths(read: dict[str, list[Question]], playing: RolloutSettings, found: Findings) -> None:
     """Add to `found` how many questions leave the policy no room to write: their episodes end before they begin.
 

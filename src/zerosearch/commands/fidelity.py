@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from zerosearch.commands.screen import console, json_text, table
+from zerosearch.commands.screen import console, json_text, table, typed
 from zerosearch.config_file import load_config
 from zerosearch.measuring import check_failures, measure
 from zerosearch.simulator.fidelity import SIDES
@@ -48,6 +48,9 @@ def fidelity(
             console.print(f"report       {out}/fidelity.json")
             console.print(f"side by side {out}/fidelity.html\nall pages    {out}/pages.jsonl")
     check_failures(report)
+    if not as_json:
+        kept = [change for change in set_ or () if not change.startswith("fidelity.")]
+        console.next(typed("train", config_file, *(word for change in kept for word in ("--set", change))))
 
 
 def tables(report: dict[str, Any]) -> list[Table]:
