@@ -20,6 +20,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from zerosearch import export, train
+from zerosearch.config_file import load_config
 from zerosearch.errors import CheckpointError, ConfigError, FolderError, ModelError
 from zerosearch.files.jsonl import write_jsonl
 from zerosearch.models.local import LocalModel
@@ -210,6 +211,19 @@ def test_of_several_runs_the_mean_of_their_weights_is_written(place: Path, tmp_p
     assert str(place) not in card
     again = export([folder], tmp_path / "copy", form="adapter", say=lambda _: None)
     assert (again / "adapter_model.safetensors").read_bytes() == (folder / "adapter_model.safetensors").read_bytes()
+
+
+def test_the_mean_of_exported_adapters_is_asked_as_they_were_taught(place: Path, tmp_path: Path) -> None:
+    runs = [place / "runs" / name for name in ("lora", "other")]
+    parts = [export(run, tmp_path / run.name, form="adapter", say=lambda _: None) for run in runs]
+    mean = export(parts, tmp_path / "mean", form="adapter", say=lambda _: None)
+    assert load_config(mean / "zerosearch.toml").protocol == load_config(runs[0] / "config.toml").protocol
+    card = (mean / "README.md").read_text()
+    assert "It was taught with this prompt" in card
+    assert "zerosearch ask zerosearch.toml --set model.adapter=." in card
+    (parts[1] / "zerosearch.toml").unlink()  # of this one nobody knows
+    bare = export(parts, tmp_path / "bare", form="adapter", say=lambda _: None)
+    assert not (bare / "zerosearch.toml").exists()
 
 
 def test_runs_without_a_mean_are_refused(place: Path, tmp_path: Path) -> None:

@@ -153,6 +153,8 @@ def _of_adapter(source: str) -> Trained:
     if not isinstance(base, str) or not base:
         raise ModelError(f"adapter {source}: adapter_config.json does not name its base model")
     config = policy_config() if source == "embedded:policy" else None
+    if (folder / CONFIG).is_file():  # of an earlier export
+        config = load_config(folder / CONFIG)
     return Trained(folder.resolve().name, base, folder, base, config)
 
 

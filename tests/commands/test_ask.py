@@ -222,6 +222,18 @@ def test_without_options_it_is_what_the_demo_begins_with_and_is_judged_by() -> N
     assert EMBEDDED["engine"]["top_k"] == 3  # the override changed a copy
 
 
+def test_another_policy_without_a_configuration_is_asked_with_the_shipped_prompt_and_that_is_said(
+    zerosearch: Any, place: Path
+) -> None:
+    ours = ("model.adapter=none", f"model.name={place}/knower", f"engine.bm25.corpus={place}/corpus.jsonl")
+    given = [word for setting in ours for word in ("--set", setting)]
+    asked = zerosearch("ask", "Capital?", *given)
+    assert asked.code == 0
+    assert "the prompt is that of the policy that ships: zerosearch ask CONFIG takes the one of CONFIG" in asked.err
+    assert "the prompt is" not in zerosearch("ask", "Capital?", *given, "--set", "protocol.prompt=Q: {question}").err
+    assert "the prompt is" not in zerosearch("ask", str(place / "knower.toml"), "Capital?", *given[:4]).err
+
+
 def test_a_budget_holds_for_what_is_asked(zerosearch: Any, place: Path) -> None:
     config = (str(place / "searcher.toml"), "--set", "engine.budget_searches=1", "--json")
     done = zerosearch("ask", *config, stdin="Capital of Nepal?\nCapital of Peru?\n")

@@ -66,7 +66,8 @@ def ask(
     with Parts(config) as parts:
         asker = Asker(parts, temperature=temperature)
         if not as_json:
-            _introduce(parts, screen if conversing else notes)
+            given = () if config_file is not None or run is not None else set_ or ()
+            _introduce(parts, screen if conversing else notes, given)
 
         def put(text: str) -> Answered:
             if not as_json:
@@ -177,7 +178,8 @@ def _history() -> Iterator[Callable[[str], None]]:
             readline.write_history_file(path)
 
 
-def _introduce(parts: Parts, console: Console) -> None:
+def _introduce(parts: Parts, console: Console, given: Sequence[str]) -> None:
+    """Say what is asked; `given` are the settings that change the policy that ships."""
     model, engine = parts.config.model, parts.engine_config("judge")
     where = f" at {clean(model.base_url)}" if model.base_url else ""
     policy = model.name + (f" + {model.adapter}" if model.adapter else "") + where
@@ -185,6 +187,13 @@ def _introduce(parts: Parts, console: Console) -> None:
     if engine.kind == "simulated":
         console.print(
             "the engine is simulated: a language model makes up the pages, and it does not know the answer either",
+            style="yellow",
+        )
+    named = {change.partition("=")[0].strip() for change in given}
+    if named & {"model.name", "model.adapter", "model.base_url"} and "protocol.prompt" not in named:
+        console.print(
+            "the prompt is that of the policy that ships: zerosearch ask CONFIG takes the one of CONFIG, the "
+            "configuration that yours was trained with",
             style="yellow",
         )
 
