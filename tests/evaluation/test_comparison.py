@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -87,6 +88,18 @@ def test_averages_over_benchmarks_have_their_own_tests(tmp_path: Path) -> None:
     assert found.questions == 48
     assert verdict(found).startswith("react is better than rag: macro average")
     assert re.search(r", p (= \.\d{3}|< \.001)\.$", verdict(found))
+
+
+def test_where_interval_and_test_disagree_neither_is_called_better(tmp_path: Path) -> None:
+    found = compare_runs(run(made(tmp_path, A_RIGHT)), run(made(tmp_path, B_RIGHT, method="react")), ("a", "b"))
+    em = found.parts[0].measures["em"]
+    assert (em.difference.low > 0, em.p_value > 0.05) == (True, True)
+    said = verdict(found)
+    assert said.startswith("Too close to call: EM, A - B: +50.0 points, 95 % interval [+")
+    assert said.endswith("p = .125. By the interval they differ, by the test it may be chance; ask more questions.")
+    other = replace(em, difference=replace(em.difference, low=-0.01), p_value=0.04)
+    wide = replace(found, parts=(replace(found.parts[0], measures={"em": other}),))
+    assert "By the test they differ, by the interval it may be chance" in verdict(wide)
 
 
 @pytest.mark.parametrize(

@@ -19,14 +19,20 @@ ALPHA = 0.05
 
 
 def verdict(found: Comparison) -> str:
-    """One sentence: who has the higher EM, by how much, and whether it may be chance."""
+    """Who has the higher EM, by how much, and whether it may be chance. Neither is called better where interval and
+    test, two methods, disagree."""
     whole = found.macro or found.parts[0].measures
     em, over = whole["em"], "macro average of " if found.macro else ""
     ahead, behind = (found.a, found.b) if em.difference.value >= 0 else (found.b, found.a)
     interval = f"[{_points(em.difference.low)}, {_points(em.difference.high)}]"
     p = p_value(em.p_value) if em.p_value < 0.001 else f"= {p_value(em.p_value)}"
     told = f"{over}EM, A - B: {_points(em.difference.value)} points, 95 % interval {interval}, p {p}"
-    if em.p_value > ALPHA:
+    apart, significant = em.difference.low > 0 or em.difference.high < 0, em.p_value <= ALPHA
+    if apart != significant:
+        differ, chance = ("interval", "test") if apart else ("test", "interval")
+        unlike = f"By the {differ} they differ, by the {chance} it may be chance; ask more questions."
+        return f"Too close to call: {told}. {unlike}"
+    if not significant:
         return f"No significant difference: {told}."
     return f"{ahead} is better than {behind}: {told}."
 
