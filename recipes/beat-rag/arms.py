@@ -25,6 +25,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from script import at_least
+
 HERE = Path(__file__).resolve().parent
 CONFIG = str(HERE / "simulated-passages.toml")
 WORLDS = str(HERE / "simulated-two-hop.toml")
@@ -200,7 +202,7 @@ class Runner:
         command = list(stage.command)
         if stage.trains:
             command = [word.replace(MINUTES, f"{self.share(arms, means):.2f}") for word in command]
-        paths = os.pathsep.join([str(HERE.parents[1]), str(HERE), os.environ.get("PYTHONPATH", "")])
+        paths = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
         environment = os.environ | {"PYTHONPATH": paths, "PYTHONUNBUFFERED": "1"}
         if gpu is not None:  # two processes that compile into one cache wait for each other
             cache = str(self.folder / "work/cache" / gpu)
@@ -260,8 +262,8 @@ def main() -> int:
     parser.add_argument("--gpus", default="0", help="0,1: those of CUDA_VISIBLE_DEVICES that are used")
     parser.add_argument("--model", help="instead of the configuration's, for policy and simulator")
     parser.add_argument("--simulator", metavar="ADAPTER", help="a tuned one; without it the first stages tune one")
-    parser.add_argument("--minutes", type=float, default=11, help="of training an arm, at most")
-    parser.add_argument("--within", type=float, metavar="MINUTES", help="for everything: arms get what is left")
+    parser.add_argument("--minutes", type=at_least(0.1), default=11, help="of training an arm, at most")
+    parser.add_argument("--within", type=at_least(0.1), metavar="MINUTES", help="for everything: arms get what is left")
     parser.add_argument("--dry-run", action="store_true")
     asked = parser.parse_args()
     arms = asked.arms.split(",")

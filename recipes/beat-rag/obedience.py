@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from script import run
+from script import at_least, run
 from simulated_worlds import second_query
 
 from zerosearch.config_file import load_config
@@ -81,7 +81,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Do pages keep to what was decided?")
     parser.add_argument("config", type=Path)
     parser.add_argument("questions")
-    parser.add_argument("count", type=int, nargs="?", default=240)
+    parser.add_argument("count", type=at_least(1), nargs="?", default=240)
     parser.add_argument("--out", type=Path, help="write all pages to this file")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     asked = parser.parse_args()

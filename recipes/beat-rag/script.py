@@ -1,11 +1,14 @@
-"""How the scripts of this folder take their arguments, and what they say where something is wrong."""
+"""How the scripts of this folder take their words. They are run by their path: this lets them find `recipes`."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from pathlib import Path
 
-from zerosearch.errors import ZeroSearchError
+sys.path.append(str(Path(__file__).parents[2]))
+from recipes.script import at_least, run
+
+__all__ = ["arguments", "at_least", "run"]
 
 
 def arguments(doc: str | None, least: int, *, more: bool = False) -> list[str]:
@@ -20,11 +23,3 @@ def arguments(doc: str | None, least: int, *, more: bool = False) -> list[str]:
         print(doc, file=sys.stderr)
         sys.exit(2)
     return words
-
-
-def run(main: Callable[[], object]) -> None:
-    """Run `main`; a file that is not there or is no data, or a refusal of zerosearch, is one line and status 1."""
-    try:
-        main()
-    except (ZeroSearchError, OSError) as error:
-        sys.exit(f"error: {error}")

@@ -1,4 +1,4 @@
-"""A warm start by scripts: PYTHONPATH=. python recipes/beat-rag/warm_start.py CONFIG WARM.jsonl OUT [SECONDS]
+"""A warm start by scripts: python recipes/beat-rag/warm_start.py CONFIG WARM.jsonl OUT [SECONDS]
 
 One search where the page of the whole question holds the answer; two where it only names what the second one is about.
 The second query is the one that `prepare_two_hop.py` found (or the Factbook knows), the pages are those of the
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from script import arguments, run
+from script import arguments, at_least, run
 
 from recipes.embedded.scripted import Find, Script, encode_script, held_answer
 from zerosearch.config import TrainConfig
@@ -89,7 +89,7 @@ def learn(config: TrainConfig, played: Iterable[tuple[str, Script | str]], out: 
 def main() -> None:
     words = arguments(__doc__, 3, more=True)
     config_file, warm, out = map(Path, words[:3])
-    seconds = float(words[3]) if len(words) > 3 else None
+    seconds = at_least(1.0, "SECONDS: ")(words[3]) if len(words) > 3 else None
     config = load_config(config_file, ["model.adapter=none"])
     torch.manual_seed(config.seed)
     assert config.engine.bm25.corpus is not None

@@ -10,7 +10,7 @@ import asyncio
 from pathlib import Path
 
 import torch
-from script import arguments, run
+from script import arguments, at_least, run
 from simulated_worlds import second_query
 from warm_start import learn
 
@@ -58,7 +58,7 @@ async def play(questions: list[Question], engine: SearchEngine, top_k: int) -> l
 def main() -> None:
     words = arguments(__doc__, 3, more=True)
     config_file, worlds, out = map(Path, words[:3])
-    seconds = float(words[3]) if len(words) > 3 else None
+    seconds = at_least(1.0, "SECONDS: ")(words[3]) if len(words) > 3 else None
     config = load_config(config_file, ["model.adapter=none", *words[4:]])
     torch.manual_seed(config.seed)
     with Parts(config) as parts:

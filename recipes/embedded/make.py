@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from recipes.embedded.examples import SNIPPET_WORDS, TOP_K, policy_examples, simulator_examples
-from recipes.script import run
+from recipes.script import at_least, run
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.factbook import corpus_path, factbook_rows
 from zerosearch.learning.policy import Policy
@@ -32,15 +32,20 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--out", type=Path, required=True, help="folder to write the adapter to")
     add("--model", default="smollm2-135m", help="the base model")
     add("--start", help="go on from this adapter")
-    add("--examples", type=int, default=6000, help="at most this many texts")
-    add("--two-search-share", type=float, default=0.25, help="policy: two-hop scripts that search twice, as a share")
-    add("--per-question", type=int, default=1, help="simulator: queries a question")
-    add("--rank", type=int, default=8, help="LoRA rank; alpha is twice as much")
-    add("--epochs", type=float, default=2.0)
-    add("--batch-size", type=int, default=16)
-    add("--learning-rate", type=float, default=default_rate(full=False))
-    add("--micro-batch-tokens", type=int, default=4096)
-    add("--max-minutes", type=float, help="stop after this time; the learning rate falls with the clock")
+    add("--examples", type=at_least(1), default=6000, help="at most this many texts")
+    add(
+        "--two-search-share",
+        type=at_least(0.0),
+        default=0.25,
+        help="policy: share of two-hop scripts that search twice",
+    )
+    add("--per-question", type=at_least(1), default=1, help="simulator: queries a question")
+    add("--rank", type=at_least(1), default=8, help="LoRA rank; alpha is twice as much")
+    add("--epochs", type=at_least(0.01), default=2.0)
+    add("--batch-size", type=at_least(1), default=16)
+    add("--learning-rate", type=at_least(1e-9), default=default_rate(full=False))
+    add("--micro-batch-tokens", type=at_least(64), default=4096)
+    add("--max-minutes", type=at_least(0.01), help="stop after this time; the learning rate falls with the clock")
     add("--fast-matmul", action="store_true", help="TF32 on GPUs, bfloat16 on CPUs with AMX")
     add("--seed", type=int, default=0)
     return parser.parse_args(arguments)

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from recipes.rejection.episodes import right_episodes
-from recipes.script import run
+from recipes.script import at_least, run
 from zerosearch.learning.policy import Policy
 from zerosearch.learning.sft import SFTSettings
 from zerosearch.learning.tuning import default_rate, output, tune_model
@@ -29,13 +29,13 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     add("--model", required=True, help="the base model that was collected with")
     add("--out", type=Path, required=True, help="folder to write the adapter to")
     add("--start", help="go on from this adapter")
-    add("--per-question", type=int, default=1, help="right episodes kept of a question")
-    add("--examples", type=int, default=6000, help="at most this many episodes")
-    add("--rank", type=int, default=8, help="LoRA rank; alpha is twice as much")
-    add("--epochs", type=float, default=2.0)
-    add("--batch-size", type=int, default=16)
-    add("--learning-rate", type=float, default=default_rate(full=False))
-    add("--micro-batch-tokens", type=int, default=4096)
+    add("--per-question", type=at_least(1), default=1, help="right episodes kept of a question")
+    add("--examples", type=at_least(1), default=6000, help="at most this many episodes")
+    add("--rank", type=at_least(1), default=8, help="LoRA rank; alpha is twice as much")
+    add("--epochs", type=at_least(0.01), default=2.0)
+    add("--batch-size", type=at_least(1), default=16)
+    add("--learning-rate", type=at_least(1e-9), default=default_rate(full=False))
+    add("--micro-batch-tokens", type=at_least(64), default=4096)
     add("--dtype", default="float32", help="of the base weights")
     add("--seed", type=int, default=0)
     return parser.parse_args(arguments)

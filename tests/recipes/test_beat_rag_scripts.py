@@ -39,6 +39,28 @@ def test_words_too_many_are_refused() -> None:
     assert ran("hit_rows.py", "corpus", "train", "out", "more").returncode == 2
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("warm_start.py", "c.toml", "warm.jsonl", "out", "0"), "error: SECONDS: '0' is not a number of at least 1"),
+        (("warm_start_simulated.py", "c.toml", "w.jsonl", "out", "x"), "error: SECONDS: 'x' is not a number of"),
+        (("obedience.py", "c.toml", "q.jsonl", "0"), "error: argument count: '0' is not a whole number of at least 1"),
+        (
+            ("arms.py", "--dry-run", "--minutes", "-1"),
+            "error: argument --minutes: '-1' is not a number of at least 0.1",
+        ),
+    ],
+)
+def test_a_time_or_a_count_of_nothing_is_refused_from_any_folder(
+    words: tuple[str, ...], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(FOLDER.parents[1] / "src"))
+    monkeypatch.chdir(tmp_path)
+    found = ran(*words)
+    assert (found.returncode != 0, "Traceback" in found.stderr) == (True, False)
+    assert said in found.stderr.splitlines()[-1]
+
+
 def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
     found = ran("hit_rows.py", str(tmp_path / "corpus.jsonl.gz"), str(tmp_path), str(tmp_path / "out.jsonl"))
     assert found.returncode == 1
