@@ -41,7 +41,7 @@ def prepare() -> None:
             libc = ctypes.CDLL("libc.so.6")
             libc.mallopt(_M_MMAP_THRESHOLD, _LARGEST_KEPT)
             libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-    # peft and we ask by these names, which transformers 5 gives up and 4 has alone: nothing that a user could mend
+    # peft and we ask by these names: transformers 5.17 has no others, 5.23 deprecates them; nothing a user could mend
     names = "`(is_gradient_checkpointing|gradient_checkpointing_enable)` is deprecated"
     warnings.filterwarnings("ignore", names, FutureWarning)
     logging.getLogger("transformers").setLevel(logging.ERROR)
