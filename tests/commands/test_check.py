@@ -399,6 +399,14 @@ def test_toml_gives_every_setting(check: Any) -> None:
     assert set(tomllib.loads(result.out)) == set(TrainConfig.model_fields)
 
 
+def test_sections_without_a_change_are_named_in_one_line(check: Any) -> None:
+    out = check("--set", "reward.format=0.1").out
+    assert re.search(r"^reward +format = 0\.1", out, re.M)
+    (usual,) = re.findall(r"^\(as by default: (.*); --toml prints every setting\)$", out, re.M)
+    assert {"curriculum", "logging", "serve"} <= set(usual.split(", "))
+    assert "reward" not in usual
+
+
 def test_the_curriculum_is_shown_at_the_quarters(check: Any) -> None:
     out = check("--set", "curriculum.end=0.25").out
     # b = 4: (4 ** x - 1) / 3 * .25

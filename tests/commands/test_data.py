@@ -88,7 +88,7 @@ def test_what_was_understood_is_said(zerosearch: Any, tmp_path: Path) -> None:
     result = zerosearch("data", str(path), "--fields", "question=Frage,answers=Antwort,id=Nr")
     assert result.code == 0
     assert f"{path}: 2 questions, 1.5 golden answers each (at most 2)" in result.out
-    assert "forms of answers: text 2, printed list 1" in result.out
+    assert "forms of answers, by questions: text 2, printed list 1" in result.out
     assert (
         f"note: 1 id stood at an earlier row already and got another, so that all differ (first '1' at {path}:3"
         in result.out

@@ -20,15 +20,18 @@ def print_settings(config: TrainConfig, where: str) -> None:
     console.print(describe(config))
     changed = dict(differences(config, TrainConfig.model_validate({})))
     table = Table(show_header=False, box=None, padding=(0, 2, 0, 0), title=Text(f"\n{where}"), title_justify="left")
+    usual = []
     for section in TrainConfig.model_fields:
         mine = [
             (key.removeprefix(f"{section}."), v) for key, v in changed.items() if f"{key}.".startswith(f"{section}.")
         ]
-        if mine or isinstance(getattr(config, section), Section):
+        if mine:
             said = "  ".join(f"{key} = {value}" if key != section else str(value) for key, value in mine)
-            table.add_row(Text(section, style="bold"), Text(said or "as by default", style="" if said else "dim"))
+            table.add_row(Text(section, style="bold"), Text(said))
+        elif isinstance(getattr(config, section), Section):
+            usual.append(section)
     console.print(table)
-    console.print("(what differs from the defaults; --toml prints every setting)\n", style="dim")
+    console.print(f"(as by default: {', '.join(usual)}; --toml prints every setting)\n", style="dim")
     if config.engine.kind == "simulated" and config.curriculum.kind == "adaptive":
         c = config.curriculum
         console.print(

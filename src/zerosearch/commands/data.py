@@ -61,7 +61,8 @@ def data(
         f"(at most {max(answers)}), digest {questions_digest(questions)[:12]}"
     )
     if reading.forms:
-        _say("forms of answers: " + ", ".join(f"{form} {count}" for form, count in reading.forms.most_common()))
+        forms = ", ".join(f"{form} {count}" for form, count in reading.forms.most_common())
+        _say(f"forms of answers, by questions: {forms}")
     if reading.without_id:
         _say(f"without an id: {reading.without_id} (one is made from question and answers)")
     if reading.other_fields:
