@@ -96,3 +96,4 @@ def test_a_run_without_episodes_yet_is_called_one(zerosearch: Any, run: Path) ->
     shown = zerosearch("show", str(run))
     assert shown.code == 2
     assert "this run has no episodes yet" in shown.line
+    assert "this run has no episodes of training yet" in zerosearch("show", str(run), "--step", "1").line

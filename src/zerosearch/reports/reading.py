@@ -58,6 +58,8 @@ def episodes(target: str, step: int | None = None, question: str | None = None) 
     if files := trajectory_files(path):
         found = _of_run(target, files, step, question)
     else:
+        if step is not None and begun(path):
+            raise DataError(f"{target}: this run has no episodes of training yet (logging.trajectories_every)")
         if step is not None:
             raise DataError(f"{target}: --step is for a run with trajectories; an evaluation of a run is RUN@STEP")
         if begun(path) and not any((path / "evaluations").glob("step-*")):
