@@ -91,7 +91,7 @@ def test_a_runs_searches_are_compared_with_its_simulators_time(zerosearch: Any, 
     assert found["charged to this run"][2] == dollars(used.usd)
     assert f"{run}: 3 steps of training, simulated:toy" in result.out
     assert "Not compared: 16 searches of 2 evaluations, $1.60." in result.out
-    assert "further searches belong to repeated or abandoned steps" in result.out
+    assert "further searches belong to repeated, abandoned or unfinished steps" in result.out
 
 
 def test_json_is_not_rounded_and_holds_the_ledgers(zerosearch: Any, run: Path) -> None:

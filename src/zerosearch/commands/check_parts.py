@@ -241,7 +241,7 @@ def check_folder(config: TrainConfig, found: Findings) -> None:
                 beginning.check_run_folder(folder)
                 beginning.look(config)
         except ZeroSearchError as error:
-            found.wrong.append(str(error))
+            found.wrong.append(f"train refuses the run folder: {error}")
 
 
 def check_lengths(read: dict[str, list[Question]], playing: RolloutSettings, found: Findings) -> None:

@@ -138,7 +138,7 @@ def of_run(name: str, books: Books, machine: Machine, searches: int | None, pric
         more = books.spent.queries - books.standing.queries
         told = f"{counted(more, 'further search', 'further searches')} {'belongs' if more == 1 else 'belong'}"
         notes.append(
-            f"{told} to repeated or abandoned steps: in all {dollars(books.spent.usd)} for "
+            f"{told} to repeated, abandoned or unfinished steps: in all {dollars(books.spent.usd)} for "
             f"{counted(books.spent.asked, 'search', 'searches')} was spent."
         )
     if searches is not None:
