@@ -442,6 +442,9 @@ def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
         load_config(tmp_path / "gone.toml")
     with pytest.raises(ConfigError, match=r"is a folder, not a configuration$"):
         load_config(tmp_path)
+    (tmp_path / "zerosearch.toml").touch()
+    with pytest.raises(ConfigError, match=r"it is an export, and its README\.md has the command that asks it$"):
+        load_config(tmp_path)
     (tmp_path / "config.toml").touch()
     with pytest.raises(ConfigError, match=r"its settings are .*/config\.toml, its policy is what ask --run"):
         load_config(tmp_path)

@@ -76,7 +76,9 @@ def _read(path: str | Path) -> dict[str, Any]:
     except IsADirectoryError:
         run = f"; its settings are {path}/config.toml, its policy is what ask --run {path} and evaluate --methods "
         run = f"{run}NAME={path} take" if (Path(path) / "config.toml").is_file() else ""
-        raise ConfigError(f"{path}: is a folder, not a configuration{run}") from None
+        exported = "; it is an export, and its README.md has the command that asks it"
+        exported = exported if (Path(path) / "zerosearch.toml").is_file() else ""
+        raise ConfigError(f"{path}: is a folder, not a configuration{run or exported}") from None
     except (OSError, ValueError) as error:  # ValueError: a name that holds a zero byte
         raise ConfigError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     encoding = encoding_of(data[:4])

@@ -348,7 +348,8 @@ def test_a_run_folder_that_training_refuses_is_wrong(check: Any, tmp_path: Path)
         assert "was made with seed = 1, now it is 2; take the old setting, another --name, or --fresh" in refused.out
     refused = check("--set", "name=notes")
     assert refused.code == 2
-    assert f"wrong: train refuses the run folder: {other}: holds mine and no manifest of a run; take another --name" in refused.out
+    said = f"wrong: train refuses the run folder: {other}: holds mine and no manifest of a run; take another --name"
+    assert said in refused.out
 
 
 def test_an_evaluation_on_what_training_asks_is_told(check: Any, tmp_path: Path) -> None:
