@@ -78,6 +78,8 @@ def test_a_command_of_the_pages_runs(text: str, stage: Path, zerosearch: Any, mo
     words = [STANDS_FOR.get(word, word) for word in shlex.split(text)[1:]]
     if words[0] == "init" and len(words) > 1:
         (stage / words[1]).unlink(missing_ok=True)
+    if words[0] == "check":
+        words += ["--set", "folder=empty"]  # the runs here are made up, and training refuses them
     done = zerosearch(*words)
     assert done.err == "" or done.code == 0, done.err
     # 1: what is documented is right, and this machine lacks something that the command names
