@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -111,7 +112,9 @@ def fresh() -> str:
     rows = scores("fresh")
     kinds: dict[str, Rows] = {}
     for name, title in FRESH.items():
-        kinds[f"{title} ({sum(row['benchmark'] == name for row in rows)})"] = [r for r in rows if r["benchmark"] == name]
+        kinds[f"{title} ({sum(row['benchmark'] == name for row in rows)})"] = [
+            r for r in rows if r["benchmark"] == name
+        ]
     kinds["all (1,683)"] = rows
     kinds["several hops (1,086)"] = [row for row in rows if row["benchmark"] != "nq"]
     return _two_policies(kinds, None)
@@ -153,4 +156,35 @@ def policies() -> str:
     return "\n".join(lines)
 
 
-TABLES: dict[str, Callable[[], str]] = {"benchmarks": by_benchmark, "policies": policies, "fresh": fresh}
+def simulator() -> str:
+    """How often a page has the answer, the engine's and the simulator's, for questions and for a policy's queries."""
+    lines = ["| queries | count | BM25's page has the answer | decided to have it | AUC |", "|---|---|---|---|---|"]
+    kinds = {
+        "whole": "one hop",
+        "whole_multi_hop": "several hops",
+        "first_hop": "first hop",
+        "beside": "beside the point",
+    }
+    for name, whose in (("whole", "questions"), ("policy", "queries of the mean of four")):
+        found = json.loads((RESULTS / f"fidelity-passages-{name}.json").read_text(encoding="utf-8"))
+        decision = found["decision"]
+        lines.append(f"| **{whose}** | {found['queries']} | | | {_share(decision['auc'])} |")
+        for kind, label in kinds.items():
+            if kind in decision["kinds"]:
+                row = decision["kinds"][kind]
+                cells = [_share(row[side], row[f"{side}_interval"]) for side in ("engine", "drawn")]
+                lines.append(f"| {label} | {row['queries']} | {' | '.join(cells)} | {_share(row['auc'])} |")
+    return "\n".join(lines)
+
+
+def _share(value: float, interval: Sequence[float] = ()) -> str:
+    words = f"{value:.3f}".lstrip("0")
+    return f"{words} [{', '.join(f'{end:.2f}'.lstrip('0') for end in interval)}]" if interval else words
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "benchmarks": by_benchmark,
+    "policies": policies,
+    "fresh": fresh,
+    "simulator": simulator,
+}

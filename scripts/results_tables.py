@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from beat_rag_tables import TABLES as BEAT_RAG
 from made_pages import main
 
 from zerosearch.episodes.statistics import share_interval
@@ -262,6 +263,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "make-simulator": {"steps": qwen_training},
     "two-gpus": {"runs": two_gpus},
     "demo": {"evaluation": demo, "sweep": sweep},
+    "beat-rag": BEAT_RAG,
 }
 
 

@@ -1,7 +1,7 @@
 """The arms with simulated pages, from the data to the comparison with rag, in one command.
 
-python recipes/beat-rag/arms.py                                              # two seeds and their mean, one GPU
-python recipes/beat-rag/arms.py --arms concise:0,concise:1,concise:2 --gpus 0,1 --within 28
+python recipes/beat-rag/arms.py                                              # four seeds and their mean, one GPU
+python recipes/beat-rag/arms.py --arms concise:0,concise:1 --gpus 0,1 --within 28
 python recipes/beat-rag/arms.py --simulator recipes/beat-rag/simulator       # tune none: take this one
 python recipes/beat-rag/arms.py --dry-run                                    # print the commands
 
@@ -258,7 +258,7 @@ class Runner:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--arms", default="concise:0,concise:1", help="REWARD:SEED,...")
+    parser.add_argument("--arms", default="concise:0,concise:1,concise:2,concise:3", help="REWARD:SEED,...")
     parser.add_argument("--gpus", default="0", help="0,1: those of CUDA_VISIBLE_DEVICES that are used")
     parser.add_argument("--model", help="instead of the configuration's, for policy and simulator")
     parser.add_argument("--simulator", metavar="ADAPTER", help="a tuned one; without it the first stages tune one")

@@ -1,7 +1,8 @@
 """What every question got, without its text: python scores.py OUT.csv.gz NAME=FOLDER:METHOD ...
 
 A row is a question: benchmark, id, whether it compares (`kinds.left_out`), and for each NAME its EM, F1, searches and
-whether a page held the answer (empty where that cannot be told, as of yes and no). Questions that not every NAME was asked are an error.
+whether a page held the answer (empty where that cannot be told, as of yes and no). Every NAME must have been asked the
+same questions.
 """
 
 from __future__ import annotations
@@ -31,7 +32,12 @@ def main() -> None:
         cells: list[str | int] = [*place, int(left_out(first[place][0]))]
         for tries in asked.values():
             row = tries[place][0]
-            cells += [int(row.em), f"{row.f1:.3g}", len(row.searches), "" if row.saw_answer is None else int(row.saw_answer)]
+            cells += [
+                int(row.em),
+                f"{row.f1:.3g}",
+                len(row.searches),
+                "" if row.saw_answer is None else int(row.saw_answer),
+            ]
         rows.writerow(cells)
     Path(out).write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
     print(f"{out}: {len(first)} questions")

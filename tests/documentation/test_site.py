@@ -76,8 +76,8 @@ def test_money_is_no_formula_and_code_stays_as_it_is(site: Path) -> None:
 
 def test_an_interval_is_not_broken_but_code_and_formulas_stay(site: Path) -> None:
     page = (site / "results/beat-rag.html").read_text(encoding="utf-8")
-    assert "+4.5</strong> points [2.5,&nbsp;6.4]" in page
-    assert "<strong>+4.5 [2.5,&nbsp;6.4]</strong></td>" in page
+    assert "+8.4</strong> [6.4,&nbsp;10.5]" in page
+    assert "<strong>+3.0 [1.1,&nbsp;4.9]</strong></td>" in page
     pages = [file.read_text(encoding="utf-8") for file in site.rglob("*.html")]
     assert [
         page for page in pages if re.search(r"<code[^>]*>(?:(?!</code>).)*&nbsp;|<math(?:(?!</math>).)*nbsp", page)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import gzip
+import json
 import re
 import subprocess
 import sys
@@ -88,3 +91,54 @@ def test_kinds_of_question_are_compared_and_a_kind_without_any_is_said(tmp_path:
     assert "several hops: no questions\n" in found.stdout
     found = ran("kinds.py", f"{tmp_path}/ours:rag", f"{tmp_path}/other:rag")
     assert (found.returncode, found.stderr) == (1, "error: the two have no question in common\n")
+
+
+def test_scores_have_a_row_a_question_and_refuse_other_questions(tmp_path: Path) -> None:
+    predictions(tmp_path / "ours", "nq", {"a": "Ann", "b": "Bob"})
+    predictions(tmp_path / "theirs", "nq", {"a": "Bob", "b": "Bob"})
+    out = tmp_path / "scores.csv.gz"
+    found = ran("scores.py", str(out), f"ours={tmp_path}/ours:rag", f"theirs={tmp_path}/theirs:rag")
+    assert (found.returncode, found.stdout) == (0, f"{out}: 2 questions\n")
+    rows = list(csv.DictReader(gzip.decompress(out.read_bytes()).decode().splitlines()))
+    assert [(row["benchmark"], row["id"], row["ours em"], row["theirs em"]) for row in rows] == [
+        ("nq", "a", "1", "0"),
+        ("nq", "b", "0", "0"),
+    ]
+    assert (rows[0]["ours f1"], rows[0]["ours searches"], rows[0]["ours held"]) == ("1", "0", "0")
+    predictions(tmp_path / "other", "nq", {"a": "Ann", "c": "Bob"})
+    found = ran("scores.py", str(out), f"ours={tmp_path}/ours:rag", f"other={tmp_path}/other:rag")
+    assert (found.returncode, found.stderr) == (1, "error: the evaluations are not of the same questions\n")
+
+
+def test_fresh_questions_are_covered_and_met_by_no_policy(tmp_path: Path) -> None:
+    def gzipped(name: str, rows: list[dict[str, object]]) -> None:
+        text = "".join(json.dumps(row) + "\n" for row in rows)
+        (tmp_path / name).write_bytes(gzip.compress(text.encode()))
+
+    def lines(name: str, rows: list[dict[str, object]]) -> None:
+        (tmp_path / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def asked(number: int, hops: int, place: str) -> dict[str, object]:
+        question = f"Who painted the harbour of {place}?"
+        return {"id": f"musique/{number}", "question": question, "golden_answers": ["Vera Holm"], "hops": hops}
+
+    place = ["Aldor", "Brenno", "Cathel", "Dunmar", "Eskil"]
+    shape = {"id": "nq/0", "golden_answers": ["Vera Holm"]}
+    nq = [shape | {"id": f"nq/{n}", "question": f"Who painted the harbour of {name}?"} for n, name in enumerate(place)]
+    gzipped("nq.jsonl.gz", nq)
+    covered = place[:4]  # no passage is about the harbour of Eskil
+    gzipped(
+        "corpus.jsonl.gz",
+        [
+            {"id": n, "title": name, "text": f"Vera Holm painted the harbour of {name}."}
+            for n, name in enumerate(covered)
+        ],
+    )
+    lines("simulated-train.jsonl", [nq[0], asked(1, 2, "Farl")])
+    lines("simulated-warm.jsonl", [nq[1]])
+    lines("hit-rows.jsonl", [nq[2] | {"hops": 1}, asked(1, 2, "Farl"), asked(2, 2, "Gorm"), asked(2, 2, "Gorm")])
+    out = tmp_path / "fresh"
+    found = ran("fresh_questions.py", str(tmp_path / "corpus.jsonl.gz"), str(tmp_path), str(tmp_path), str(out))
+    assert found.returncode == 0, found.stderr
+    fresh = {file.stem: [json.loads(line)["id"] for line in file.open()] for file in out.iterdir()}
+    assert fresh == {"nq": ["nq/3"], "musique": ["musique/2"]}
