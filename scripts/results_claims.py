@@ -61,6 +61,16 @@ def beat_rag() -> Claims:
     asked = sum(row["engine_calls"] for rows in seeds for row in rows)
     yield RECIPE, f"{total:,} searches, of which {asked:,} asked the simulator"
     yield BEAT, f"{total:,} searches"
+    found, asked_for = report("fidelity-passages-whole"), report("fidelity-passages-policy")
+    whole, queries = found["kinds"]["whole"], asked_for["kinds"]["query"]
+    for page in (RECIPE, BEAT):
+        yield page, short(whole["useful"])
+        yield page, short(queries["useful"])
+        yield page, f"{short(found['style_auc']['useful'], 2)} and {short(asked_for['style_auc']['useful'], 2)}"
+        yield page, f"{short(found['whole_pages'], 2)} and {short(asked_for['whole_pages'], 2)} of the pages"
+    answered = f"the {found['findable']} questions that BM25 answers the simulator answers"
+    yield BEAT, f"{answered} {short(found['control']['useful'], 2)}"
+    yield BEAT, f"of {found['leak']['queries']} others {short(found['leak']['useful'], 2)}"
     unneeded, more = steps("beat-rag-unneeded"), steps("beat-rag-unneeded-more")
     yield EARLIER, f"{learned(unneeded)}, sampler gap"
     yield EARLIER, learned(more)
