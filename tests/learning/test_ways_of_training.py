@@ -44,6 +44,6 @@ def test_a_way_of_training_learns_from_what_its_sampler_sampled(way: str, caplog
     shape = "smollm2-135m" if ON_GPU else "tiny"
     measured = measure(shape, config, work_of(config, 20), repeats=2)
     assert measured.update_tokens[1] > 100
-    rounded = any(word.startswith("model.dtype") for word in WAYS[way]) and way != "tf32"
+    rounded = ON_GPU or (any(word.startswith("model.dtype") for word in WAYS[way]) and way != "tf32")
     assert all(math.isfinite(gap) and gap < (0.1 if rounded else 0.01) for gap in measured.sampler_gaps)
     assert not caplog.messages  # such as: decoding without CUDA graphs, which is slow
