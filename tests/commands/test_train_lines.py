@@ -72,7 +72,7 @@ def test_an_odd_name_is_one_line(zerosearch: Any, name: str) -> None:
 
 def test_what_is_offered_next_is_what_a_complete_run_accepts() -> None:
     real = config_from_dict({"name": "r", "engine": {"kind": "bm25", "bm25": {"corpus": "c"}}}, "test")
-    assert "zerosearch train runs/r/config.toml --set training.steps=400 trains on" in next_steps(real)
+    assert "zerosearch train runs/r/config.toml --set training.steps=400  # trains on" in next_steps(real)
     noisy = config_from_dict({"name": "r", "curriculum": {"start": 0.0, "end": 0.25}}, "test")
     (said,) = [line for line in next_steps(noisy) if "trains its policy further" in line]
     assert said.startswith("zerosearch train runs/r/config.toml --name r-2 --set model.")

@@ -53,7 +53,7 @@ def test_a_run_that_fails_stops_no_other_and_the_command_fails_after_all_have_en
     assert "is complete: 1 step;" in again.out  # seed 1 is resumed, and not trained once more
     assert "standard deviation" in again.out
     runs = tmp_path / "runs"
-    assert f"seed 0    zerosearch train {runs}/small-seed0/config.toml --set training.steps=2 trains on" in again.out
+    assert f"seed 0    zerosearch train {runs}/small-seed0/config.toml --set training.steps=2  # trains on" in again.out
     assert f"zerosearch report {runs}/small-seed0 {runs}/small-seed1" in again.out
 
 

@@ -203,12 +203,13 @@ def next_steps(config: TrainConfig) -> list[str]:
     """
     folder, steps = config.run_folder, config.training.steps
     again = ("train", folder / "config.toml")
-    use = [f'{typed("ask", "--run", folder)} "..."', f"{typed('export', folder)}, for transformers, vLLM or llama.cpp"]
+    export = f"{typed('export', folder)}  # for transformers, vLLM or llama.cpp"
+    use = [f'{typed("ask", "--run", folder)} "..."', export]
     if config.engine.kind != "simulated" or not config.curriculum.build().follows_length:
-        return [*use, f"{typed(*again, '--set', f'training.steps={2 * steps}')} trains on"]
+        return [*use, f"{typed(*again, '--set', f'training.steps={2 * steps}')}  # trains on"]
     whose = "model.name" if config.model.full else "model.adapter"
     policy = f"{whose}={folder}/checkpoints/step-{steps:06d}/policy"
-    return [*use, f"{typed(*again, '--name', f'{config.name}-2', '--set', policy)} trains its policy further"]
+    return [*use, f"{typed(*again, '--name', f'{config.name}-2', '--set', policy)}  # trains its policy further"]
 
 
 def _made_as(evaluation: dict[str, Any]) -> tuple[Any, ...]:
