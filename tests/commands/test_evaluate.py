@@ -74,7 +74,7 @@ def local(zerosearch: Any, arguments: list[str]) -> Any:
     return run
 
 
-def test_one_command_makes_the_table_of_every_method(local: Any, data: Path) -> None:
+def test_one_command_makes_the_table_of_every_method(local: Any, data: Path, zerosearch: Any) -> None:
     result = local(METHODS)
     files = find_results("out")
     assert [(f.header.benchmark, f.header.method) for f in files] == [
@@ -94,6 +94,9 @@ def test_one_command_makes_the_table_of_every_method(local: Any, data: Path) -> 
     assert table["rows"][0]["macro"]["value"] == 0.5
     assert "| rag | 50.0 [" in (data / "out" / "table.md").read_text()
     assert "tree-search" in result.out
+    offered = next(line for line in result.out.splitlines() if line.startswith("next: zerosearch "))
+    assert offered == "next: zerosearch compare out:cot out:direct"  # all are even
+    assert zerosearch(*offered.split()[2:]).code == 0
 
 
 def test_a_configuration_names_its_benchmarks_and_how_many_questions_of_each(

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from zerosearch.commands.data import FIELDS_HELP
-from zerosearch.commands.screen import console
+from zerosearch.commands.screen import console, typed
 from zerosearch.config_file import as_overrides, load_config
 from zerosearch.errors import ConfigError, RunError
 from zerosearch.evaluation.entrants import Trials
@@ -102,3 +102,6 @@ def evaluate(
     console.print(f"{time.perf_counter() - began:.0f} s in total, including loading")
     if table.complaint:
         raise RunError(table.complaint)
+    whole = sorted((-row.micro.value, row.method) for row in table.rows if row.micro)
+    if len(whole) > 1 and not table.notes:
+        console.next(typed("compare", *(f"{out}:{method}" for _, method in whole[:2])))
