@@ -7,8 +7,9 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).parents[2]))
 from recipes.script import at_least, run
+from recipes.stages import EVALUATION, MINUTES, Runner, Stage, carry_out
 
-__all__ = ["arguments", "at_least", "run"]
+__all__ = ["EVALUATION", "MINUTES", "Runner", "Stage", "arguments", "at_least", "carry_out", "run"]
 
 
 def arguments(doc: str | None, least: int, *, more: bool = False) -> list[str]:

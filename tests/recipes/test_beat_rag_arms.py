@@ -17,7 +17,8 @@ from zerosearch.config_file import load_config
 sys.path.insert(0, str(Path(__file__).parents[2] / "recipes" / "beat-rag"))
 import arms
 import thrifty
-from arms import Runner, Stage
+from arms import Stage
+from script import EVALUATION, MINUTES, Runner
 
 
 def python(code: str) -> tuple[str, ...]:
@@ -42,7 +43,7 @@ def test_every_stage_comes_after_what_it_needs_and_its_settings_are_settings() -
         seen.add(stage.name)
         assert Path(stage.command[1]).exists() or stage.command[1:3] == ("-m", "zerosearch")
         files = [word for word in stage.command if word.endswith(".toml")]
-        told = [word.replace(arms.MINUTES, "1") for word in stage.command if re.match(r"[a-z_.]+=", word)]
+        told = [word.replace(MINUTES, "1") for word in stage.command if re.match(r"[a-z_.]+=", word)]
         for file in files:
             config = load_config(Path(file), told)
             assert config.model.name == "some/model"
@@ -110,9 +111,9 @@ def test_arms_share_the_time_that_is_left(tmp_path: Path) -> None:
     two = runner(tmp_path, "0,1", within=60 * 30)
     assert two.share(2) == 7.5
     two.minutes = 100
-    assert two.share(2) == pytest.approx(30 - arms.EVALUATION / 60, abs=0.01)
-    assert [two.share(3), two.share(4)] == pytest.approx([15 - arms.EVALUATION / 60] * 2, abs=0.01)
-    assert two.share(2, 1) == pytest.approx(30 - 2 * arms.EVALUATION / 60, abs=0.01)
+    assert two.share(2) == pytest.approx(30 - EVALUATION / 60, abs=0.01)
+    assert [two.share(3), two.share(4)] == pytest.approx([15 - EVALUATION / 60] * 2, abs=0.01)
+    assert two.share(2, 1) == pytest.approx(30 - 2 * EVALUATION / 60, abs=0.01)
     two.within = 0
     assert two.share(1) == 0.1
     assert runner(tmp_path).share(9) == 7.5
@@ -120,7 +121,7 @@ def test_arms_share_the_time_that_is_left(tmp_path: Path) -> None:
 
 def test_stages_after_the_last_arm_run_within_a_time_too(tmp_path: Path) -> None:
     asked = [
-        Stage("train", (*writes("train"), f"max={arms.MINUTES}")),
+        Stage("train", (*writes("train"), f"max={MINUTES}")),
         Stage("evaluate", writes("evaluate"), ("train",)),
         Stage("other", writes("other")),
     ]
@@ -130,7 +131,7 @@ def test_stages_after_the_last_arm_run_within_a_time_too(tmp_path: Path) -> None
 
 def test_a_comparison_is_shown_before_what_comes_after_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     asked = [
-        Stage("kinds-a", python("print('the table')"), gpu=False),
+        Stage("kinds-a", python("print('the table')"), gpu=False, title="a against rag"),
         Stage("late", python("import sys; sys.exit(1)"), ("kinds-a",)),
     ]
     for _ in range(2):  # the second call finds it done
@@ -141,7 +142,7 @@ def test_a_comparison_is_shown_before_what_comes_after_it(tmp_path: Path, capsys
 
 
 def test_an_arm_is_told_its_minutes_and_its_mark_does_not_hold_them(tmp_path: Path) -> None:
-    says = Stage("train", (*python("import sys; print(sys.argv[1], file=open('told', 'a'))"), f"max={arms.MINUTES}"))
+    says = Stage("train", (*python("import sys; print(sys.argv[1], file=open('told', 'a'))"), f"max={MINUTES}"))
     assert says.trains
     for minutes in (2.0, 3.0):
         assert runner(tmp_path, minutes=minutes).run([says]) == []
