@@ -233,6 +233,8 @@ def start_predictions(path: Path, header: Header) -> list[Prediction]:
     apart = found.header.differences(header)
     if "engine_identity" in apart:
         what = f"another engine ({', '.join(differences(*apart['engine_identity']))})"
+    elif "questions_digest" in apart:
+        what = f"other questions ({found.header.count}, now {header.count}: another limit, seed or file)"
     elif apart:
         name, (old, new) = next(iter(apart.items()))
         what = f"{name} {_short(old)}, and is to go on with {_short(new)}"
