@@ -55,6 +55,12 @@ def test_without_a_terminal_each_block_is_one_plain_line() -> None:
     ]
 
 
+def test_a_query_that_a_recording_does_not_hold_is_not_told_as_an_empty_page() -> None:
+    out = io.StringIO()
+    Blocks(Console(file=out, width=80)).found(SearchPage((), "recorded:library", missed=True))
+    assert out.getvalue() == "finds     nothing: the recording has no page for this query\n"
+
+
 def test_a_terminal_gets_lines_of_its_width_and_colours_unless_it_wants_none() -> None:
     out = shown(PIECES)
     assert "\x1b[3" not in out  # bold and dim are no colours

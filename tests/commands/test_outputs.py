@@ -163,3 +163,16 @@ def test_pages_are_not_recorded_into_a_file_of_labels(zerosearch: Any, commands:
     assert result.code == 2
     assert "not a row that `zerosearch record` wrote" in result.line
     assert labels.read_bytes() == before
+
+
+def test_a_recording_that_holds_none_of_the_queries_is_told_by_the_exit_status(zerosearch: Any, place: Path) -> None:
+    traces = place / "traces.jsonl"
+    traces.write_text('{"query": "weather", "engine": "google", "results": [{"title": "a", "snippet": "b"}]}\n')
+    pages = place / "none.jsonl"
+    result = zerosearch(
+        "record", str(place / "config.toml"), "--queries", str(place / "questions.jsonl"), "--out", str(pages),
+        "--set", "engine.kind=recorded", "--set", f"engine.recorded.file={traces}",
+    )  # fmt: skip
+    assert result.code == 3
+    assert result.line.endswith("none.jsonl: no page was recorded: recorded:google holds none for these queries")
+    assert not pages.exists()

@@ -50,7 +50,7 @@ class Blocks:
     def found(self, page: SearchPage) -> None:
         self._print("finds".ljust(_INDENT), "bold magenta")
         if not page.documents:
-            self._print("nothing\n", "dim")
+            self._print("nothing: the recording has no page for this query\n" if page.missed else "nothing\n", "dim")
         for rank, document in enumerate(page.documents, start=1):
             if rank > 1:
                 self._print(" " * _INDENT)

@@ -71,6 +71,8 @@ def record(
         console.next(typed("label", config_file, "--recorded", out, "--out", "labels.jsonl"))
     if done.failed:
         raise RunError(f"{errors.complaint()}. The same command asks again what is not recorded")
+    if not done.recorded:
+        raise RunError(f"{out}: no page was recorded: {engine.name} holds none for these queries")
 
 
 def conclusion(done: Recorded) -> str:
