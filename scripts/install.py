@@ -61,6 +61,8 @@ def install(extras: frozenset[str], exact: bool) -> None:
     stamp, state = read_stamp(), inspect()
     if (reason := why_anew(stamp, state, exact)) is not None:
         say(f"Making .venv with Python {sys.version.split()[0]}{reason}")
+        if VENV.is_symlink():  # `--clear` would empty what it leads to
+            VENV.unlink()
         run([sys.executable, "-m", "venv", "--clear", str(VENV)], "cannot make .venv")
         stamp, state = {}, inspect()
     if state is None:

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
-from zerosearch.cli import main
+from zerosearch import cli
 from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.process.runtime import prepare
 
@@ -37,10 +37,15 @@ def train_on_pages() -> None:
     Learner.update = unmasked_update  # type: ignore[method-assign]
 
 
-if __name__ == "__main__":
-    if not sys.argv[1:] or {"-h", "--help"} & set(sys.argv):
-        print(__doc__, file=sys.stdout if sys.argv[1:] else sys.stderr)
-        sys.exit(0 if sys.argv[1:] else 2)
+def main() -> None:
+    words = sys.argv[1:]
+    if not words or {"-h", "--help"} & set(words):
+        print(__doc__, file=sys.stdout if words else sys.stderr)
+        sys.exit(0 if words else 2)
     train_on_pages()
-    sys.argv = ["zerosearch", "train", *sys.argv[1:], *NEEDED]
+    sys.argv = ["zerosearch", "train", *words, *NEEDED]
+    cli.main()  # exits, with the status of the run
+
+
+if __name__ == "__main__":
     raise SystemExit(main())

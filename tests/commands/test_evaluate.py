@@ -153,7 +153,7 @@ def test_a_changed_data_file_is_refused_before_anything_is_asked(
     before = (data / "out" / "nq" / "direct.jsonl").read_bytes()
     result = zerosearch(*arguments, "--methods", "direct")
     assert result.code == 2
-    assert "questions_digest" in result.err
+    assert "was made with other questions (as many, but another seed or file)" in result.err
     assert result.err.strip().count("\n") == 0
     assert (data / "out" / "nq" / "direct.jsonl").read_bytes() == before
 

@@ -131,7 +131,7 @@ def test_a_cut_header_is_begun_again(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"questions_digest": "d2", "count": 9}, "other questions (2, now 9: another limit, seed or file)"),
+        ({"questions_digest": "d2", "count": 9}, "other questions (2, now 9: another limit or file)"),
         ({"engine": "serper"}, "engine 'bm25:x'"),
         ({"seed": 3}, "seed 0"),
         ({"settings": {"max_searches": 5}}, "settings {'max_searches': 4}"),

@@ -234,7 +234,9 @@ def start_predictions(path: Path, header: Header) -> list[Prediction]:
     if "engine_identity" in apart:
         what = f"another engine ({', '.join(differences(*apart['engine_identity']))})"
     elif "questions_digest" in apart:
-        what = f"other questions ({found.header.count}, now {header.count}: another limit, seed or file)"
+        before, now = found.header.count, header.count
+        which = "as many, but another seed or file" if before == now else f"{before}, now {now}: another limit or file"
+        what = f"other questions ({which})"
     elif apart:
         name, (old, new) = next(iter(apart.items()))
         what = f"{name} {_short(old)}, and is to go on with {_short(new)}"
