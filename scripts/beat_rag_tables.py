@@ -70,9 +70,9 @@ def column(rows: Rows, name: str, measure: str = "em") -> NDArray[np.float64]:
     return np.array([float(row[f"{name} {measure}"]) for row in rows if row[f"{name} {measure}"]])
 
 
-def against(rows: Rows, ours: str, theirs: str = "rag", measure: str = "em", *, macro: bool = False) -> Difference:
+def against(rows: Rows, ours: str, theirs: str = "rag", *, macro: bool = False) -> Difference:
     parts = [[row for row in rows if row["benchmark"] == one] for one in sorted({row["benchmark"] for row in rows})]
-    gains = [column(part, ours, measure) - column(part, theirs, measure) for part in parts]
+    gains = [column(part, ours) - column(part, theirs) for part in parts]
     if not macro:
         gains = [np.concatenate(gains)]
     found = average(gains, macro=macro, differences=True)
@@ -112,9 +112,8 @@ def fresh() -> str:
     rows = scores("fresh")
     kinds: dict[str, Rows] = {}
     for name, title in FRESH.items():
-        kinds[f"{title} ({sum(row['benchmark'] == name for row in rows)})"] = [
-            r for r in rows if r["benchmark"] == name
-        ]
+        of = [row for row in rows if row["benchmark"] == name]
+        kinds[f"{title} ({len(of)})"] = of
     kinds["all (1,683)"] = rows
     kinds["several hops (1,086)"] = [row for row in rows if row["benchmark"] != "nq"]
     return _two_policies(kinds, None)
