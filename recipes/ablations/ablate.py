@@ -42,10 +42,10 @@ ALIKE = ("evaluation.transfer_limit=0", "logging.tensorboard=false")
 
 
 def stages(arms: list[str], seeds: list[str], steps: int) -> list[Stage]:
-    """A run for each arm and seed, then a comparison for each arm."""
+    """All arms with the first seed, then with the next, so that what is cut off can be compared; then comparisons."""
     found = []
-    for arm in arms:
-        for seed in seeds:
+    for seed in seeds:
+        for arm in arms:
             settings = (f"name={arm}-{seed}", f"seed={seed}", f"training.steps={steps}", *ALIKE, *ARMS[arm])
             words = [word for setting in settings for word in ("--set", setting)]
             command = [UNMASKED] if arm == "unmasked" else ["-m", "zerosearch", "train"]
