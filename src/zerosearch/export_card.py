@@ -265,7 +265,7 @@ def _scores(trained: Trained, say: Callable[[str], None]) -> str:
 
 def _interval(tries: list[list[float]]) -> str:
     found: Interval = average([question_means(tries)])
-    return f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
+    return f"{found.value:.3f} {found.within('{:.3f}'.format)}"
 
 
 def _cost(trained: Trained, say: Callable[[str], None]) -> str:

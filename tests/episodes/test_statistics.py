@@ -129,6 +129,13 @@ def test_no_difference_is_no_share() -> None:
     assert -1 < signed.low < signed.value < signed.high < 0
 
 
+def test_an_interval_of_no_width_is_told_in_words() -> None:
+    """[+0.0, +0.0] reads as certainty."""
+    for alike in (np.zeros(125), np.full(125, 0.1), np.full(4, 1 / 3)):
+        assert average([alike], differences=True).within("{:+.1f}".format) == "no spread"
+    assert average([np.zeros(125)]).within("{:.3f}".format) == "[0.000, 0.029]"
+
+
 def test_wilson_against_a_published_value() -> None:
     low, high = wilson(81 / 263, 263)  # Newcombe 1998, table I: .2553 to .3662
     assert (low, high) == (pytest.approx(0.2553, abs=5e-5), pytest.approx(0.3662, abs=5e-5))

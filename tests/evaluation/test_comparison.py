@@ -103,6 +103,25 @@ def test_where_interval_and_test_disagree_neither_is_called_better(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
+    ("a", "b", "said"),
+    [
+        ([0] * 9, [0] * 9, "No difference: rag and react have the same EM on every question (9)."),
+        (A_RIGHT, A_RIGHT, "No difference: rag and react have the same EM on every question (10)."),
+        ([1] * 9, [0] * 9, "rag is better than react: EM, A - B: +100.0 points, no spread over questions, p = .004."),
+        ([1] * 3, [0] * 3, "No significant difference: EM, A - B: +100.0 points, no spread over questions, p = .250."),
+    ],
+)
+def test_where_all_questions_differ_alike_no_interval_is_told(
+    tmp_path: Path, a: list[int], b: list[int], said: str
+) -> None:
+    """[+0.0, +0.0] would read as certainty."""
+    found = compare_runs(run(made(tmp_path, a)), run(made(tmp_path, b, method="react")), ("a", "b"))
+    assert verdict(found) == said
+    assert re.search(r"\| EM \| .* \| no spread \|", markdown(found))
+    assert "[" not in markdown(found)
+
+
+@pytest.mark.parametrize(
     ("changes", "words", "kept"),
     [
         ({"engine": "serper"}, "engine bm25:x and serper", 10),

@@ -36,6 +36,15 @@ class Interval:
     low: float
     high: float
 
+    @property
+    def spread(self) -> bool:
+        """False where the values were all alike: the ends are then one number, and say nothing of other questions."""
+        return self.high - self.low > _TIE
+
+    def within(self, form: Callable[[float], str]) -> str:
+        """The ends in brackets, each in its `form`; `no spread` where there is none, as no width reads as certainty."""
+        return f"[{form(self.low)}, {form(self.high)}]" if self.spread else "no spread"
+
 
 def question_means(tries: Iterable[Sequence[float]]) -> Values:
     """Mean over the tries at each question (mean@k): one value a question, (Q,)."""

@@ -20,15 +20,18 @@ ALPHA = 0.05
 
 def verdict(found: Comparison) -> str:
     """Who has the higher EM, by how much, and whether it may be chance. Neither is called better where interval and
-    test, two methods, disagree."""
+    test, two methods, disagree. Where all differences are alike the test alone decides."""
     whole = found.macro or found.parts[0].measures
     em, over = whole["em"], "macro average of " if found.macro else ""
     ahead, behind = (found.a, found.b) if em.difference.value >= 0 else (found.b, found.a)
-    interval = f"[{_points(em.difference.low)}, {_points(em.difference.high)}]"
+    if not found.wins.a_only and not found.wins.b_only:
+        return f"No difference: {found.a} and {found.b} have the same EM on every question ({found.questions})."
+    interval = em.difference.within(_points)
+    interval = f"95 % interval {interval}" if em.difference.spread else f"{interval} over questions"
     p = p_value(em.p_value) if em.p_value < 0.001 else f"= {p_value(em.p_value)}"
-    told = f"{over}EM, A - B: {_points(em.difference.value)} points, 95 % interval {interval}, p {p}"
+    told = f"{over}EM, A - B: {_points(em.difference.value)} points, {interval}, p {p}"
     apart, significant = em.difference.low > 0 or em.difference.high < 0, em.p_value <= ALPHA
-    if apart != significant:
+    if apart != significant and em.difference.spread:
         differ, chance = ("interval", "test") if apart else ("test", "interval")
         unlike = f"By the {differ} they differ, by the {chance} it may be chance; ask more questions."
         return f"Too close to call: {told}. {unlike}"
@@ -131,10 +134,10 @@ def _told(side: Side) -> str:
 def _cells(measure: str, d: Difference) -> list[str]:
     if measure == "searches":
         numbers = [f"{d.a:.2f}", f"{d.b:.2f}", f"{d.difference.value:+.2f}"]
-        interval = f"[{d.difference.low:+.2f}, {d.difference.high:+.2f}]"
+        interval = d.difference.within("{:+.2f}".format)
     else:
         numbers = [f"{100 * d.a:.1f}", f"{100 * d.b:.1f}", _points(d.difference.value)]
-        interval = f"[{_points(d.difference.low)}, {_points(d.difference.high)}]"
+        interval = d.difference.within(_points)
     return [*numbers, interval, p_value(d.p_value)]
 
 

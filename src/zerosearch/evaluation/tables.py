@@ -240,7 +240,12 @@ def _lost(failed: int) -> str:
 
 
 def percent(cell: Interval | None) -> str:
-    return NOTHING if cell is None else f"{cell.value:.1%} [{cell.low:.1%}, {cell.high:.1%}]".replace("%", "")
+    """A mean with its interval."""
+    return NOTHING if cell is None else f"{_points(cell.value)} {cell.within(_points)}"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:.1f}"
 
 
 def _share(value: float | None) -> str:

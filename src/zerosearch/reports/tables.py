@@ -12,7 +12,15 @@ from zerosearch.episodes.predictions import PredictionFile
 from zerosearch.errors import DataError
 from zerosearch.evaluation.comparison import compare_runs
 from zerosearch.evaluation.comparison_text import measures, verdict
-from zerosearch.evaluation.tables import behaviour, build_table, caption, describe_behaviour, other_scores, scores
+from zerosearch.evaluation.tables import (
+    behaviour,
+    build_table,
+    caption,
+    describe_behaviour,
+    other_scores,
+    percent,
+    scores,
+)
 from zerosearch.evaluation.text_table import TextTable
 from zerosearch.files.jsonl import read_object
 from zerosearch.reports.runs import Run, interval
@@ -116,8 +124,7 @@ def _after(run: Run, steps: int) -> str:
 
 def _line(run: Run, step: int, file: PredictionFile) -> list[str]:
     def within(metric: str) -> str:
-        found = interval(file, metric)
-        return f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+        return percent(interval(file, metric))
 
     b = describe_behaviour(file.rows)
     shares = ["-" if share is None else f"{100 * share:.1f}" for share in (b.valid_actions, b.evidence)]
