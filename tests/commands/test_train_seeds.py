@@ -18,6 +18,7 @@ from tiny import save_chain
 
 from zerosearch.commands import train_seeds
 from zerosearch.config_file import config_from_dict, load_config
+from zerosearch.files.folders import owned
 from zerosearch.files.jsonl import read_object, write_json, write_jsonl
 
 
@@ -35,9 +36,8 @@ def config(tmp_path: Path, tiny_tokenizer: Any) -> Path:
 def test_a_run_that_fails_stops_no_other_and_the_command_fails_after_all_have_ended(
     zerosearch: Any, config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    foreign = tmp_path / "runs" / "small-seed0" / "metrics.jsonl"
-    foreign.mkdir(parents=True)  # no place for a file of that name
-    result = zerosearch("train", str(config), "--seeds", "0,1")
+    with owned(tmp_path / "runs" / "small-seed0", "test"):
+        result = zerosearch("train", str(config), "--seeds", "0,1")
     assert result.code == 3
     assert result.err.splitlines()[-1].startswith("error: 1 of 2 runs failed: seed 0 (status ")
     assert "seed 1  step 1/1" in result.out
@@ -45,7 +45,6 @@ def test_a_run_that_fails_stops_no_other_and_the_command_fails_after_all_have_en
     table = result.out[result.out.rindex("2 held-out questions, bm25") :]
     assert "seed 1" in table
     assert "seed 0" not in table
-    foreign.rmdir()
     monkeypatch.setattr(train_seeds, "gpus", lambda config: ["0", "1"])  # side by side
     again = zerosearch("train", str(config), "--seeds", "0,1")
     assert (again.code, again.err) == (0, "")
@@ -55,6 +54,19 @@ def test_a_run_that_fails_stops_no_other_and_the_command_fails_after_all_have_en
     runs = tmp_path / "runs"
     assert f"seed 0    zerosearch train {runs}/small-seed0/config.toml --set training.steps=2  # trains on" in again.out
     assert f"zerosearch report {runs}/small-seed0 {runs}/small-seed1" in again.out
+
+
+def test_no_run_starts_where_the_folder_of_a_later_one_holds_other_settings(
+    zerosearch: Any, config: Path, tmp_path: Path
+) -> None:
+    later = ("--name", "small-seed1", "--set", "seed=1", "--set", "training.learning_rate=.5")
+    assert zerosearch("train", str(config), *later).code == 0
+    result = zerosearch("train", str(config), "--seeds", "0,1")
+    assert result.code == 2
+    assert "small-seed1" in result.line
+    assert "training.learning_rate" in result.line
+    assert not (tmp_path / "runs" / "small-seed0").exists()
+    assert zerosearch("train", str(config), "--seeds", "0,1", "--fresh").code == 0
 
 
 def test_an_interrupt_ends_all_runs_those_to_come_too(config: Path, tmp_path: Path) -> None:

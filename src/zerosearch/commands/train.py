@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from zerosearch.commands.screen import Console, console, heading, table, typed
-from zerosearch.commands.train_seeds import SCORES, evaluations_of, seeds_of, train_seeds
+from zerosearch.commands.train_seeds import SCORES, check_folders, evaluations_of, seeds_of, train_seeds
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import as_overrides, load_config
 from zerosearch.errors import ConfigError
@@ -62,8 +62,8 @@ def train(
     configuration means, without loading a model.
 
     With --seeds, one run is trained for each seed, one after the other or one on each GPU. The command prints mean
-    and standard deviation of the last evaluations. A run that fails does not stop the others; the exit status is
-    then not 0.
+    and standard deviation of the last evaluations. None starts if one of the folders holds a run of other settings.
+    A run that fails does not stop the others; the exit status is then not 0.
     """
     prepare()
     if config_file is None and not set_:
@@ -102,6 +102,8 @@ def _train_seeds(config_file: Path | None, changes: list[str], config: TrainConf
         )
         for seed in seeds_of(seeds)
     }
+    if not fresh:
+        check_folders(own.values())
     options = [str(config_file)] if config_file is not None else []
     options += [word for change in changes for word in ("--set", change)] + ["--fresh"] * fresh
     train_seeds(own, options)

@@ -8,7 +8,7 @@ import signal
 import statistics
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import SimpleQueue
@@ -45,6 +45,15 @@ def seeds_of(text: str) -> list[int]:
     if len(set(seeds)) < len(seeds):
         raise ConfigError(f"--seeds {text}: names a seed twice")
     return seeds
+
+
+def check_folders(configs: Iterable[TrainConfig]) -> None:
+    """Raises the first error for which a run would refuse its folder: it holds other things, or other settings."""
+    from zerosearch.learning.beginning import check_run_folder, look
+
+    for config in configs:
+        check_run_folder(config.run_folder)
+        look(config)
 
 
 def train_seeds(configs: dict[int, TrainConfig], options: Sequence[str]) -> None:
