@@ -24,6 +24,12 @@ CHANGES = {
 }  # fmt: skip
 
 
+def used(out: str) -> list[str]:
+    """The settings of `engine.simulated` in the command that comes next."""
+    told = out[out.rindex("next: zerosearch fidelity") :].split("engine.simulated.")[1:]
+    return [setting.removesuffix(" --set ").strip() for setting in told]
+
+
 @pytest.fixture(scope="module")
 def place(tiny_tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that always searches for nepal, a corpus in which the page for it holds every other question's answer."""
@@ -80,6 +86,7 @@ def test_the_chain_runs_and_each_step_takes_what_the_one_before_wrote(zerosearch
     assert done.code == 0, done.err
     assert (twins / "model.safetensors").exists()
     assert read_card(twins)["data"].startswith("deep.jsonl, labels.jsonl")
+    assert used(done.out) == [f"model={twins}", "adapter=none", "style=tuned"]
 
     report = place / "report"
     done = zerosearch(
@@ -213,9 +220,10 @@ def test_single_passages_are_learned_and_the_card_has_what_was_used(
     done = zerosearch(
         *("tune", str(place / "config.toml"), str(tmp_path / "pages.jsonl"), "--by", "passages", "--out", str(adapter)),
         *(word for option in options for word in ("--set", option)),
-        *("--set", "engine.simulated.max_tokens=64"),
+        *("--set", "engine.simulated.max_tokens=64", "--set", "engine.simulated.plan_temperature=0"),
     )
     assert done.code == 0, done.err
+    assert used(done.out) == [f"adapter={adapter}", "style=passages", "hits=default", "plan_temperature=none"]
     assert "simulator: 90 texts" in done.out
     assert "tune.misdirected is not used" in done.out
     card = read_card(adapter)

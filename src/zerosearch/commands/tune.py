@@ -9,6 +9,7 @@ import typer
 
 from zerosearch.commands.fidelity import decision_table
 from zerosearch.commands.screen import console, typed
+from zerosearch.config import TrainConfig
 from zerosearch.config_file import as_overrides, load_config
 from zerosearch.process.runtime import prepare
 
@@ -48,7 +49,16 @@ def tune(
     from zerosearch.learning.tuning import tune as tune_simulator
 
     tune_simulator(config, labels, out, console.print)
-    use = [f"{'model' if config.tune.full else 'adapter'}={out}"]
-    use += ["style=passages", "hits=default"] if config.tune.by == "passages" else ["style=tuned"]
-    settings = [word for setting in use for word in ("--set", f"engine.simulated.{setting}")]
+    settings = [word for setting in _use(config, out) for word in ("--set", f"engine.simulated.{setting}")]
     console.next(typed("fidelity", config_file, *settings))
+
+
+def _use(config: TrainConfig, out: Path) -> list[str]:
+    """What `config` lacks to use what was tuned. The style of an adapter is in its card; a whole model has no card."""
+    ours, style = config.engine.simulated, "passages" if config.tune.by == "passages" else "tuned"
+    used = [f"model={out}", "adapter=none"] if config.tune.full else [f"adapter={out}"]
+    used += [f"style={style}"] if config.tune.full or ours.style != style else []
+    if style == "passages":  # a predictor decides what they state
+        used += ["hits=default"] if ours.hits is None else []
+        used += ["plan_temperature=none"] if ours.plan_temperature is not None else []
+    return used
