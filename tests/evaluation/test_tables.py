@@ -120,6 +120,7 @@ def test_all_scores_are_in_the_tables(tmp_path: Path) -> None:
     assert told["more"]["pass@3"]["rag"]["cells"]["bamboogle"]["value"] == 1
     assert told["more"]["cover_em"]["rag"]["macro"]["value"] == 1
     text = markdown(table)
+    assert "\n\nBehaviour, over all predictions (seconds: of a question, with others beside it).\n\n|" in text
     assert [text.count(f"{name} in percent") for name in ("EM", "F1", "cover-EM", "pass@3")] == [2, 1, 1, 1]
     out = io.StringIO()
     for part in rich_tables(table, 100):

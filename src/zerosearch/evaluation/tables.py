@@ -165,6 +165,10 @@ def _misses(file: PredictionFile) -> str:
     )
 
 
+BEHAVIOUR = "Behaviour, over all predictions (seconds: of a question, with others beside it)"
+"""What the table of it is called."""
+
+
 def describe_behaviour(rows: Sequence[Prediction]) -> Behaviour:
     def known(read: Callable[[Prediction], float | None]) -> float | None:
         values = [value for value in map(read, rows) if value is not None]
@@ -263,7 +267,7 @@ def caption(table: ResultsTable) -> str:
 def markdown(table: ResultsTable) -> str:
     """Both tables, with what they are of, as Markdown."""
     parts = [part for one in (table, *table.more) for part in (caption(one) + ".", scores(one).markdown())]
-    parts.append(behaviour(table).markdown())
+    parts += [f"{BEHAVIOUR}.", behaviour(table).markdown()]
     parts += [f"**{lost}**" for lost in failures(table)]
     digests = [f"{title(name)} `{table.digests[name][:12]}`" for name in table.benchmarks]
     parts.append("Digests of the questions: " + ", ".join(digests) + ".")
@@ -290,4 +294,4 @@ def rich_tables(table: ResultsTable, width: int = 80) -> list[Table]:
     if table.more:
         named = [metric_title(other.metric) for other in table.more]
         shown += other_scores(table).rich(width, f"{', '.join(named[:-1])} and {named[-1]} in percent")
-    return shown + behaviour(table).rich(width, "Behaviour, over all predictions")
+    return shown + behaviour(table).rich(width, BEHAVIOUR)

@@ -13,6 +13,7 @@ from zerosearch.errors import DataError
 from zerosearch.evaluation.comparison import compare_runs
 from zerosearch.evaluation.comparison_text import measures, verdict
 from zerosearch.evaluation.tables import (
+    BEHAVIOUR,
     behaviour,
     build_table,
     caption,
@@ -77,7 +78,7 @@ def evaluation_tables(target: str, files: Sequence[PredictionFile]) -> Iterator[
     notes = [f"Unlike results were put together: {note}" for note in table.notes]
     yield table_row(f"{target}: {caption(table)}", scores(table), [*notes, *table.misses])
     yield table_row(f"{target}: other scores, in percent", other_scores(table))
-    yield table_row(f"{target}: behaviour, over all predictions", behaviour(table))
+    yield table_row(f"{target}: {BEHAVIOUR}", behaviour(table))
     by_method: dict[str, dict[str, PredictionFile]] = {}
     for file in files:
         by_method.setdefault(file.header.method, {})[file.header.benchmark] = file
