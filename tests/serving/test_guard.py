@@ -8,6 +8,7 @@ import logging
 import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from html import escape
 from typing import Any
 
 import pytest
@@ -91,8 +92,19 @@ def test_paths_that_lead_elsewhere_lead_nowhere(bm25: BM25Engine) -> None:
             assert b" 404 " in said.splitlines()[0], path
         assert client.post("/e/%2e%2e%2fx/retrieve", json={"query": "a"}).status_code == 404
         assert client.get("/").json()["error"]["message"] == "Not Found; GET /docs lists what there is"
-        assert client.get("/docs").status_code == 200
         assert client.get("/retrieve").status_code == 405
+
+
+def test_the_page_of_paths_needs_no_internet(bm25: BM25Engine) -> None:
+    with client_of(service_of(bm25)) as client:
+        page = client.get("/docs")
+        schema = client.get("/openapi.json").json()
+        assert client.get("/redoc").status_code == 404
+    assert page.headers["Content-Type"] == "text/html; charset=utf-8"
+    assert "://" not in page.text
+    for path, methods in schema["paths"].items():
+        for method, said in methods.items():
+            assert f"<code>{method.upper()} {path}</code><dd>{escape(said['description'])}" in page.text
 
 
 def test_a_flood_of_headers_is_refused_and_the_server_still_serves(bm25: BM25Engine) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from html import escape
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
@@ -136,7 +137,14 @@ def build_app(service: Service, lifespan: Lifespan | None = None) -> tuple[FastA
 
     `lifespan` is entered with the application while the server runs.
     """
-    app = FastAPI(title="zerosearch", version=__version__, description=DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title="zerosearch",
+        version=__version__,
+        description=DESCRIPTION,
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+    )
     _add_errors(app)
     _add_operations(app, service)
     _add_search(app, service)
@@ -183,6 +191,24 @@ def _add_operations(app: FastAPI, service: Service) -> None:
     async def metrics() -> Response:
         """Prometheus' text format."""
         return Response(service.metrics.text(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> Response:
+        return Response(_page(app.openapi()), media_type="text/html")
+
+
+def _page(schema: dict[str, Any]) -> str:
+    """An OpenAPI schema as a page that fetches nothing (FastAPI's own loads its scripts from the internet)."""
+    about = schema["info"]
+    lines = [
+        f"<!doctype html><html lang='en'><meta charset='utf-8'><title>{about['title']}</title>",
+        f"<h1>{about['title']} {about['version']}</h1>\n<p>{escape(about['description'])}",
+        "<p>Fields of requests and answers: /openapi.json\n<dl>",
+    ]
+    for path, methods in schema["paths"].items():
+        for method, said in methods.items():
+            lines.append(f"<dt><code>{method.upper()} {path}</code><dd>{escape(said.get('description', ''))}")
+    return "\n".join([*lines, "</dl>", ""])
 
 
 def _add_search(app: FastAPI, service: Service) -> None:
