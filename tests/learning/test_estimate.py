@@ -91,7 +91,7 @@ def test_full_fine_tuning_keeps_sixteen_bytes_a_weight_and_more() -> None:
     full = plan("model.full=true", "model.lora=none", "algorithm.kl=loss")
     parts, count = memory(shape("qwen2.5-3b"), full), shape("qwen2.5-3b").parameters
     assert parts["weights"] + parts["gradients and optimizer"] == 16 * count
-    assert parts["reference"] == 2 * count
+    assert parts["reference"] == parts["copy for the sampler"] == 2 * count
     assert "merged copy for the sampler" not in parts
 
 

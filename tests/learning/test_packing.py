@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny import tiny_llama
 
+from zerosearch.learning import packing as packing_module
 from zerosearch.learning.batches import Sequences, micro_batches
 from zerosearch.learning.logprobs import token_logprobs
 from zerosearch.learning.packing import can_pack, pack
@@ -74,3 +75,19 @@ def test_packed_batches_keep_to_the_budget(rows: Any, budget: int) -> None:
 @pytest.mark.parametrize(("settings", "packs"), [({}, True), ({"attn_implementation": "eager"}, False)])
 def test_a_model_is_packed_where_that_changes_nothing(settings: dict[str, Any], packs: bool) -> None:
     assert can_pack(tiny_llama(20, **settings)) is packs
+
+
+def test_float32_weights_attend_in_the_format_that_autocast_computes_in(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flash attention takes 16 bits alone. Without it an update of 320 episodes took 36 seconds instead of 4."""
+    attend, seen = packing_module.scaled_dot_product_attention, set()
+
+    def watched(*args: Any, **kwargs: Any) -> torch.Tensor:
+        seen.update(x.dtype for x in args[:3])
+        out: torch.Tensor = attend(*args, **kwargs)
+        return out
+
+    monkeypatch.setattr(packing_module, "scaled_dot_product_attention", watched)
+    (batch,) = micro_batches(Sequences([[1, 2, 3, 4], [1, 2, 3, 5]], [[0, 0, 0, 1]] * 2), 60, packed=True)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        token_logprobs(tiny_llama(20), batch)
+    assert seen == {torch.bfloat16}

@@ -18,8 +18,12 @@ from zerosearch.config import TrainConfig
 from zerosearch.config_file import load_config
 from zerosearch.errors import ConfigError
 from zerosearch.files.jsonl import read_rows, write_jsonl
+from zerosearch.learning.opening import open_learner
+from zerosearch.learning.parallel import Processes
 from zerosearch.learning.run import train
+from zerosearch.learning.sharding import CopiedGenerator
 from zerosearch.models.local import LocalModel
+from zerosearch.parts import local_models
 
 CHANGES = {
     "model.full": True, "model.lora": "none", "engine.kind": "simulated", "engine.bm25.corpus": None, "engine.top_k": 1,
@@ -95,3 +99,22 @@ def test_one_process_cannot_divide_anything(tiny_tokenizer: Any, tmp_path: Path)
     write_jsonl(tmp_path / "questions.jsonl", [{"id": "q", "question": "Who?", "answer": "she"}])
     with pytest.raises(ConfigError, match="there is only one process"):
         train(_config(tmp_path, "one", shard=True), say=lambda text: None)
+
+
+def test_a_copy_in_fewer_bits_follows_weights_that_are_not_divided(tiny_tokenizer: Any, tmp_path: Path) -> None:
+    tiny_llama(len(tiny_tokenizer)).save_pretrained(tmp_path / "model")
+    tiny_tokenizer.save_pretrained(tmp_path / "model")
+    named = {"model.name": str(tmp_path / "model"), "model.dtype": "bfloat16", "algorithm.kl": "none"}
+    config = load_config(write_config(tmp_path / "one.toml", CHANGES | named, {"name": "one"}))
+    models = local_models(config)
+    learner, generator = open_learner(config, models, Processes.current())
+    assert isinstance(generator, CopiedGenerator)
+    trained, copied = (dict(model.base.named_parameters()) for model in (learner.policy.model, generator.copy))
+    with torch.no_grad():
+        for value in trained.values():
+            value.add_(torch.rand_like(value))
+    generator.sync()
+    for name, value in trained.items():
+        assert (value.dtype, copied[name].dtype) == (torch.float32, torch.bfloat16)
+        torch.testing.assert_close(copied[name].float(), value, rtol=2**-7, atol=1e-6)
+    models.close()

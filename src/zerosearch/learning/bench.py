@@ -28,7 +28,7 @@ from zerosearch.errors import ConfigError
 from zerosearch.learning.estimate import Work, memory, plan_of
 from zerosearch.learning.opening import open_learner
 from zerosearch.learning.parallel import Processes
-from zerosearch.learning.sharding import GatheredGenerator
+from zerosearch.learning.sharding import CopiedGenerator
 from zerosearch.models.cards import GIB, Card, card_named
 from zerosearch.models.devices import multiplying, pick_device
 from zerosearch.models.fused import fuse_norms
@@ -163,7 +163,7 @@ def measure(
     models = local_models(config, RandomModels)
     learner, policy = open_learner(config, models, processes)
     simulator = TransformersGenerator(models.get(shape)[1])
-    sampled = policy.generator if isinstance(policy, GatheredGenerator) else policy
+    sampled = policy.generator if isinstance(policy, CopiedGenerator) else policy
     measured = _nothing_yet(learner.policy.model, sampled.worker.model.dtype, config, work)
     measured.processes = processes.size
     words, watch = config_named(shape).vocab_size, Profile(device)

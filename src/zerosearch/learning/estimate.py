@@ -69,7 +69,7 @@ class Work:
 class Plan:
     """What is trained, and how: the settings that memory and time depend on.
 
-    `item` is the bytes of a weight that computes: 2 or 4. `simulator` is a second model on the same GPU; None where the
+    `item` is the bytes of a weight that samples: 2 or 4. `simulator` is a second model on the same GPU; None where the
     simulator shares the policy's weights, is behind a URL, or where a real engine searches.
     """
 
@@ -96,12 +96,12 @@ def plan_of(config: TrainConfig, *, gpu: bool, parameters: int = 0, simulator: S
     Raises `ConfigError` where vLLM is asked for and cannot be had.
     """
     model, training, algorithm = config.model, config.training, config.algorithm
-    wide = model.full or model.dtype == "float32" or (model.dtype == "auto" and not gpu)
+    wide = model.dtype == "float32" or (model.dtype == "auto" and not gpu)
     sampler = choose_sampler(
         model.sampler,
         parameters=parameters,
         cuda=gpu,
-        exact=wide and not model.full,
+        exact=wide or model.full,
         installed=vllm_is_installed(),
     )
     local = config.engine.kind == "simulated" and config.engine.simulated.base_url is None
@@ -146,10 +146,12 @@ def memory(shape: Shape, plan: Plan, room: float | None = None) -> dict[str, int
     tokens as the settings allow.
     """
     compute = 2 if plan.full else plan.item  # all weights are kept in float32 and computed in bfloat16
-    parts = {"weights": shape.parameters * plan.item}
+    parts = {"weights": shape.parameters * (4 if plan.full else plan.item)}
     if plan.full:
         parts["gradients and optimizer"] = shape.parameters * 12
         parts["weights as they compute"] = shape.linear * compute
+        if plan.item == 2 and not plan.vllm:
+            parts["copy for the sampler"] = shape.parameters * 2
     else:
         parts["adapter, gradients and optimizer"] = plan.rank * shape.edges * 16 * (2 if plan.critic else 1)
     if plan.merged:

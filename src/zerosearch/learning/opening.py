@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import torch
+
 from zerosearch.config import TrainConfig
 from zerosearch.errors import ConfigError
 from zerosearch.learning.critic import Critic
 from zerosearch.learning.learner import Learner
 from zerosearch.learning.parallel import Processes
 from zerosearch.learning.policy import POLICY, Policy, recompute_layers
-from zerosearch.learning.sharding import GatheredGenerator
+from zerosearch.learning.sharding import CopiedGenerator
 from zerosearch.models.adapters import resolve_adapter
 from zerosearch.models.loaded import LocalModels
 from zerosearch.models.local import LocalModel
@@ -17,25 +19,29 @@ from zerosearch.models.worker import TransformersGenerator
 
 def open_learner(
     config: TrainConfig, models: LocalModels, processes: Processes
-) -> tuple[Learner, TransformersGenerator | GatheredGenerator]:
+) -> tuple[Learner, TransformersGenerator | CopiedGenerator]:
     """The learner, and the generator that samples from its policy.
 
     Full fine-tuning keeps float32 weights (an update of 1e-6 would round away in bfloat16), and shares them with no
-    simulator: it would change with the policy. Raises `ConfigError`, `ModelError`.
+    simulator: it would change with the policy. Where `model.dtype` is narrower, a copy in it samples, which is quicker
+    (vLLM has one anyway). Raises `ConfigError`, `ModelError`.
     """
-    name, full = config.model.name, config.model.full
-    if not config.training.shard:
-        model, worker = models.get(name, dtype="float32" if full else None, alone=full)
-        return _learner(config, models, model, processes), TransformersGenerator(worker, None if full else POLICY)
-    if processes.size == 1:
+    name, shard = config.model.name, config.training.shard
+    if not config.model.full:
+        model, worker = models.get(name)
+        return _learner(config, models, model, processes), TransformersGenerator(worker, POLICY)
+    if shard and processes.size == 1:
         raise ConfigError(
             "training.shard = true: there is only one process; start several with "
             "accelerate launch --num_processes N -m zerosearch ..., or leave it out"
         )
-    speaking, worker = models.get(name, alone=True)
-    model = models.load(name, "float32")
-    learner = _learner(config, models, model, processes)
-    return learner, GatheredGenerator(TransformersGenerator(worker), speaking, model)
+    if shard or (config.model.sampler != "vllm" and models.number_format() != torch.float32):
+        speaking, worker = models.get(name, alone=True)
+        model = models.load(name, "float32")
+        learner = _learner(config, models, model, processes)
+        return learner, CopiedGenerator(TransformersGenerator(worker), speaking, model)
+    model, worker = models.get(name, dtype="float32", alone=True)
+    return _learner(config, models, model, processes), TransformersGenerator(worker)
 
 
 def _learner(config: TrainConfig, models: LocalModels, model: LocalModel, processes: Processes) -> Learner:

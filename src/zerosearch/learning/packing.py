@@ -126,7 +126,8 @@ def packed_attention(
 ) -> tuple[Tensor, None]:
     """Causal attention of query (1, H, N, D) by the segments of `packing`. Returns (1, N, H, D)."""
     packing, scale = kwargs["packing"], kwargs.get("scaling")
-    queries, keys, values = (x[0].transpose(0, 1) for x in (query, key, value))  # (N, heads, D)
+    narrow = value.dtype  # rotary embeddings beside weights in float32 widen queries and keys under autocast
+    queries, keys, values = (x[0].transpose(0, 1).to(narrow) for x in (query, key, value))  # (N, heads, D)
     keys, values = keys[packing.keys], values[packing.keys]
     width = queries.shape[-1]
     if queries.is_cuda and queries.dtype.itemsize == 2 and width % 8 == 0 and width <= 256:  # flash attention takes it

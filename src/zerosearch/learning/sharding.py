@@ -1,7 +1,7 @@
 """Full weights divided among the processes of a run, for models that one GPU cannot train (FSDP2, `fully_shard`).
 
 Each process holds a part of every weight, of its gradient and of the optimizer's state. A layer's weights are gathered
-when it computes, and let go after it. The sampler needs whole weights: a second copy, which `GatheredGenerator` brings
+when it computes, and let go after it. The sampler needs whole weights: a second copy, which `CopiedGenerator` brings
 up to date. Checkpoints hold whole tensors, so that any number of processes, or one, can go on from them.
 """
 
@@ -95,8 +95,11 @@ def divided_state(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> di
 
 
 @dataclass(frozen=True)
-class GatheredGenerator:
-    """A generator over `copy`, a model of whole weights, that is brought up to date from the divided ones."""
+class CopiedGenerator:
+    """A generator over `copy`, a model of its own whole weights, which are brought up to date from the trained ones.
+
+    The trained ones are float32, and may be divided.
+    """
 
     generator: TransformersGenerator
     copy: LocalModel
@@ -114,5 +117,6 @@ class GatheredGenerator:
         targets = dict(self.copy.base.named_parameters())
         for name, parameter in self.trained.base.named_parameters():
             target = targets[name]
-            target.copy_(as_multiplied(parameter.full_tensor(), target, name))
+            values = parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
+            target.copy_(as_multiplied(values, target, name))
         self.generator.sync()

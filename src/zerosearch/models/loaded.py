@@ -11,6 +11,8 @@ from zerosearch.models.samplers import SamplerName, open_worker
 from zerosearch.process.runtime import quiet_libraries
 
 if TYPE_CHECKING:  # they need torch: where all models are behind URLs, none is needed
+    import torch
+
     from zerosearch.models.local import DtypeName, LocalModel
     from zerosearch.models.waiting import Waiting
 
@@ -38,6 +40,13 @@ class LocalModels:
 
         quiet_libraries()
         return LocalModel.load(name, dtype=dtype or self.dtype, device=self.device)
+
+    def number_format(self) -> torch.dtype:
+        """Of the weights of every model that is not asked for in another one. Raises `ConfigError`."""
+        from zerosearch.models.devices import pick_device
+        from zerosearch.models.local import number_format
+
+        return number_format(self.dtype, pick_device(self.device))
 
     def get(self, name: str, *, dtype: DtypeName | None = None, alone: bool = False) -> tuple[LocalModel, Waiting]:
         """The model and its worker. `alone`: weights that nobody else uses, as they are about to change."""

@@ -21,7 +21,8 @@ def choose_sampler(
 ) -> Literal["native", "vllm", "plain"]:
     """The sampler for a model of so many weights, by the setting `model.sampler`.
 
-    `cuda`: it computes on an NVIDIA GPU. `exact`: it samples in float32, which vLLM does not. `installed`: vLLM is.
+    `cuda`: it computes on an NVIDIA GPU. `exact`: it samples in float32, which vLLM does not, or all of its weights are
+    trained, and vLLM's would be one copy more. `installed`: vLLM is.
     Raises `ConfigError` where vLLM is asked for and cannot be had.
     """
     if setting == "auto":
@@ -54,7 +55,7 @@ def open_worker(
         setting,
         parameters=sum(p.numel() for p in model.base.parameters()),
         cuda=model.device.type == "cuda",
-        exact=model.dtype.itemsize > 2 and not trained_whole,
+        exact=model.dtype.itemsize > 2 or trained_whole,
         installed=vllm_is_installed(),
     )
     if chosen == "vllm":
