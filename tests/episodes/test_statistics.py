@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from scripts import interval_coverage as coverage
 from zerosearch.episodes.statistics import (
     EXACT_UP_TO,
+    _t_quantile,
     average,
+    between_runs,
     bootstrap_means,
     paired_p_value,
     pass_at_k,
@@ -233,3 +235,21 @@ def test_pass_at_k_is_the_share_of_subsets_with_a_right_one(correct: int, sample
 def test_pass_at_k_of_more_than_there_is_is_refused(correct: int, samples: int, k: int) -> None:
     with pytest.raises(ValueError, match="pass@"):
         pass_at_k(correct, samples, k)
+
+
+@pytest.mark.parametrize(("degrees", "quantile"), [(1, 12.706), (2, 4.303), (4, 2.776), (10, 2.228), (1e5, 1.960)])
+def test_students_t_against_published_quantiles(degrees: float, quantile: float) -> None:
+    assert _t_quantile(degrees) == pytest.approx(quantile, abs=6e-4)
+
+
+def test_between_runs_the_run_is_the_unit() -> None:
+    found = between_runs([0.1, 0.2, 0.3], [0.4, 0.5, 0.6])  # -.3 +- 2.776 * sqrt(2 * .01 / 3): four degrees
+    assert (found.value, found.low, found.high) == pytest.approx((-0.3, -0.5267, -0.0733), abs=1e-4)
+    assert found.apart
+    unlike = between_runs([0.5, 0.7], [0.4, 0.4, 0.4])  # .2 +- 12.706 * .1: one degree, as B does not vary
+    assert (unlike.low, unlike.high) == pytest.approx((-1.0706, 1.4706), abs=1e-3)
+    fixed = between_runs([0.4, 0.41, 0.42], [0.3])  # .11 +- 4.303 * .01 / sqrt(3)
+    assert (fixed.low, fixed.high) == pytest.approx((0.0852, 0.1348), abs=1e-4)
+    assert not between_runs([0.4, 0.4], [0.3, 0.3]).spread
+    with pytest.raises(ValueError, match="one run"):
+        between_runs([0.4], [0.3])

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 from evaluation.made import made, questions
 
-from zerosearch.episodes.statistics import average, paired_p_value
+from zerosearch.episodes.statistics import average, between_runs, paired_p_value
 from zerosearch.errors import DataError
-from zerosearch.evaluation.comparison import Wins, compare_runs
+from zerosearch.evaluation.comparison import Comparison, Wins, compare_runs
+from zerosearch.evaluation.comparison_text import seeds as seeds_told
+from zerosearch.evaluation.comparison_text import verdict
 from zerosearch.evaluation.results import runs_of
 
 SEEDS = ([1, 1, 0, 0, 1, 0], [1, 0, 0, 1, 1, 0], [1, 1, 0, 0, 0, 0])
@@ -33,8 +36,27 @@ def test_a_question_has_the_mean_of_its_runs(tmp_path: Path) -> None:
     assert (found.a, found.b) == ("mean of x, y, z (3 runs)", "rag")
     assert found.a_runs == pytest.approx((3 / 6, 3 / 6, 2 / 6))
     assert found.b_runs == ()
+    assert found.between_runs == between_runs([3 / 6, 3 / 6, 2 / 6], [2 / 6])
     assert found.notes == ()
     assert found.wins == Wins(a_only=3, b_only=2, both=0, neither=1)
+
+
+def test_what_holds_for_these_runs_alone_is_called_so(tmp_path: Path) -> None:
+    """Over the questions A is better without doubt, but one of its three runs is worse than B."""
+    rights = {"x": [1] * 20, "y": [1] * 20, "z": [0] * 20, "v": [0] * 14 + [1] * 6, "w": [0] * 13 + [1] * 7}
+    files = {name: made(tmp_path, right, method=name, asked=questions(20)) for name, right in rights.items()}
+
+    def compared(*names: str) -> Comparison:
+        sides = [",".join(str(files[name].path) for name in side) for side in names]
+        return compare_runs(*map(runs_of, sides), ("a", "b"))
+
+    unsure = compared("xyz", "vw")
+    assert unsure.parts[0].measures["em"].p_value < 0.01
+    assert re.fullmatch(r"In these runs mean of x, y, z .* is better than .* Other seeds may .*\.", verdict(unsure))
+    assert list(seeds_told(unsure))[2] == "Over runs, A - B: +34.2 points of EM, 95 % interval [-108.1, +176.5]."
+    sure = compared("xy", "vw")
+    assert verdict(sure).startswith("mean of x, y (2 runs) is better")
+    assert list(seeds_told(compared("xyz", "v")))[1].endswith("; the other side is one run, taken as it is.")
 
 
 def test_runs_of_several_tries_keep_their_own_scores(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from math import comb, exp, lgamma, log, log1p
+from math import comb, exp, lgamma, log, log1p, pi, sqrt, tan
 from statistics import NormalDist
 
 import numpy as np
@@ -35,6 +35,11 @@ class Interval:
     value: float
     low: float
     high: float
+
+    @property
+    def apart(self) -> bool:
+        """Whether 0 is outside: of a difference, that it has a sign."""
+        return self.low > 0 or self.high < 0
 
     @property
     def spread(self) -> bool:
@@ -131,6 +136,34 @@ def paired_p_value(
         hits += int(np.count_nonzero(np.abs(signs @ terms) >= extreme))
         left -= rows
     return (1 + hits) / (1 + draws)
+
+
+def between_runs(a: Sequence[float], b: Sequence[float]) -> Interval:
+    """The mean score of the runs `a` minus that of the runs `b`: the run is the unit, and not the question.
+
+    Welch's interval (1947): two sides of their own variances, Student's t. A side of one run has none, and is taken as
+    it is. Raises `ValueError` where neither side is several runs.
+    """
+    if max(len(a), len(b)) < 2:
+        raise ValueError("one run a side says nothing of other runs")
+    value = float(np.mean(a) - np.mean(b))
+    parts = [(float(np.var(runs, ddof=1)) / len(runs), len(runs) - 1) for runs in (a, b) if len(runs) > 1]
+    error = sum(part for part, _ in parts)
+    if error < _TIE**2:
+        return Interval(value, value, value)
+    away = _t_quantile(error**2 / sum(part**2 / degrees for part, degrees in parts)) * sqrt(error)
+    return Interval(value, value - away, value + away)
+
+
+def _t_quantile(degrees: float) -> float:
+    """How far from 0 Student's t of so many degrees of freedom stays with probability `LEVEL`.
+
+    With t = sqrt(degrees) tan(angle) its density is a power of the angle's cosine, which is summed up numerically.
+    """
+    angles = np.linspace(0, pi / 2, 200_001)
+    density = np.cos(angles) ** (degrees - 1)
+    below = np.cumsum(density[1:] + density[:-1])
+    return sqrt(degrees) * tan(float(np.interp(LEVEL * below[-1], below, angles[1:])))
 
 
 def bootstrap_means(values: Values, *, seed: int | np.random.Generator = 0, draws: int = DRAWS) -> Values:

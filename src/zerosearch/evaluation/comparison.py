@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from zerosearch.episodes.predictions import Prediction, PredictionFile
-from zerosearch.episodes.statistics import Interval, Values, average, paired_p_value
+from zerosearch.episodes.statistics import Interval, Values, average, between_runs, paired_p_value
 from zerosearch.errors import DataError
 from zerosearch.evaluation.benchmarks import in_order
 from zerosearch.evaluation.results import question_values, unlike
@@ -76,7 +76,8 @@ class Part:
 class Comparison:
     """`macro` and `micro` are None where there is one benchmark. `notes` say what was unlike and what was left out.
 
-    `a_runs` and `b_runs`: EM over all questions of each run where a side is the mean of several.
+    `a_runs` and `b_runs`: EM over all questions of each run where a side is the mean of several. `between_runs`: the
+    difference of their means, with an interval over runs and not over questions.
     """
 
     a: str
@@ -90,6 +91,7 @@ class Comparison:
     notes: tuple[str, ...]
     a_runs: tuple[float, ...] = ()
     b_runs: tuple[float, ...] = ()
+    between_runs: Interval | None = None
 
     @property
     def questions(self) -> int:
@@ -133,6 +135,8 @@ def compare_runs(
 
     parts = tuple(Part(name, len(ids[name]), measured([name]), _wins(*em[name])) for name in kept)
     several = len(kept) > 1
+    chosen = {name: ids[name] for name in kept}
+    a_runs, b_runs = _by_run(a, chosen), _by_run(b, chosen)
     ahead = {(name, one): by for name in kept for one, by in zip(ids[name], np.subtract(*em[name]), strict=True)}
     a_won, b_won = [place for place in ahead if ahead[place] > 0], [place for place in ahead if ahead[place] < 0]
     return Comparison(
@@ -144,8 +148,9 @@ def compare_runs(
         a_wins=tuple(islice(_examples(a, b, a_won, a_won=True), examples)),
         b_wins=tuple(islice(_examples(a, b, b_won, a_won=False), examples)),
         notes=tuple(notes),
-        a_runs=_by_run(a, {name: ids[name] for name in kept}),
-        b_runs=_by_run(b, {name: ids[name] for name in kept}),
+        a_runs=a_runs if len(a_runs) > 1 else (),
+        b_runs=b_runs if len(b_runs) > 1 else (),
+        between_runs=between_runs(a_runs, b_runs) if len(a_runs) + len(b_runs) > 2 else None,
     )
 
 
@@ -154,14 +159,14 @@ def _paths(file: PredictionFile) -> list[Path]:
 
 
 def _by_run(run: Run, ids: Mapping[str, Sequence[str]]) -> tuple[float, ...]:
-    """Mean EM over all questions of each run that was pooled; empty where one run stands alone."""
+    """Mean EM over all questions of each run that was pooled."""
     several = 1 + max(len(run[name].also) for name in ids)
     scores: list[list[float]] = [[] for _ in range(several)]
     for name, chosen in ids.items():
         for question in chosen:
             for row in run[name].by_question[question]:
                 scores[row.sample // run[name].header.samples].append(row.em)
-    return tuple(float(np.mean(of)) for of in scores) if several > 1 else ()
+    return tuple(float(np.mean(of)) for of in scores)
 
 
 def _values(a: PredictionFile, b: PredictionFile, measure: str, ids: Sequence[str]) -> tuple[Values, Values]:

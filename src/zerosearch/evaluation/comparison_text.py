@@ -30,13 +30,15 @@ def verdict(found: Comparison) -> str:
     interval = f"95 % interval {interval}" if em.difference.spread else f"{interval} over questions"
     p = p_value(em.p_value) if em.p_value < 0.001 else f"= {p_value(em.p_value)}"
     told = f"{over}EM, A - B: {_points(em.difference.value)} points, {interval}, p {p}"
-    apart, significant = em.difference.low > 0 or em.difference.high < 0, em.p_value <= ALPHA
+    apart, significant = em.difference.apart, em.p_value <= ALPHA
     if apart != significant and em.difference.spread:
         differ, chance = ("interval", "test") if apart else ("test", "interval")
         unlike = f"By the {differ} they differ, by the {chance} it may be chance; ask more questions."
         return f"Too close to call: {told}. {unlike}"
     if not significant:
         return f"No significant difference: {told}."
+    if found.between_runs is not None and not found.between_runs.apart:
+        return f"In these runs {ahead} is better than {behind}: {told}. Other seeds may show no difference."
     return f"{ahead} is better than {behind}: {told}."
 
 
@@ -67,10 +69,13 @@ def p_value(p: float) -> str:
 
 
 def seeds(found: Comparison) -> Iterator[str]:
-    """A line for a side that is the mean of several runs."""
+    """A line for a side that is the mean of several runs, and one for what they say of other runs."""
     for name, runs in (("A", found.a_runs), ("B", found.b_runs)):
         if runs:
             yield f"{name} is the mean of {len(runs)} runs. Their EM: {', '.join(f'{100 * em:.1f}' for em in runs)}."
+    if (over := found.between_runs) is not None:
+        alone = "" if found.a_runs and found.b_runs else "; the other side is one run, taken as it is"
+        yield f"Over runs, A - B: {_points(over.value)} points of EM, 95 % interval {over.within(_points)}{alone}."
 
 
 def markdown(found: Comparison) -> str:
