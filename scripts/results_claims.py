@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import fmean, median, stdev
 from typing import Any
 
+from ablation_tables import claims as ablations
 from results_tables import fidelity_rows, report, share, short, steps, sweep_scores
 
 ROOT = Path(__file__).parent.parent
@@ -395,6 +396,7 @@ GROUPS = (
     tuned,
     make_simulator,
     machines,
+    ablations,
     verl,
     demo,
     learnable,

@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
+from ablation_tables import TABLES as ABLATIONS
 from beat_rag_tables import TABLES as BEAT_RAG
 from made_pages import main
 
@@ -264,6 +265,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "two-gpus": {"runs": two_gpus},
     "demo": {"evaluation": demo, "sweep": sweep},
     "beat-rag": BEAT_RAG,
+    "ablations": ABLATIONS,
 }
 
 

@@ -1,7 +1,7 @@
 """One thing changed at a time, three seeds each, and the comparison with what was not changed.
 
 python recipes/ablations/ablate.py                                     # all arms, one GPU
-python recipes/ablations/ablate.py --gpus 0,0,1,1                      # two runs at a time on each of two GPUs
+python recipes/ablations/ablate.py --gpus 0,0,0                        # three runs at a time
 python recipes/ablations/ablate.py --arms em,unmasked --seeds 0,1
 python recipes/ablations/ablate.py --dry-run                           # print the commands
 

@@ -15,7 +15,8 @@ from zerosearch import cli
 from zerosearch.episodes.trajectory import Trajectory
 from zerosearch.process.runtime import prepare
 
-NEEDED = ("--set", "algorithm.correct_sampler=none", "--set", "training.max_sampler_gap=none")
+ALARMS_OFF = ("--set", "training.max_sampler_gap=none", "--set", "training.stop_on_collapse=false")
+NEEDED = ("--set", "algorithm.correct_sampler=none", *ALARMS_OFF)
 
 
 def unmasked(trajectory: Trajectory) -> Trajectory:

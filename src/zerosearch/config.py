@@ -60,11 +60,12 @@ class ModelConfig(ServerConfig):
     lora: LoraConfig | None = LoraConfig()
     """Train a LoRA adapter of this size; `"none"` together with `full = true` for full fine-tuning."""
     full: bool = False
-    """Train all weights. The reference is then a second copy of the model, loaded only if the KL needs it."""
+    """Train all weights, kept in float32. The reference is then one more copy of the model, loaded only if the KL needs
+    it."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """Number format of the base weights. auto: bfloat16 on a GPU, float32 on a CPU. float16 is as small as bfloat16 and
-    rounds eight times finer, but has no number above 65504: not every model runs in it, and it is refused with
-    `full`."""
+    """Number format of the base weights; with `full`, of the copy that samples. auto: bfloat16 on a GPU, float32 on a
+    CPU. float16 is as small as bfloat16 and rounds eight times finer, but has no number above 65504: not every model
+    runs in it, and it is refused with `full`."""
     matmul_precision: Literal["highest", "high", "medium"] = "highest"
     """How float32 matrices are multiplied: high is TF32 on a GPU, medium also bfloat16 on CPUs with AMX. Below highest,
     sampler and trainer differ a little, and the trainer corrects for it."""
