@@ -74,7 +74,7 @@ class ModelConfig(ServerConfig):
     sampler: SamplerName = "auto"
     """Sampler of the policy and of local simulators. native: this package's own, on any device. vllm: vLLM in this
     process, on a GPU (`zerosearch-rl[vllm]`, in its own environment). plain: static batches, each decoded to its end.
-    auto: native; vLLM from 7B on, if it is installed."""
+    auto: native; vLLM from 7B on, if it is installed and `full` is off."""
     gradient_checkpointing: bool = False
     """Recompute activations in the backward pass: less memory, about a third more time."""
     base_url: Address | None = Field(None, json_schema_extra=FREE)
