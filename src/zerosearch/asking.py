@@ -19,7 +19,7 @@ from zerosearch.episodes.rollout import ErrorRate, RolloutSettings, run_episode
 from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest
 from zerosearch.episodes.streaming import Piece, TagStream, TextStream
 from zerosearch.episodes.trajectory import Trajectory, Try
-from zerosearch.errors import EngineError
+from zerosearch.errors import EngineError, check_at_least
 from zerosearch.parts import Parts
 
 
@@ -97,9 +97,13 @@ class Answered:
 
 
 class Asker:
-    """Puts questions to the policy of `parts`, with its `judge` engine. What is missing is told as it is made."""
+    """Puts questions to the policy of `parts`, with its `judge` engine. What is missing is told as it is made.
+
+    Raises `ConfigError` for a `temperature` below 0.
+    """
 
     def __init__(self, parts: Parts, *, temperature: float = 0.0) -> None:
+        check_at_least(0, temperature=temperature)
         self._parts = parts
         top_k = parts.engine_config("judge").top_k
         self._generator, self._playing = parts.policy(temperature=temperature, top_k=top_k)

@@ -15,7 +15,7 @@ from zerosearch.config import TrainConfig
 from zerosearch.episodes.questions import Question, questions_digest
 from zerosearch.episodes.rollout import ErrorRate, run_episode
 from zerosearch.episodes.search import SearchEngine, SearchPage, SearchRequest
-from zerosearch.errors import ConfigError, DataError, FolderError, RunError
+from zerosearch.errors import ConfigError, DataError, FolderError, RunError, check_at_least
 from zerosearch.files.folders import check_no_file, listed, owned
 from zerosearch.files.identity import differences
 from zerosearch.files.jsonl import read_object, write_json
@@ -31,6 +31,8 @@ class Collecting:
     """How episodes are collected: the first `limit` questions (None: all), each `rollouts` times, `concurrency`
     episodes at once. `temperature` 0 is greedy, and all rollouts of a question are the same. `fields`: names of the
     fields of a file. `depth`: documents to ask for, of which the policy sees the first `top_k`; a cache holds all.
+
+    Raises `ConfigError` for a number below 1, and for a `temperature` below 0.
     """
 
     limit: int | None = None
@@ -39,6 +41,10 @@ class Collecting:
     temperature: float = 1.0
     concurrency: int = 64
     depth: int | None = None
+
+    def __post_init__(self) -> None:
+        check_at_least(1, limit=self.limit, rollouts=self.rollouts, concurrency=self.concurrency, depth=self.depth)
+        check_at_least(0, temperature=self.temperature)
 
 
 class Deeper:

@@ -57,6 +57,13 @@ class ConfigError(ZeroSearchError):
     """A setting is unknown, out of range, or contradicts another. Several wrong settings have a line each."""
 
 
+def check_at_least(least: int, **given: float | None) -> None:
+    """Raises `ConfigError` naming the first of `given` that is below `least`, or no number. None is not checked."""
+    for name, value in given.items():
+        if value is not None and not value >= least:
+            raise ConfigError(f"{name} is {value}; it must be at least {least}")
+
+
 class DataError(ZeroSearchError):
     """A data file cannot be used: names the file and, where there is one, the line."""
 

@@ -18,7 +18,7 @@ from zerosearch.config import TrainConfig, plain_name
 from zerosearch.config_file import load_config
 from zerosearch.engines.config import EngineConfig
 from zerosearch.episodes.search import SearchEngine
-from zerosearch.errors import ConfigError, ModelError
+from zerosearch.errors import ConfigError, ModelError, check_at_least
 from zerosearch.evaluation.cells import Episodes, Predictor, Prompted
 from zerosearch.evaluation.methods import EPISODE, ONCE, PROMPTED, Errors, MethodSettings, find_method
 from zerosearch.models.adapters import resolve_adapter
@@ -42,6 +42,8 @@ class Trials:
     search-o1 1024). `label`: name the rows METHOD@LABEL. `concurrency`: questions at once (None: twice
     `training.max_batch_rows`). `overrides` of the protocol (`protocol.max_searches=3`) also apply to policies of runs.
     `unlike`: put all results of the folder into one table, also those of other engines.
+
+    Raises `ConfigError` for a number below 1, and for a `temperature` below 0.
     """
 
     samples: int = 1
@@ -54,6 +56,11 @@ class Trials:
     concurrency: int | None = None
     overrides: Sequence[str] = ()
     unlike: bool = False
+
+    def __post_init__(self) -> None:
+        numbers = {"limit": self.limit, "max_tokens": self.max_tokens, "concurrency": self.concurrency}
+        check_at_least(1, samples=self.samples, **numbers)
+        check_at_least(0, temperature=self.temperature)
 
 
 @dataclass(frozen=True)
