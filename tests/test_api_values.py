@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from zerosearch import Collecting, Trials, ask
-from zerosearch.errors import ConfigError
+from zerosearch import Collecting, Trials, ask, evaluate, load_config, load_questions, open_engine, tune
+from zerosearch.episodes.predictions import read_predictions
+from zerosearch.episodes.trajectory import read_trajectories
+from zerosearch.errors import ConfigError, DataError
 
 
 @pytest.mark.parametrize("kind", [Trials, Collecting])
@@ -32,3 +35,57 @@ def test_no_temperature_is_below_zero(kind: Callable[..., Any], wrong: float) ->
 def test_a_question_is_not_asked_at_a_temperature_below_zero() -> None:
     with pytest.raises(ConfigError, match="temperature is -1; it must be at least 0"):
         ask("Capital of Nepal?", temperature=-1)
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with three questions and a corpus of one document."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ZEROSEARCH_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "corpus.jsonl").write_text('{"id": "1", "title": "Nepal", "text": "Kathmandu is the capital."}\n')
+    (tmp_path / "fragen.csv").write_text("Nr,Frage,Antwort\n1,Nepal?,Kathmandu\n2,Peru?,Lima\n3,Cuba?,Havana\n")
+    return tmp_path
+
+
+def test_one_override_is_no_list_of_letters() -> None:
+    assert load_config("demo", "training.steps=7").training.steps == 7
+
+
+def test_one_file_of_labels_is_no_list_of_letters(folder: Path) -> None:
+    for missing in ("labels.jsonl", Path("labels.jsonl")):
+        with pytest.raises(DataError, match=r"^labels\.jsonl: no such file"):
+            tune(load_config("demo"), missing, folder / "simulator")
+
+
+@pytest.mark.parametrize("benchmarks", [Path("missing.jsonl"), [Path("missing.jsonl")], "missing.jsonl"])
+def test_a_benchmark_is_named_by_its_path(folder: Path, benchmarks: Any) -> None:
+    with pytest.raises(DataError, match=r"missing\.jsonl: no such file"):
+        evaluate(load_config("demo"), "direct", benchmarks, folder / "out")
+
+
+def test_an_engine_takes_the_path_of_its_corpus(folder: Path) -> None:
+    with open_engine("bm25", corpus=folder / "corpus.jsonl") as engine:
+        assert [document.title for document in engine.find("capital").documents] == ["Nepal"]
+
+
+def test_questions_are_read_with_the_names_and_from_the_sources_of_the_commands(folder: Path) -> None:
+    names = "question=Frage,answers=Antwort,id=Nr"
+    found = load_questions(folder / "fragen.csv", fields=names, limit=2)
+    assert [(q.id, q.text, q.golden_answers) for q in found] == [
+        ("1", "Nepal?", ("Kathmandu",)),
+        ("2", "Peru?", ("Lima",)),
+    ]
+    assert [q.hops for q in load_questions("factbook:test:two-hop", limit=3)] == [2, 2, 2]
+    with pytest.raises(ConfigError, match="must be at least 1"):
+        load_questions("factbook:test", limit=-1)
+
+
+@pytest.mark.parametrize("read", [lambda path: list(read_trajectories(path)), read_predictions])
+def test_the_readers_of_files_take_a_path_as_text(folder: Path, read: Callable[[str], Any]) -> None:
+    with pytest.raises(DataError, match=r"^nowhere: no such file"):
+        read("nowhere")
+
+
+def test_a_configuration_and_a_run_are_not_both_asked() -> None:
+    with pytest.raises(ConfigError, match="config and run both say what to ask: give one of them"):
+        ask("Capital of Nepal?", load_config("demo"), run="runs/demo")

@@ -18,6 +18,7 @@ from zerosearch.version import __version__
 if TYPE_CHECKING:  # `as` tells type checkers that these names are the package's own
     from zerosearch.api import Engine as Engine
     from zerosearch.api import ask as ask
+    from zerosearch.api import load_questions as load_questions
     from zerosearch.api import open_engine as open_engine
     from zerosearch.api import train as train
     from zerosearch.collecting import Collecting as Collecting
@@ -27,7 +28,6 @@ if TYPE_CHECKING:  # `as` tells type checkers that these names are the package's
     from zerosearch.engines.bm25 import BM25Engine as BM25Engine
     from zerosearch.environments import play as play
     from zerosearch.episodes.questions import Question as Question
-    from zerosearch.episodes.questions import load_questions as load_questions
     from zerosearch.episodes.scoring import score_answer as score_answer
     from zerosearch.episodes.search import Document as Document
     from zerosearch.episodes.search import SearchEngine as SearchEngine
@@ -44,13 +44,13 @@ if TYPE_CHECKING:  # `as` tells type checkers that these names are the package's
     from zerosearch.tool_episode import ToolEpisode as ToolEpisode
 
 _NAMES = {
-    "api": ("Engine", "ask", "open_engine", "train"),
+    "api": ("Engine", "ask", "load_questions", "open_engine", "train"),
     "collecting": ("Collecting", "collect"),
     "config": ("TrainConfig",),
     "config_file": ("load_config",),
     "engines.bm25": ("BM25Engine",),
     "environments": ("play",),
-    "episodes.questions": ("Question", "load_questions"),
+    "episodes.questions": ("Question",),
     "episodes.scoring": ("score_answer",),
     "episodes.search": ("Document", "SearchEngine", "SearchPage", "SearchRequest"),
     "errors": ("EngineError", "ZeroSearchError"),

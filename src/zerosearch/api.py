@@ -12,9 +12,10 @@ from zerosearch.asking import Answered, Asker, Listener
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import config_from_dict
 from zerosearch.engines.config import KINDS, EngineConfig
-from zerosearch.episodes.questions import Question
+from zerosearch.episodes.questions import Fields, Question
 from zerosearch.episodes.search import Quality, SearchPage, SearchRequest
-from zerosearch.parts import Parts
+from zerosearch.errors import ConfigError
+from zerosearch.parts import Parts, open_questions
 from zerosearch.process.loops import Loop
 from zerosearch.process.runtime import prepare
 from zerosearch.run_folder import policy_config
@@ -95,6 +96,7 @@ def open_engine(kind: str, **settings: Any) -> Engine:
     """
     prepare()
     common = set(EngineConfig.model_fields) - set(KINDS) - {"kind", "settings"}
+    settings = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
     own = {key: value for key, value in settings.items() if key not in common}
     table = {kind if kind in KINDS else "settings": own} if own else {}
     shared = {key: value for key, value in settings.items() if key in common}
@@ -117,9 +119,26 @@ def ask(
     what cannot be used, `CheckpointError` for a run without a checkpoint, `BudgetError` where the budget is spent.
     """
     prepare()
+    if config is not None and run is not None:
+        raise ConfigError("config and run both say what to ask: give one of them")
     asked = Question.asked(question)
     with Parts(policy_config(run=run) if config is None else config) as parts:
         return Asker(parts, temperature=temperature).put(asked, listener)
+
+
+def load_questions(
+    source: str | Path, *, limit: int | None = None, fields: str | Fields | None = None, answered: bool = True
+) -> list[Question]:
+    """Read the questions of `source`: a file of any usual form, `factbook:SPLIT[:one-hop|two-hop]`, or
+    `hub:NAME[:CONFIG]:SPLIT` (docs/data.md).
+
+    `limit` takes the first ones. `fields` has the names of the fields of a row: `question=Frage,answers=Antwort,id=Nr`.
+    `answered=False` also takes questions without golden answers. Skipped and changed rows are logged as warnings.
+
+    Raises `DataError` for a missing or empty file, a malformed line (with its number) and a question without answers;
+    `ConfigError` for a `limit` below 1 and for `fields` of another form.
+    """
+    return open_questions(str(source), limit, fields, answered=answered)
 
 
 def train(

@@ -31,9 +31,9 @@ _LISTED = 5  # wrong settings that are named at once
 
 
 def load_config(
-    path: str | Path | None = None, overrides: Sequence[str] = (), *, base: Mapping[str, Any] | None = None
+    path: str | Path | None = None, overrides: str | Sequence[str] = (), *, base: Mapping[str, Any] | None = None
 ) -> TrainConfig:
-    """Read a TOML file, or a configuration that ships (`demo`), and apply `section.key=value` overrides.
+    """Read a TOML file, or a configuration that ships (`demo`), and apply `section.key=value` overrides, or one.
 
     An override's value is TOML, or a bare word; for a setting that is text it is taken as it stands (`name=1e5`).
     Without a file, `base` is what the overrides change; the defaults where it is none.
@@ -42,7 +42,8 @@ def load_config(
     out of range, settings that contradict. It says whether the file or `--set` is to blame.
     """
     values = _read(path) if path is not None else deepcopy(dict(base or {}))
-    changed = [_apply(values, override) for override in overrides]
+    each = [overrides] if isinstance(overrides, str) else overrides
+    changed = [_apply(values, override) for override in each]
     return config_from_dict(values, str(path) if path is not None else "the settings", changed)
 
 

@@ -22,7 +22,7 @@ from zerosearch.episodes.generation import Generator
 from zerosearch.episodes.questions import Fields, Question, load_questions
 from zerosearch.episodes.rollout import RolloutSettings
 from zerosearch.episodes.search import SearchEngine, close_connections
-from zerosearch.errors import BudgetError, ConfigError, ModelError, first_line, install
+from zerosearch.errors import BudgetError, ConfigError, ModelError, check_at_least, first_line, install
 from zerosearch.factbook import PREFIX, corpus_path, factbook_rows
 from zerosearch.files.identity import identity_of
 from zerosearch.models.adapters import resolve_adapter
@@ -273,11 +273,13 @@ class Parts:
 
 
 def open_questions(
-    source: str, limit: int | None = None, fields: str | None = None, *, answered: bool = True
+    source: str, limit: int | None = None, fields: str | Fields | None = None, *, answered: bool = True
 ) -> list[Question]:
-    """`factbook:SPLIT[:one-hop|two-hop]`, or anything that `load_questions` reads."""
+    """`factbook:SPLIT[:one-hop|two-hop]`, or anything that `episodes.questions.load_questions` reads."""
     if not source.startswith(PREFIX):
-        return load_questions(source, limit=limit, fields=Fields.parse(fields), answered=answered)
+        named = fields if isinstance(fields, Fields) else Fields.parse(fields)
+        return load_questions(source, limit=limit, fields=named, answered=answered)
+    check_at_least(1, limit=limit)
     rows = factbook_rows(source)[:limit]
     return [
         Question(

@@ -258,12 +258,13 @@ def append_prediction(path: Path, *predictions: Prediction) -> None:
     append_jsonl(path, *map(_as_row, predictions))
 
 
-def read_predictions(path: Path) -> PredictionFile:
+def read_predictions(path: str | Path) -> PredictionFile:
     """Read a file back. Of several rows for one try (two processes once wrote into one file) the first that did not
     fail is taken, and a warning says how many there are.
 
     Raises `DataError` for a file that is none of ours, and for a row that is no prediction of this file, with its line.
     """
+    path = Path(path)
     if not path.is_file():
         raise DataError(f"{path}: no such file")
     rows = iter(read_rows(path))

@@ -229,12 +229,12 @@ def write_trajectories(path: Path, trajectories: Iterable[Trajectory]) -> None:
     atomic_write(path, zstandard.ZstdCompressor(level=6).compress(json_lines(map(to_dict, trajectories))))
 
 
-def read_trajectories(path: Path) -> Iterator[Trajectory]:
+def read_trajectories(path: str | Path) -> Iterator[Trajectory]:
     """Read a `.jsonl.zst` file. Raises `DataError` naming the file, and the line where there is one."""
     from zerosearch.files.json_rows import parse_json
 
     try:
-        text = _decompress(path.read_bytes()).decode()
+        text = _decompress(Path(path).read_bytes()).decode()
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (OSError, zstandard.ZstdError, UnicodeDecodeError) as error:

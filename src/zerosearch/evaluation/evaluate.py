@@ -31,16 +31,17 @@ _SECONDS_A_LINE = 10.0
 def evaluate(
     config: TrainConfig,
     methods: str | Iterable[str] = METHODS,
-    benchmarks: str | Iterable[str] | None = None,
+    benchmarks: str | Path | Iterable[str | Path] | None = None,
     out: str | Path = "evaluation",
     trials: Trials = Trials(),  # noqa: B008 (frozen)
     say: Callable[[str], None] = print,
 ) -> ResultsTable:
     """Run each method (`entrants.py`) on every question of each benchmark, and write predictions and tables to `out`.
 
-    `benchmarks` are names that `open_benchmark` knows. None: `evaluation.benchmarks`, or `evaluation.questions` if that
-    is empty. The same call resumes an interrupted evaluation: predictions in `out` are not repeated. `complaint` of the
-    table says what failed. Failed predictions count as wrong until the same call repeats them.
+    `benchmarks` are names that `open_benchmark` knows, or files of questions. None: `evaluation.benchmarks`, or
+    `evaluation.questions` if that is empty. The same call resumes an interrupted evaluation: predictions in `out` are
+    not repeated. `complaint` of the table says what failed. Failed predictions count as wrong until the same call
+    repeats them.
 
     Raises `ConfigError`, `DataError` or `ModelError` for what cannot be used, `FolderError` for a folder that is
     another's, `RunError` where too much fails or the disk is full, `BudgetError` where the engine's budget is spent.
@@ -50,7 +51,8 @@ def evaluate(
     specs = parse_methods(methods, trials.label)
     named = benchmarks or config.evaluation.benchmarks or config.evaluation.questions
     limit = trials.limit or (None if benchmarks else config.evaluation.benchmark_limit)
-    names = [name for name in (named.split(",") if isinstance(named, str) else named) if name.strip()]
+    each = named.split(",") if isinstance(named, str) else [named] if isinstance(named, Path) else named
+    names = [str(name) for name in each if str(name).strip()]
     out = Path(out)
     check_no_file(out)
     if is_training_run(out):

@@ -113,15 +113,19 @@ def tune_model(
 
 
 def tune(
-    config: TrainConfig, labels: Sequence[str | Path], out: str | Path, say: Callable[[str], None] = print
+    config: TrainConfig,
+    labels: str | Path | Sequence[str | Path],
+    out: str | Path,
+    say: Callable[[str], None] = print,
 ) -> SFTResult:
-    """Tune the simulator `engine.simulated.model` on files that `label` wrote, as `[tune]` says; write it to `out`.
+    """Tune the simulator `engine.simulated.model` on what `label` wrote, as `[tune]` says; write it to `out`. `labels`
+    is a file or several.
 
     Raises `DataError` for labels that cannot be used, `ModelError` for a model, `FolderError` for a folder that holds
     other things, `RunError` for a loss that is not finite.
     """
     prepare()
-    settings, files = config.tune, [Path(path) for path in labels]
+    settings, files = config.tune, [Path(path) for path in ([labels] if isinstance(labels, str | Path) else labels)]
     if settings.by == PASSAGES and settings.misdirected:
         say("tune.misdirected is not used: single passages have no question that could be another one")
     with output(Path(out), "tune", full=settings.full), Parts(config) as parts:
