@@ -119,6 +119,30 @@ def test_what_is_wrong_with_ones_own_class_is_one_line(values: dict[str, Any], s
 
 
 @pytest.mark.parametrize(
+    ("search", "said"),
+    [
+        (
+            "def search(self, request): return SearchPage((), self.name)",
+            "is not asynchronous: write `async def search`",
+        ),
+        ("async def search(self, request): return [Document('Nepal', '')]", "gave list, not a SearchPage"),
+        ("async def search(self, request): return SearchPage(['Nepal'], self.name)", "holds str, not only Documents"),
+    ],
+)
+def test_a_page_that_is_none_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, search: str, said: str
+) -> None:
+    head = "from zerosearch import Document, SearchPage\nclass Mine:\n    name = identity = 'mine'\n"
+    module = f"pageless_{len(said)}"  # each its own: what was imported stays imported
+    (tmp_path / f"{module}.py").write_text(f"{head}    {search}\n")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        ask(opened(kind=f"{module}:Mine"), "nepal")
+    assert said in str(caught.value)
+    assert f"{module}:Mine" in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("source", "said"),
     [
         ("import not_installed_here", "needs the module not_installed_here, which is not installed"),

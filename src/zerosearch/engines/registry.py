@@ -6,8 +6,9 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from inspect import isawaitable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from zerosearch.engines.bm25 import BM25Engine
 from zerosearch.engines.cache import Cached
@@ -21,7 +22,7 @@ from zerosearch.engines.serpapi import SerpApiEngine
 from zerosearch.engines.serper import SerperEngine
 from zerosearch.engines.snippets import Snippets
 from zerosearch.engines.web import HttpEngine, HttpOptions
-from zerosearch.episodes.search import SearchEngine
+from zerosearch.episodes.search import Document, SearchEngine, SearchPage, SearchRequest, close_connections
 from zerosearch.errors import ConfigError
 from zerosearch.models.embedded import cache_dir
 from zerosearch.models.retry import Retry
@@ -109,7 +110,32 @@ def _own(config: EngineConfig) -> SearchEngine:
     for part in ("name", "identity", "search"):
         if not hasattr(engine, part):
             raise ConfigError(f"engine.kind: {config.kind} has no {part}, which a SearchEngine needs (docs/extend.md)")
-    return cast(SearchEngine, engine)
+    return _Own(engine, config.kind)
+
+
+class _Own:
+    """A user's engine, whose pages are looked at before anything reads them."""
+
+    def __init__(self, engine: SearchEngine, kind: str) -> None:
+        self.engine, self.kind = engine, kind
+        self.name, self.identity = engine.name, engine.identity
+
+    async def search(self, request: SearchRequest) -> SearchPage:
+        """Raises what the engine raises, and `ConfigError` for what is no page."""
+        searching: Any = self.engine.search(request)
+        if not isawaitable(searching):
+            raise ConfigError(f"engine.kind: search of {self.kind} is not asynchronous: write `async def search`")
+        page = await searching
+        if not isinstance(page, SearchPage):
+            raise ConfigError(f"engine.kind: search of {self.kind} gave {type(page).__name__}, not a SearchPage")
+        for document in page.documents:
+            if not isinstance(document, Document):
+                other = type(document).__name__
+                raise ConfigError(f"engine.kind: a page of {self.kind} holds {other}, not only Documents")
+        return page
+
+    async def aclose(self) -> None:
+        await close_connections(self.engine)
 
 
 def _corpus(corpus: str | None, suppliers: Suppliers) -> Path:
