@@ -59,9 +59,10 @@ def test_every_name_is_there_and_none_is_loaded_before_it_is_used() -> None:
     assert done.stdout.strip() == "False"
 
 
-def test_the_process_is_prepared_before_torch_is_imported() -> None:
+@pytest.mark.parametrize("call", ["train", "Parts, load_config; Parts(load_config('demo'))"])
+def test_the_process_is_prepared_before_torch_is_imported(call: str) -> None:
     code = (
-        "import os; from zerosearch import train; from torch._inductor.async_compile import get_compile_threads; "
+        f"import os; from zerosearch import {call}; from torch._inductor.async_compile import get_compile_threads; "
         "print(os.environ['OMP_WAIT_POLICY'], get_compile_threads())"
     )
     ours = ("OMP_WAIT_POLICY", "TORCHINDUCTOR_COMPILE_THREADS")

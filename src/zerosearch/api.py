@@ -94,7 +94,6 @@ def open_engine(kind: str, **settings: Any) -> Engine:
 
     Raises `ConfigError` for a setting that is unknown or out of range, `DataError` or `ModelError` for what is missing.
     """
-    prepare()
     common = set(EngineConfig.model_fields) - set(KINDS) - {"kind", "settings"}
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in settings.items()}
     own = {key: value for key, value in settings.items() if key not in common}
@@ -118,7 +117,6 @@ def ask(
     searches and answers. A failed search is part of the result. Raises `ConfigError`, `DataError` or `ModelError` for
     what cannot be used, `CheckpointError` for a run without a checkpoint, `BudgetError` where the budget is spent.
     """
-    prepare()
     if config is not None and run is not None:
         raise ConfigError("config and run both say what to ask: give one of them")
     asked = Question.asked(question)

@@ -20,7 +20,6 @@ from zerosearch.files.folders import check_no_file, listed, owned
 from zerosearch.files.identity import differences
 from zerosearch.files.jsonl import read_object, write_json
 from zerosearch.parts import Parts
-from zerosearch.process.runtime import prepare
 from zerosearch.simulator.collect import Progress
 from zerosearch.simulator.collect import collect as collect_episodes
 from zerosearch.spending.ledger import Ledger, counted, dollars
@@ -73,7 +72,6 @@ def collect(
     `ModelError` for what cannot be used, `FolderError` for a folder that is another's, `BudgetError` where the budget
     is spent, and `RunError` at the end where searches failed.
     """
-    prepare()
     out = Path(out)
     check_no_file(out)
     with owned(out, "collect"), Parts(config, spending=out, work="collect") as parts:

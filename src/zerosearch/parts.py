@@ -35,7 +35,7 @@ from zerosearch.models.pool import PooledChat
 from zerosearch.models.retry import PATIENT, Retry
 from zerosearch.playing import rollout_settings
 from zerosearch.process.loops import Loop
-from zerosearch.process.runtime import quiet_libraries
+from zerosearch.process.runtime import prepare, quiet_libraries
 from zerosearch.simulator.engine import SimulatedEngine
 from zerosearch.spending.books import standing_meter
 from zerosearch.spending.meter import Budget, Meter, Metered, MeteredPolicy
@@ -70,6 +70,7 @@ class Parts:
     """
 
     def __init__(self, config: TrainConfig, *, spending: Path | None = None, work: str = "") -> None:
+        prepare()  # before a model imports torch
         self.config = config
         self.models = local_models(config)
         self._spending, self._work = spending, work
