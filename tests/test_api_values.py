@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from zerosearch import Collecting, Trials, ask, evaluate, load_config, load_questions, open_engine, tune
+from zerosearch import Collecting, Parts, Trials, ask, evaluate, load_config, load_questions, open_engine, tune
 from zerosearch.episodes.predictions import read_predictions
 from zerosearch.episodes.trajectory import read_trajectories
 from zerosearch.errors import ConfigError, DataError
@@ -78,6 +79,26 @@ def test_questions_are_read_with_the_names_and_from_the_sources_of_the_commands(
     assert [q.hops for q in load_questions("factbook:test:two-hop", limit=3)] == [2, 2, 2]
     with pytest.raises(ConfigError, match="must be at least 1"):
         load_questions("factbook:test", limit=-1)
+
+
+def test_an_engine_may_be_closed_twice_and_says_that_it_is_closed(folder: Path) -> None:
+    with open_engine("bm25", corpus=folder / "corpus.jsonl") as engine:
+        engine.close()
+    with pytest.raises(RuntimeError, match="this is closed"):
+        engine.find("capital")
+
+
+def test_parts_run_nothing_outside_of_their_block() -> None:
+    async def work() -> int:
+        return 1
+
+    parts = Parts(load_config("demo"))
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=r"block|closed"):
+            parts.run(waiting := work())
+        assert inspect.getcoroutinestate(waiting) == inspect.CORO_CLOSED
+        with parts:
+            assert parts.run(work()) == 1
 
 
 @pytest.mark.parametrize("read", [lambda path: list(read_trajectories(path)), read_predictions])

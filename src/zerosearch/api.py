@@ -37,7 +37,7 @@ class Engine:
     def __init__(self, config: EngineConfig, parts: Parts) -> None:
         self._parts = parts
         self._engine = parts.open_engine(config)
-        self._runner = Loop()
+        self._runner, self._closed = Loop(), False
         self.name, self.identity, self.top_k = self._engine.name, self._engine.identity, config.top_k
 
     async def search(self, request: SearchRequest) -> SearchPage:
@@ -69,8 +69,10 @@ class Engine:
         await self._parts.aclose()
 
     def close(self) -> None:
-        self._runner.run(self.aclose())
-        self._runner.close()
+        if not self._closed:
+            self._closed = True
+            self._runner.run(self.aclose())
+            self._runner.close()
 
     async def __aenter__(self) -> Engine:
         return self

@@ -98,9 +98,12 @@ class Parts:
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """What `work` returns, run in the loop of this `with` block.
 
-        Raises `BudgetError` with a line that says how to resume, and whatever `work` raises.
+        Raises `BudgetError` with a line that says how to resume, whatever `work` raises, and `RuntimeError` outside of
+        the block.
         """
-        assert self._runner is not None, "run belongs into a `with` block"
+        if self._runner is None:
+            work.close()
+            raise RuntimeError("Parts.run belongs into a `with` block")
         try:
             return self._runner.run(work)
         except BudgetError:

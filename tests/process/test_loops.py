@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import os
 import signal
 import threading
@@ -23,6 +24,16 @@ def test_a_script_runs_its_loop_in_its_own_thread() -> None:
         first, second = loop.run(where()), loop.run(where())
     assert first == second
     assert first[1] == threading.current_thread().name
+
+
+def test_a_closed_loop_says_so_and_leaves_no_coroutine_behind() -> None:
+    loop = Loop()
+    loop.close()
+    loop.close()
+    work = where()
+    with pytest.raises(RuntimeError, match="this is closed"):
+        loop.run(work)
+    assert inspect.getcoroutinestate(work) == inspect.CORO_CLOSED
 
 
 def test_a_notebook_runs_it_in_another_and_it_is_the_same_loop() -> None:

@@ -20,6 +20,7 @@ class Loop:
 
     def __init__(self) -> None:
         self._runner = asyncio.Runner()
+        self._closed = False
 
     def __enter__(self) -> Loop:
         return self
@@ -28,11 +29,15 @@ class Loop:
         self.close()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """What `work` returns. Raises what it raises."""
+        """What `work` returns. Raises what it raises, and `RuntimeError` once the loop is closed."""
+        if self._closed:
+            work.close()
+            raise RuntimeError("this is closed and cannot be used any more: open it again")
         return self._in_a_free_thread(lambda: self._runner.run(work))
 
     def close(self) -> None:
-        """Cancel what is left, and close the loop."""
+        """Cancel what is left, and close the loop; once more does nothing."""
+        self._closed = True
         self._in_a_free_thread(self._runner.close)
 
     def _in_a_free_thread(self, what: Callable[[], T]) -> T:
