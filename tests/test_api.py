@@ -165,6 +165,7 @@ def test_what_a_complete_run_offers_next_works(place: Path) -> None:
     report = short.run_folder / "report.html"  # as the command writes it
     assert report.stat().st_size > 10_000
     assert said[-1].startswith(f"report {report} (")
+    assert [line for line in said if line.startswith("step 1/1  reward ")]
     with pytest.raises(CheckpointError, match="the curriculum goes by it"):
         train(load_config("demo", [*simulated, "name=short", "training.steps=2"]))
     (offered,) = [line for line in next_steps(short) if "trains its policy further" in line]

@@ -148,16 +148,20 @@ def train(
     same call resumes an interrupted run.
 
     `fresh` sets an older run folder aside and begins anew. Each step's metrics go to `sinks` as well as to the folder
-    and to what `config.logging` asks for. Returns whether all steps are done: `training.max_minutes` may have ended it.
+    and to what `config.logging` asks for: a sink has `log(row)`, whose `row` is a line of `metrics.jsonl`, and
+    `close()`. `say` gets a line for each step, evaluation and warning. Returns whether all steps are done:
+    `training.max_minutes` may have ended it.
 
     Raises `ConfigError`, `ModelError`, `DataError` for what cannot be used, `CheckpointError` for a folder that cannot
     be resumed, `FolderError` for one that another process writes to, and `RunError` where the run had to stop.
     """
     prepare()
+    from zerosearch.learning.lines import Lines
     from zerosearch.learning.run import train as train_policy
     from zerosearch.reporting import write_run_report
 
-    complete = train_policy(config, fresh=fresh, sinks=sinks, say=say)
+    lines = Lines(config.training.steps, lambda line, wrong: say("  ".join([line, *wrong])))
+    complete = train_policy(config, fresh=fresh, sinks=[*sinks, lines], say=say)
     if os.environ.get("RANK", "0") == "0":  # of several processes the first
         say(f"report {write_run_report(config.run_folder)}")
     return complete

@@ -15,10 +15,11 @@ from small_run import write_config
 from tiny import save_chain
 
 from zerosearch.commands.screen import Console
-from zerosearch.commands.train import clock, results_table
+from zerosearch.commands.train import results_table
 from zerosearch.config_file import load_config
 from zerosearch.episodes.trajectory import read_trajectories
 from zerosearch.files.jsonl import read_rows
+from zerosearch.learning.lines import clock
 
 SECRET = "sk-mustnotbewrittenanywhere"
 CHANGES = {

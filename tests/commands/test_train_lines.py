@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from zerosearch.commands.screen import console
-from zerosearch.commands.train import Lines, _conclude, describe, fitted, next_steps
+from zerosearch.commands.train import _conclude, describe, next_steps
 from zerosearch.config_file import config_from_dict
+from zerosearch.learning.lines import Lines, fitted
 
 SAID = {
     "step": "step 199/200",
@@ -32,13 +33,15 @@ def test_a_steps_line_is_one_line(width: int) -> None:
     assert fitted(SAID, None) == "  ".join(SAID.values())
 
 
-def test_alarms_and_failed_searches_stand_on_the_steps_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_alarms_and_failed_searches_stand_on_the_steps_line() -> None:
     row: dict[str, Any] = {
         "step": 0, "reward": 0.0, "searches": 0.0, "valid_actions": 0.0, "noise": None, "search_errors": 1, "misses": 0,
         "alarms": ["answered 1%"], "timing": {"seconds": 1.0, "policy_tokens_per_second": 1.0}, "cost": {"usd": 0.0},
     }  # fmt: skip
-    Lines(config_from_dict({}, "test"), console.print).log(row)
-    assert "1 search failed  answered 1%" in capsys.readouterr().out
+    said: list[tuple[str, Sequence[str]]] = []
+    Lines(200, lambda line, wrong: said.append((line, wrong))).log(row)
+    assert [wrong for _, wrong in said] == [["1 search failed", "answered 1%"]]
+    assert said[0][0].startswith("step   1/200  reward 0.000")
 
 
 def test_one_is_told_in_singular(capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from scripts.terminal_recording import Screen
 from zerosearch.commands.screen import Console
-from zerosearch.commands.train import Waiting, clock
+from zerosearch.commands.train import Waiting
+from zerosearch.learning.lines import clock
 
 
 def screen_of(text: str) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,8 +17,9 @@ from zerosearch.commands.train_seeds import SCORES, check_folders, evaluations_o
 from zerosearch.config import TrainConfig
 from zerosearch.config_file import as_overrides, load_config
 from zerosearch.errors import ConfigError
+from zerosearch.learning.lines import Lines, clock
 from zerosearch.process.runtime import prepare
-from zerosearch.spending.ledger import counted, dollars
+from zerosearch.spending.ledger import counted
 
 QUIET_SECONDS = 5.0  # after which a terminal shows that something is at work
 
@@ -88,7 +88,12 @@ def train(
 
     console.print(describe(config))
     with Waiting(console) as waiting:
-        complete = train_policy(config, fresh=fresh, sinks=[Lines(config, waiting.say)], say=waiting.say)
+        lines = Lines(
+            config.training.steps,
+            lambda line, wrong: waiting.say(Text.assemble(line, *((f"  {text}", "red") for text in wrong))),
+            lambda: console.width if console.is_terminal else None,
+        )
+        complete = train_policy(config, fresh=fresh, sinks=[lines], say=waiting.say)
     _conclude(config, complete, write_run_report(config.run_folder) if not console.quiet else "")
 
 
@@ -107,55 +112,6 @@ def _train_seeds(config_file: Path | None, changes: list[str], config: TrainConf
     options = [str(config_file)] if config_file is not None else []
     options += [word for change in changes for word in ("--set", change)] + ["--fresh"] * fresh
     train_seeds(own, options)
-
-
-class Lines:
-    """One line of the screen a step: a `Sink`."""
-
-    def __init__(self, config: TrainConfig, say: Callable[[Text], None]) -> None:
-        self._steps, self._say = config.training.steps, say
-        self._first: int | None = None
-        self._started = time.monotonic()
-
-    def log(self, row: dict[str, Any]) -> None:
-        step = row["step"]
-        if self._first is None:
-            self._first = step
-            self._started = time.monotonic() - row["timing"]["seconds"]
-        done = step + 1 - self._first
-        left = (time.monotonic() - self._started) / done * (self._steps - step - 1)
-        timing = row["timing"]
-        noise = "   -" if row["noise"] is None else f"{row['noise']:4.0%}"
-        said = {
-            "step": f"step {step + 1:>{len(str(self._steps))}}/{self._steps}",
-            "reward": f"reward {row['reward']:.3f}",
-            "searches": f"searches {row['searches']:.2f}",
-            "valid": f"valid {row['valid_actions']:4.0%}",
-            "noise": f"noise {noise}",
-            "rate": f"{timing['policy_tokens_per_second']:.0f} tok/s",
-            "seconds": f"{timing['seconds']:.0f} s",
-            "left": f"left {clock(left)}",
-        }
-        failed, spent = row["search_errors"], row["cost"]["usd"]
-        wrong = [f"{counted(failed, 'search', 'searches')} failed"] if failed else []
-        wrong += row["alarms"]
-        wrong += [f"{counted(row['misses'], 'query', 'queries')} without a recorded page"] if row["misses"] else []
-        line = fitted(said, console.width if console.is_terminal else None)
-        line += f"  {dollars(spent)} spent" if spent else ""
-        self._say(Text.assemble(line, *((f"  {text}", "red") for text in wrong)))
-
-    def close(self) -> None:
-        pass
-
-
-def fitted(said: dict[str, str], width: int | None) -> str:
-    """The parts of a step's line, without those that matter least where the line would be broken."""
-    kept = dict(said)
-    for least in ("rate", "seconds", "noise", "searches"):
-        if width is None or len("  ".join(kept.values())) <= width:
-            break
-        del kept[least]
-    return "  ".join(kept.values())
 
 
 def describe(config: TrainConfig) -> Text:
@@ -285,10 +241,3 @@ class Waiting:
         if self._thread.ident is not None:
             self._console.file.write(f"\r\x1b[2K{text}\r")
             self._console.file.flush()
-
-
-def clock(seconds: float) -> str:
-    """Minutes and seconds, or hours and minutes: 0:07, 12:30, 1:05:00."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"
