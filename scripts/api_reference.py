@@ -24,7 +24,7 @@ HEAD = """# Python
 Signatures and docstrings, as they stand in the code: this page is made by `python scripts/api_reference.py`.
 
 - `import zerosearch` loads nothing heavy. Each name is loaded when it is first used, and torch only by what needs it.
-- `train`, `ask`, `evaluate`, `collect`, `tune` and `export` are [commands](commands.md) too.
+- `train`, `ask`, `evaluate`, `collect`, `label`, `tune` and `export` are [commands](commands.md) too.
 - These functions, `find` and `play` wait for their result, in scripts and in notebooks. In asynchronous programs they
   block the event loop: use `await engine.search(...)` there.
 - A `config` is what `load_config` returns ([Configuration](../configuration.md)).
@@ -39,7 +39,7 @@ DOOR = {
         *("BM25Engine", "SimulatedEngine"),
     ],
     "Questions and evaluation": ["Question", "load_questions", "score_answer", "evaluate", "Trials"],
-    "Make a simulator": ["collect", "Collecting", "tune"],
+    "Make a simulator": ["collect", "Collecting", "label", "tune"],
     "In your own trainer": ["play", "ToolEpisode"],
     "All parts of a configuration": ["Parts"],
 }
@@ -48,7 +48,9 @@ RETURNED = {
     "asking": ["Answered"],
     "episodes.scoring": ["Scores"],
     "episodes.trajectory": ["Trajectory"],
-    "evaluation.tables": ["ResultsTable"],
+    "evaluation.tables": ["ResultsTable", "Row"],
+    "simulator.collect": ["Progress"],
+    "engines.page_rows": ["RecordedPage"],
     "learning.sft": ["SFTResult"],
     "usage": ["Usage"],
 }

@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # `as` tells type checkers that these names are the package's
     from zerosearch.evaluation.entrants import Trials as Trials
     from zerosearch.evaluation.evaluate import evaluate as evaluate
     from zerosearch.exporting import export as export
+    from zerosearch.labelling import label as label
     from zerosearch.learning.tuning import tune as tune
     from zerosearch.parts import Parts as Parts
     from zerosearch.simulator.engine import SimulatedEngine as SimulatedEngine
@@ -57,6 +58,7 @@ _NAMES = {
     "evaluation.entrants": ("Trials",),
     "evaluation.evaluate": ("evaluate",),
     "exporting": ("export",),
+    "labelling": ("label",),
     "learning.tuning": ("tune",),
     "parts": ("Parts",),
     "simulator.engine": ("SimulatedEngine",),

@@ -48,6 +48,8 @@ class SFTSettings:
 
 @dataclass(frozen=True)
 class SFTResult:
+    """How a tuning went: its steps, the last losses and the best validation loss, seconds, and why it `stopped`."""
+
     steps: int
     train_loss: float
     validation_loss: float

@@ -20,7 +20,8 @@ PART_SIZE = 32
 
 @dataclass
 class Progress:
-    """`done` of `total` episodes, those of earlier calls included; of these, what was right, searched, failed, paid."""
+    """`done` of `total` episodes, those of earlier calls included. Of these: `right`, whose answer is an exact match,
+    and the `searches`, those that `failed`, and what all cost in US dollars."""
 
     total: int
     done: int = 0
