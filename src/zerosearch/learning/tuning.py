@@ -52,6 +52,15 @@ def output(out: Path, command: str, *, full: bool = False) -> Iterator[None]:
         yield
 
 
+def made_by(words: Sequence[str]) -> str:
+    """The command that `words`, the arguments of this process, are. Those of a user's own program are not told: they
+    may be secret.
+    """
+    program = Path(words[0])
+    ours = program.stem == "zerosearch" or program.parts[-2:] == ("zerosearch", "__main__.py")
+    return shlex.join(["zerosearch", *words[1:]]) if ours else "zerosearch.tune, from Python"
+
+
 def unfinished(out: Path) -> Path:
     """Where the best weights so far are kept while `out` is being made; an older `out` stays as it is until then."""
     return out.with_name(f"{out.name}.unfinished")
@@ -97,7 +106,7 @@ def tune_model(
             say(f"stopped early: the best weights so far are in {unfinished(out)}")
         raise
     card = {
-        "command": shlex.join(["zerosearch", *sys.argv[1:]]),
+        "command": made_by(sys.argv),
         **card,
         "texts": len(texts),
         "tokens": tokens,
