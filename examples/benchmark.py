@@ -3,7 +3,7 @@
 zerosearch evaluate --benchmarks examples.benchmark:capitals --engine bm25 --corpus factbook --model MODEL --out out
 """
 
-from zerosearch.episodes.questions import Question
+from zerosearch import Question
 
 CAPITALS = {"Nepal": ("Kathmandu",), "Peru": ("Lima",), "Bolivia": ("Sucre", "La Paz")}
 

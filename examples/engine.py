@@ -6,7 +6,7 @@ zerosearch train CONFIG --set engine.kind=examples.engine:Notes --set 'engine.se
 from hashlib import sha256
 from pathlib import Path
 
-from zerosearch.episodes.search import Document, SearchPage, SearchRequest
+from zerosearch import Document, SearchPage, SearchRequest
 
 
 class Notes:

@@ -3,7 +3,7 @@
 zerosearch train CONFIG --set reward.name=examples.reward:brief
 """
 
-from zerosearch.episodes.trajectory import Trajectory
+from zerosearch import Trajectory
 
 PRICE = 0.02
 

@@ -33,22 +33,24 @@ Signatures and docstrings, as they stand in the code: this page is made by `pyth
 - A reward, an engine, an algorithm, a benchmark or a method of your own is one file: [your own parts](../extend.md).
 """
 DOOR = {
-    "Train and use a policy": ["load_config", "TrainConfig", "train", "ask", "export"],
+    "Train and use a policy": ["load_config", "TrainConfig", "train", "ask", "Answered", "export"],
     "Search engines": [
-        *("open_engine", "Engine", "SearchEngine", "SearchRequest", "SearchPage", "Document"),
+        *("open_engine", "Engine", "SearchEngine", "SearchRequest", "Quality", "SearchPage", "Document"),
         *("BM25Engine", "SimulatedEngine"),
     ],
-    "Questions and evaluation": ["Question", "load_questions", "score_answer", "evaluate", "Trials"],
+    "Questions and evaluation": [
+        *("Question", "load_questions", "score_answer", "Scores", "evaluate", "Trials", "ResultsTable"),
+    ],
+    "Read a run back": ["read_trajectories", "Trajectory", "read_predictions"],
     "Make a simulator": ["collect", "Collecting", "label", "tune"],
     "In your own trainer": ["play", "ToolEpisode"],
     "All parts of a configuration": ["Parts"],
 }
 """The names of `import zerosearch`, by what one wants; the errors have a table of their own."""
 RETURNED = {
-    "asking": ["Answered"],
-    "episodes.scoring": ["Scores"],
-    "episodes.trajectory": ["Trajectory"],
-    "evaluation.tables": ["ResultsTable", "Row"],
+    "episodes.trajectory": ["TurnRecord", "SearchRecord"],
+    "episodes.predictions": ["PredictionFile", "Prediction"],
+    "evaluation.tables": ["Row"],
     "simulator.collect": ["Progress"],
     "engines.page_rows": ["RecordedPage"],
     "learning.sft": ["SFTResult"],

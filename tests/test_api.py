@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 import warnings
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,10 @@ from zerosearch import (
     Document,
     EngineError,
     Question,
+    SearchPage,
     SearchRequest,
     Trials,
+    ask,
     collect,
     evaluate,
     load_config,
@@ -173,6 +176,27 @@ def test_what_a_complete_run_offers_next_works(place: Path) -> None:
     name, change = words[words.index("--name") + 1], words[words.index("--set") + 1]
     assert train(load_config(words[2], [f"name={name}", change]))
     assert (place / "runs" / "short-2" / "checkpoints" / "step-000001" / "policy").is_dir()
+
+
+def test_a_run_is_read_back_as_the_page_on_runs_says(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs" / "report.md").read_text()
+    block = page.partition("## From Python\n")[2].partition("\nThe objects")[0]
+    train(load_config("demo", ["name=demo", "training.steps=1"]), say=lambda line: None)
+    left: dict[str, Any] = {}
+    exec(textwrap.dedent(block), left)
+    out = capsys.readouterr().out
+    assert re.search(r"^step-000000.jsonl.zst \[1\.0, ", out, re.M)
+    assert "'kathmandu', 1.0)" in out
+    assert [row["step"] for row in left["metrics"]] == [0]
+
+
+def test_the_types_that_a_program_needs_are_at_the_door(place: Path) -> None:
+    with open_engine("bm25", corpus="corpus.jsonl") as engine:
+        assert isinstance(engine.find("Kathmandu", quality=zerosearch.Quality.NOISY), SearchPage)
+    got: zerosearch.Answered = ask("Capital?", load_config("demo"))
+    assert isinstance(got, zerosearch.Answered)
+    assert isinstance(got.trajectory, zerosearch.Trajectory)
+    assert isinstance(got.trajectory.scores, zerosearch.Scores)
 
 
 def test_a_place_may_be_given_as_text(place: Path) -> None:

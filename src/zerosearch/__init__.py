@@ -21,22 +21,29 @@ if TYPE_CHECKING:  # `as` tells type checkers that these names are the package's
     from zerosearch.api import load_questions as load_questions
     from zerosearch.api import open_engine as open_engine
     from zerosearch.api import train as train
+    from zerosearch.asking import Answered as Answered
     from zerosearch.collecting import Collecting as Collecting
     from zerosearch.collecting import collect as collect
     from zerosearch.config import TrainConfig as TrainConfig
     from zerosearch.config_file import load_config as load_config
     from zerosearch.engines.bm25 import BM25Engine as BM25Engine
     from zerosearch.environments import play as play
+    from zerosearch.episodes.predictions import read_predictions as read_predictions
     from zerosearch.episodes.questions import Question as Question
+    from zerosearch.episodes.scoring import Scores as Scores
     from zerosearch.episodes.scoring import score_answer as score_answer
     from zerosearch.episodes.search import Document as Document
+    from zerosearch.episodes.search import Quality as Quality
     from zerosearch.episodes.search import SearchEngine as SearchEngine
     from zerosearch.episodes.search import SearchPage as SearchPage
     from zerosearch.episodes.search import SearchRequest as SearchRequest
+    from zerosearch.episodes.trajectory import Trajectory as Trajectory
+    from zerosearch.episodes.trajectory import read_trajectories as read_trajectories
     from zerosearch.errors import EngineError as EngineError
     from zerosearch.errors import ZeroSearchError as ZeroSearchError
     from zerosearch.evaluation.entrants import Trials as Trials
     from zerosearch.evaluation.evaluate import evaluate as evaluate
+    from zerosearch.evaluation.tables import ResultsTable as ResultsTable
     from zerosearch.exporting import export as export
     from zerosearch.labelling import label as label
     from zerosearch.learning.tuning import tune as tune
@@ -46,17 +53,21 @@ if TYPE_CHECKING:  # `as` tells type checkers that these names are the package's
 
 _NAMES = {
     "api": ("Engine", "ask", "load_questions", "open_engine", "train"),
+    "asking": ("Answered",),
     "collecting": ("Collecting", "collect"),
     "config": ("TrainConfig",),
     "config_file": ("load_config",),
     "engines.bm25": ("BM25Engine",),
     "environments": ("play",),
+    "episodes.predictions": ("read_predictions",),
     "episodes.questions": ("Question",),
-    "episodes.scoring": ("score_answer",),
-    "episodes.search": ("Document", "SearchEngine", "SearchPage", "SearchRequest"),
+    "episodes.scoring": ("Scores", "score_answer"),
+    "episodes.search": ("Document", "Quality", "SearchEngine", "SearchPage", "SearchRequest"),
+    "episodes.trajectory": ("Trajectory", "read_trajectories"),
     "errors": ("EngineError", "ZeroSearchError"),
     "evaluation.entrants": ("Trials",),
     "evaluation.evaluate": ("evaluate",),
+    "evaluation.tables": ("ResultsTable",),
     "exporting": ("export",),
     "labelling": ("label",),
     "learning.tuning": ("tune",),

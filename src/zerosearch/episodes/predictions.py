@@ -259,8 +259,10 @@ def append_prediction(path: Path, *predictions: Prediction) -> None:
 
 
 def read_predictions(path: str | Path) -> PredictionFile:
-    """Read a file back. Of several rows for one try (two processes once wrote into one file) the first that did not
-    fail is taken, and a warning says how many there are.
+    """Read a file that `evaluate` wrote, or `evaluations/step-*.jsonl` of a run; its `rows` are the predictions.
+
+    Of several rows for one try (two processes once wrote into one file) the first that did not fail is taken, and a
+    warning says how many there are.
 
     Raises `DataError` for a file that is none of ours, and for a row that is no prediction of this file, with its line.
     """

@@ -230,7 +230,10 @@ def write_trajectories(path: Path, trajectories: Iterable[Trajectory]) -> None:
 
 
 def read_trajectories(path: str | Path) -> Iterator[Trajectory]:
-    """Read a `.jsonl.zst` file. Raises `DataError` naming the file, and the line where there is one."""
+    """Read a file of episodes: `trajectories/step-*.jsonl.zst` of a run, or `part-*.jsonl.zst` of `collect`.
+
+    Raises `DataError` naming the file, and the line where there is one.
+    """
     from zerosearch.files.json_rows import parse_json
 
     try:
