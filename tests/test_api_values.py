@@ -9,7 +9,19 @@ from typing import Any
 
 import pytest
 
-from zerosearch import Collecting, Parts, Trials, ask, evaluate, load_config, load_questions, open_engine, tune
+from zerosearch import (
+    Collecting,
+    Parts,
+    Question,
+    Trials,
+    ask,
+    evaluate,
+    load_config,
+    load_questions,
+    open_engine,
+    score_answer,
+    tune,
+)
 from zerosearch.episodes.predictions import read_predictions
 from zerosearch.episodes.trajectory import read_trajectories
 from zerosearch.errors import ConfigError, DataError
@@ -99,6 +111,24 @@ def test_parts_run_nothing_outside_of_their_block() -> None:
         assert inspect.getcoroutinestate(waiting) == inspect.CORO_CLOSED
         with parts:
             assert parts.run(work()) == 1
+
+
+def test_one_golden_answer_is_no_list_of_letters(folder: Path) -> None:
+    assert score_answer("kathmandu", "Kathmandu") == score_answer("kathmandu", ["Kathmandu"])
+    assert score_answer("it is Kathmandu", "Kathmandu").cover_em == 1.0
+    assert score_answer("K", "Kathmandu").f1 == 0.0
+    for answers in ("Lima", ["Lima"], ("Lima",)):
+        question = Question("q", "Capital of Peru?", answers)  # type: ignore[arg-type]
+        assert question.golden_answers == ("Lima",)
+        assert hash(question) == hash(Question("q", "Capital of Peru?", ("Lima",)))
+    with open_engine("bm25", corpus=folder / "corpus.jsonl") as engine:
+        assert engine.tool_episode("Capital of Peru?", "Lima").score("lima").em == 1.0
+
+
+def test_parts_read_questions_from_a_path(folder: Path) -> None:
+    (folder / "q.jsonl").write_text('{"id": "1", "question": "Peru?", "golden_answers": ["Lima"]}\n')
+    with Parts(load_config("demo")) as parts:
+        assert [q.id for q in parts.questions(Path("q.jsonl"))] == ["1"]
 
 
 @pytest.mark.parametrize("read", [lambda path: list(read_trajectories(path)), read_predictions])

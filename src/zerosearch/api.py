@@ -13,6 +13,7 @@ from zerosearch.config import TrainConfig
 from zerosearch.config_file import config_from_dict
 from zerosearch.engines.config import KINDS, EngineConfig
 from zerosearch.episodes.questions import Fields, Question
+from zerosearch.episodes.scoring import each_answer
 from zerosearch.episodes.search import Quality, SearchPage, SearchRequest
 from zerosearch.errors import ConfigError
 from zerosearch.parts import Parts, open_questions
@@ -51,14 +52,14 @@ class Engine:
         return self.run(self.search(SearchRequest(query, self.top_k, question, quality, seed)))
 
     def tool_episode(
-        self, question: str | Question, golden_answers: Sequence[str] = (), *, noise: float = 0.0, seed: int = 0
+        self, question: str | Question, golden_answers: str | Sequence[str] = (), *, noise: float = 0.0, seed: int = 0
     ) -> ToolEpisode:
         """The state of one question in the environment of another trainer: `await search(query)`, `score(answer)`.
 
         `noise` is the probability that a simulated page is noisy.
         """
         if isinstance(question, str):
-            question = replace(Question.asked(question), golden_answers=tuple(golden_answers))
+            question = replace(Question.asked(question), golden_answers=each_answer(golden_answers))
         return ToolEpisode(self, question, top_k=self.top_k, noise=noise, seed=seed)
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
@@ -138,7 +139,7 @@ def load_questions(
     Raises `DataError` for a missing or empty file, a malformed line (with its number) and a question without answers;
     `ConfigError` for a `limit` below 1 and for `fields` of another form.
     """
-    return open_questions(str(source), limit, fields, answered=answered)
+    return open_questions(source, limit, fields, answered=answered)
 
 
 def train(

@@ -133,14 +133,19 @@ class Parts:
     # ---- questions
 
     def questions(
-        self, source: str | None = None, limit: int | None = None, *, fields: str | None = None, answered: bool = True
+        self,
+        source: str | Path | None = None,
+        limit: int | None = None,
+        *,
+        fields: str | None = None,
+        answered: bool = True,
     ) -> list[Question]:
         """The first `limit` questions of `source`; None: of `data.train`, with its limit.
 
         `fields` None: the field names that the configuration has for this source, else `data.fields`.
         """
         data, evaluation = self.config.data, self.config.evaluation
-        known = evaluation.fields if source == evaluation.questions else data.fields
+        known = evaluation.fields if str(source) == evaluation.questions else data.fields
         return open_questions(
             source or data.train, limit or (data.limit if source is None else None), fields or known, answered=answered
         )
@@ -277,9 +282,10 @@ class Parts:
 
 
 def open_questions(
-    source: str, limit: int | None = None, fields: str | Fields | None = None, *, answered: bool = True
+    source: str | Path, limit: int | None = None, fields: str | Fields | None = None, *, answered: bool = True
 ) -> list[Question]:
     """`factbook:SPLIT[:one-hop|two-hop]`, or anything that `episodes.questions.load_questions` reads."""
+    source = str(source)
     if not source.startswith(PREFIX):
         named = fields if isinstance(fields, Fields) else Fields.parse(fields)
         return load_questions(source, limit=limit, fields=named, answered=answered)

@@ -15,7 +15,7 @@ from typing import Any
 
 from zerosearch.episodes.question_rows import Fields as Fields
 from zerosearch.episodes.question_rows import QuestionRow, read_chain, read_row
-from zerosearch.episodes.scoring import contains_answer, normalize
+from zerosearch.episodes.scoring import contains_answer, each_answer, normalize
 from zerosearch.errors import ConfigError, DataError, first_line, install
 from zerosearch.files.formats import read_file
 
@@ -41,6 +41,10 @@ class Question:
     hops: int | None = field(default=None, compare=False)
     bridge: str = field(default="", compare=False)
     facts: tuple[str, ...] = field(default=(), compare=False)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.golden_answers, tuple):  # a list, or one text, of a program that nobody type-checks
+            object.__setattr__(self, "golden_answers", each_answer(self.golden_answers))
 
     @property
     def yes_or_no(self) -> bool:

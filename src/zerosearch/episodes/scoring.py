@@ -22,7 +22,7 @@ import string
 import sys
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -60,10 +60,16 @@ def _all_punctuation() -> dict[int, None]:
     return marks | dict.fromkeys(map(ord, string.punctuation + _APOSTROPHES_AND_MINUS + _UNSEEN))
 
 
-def exact_match(prediction: str | None, golden_answers: Sequence[str]) -> float:
+def each_answer(golden_answers: str | Iterable[str]) -> tuple[str, ...]:
+    """The golden answers one by one: a single text is one answer, not its letters."""
+    return (golden_answers,) if isinstance(golden_answers, str) else tuple(golden_answers)
+
+
+def exact_match(prediction: str | None, golden_answers: str | Sequence[str]) -> float:
     """EM: 1.0 if the normalised prediction equals a normalised golden answer, else 0.0."""
     if prediction is None:
         return 0.0
+    golden_answers = each_answer(golden_answers)
     predicted = normalize(prediction)
     if not predicted:
         return float(any(_same_text(prediction, gold) for gold in golden_answers))
@@ -75,20 +81,20 @@ def _same_text(one: str, other: str) -> bool:
     return bool(one.strip()) and " ".join(one.casefold().split()) == " ".join(other.casefold().split())
 
 
-def cover_exact_match(prediction: str | None, golden_answers: Sequence[str]) -> float:
+def cover_exact_match(prediction: str | None, golden_answers: str | Sequence[str]) -> float:
     """Cover-EM: 1.0 if a golden answer's tokens stand in the prediction, in order and side by side."""
     if prediction is None:
         return 0.0
     return float(contains_answer(prediction, golden_answers) or exact_match(prediction, golden_answers) > 0)
 
 
-def contains_answer(text: str, golden_answers: Sequence[str]) -> bool:
+def contains_answer(text: str, golden_answers: str | Sequence[str]) -> bool:
     """Whether a golden answer stands in `text` as whole normalised tokens ("Niger" is not in "Nigeria")."""
     padded = f" {normalize(text)} "
-    return any(f" {gold} " in padded for gold in map(normalize, golden_answers) if gold)
+    return any(f" {gold} " in padded for gold in map(normalize, each_answer(golden_answers)) if gold)
 
 
-def token_f1(prediction: str | None, golden_answers: Sequence[str]) -> float:
+def token_f1(prediction: str | None, golden_answers: str | Sequence[str]) -> float:
     """Token F1 (SQuAD), the best over the golden answers.
 
     Where either side is yes, no or noanswer, it is 1 for the same word and 0 otherwise, as in HotpotQA's own scorer
@@ -99,7 +105,7 @@ def token_f1(prediction: str | None, golden_answers: Sequence[str]) -> float:
     predicted = normalize(prediction)
     if not predicted:
         return exact_match(prediction, golden_answers)
-    return max((_f1(predicted, normalize(gold)) for gold in golden_answers), default=0.0)
+    return max((_f1(predicted, normalize(gold)) for gold in each_answer(golden_answers)), default=0.0)
 
 
 def _f1(predicted: str, gold: str) -> float:
@@ -123,8 +129,8 @@ class Scores:
     format: float
 
 
-def score_answer(prediction: str | None, golden_answers: Sequence[str], *, well_formed: bool = True) -> Scores:
-    """Score `prediction` (None: no answer was given, which scores 0 everywhere)."""
+def score_answer(prediction: str | None, golden_answers: str | Sequence[str], *, well_formed: bool = True) -> Scores:
+    """Score `prediction` against the golden answers, or the one (None: no answer was given; EM, F1, cover-EM are 0)."""
     return Scores(
         em=exact_match(prediction, golden_answers),
         f1=token_f1(prediction, golden_answers),
