@@ -118,7 +118,8 @@ def ask(
 
     The engine is `evaluation.engine`, or `engine` if there is none. `listener` is called while the policy thinks,
     searches and answers. A failed search is part of the result. Raises `ConfigError`, `DataError` or `ModelError` for
-    what cannot be used, `CheckpointError` for a run without a checkpoint, `BudgetError` where the budget is spent.
+    what cannot be used, `CheckpointError` for a run without a checkpoint, `BudgetError` where the budget is spent, and
+    `PolicyError` where the server of the policy gives no text.
     """
     if config is not None and run is not None:
         raise ConfigError("config and run both say what to ask: give one of them")

@@ -70,7 +70,8 @@ def collect(
 
     The engine is `engine`, or `evaluation.engine` if `engine` is simulated. Raises `ConfigError`, `DataError` or
     `ModelError` for what cannot be used, `FolderError` for a folder that is another's, `BudgetError` where the budget
-    is spent, and `RunError` at the end where searches failed.
+    is spent, `PolicyError` where the server of the policy gives no text, and `RunError` at the end where searches
+    failed.
     """
     out = Path(out)
     check_no_file(out)

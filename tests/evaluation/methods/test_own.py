@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,15 @@ def test_it_is_played_like_any_other(own: Path) -> None:
     before = method.digest
     own.write_text(f"{CODE}\n# changed, so that older predictions are of another method\n")
     assert find_method(spec.method).digest != before
+
+
+def test_the_method_of_the_page_on_own_parts_runs_as_it_stands() -> None:
+    page = (Path(__file__).parents[3] / "docs" / "extend.md").read_text()
+    block = page.partition("## How to add a method")[2].partition("or None:\n")[2].partition("\n`zerosearch")[0]
+    Path("page_method.py").write_text(textwrap.dedent(block))
+    method = find_method("page_method:ask_twice")
+    session = Session(QUESTION, FakeChat("Kathmandu"), atlas(), MethodSettings(), Errors.limited(0.2))
+    assert asyncio.run(method.run(session)) == "Kathmandu"
 
 
 @pytest.mark.parametrize(
