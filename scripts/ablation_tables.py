@@ -7,13 +7,14 @@ few metrics of every training step. A run that was stopped has steps alone.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
+from made_pages import short, table
 
 from zerosearch.episodes.statistics import Interval, average, between_runs, paired_p_value
 from zerosearch.evaluation.comparison_text import p_value
@@ -22,6 +23,7 @@ DATA = Path(__file__).parent.parent / "docs" / "results" / "ablations.json"
 BASE = "base"
 
 
+@cache
 def arms() -> dict[str, list[dict[str, Any]]]:
     found: dict[str, list[dict[str, Any]]] = json.loads(DATA.read_text(encoding="utf-8"))
     return found
@@ -59,20 +61,12 @@ def points(found: Interval) -> str:
     return f"{found.value:+.1f} [{found.low:+.1f}, {found.high:+.1f}]"
 
 
-def short(value: float) -> str:
-    return re.sub(r"^(-?)0\.", r"\1.", f"{value:.2f}")
-
-
-def row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
 def scores() -> str:
-    lines = [row(["arm", "EM of each seed", "mean", "less base: over runs", "over these questions", "p", "searches"])]
-    lines.append(row(["---"] * 7))
+    heads = ["arm", "EM of each seed", "mean", "less base: over runs", "over these questions", "p", "searches"]
+    rows = []
     for arm, runs in arms().items():
         if not (ended := evaluated(runs)):
-            lines.append(row([f"`{arm}`", "stopped by its alarm", *[""] * 5]))
+            rows.append([f"`{arm}`", "stopped by its alarm", *[""] * 5])
             continue
         numbers = em(runs)
         cells = [", ".join(f"{value:.1f}" for value in numbers), f"{fmean(numbers):.1f}"]
@@ -81,8 +75,8 @@ def scores() -> str:
         else:
             over, questions, p = against_base(arm)
             cells += [points(over), points(questions), p_value(p)]
-        lines.append(row([f"`{arm}`", *cells, f"{fmean(run['searches'] for run in ended):.2f}"]))
-    return "\n".join(lines)
+        rows.append([f"`{arm}`", *cells, f"{fmean(run['searches'] for run in ended):.2f}"])
+    return table(heads, rows)
 
 
 def training() -> str:
@@ -95,7 +89,7 @@ def training() -> str:
         "searches, last step",
         "valid actions, last step",
     ]
-    lines = [row(heads), row(["---"] * len(heads))]
+    rows = []
     first, last, end = slice(0, 1), slice(-3, None), slice(-1, None)
     for arm in arms():
         columns = [
@@ -106,8 +100,9 @@ def training() -> str:
             ("searches", end),
             ("valid_actions", end),
         ]
-        lines.append(row([f"`{arm}`", *(", ".join(map(short, of_steps(arm, key, where))) for key, where in columns)]))
-    return "\n".join(lines)
+        seeds = [[short(value, 2) for value in of_steps(arm, key, where)] for key, where in columns]
+        rows.append([f"`{arm}`", *map(", ".join, seeds)])
+    return table(heads, rows)
 
 
 def claims() -> Iterator[tuple[str, str]]:
@@ -116,8 +111,8 @@ def claims() -> Iterator[tuple[str, str]]:
 
     def over_runs(arm: str, key: str, steps: slice) -> str:
         found = between_runs(of_steps(arm, key, steps), of_steps(BASE, key, steps))
-        low, high = short(found.low), short(found.high)
-        return f"{'+' if found.value > 0 else ''}{short(found.value)} [{low}, {high}]"
+        low, high = short(found.low, 2), short(found.high, 2)
+        return f"{'+' if found.value > 0 else ''}{short(found.value, 2)} [{low}, {high}]"
 
     first, end = slice(0, 1), slice(-1, None)
     yield page, f"reward of the last three steps {over_runs('unmasked', 'reward', slice(-3, None))} over runs"

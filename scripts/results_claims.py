@@ -10,13 +10,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from math import sqrt
 from pathlib import Path
-from statistics import fmean, median, stdev
+from statistics import fmean, median
 from typing import Any
 
 from ablation_tables import claims as ablations
-from results_tables import fidelity_rows, report, share, short, steps, sweep_scores
+from made_pages import short
+from results_tables import fidelity_rows, report, share, steps, sweep_scores
+
+from zerosearch.episodes.statistics import between_runs
 
 ROOT = Path(__file__).parent.parent
 RECIPE, EARLIER = "recipes/beat-rag/README.md", "recipes/beat-rag/earlier.md"
@@ -284,10 +286,10 @@ def machines() -> Claims:
         for name in ("one-process", "two-processes")
     }
     gains = [two - one for one, two in zip(*last.values(), strict=True)]
-    half = 4.303 * stdev(gains) / sqrt(3)  # t with two degrees of freedom
-    low, high = (short(fmean(gains) + side * half, 3) for side in (-1, 1))
-    told = f"mean +{short(fmean(gains), 3)} [{low}, {high}]"
-    yield OVERVIEW, f"last five steps +{short(fmean(gains), 3)} [{low}, {high}]"
+    gain = between_runs(gains, [0.0])
+    low, high = short(gain.low), short(gain.high)
+    told = f"mean +{short(gain.value)} [{low}, {high}]"
+    yield OVERVIEW, f"last five steps +{short(gain.value)} [{low}, {high}]"
     yield "docs/results/two-gpus.md", f"{', '.join(f'+{short(gain, 3)}' for gain in gains)}; {told}"
     ends = {
         name: [steps(f"two-gpus-{name}{seed}")[5:] for seed in ("", "-1", "-2")]

@@ -10,30 +10,20 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean, median
 from typing import Any
 
 from ablation_tables import TABLES as ABLATIONS
 from beat_rag_tables import TABLES as BEAT_RAG
-from made_pages import main
+from made_pages import main, short, table
 
 from zerosearch.episodes.statistics import share_interval
 from zerosearch.evaluation.benchmarks import SOURCES
 
 RESULTS = Path(__file__).parent.parent / "docs" / "results"
 BENCHMARKS = {name: source.title.removesuffix("MultiHopQA") for name, source in SOURCES.items()}
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(row) + " |" for row in lines)
-
-
-def short(value: float, digits: int = 3) -> str:
-    """A number without the 0 before its point: .954, 1.000."""
-    return re.sub(r"^(-?)0\.", r"\1.", f"{value:.{digits}f}")
 
 
 def share(value: float, count: int) -> str:
